@@ -1,1 +1,18 @@
-//! c
+//! What the controller and the agent both say: identifiers, digests, the manifest of a release, assignments,
+//! reports, and the plumbing that both need (TLS, durable files, time, error chains).
+//!
+//! If one side alone needs a thing, it lives there and not here.
+
+pub mod assignment;
+pub mod chain;
+pub mod code;
+pub mod digest;
+pub mod ids;
+pub mod label;
+pub mod manifest;
+pub mod report;
+pub mod slot;
+pub mod strict;
+pub mod text;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,45 @@
+//! What one host should run of one app.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::ReleaseDigest,
+    ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
+    slot::{Slot, Values},
+};
+
+/// How far the host should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Intent {
+    /// Fetch, verify, unpack, render. Touch nothing that runs.
+    Stage,
+    /// And switch, restart, probe, confirm.
+    Run,
+    /// Stop the app and remove everything of it.
+    Remove,
+}
+
+/// Desired state, not a command: saying it twice changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub host: HostId,
+    pub app: AppName,
+    pub env: EnvName,
+    pub rollout: RolloutId,
+    /// Only rises for this host and app. The same generation always has the same content.
+    pub generation: Generation,
+    pub version: Version,
+    pub release: ReleaseDigest,
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+    pub intent: Intent,
+    /// Good slots that stay on the host's disk; at least 2, the live one included.
+    pub keep_slots: u32,
+}
+
+impl Assignment {
+    pub fn slot(&self) -> Slot {
+        Slot::new(&self.version, &self.release, &self.values)
+    }
+}

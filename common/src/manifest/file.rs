@@ -1,0 +1,1 @@
+//! `longshore.toml`, the app's own file.

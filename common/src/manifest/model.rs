@@ -1,0 +1,174 @@
+//! The manifest's types. Every field is checked by `file.rs` when it is written and by serde when it is read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::IndexDigest,
+    ids::{AppName, Version},
+    time::Span,
+};
+
+pub const SCHEMA: &str = "longshore.release/1";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always `SCHEMA`.
+    pub schema: String,
+    pub app: AppName,
+    pub version: Version,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<String>,
+    pub artifact: Artifact,
+    pub service: Service,
+    #[serde(default)]
+    pub requires: Requires,
+    /// Rendered files by path below the slot.
+    #[serde(default)]
+    pub config: BTreeMap<String, ConfigFile>,
+    #[serde(default)]
+    pub probes: Vec<Probe>,
+    #[serde(default)]
+    pub hooks: Hooks,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    pub index: IndexDigest,
+    /// Entries of the index.
+    pub files: u64,
+    /// Sum of the files' sizes.
+    pub bytes: u64,
+}
+
+/// Who runs the app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    #[default]
+    Systemd,
+    /// A small supervisor of ours, for machines without systemd.
+    Process,
+    /// Nothing runs: static content.
+    None,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub driver: Driver,
+    /// Program and arguments; a program that starts with `./` lies in the slot, else it is absolute. Never empty
+    /// unless the driver is `none`. No shell.
+    #[serde(default)]
+    pub exec: Vec<String>,
+    /// None: the agent's own user, which the systemd driver refuses unless it says root in so many words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// `address:port` or an absolute path, held open across restarts and handed over as LISTEN_FDS in this order.
+    #[serde(default)]
+    pub sockets: Vec<String>,
+    pub stop: Stop,
+    /// How long a start may take before it counts as failed.
+    pub start_timeout: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// `SIGTERM`, `SIGINT`, `SIGQUIT`, `SIGHUP`, `SIGUSR1` or `SIGUSR2`.
+    pub signal: String,
+    /// After this the whole process tree is killed.
+    pub grace: Span,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { signal: "SIGTERM".into(), grace: Span::secs(10) }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requires {
+    /// `x86_64`, `aarch64`, …; empty: any.
+    #[serde(default)]
+    pub arch: Vec<String>,
+    /// Free bytes beyond what the artifact needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Found on PATH of the host.
+    #[serde(default)]
+    pub commands: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Path of the template inside the artifact.
+    pub template: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Unique in the release.
+    pub name: String,
+    pub check: Check,
+    pub interval: Span,
+    /// Of one attempt.
+    pub timeout: Span,
+    /// How long every attempt must have succeeded, without a break, to be healthy.
+    pub healthy_for: Span,
+    /// Not healthy by then is unhealthy.
+    pub deadline: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Check {
+    /// GET; healthy is any status from 200 to 399, unless `status` says which one.
+    Http {
+        url: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+    },
+    /// A connection to `address:port` is accepted.
+    Tcp { address: String },
+    /// Exit status 0, run in the slot as the app's user.
+    Exec { run: Vec<String> },
+}
+
+/// Programs at fixed points of a deployment, run in the slot as the app's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hooks {
+    /// After staging, before anything live is touched. A failure leaves the old release running untouched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_switch: Option<Hook>,
+    /// After the switch, before the start. A failure reverts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_switch: Option<Hook>,
+    /// After the probes came to healthy. A failure reverts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_healthy: Option<Hook>,
+    /// Before the old release is stopped; taken from the release that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_stop: Option<Hook>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hook {
+    pub run: Vec<String>,
+    /// After this the whole process tree is killed and the hook has failed.
+    pub timeout: Span,
+}

@@ -1,0 +1,1 @@
+//! Generated messages in, our own words out, and back.
