@@ -15,4 +15,5 @@ pub mod slot;
 pub mod strict;
 pub mod text;
 pub mod time;
+pub mod tls;
 pub mod wire;

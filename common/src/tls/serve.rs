@@ -1,0 +1,141 @@
+//! Accepting TLS connections for tonic, with the peer's identity worked out once per connection.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use super::{Identity, read_leaf};
+use crate::digest::sha256;
+
+/// Accepted connections that wait for the server to take them.
+pub const ACCEPT_QUEUE: usize = 64;
+/// A peer that has not finished its handshake by then is dropped.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause after `accept` failed (out of descriptors, mostly), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end. Handlers find it with `request.extensions().get::<Peer>()`.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// From the verified client certificate; None where the server asks for none, or it names nobody we know.
+    pub identity: Option<Identity>,
+    /// SHA-256 of the client certificate; None without one.
+    pub certificate: Option<[u8; 32]>,
+    /// Serial of the client certificate; empty without one.
+    pub serial: Arc<[u8]>,
+}
+
+/// A TLS connection that knows its peer.
+#[derive(Debug)]
+pub struct PeerStream {
+    io: TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+impl PeerStream {
+    fn new(io: TlsStream<TcpStream>, address: SocketAddr) -> Self {
+        let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let (identity, serial) = leaf.and_then(read_leaf).unzip();
+        let peer = Peer {
+            address,
+            identity,
+            certificate: leaf.map(|cert| sha256(cert)),
+            serial: serial.unwrap_or_default().into(),
+        };
+        Self { io, peer }
+    }
+}
+
+impl Connected for PeerStream {
+    type ConnectInfo = Peer;
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// Connections whose handshake is done. tonic's own accept loop has no bound on handshakes under way and spins
+/// when descriptors run out; this one has a bound (`handshakes`), a deadline for each, and a pause.
+///
+/// Ends when the stream is dropped.
+pub fn incoming(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    handshakes: usize,
+) -> ReceiverStream<io::Result<PeerStream>> {
+    let (ready, stream) = mpsc::channel(ACCEPT_QUEUE);
+    tokio::spawn(async move {
+        let slots = Arc::new(Semaphore::new(handshakes));
+        while let Ok(slot) = slots.clone().acquire_owned().await {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = ready.closed() => return,
+            };
+            let Ok((tcp, address)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let (tls, ready) = (tls.clone(), ready.clone());
+            tokio::spawn(async move {
+                if let Err(error) = tcp.set_nodelay(true) {
+                    tracing::debug!(%address, %error, "no TCP_NODELAY on this connection");
+                }
+                let done = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(tcp)).await;
+                drop(slot);
+                match done {
+                    // The receiver is gone only when the server stops, and then so is the connection.
+                    Ok(Ok(io)) => drop(ready.send(Ok(PeerStream::new(io, address))).await),
+                    Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
+                    Err(_) => tracing::debug!(%address, "handshake not done within {HANDSHAKE_DEADLINE:?}"),
+                }
+            });
+        }
+    });
+    ReceiverStream::new(stream)
+}
