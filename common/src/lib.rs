@@ -9,6 +9,7 @@ pub mod code;
 pub mod digest;
 pub mod ids;
 pub mod label;
+pub mod loopback;
 pub mod manifest;
 pub mod report;
 pub mod slot;

@@ -1,1 +1,3 @@
-//! c
+//! The controller of a fleet, and the operator's command line.
+
+pub mod cli;
