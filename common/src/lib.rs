@@ -8,6 +8,7 @@ pub mod chain;
 pub mod code;
 pub mod digest;
 pub mod ids;
+pub mod join;
 pub mod label;
 pub mod loopback;
 pub mod manifest;
