@@ -1,1 +1,14 @@
-//! t
+//! What the tests of the whole share: real hosts on one machine, our own programs built once, packages from
+//! their registries, and running other programs with a deadline.
+//!
+//! Everything here blocks; nothing here waits without a deadline. The tests themselves lie in `tests/tests/`.
+
+pub mod command;
+pub mod lab;
+pub mod packages;
+pub mod programs;
+pub mod trial;
+mod trouble;
+
+pub use command::{Output, Process, run, until};
+pub use trouble::{Result, Trouble, Within};

@@ -1,0 +1,44 @@
+//! Longshore on real Debian hosts with systemd.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longshore_tests::lab::Lab;
+use longshore_tests::{Result, trial, until};
+
+fn main() -> ExitCode {
+    trial::main(vec![(
+        "the_lab_raises_cuts_and_brings_back_hosts",
+        the_lab_raises_cuts_and_brings_back_hosts,
+    )])
+}
+
+/// The lab itself: what the other tests stand on.
+fn the_lab_raises_cuts_and_brings_back_hosts() -> Result<()> {
+    let lab = Lab::new(5)?;
+    lab.together(|host| {
+        assert_eq!(host.exec(["hostname"])?.success()?.trim(), host.name());
+        host.exec(["systemctl", "is-active", "dbus.service"])?.success()
+    })?;
+    let [first, second] = [lab.host(1), lab.host(2)];
+    let knock = format!("timeout 2 bash -c 'exec 3<>/dev/tcp/{}/1'", second.ip());
+    // Nobody listens there: a host that is up and reachable says so at once.
+    let refused = || Ok(first.shell(&knock)?.stderr.contains("refused").then_some(()));
+    let answers = |when: &str| until(Duration::from_secs(10), format!("an answer {when}"), refused);
+    answers("at the start")?;
+
+    second.write("/var/lib/kept", "on the disk", 0o644)?;
+    second.exec(["systemd-run", "--unit=endless", "sleep", "1000"])?.success()?;
+    second.power_off()?;
+    assert!(second.exec(["true"]).is_err());
+    assert_eq!(second.read("/var/lib/kept")?, "on the disk");
+    second.power_on()?;
+    assert_eq!(second.read("/var/lib/kept")?, "on the disk");
+    second.exec(["systemctl", "is-active", "endless"])?.code_is(3)?;
+    answers("after the power cut")?;
+
+    second.partition()?;
+    assert!(refused()?.is_none(), "a host without its wire still answers");
+    second.heal()?;
+    answers("after the wire was mended")
+}
