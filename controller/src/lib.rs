@@ -1,3 +1,4 @@
 //! The controller of a fleet, and the operator's command line.
 
 pub mod cli;
+pub mod store;

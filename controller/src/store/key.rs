@@ -1,0 +1,267 @@
+//! The keys of the store, all of them: built here, read back here, and nowhere else.
+//!
+//! | key | what lies there |
+//! |---|---|
+//! | `hosts/<host>` | an enrolled host: its name, labels, key, whether it is revoked |
+//! | `tokens/<token>` | a join token, by its public id |
+//! | `releases/<app>/<version>` | a published release |
+//! | `envs/<env>` | an environment |
+//! | `rollouts/<rollout>` | a rollout's header; small |
+//! | `rollout-hosts/<rollout>/<host>` | how one host stands in a rollout, so that writes are proportional to change |
+//! | `active/<env>/<app>` | which rollout is moving this app in this environment: a lock |
+//! | `live/<env>/<app>` | the last good release |
+//! | `assignments/<host>/<app>` | what the host should run |
+//! | `states/<host>/<app>` | what the host last reported |
+//! | `counters/<name>` | a number that only rises |
+//!
+//! The progress of hosts lies beside the headers and not below them, so that listing rollouts reads headers only.
+//! Parts never contain `/` (the identifiers see to that), so a key reads back in exactly one way.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use longshore_common::ids::{AppName, EnvName, HostId, RolloutId, Version};
+
+/// A key: parts joined by `/`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<str>);
+
+/// What keys have in common: whole parts, each followed by `/`; or nothing, which covers every key.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(Arc<str>);
+
+/// What a key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    Host(HostId),
+    Token(String),
+    Release(AppName, Version),
+    Env(EnvName),
+    Rollout(RolloutId),
+    RolloutHost(RolloutId, HostId),
+    Active(EnvName, AppName),
+    Live(EnvName, AppName),
+    Assignment(HostId, AppName),
+    State(HostId, AppName),
+    Counter(String),
+}
+
+/// A key that this version does not know: written by a newer one, or by other hands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` is no key that this version knows")]
+pub struct UnknownKey {
+    pub key: String,
+}
+
+impl Key {
+    pub fn host(host: &HostId) -> Key {
+        Key::of(&["hosts", &host.to_string()])
+    }
+
+    /// By the token's public id, never by its secret.
+    pub fn token(id: &str) -> Result<Key, UnknownKey> {
+        free_part(id).map(|id| Key::of(&["tokens", id]))
+    }
+
+    pub fn release(app: &AppName, version: &Version) -> Key {
+        Key::of(&["releases", app.as_str(), version.as_str()])
+    }
+
+    pub fn env(env: &EnvName) -> Key {
+        Key::of(&["envs", env.as_str()])
+    }
+
+    pub fn rollout(rollout: &RolloutId) -> Key {
+        Key::of(&["rollouts", &rollout.to_string()])
+    }
+
+    pub fn rollout_host(rollout: &RolloutId, host: &HostId) -> Key {
+        Key::of(&["rollout-hosts", &rollout.to_string(), &host.to_string()])
+    }
+
+    pub fn active(env: &EnvName, app: &AppName) -> Key {
+        Key::of(&["active", env.as_str(), app.as_str()])
+    }
+
+    pub fn live(env: &EnvName, app: &AppName) -> Key {
+        Key::of(&["live", env.as_str(), app.as_str()])
+    }
+
+    pub fn assignment(host: &HostId, app: &AppName) -> Key {
+        Key::of(&["assignments", &host.to_string(), app.as_str()])
+    }
+
+    pub fn state(host: &HostId, app: &AppName) -> Key {
+        Key::of(&["states", &host.to_string(), app.as_str()])
+    }
+
+    /// By a name that the code fixes, such as `"rollouts"`.
+    pub fn counter(name: &'static str) -> Key {
+        Key::of(&["counters", free_part(name).expect("counters are named in code, in lower case")])
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the key stands for.
+    pub fn name(&self) -> Result<Name, UnknownKey> {
+        let parts: Vec<&str> = self.0.split('/').collect();
+        read(&parts).ok_or_else(|| UnknownKey { key: self.0.to_string() })
+    }
+
+    /// A key as a store or an export gives it back; refused unless this version knows it.
+    pub fn from_stored(key: &str) -> Result<Key, UnknownKey> {
+        let key = Key(key.into());
+        key.name().map(|_| key)
+    }
+
+    /// Every prefix that covers this key, from the one that covers all to the narrowest.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        let ends = self.0.match_indices('/').map(|(at, _)| at + 1);
+        std::iter::once(0).chain(ends).map(|end| Prefix(self.0[..end].into()))
+    }
+
+    fn of(parts: &[&str]) -> Key {
+        debug_assert!(parts.iter().all(|part| !part.is_empty() && !part.contains('/')), "{parts:?}");
+        Key(parts.join("/").into())
+    }
+}
+
+impl Prefix {
+    /// Every key.
+    pub fn all() -> Prefix {
+        Prefix("".into())
+    }
+
+    pub fn hosts() -> Prefix {
+        Prefix::of(&["hosts"])
+    }
+
+    pub fn tokens() -> Prefix {
+        Prefix::of(&["tokens"])
+    }
+
+    pub fn releases() -> Prefix {
+        Prefix::of(&["releases"])
+    }
+
+    pub fn releases_of(app: &AppName) -> Prefix {
+        Prefix::of(&["releases", app.as_str()])
+    }
+
+    pub fn envs() -> Prefix {
+        Prefix::of(&["envs"])
+    }
+
+    /// The headers of all rollouts, and nothing of their hosts.
+    pub fn rollouts() -> Prefix {
+        Prefix::of(&["rollouts"])
+    }
+
+    /// How every host stands in one rollout.
+    pub fn rollout_hosts(rollout: &RolloutId) -> Prefix {
+        Prefix::of(&["rollout-hosts", &rollout.to_string()])
+    }
+
+    pub fn active() -> Prefix {
+        Prefix::of(&["active"])
+    }
+
+    pub fn live() -> Prefix {
+        Prefix::of(&["live"])
+    }
+
+    pub fn live_in(env: &EnvName) -> Prefix {
+        Prefix::of(&["live", env.as_str()])
+    }
+
+    pub fn assignments() -> Prefix {
+        Prefix::of(&["assignments"])
+    }
+
+    /// What one host should run: the session that holds the host watches this.
+    pub fn assignments_of(host: &HostId) -> Prefix {
+        Prefix::of(&["assignments", &host.to_string()])
+    }
+
+    pub fn states() -> Prefix {
+        Prefix::of(&["states"])
+    }
+
+    pub fn states_of(host: &HostId) -> Prefix {
+        Prefix::of(&["states", &host.to_string()])
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn covers(&self, key: &Key) -> bool {
+        key.0.starts_with(&*self.0)
+    }
+
+    fn of(parts: &[&str]) -> Prefix {
+        Prefix(parts.iter().flat_map(|part| [part, "/"]).collect::<String>().into())
+    }
+}
+
+/// What the parts of a key say, if they say anything.
+fn read(parts: &[&str]) -> Option<Name> {
+    Some(match *parts {
+        ["hosts", host] => Name::Host(host.parse().ok()?),
+        ["tokens", id] => Name::Token(free_part(id).ok()?.to_owned()),
+        ["releases", app, version] => Name::Release(app.parse().ok()?, version.parse().ok()?),
+        ["envs", env] => Name::Env(env.parse().ok()?),
+        ["rollouts", rollout] => Name::Rollout(rollout.parse().ok()?),
+        ["rollout-hosts", rollout, host] => Name::RolloutHost(rollout.parse().ok()?, host.parse().ok()?),
+        ["active", env, app] => Name::Active(env.parse().ok()?, app.parse().ok()?),
+        ["live", env, app] => Name::Live(env.parse().ok()?, app.parse().ok()?),
+        ["assignments", host, app] => Name::Assignment(host.parse().ok()?, app.parse().ok()?),
+        ["states", host, app] => Name::State(host.parse().ok()?, app.parse().ok()?),
+        ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
+        _ => return None,
+    })
+}
+
+/// A part that no identifier type guards: 1 to 64 of a-z, 0-9, `-` and `_`.
+fn free_part(part: &str) -> Result<&str, UnknownKey> {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if (1..=64).contains(&part.len()) && part.bytes().all(allowed) {
+        Ok(part)
+    } else {
+        Err(UnknownKey { key: part.escape_debug().to_string() })
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
