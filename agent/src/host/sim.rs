@@ -1,0 +1,1 @@
+//! The host's twin in memory: written with the crash tests.

@@ -1,0 +1,134 @@
+//! Whether an assignment, or a local admin's order, is taken.
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    code::{Code, Coded},
+    ids::HostId,
+    report::{Blame, Failure, Outcome, StepName},
+    slot::Slot,
+};
+
+use super::{
+    model::Seen,
+    record::{Conclusion, Hold, Order, Record},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Make this record durable, then begin.
+    Begin(Box<Record>),
+    /// Known already, and not ended: go on.
+    Continue,
+    /// Known already, and ended like this: say so again.
+    Repeat(Outcome),
+    /// Refused. With a record when the refusal has to be remembered, so that the same generation is not taken later.
+    Refuse(Failure, Option<Box<Record>>),
+}
+
+/// A lower generation is refused, other content under the same generation is refused, the same again changes nothing.
+pub fn accept(record: &Record, incoming: &Assignment, me: HostId, hold: Option<&Hold>) -> Acceptance {
+    if incoming.host != me {
+        return Acceptance::Refuse(
+            stale(format!("assignment is for host {}, this is {me}", incoming.host)),
+            None,
+        );
+    }
+    if let Some(refused) = record.refused.as_ref().filter(|refused| refused.generation == incoming.generation)
+    {
+        return Acceptance::Repeat(refused.outcome.clone());
+    }
+    match record.generation() {
+        Some(known) if incoming.generation < known => Acceptance::Refuse(
+            stale(format!(
+                "assignment generation {} of {} is not newer than {known}; a former controller may still be running. \
+                 Nothing was changed",
+                incoming.generation, incoming.app
+            )),
+            None,
+        ),
+        Some(known) if incoming.generation == known => match &record.accepted {
+            Some(accepted) if accepted == incoming => match &record.concluded {
+                Some(concluded) => Acceptance::Repeat(concluded.outcome.clone()),
+                None => Acceptance::Continue,
+            },
+            _ => Acceptance::Refuse(
+                stale(format!(
+                    "assignment generation {known} of {} has other content than the one taken before. Nothing was changed",
+                    incoming.app
+                )),
+                None,
+            ),
+        },
+        Some(_) | None => match hold {
+            Some(hold) => refuse_held(record, incoming, hold),
+            None => Acceptance::Begin(Box::new(begin(record, incoming))),
+        },
+    }
+}
+
+fn begin(record: &Record, incoming: &Assignment) -> Record {
+    let given_up = record.concluded.is_none()
+        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent == Intent::Run);
+    Record {
+        accepted: Some(incoming.clone()),
+        failed: None,
+        concluded: None,
+        refused: None,
+        good: record.good.clone(),
+        disturbed: record.disturbed || given_up,
+        order: None,
+    }
+}
+
+fn refuse_held(record: &Record, incoming: &Assignment, hold: &Hold) -> Acceptance {
+    let failure = Failure::new(
+        Code::P01,
+        StepName::Check,
+        Blame::Environment,
+        format!(
+            "this host is held by {}: {}. Nothing was changed. On the host: longshore-agent unhold",
+            hold.by, hold.reason
+        ),
+    );
+    let outcome = Outcome::Refused { failure: failure.clone() };
+    let refused = Some(Conclusion { generation: incoming.generation, outcome });
+    Acceptance::Refuse(failure, Some(Box::new(Record { refused, ..record.clone() })))
+}
+
+fn stale(message: String) -> Failure {
+    Failure::new(Code::O03, StepName::Check, Blame::Environment, message)
+}
+
+/// A revert asked for on the host: to the slot named, or else to the latest good one that is not live.
+pub fn accept_order(record: &Record, seen: &Seen, to: Option<Slot>, by: &str) -> Result<Record, Coded> {
+    if record.accepted.is_none() {
+        return Err(Coded::new(Code::N01, "this app was never assigned to this host: nothing to revert"));
+    }
+    let to = match to {
+        Some(slot) => slot,
+        None => {
+            let back =
+                record.good.iter().rev().find(|s| seen.current.as_ref() != Some(s) && seen.is_sealed(s));
+            back.cloned().ok_or_else(|| {
+                Coded::new(
+                    Code::R01,
+                    "there is no earlier good slot on this host to revert to. Nothing was changed",
+                )
+            })?
+        }
+    };
+    if !seen.is_sealed(&to) {
+        let slots: Vec<&str> = seen.slots.keys().map(Slot::as_str).collect();
+        let message =
+            format!("no slot {to} on this host (there are: {}). Nothing was changed", slots.join(", "));
+        return Err(Coded::new(Code::N01, message));
+    }
+    if record.order.is_some() {
+        return Err(Coded::new(Code::R01, "a revert is in progress already: longshore-agent status"));
+    }
+    if seen.is_live(&to) && !record.is_busy() {
+        return Err(Coded::new(Code::R01, format!("{to} is live already. Nothing was changed")));
+    }
+    let from = seen.current.clone().filter(|from| *from != to);
+    Ok(Record { order: Some(Order { to, from, by: by.to_owned() }), failed: None, ..record.clone() })
+}

@@ -1,0 +1,35 @@
+//! The agent's core: what one host should do next for one app, decided from values alone.
+//!
+//! [`next`] looks at what the agent remembers ([`Record`], durable), what this attempt has done already
+//! ([`Attempt`], lost in a crash) and what the host shows ([`Seen`]), and names one step or the conclusion.
+//! [`after`] writes down how a step went, [`conclude`] how the assignment ended, [`accept`] whether an assignment is
+//! taken at all. There is no progress file: the disk is the progress. After a crash the same question gets an answer
+//! that goes on from there; what cannot be seen on disk (a hook that ran, a probe that passed) is done again, so
+//! hooks run *at least* once.
+//!
+//! # The way forward and the way back
+//!
+//! Forward: check, fetch, render, seal; hook `before_switch`; hook `before_stop` of the old release; point `current`;
+//! hook `after_switch`; start; probe; hook `after_healthy`; conclude healthy; prune.
+//!
+//! A failure before `current` was moved concludes *failed* and touches nothing that runs. A failure after it is
+//! written down first, durably, and the way back begins: point at the last good slot, start it, probe it, conclude
+//! *reverted*. The way back runs no hooks and uses no network. If it fails too, the conclusion is *inconsistent*.
+//! With no good slot to go back to (a first deployment) the app is stopped and `current` is taken away again: a host
+//! where nothing was ever good looks like one where the app was never deployed, except that the sealed slot stays on
+//! disk for whoever wants to look. A release that was good before and fails on being assigned once more is left
+//! alone: one automatic rollback, then a human.
+//!
+//! Left out on purpose: time (deadlines are the runner's), doing anything (`host`), keeping anything (`state`).
+
+mod accept;
+mod model;
+mod next;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Acceptance, accept, accept_order};
+pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
+pub use next::{Next, next};
+pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, conclude};

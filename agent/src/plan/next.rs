@@ -1,0 +1,204 @@
+//! The decision: one step, or the end.
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    code::Code,
+    report::{Blame, Failure, Outcome, StepName},
+    slot::Slot,
+};
+
+use super::{
+    model::{HookPoint, Manner, Seen, Step, Wanted},
+    record::{Attempt, Failed, Order, Pass, Record, ordered},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    Do(Step),
+    /// The assignment (or the local order) has ended.
+    Conclude(Outcome),
+    /// Nothing to do until something changes.
+    Idle,
+}
+
+pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
+    let Some(assignment) = &record.accepted else { return Next::Idle };
+    if let Some(order) = &record.order {
+        return on_order(record, order, attempt, seen);
+    }
+    if let Some(concluded) = &record.concluded {
+        return tidy(record, assignment, &concluded.outcome, seen);
+    }
+    if let Some(failed) = &record.failed {
+        return on_failure(record, assignment, failed, attempt, seen);
+    }
+    let wanted = Wanted::from(assignment);
+    match assignment.intent {
+        Intent::Stage => make_slot(&wanted, attempt, seen).map_or(Next::Conclude(Outcome::Staged), Next::Do),
+        Intent::Run => make_slot(&wanted, attempt, seen)
+            .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
+        Intent::Remove => remove(attempt, seen),
+    }
+}
+
+/// What is missing until the slot is sealed.
+fn make_slot(wanted: &Wanted, attempt: &Attempt, seen: &Seen) -> Option<Step> {
+    let wanted = || wanted.clone();
+    if seen.is_sealed(&wanted().slot) {
+        None
+    } else if !attempt.has(Pass::Checked) {
+        Some(Step::Check(wanted()))
+    } else if !attempt.has(Pass::Fetched) {
+        Some(Step::Fetch(wanted()))
+    } else if !attempt.has(Pass::Rendered) {
+        Some(Step::Render(wanted()))
+    } else {
+        Some(Step::Seal(wanted()))
+    }
+}
+
+/// From a sealed slot to a healthy release.
+fn make_live(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> Next {
+    let hook = |point, slot: &Slot| {
+        let has = seen.slots.get(slot).is_some_and(|needs| needs.hooks.contains_key(&point));
+        let due = has && !attempt.has(Pass::Hook(point));
+        due.then(|| Next::Do(Step::Hook { point, slot: slot.clone() }))
+    };
+    if seen.current.as_ref() != Some(target) {
+        let stops = seen.running.as_ref().filter(|running| running.up && running.slot != *target);
+        return hook(HookPoint::BeforeSwitch, target)
+            .or_else(|| stops.and_then(|old| hook(HookPoint::BeforeStop, &old.slot)))
+            .unwrap_or_else(|| Next::Do(Step::Point(target.clone())));
+    }
+    let settled = record.is_settled_on(target);
+    if seen.is_run(target) && settled && !attempt.has(Pass::Started) {
+        if attempt.has(Pass::GlancedHealthy) {
+            return Next::Conclude(Outcome::Unchanged);
+        }
+        if !attempt.has(Pass::GlancedUnhealthy) {
+            return Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Glance });
+        }
+        return Next::Do(restart(target, seen));
+    }
+    if !seen.is_run(target) {
+        let switched = (!settled).then(|| hook(HookPoint::AfterSwitch, target)).flatten();
+        return switched.unwrap_or_else(|| Next::Do(restart(target, seen)));
+    }
+    if !attempt.has(Pass::Settled) {
+        return Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Settle });
+    }
+    hook(HookPoint::AfterHealthy, target).unwrap_or(Next::Conclude(Outcome::Healthy))
+}
+
+/// Make what runs be what the slot asks for.
+fn restart(slot: &Slot, seen: &Seen) -> Step {
+    let runs = seen.slots.get(slot).is_some_and(|needs| needs.runs);
+    if runs { Step::Start(slot.clone()) } else { Step::Stop }
+}
+
+fn on_failure(
+    record: &Record,
+    assignment: &Assignment,
+    failed: &Failed,
+    attempt: &Attempt,
+    seen: &Seen,
+) -> Next {
+    let failure = || failed.failure.clone();
+    if let Some(way_back) = &failed.way_back {
+        return Next::Conclude(Outcome::Inconsistent { failure: both(&failed.failure, way_back) });
+    }
+    if failed.failure.step == StepName::Check && !record.disturbed {
+        return Next::Conclude(Outcome::Refused { failure: failure() });
+    }
+    if assignment.intent != Intent::Run || !failed.touched {
+        return Next::Conclude(Outcome::Failed { failure: failure() });
+    }
+    if let Some(back) = record.fallback(&assignment.slot(), seen) {
+        return go_back(&back, attempt, seen)
+            .map_or_else(|| Next::Conclude(reverted_to(&back, failure())), Next::Do);
+    }
+    if record.good.is_empty() {
+        if seen.running.is_some() {
+            return Next::Do(Step::Stop);
+        }
+        if seen.current.is_some() {
+            return Next::Do(Step::Unpoint);
+        }
+    }
+    Next::Conclude(Outcome::Failed { failure: failure() })
+}
+
+/// What is missing until this good slot is live and healthy again. No hooks, no network.
+fn go_back(back: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {
+    if seen.current.as_ref() != Some(back) {
+        Some(Step::Point(back.clone()))
+    } else if !seen.is_run(back) {
+        Some(restart(back, seen))
+    } else if !attempt.has(Pass::Settled) {
+        Some(Step::Probe { slot: back.clone(), manner: Manner::Settle })
+    } else {
+        None
+    }
+}
+
+fn reverted_to(slot: &Slot, failure: Failure) -> Outcome {
+    let to_version = slot.version().parse().expect("a slot begins with a version");
+    Outcome::Reverted { failure, to_slot: slot.clone(), to_version }
+}
+
+/// The first failure, with what happened on the way back.
+fn both(first: &Failure, way_back: &Failure) -> Failure {
+    let mut failure = first.clone().with_evidence(way_back.evidence.iter().cloned());
+    failure.message =
+        format!("{}; then the way back failed at {}: {}", first.message, way_back.step, way_back.message);
+    failure
+}
+
+fn on_order(record: &Record, order: &Order, attempt: &Attempt, seen: &Seen) -> Next {
+    if let Some(failed) = &record.failed {
+        return Next::Conclude(Outcome::Inconsistent { failure: both(&ordered(order), &failed.failure) });
+    }
+    if !seen.is_sealed(&order.to) {
+        let gone = Failure::new(
+            Code::N01,
+            StepName::Revert,
+            Blame::Environment,
+            format!("slot {} is not on this host any more; nothing was changed", order.to),
+        );
+        return Next::Conclude(Outcome::Failed { failure: gone });
+    }
+    go_back(&order.to, attempt, seen)
+        .map_or_else(|| Next::Conclude(reverted_to(&order.to, ordered(order))), Next::Do)
+}
+
+fn remove(attempt: &Attempt, seen: &Seen) -> Next {
+    if let Some(running) = &seen.running {
+        let has = seen.slots.get(&running.slot).is_some_and(|n| n.hooks.contains_key(&HookPoint::BeforeStop));
+        if running.up && has && !attempt.has(Pass::Hook(HookPoint::BeforeStop)) {
+            return Next::Do(Step::Hook { point: HookPoint::BeforeStop, slot: running.slot.clone() });
+        }
+        return Next::Do(Step::Stop);
+    }
+    if attempt.has(Pass::Removed) { Next::Conclude(Outcome::Removed) } else { Next::Do(Step::Remove) }
+}
+
+/// After a success: whatever is neither live nor worth going back to may go.
+fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, seen: &Seen) -> Next {
+    match outcome {
+        Outcome::Healthy | Outcome::Unchanged => {}
+        Outcome::Staged | Outcome::Failed { .. } | Outcome::Reverted { .. } | Outcome::Removed => {
+            return Next::Idle;
+        }
+        Outcome::Inconsistent { .. } | Outcome::Refused { .. } => return Next::Idle,
+    }
+    let target = assignment.slot();
+    let surplus: Vec<Slot> = seen
+        .slots
+        .keys()
+        .filter(|slot| **slot != target && !record.good.contains(slot))
+        .filter(|slot| seen.current.as_ref() != Some(slot))
+        .filter(|slot| seen.running.as_ref().is_none_or(|running| running.slot != **slot))
+        .cloned()
+        .collect();
+    if surplus.is_empty() { Next::Idle } else { Next::Do(Step::Prune(surplus)) }
+}

@@ -1,0 +1,224 @@
+//! What the agent remembers of an app, and how that changes.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    code::Code,
+    ids::Generation,
+    report::{Blame, Failure, Outcome, StepName},
+    slot::Slot,
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+use super::model::{HookPoint, Manner, Seen, Step};
+
+/// A local admin's word that this host takes no new work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub reason: String,
+    /// The local user.
+    pub by: String,
+    pub since_ms: Millis,
+}
+
+/// A revert that was asked for on the host itself. Goes before any assignment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Was sealed when the order was taken.
+    pub to: Slot,
+    /// What was live then.
+    pub from: Option<Slot>,
+    /// The local user.
+    pub by: String,
+}
+
+/// The failure that ended the way forward.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub failure: Failure,
+    /// The live release was touched, so there is a way back to go.
+    pub touched: bool,
+    /// The way back failed as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<Failure>,
+}
+
+/// How a generation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conclusion {
+    pub generation: Generation,
+    pub outcome: Outcome,
+}
+
+/// Durable memory of one app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The assignment of the highest generation that was taken.
+    pub accepted: Option<Assignment>,
+    /// Of `accepted`; set before the way back begins, so a crash cannot make the host try again.
+    #[serde(default)]
+    pub failed: Option<Failed>,
+    /// Of `accepted`; once set, nothing is done for it any more except pruning.
+    #[serde(default)]
+    pub concluded: Option<Conclusion>,
+    /// The highest generation that was refused, when it is above the accepted one.
+    #[serde(default)]
+    pub refused: Option<Conclusion>,
+    /// Slots that were healthy while live, the latest last, none twice.
+    #[serde(default)]
+    pub good: Vec<Slot>,
+    /// An earlier assignment was given up half way through its switch, so what is live was never judged.
+    #[serde(default)]
+    pub disturbed: bool,
+    #[serde(default)]
+    pub order: Option<Order>,
+}
+
+impl Record {
+    /// Accepted or refused, whichever is higher.
+    pub fn generation(&self) -> Option<Generation> {
+        let accepted = self.accepted.as_ref().map(|assignment| assignment.generation);
+        accepted.max(self.refused.as_ref().map(|refused| refused.generation))
+    }
+
+    /// Is there something left to do or to conclude?
+    pub fn is_busy(&self) -> bool {
+        self.order.is_some() || (self.accepted.is_some() && self.concluded.is_none())
+    }
+
+    /// This slot was found healthy the last time anything was judged, and nothing was begun since.
+    pub(super) fn is_settled_on(&self, slot: &Slot) -> bool {
+        !self.disturbed && self.good.last() == Some(slot)
+    }
+
+    /// Where the way back leads: the latest good slot that is still on disk. None when the target itself is the
+    /// latest good one: then there is no release to go back to that was live before it.
+    pub(super) fn fallback(&self, target: &Slot, seen: &Seen) -> Option<Slot> {
+        if self.good.last() == Some(target) {
+            return None;
+        }
+        self.good.iter().rev().find(|slot| *slot != target && seen.is_sealed(slot)).cloned()
+    }
+}
+
+/// What this attempt has done that the disk does not show. Begins empty for every generation, order and start of
+/// the agent, and again when the way back begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    passed: BTreeSet<Pass>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pass {
+    Checked,
+    Fetched,
+    Rendered,
+    Hook(HookPoint),
+    Started,
+    Settled,
+    GlancedHealthy,
+    GlancedUnhealthy,
+    Removed,
+}
+
+impl Attempt {
+    pub(super) fn has(&self, pass: Pass) -> bool {
+        self.passed.contains(&pass)
+    }
+}
+
+/// Writes down how a step went. The record has to be made durable before the next step when this says that it changed.
+#[must_use]
+pub fn after(record: &mut Record, attempt: &mut Attempt, step: &Step, result: Result<(), Failure>) -> bool {
+    match result {
+        Ok(()) => {
+            note(attempt, step);
+            false
+        }
+        Err(_) if matches!(step, Step::Probe { manner: Manner::Glance, .. }) => {
+            attempt.passed.insert(Pass::GlancedUnhealthy);
+            false
+        }
+        Err(failure) => {
+            *attempt = Attempt::default();
+            fail(record, step, failure);
+            true
+        }
+    }
+}
+
+fn note(attempt: &mut Attempt, step: &Step) {
+    let pass = match step {
+        Step::Check(_) => Pass::Checked,
+        Step::Fetch(_) => Pass::Fetched,
+        Step::Render(_) => Pass::Rendered,
+        Step::Hook { point, .. } => Pass::Hook(*point),
+        Step::Start(_) => Pass::Started,
+        Step::Probe { manner: Manner::Settle, .. } => Pass::Settled,
+        Step::Probe { manner: Manner::Glance, .. } => Pass::GlancedHealthy,
+        Step::Remove => Pass::Removed,
+        // These show on disk, or at the service manager.
+        Step::Seal(_) | Step::Point(_) | Step::Unpoint | Step::Stop | Step::Prune(_) => return,
+    };
+    attempt.passed.insert(pass);
+}
+
+fn fail(record: &mut Record, step: &Step, failure: Failure) {
+    let settled = record.accepted.as_ref().is_some_and(|assignment| record.is_settled_on(&assignment.slot()));
+    let touched = record.disturbed || (step.touches_live() && !settled);
+    match &mut record.failed {
+        None => record.failed = Some(Failed { failure, touched, way_back: None }),
+        Some(failed) => failed.way_back = Some(failure),
+    }
+}
+
+/// The record after its assignment (or the local order) has ended like this. Made durable together with the report.
+#[must_use]
+pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
+    let mut next = record.clone();
+    let assignment = record.accepted.as_ref().expect("only something accepted can end");
+    let order = next.order.take();
+    match outcome {
+        Outcome::Healthy | Outcome::Unchanged => {
+            remember_good(&mut next, assignment.slot(), assignment.keep_slots);
+        }
+        Outcome::Reverted { to_slot, .. } => {
+            if let Some(Order { from: Some(from), .. }) = order {
+                next.good.retain(|slot| *slot != from); // a human judged it
+            }
+            remember_good(&mut next, to_slot.clone(), assignment.keep_slots);
+        }
+        Outcome::Removed => {
+            next.good.clear();
+            next.disturbed = false;
+        }
+        Outcome::Failed { .. } if assignment.intent == Intent::Run && record.good.is_empty() => {
+            next.disturbed = false; // stopped and taken away: nothing unjudged is left
+        }
+        Outcome::Inconsistent { .. } => next.disturbed = true,
+        Outcome::Staged | Outcome::Failed { .. } | Outcome::Refused { .. } => {}
+    }
+    next.failed = None;
+    next.concluded = Some(Conclusion { generation: assignment.generation, outcome: outcome.clone() });
+    next
+}
+
+fn remember_good(record: &mut Record, slot: Slot, keep: u32) {
+    record.good.retain(|good| *good != slot);
+    record.good.push(slot);
+    let excess = record.good.len().saturating_sub(keep.max(2) as usize);
+    record.good.drain(..excess);
+    record.disturbed = false;
+}
+
+/// Why the release that was live is not any more: somebody on the host said so.
+pub(super) fn ordered(order: &Order) -> Failure {
+    Failure::new(
+        Code::P01,
+        StepName::Revert,
+        Blame::Environment,
+        format!("reverted on this host by {}", order.by),
+    )
+}
