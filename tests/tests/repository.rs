@@ -1,0 +1,211 @@
+//! What we promise about the repository itself, rather than about the programs in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use longshore_tests::programs::repository;
+
+/// Modules that decide, and so may only import data: reading one must be enough to know what it does.
+const PURE: [&str; 3] = ["controller/src/rollout", "controller/src/plan", "agent/src/plan"];
+
+/// Beginnings of paths that a pure module may not name, each with what it would bring in.
+const IMPURE: [(&str, &str); 23] = [
+    ("tokio", "async"),
+    ("tokio_util", "async"),
+    ("tokio_stream", "async"),
+    ("futures_util", "async"),
+    ("std::future", "async"),
+    ("std::task", "async"),
+    ("std::fs", "the disk"),
+    ("std::io", "io"),
+    ("std::os", "the system"),
+    ("rustix", "the system"),
+    ("std::net::Tcp", "the network"),
+    ("std::net::Udp", "the network"),
+    ("std::env", "the environment"),
+    ("std::process", "processes"),
+    ("std::thread", "threads"),
+    ("std::sync", "shared state"),
+    ("std::time::Instant", "the clock"),
+    ("std::time::SystemTime", "the clock"),
+    ("rand", "randomness"),
+    ("tracing", "logs"),
+    ("longshore_proto", "generated types"),
+    ("longshore_common::wire", "generated types"),
+    ("sled", "a database"),
+];
+
+/// Words that do so without an import.
+const IMPURE_WORDS: [(&str, &str); 10] = [
+    ("async fn", "async"),
+    (".await", "async"),
+    ("println!", "io"),
+    ("Timestamp::now(", "the clock"),
+    ("SystemClock", "the clock"),
+    ("Instant::now(", "the clock"),
+    ("SystemTime::now(", "the clock"),
+    ("new_v4(", "randomness"),
+    ("now_v7(", "randomness and the clock"),
+    ("random(", "randomness"),
+];
+
+#[test]
+fn pure_modules_import_nothing_that_acts() {
+    let pure = |path: &Path| PURE.iter().any(|module| path.starts_with(module)) && !is_test(path);
+    let mut found = Vec::new();
+    for path in ours().into_iter().filter(|path| has_extension(path, &["rs"]) && pure(path)) {
+        let code = code_without_tests(&read(&path));
+        for named in paths_named(&code) {
+            let why =
+                IMPURE.iter().find(|(start, _)| named == *start || named.starts_with(&format!("{start}::")));
+            let why =
+                why.or_else(|| IMPURE.iter().find(|(start, _)| start.len() > 12 && named.starts_with(start)));
+            found.extend(why.map(|(_, what)| format!("{} names {named}: {what}", path.display())));
+        }
+        let words = IMPURE_WORDS.iter().filter(|(word, _)| code.contains(word));
+        found.extend(words.map(|(word, what)| format!("{} says {word}: {what}", path.display())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let written = ours().into_iter().filter(|path| has_extension(path, &["rs", "proto", "sh", "toml"]));
+    let long: Vec<_> =
+        written.map(|path| (read(&path).lines().count(), path)).filter(|(lines, _)| *lines > 500).collect();
+    assert!(long.is_empty(), "over 500 lines: {long:?}");
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent: Vec<_> = ours()
+        .into_iter()
+        .filter(|path| has_extension(path, &["rs"]) && !path.ends_with("build.rs"))
+        .filter(|path| !read(path).starts_with("//!"))
+        .collect();
+    assert!(silent.is_empty(), "no `//!` at the top: {silent:?}");
+}
+
+/// Paths of the machines that people happen to write on mean nothing to anybody else.
+#[test]
+fn nothing_names_a_workplace() {
+    let words =
+        [concat!("/wo", "rk/"), concat!("/fa", "rm/"), concat!("/tmp", "/w/"), concat!("bash", "_jobs")];
+    let mut found = Vec::new();
+    for path in ours() {
+        let Ok(text) = fs::read_to_string(repository().join(&path)) else { continue }; // not text, so it says nothing
+        found.extend(
+            words
+                .iter()
+                .filter(|word| text.contains(**word))
+                .map(|word| format!("{}: {word}", path.display())),
+        );
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_test_and_no_code_is_switched_off_in_silence() {
+    let (ignored, skipped) = (concat!("#[igno", "re]"), concat!("#[cfg(an", "y())]"));
+    let mut found = ours();
+    found.retain(|path| has_extension(path, &["rs"]));
+    found.retain(|path| [ignored, skipped].iter().any(|mark| read(path).contains(mark)));
+    assert!(found.is_empty(), "without a reason beside it: {found:?}");
+}
+
+#[test]
+fn a_newcomer_finds_the_documents() {
+    for path in
+        ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/glossary.md", "docs/rollout-states.md"]
+    {
+        assert!(repository().join(path).is_file(), "{path} is missing");
+    }
+    let readme = read(Path::new("README.md"));
+    for command in ["cargo run --release --bin longshore -- demo", "cargo test --workspace"] {
+        assert!(readme.contains(command), "README.md does not name `{command}`");
+    }
+}
+
+/// Every file of the repository, relative to it; what builds leave behind is not ours.
+fn ours() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![repository().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("folders of the repository can be listed") {
+            let path = entry.expect("folders of the repository can be listed").path();
+            if path.is_dir() {
+                let name = path.file_name().expect("an entry has a name");
+                let built = path.join("CACHEDIR.TAG").exists()
+                    || name == ".git"
+                    || name == "target"
+                    || name == ".cache";
+                folders.extend((!built).then_some(path));
+            } else if path.file_name().is_none_or(|name| name != "Cargo.lock") {
+                files.push(path.strip_prefix(repository()).expect("found below it").to_owned());
+            }
+        }
+    }
+    assert!(files.len() > 50, "the walk found only {} files", files.len());
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(repository().join(path))
+        .unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
+}
+
+/// Tests of a pure module may act: they read transcripts and draw random cases.
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str().to_string_lossy().contains("test"))
+}
+
+/// The code up to its test module, without comments.
+fn code_without_tests(text: &str) -> String {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// Every path that the code imports or names, `use` groups taken apart.
+fn paths_named(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for statement in code.split("use ").skip(1) {
+        let tree: String = statement.split(';').next().unwrap_or_default().split_whitespace().collect();
+        flatten("", &tree, &mut named);
+    }
+    let path_character = |character: char| character.is_alphanumeric() || matches!(character, '_' | ':');
+    named.extend(
+        code.split(|character| !path_character(character))
+            .filter(|word| word.contains("::"))
+            .map(str::to_owned),
+    );
+    named
+}
+
+/// `a::{b, c::{d}}` as `a::b` and `a::c::d`.
+fn flatten(prefix: &str, tree: &str, into: &mut Vec<String>) {
+    let Some((start, group)) = tree.split_once('{') else {
+        into.push(format!("{prefix}{tree}"));
+        return;
+    };
+    let prefix = format!("{prefix}{start}");
+    let group = group.strip_suffix('}').unwrap_or(group);
+    let mut depth = 0;
+    let parts = group.split(|character: char| {
+        depth += i32::from(character == '{') - i32::from(character == '}');
+        character == ',' && depth == 0
+    });
+    parts.filter(|part| !part.is_empty()).for_each(|part| flatten(&prefix, part, into));
+}
+
+#[test]
+fn groups_of_imports_are_taken_apart() {
+    let code = "use std::{collections::BTreeMap, time::{Duration, Instant}};\nfn now() { std::fs::read(x) }";
+    let named = paths_named(code);
+    for path in ["std::collections::BTreeMap", "std::time::Duration", "std::time::Instant", "std::fs::read"] {
+        assert!(named.iter().any(|found| found == path), "{path} not in {named:?}");
+    }
+}
