@@ -7,6 +7,7 @@ pub mod assignment;
 pub mod chain;
 pub mod code;
 pub mod digest;
+pub mod durable;
 pub mod ids;
 pub mod join;
 pub mod label;
