@@ -1,1 +1,492 @@
-//! `longshore.toml`, the app's own file.
+//! `longshore.toml`, which lives in the app's own repository, read into what a manifest needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Artifact, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA, Service, Stop,
+};
+use crate::{
+    ids::{AppName, Version},
+    strict::{Bytes, File, Problems, Table},
+    text::visible,
+    time::Span,
+};
+
+/// What the file says; with a version and an artifact it becomes a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppFile {
+    pub app: AppName,
+    /// The publisher may say it on the command line instead.
+    pub version: Option<Version>,
+    pub owner: Option<String>,
+    pub support: Option<String>,
+    /// The folder to pack, relative to the file.
+    pub artifact_path: String,
+    pub service: Service,
+    pub requires: Requires,
+    pub config: BTreeMap<String, ConfigFile>,
+    pub probes: Vec<Probe>,
+    pub hooks: Hooks,
+}
+
+const STOP_SIGNALS: [&str; 6] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
+/// Longest a hook, stop or start may take.
+const STEP_MAX: Span = Span::secs(3600);
+/// Probes of a release; each costs a connection a second.
+const PROBES_MAX: usize = 16;
+/// Held sockets of an app.
+const SOCKETS_MAX: usize = 16;
+
+const HOOK_TIMEOUT: Span = Span::secs(60);
+const START_TIMEOUT: Span = Span::secs(60);
+const PROBE_INTERVAL: Span = Span::secs(1);
+const PROBE_TIMEOUT: Span = Span::secs(2);
+const PROBE_HEALTHY_FOR: Span = Span::secs(3);
+const PROBE_DEADLINE: Span = Span::secs(120);
+
+impl AppFile {
+    /// `name` is for messages only.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
+        File::new(name, text).read(read_file)
+    }
+
+    pub fn into_manifest(self, version: Version, artifact: Artifact) -> Manifest {
+        let Self {
+            app,
+            version: _,
+            owner,
+            support,
+            artifact_path: _,
+            service,
+            requires,
+            config,
+            probes,
+            hooks,
+        } = self;
+        Manifest {
+            schema: SCHEMA.to_owned(),
+            app,
+            version,
+            owner,
+            support,
+            artifact,
+            service,
+            requires,
+            config,
+            probes,
+            hooks,
+        }
+    }
+}
+
+fn read_file(root: &Table<'_>) -> Option<AppFile> {
+    let app = root.table("app");
+    let name = app.required("name");
+    let version = app.optional("version");
+    let owner = short_text(&app, "owner");
+    let support = short_text(&app, "support");
+    let artifact = root.table("artifact");
+    let artifact_path = artifact.required("path");
+    let service = read_service(root);
+    let requires = read_requires(root);
+    let config = read_config(root);
+    let probes = read_probes(root);
+    let hooks = read_hooks(root);
+    Some(AppFile {
+        app: name?,
+        version,
+        owner,
+        support,
+        artifact_path: artifact_path?,
+        service: service?,
+        requires,
+        config,
+        probes: probes?,
+        hooks,
+    })
+}
+
+fn short_text(table: &Table<'_>, key: &str) -> Option<String> {
+    let text: String = table.optional(key)?;
+    if text.len() > 256 || visible(&text) != text {
+        table.problem_at(key, format!("{key}: at most 256 bytes of plain text"));
+    }
+    Some(text)
+}
+
+fn read_service(root: &Table<'_>) -> Option<Service> {
+    let service = root.table("service");
+    if !service.is_present() {
+        root.problem_at(
+            "service",
+            "the file needs a table [service]; for static content write driver = \"none\" in it",
+        );
+        return None;
+    }
+    let word: String = service.or("driver", "systemd".to_owned());
+    let driver = match word.as_str() {
+        "systemd" => Driver::Systemd,
+        "process" => Driver::Process,
+        "none" => Driver::None,
+        other => {
+            let why = format!("service.driver: \"{}\" is none of systemd, process, none", visible(other));
+            service.problem_at("driver", why);
+            Driver::None
+        }
+    };
+    let exec: Vec<String> = service.list("exec");
+    let user: Option<String> = service.optional("user");
+    let sockets: Vec<String> = service.list("sockets");
+    let env = service.texts("env");
+    let start_timeout = bounded(&service, "start_timeout", START_TIMEOUT);
+    let stop = service.table("stop");
+    let signal: String = stop.or("signal", Stop::default().signal);
+    let grace = bounded(&stop, "grace", Stop::default().grace);
+    if !STOP_SIGNALS.contains(&signal.as_str()) {
+        let why =
+            format!("service.stop.signal: \"{}\" is none of {}", visible(&signal), STOP_SIGNALS.join(", "));
+        stop.problem_at("signal", why);
+    }
+    match driver {
+        Driver::None if !exec.is_empty() => {
+            service.problem_at(
+                "exec",
+                "service.exec: the driver \"none\" runs nothing; remove exec or name another driver",
+            );
+        }
+        Driver::None => {}
+        Driver::Systemd | Driver::Process => check_command(&service, "exec", &exec),
+    }
+    if driver == Driver::Systemd && user.is_none() && word == "systemd" {
+        let why =
+            "[service] needs the key \"user\" with the driver systemd; to run as root, say user = \"root\"";
+        service.problem_at("user", why);
+    }
+    if user.as_ref().is_some_and(|user| !is_user_name(user)) {
+        service.problem_at(
+            "user",
+            "service.user: a user name has 1-32 of a-z 0-9 \"_\" \"-\", starting with a letter or \"_\"",
+        );
+    }
+    check_env(&service, &env);
+    check_sockets(&service, &sockets);
+    Some(Service { driver, exec, user, env, sockets, stop: Stop { signal, grace }, start_timeout })
+}
+
+fn bounded(table: &Table<'_>, key: &str, default: Span) -> Span {
+    let span = table.or(key, default);
+    if span > STEP_MAX || span == Span::default() {
+        table.problem_at(key, format!("{key}: must be longer than 0s and at most {STEP_MAX}"));
+    }
+    span
+}
+
+fn check_command(table: &Table<'_>, key: &str, command: &[String]) {
+    let Some(program) = command.first() else {
+        return table.problem_at(
+            key,
+            format!("{key}: name the program and its arguments, as [\"./bin/app\", \"--flag\"]"),
+        );
+    };
+    let inside = program.strip_prefix("./").is_some_and(is_inside);
+    let absolute = program.starts_with('/') && is_inside(&program[1..]);
+    if !inside && !absolute {
+        let why = format!(
+            "{key}: \"{}\" must start with \"./\" (inside the release) or be an absolute path; there is no shell",
+            visible(program)
+        );
+        table.problem_at(key, why);
+    }
+    if command.len() > 256 || command.iter().any(|word| word.len() > 4096 || word.contains('\0')) {
+        table.problem_at(key, format!("{key}: at most 256 words of at most 4096 bytes, none with a NUL"));
+    }
+}
+
+fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && visible(path) == path
+}
+
+fn is_user_name(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
+}
+
+fn check_env(table: &Table<'_>, env: &BTreeMap<String, String>) {
+    for (name, value) in env {
+        let sound = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !sound || value.contains('\0') || name.starts_with("LISTEN_") {
+            let why = format!(
+                "service.env: \"{}\" is no name for a variable, or its value holds a NUL",
+                visible(name)
+            );
+            table.problem_at("env", why);
+        }
+    }
+}
+
+fn check_sockets(table: &Table<'_>, sockets: &[String]) {
+    let unique: BTreeSet<&String> = sockets.iter().collect();
+    if unique.len() < sockets.len() || sockets.len() > SOCKETS_MAX {
+        table.problem_at("sockets", format!("service.sockets: at most {SOCKETS_MAX}, each once"));
+    }
+    for socket in sockets {
+        let path = socket.starts_with('/') && is_inside(&socket[1..]) && socket.len() < 108;
+        if !path && !is_address(socket) {
+            let why = format!(
+                "service.sockets: \"{}\" is no address:port (like 127.0.0.1:8080 or [::]:8080) and no absolute path",
+                visible(socket)
+            );
+            table.problem_at("sockets", why);
+        }
+    }
+}
+
+/// A literal address with a port that is not 0.
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0)
+}
+
+fn read_requires(root: &Table<'_>) -> Requires {
+    let table = root.table("requires");
+    let requires = Requires {
+        arch: table.list("arch"),
+        disk: table.optional("disk").map(|Bytes(bytes)| bytes),
+        memory: table.optional("memory").map(|Bytes(bytes)| bytes),
+        commands: table.list("commands"),
+    };
+    let plain = |word: &String| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+    };
+    if !requires.arch.iter().all(plain) {
+        table.problem_at("arch", "requires.arch: write architectures like \"x86_64\", \"aarch64\"");
+    }
+    if !requires.commands.iter().all(plain) {
+        table.problem_at(
+            "commands",
+            "requires.commands: write names of programs like \"openssl\", without a path",
+        );
+    }
+    requires
+}
+
+fn read_config(root: &Table<'_>) -> BTreeMap<String, ConfigFile> {
+    let mut config = BTreeMap::new();
+    for (path, table) in root.named_tables("config") {
+        let template: Option<String> = table.required("template");
+        if !is_inside(&path) || path.split('/').next() == Some(".longshore") {
+            table.problem_at(
+                "",
+                format!(
+                    "config.\"{}\": must be a path inside the release, like \"etc/app.toml\"",
+                    visible(&path)
+                ),
+            );
+        }
+        if let Some(template) = template {
+            if !is_inside(&template) {
+                table.problem_at(
+                    "template",
+                    format!("template: \"{}\" must be a path inside the artifact", visible(&template)),
+                );
+            }
+            config.insert(path, ConfigFile { template });
+        }
+    }
+    config
+}
+
+fn read_probes(root: &Table<'_>) -> Option<Vec<Probe>> {
+    let tables = root.tables("probe");
+    let count = tables.len();
+    let probes: Vec<Probe> = tables.iter().filter_map(|table| read_probe(table)).collect();
+    let names: BTreeSet<&str> = probes.iter().map(|probe| probe.name.as_str()).collect();
+    if names.len() < probes.len() {
+        root.problem_at("probe", "[[probe]]: each needs a name of its own");
+    }
+    if count > PROBES_MAX {
+        root.problem_at("probe", format!("[[probe]]: at most {PROBES_MAX}"));
+    }
+    (probes.len() == count).then_some(probes)
+}
+
+fn read_probe(table: &Table<'_>) -> Option<Probe> {
+    let name: Option<String> = table.required("name");
+    let http: Option<String> = table.optional("http");
+    let status: Option<u16> = table.optional("status");
+    let tcp: Option<String> = table.optional("tcp");
+    let run: Vec<String> = table.list("exec");
+    let interval = bounded(table, "interval", PROBE_INTERVAL);
+    let timeout = bounded(table, "timeout", PROBE_TIMEOUT);
+    let healthy_for = table.or("healthy_for", PROBE_HEALTHY_FOR);
+    let deadline = bounded(table, "deadline", PROBE_DEADLINE);
+    let kind = table.one_of(&["http", "tcp", "exec"]);
+    if name.as_ref().is_some_and(|name| name.parse::<AppName>().is_err()) {
+        table.problem_at("name", "probe.name: use 1-63 of a-z 0-9 \"-\", starting with a letter");
+    }
+    if healthy_for >= deadline {
+        table.problem_at(
+            "deadline",
+            format!("probe.deadline: {deadline} leaves no time to be healthy for {healthy_for}"),
+        );
+    }
+    let check = match kind? {
+        "http" => {
+            let url = http?;
+            if !is_http_url(&url) {
+                let why = format!(
+                    "probe.http: \"{}\" is no URL like http://127.0.0.1:8080/healthz (https is not probed)",
+                    visible(&url)
+                );
+                table.problem_at("http", why);
+            }
+            if status.is_some_and(|status| !(100..=599).contains(&status)) {
+                table.problem_at("status", "probe.status: a status is from 100 to 599");
+            }
+            Check::Http { url, status }
+        }
+        "tcp" => {
+            let address = tcp?;
+            if !is_address(&address) {
+                table.problem_at("tcp", format!("probe.tcp: \"{}\" is no address:port", visible(&address)));
+            }
+            Check::Tcp { address }
+        }
+        _ => {
+            check_command(table, "exec", &run);
+            Check::Exec { run }
+        }
+    };
+    Some(Probe { name: name?, check, interval, timeout, healthy_for, deadline })
+}
+
+/// `http://` with a host, an optional port and a path of printable ASCII.
+fn is_http_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let port = match authority.rsplit_once(':') {
+        Some((_, port)) if !port.ends_with(']') => port.parse::<u16>().is_ok_and(|port| port > 0),
+        _ => true,
+    };
+    !authority.is_empty()
+        && !authority.contains('@')
+        && port
+        && url.len() <= 1024
+        && url.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn read_hooks(root: &Table<'_>) -> Hooks {
+    let hooks = root.table("hooks");
+    Hooks {
+        before_switch: read_hook(&hooks, "before_switch"),
+        after_switch: read_hook(&hooks, "after_switch"),
+        after_healthy: read_hook(&hooks, "after_healthy"),
+        before_stop: read_hook(&hooks, "before_stop"),
+    }
+}
+
+fn read_hook(hooks: &Table<'_>, key: &str) -> Option<Hook> {
+    let table = hooks.table(key);
+    if !table.is_present() {
+        return None;
+    }
+    let run: Vec<String> = table.list("run");
+    let timeout = bounded(&table, "timeout", HOOK_TIMEOUT);
+    check_command(&table, "run", &run);
+    Some(Hook { run, timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::IndexDigest;
+
+    const SHOP: &str = r#"
+[app]
+name    = "shop"
+version = "1.4.2"
+owner   = "payments-team"
+
+[artifact]
+path = "dist"
+
+[service]
+exec    = ["./bin/shop", "--listen", "127.0.0.1:8080"]
+user    = "shop"
+sockets = ["127.0.0.1:8080"]
+stop    = { signal = "SIGTERM", grace = "20s" }
+env     = { RUST_LOG = "info", WORKERS = 4 }
+
+[requires]
+arch = ["x86_64", "aarch64"]
+disk = "500MiB"
+commands = ["openssl"]
+
+[config."etc/shop.toml"]
+template = "shop.toml.j2"
+
+[[probe]]
+name = "http"
+http = "http://127.0.0.1:8080/healthz"
+interval = "1s"
+timeout  = "2s"
+healthy_for = "10s"
+deadline = "2m"
+
+[hooks]
+before_switch = { run = ["./bin/warm-up"], timeout = "1m" }
+"#;
+
+    fn problems(text: &str) -> Vec<String> {
+        let lines = |p: Problems| p.to_string().lines().map(str::to_owned).collect();
+        AppFile::parse("longshore.toml", text).map_or_else(lines, |_| vec![])
+    }
+
+    #[test]
+    fn the_file_of_the_design_becomes_a_manifest_and_survives_its_bytes() {
+        let file = AppFile::parse("longshore.toml", SHOP).unwrap();
+        let artifact = Artifact { index: IndexDigest::of(b""), files: 0, bytes: 0 };
+        let version = file.version.clone().unwrap();
+        let manifest = file.into_manifest(version, artifact);
+        assert_eq!(Manifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
+        assert_eq!(manifest.service.env["WORKERS"], "4");
+        assert_eq!(manifest.requires.disk, Some(500 << 20));
+    }
+
+    /// Each row spoils one thing of a sound file; the message names it and the place.
+    #[test]
+    fn each_mistake_is_named_where_it_is() {
+        for (from, to, expected) in [
+            ("exec    =", "excec   =", "unknown key \"excec\" in [service]; did you mean \"exec\"?"),
+            ("user    = \"shop\"", "", "[service] needs the key \"user\""),
+            ("\"./bin/shop\"", "\"shop\"", "\"shop\" must start with \"./\""),
+            ("\"./bin/shop\"", "\"./../shop\"", "must start with \"./\""),
+            ("\"./bin/warm-up\"", "\"bash -c x\"", "must start with \"./\""),
+            ("SIGTERM", "SIGSTOP", "\"SIGSTOP\" is none of SIGTERM"),
+            ("grace = \"20s\"", "grace = 20", "service.stop.grace: expected a length of time"),
+            (
+                "sockets = [\"127.0.0.1:8080\"]",
+                "sockets = [\"localhost:8080\"]",
+                "\"localhost:8080\" is no address:port",
+            ),
+            ("deadline = \"2m\"", "deadline = \"5s\"", "5s leaves no time to be healthy for 10s"),
+            ("http = \"http:", "http = \"https:", "https is not probed"),
+            ("etc/shop.toml", "../shop.toml", "must be a path inside the release"),
+            ("etc/shop.toml", ".longshore/sealed", "must be a path inside the release"),
+            ("name    = \"shop\"", "name    = \"Shop shop\"", "app name \"Shop shop\" is invalid"),
+            ("[artifact]\npath = \"dist\"", "", "[artifact] needs the key \"path\""),
+        ] {
+            let found = problems(&SHOP.replace(from, to));
+            assert!(found.iter().any(|line| line.contains(expected)), "{to}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn several_mistakes_are_named_together() {
+        let found = problems("[app]\nname = 1\n[service]\nuser='a'\n[[probe]]\nname='x'\n");
+        assert!(found.len() >= 4, "{found:#?}");
+    }
+}
