@@ -1,0 +1,129 @@
+//! What can happen to a rollout, and what `step` answers.
+
+use std::{collections::BTreeSet, error, fmt};
+
+use longshore_common::{
+    assignment::Assignment,
+    code::{Code, Coded},
+    ids::{Generation, HostId, RolloutId},
+    report,
+};
+
+use super::model::Rollout;
+
+/// Everything that moves a rollout. Events about hosts that are not of it change nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Start,
+    /// A host's verdict on an assignment. Of another than its present generation: changes nothing.
+    Report {
+        host: HostId,
+        generation: Generation,
+        outcome: report::Outcome,
+    },
+    /// Three heartbeats missed.
+    Silent(HostId),
+    Back(HostId),
+    /// Somebody on the host holds it, with this reason, or lets it go.
+    HoldChanged {
+        host: HostId,
+        hold: Option<String>,
+    },
+    /// Time passed. Deadlines are looked at with every event; this one has no other meaning.
+    Tick,
+    Pause {
+        by: String,
+    },
+    Resume,
+    /// End the present bake, or let the wave that awaits it go on.
+    Promote,
+    /// Put every touched host back; the outcome is `aborted`.
+    Abort {
+        by: String,
+    },
+    /// Put every touched host back; the outcome is `rolled-back`.
+    Rollback {
+        by: String,
+    },
+    /// Let failed hosts try again; empty: all of them.
+    Retry(BTreeSet<HostId>),
+    /// Touch these hosts no more.
+    Exclude(BTreeSet<HostId>),
+    /// A newer rollout takes the hosts over: end at once, put nothing back.
+    Supersede(RolloutId),
+    /// The host was removed from the fleet, or is no longer of the environment.
+    HostRemoved(HostId),
+}
+
+impl Event {
+    pub const NAMES: [&'static str; 15] = [
+        "start",
+        "report",
+        "silent",
+        "back",
+        "hold-changed",
+        "tick",
+        "pause",
+        "resume",
+        "promote",
+        "abort",
+        "rollback",
+        "retry",
+        "exclude",
+        "supersede",
+        "host-removed",
+    ];
+
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Event::Start => "start",
+            Event::Report { .. } => "report",
+            Event::Silent(_) => "silent",
+            Event::Back(_) => "back",
+            Event::HoldChanged { .. } => "hold-changed",
+            Event::Tick => "tick",
+            Event::Pause { .. } => "pause",
+            Event::Resume => "resume",
+            Event::Promote => "promote",
+            Event::Abort { .. } => "abort",
+            Event::Rollback { .. } => "rollback",
+            Event::Retry(_) => "retry",
+            Event::Exclude(_) => "exclude",
+            Event::Supersede(_) => "supersede",
+            Event::HostRemoved(_) => "host-removed",
+        }
+    }
+}
+
+/// What a rollout becomes, and what hosts are told then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    pub next: Rollout,
+    /// Assignments that are new with this step; all that stand are `desired(&next)`.
+    pub assign: Vec<Assignment>,
+    /// Hosts whose record changed.
+    pub changed: Vec<HostId>,
+}
+
+/// The state does not allow it; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub phase: &'static str,
+    pub event: &'static str,
+    /// The reason and the way out.
+    pub why: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} while {}: {}", self.event, self.phase, self.why)
+    }
+}
+
+impl error::Error for Refused {}
+
+impl From<Refused> for Coded {
+    fn from(refused: Refused) -> Coded {
+        Coded::new(Code::R01, refused.to_string())
+    }
+}

@@ -1,0 +1,95 @@
+//! A reason why a rollout is not further: typed, with its owner and its deadline.
+
+use longshore_common::{ids::HostId, time::Millis};
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldKind {
+    /// Made, not started.
+    NotStarted,
+    /// Hosts fetch and unpack.
+    Staging,
+    /// Hosts switch and probe.
+    Switching,
+    /// Staged hosts wait: `max_unavailable` hosts are down already.
+    NoSlot,
+    /// Silent hosts are waited for.
+    Unknown,
+    /// Locally held hosts are waited for.
+    Held,
+    /// The wave is watched.
+    Baking,
+    /// An operator has to promote.
+    Promotion,
+    /// An operator paused.
+    Paused,
+    /// Failures of the version spent the budget; an operator decides.
+    VersionFailures,
+    /// Failures of hosts or their surroundings spent the budget; an operator decides.
+    EnvironmentFailures,
+    /// The deadline came with nothing under way; an operator decides.
+    NoProgress,
+    /// Hosts go back to what they ran before.
+    RollingBack,
+}
+
+/// One reason. Its sentence names hosts; its command is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub kind: HoldKind,
+    /// One sentence.
+    pub what: String,
+    /// Who can act.
+    pub owner: String,
+    pub since: Millis,
+    /// `None`: it holds until somebody acts.
+    pub until: Option<Millis>,
+    /// What happens at `until`, or without one, when what it waits for comes.
+    pub then: String,
+    /// What the owner types, if there is anything to type.
+    pub command: Option<String>,
+    /// The hosts that it is about.
+    pub hosts: Vec<HostId>,
+}
+
+impl HoldKind {
+    pub const ALL: [HoldKind; 13] = {
+        use HoldKind::*;
+        [
+            NotStarted,
+            Staging,
+            Switching,
+            NoSlot,
+            Unknown,
+            Held,
+            Baking,
+            Promotion,
+            Paused,
+            VersionFailures,
+            EnvironmentFailures,
+            NoProgress,
+            RollingBack,
+        ]
+    };
+
+    /// The stable name: `HoldRow.kind` in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldKind::NotStarted => "not-started",
+            HoldKind::Staging => "staging",
+            HoldKind::Switching => "switching",
+            HoldKind::NoSlot => "no-slot",
+            HoldKind::Unknown => "unknown-hosts",
+            HoldKind::Held => "held-hosts",
+            HoldKind::Baking => "baking",
+            HoldKind::Promotion => "awaiting-promotion",
+            HoldKind::Paused => "paused",
+            HoldKind::VersionFailures => "version-failures",
+            HoldKind::EnvironmentFailures => "environment-failures",
+            HoldKind::NoProgress => "no-progress",
+            HoldKind::RollingBack => "rolling-back",
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One host's part in a rollout: stored as a record of its own, so that writes are proportional to change.
+
+use longshore_common::{
+    ids::{HostName, Version},
+    report::{Blame, Failure},
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+use super::model::Target;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProgress {
+    pub name: HostName,
+    /// From 0. Of no meaning when the host was excluded from the start.
+    pub wave: u32,
+    /// What it ran before; `None`: nothing of this app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Target>,
+    pub state: HostState,
+    /// When the state was entered.
+    pub since: Millis,
+    /// What it is asked to do at present; `None`: nothing by this rollout yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    /// Of the present ask; 0: none yet. Only rises.
+    #[serde(default)]
+    pub round: u16,
+    /// Tries begun since the last retry by an operator.
+    #[serde(default)]
+    pub attempts: u8,
+    /// Not heard from since then: unknown, whatever `state` said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Millis>,
+    /// Somebody on the host holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<LocalHold>,
+    /// The app is known not to serve there.
+    #[serde(default)]
+    pub sick: bool,
+    /// An operator resumed knowing how it stands: neither counted nor waited for, until it changes.
+    #[serde(default)]
+    pub forgiven: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalHold {
+    pub reason: String,
+    pub since: Millis,
+}
+
+/// What a host is asked to do. With the round it makes the host's assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// Fetch and unpack the target.
+    Stage,
+    /// Run the target.
+    Run,
+    /// Run what it ran before, or remove the app where there was nothing.
+    Return,
+}
+
+/// What is known of the host in this rollout. Silence and local holds lie over it: see [`HostProgress::as_str`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum HostState {
+    Waiting,
+    Staging,
+    Staged,
+    Switching,
+    Healthy,
+    /// Ran exactly this already.
+    Unchanged,
+    Failed {
+        failure: Failure,
+    },
+    /// Failed, and is back on its last good release by itself.
+    Reverted {
+        failure: Failure,
+        to: Version,
+    },
+    /// Not to be touched by this rollout.
+    Excluded {
+        reason: String,
+    },
+    RollingBack,
+    RolledBack,
+    /// Neither here nor there: a human has to look.
+    Inconsistent {
+        failure: Failure,
+    },
+    /// No longer of the fleet.
+    Left,
+}
+
+impl HostState {
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            HostState::Waiting => "waiting",
+            HostState::Staging => "staging",
+            HostState::Staged => "staged",
+            HostState::Switching => "switching",
+            HostState::Healthy => "healthy",
+            HostState::Unchanged => "unchanged",
+            HostState::Failed { .. } => "failed",
+            HostState::Reverted { .. } => "reverted",
+            HostState::Excluded { .. } => "excluded",
+            HostState::RollingBack => "rolling-back",
+            HostState::RolledBack => "rolled-back",
+            HostState::Inconsistent { .. } => "inconsistent",
+            HostState::Left => "left",
+        }
+    }
+
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            HostState::Failed { failure }
+            | HostState::Reverted { failure, .. }
+            | HostState::Inconsistent { failure } => Some(failure),
+            HostState::Waiting
+            | HostState::Staging
+            | HostState::Staged
+            | HostState::Switching
+            | HostState::Healthy
+            | HostState::Unchanged
+            | HostState::Excluded { .. }
+            | HostState::RollingBack
+            | HostState::RolledBack
+            | HostState::Left => None,
+        }
+    }
+}
+
+impl HostProgress {
+    /// Every word that `as_str` may give.
+    pub const NAMES: [&'static str; 15] = [
+        "waiting",
+        "staging",
+        "staged",
+        "switching",
+        "healthy",
+        "unchanged",
+        "failed",
+        "reverted",
+        "unknown",
+        "refused",
+        "excluded",
+        "rolling-back",
+        "rolled-back",
+        "inconsistent",
+        "left",
+    ];
+
+    /// The stable name: `HostRow.state` in the API. A silent host is `unknown`, a held one that has work to do `refused`.
+    pub fn as_str(&self) -> &'static str {
+        if self.is_out() {
+            self.state.as_str()
+        } else if self.silent.is_some() {
+            "unknown"
+        } else if self.is_refusing() {
+            "refused"
+        } else {
+            self.state.as_str()
+        }
+    }
+
+    /// Not of this rollout: excluded, or gone.
+    pub fn is_out(&self) -> bool {
+        matches!(self.state, HostState::Excluded { .. } | HostState::Left)
+    }
+
+    /// Held, and there is work that it does not take.
+    pub fn is_refusing(&self) -> bool {
+        self.held.is_some()
+            && matches!(self.state, HostState::Waiting | HostState::Staged | HostState::RollingBack)
+    }
+
+    pub fn failed_by(&self, blame: Blame) -> bool {
+        self.state.failure().is_some_and(|failure| failure.blame == blame)
+    }
+}

@@ -1,0 +1,31 @@
+//! The pure core of the controller: what a rollout becomes when something happens, what every host should then run,
+//! and why it is not further yet.
+//!
+//! Nothing here reads a clock, a disk or a network, waits, logs or draws a random number: time arrives with every
+//! event. The engine loads a [`Rollout`], calls [`step`], commits what changed together with the assignments, and only
+//! then tells the hosts. What hosts are owed is read from the state ([`desired`]), so that a restart is no special case.
+//!
+//! Reading order: `spec` (the strategy), `phase` and `host` (the state), `model` (the rollout), `event`, `waves`
+//! (how one begins), `step/` (one file per phase), `explain/` (why it waits). `docs/rollout-states.md` has the tables.
+
+mod desired;
+mod event;
+mod explain;
+mod host;
+mod model;
+mod phase;
+mod share;
+mod spec;
+mod waves;
+
+pub use desired::{assignment_of, desired, next_deadline};
+pub use event::{Event, Refused, Transition};
+pub use explain::{Hold, HoldKind};
+pub use host::{Ask, HostProgress, HostState, LocalHold};
+pub use model::{Header, Rollout, Target, changed_hosts};
+pub use phase::{
+    Awaiting, Baking, Cause, Done, Inside, Outcome, Paused, Phase, RollingBack, Staging, Switching, Why,
+};
+pub use share::{Allowance, Share};
+pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
+pub use waves::{Member, New, plan_waves};

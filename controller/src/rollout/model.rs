@@ -1,0 +1,110 @@
+//! A rollout: a small header and one record per host, stored apart and put together again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use longshore_common::{
+    digest::ReleaseDigest,
+    ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
+    slot::Values,
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{host::HostProgress, phase::Phase, spec::Spec};
+
+/// What a host runs: a release with the values it is rendered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub version: Version,
+    pub release: ReleaseDigest,
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
+}
+
+/// Everything of a rollout but its hosts. Its size does not depend on how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    pub id: RolloutId,
+    /// Rises with every rollout of the controller: the high bits of the generations it gives.
+    pub sequence: u64,
+    pub app: AppName,
+    pub env: EnvName,
+    pub target: Target,
+    /// What was live in the environment before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_version: Option<Version>,
+    pub spec: Spec,
+    /// How many there are; at least one unless no host takes part.
+    pub waves: u32,
+    /// Goes into every assignment.
+    pub keep_slots: u32,
+    pub created_ms: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<Millis>,
+    pub phase: Phase,
+}
+
+/// The whole: what `step` takes and gives. Hosts are shared, so that a copy costs a pointer for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    pub header: Header,
+    pub hosts: BTreeMap<HostId, Arc<HostProgress>>,
+}
+
+impl Rollout {
+    /// From what the store holds.
+    pub fn from_parts(header: Header, hosts: impl IntoIterator<Item = (HostId, HostProgress)>) -> Self {
+        Self { header, hosts: hosts.into_iter().map(|(id, host)| (id, Arc::new(host))).collect() }
+    }
+
+    pub fn phase(&self) -> &Phase {
+        &self.header.phase
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.header.spec
+    }
+
+    /// Of a host's present ask; `None` while it was asked nothing.
+    pub fn generation(&self, host: HostId) -> Option<Generation> {
+        let host = self.hosts.get(&host)?;
+        host.ask.map(|_| Generation::new(self.header.sequence, host.round))
+    }
+
+    /// Hosts by wave, in the order in which they are moved; hosts that are out are in none.
+    pub fn waves(&self) -> Vec<Vec<HostId>> {
+        let mut waves = vec![vec![]; self.header.waves as usize];
+        for (id, host) in self.in_order() {
+            if let (false, Some(wave)) = (host.is_out(), waves.get_mut(host.wave as usize)) {
+                wave.push(id);
+            }
+        }
+        waves
+    }
+
+    /// Every host by wave and name.
+    pub(super) fn in_order(&self) -> Vec<(HostId, &HostProgress)> {
+        let mut hosts: Vec<(HostId, &HostProgress)> =
+            self.hosts.iter().map(|(id, host)| (*id, &**host)).collect();
+        hosts.sort_by_key(|(id, host)| (host.wave, &host.name, *id));
+        hosts
+    }
+
+    /// The record of a host, to be changed.
+    pub(super) fn host_mut(&mut self, id: HostId) -> Option<&mut HostProgress> {
+        self.hosts.get_mut(&id).map(Arc::make_mut)
+    }
+}
+
+/// The hosts whose records differ: what a commit has to write. None ever disappears.
+pub fn changed_hosts(before: &Rollout, after: &Rollout) -> Vec<HostId> {
+    after
+        .hosts
+        .iter()
+        .filter(|(id, host)| match before.hosts.get(id) {
+            Some(old) => !Arc::ptr_eq(old, host) && old != *host,
+            None => true,
+        })
+        .map(|(id, _)| *id)
+        .collect()
+}

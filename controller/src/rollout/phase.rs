@@ -1,0 +1,222 @@
+//! Where a rollout is. Data that only makes sense in one phase lives in that phase's variant.
+
+use longshore_common::{ids::RolloutId, time::Millis};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum Phase {
+    /// Made, not started.
+    Ready,
+    Staging(Staging),
+    Switching(Switching),
+    Baking(Baking),
+    Awaiting(Awaiting),
+    RollingBack(RollingBack),
+    Paused(Paused),
+    Done(Done),
+}
+
+/// The hosts of a wave fetch and unpack; nothing that runs is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staging {
+    /// From 0.
+    pub wave: u32,
+    pub since: Millis,
+    pub deadline: Millis,
+}
+
+/// The hosts of a wave switch, a few at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switching {
+    pub wave: u32,
+    pub since: Millis,
+    /// Moved only by a newly healthy host.
+    pub deadline: Millis,
+}
+
+/// A wave is healthy and is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baking {
+    pub wave: u32,
+    pub since: Millis,
+    pub until: Millis,
+}
+
+/// A wave is good and an operator has to say so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaiting {
+    pub wave: u32,
+    pub since: Millis,
+}
+
+/// Every host that was touched goes back to what it ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollingBack {
+    pub cause: Cause,
+    /// The wave that was under way.
+    pub wave: u32,
+    pub since: Millis,
+    /// Moved only by a host that is newly back.
+    pub deadline: Millis,
+}
+
+/// Nothing new is begun; what is under way on hosts ends there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    pub inside: Inside,
+    pub why: Why,
+    pub since: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    pub outcome: Outcome,
+    /// One sentence.
+    pub reason: String,
+    pub at: Millis,
+}
+
+/// What a pause interrupts and a resume goes on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum Inside {
+    Staging(Staging),
+    Switching(Switching),
+    Baking(Baking),
+    Awaiting(Awaiting),
+    RollingBack(RollingBack),
+}
+
+/// Why a rollout is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum Why {
+    Operator {
+        by: String,
+    },
+    /// Failures of the version spent the budget, and the strategy says to ask.
+    VersionFailures {
+        failed: u32,
+        allowed: u32,
+    },
+    /// Failures of hosts or their surroundings spent the budget: no verdict on the release.
+    EnvironmentFailures {
+        failed: u32,
+        allowed: u32,
+    },
+    /// The deadline came and nothing was under way: hosts are unknown or held, or take every slot.
+    NoProgress,
+}
+
+/// Why a rollout rolls back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Cause {
+    VersionFailures {
+        failed: u32,
+        allowed: u32,
+    },
+    /// A host ran the new release and did not come to healthy before the progress deadline.
+    Deadline,
+    Operator {
+        by: String,
+    },
+    Abort {
+        by: String,
+    },
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Succeeded,
+    /// Every host had the release already.
+    NothingToDo,
+    /// It did not come to its end, and hosts may differ.
+    Failed,
+    /// Every host that was touched is back, but for unknown ones, which the reason names.
+    RolledBack,
+    /// An operator or a newer rollout ended it.
+    Aborted,
+}
+
+impl Phase {
+    pub const NAMES: [&'static str; 8] =
+        ["ready", "staging", "switching", "baking", "awaiting-promotion", "rolling-back", "paused", "done"];
+
+    /// The stable name: in the API, in `docs/rollout-states.md`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Phase::Ready => "ready",
+            Phase::Staging(_) => "staging",
+            Phase::Switching(_) => "switching",
+            Phase::Baking(_) => "baking",
+            Phase::Awaiting(_) => "awaiting-promotion",
+            Phase::RollingBack(_) => "rolling-back",
+            Phase::Paused(_) => "paused",
+            Phase::Done(_) => "done",
+        }
+    }
+
+    /// Nothing is ever assigned in it again.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Phase::Done(_))
+    }
+
+    /// The wave that is under way, from 0.
+    pub fn wave(&self) -> Option<u32> {
+        match self {
+            Phase::Ready | Phase::Done(_) => None,
+            Phase::Staging(staging) => Some(staging.wave),
+            Phase::Switching(switching) => Some(switching.wave),
+            Phase::Baking(baking) => Some(baking.wave),
+            Phase::Awaiting(awaiting) => Some(awaiting.wave),
+            Phase::RollingBack(back) => Some(back.wave),
+            Phase::Paused(paused) => Phase::from(paused.inside.clone()).wave(),
+        }
+    }
+
+    /// When time alone changes the rollout.
+    pub fn deadline(&self) -> Option<Millis> {
+        match self {
+            Phase::Staging(staging) => Some(staging.deadline),
+            Phase::Switching(switching) => Some(switching.deadline),
+            Phase::Baking(baking) => Some(baking.until),
+            Phase::RollingBack(back) => Some(back.deadline),
+            Phase::Ready | Phase::Awaiting(_) | Phase::Paused(_) | Phase::Done(_) => None,
+        }
+    }
+}
+
+impl From<Inside> for Phase {
+    fn from(inside: Inside) -> Phase {
+        match inside {
+            Inside::Staging(staging) => Phase::Staging(staging),
+            Inside::Switching(switching) => Phase::Switching(switching),
+            Inside::Baking(baking) => Phase::Baking(baking),
+            Inside::Awaiting(awaiting) => Phase::Awaiting(awaiting),
+            Inside::RollingBack(back) => Phase::RollingBack(back),
+        }
+    }
+}
+
+impl Outcome {
+    /// The stable name: `Rollout.outcome` in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "succeeded",
+            Outcome::NothingToDo => "nothing-to-do",
+            Outcome::Failed => "failed",
+            Outcome::RolledBack => "rolled-back",
+            Outcome::Aborted => "aborted",
+        }
+    }
+}
+
+impl Done {
+    pub(super) fn superseded(by: RolloutId, at: Millis) -> Self {
+        Self { outcome: Outcome::Aborted, reason: format!("superseded by rollout {by}"), at }
+    }
+}

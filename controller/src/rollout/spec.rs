@@ -1,0 +1,182 @@
+//! The strategy of a rollout: how many at once, how long between, how many failures, and what then.
+
+use longshore_common::{
+    code::{Code, Coded},
+    label::Selector,
+    time::Span,
+};
+use serde::{Deserialize, Serialize};
+
+use super::share::{Allowance, Share};
+
+/// What a silent host means for a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownHosts {
+    /// It counts as a failure of the environment; the wave goes on without it.
+    Count,
+    /// Its wave waits for it, and pauses at the progress deadline.
+    Wait,
+    /// The wave goes on as if it were not there, until it is back.
+    Skip,
+}
+
+/// What a host that somebody holds locally means for a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldHosts {
+    /// Its wave waits for it, and pauses at the progress deadline.
+    Wait,
+    /// The wave goes on without it, until it is let go.
+    Skip,
+}
+
+/// What happens when failures of the version spend the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnSpent {
+    Rollback,
+    Pause,
+}
+
+/// Where an operator has to say "go on".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Promotion {
+    /// Nowhere: baking is enough.
+    Auto,
+    /// After the first wave.
+    Canary,
+    /// After every wave but the last, and after a first wave that is the last.
+    EveryWave,
+}
+
+/// A rolling strategy. Every field has a default; `check` finds what cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spec {
+    /// Size of the first wave, of all hosts. `0`: no canary, the first wave is like the others.
+    pub canary: Share,
+    /// Hosts that go into the first wave before any other. Absent: the first by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary_hosts: Option<Selector>,
+    /// Size of each other wave, of all hosts.
+    pub wave: Share,
+    /// Never more hosts than this are down at once, those already sick or unknown included. At least one.
+    pub max_unavailable: Share,
+    /// Failures allowed among the hosts of one wave.
+    pub wave_budget: Allowance,
+    /// Failures allowed among all hosts.
+    pub budget: Allowance,
+    /// Percent of a wave that must be healthy for the next to begin while the rest is still under way.
+    pub enough: u8,
+    /// How often one host may try, the first time included.
+    pub attempts: u8,
+    /// How long the first wave is watched after it is healthy.
+    pub canary_bake: Span,
+    /// How long each other wave is watched after it is healthy.
+    pub bake: Span,
+    pub promotion: Promotion,
+    /// Longest time in which no further host becomes healthy. Stops while paused, starts anew on resume.
+    pub progress_deadline: Span,
+    /// Longest time for a wave to fetch and unpack.
+    pub stage_deadline: Span,
+    /// Longest time in which no further host is back on its previous release, while rolling back.
+    pub rollback_deadline: Span,
+    /// Waves beyond the present one that may fetch and unpack already.
+    pub stage_ahead: u32,
+    pub unknown: UnknownHosts,
+    pub held: HeldHosts,
+    /// Whether the rollout may undo itself at all: when its budget is spent, or at its progress deadline.
+    pub auto_rollback: bool,
+    pub on_spent: OnSpent,
+}
+
+impl Default for Spec {
+    fn default() -> Self {
+        Self {
+            canary: Share::Count(1),
+            canary_hosts: None,
+            wave: Share::Percent(25),
+            max_unavailable: Share::Count(1),
+            wave_budget: Allowance::default(),
+            budget: Allowance::default(),
+            enough: 100,
+            attempts: 1,
+            canary_bake: Span::secs(60),
+            bake: Span::secs(15),
+            promotion: Promotion::Auto,
+            progress_deadline: Span::secs(600),
+            stage_deadline: Span::secs(3600),
+            rollback_deadline: Span::secs(600),
+            stage_ahead: 1,
+            unknown: UnknownHosts::Wait,
+            held: HeldHosts::Skip,
+            auto_rollback: true,
+            on_spent: OnSpent::Rollback,
+        }
+    }
+}
+
+/// Most tries a host may be given.
+pub const ATTEMPTS_MAX: u8 = 10;
+
+impl Spec {
+    /// Everything that cannot work, each as (field, what is wrong); empty when the strategy is sound.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = vec![];
+        if self.wave.is_zero() {
+            found.push(("wave", "must be at least 1 host or 1%".to_owned()));
+        }
+        if self.max_unavailable.is_zero() {
+            found.push((
+                "max_unavailable",
+                "must be at least 1 host or 1%: nothing could ever move".to_owned(),
+            ));
+        }
+        for (field, share) in
+            [("canary", self.canary), ("wave", self.wave), ("max_unavailable", self.max_unavailable)]
+        {
+            if matches!(share, Share::Percent(101..)) {
+                found.push((field, format!("{share} is more than all of them")));
+            }
+        }
+        for (field, allowance) in [("wave_budget.percent", self.wave_budget), ("budget.percent", self.budget)]
+        {
+            if allowance.percent.is_some_and(|percent| percent > 100) {
+                found.push((field, "must be 0 to 100".to_owned()));
+            }
+        }
+        if !(1..=100).contains(&self.enough) {
+            found.push(("enough", format!("must be 1 to 100 percent, not {}", self.enough)));
+        }
+        if !(1..=ATTEMPTS_MAX).contains(&self.attempts) {
+            found.push(("attempts", format!("must be 1 to {ATTEMPTS_MAX}, not {}", self.attempts)));
+        }
+        for (field, deadline) in [
+            ("progress_deadline", self.progress_deadline),
+            ("stage_deadline", self.stage_deadline),
+            ("rollback_deadline", self.rollback_deadline),
+        ] {
+            if deadline.as_ms() == 0 {
+                found.push((field, "must be longer than nothing".to_owned()));
+            }
+        }
+        if self.canary.is_zero() && (self.promotion == Promotion::Canary || self.canary_hosts.is_some()) {
+            found.push((
+                "canary",
+                "is 0, so there is no first wave to promote or to choose hosts for".to_owned(),
+            ));
+        }
+        found
+    }
+
+    pub fn check(&self) -> Result<(), Coded> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<String> = problems.iter().map(|(field, what)| format!("{field} {what}")).collect();
+        Err(Coded::new(Code::V01, format!("strategy: {}", list.join("; "))))
+    }
+}
