@@ -1,8 +1,3 @@
-//! The agent: makes one host run what the controller says it should.
-//!
-//! `plan` decides (pure), `host` does, `run` goes round between them, `state` remembers, `link` talks to the
-//! controller, `local` to admins on the host.
+//! Makes one host run what the controller says it should.
 
 pub mod host;
-pub mod plan;
-pub mod uplink;

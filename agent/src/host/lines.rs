@@ -1,0 +1,125 @@
+//! Output of programs as lines of bounded length.
+
+use std::{io, sync::Arc};
+
+use longshore_common::report::LINE_BYTES;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+}
+
+/// A line that some program printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// `before_switch`, `app`, a probe's name, …
+    pub source: String,
+    pub stream: Stream,
+    /// At most `LINE_BYTES` long, without its line break; may hold control characters.
+    pub text: String,
+}
+
+/// Where lines go as they come. Called from the task that reads them, so it must not block: a bounded channel that
+/// drops when it is full.
+pub type Sink = Arc<dyn Fn(Line) + Send + Sync>;
+
+/// Nobody watches.
+pub fn nowhere() -> Sink {
+    Arc::new(|_| ())
+}
+
+/// Calls `each` for every line until the end. What is over `LINE_BYTES` of a line is dropped, and so says its end.
+pub async fn read_lines(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(String)) -> io::Result<()> {
+    let mut line = Cutter::default();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            line.finish(&mut each);
+            return Ok(());
+        }
+        for piece in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+            line.push(piece, &mut each);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Cutter {
+    kept: Vec<u8>,
+    dropped: usize,
+}
+
+const CUT_MARK: &str = " …";
+
+impl Cutter {
+    fn push(&mut self, piece: &[u8], each: &mut impl FnMut(String)) {
+        let (text, ends) = match piece.split_last() {
+            Some((b'\n', text)) => (text, true),
+            _ => (piece, false),
+        };
+        let room = (LINE_BYTES - CUT_MARK.len()).saturating_sub(self.kept.len());
+        let take = room.min(text.len());
+        self.kept.extend_from_slice(&text[..take]);
+        self.dropped += text.len() - take;
+        if ends {
+            self.emit(each);
+        }
+    }
+
+    fn finish(&mut self, each: &mut impl FnMut(String)) {
+        if !self.kept.is_empty() || self.dropped > 0 {
+            self.emit(each);
+        }
+    }
+
+    fn emit(&mut self, each: &mut impl FnMut(String)) {
+        let bytes = self.kept.strip_suffix(b"\r").unwrap_or(&self.kept);
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        if self.dropped > 0 {
+            text.push_str(CUT_MARK);
+        }
+        // A cut inside a character, or bytes that are no text, grow when they are replaced.
+        while text.len() > LINE_BYTES {
+            text.pop();
+        }
+        self.kept.clear();
+        self.dropped = 0;
+        each(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines_of(bytes: &[u8]) -> Vec<String> {
+        let mut lines = vec![];
+        read_lines(bytes, |line| lines.push(line)).await.unwrap();
+        lines
+    }
+
+    #[tokio::test]
+    async fn lines_are_split_and_long_ones_cut() {
+        assert_eq!(lines_of(b"a\r\n\nb").await, ["a", "", "b"]);
+        let long = lines_of(&[b"x".repeat(100_000), b"\nshort\n".to_vec()].concat()).await;
+        assert_eq!(long.len(), 2);
+        assert!(long[0].len() <= LINE_BYTES && long[0].ends_with('…'), "{}", long[0].len());
+        assert_eq!(long[1], "short");
+        let noise = lines_of(&[0xff; 5000]).await;
+        assert!(noise[0].len() <= LINE_BYTES);
+    }
+}

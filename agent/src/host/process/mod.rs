@@ -1,0 +1,2 @@
+//! The process driver: apps without systemd.
+pub mod shim;

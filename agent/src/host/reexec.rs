@@ -1,0 +1,77 @@
+//! This program started again as one of its own small helpers.
+//!
+//! Launching an app, ending a process tree and supervising are done by separate processes. They are this same binary:
+//! nothing else has to be installed, and its pages are shared. Whoever embeds the agent (`longshore-agent`, or
+//! `longshore` for the demo) says how it is started again, and calls [`run_helper`] first thing in `main`.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use super::{launch, process, tree};
+
+/// The command line that leads to [`run_helper`].
+#[derive(Clone, Debug)]
+pub struct SelfExec {
+    pub program: PathBuf,
+    /// Before the helper's name, e.g. a hidden subcommand of the embedding program.
+    pub args: Vec<OsString>,
+}
+
+impl SelfExec {
+    /// The running program itself, even if its file has been replaced since.
+    pub fn this() -> Self {
+        Self { program: "/proc/self/exe".into(), args: vec![] }
+    }
+
+    /// For a helper that starts another: the same program with the same leading arguments.
+    pub(crate) fn same() -> Self {
+        let ours = |arg: &OsString| !Helper::ALL.iter().any(|helper| arg == OsStr::new(helper.as_str()));
+        Self { args: std::env::args_os().skip(1).take_while(ours).collect(), ..Self::this() }
+    }
+
+    pub(crate) fn command(&self, helper: Helper) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).arg(helper.as_str());
+        command
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Helper {
+    /// Becomes an app or hook: drops privileges, places sockets, execs.
+    Launch,
+    /// Runs one program and ends everything it started.
+    Tree,
+    /// Supervises one app.
+    Shim,
+}
+
+impl Helper {
+    const ALL: [Helper; 3] = [Helper::Launch, Helper::Tree, Helper::Shim];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Helper::Launch => "__launch",
+            Helper::Tree => "__tree",
+            Helper::Shim => "__shim",
+        }
+    }
+}
+
+/// Becomes the helper that `args` (after the embedding program's own) ask for; None when they ask for none.
+pub fn run_helper(args: &[OsString]) -> Option<ExitCode> {
+    let (name, rest) = args.split_first()?;
+    let is = |helper: Helper| name == OsStr::new(helper.as_str());
+    if is(Helper::Launch) {
+        Some(launch::trampoline::main())
+    } else if is(Helper::Tree) {
+        Some(tree::runner::main())
+    } else if is(Helper::Shim) {
+        Some(process::shim::main(rest))
+    } else {
+        None
+    }
+}
