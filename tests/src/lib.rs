@@ -3,6 +3,7 @@
 //!
 //! Everything here blocks; nothing here waits without a deadline. The tests themselves lie in `tests/tests/`.
 
+pub mod bench;
 pub mod command;
 pub mod lab;
 pub mod packages;
