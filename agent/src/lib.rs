@@ -1,3 +1,8 @@
-//! Makes one host run what the controller says it should.
+//! The agent: makes one host run what the controller says it should.
+//!
+//! `plan` decides (pure), `host` does, `run` goes round between them, `state` remembers, `link` talks to the
+//! controller, `local` to admins on the host.
 
 pub mod host;
+pub mod plan;
+pub mod uplink;

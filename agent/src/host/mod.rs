@@ -1,4 +1,7 @@
-//! What the agent does to its host: slots and the switch, units, hooks, probes.
+//! What can be done on a host, and what it shows.
+//!
+//! [`Host`] has two real implementations: `real` (disk, systemd or our own supervisor, programs, probes) and [`sim`],
+//! its twin in memory, on which every crash can be tried. `fetch` and `stage` are the half of `real` that gets bytes.
 
 pub mod account;
 pub mod launch;
@@ -6,5 +9,46 @@ pub mod lines;
 pub mod process;
 pub mod procfs;
 pub mod reexec;
+pub mod sim;
+mod sink;
 pub mod sys;
 pub mod tree;
+
+use std::future::Future;
+
+use longshore_common::{ids::AppName, report::Failure};
+
+pub use sink::{Event, Sink, Stream};
+
+use crate::plan::{Seen, Step};
+
+/// One implementation serves all apps of the host; calls for different apps may run at the same time, calls that
+/// perform something for one app never do.
+pub trait Host: Send + Sync + 'static {
+    /// What is there now, looked at afresh.
+    fn observe(&self, app: &AppName) -> impl Future<Output = Result<Seen, Failure>> + Send;
+
+    /// Do one step. Idempotent, durable when it returns. Dropping the future of a hook ends its process tree;
+    /// dropping that of an interruptible step leaves nothing behind that a repeat could stumble over.
+    fn perform(
+        &self,
+        app: &AppName,
+        step: &Step,
+        sink: &Sink,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The last lines the app wrote, oldest first, each as an `Event::Line`. With `follow`, go on until dropped.
+    fn logs(
+        &self,
+        app: &AppName,
+        lines: usize,
+        follow: Follow,
+        sink: &Sink,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    No,
+    Yes,
+}

@@ -68,7 +68,7 @@ pub fn accept(record: &Record, incoming: &Assignment, me: HostId, hold: Option<&
 
 fn begin(record: &Record, incoming: &Assignment) -> Record {
     let given_up = record.concluded.is_none()
-        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent == Intent::Run);
+        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent != Intent::Stage);
     Record {
         accepted: Some(incoming.clone()),
         failed: None,

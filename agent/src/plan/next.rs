@@ -80,9 +80,14 @@ fn make_live(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> 
         }
         return Next::Do(restart(target, seen));
     }
+    let runs = seen.slots.get(target).is_some_and(|needs| needs.runs);
+    // It comes before the start: where the target runs already, it was done before a crash.
+    let before_start = !seen.is_run(target) || !runs || attempt.has(Pass::Pointed);
+    if let Some(due) = hook(HookPoint::AfterSwitch, target).filter(|_| before_start && !settled) {
+        return due;
+    }
     if !seen.is_run(target) {
-        let switched = (!settled).then(|| hook(HookPoint::AfterSwitch, target)).flatten();
-        return switched.unwrap_or_else(|| Next::Do(restart(target, seen)));
+        return Next::Do(restart(target, seen));
     }
     if !attempt.has(Pass::Settled) {
         return Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Settle });
@@ -117,7 +122,7 @@ fn on_failure(
         return go_back(&back, attempt, seen)
             .map_or_else(|| Next::Conclude(reverted_to(&back, failure())), Next::Do);
     }
-    if record.good.is_empty() {
+    if !record.good.iter().any(|slot| seen.is_sealed(slot)) {
         if seen.running.is_some() {
             return Next::Do(Step::Stop);
         }

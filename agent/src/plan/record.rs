@@ -116,6 +116,7 @@ pub(super) enum Pass {
     Fetched,
     Rendered,
     Hook(HookPoint),
+    Pointed,
     Started,
     Settled,
     GlancedHealthy,
@@ -155,12 +156,13 @@ fn note(attempt: &mut Attempt, step: &Step) {
         Step::Fetch(_) => Pass::Fetched,
         Step::Render(_) => Pass::Rendered,
         Step::Hook { point, .. } => Pass::Hook(*point),
+        Step::Point(_) => Pass::Pointed,
         Step::Start(_) => Pass::Started,
         Step::Probe { manner: Manner::Settle, .. } => Pass::Settled,
         Step::Probe { manner: Manner::Glance, .. } => Pass::GlancedHealthy,
         Step::Remove => Pass::Removed,
         // These show on disk, or at the service manager.
-        Step::Seal(_) | Step::Point(_) | Step::Unpoint | Step::Stop | Step::Prune(_) => return,
+        Step::Seal(_) | Step::Unpoint | Step::Stop | Step::Prune(_) => return,
     };
     attempt.passed.insert(pass);
 }

@@ -1,0 +1,149 @@
+//! Power loss, or the agent's death, after every single effect: the end is the same.
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    slot::Slot,
+};
+
+use super::bench::{Bench, Crashed, assignment, brief, run};
+use crate::{
+    host::sim::{Flaw, SimHost},
+    plan::{HookPoint, Seen},
+};
+
+/// What must be the same whether or not there was a crash.
+#[derive(Debug, PartialEq)]
+struct End {
+    seen: Seen,
+    good: Vec<Slot>,
+    outcome: Option<String>,
+}
+
+fn end(bench: &Bench) -> End {
+    let outcome = bench.record.concluded.as_ref().map(|concluded| brief(&concluded.outcome));
+    End { seen: bench.seen(), good: bench.record.good.clone(), outcome }
+}
+
+/// Prepares with `before`, then does `act` once in peace and once for every effect after which it can be cut short.
+#[track_caller]
+fn same_end_wherever_it_crashes(
+    flaws: &[(&str, Flaw)],
+    before: &[Assignment],
+    act: impl Fn(&mut Bench) -> Result<(), Crashed>,
+) {
+    let prepared = || {
+        let mut bench = Bench::with_flaws(flaws);
+        before.iter().for_each(|assignment| bench.give(assignment).unwrap());
+        bench
+    };
+    let mut peaceful = prepared();
+    act(&mut peaceful).unwrap();
+    let expected = end(&peaceful);
+
+    type Recovery = fn(&SimHost);
+    for recover in [SimHost::reboot as Recovery, SimHost::restart_agent] {
+        for effects in 0.. {
+            let mut bench = prepared();
+            bench.host.crash_after(effects);
+            let crashed = act(&mut bench).is_err();
+            bench.check_invariants();
+            recover(&bench.host);
+            bench.check_invariants();
+            if crashed {
+                bench.converge().unwrap(); // the agent goes on from what it remembers
+                act(&mut bench).unwrap(); // and the controller, or the admin, says it once more
+            }
+            assert_eq!(end(&bench), expected, "after a crash at effect {effects}");
+            if !crashed {
+                break; // past the last effect: every point was covered
+            }
+        }
+    }
+}
+
+fn give(assignment: Assignment) -> impl Fn(&mut Bench) -> Result<(), Crashed> {
+    move |bench| bench.give(&assignment)
+}
+
+#[test]
+fn forward() {
+    same_end_wherever_it_crashes(&[], &[run(1, "1")], give(run(2, "2")));
+    same_end_wherever_it_crashes(&[], &[run(1, "1"), run(2, "2")], give(run(3, "3")));
+}
+
+#[test]
+fn first_deployment() {
+    same_end_wherever_it_crashes(&[], &[], give(run(1, "1")));
+    for flaw in every_flaw() {
+        same_end_wherever_it_crashes(&[("1", flaw)], &[], give(run(1, "1")));
+    }
+}
+
+#[test]
+fn every_failure_of_a_new_release() {
+    for flaw in every_flaw() {
+        same_end_wherever_it_crashes(&[("2", flaw)], &[run(1, "1")], give(run(2, "2")));
+    }
+}
+
+#[test]
+fn old_release_that_refuses_to_be_stopped() {
+    let flaws = [("1", Flaw::Hook(HookPoint::BeforeStop))];
+    same_end_wherever_it_crashes(&flaws, &[run(1, "1")], give(run(2, "2")));
+}
+
+#[test]
+fn rollback_and_unchanged() {
+    same_end_wherever_it_crashes(&[], &[run(1, "1"), run(2, "2")], give(run(3, "1")));
+    same_end_wherever_it_crashes(&[], &[run(1, "1")], give(run(2, "1")));
+}
+
+#[test]
+fn values_only() {
+    let with = |generation, port| assignment(generation, "1", &[("port", port)], Intent::Run);
+    same_end_wherever_it_crashes(&[], &[with(1, "80")], give(with(2, "81")));
+    same_end_wherever_it_crashes(&[("1", Flaw::Render)], &[], give(with(1, "80")));
+}
+
+#[test]
+fn stage_then_run() {
+    let stage = assignment(2, "2", &[], Intent::Stage);
+    same_end_wherever_it_crashes(&[], &[run(1, "1")], give(stage.clone()));
+    same_end_wherever_it_crashes(&[], &[run(1, "1"), stage.clone()], give(run(3, "2")));
+    same_end_wherever_it_crashes(&[("2", Flaw::Probe)], &[run(1, "1"), stage], give(run(3, "2")));
+}
+
+#[test]
+fn remove() {
+    let remove = assignment(3, "1", &[], Intent::Remove);
+    same_end_wherever_it_crashes(&[], &[run(1, "1"), run(2, "2")], give(remove));
+}
+
+#[test]
+fn revert_asked_on_the_host() {
+    let to_first = |bench: &mut Bench| {
+        let first = run(1, "1").slot();
+        bench.order(Some(first))
+    };
+    same_end_wherever_it_crashes(&[], &[run(1, "1"), run(2, "2")], to_first);
+}
+
+#[test]
+fn a_failed_generation_is_not_tried_again() {
+    for flaw in every_flaw() {
+        let mut bench = Bench::with_flaws(&[("2", flaw)]);
+        bench.give(&run(1, "1")).unwrap();
+        bench.give(&run(2, "2")).unwrap();
+        bench.host.take_performed();
+        bench.host.reboot();
+        bench.converge().unwrap();
+        bench.give(&run(2, "2")).unwrap();
+        assert_eq!(bench.host.take_performed(), Vec::<String>::new(), "{flaw:?}");
+    }
+}
+
+fn every_flaw() -> Vec<Flaw> {
+    let own_hooks = [HookPoint::BeforeSwitch, HookPoint::AfterSwitch, HookPoint::AfterHealthy];
+    let steps = [Flaw::Check, Flaw::Fetch, Flaw::Render, Flaw::Start, Flaw::Probe];
+    steps.into_iter().chain(own_hooks.map(Flaw::Hook)).collect()
+}

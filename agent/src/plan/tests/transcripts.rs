@@ -1,0 +1,243 @@
+//! What happens, line by line. Slot names end in the digest of the release: it is cut off here.
+
+use longshore_common::assignment::Intent;
+
+use super::bench::{Bench, app, assignment, run};
+use crate::{
+    host::sim::{Flaw, SimHost},
+    plan::{Hold, HookPoint, Needs},
+};
+
+/// The transcript without digests, against the expected one without indentation.
+#[track_caller]
+fn check(transcript: &str, expected: &str) {
+    let short = transcript.split_inclusive([' ', '\n']).map(|word| match word.rsplit_once('-') {
+        Some((version, digest)) if digest.trim_end().len() == 8 => {
+            format!("{version}{}", &digest[digest.trim_end().len()..])
+        }
+        _ => word.to_owned(),
+    });
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(short.collect::<String>(), expected.join("\n"));
+}
+
+#[test]
+fn a_first_deployment_and_the_next() {
+    let mut bench = Bench::with_flaws(&[]);
+    let first = bench.transcript(|bench| bench.give(&run(1, "1")));
+    check(
+        &first,
+        "check 1
+         fetch 1
+         render 1
+         seal 1
+         hook before_switch of 1
+         point current at 1
+         hook after_switch of 1
+         start 1
+         probe 1
+         hook after_healthy of 1
+         => healthy",
+    );
+    let second = bench.transcript(|bench| bench.give(&run(2, "2")));
+    check(
+        &second,
+        "check 2
+         fetch 2
+         render 2
+         seal 2
+         hook before_switch of 2
+         hook before_stop of 1
+         point current at 2
+         hook after_switch of 2
+         start 2
+         probe 2
+         hook after_healthy of 2
+         => healthy",
+    );
+    let third = bench.transcript(|bench| bench.give(&run(3, "3")));
+    assert!(third.contains("prune 1-"), "{third}");
+}
+
+#[test]
+fn staging_touches_nothing_and_running_goes_on_from_it() {
+    let mut bench = Bench::new();
+    let staged = bench.transcript(|bench| bench.give(&assignment(1, "1", &[], Intent::Stage)));
+    check(&staged, "check 1\nfetch 1\nrender 1\nseal 1\n=> staged");
+    let ran = bench.transcript(|bench| bench.give(&run(2, "1")));
+    check(&ran, "point current at 1\nstart 1\nprobe 1\n=> healthy");
+}
+
+#[test]
+fn what_is_live_and_healthy_is_left_alone() {
+    let mut bench = Bench::with_flaws(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    let again = bench.transcript(|bench| bench.give(&run(2, "1")));
+    check(&again, "glance at 1\n=> unchanged");
+    bench.host.kill(&app());
+    let dead = bench.transcript(|bench| bench.give(&run(3, "1")));
+    check(&dead, "start 1\nprobe 1\nhook after_healthy of 1\n=> healthy");
+}
+
+#[test]
+fn a_failed_probe_goes_back_without_hooks() {
+    let mut bench = Bench::with_flaws(&[("2", Flaw::Probe)]);
+    bench.give(&run(1, "1")).unwrap();
+    let failed = bench.transcript(|bench| bench.give(&run(2, "2")));
+    check(
+        &failed,
+        "check 2
+         fetch 2
+         render 2
+         seal 2
+         hook before_switch of 2
+         hook before_stop of 1
+         point current at 2
+         hook after_switch of 2
+         start 2
+         probe 2
+         point current at 1
+         start 1
+         probe 1
+         => reverted to 1: LS-B01 at probe",
+    );
+    let again = bench.transcript(|bench| bench.give(&run(2, "2")));
+    check(&again, "=> reverted to 1: LS-B01 at probe");
+}
+
+#[test]
+fn a_failed_first_deployment_leaves_nothing_live() {
+    let mut bench = Bench::with_flaws(&[("1", Flaw::Start)]);
+    let failed = bench.transcript(|bench| bench.give(&assignment(1, "1", &[], Intent::Run)));
+    assert!(failed.ends_with("stop\ntake current away\n=> failed LS-U01 at start"), "{failed}");
+    assert_eq!(bench.seen().current, None);
+    assert_eq!(bench.seen().slots.len(), 1, "kept for whoever wants to look");
+}
+
+#[test]
+fn a_failure_before_the_switch_leaves_the_old_release_running() {
+    for (flaw, end) in [
+        (Flaw::Check, "=> refused LS-Q01"),
+        (Flaw::Fetch, "=> failed LS-D01 at fetch"),
+        (Flaw::Render, "=> failed LS-M01 at render"),
+        (Flaw::Hook(HookPoint::BeforeSwitch), "=> failed LS-H01 at hook"),
+    ] {
+        let mut bench = Bench::with_flaws(&[("2", flaw)]);
+        bench.give(&run(1, "1")).unwrap();
+        let before = bench.seen();
+        let failed = bench.transcript(|bench| bench.give(&run(2, "2")));
+        assert!(failed.ends_with(end), "{failed}");
+        assert_eq!((before.current, before.running), (bench.seen().current, bench.seen().running));
+    }
+}
+
+#[test]
+fn the_old_release_may_refuse_to_be_stopped() {
+    let mut bench = Bench::with_flaws(&[("1", Flaw::Hook(HookPoint::BeforeStop))]);
+    bench.give(&run(1, "1")).unwrap();
+    let failed = bench.transcript(|bench| bench.give(&run(2, "2")));
+    assert!(
+        failed.ends_with("hook before_stop of 1-") || failed.contains("hook before_stop of 1"),
+        "{failed}"
+    );
+    assert!(failed.ends_with("=> failed LS-H01 at hook"), "{failed}");
+    assert!(bench.seen().current.unwrap().as_str().starts_with("1-"));
+}
+
+#[test]
+fn a_way_back_that_fails_is_inconsistent() {
+    let mut bench = Bench::with_flaws(&[("2", Flaw::Probe)]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.host.release("1", SimHost::service([]), [Flaw::Start]);
+    let failed = bench.transcript(|bench| bench.give(&run(2, "2")));
+    assert!(failed.ends_with("=> inconsistent LS-B01 at probe"), "{failed}");
+    bench.host.release("1", SimHost::service([]), []);
+    let repaired = bench.transcript(|bench| bench.give(&run(3, "1")));
+    assert!(repaired.ends_with("=> healthy"), "{repaired}");
+}
+
+#[test]
+fn other_values_are_another_slot_and_go_back_like_a_release() {
+    let mut bench = Bench::new();
+    bench.give(&assignment(1, "1", &[("port", "80")], Intent::Run)).unwrap();
+    let first = bench.seen().current.unwrap();
+    let changed = bench.transcript(|bench| bench.give(&assignment(2, "1", &[("port", "81")], Intent::Run)));
+    assert!(changed.ends_with("=> healthy"), "{changed}");
+    assert_ne!(bench.seen().current, Some(first.clone()));
+    bench.give(&assignment(3, "1", &[("port", "80")], Intent::Run)).unwrap();
+    assert_eq!(bench.seen().current, Some(first));
+}
+
+#[test]
+fn static_content_has_nothing_to_start() {
+    let mut bench = Bench::new();
+    bench.host.release("1", Needs::default(), []);
+    let first = bench.transcript(|bench| bench.give(&run(1, "1")));
+    check(&first, "check 1\nfetch 1\nrender 1\nseal 1\npoint current at 1\nprobe 1\n=> healthy");
+    bench.give(&run(2, "2")).unwrap();
+    let back = bench.transcript(|bench| bench.give(&run(3, "1")));
+    check(&back, "point current at 1\nstop\nprobe 1\n=> healthy");
+}
+
+#[test]
+fn everything_of_an_app_can_be_removed() {
+    let mut bench = Bench::with_flaws(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    let gone = bench.transcript(|bench| bench.give(&assignment(2, "1", &[], Intent::Remove)));
+    check(&gone, "hook before_stop of 1\nstop\nremove\n=> removed");
+    assert_eq!(bench.seen(), Default::default());
+    let back = bench.transcript(|bench| bench.give(&run(3, "1")));
+    assert!(back.ends_with("=> healthy"), "{back}");
+}
+
+#[test]
+fn generations_only_rise() {
+    let mut bench = Bench::new();
+    bench.give(&run(5, "1")).unwrap();
+    let stale = bench.transcript(|bench| bench.give(&run(4, "2")));
+    check(&stale, "=> refused LS-O03");
+    let other = bench.transcript(|bench| bench.give(&run(5, "2")));
+    check(&other, "=> refused LS-O03");
+    let mut foreign = run(6, "2");
+    foreign.host = longshore_common::ids::HostId(uuid::Uuid::from_u128(8));
+    check(&bench.transcript(|bench| bench.give(&foreign)), "=> refused LS-O03");
+    check(&bench.transcript(|bench| bench.give(&run(5, "1"))), "=> healthy");
+}
+
+#[test]
+fn a_held_host_refuses_new_work_for_good() {
+    let mut bench = Bench::new();
+    bench.give(&run(1, "1")).unwrap();
+    bench.hold = Some(Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1 });
+    check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");
+    bench.hold = None;
+    check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");
+    assert!(bench.transcript(|bench| bench.give(&run(3, "2"))).ends_with("=> healthy"));
+}
+
+#[test]
+fn a_revert_asked_on_the_host_stays() {
+    let mut bench = Bench::with_flaws(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    let reverted = bench.transcript(|bench| bench.order(None));
+    check(&reverted, "point current at 1\nstart 1\nprobe 1\n=> reverted to 1: LS-P01 at revert");
+    let told_again = bench.transcript(|bench| bench.give(&run(2, "2")));
+    check(&told_again, "=> reverted to 1: LS-P01 at revert");
+    check(&bench.transcript(Bench::converge), "");
+    check(&bench.transcript(|bench| bench.order(None)), "");
+    let newer = bench.transcript(|bench| bench.give(&run(3, "2")));
+    assert!(newer.ends_with("=> healthy"), "{newer}");
+}
+
+#[test]
+fn a_rollback_that_overtakes_a_switch_is_judged_anew() {
+    let mut bench = Bench::with_flaws(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.host.crash_after(14); // in the middle of release 2's switch
+    bench.give(&run(2, "2")).unwrap_err();
+    bench.host.restart_agent();
+    assert_ne!(bench.seen().current, bench.record.good.last().cloned(), "2 is switched to, not judged");
+    let back = bench.transcript(|bench| bench.give(&run(3, "1")));
+    assert!(back.contains("hook after_switch of 1") && back.ends_with("=> healthy"), "{back}");
+}
