@@ -1,45 +1,9 @@
 //! Output of programs as lines of bounded length.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use longshore_common::report::LINE_BYTES;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
-
-impl Stream {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        }
-    }
-}
-
-/// A line that some program printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// `before_switch`, `app`, a probe's name, …
-    pub source: String,
-    pub stream: Stream,
-    /// At most `LINE_BYTES` long, without its line break; may hold control characters.
-    pub text: String,
-}
-
-/// Where lines go as they come. Called from the task that reads them, so it must not block: a bounded channel that
-/// drops when it is full.
-pub type Sink = Arc<dyn Fn(Line) + Send + Sync>;
-
-/// Nobody watches.
-pub fn nowhere() -> Sink {
-    Arc::new(|_| ())
-}
 
 /// Calls `each` for every line until the end. What is over `LINE_BYTES` of a line is dropped, and so says its end.
 pub async fn read_lines(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(String)) -> io::Result<()> {

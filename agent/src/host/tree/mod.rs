@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use super::{
+    Stream,
     launch::{Fault, LaunchSpec},
-    lines::{Stream, read_lines},
+    lines::read_lines,
     reexec::{Helper, SelfExec},
 };
 
