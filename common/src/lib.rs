@@ -11,6 +11,7 @@ pub mod durable;
 pub mod ids;
 pub mod join;
 pub mod label;
+pub mod ledger;
 pub mod loopback;
 pub mod manifest;
 pub mod report;
