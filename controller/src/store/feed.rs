@@ -19,6 +19,9 @@ pub const HISTORY_COMMITS: usize = 1024;
 /// How many bytes of values those commits may hold together.
 pub const HISTORY_BYTES: usize = 4 << 20;
 
+/// Below this, watchers who went away are not worth looking for.
+const SWEEP_MIN: usize = 64;
+
 /// The changes of late, and who wants those to come.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -30,12 +33,21 @@ pub(super) struct Feed {
     /// The revision of the last commit.
     current: Revision,
     watchers: HashMap<Prefix, Vec<WatchSender>>,
+    /// How many watched prefixes call for a look at which of them are still watched.
+    sweep_at: usize,
 }
 
 impl Feed {
     /// A feed that knows nothing of what was committed up to `current`.
     pub(super) fn starting_at(current: Revision) -> Self {
-        Feed { history: VecDeque::new(), history_bytes: 0, floor: current, current, watchers: HashMap::new() }
+        Feed {
+            history: VecDeque::new(),
+            history_bytes: 0,
+            floor: current,
+            current,
+            watchers: HashMap::new(),
+            sweep_at: SWEEP_MIN,
+        }
     }
 
     /// A watch of everything below `prefix` after `after`: replayed from history where that reaches far enough.
@@ -47,10 +59,23 @@ impl Feed {
         let missed = self.history.iter().filter(|commit| commit.revision > after);
         let replay = missed.filter_map(|commit| below(commit, prefix)).collect();
         let (sender, watch) = Watch::replaying(replay);
+        self.forget_closed();
         let watchers = self.watchers.entry(prefix.clone()).or_default();
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(sender);
         watch
+    }
+
+    /// Drop prefixes that nobody watches any more, whenever their number may have doubled.
+    fn forget_closed(&mut self) {
+        if self.watchers.len() < self.sweep_at {
+            return;
+        }
+        self.watchers.retain(|_, watchers| {
+            watchers.retain(|watcher| !watcher.is_closed());
+            !watchers.is_empty()
+        });
+        self.sweep_at = SWEEP_MIN.max(self.watchers.len() * 2);
     }
 
     /// Hand a durable commit to everybody who watches one of its keys, and remember it.

@@ -82,7 +82,7 @@ impl Inner {
     }
 
     fn commit(&mut self, txn: Txn) -> Result<Revision, CommitError> {
-        txn.check().map_err(CommitError::Malformed)?;
+        txn.check().map_err(|error| CommitError::Malformed(error.into()))?;
         for guard in &txn.guards {
             let found = self.entries.get(guard.key()).map(|(_, revision)| *revision);
             if !guard.holds(found) {

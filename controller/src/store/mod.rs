@@ -9,7 +9,7 @@
 //! takes the next one, and every entry carries the revision that last wrote it. That is what guards compare.
 //!
 //! Where things are: [`key`] is the only place that builds keys, [`record`] the only place that makes values,
-//! [`memory`] is a store, `feed` hands changes to watchers, and one conformance suite is what
+//! [`memory`] and [`mod@sled`] are the stores, `feed` hands changes to watchers, and one conformance suite is what
 //! every store passes. Another store (etcd) fits behind the same trait: revisions are store-wide, a
 //! transaction is at most [`TXN_OPS_MAX`] operations, and nothing here promises more than etcd can keep.
 
@@ -17,6 +17,7 @@ mod feed;
 pub mod key;
 pub mod memory;
 pub mod record;
+pub mod sled;
 mod txn;
 mod watch;
 
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 pub use longshore_common::ids::Revision;
 
+pub use self::sled::SledStore;
 pub use key::{Key, Prefix};
 pub use memory::MemoryStore;
 pub use txn::{CommitError, Guard, TXN_OPS_MAX, Txn, TxnError, Write};

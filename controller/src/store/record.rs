@@ -10,13 +10,12 @@
 //! that serde can do without. The checksum is over the value alone, so that it survives a move to another store.
 
 use bytes::Bytes;
+/// The largest value that any store takes.
+pub use longshore_common::ledger::VALUE_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Entry, Key};
-
-/// The largest value a store takes. sled puts larger ones in files of their own, which nothing here makes durable.
-pub const VALUE_BYTES_MAX: usize = 16 << 10;
 
 /// The only envelope there has been.
 const FORMAT: u8 = 1;

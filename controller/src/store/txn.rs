@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use longshore_common::ids::Revision;
 
+use super::record::VALUE_BYTES_MAX;
 use super::{BoxError, Key};
 
 /// How many guards and writes one transaction may hold together. etcd's default limit (`--max-txn-ops`), kept
@@ -46,9 +47,9 @@ pub enum CommitError {
     /// The writes may or may not have landed. Only a read can tell.
     #[error("whether the store kept the write is not known")]
     Unknown(#[source] BoxError),
-    /// The transaction itself is malformed; it would be refused at any time.
+    /// The transaction itself is malformed; it would be refused at any time. A fault of ours.
     #[error("the transaction is not one that a store takes")]
-    Malformed(#[source] TxnError),
+    Malformed(#[source] BoxError),
 }
 
 /// What is wrong with a transaction before any store sees it.
@@ -58,6 +59,8 @@ pub enum TxnError {
     TooManyOps { found: usize },
     #[error("it writes `{key}` twice")]
     WrittenTwice { key: Key },
+    #[error("`{key}` would take {bytes} bytes, more than {VALUE_BYTES_MAX}")]
+    LargeValue { key: Key, bytes: usize },
 }
 
 impl Txn {
@@ -107,6 +110,13 @@ impl Txn {
         }
         let mut keys: Vec<&Key> = self.writes.iter().map(Write::key).collect();
         keys.sort_unstable();
+        let large = self.writes.iter().find_map(|write| match write {
+            Write::Put(key, value) if value.len() > VALUE_BYTES_MAX => Some((key.clone(), value.len())),
+            Write::Put(..) | Write::Delete(_) => None,
+        });
+        if let Some((key, bytes)) = large {
+            return Err(TxnError::LargeValue { key, bytes });
+        }
         match keys.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(TxnError::WrittenTwice { key: pair[0].clone() }),
             None => Ok(()),
