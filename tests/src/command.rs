@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::{Result, Trouble, Within};
@@ -176,15 +176,14 @@ impl Drop for Process {
 /// Reads a pipe to its end on a thread of its own, so that the program never blocks on us.
 struct Drain {
     text: Arc<Mutex<Vec<u8>>>,
-    at_end: mpsc::Receiver<()>,
+    reader: JoinHandle<()>,
 }
 
 impl Drain {
     fn of(mut pipe: impl Read + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(Vec::new()));
-        let (end, at_end) = mpsc::channel();
         let shared = Arc::clone(&text);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 8192];
             loop {
                 match pipe.read(&mut buffer) {
@@ -194,9 +193,8 @@ impl Drain {
                     Err(_) => break, // the pipe is gone, and so is all that could have come through it
                 }
             }
-            drop(end); // wakes `after_exit`
         });
-        Self { text, at_end }
+        Self { text, reader }
     }
 
     fn text(&self) -> String {
@@ -204,8 +202,10 @@ impl Drain {
     }
 
     fn after_exit(&self) -> String {
-        // Nothing is ever sent: this ends when the reader drops its side, or after the grace.
-        self.at_end.recv_timeout(PIPES_AFTER_EXIT).unwrap_or_default();
+        let finished = || Ok(self.reader.is_finished().then_some(()));
+        if until(PIPES_AFTER_EXIT, "the end of a pipe", finished).is_err() {
+            eprintln!("a program has ended, but something still holds its pipe open");
+        }
         self.text()
     }
 }

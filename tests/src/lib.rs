@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod command;
+pub mod fleet;
 pub mod lab;
 pub mod packages;
 pub mod programs;

@@ -21,15 +21,16 @@ const PAGE: usize = 4096;
 /// Pages of noise among a hundred: this makes it 42 % of its size under zstd -9.
 const NOISE_PERCENT: u64 = 18;
 
-/// Writes an edition to an empty folder: the program as `bin/app`, VERSION, and the data.
-pub fn write(folder: &Path, edition: u32, version: &str, program: &Path) -> Result<()> {
-    let bin = folder.join("bin");
-    fs::create_dir_all(&bin).within(|| format!("make {}", bin.display()))?;
-    let app = bin.join("app");
-    fs::copy(program, &app).within(|| format!("copy {}", program.display()))?;
-    fs::set_permissions(&app, fs::Permissions::from_mode(0o755)).within(|| "chmod the program".into())?;
-    file(&folder.join("VERSION"), format!("{version}\n").as_bytes())?;
+/// Which bytes: families share no page of noise or text, editions of one family share nearly all.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    pub family: u64,
+    pub edition: u32,
+}
 
+/// Writes an edition to an empty folder: the program as `bin/app`, VERSION, and the data.
+pub fn write(folder: &Path, which: Content, version: &str, program: &Path) -> Result<()> {
+    write_program(folder, version, program)?;
     let (mut middle_left, mut small_left) = (CHANGED_MIDDLE, CHANGED_SMALL);
     for number in 0..LARGE.0 + MIDDLE.0 + SMALL.0 {
         let (kind, size) = if number < LARGE.0 {
@@ -47,10 +48,21 @@ pub fn write(folder: &Path, edition: u32, version: &str, program: &Path) -> Resu
         let changed = left.is_some_and(|left| std::mem::replace(left, left.saturating_sub(1)) > 0);
         let place = folder.join(kind).join(format!("{:02}", number % 16));
         fs::create_dir_all(&place).within(|| format!("make {}", place.display()))?;
-        let stamp = if changed { edition } else { 0 };
-        file(&place.join(format!("{number:04}.dat")), &content(number, stamp, size))?;
+        let edition = if changed { which.edition } else { 0 };
+        let bytes = content(number, Content { edition, ..which }, size);
+        file(&place.join(format!("{number:04}.dat")), &bytes)?;
     }
     Ok(())
+}
+
+/// A release with nothing in it but the program and its VERSION.
+pub fn write_program(folder: &Path, version: &str, program: &Path) -> Result<()> {
+    let bin = folder.join("bin");
+    fs::create_dir_all(&bin).within(|| format!("make {}", bin.display()))?;
+    let app = bin.join("app");
+    fs::copy(program, &app).within(|| format!("copy {}", program.display()))?;
+    fs::set_permissions(&app, fs::Permissions::from_mode(0o755)).within(|| "chmod the program".into())?;
+    file(&folder.join("VERSION"), format!("{version}\n").as_bytes())
 }
 
 fn file(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -60,13 +72,13 @@ fn file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The file of that number. Editions of one file share all but a line in every page, as real editions do.
-fn content(number: u64, edition: u32, size: u64) -> Vec<u8> {
+fn content(number: u64, which: Content, size: u64) -> Vec<u8> {
     let size = usize::try_from(size).expect("sizes are small constants");
-    let mut noise = Noise::seeded(number);
+    let mut noise = Noise::seeded(which.family << 32 | number);
     let mut bytes = Vec::with_capacity(size + PAGE);
     while bytes.len() < size {
         let end = bytes.len() + PAGE;
-        bytes.extend_from_slice(format!("{number} edition {edition}\n").as_bytes());
+        bytes.extend_from_slice(format!("{number} edition {}\n", which.edition).as_bytes());
         if noise.next() % 100 < NOISE_PERCENT {
             while bytes.len() < end {
                 bytes.extend_from_slice(&noise.next().to_le_bytes());
@@ -142,7 +154,7 @@ mod tests {
         file(&program, b"program").unwrap();
         let [first, second] = [0, 1].map(|edition| {
             let folder = home.path().join(edition.to_string());
-            write(&folder, edition, &format!("1.0.{edition}"), &program).unwrap();
+            write(&folder, Content { family: 1, edition }, &format!("1.0.{edition}"), &program).unwrap();
             files(&folder)
         });
         assert_eq!(first.len(), 1_747);
