@@ -264,3 +264,67 @@ impl fmt::Debug for Prefix {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
+
+    fn every_key() -> Vec<(Key, Name)> {
+        let (host, rollout): (HostId, RolloutId) = (ID.parse().unwrap(), ID.parse().unwrap());
+        let app: AppName = "web".parse().unwrap();
+        let env: EnvName = "prod".parse().unwrap();
+        let version: Version = "1.4.2+abc".parse().unwrap();
+        vec![
+            (Key::host(&host), Name::Host(host)),
+            (Key::token("tk_7d").unwrap(), Name::Token("tk_7d".to_owned())),
+            (Key::release(&app, &version), Name::Release(app.clone(), version)),
+            (Key::env(&env), Name::Env(env.clone())),
+            (Key::rollout(&rollout), Name::Rollout(rollout)),
+            (Key::rollout_host(&rollout, &host), Name::RolloutHost(rollout, host)),
+            (Key::active(&env, &app), Name::Active(env.clone(), app.clone())),
+            (Key::live(&env, &app), Name::Live(env, app.clone())),
+            (Key::assignment(&host, &app), Name::Assignment(host, app.clone())),
+            (Key::state(&host, &app), Name::State(host, app)),
+            (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
+        ]
+    }
+
+    #[test]
+    fn every_key_reads_back_as_what_it_stands_for() {
+        for (key, name) in every_key() {
+            assert_eq!(key.name(), Ok(name), "{key}");
+        }
+    }
+
+    #[test]
+    fn prefixes_cover_whole_parts_only() {
+        let host: HostId = ID.parse().unwrap();
+        let key = Key::assignment(&host, &"web".parse().unwrap());
+        let own = Prefix::assignments_of(&host);
+        assert_eq!(key.prefixes().collect::<Vec<_>>(), [Prefix::all(), Prefix::assignments(), own.clone()]);
+        assert!(key.prefixes().all(|prefix| prefix.covers(&key)));
+        assert!(!own.covers(&Key::state(&host, &"web".parse().unwrap())));
+        let other = Prefix::live_in(&"prod".parse().unwrap());
+        assert!(!other.covers(&Key::live(&"prod-2".parse().unwrap(), &"web".parse().unwrap())));
+    }
+
+    #[test]
+    fn listing_rollouts_reads_headers_only() {
+        let (host, rollout) = (ID.parse().unwrap(), ID.parse().unwrap());
+        assert!(Prefix::rollouts().covers(&Key::rollout(&rollout)));
+        assert!(!Prefix::rollouts().covers(&Key::rollout_host(&rollout, &host)));
+        assert!(Prefix::rollout_hosts(&rollout).covers(&Key::rollout_host(&rollout, &host)));
+    }
+
+    #[test]
+    fn parts_that_would_confuse_are_refused() {
+        for bad in ["", "a/b", "A", "a b", "\u{1b}", &"a".repeat(65)] {
+            assert!(Key::token(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "hosts", "hosts/", "hosts/x", "envs/a/b", "nothing/a"] {
+            assert!(Key::trusted(bad).name().is_err(), "{bad:?}");
+        }
+    }
+}

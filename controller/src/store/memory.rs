@@ -128,3 +128,15 @@ impl Inner {
 fn entry(key: &Key, value: &Bytes, revision: Revision) -> Entry {
     Entry { key: key.clone(), value: value.clone(), revision }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn conforms() {
+        super::super::conformance::suite(|| (Arc::new(MemoryStore::new()) as _, ()));
+    }
+}

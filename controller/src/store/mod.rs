@@ -9,10 +9,12 @@
 //! takes the next one, and every entry carries the revision that last wrote it. That is what guards compare.
 //!
 //! Where things are: [`key`] is the only place that builds keys, [`record`] the only place that makes values,
-//! [`memory`] and [`mod@sled`] are the stores, `feed` hands changes to watchers, and one conformance suite is what
+//! [`memory`] and [`mod@sled`] are the stores, `feed` hands changes to watchers, and `conformance` is the suite that
 //! every store passes. Another store (etcd) fits behind the same trait: revisions are store-wide, a
 //! transaction is at most [`TXN_OPS_MAX`] operations, and nothing here promises more than etcd can keep.
 
+#[cfg(test)]
+pub mod conformance;
 mod feed;
 pub mod key;
 pub mod memory;

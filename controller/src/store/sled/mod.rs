@@ -118,3 +118,6 @@ fn refused(error: ledger::CommitError) -> CommitError {
         ledger::CommitError::Malformed { reason } => CommitError::Malformed(reason.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;
