@@ -45,20 +45,19 @@ impl<'a> Fleet<'a> {
     fn init(&self) -> Result<()> {
         let address = self.lab.gateway();
         let mut init = Command::new(program("longshore-controller")?);
-        init.args(["init", "--state", &self.path("state"), "--operator", &self.path("operator")]);
-        init.args(["--config", &self.path("controller.toml")]);
-        init.args([
-            "--listen",
-            &format!("{address}:{MAIN_PORT}"),
-            "--enrol",
-            &format!("{address}:{ENROL_PORT}"),
-        ]);
-        run(&mut init, START)?.success().map(drop)
+        init.args(["init", "--dir", &self.path("controller"), "--name", &address.to_string()]);
+        init.args(["--listen", &format!("{address}:{MAIN_PORT}")]);
+        init.args(["--enrol-listen", &format!("{address}:{ENROL_PORT}")]);
+        run(&mut init, START)?.success()?;
+        // A host that lost its power is missed after seconds, not after the half minute of production.
+        let config = self.home.join("controller/controller.toml");
+        let text = fs::read_to_string(&config).within(|| format!("read {}", config.display()))?;
+        crate::lab::overwrite(&config, &text.replace("every = \"10s\"", "every = \"1s\""))
     }
 
     pub fn start_controller(&mut self) -> Result<()> {
         let mut serve = Command::new(program("longshore-controller")?);
-        serve.args(["serve", "--config", &self.path("controller.toml")]);
+        serve.args(["serve", "--config", &self.path("controller/controller.toml")]);
         let controller = self.controller.insert(Process::start(&mut serve)?);
         controller.until_it_says("ready", START)
     }

@@ -49,9 +49,19 @@ healthy_for = "1s"
 deadline = "20s"
 "#;
 
+/// One canary, then waves of two.
 const ENVIRONMENT: &str = r#"
+[environment]
 name = "lab"
 selector = "role=web"
+
+[rollout]
+canary = 1
+canary_bake = "1s"
+wave = 2
+bake = "1s"
+max_unavailable = 2
+progress_deadline = "3m"
 "#;
 
 /// What the broken release says before it gives up.
@@ -103,7 +113,8 @@ fn two_good_releases(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
         fleet.roll_out(&format!("esbuild@{}", package.version), "lab", ROLLOUT)?.success()?;
         lab.together(|host| {
             serves(host, package.version)?;
-            let live = host.exec(["/var/lib/longshore/apps/esbuild/current/bin/esbuild", "--version"])?.success()?;
+            let live =
+                host.exec(["/var/lib/longshore/apps/esbuild/current/bin/esbuild", "--version"])?.success()?;
             assert_eq!(live.trim(), package.version);
             Ok(())
         })?;
@@ -140,7 +151,8 @@ fn a_host_loses_power_in_the_midst(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
         let shown = fleet.ask_json(["rollout", "show", "latest"])?;
         let hosts = shown["hosts"].as_array().cloned().unwrap_or_default();
         let at_work = |host: &&serde_json::Value| {
-            host["wave"].as_u64() >= Some(2) && ["staging", "switching"].iter().any(|state| host["state"] == *state)
+            host["wave"].as_u64() >= Some(2)
+                && ["staging", "switching"].iter().any(|state| host["state"] == *state)
         };
         let name = hosts.iter().find(at_work).and_then(|host| host["name"].as_str());
         Ok(name.and_then(|name| lab.hosts().iter().find(|host| host.name() == name)))
@@ -172,7 +184,10 @@ fn a_host_reverts_with_the_controller_gone(lab: &Lab, fleet: &mut Fleet<'_>) -> 
     fleet.await_connected(lab.hosts().len())?;
     until(SOON, "the controller to know of the revert", || {
         let shown = fleet.ask_json(["host", "show", host.name()])?;
-        Ok(shown["apps"].as_array().is_some_and(|apps| apps.iter().any(|app| app["version"] == "0.24.2")).then_some(()))
+        Ok(shown["apps"]
+            .as_array()
+            .is_some_and(|apps| apps.iter().any(|app| app["version"] == "0.24.2"))
+            .then_some(()))
     })?;
     serves(host, "0.24.2")
 }
@@ -180,7 +195,8 @@ fn a_host_reverts_with_the_controller_gone(lab: &Lab, fleet: &mut Fleet<'_>) -> 
 /// Neither in the journal nor in a file: a token is a secret until it is spent, and nobody's business after.
 fn nothing_of_a_token_is_left(lab: &Lab) -> Result<()> {
     lab.together(|host| {
-        let found = host.shell("journalctl --no-pager | grep -c 'lsj1\\.' ; grep -rls 'lsj1\\.' /etc /root /var/lib")?;
+        let found = host
+            .shell("journalctl --no-pager | grep -c 'lsj1\\.' ; grep -rls 'lsj1\\.' /etc /root /var/lib")?;
         assert_eq!(found.stdout.trim(), "0", "{found}");
         Ok(())
     })

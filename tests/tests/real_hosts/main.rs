@@ -6,11 +6,15 @@ use std::time::Duration;
 use longshore_tests::lab::Lab;
 use longshore_tests::{Result, trial, until};
 
+mod esbuild;
+mod units;
+
 fn main() -> ExitCode {
-    trial::main(vec![(
-        "the_lab_raises_cuts_and_brings_back_hosts",
-        the_lab_raises_cuts_and_brings_back_hosts,
-    )])
+    trial::main(vec![
+        ("the_lab_raises_cuts_and_brings_back_hosts", the_lab_raises_cuts_and_brings_back_hosts),
+        ("the_units_leave_the_daemons_only_what_they_need", units::leave_only_what_is_needed),
+        ("esbuild_rolls_over_five_hosts_and_a_broken_release_is_undone", esbuild::rolls_over_five_hosts),
+    ])
 }
 
 /// The lab itself: what the other tests stand on.

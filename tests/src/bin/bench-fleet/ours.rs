@@ -11,8 +11,15 @@ const ROLLOUT: Duration = Duration::from_secs(600);
 
 /// All hosts at once, as the script does it; what is declared healthy is healthy at the first answer.
 pub const ENVIRONMENT: &str = r#"
+[environment]
 name = "bench"
 selector = "role=web"
+
+[rollout]
+canary = 0
+wave = "100%"
+bake = "0s"
+max_unavailable = "100%"
 "#;
 
 /// An app that holds its socket open across restarts, or binds it anew each time.
