@@ -217,3 +217,15 @@ fn groups_of_imports_are_taken_apart() {
         assert!(named.iter().any(|found| found == path), "{path} not in {named:?}");
     }
 }
+
+#[test]
+fn every_error_code_is_documented_and_no_other() {
+    let page = read(Path::new("docs/errors.md"));
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| LS-")?.split_once(' ').map(|(code, _)| code))
+        .collect();
+    let known: Vec<String> =
+        longshore_common::code::Code::ALL.iter().map(|code| format!("{code:?}")).collect();
+    assert_eq!(documented, known);
+}
