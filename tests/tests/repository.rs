@@ -68,6 +68,33 @@ fn pure_modules_import_nothing_that_acts() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// sled's own `flush` does not reach the disk, so writes go through the one commit function that knows.
+#[test]
+fn only_the_ledger_calls_sled() {
+    let index = Path::new("common/src/ledger/index.rs");
+    let mut found = Vec::new();
+    let database = concat!("sl", "ed::");
+    for path in ours().into_iter().filter(|path| has_extension(path, &["rs"]) && path != index) {
+        let code = code_without_comments(&read(&path));
+        // The ledger's errors carry sled's; everybody else does not even name it.
+        let may_name = path.starts_with("common/src/ledger");
+        let named = paths_named(&code).into_iter().filter(|named| named.starts_with(database) && !may_name);
+        found.extend(named.map(|named| format!("{} names {named}", path.display())));
+        let calls = [concat!(".apply_", "batch("), concat!(".open_", "tree("), concat!(".flush_", "async(")];
+        let calls = calls.iter().filter(|call| code.contains(**call));
+        found.extend(calls.map(|call| format!("{} calls {call})", path.display())));
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+
+    let code = code_without_comments(&read(index));
+    let syncs = |word: &str| code.matches(word).count();
+    assert_eq!(syncs(".flush("), 1, "one place flushes");
+    assert_eq!(syncs(concat!(".apply_", "batch(")), 1, "one place commits");
+    let flush = code.find(".flush(").expect("counted above");
+    let sync = code.find(".sync_data(").expect("a flush without a sync is not durable");
+    assert!(sync > flush && !code[flush..sync].contains("fn "), "the sync follows its flush");
+}
+
 #[test]
 fn no_file_is_too_long_to_read() {
     let written = ours().into_iter().filter(|path| has_extension(path, &["rs", "proto", "sh", "toml"]));
@@ -173,7 +200,10 @@ fn is_test(path: &Path) -> bool {
 
 /// The code up to its test module, without comments.
 fn code_without_tests(text: &str) -> String {
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code_without_comments(text.split("#[cfg(test)]").next().unwrap_or_default())
+}
+
+fn code_without_comments(code: &str) -> String {
     code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 

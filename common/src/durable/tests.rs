@@ -1,3 +1,5 @@
+//! What is on the disk after each operation, and what each says when it fails.
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -1,3 +1,5 @@
+//! What a ledger keeps, refuses and tells, and what it makes of damage.
+
 use std::sync::{Arc, Mutex};
 
 use tempfile::{TempDir, tempdir};

@@ -1,3 +1,5 @@
+//! The suite, restarts, and `kill -9`.
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
