@@ -10,7 +10,7 @@ use longshore_tests::programs::repository;
 const PURE: [&str; 3] = ["controller/src/rollout", "controller/src/plan", "agent/src/plan"];
 
 /// Beginnings of paths that a pure module may not name, each with what it would bring in.
-const IMPURE: [(&str, &str); 24] = [
+const IMPURE: [(&str, &str); 27] = [
     ("tokio", "async"),
     ("tokio_util", "async"),
     ("tokio_stream", "async"),
@@ -27,7 +27,10 @@ const IMPURE: [(&str, &str); 24] = [
     ("std::env", "the environment"),
     ("std::process", "processes"),
     ("std::thread", "threads"),
-    ("std::sync", "shared state"),
+    ("std::sync::Mutex", "shared state"),
+    ("std::sync::RwLock", "shared state"),
+    ("std::sync::atomic", "shared state"),
+    ("std::sync::mpsc", "channels"),
     ("std::time::Instant", "the clock"),
     ("std::time::SystemTime", "the clock"),
     ("rand", "randomness"),
