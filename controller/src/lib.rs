@@ -1,5 +1,9 @@
 //! The controller of a fleet, and the operator's command line.
 
 pub mod cli;
+pub mod config;
+pub mod fleet;
+pub mod identity;
 pub mod rollout;
 pub mod store;
+pub mod trouble;

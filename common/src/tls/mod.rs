@@ -141,14 +141,27 @@ fn roots(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
-/// The URI SAN of a certificate that rustls has already verified, and its serial.
-fn read_leaf(leaf: &CertificateDer<'_>) -> Option<(Identity, Vec<u8>)> {
+/// Of a certificate that rustls has already verified.
+struct Leaf {
+    identity: Option<Identity>,
+    serial: Vec<u8>,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    key: [u8; 32],
+}
+
+fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
     use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
     let (_, cert) = X509Certificate::from_der(leaf).ok()?;
-    let san = cert.subject_alternative_name().ok()??;
-    let uri = san.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    })?;
-    Some((uri.parse().ok()?, cert.raw_serial().to_vec()))
+    let san = cert.subject_alternative_name().ok()?;
+    let uri = san.and_then(|san| {
+        san.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+    });
+    Some(Leaf {
+        identity: uri.and_then(|uri| uri.parse().ok()),
+        serial: cert.raw_serial().to_vec(),
+        key: crate::digest::sha256(cert.public_key().raw),
+    })
 }

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::{Identity, read_leaf};
+use super::{Identity, Leaf, read_leaf};
 use crate::digest::sha256;
 
 /// Accepted connections that wait for the server to take them.
@@ -36,6 +36,8 @@ pub struct Peer {
     pub identity: Option<Identity>,
     /// SHA-256 of the client certificate; None without one.
     pub certificate: Option<[u8; 32]>,
+    /// SHA-256 of the SubjectPublicKeyInfo of the client certificate; None without one.
+    pub key: Option<[u8; 32]>,
     /// Serial of the client certificate; empty without one.
     pub serial: Arc<[u8]>,
 }
@@ -50,12 +52,12 @@ pub struct PeerStream {
 impl PeerStream {
     fn new(io: TlsStream<TcpStream>, address: SocketAddr) -> Self {
         let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let (identity, serial) = leaf.and_then(read_leaf).unzip();
-        let peer = Peer {
-            address,
-            identity,
-            certificate: leaf.map(|cert| sha256(cert)),
-            serial: serial.unwrap_or_default().into(),
+        let certificate = leaf.map(|cert| sha256(cert));
+        let peer = match leaf.and_then(read_leaf) {
+            Some(Leaf { identity, serial, key }) => {
+                Peer { address, identity, certificate, key: Some(key), serial: serial.into() }
+            }
+            None => Peer { address, identity: None, certificate, key: None, serial: Arc::from([]) },
         };
         Self { io, peer }
     }

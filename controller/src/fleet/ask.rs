@@ -1,0 +1,42 @@
+//! Questions to live hosts, each answered once, within a deadline, or not at all.
+
+use std::time::Duration;
+
+use longshore_common::ids::HostId;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Fleet,
+    session::Command,
+    words::{Answer, Question},
+};
+
+/// How a question ended.
+#[derive(Debug)]
+pub enum Asked {
+    Answered {
+        answer: Answer,
+        took: Duration,
+    },
+    /// Not connected, or no answer within the deadline.
+    Silent,
+}
+
+impl Fleet {
+    /// Asks one host. Ends within `deadline` whatever happens.
+    pub async fn ask(&self, host: HostId, question: Question, deadline: Duration) -> Asked {
+        let asked = Instant::now();
+        let answer = tokio::time::timeout(deadline, self.put(host, question)).await;
+        match answer {
+            Ok(Some(answer)) => Asked::Answered { answer, took: asked.elapsed() },
+            Ok(None) | Err(_) => Asked::Silent,
+        }
+    }
+
+    async fn put(&self, host: HostId, question: Question) -> Option<Answer> {
+        let commands = self.presence().commands(&host)?;
+        let (answer, receiver) = oneshot::channel();
+        commands.send(Command::Ask(question, answer)).await.ok()?;
+        receiver.await.ok()
+    }
+}

@@ -1,0 +1,439 @@
+//! One connected agent: one task from its hello to its end.
+//!
+//! It pushes what the store assigns to the host, passes results on and acknowledges them once they are committed,
+//! puts questions, and notices silence. What ends it is said to the agent in a farewell where that still arrives.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
+use longshore_common::{
+    assignment::Assignment,
+    chain::Chain,
+    code::{Code, Coded},
+    ids::{AppName, Generation},
+    label::Labels,
+    report::Report,
+    time::Millis,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    Asked, Connected, Fleet, FleetEvent, Host,
+    host::Seen,
+    presence::COMMAND_QUEUE,
+    words::{Answer, FromAgent, Hello, Live, Question, ToAgent},
+};
+use crate::{
+    store::{Change, Prefix, Watch, WatchEvent, record},
+    trouble::Trouble,
+};
+
+/// Messages that wait for one agent; it takes them as fast as its connection goes.
+pub const OUTBOUND_QUEUE: usize = 64;
+/// An agent that takes no message for this long is as good as gone.
+const SEND_DEADLINE: Duration = Duration::from_secs(20);
+/// From the opening of the stream to the hello.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the older of two sessions of one host has to prove that it lives.
+const PROOF_DEADLINE: Duration = Duration::from_secs(2);
+/// Reports of one host that may wait for their commit. Beyond it the agent's stream is not read.
+const REPORTS_IN_FLIGHT: usize = 16;
+/// Questions of one host that may wait for their answer; the oldest gives way.
+const QUESTIONS_IN_FLIGHT: usize = 64;
+/// The only protocol there has been.
+const PROTOCOL: u32 = 1;
+/// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
+const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
+
+/// What an agent sends, decoded and checked.
+pub type Inbound = Pin<Box<dyn Stream<Item = Result<FromAgent, Coded>> + Send>>;
+
+/// What others ask of a session.
+#[derive(Debug)]
+pub(super) enum Command {
+    Ask(Question, oneshot::Sender<Answer>),
+    /// The host's labels have changed.
+    Welcome(Labels),
+    /// End now, and say why.
+    Cut(Coded),
+}
+
+/// Sessions are numbered so that the end of one is never taken for that of its successor.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// Why a session ended.
+enum End {
+    /// The agent went away.
+    Closed,
+    /// The agent is told why.
+    Said(Coded),
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        End::Said(trouble.coded())
+    }
+}
+
+type Done = Pin<Box<dyn Future<Output = (u64, Result<(), Trouble>)> + Send>>;
+
+struct Session {
+    fleet: Fleet,
+    host: Host,
+    number: u64,
+    address: SocketAddr,
+    /// The end of the certificate that the session was opened with.
+    expires_ms: Millis,
+    inbound: Inbound,
+    outbound: mpsc::Sender<ToAgent>,
+    commands: mpsc::Receiver<Command>,
+    /// The highest generation of each app that the agent holds or was sent.
+    sent: BTreeMap<AppName, Generation>,
+    committing: FuturesUnordered<Done>,
+    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    next_question: u64,
+}
+
+impl Fleet {
+    /// Begins a session; what the agent is to be told comes out of the receiver until the session ends.
+    pub fn open(
+        &self,
+        host: Host,
+        expires_ms: Millis,
+        address: SocketAddr,
+        inbound: Inbound,
+    ) -> mpsc::Receiver<ToAgent> {
+        let (outbound, receiver) = mpsc::channel(OUTBOUND_QUEUE);
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let session = Session {
+            fleet: self.clone(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            host,
+            address,
+            expires_ms,
+            inbound,
+            outbound,
+            commands: queue,
+            sent: BTreeMap::new(),
+            committing: FuturesUnordered::new(),
+            questions: HashMap::new(),
+            next_question: 1,
+        };
+        self.inner.tasks.spawn(session.run(commands));
+        receiver
+    }
+}
+
+impl Session {
+    async fn run(mut self, commands: mpsc::Sender<Command>) {
+        let (host, name) = (self.host.id, self.host.name.clone());
+        let end = match self.greet(commands).await {
+            Ok(watch) => self.live(watch).await,
+            Err(end) => end,
+        };
+        self.fleet.inner.presence.disconnect(&host, self.number);
+        match end {
+            End::Closed => tracing::info!(%host, %name, "session ended by the agent"),
+            End::Said(why) => {
+                tracing::info!(%host, %name, %why, "session ended");
+                drop(self.outbound.send_timeout(ToAgent::Farewell(why), SEND_DEADLINE).await);
+            }
+        }
+    }
+
+    /// From the hello to the first assignments.
+    async fn greet(&mut self, commands: mpsc::Sender<Command>) -> Result<Watch, End> {
+        let hello = self.hello().await?;
+        let now = self.fleet.inner.clock.now_ms();
+        let offset = hello.time_ms - now;
+        if offset.abs() > CLOCK_TOLERANCE_MS {
+            tracing::warn!(host = %self.host.id, name = %self.host.name, offset_ms = offset,
+                "LS-E05 the host's clock is wrong; set it with timedatectl");
+        }
+        let connected = Connected {
+            since_ms: now,
+            address: self.address.to_string(),
+            agent_version: hello.agent_version.clone(),
+            facts: hello.facts.clone(),
+            apps: hello.apps.clone(),
+            hold: hello.hold.clone(),
+            clock_offset_ms: offset,
+            progress: BTreeMap::new(),
+        };
+        self.take_place(commands, connected).await?;
+        tracing::info!(host = %self.host.id, name = %self.host.name, address = %self.address,
+            agent = hello.agent_version, boot = hello.boot_counter, "session begun");
+        let labels = self.host.labels.clone();
+        self.welcome(labels).await?;
+        self.remember(&hello).await;
+        self.fleet.tell(FleetEvent::Back(self.host.id)).await;
+        self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;
+        self.sent = hello.apps.iter().map(|seen| (seen.app.clone(), seen.generation)).collect();
+        self.tell_if_ahead(&hello).await?;
+        self.push_all().await
+    }
+
+    async fn hello(&mut self) -> Result<Hello, End> {
+        let first = tokio::time::timeout(HELLO_DEADLINE, self.inbound.next()).await;
+        let refuse = |why: String| End::Said(Coded::new(Code::V01, why));
+        match first {
+            Ok(Some(Ok(FromAgent::Hello(hello)))) if hello.protocol == PROTOCOL => Ok(*hello),
+            Ok(Some(Ok(FromAgent::Hello(hello)))) => Err(refuse(format!(
+                "the agent speaks protocol {}, this controller {PROTOCOL}: bring both to one version",
+                hello.protocol
+            ))),
+            Ok(Some(Ok(_))) => Err(refuse("a session begins with a hello".into())),
+            Ok(Some(Err(why))) => Err(End::Said(why)),
+            Ok(None) => Err(End::Closed),
+            Err(_) => Err(refuse(format!("no hello within {HELLO_DEADLINE:?}"))),
+        }
+    }
+
+    /// Becomes the host's one session. A session that is there already stays when it still answers: then one
+    /// identity is in two places, and the newer goes.
+    async fn take_place(&mut self, commands: mpsc::Sender<Command>, connected: Connected) -> Result<(), End> {
+        let presence = &self.fleet.inner.presence;
+        loop {
+            let taken = presence.connect(self.host.id, self.number, commands.clone(), connected.clone());
+            let Err(older) = taken else { return Ok(()) };
+            let proof = self.fleet.ask(self.host.id, Question::Ping, PROOF_DEADLINE).await;
+            if matches!(proof, Asked::Answered { .. })
+                && presence.session(&self.host.id) == Some(older.number)
+            {
+                let why = twice(&self.host, &older.address, &self.address.to_string());
+                tracing::warn!(%why, "newer session refused");
+                return Err(End::Said(why));
+            }
+            let why = Coded::new(Code::C01, "this session stopped answering and the host has opened another");
+            presence.evict(&self.host.id, older.number, why);
+        }
+    }
+
+    async fn welcome(&mut self, labels: Labels) -> Result<(), End> {
+        let heartbeat = self.fleet.inner.heartbeat.every.as_millis();
+        self.send(ToAgent::Welcome {
+            server_time_ms: self.fleet.inner.clock.now_ms(),
+            heartbeat_ms: u32::try_from(heartbeat).unwrap_or(u32::MAX),
+            labels,
+        })
+        .await
+    }
+
+    /// Keeps what the host said of itself, when it is news. Without it nothing goes wrong, so a store that fails
+    /// here is met again where it matters.
+    async fn remember(&mut self, hello: &Hello) {
+        let seen = Seen {
+            at_ms: self.fleet.inner.clock.now_ms(),
+            address: self.address.ip().to_string(),
+            agent_version: hello.agent_version.clone(),
+            facts: hello.facts.clone(),
+        };
+        let known = self.host.seen.as_ref().is_some_and(|held| {
+            held.address == seen.address
+                && held.agent_version == seen.agent_version
+                && held.facts.alike(&seen.facts)
+        });
+        if known {
+            return;
+        }
+        let kept = self.fleet.change(self.host.id, |host| {
+            host.seen = Some(seen.clone());
+            Ok(())
+        });
+        if let Err(trouble) = kept.await {
+            tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
+        }
+    }
+
+    /// An agent that has accepted more than we ever said was assigned by a store that ours is an older copy of.
+    async fn tell_if_ahead(&mut self, hello: &Hello) -> Result<(), End> {
+        let assigned = self.assigned().await?.0;
+        for seen in &hello.apps {
+            let ours = assigned.iter().find(|assignment| assignment.app == seen.app);
+            if seen.generation > ours.map_or(Generation::default(), |assignment| assignment.generation) {
+                let (host, app, generation) = (self.host.id, seen.app.clone(), seen.generation);
+                self.fleet.tell(FleetEvent::Ahead { host, app, generation }).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything until the end.
+    async fn live(&mut self, mut watch: Watch) -> End {
+        let stop = self.fleet.inner.stop.clone();
+        let silence = self.fleet.inner.heartbeat.silence();
+        let left = (self.expires_ms - self.fleet.inner.clock.now_ms()).max(0);
+        let expiry = tokio::time::sleep(Duration::from_millis(left as u64));
+        tokio::pin!(expiry);
+        let mut heard = Instant::now();
+        loop {
+            let reading = self.committing.len() < REPORTS_IN_FLIGHT;
+            let step = tokio::select! {
+                biased; // a word that has arrived counts before the silence that it ends
+                () = stop.cancelled() => Err(End::Said(Trouble::Stopping.coded())),
+                command = self.commands.recv() => self.obey(command).await,
+                Some((seq, result)) = self.committing.next() => self.settle(seq, result).await,
+                message = self.inbound.next(), if reading => {
+                    heard = Instant::now();
+                    self.take(message).await
+                }
+                event = watch.next() => self.changed(event, &mut watch).await,
+                () = &mut expiry => Err(End::Said(expired())),
+                () = tokio::time::sleep_until(heard + silence), if reading => Err(End::Said(silent(silence))),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Option<Command>) -> Result<(), End> {
+        match command {
+            None => Err(End::Said(Coded::new(Code::C01, "another session has taken this one's place"))),
+            Some(Command::Cut(why)) => Err(End::Said(why)),
+            Some(Command::Welcome(labels)) => self.welcome(labels).await,
+            Some(Command::Ask(question, answer)) => {
+                let id = self.next_question;
+                self.next_question += 1;
+                self.questions.retain(|_, waiting| !waiting.is_closed());
+                if self.questions.len() >= QUESTIONS_IN_FLIGHT
+                    && let Some(oldest) = self.questions.keys().min().copied()
+                {
+                    self.questions.remove(&oldest);
+                }
+                self.questions.insert(id, answer);
+                self.send(ToAgent::Question(id, question)).await
+            }
+        }
+    }
+
+    /// A report's commit has ended: only then may the agent forget it.
+    async fn settle(&mut self, seq: u64, result: Result<(), Trouble>) -> Result<(), End> {
+        match result {
+            Ok(()) => self.send(ToAgent::Ack(seq)).await,
+            // The agent keeps the report and says it again when it is back.
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    async fn take(&mut self, message: Option<Result<FromAgent, Coded>>) -> Result<(), End> {
+        let message = match message {
+            None => return Err(End::Closed),
+            Some(Err(why)) => return Err(End::Said(why)),
+            Some(Ok(message)) => message,
+        };
+        let presence = &self.fleet.inner.presence;
+        presence.heard(&self.host.id, self.fleet.inner.clock.now_ms());
+        match message {
+            FromAgent::Hello(_) => {
+                return Err(End::Said(Coded::new(Code::V01, "a session has one hello")));
+            }
+            FromAgent::Heartbeat(_) => {}
+            FromAgent::Report(seq, report) => self.report(seq, report).await,
+            FromAgent::Progress(progress) => {
+                presence.update(&self.host.id, |connected| {
+                    connected.progress.insert(progress.app.clone(), progress.clone());
+                });
+                self.fleet.say(self.host.id, &self.host.name, Live::Progress(progress));
+            }
+            FromAgent::Log(line) => self.fleet.say(self.host.id, &self.host.name, Live::Log(line)),
+            FromAgent::Answer(id, answer) => {
+                if let Some(waiting) = self.questions.remove(&id) {
+                    drop(waiting.send(answer)); // the asker may have given up
+                }
+            }
+            FromAgent::Facts(facts) => presence.update(&self.host.id, |connected| connected.facts = facts),
+            FromAgent::Hold(hold) => {
+                presence.update(&self.host.id, |connected| connected.hold = hold.clone());
+                self.fleet.tell(FleetEvent::Hold(self.host.id, hold)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, seq: u64, report: Box<Report>) {
+        let presence = &self.fleet.inner.presence;
+        presence.update(&self.host.id, |connected| {
+            connected.progress.remove(&report.app);
+        });
+        let (done, committed) = oneshot::channel();
+        self.fleet.tell(FleetEvent::Report { host: self.host.id, report, done }).await;
+        self.committing.push(Box::pin(async move {
+            (seq, committed.await.unwrap_or(Err(Trouble::Stopping))) // dropped unanswered: the engine is gone
+        }));
+    }
+
+    async fn changed(&mut self, event: Option<WatchEvent>, watch: &mut Watch) -> Result<(), End> {
+        match event {
+            Some(WatchEvent::Changes(changes)) => {
+                for change in &changes.changes {
+                    if let Change::Put(entry) = change {
+                        let assignment = record::decode_entry(entry).map_err(Trouble::from)?;
+                        self.push(assignment).await?;
+                    }
+                }
+            }
+            Some(WatchEvent::Gap) | None => *watch = self.push_all().await?,
+        }
+        Ok(())
+    }
+
+    /// Sends whatever the agent does not hold, and watches from there.
+    async fn push_all(&mut self) -> Result<Watch, End> {
+        let (assignments, revision) = self.assigned().await?;
+        for assignment in assignments {
+            self.push(assignment).await?;
+        }
+        let prefix = Prefix::assignments_of(&self.host.id);
+        let watch = self.fleet.inner.store.watch(&prefix, revision).await;
+        Ok(watch.map_err(Trouble::from)?)
+    }
+
+    async fn assigned(&mut self) -> Result<(Vec<Assignment>, crate::store::Revision), Trouble> {
+        let listing = self.fleet.inner.store.list(&Prefix::assignments_of(&self.host.id)).await?;
+        let assignments = listing.entries.iter().map(record::decode_entry).collect::<Result<_, _>>()?;
+        Ok((assignments, listing.revision))
+    }
+
+    async fn push(&mut self, assignment: Assignment) -> Result<(), End> {
+        let held = self.sent.entry(assignment.app.clone()).or_default();
+        if assignment.generation <= *held {
+            return Ok(());
+        }
+        *held = assignment.generation;
+        self.send(ToAgent::Assignment(Box::new(assignment))).await
+    }
+
+    async fn send(&mut self, message: ToAgent) -> Result<(), End> {
+        // A full queue for this long, or a closed one: either way nobody is reading.
+        self.outbound.send_timeout(message, SEND_DEADLINE).await.map_err(|_| End::Closed)
+    }
+}
+
+fn twice(host: &Host, older: &str, newer: &str) -> Coded {
+    Coded::new(
+        Code::E06,
+        format!(
+            "host {} ({}) is connected twice with one identity ({older}, {newer}): a cloned image? \
+             The newer was refused; give that machine an identity of its own with a new token",
+            host.id, host.name
+        ),
+    )
+}
+
+fn expired() -> Coded {
+    Coded::new(Code::C02, "the certificate of this session has expired; renew it and connect again")
+}
+
+fn silent(silence: Duration) -> Coded {
+    Coded::new(Code::C01, format!("nothing heard for {silence:?}"))
+}

@@ -1,0 +1,156 @@
+//! What agents say of themselves, in our own words. Everything here was cut to size and checked at the door.
+
+use longshore_common::{
+    assignment::Assignment,
+    code::Coded,
+    ids::{AppName, Generation, HostId, HostName},
+    label::Labels,
+    report::Report,
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+/// What kind of machine a host is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub os: String,
+    pub kernel: String,
+    pub arch: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    /// Where releases lie.
+    pub disk_free_bytes: u64,
+    pub disk_total_bytes: u64,
+    pub addresses: Vec<String>,
+    /// `systemd` or `process`.
+    pub driver: String,
+}
+
+impl Facts {
+    /// Whether two tell of the same machine, whatever its disk holds at the moment.
+    pub fn alike(&self, other: &Facts) -> bool {
+        let steady = |facts: &Facts| Facts { disk_free_bytes: 0, ..facts.clone() };
+        steady(self) == steady(other)
+    }
+}
+
+/// The host refuses new work, by its own admin's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostHold {
+    pub reason: String,
+    pub by: String,
+    pub since_ms: Millis,
+}
+
+/// How one app stands on a host, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSeen {
+    pub app: AppName,
+    /// The highest that the host has accepted.
+    pub generation: Generation,
+    /// Empty: never deployed.
+    pub current_slot: String,
+    pub release: String,
+    pub version: String,
+    pub running: bool,
+    pub slots: Vec<String>,
+    pub verdict: String,
+}
+
+/// The step in progress. Not kept: whoever watches sees it, nobody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub app: AppName,
+    pub generation: Generation,
+    pub step: String,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+    pub detail: String,
+}
+
+/// One line of a hook, a probe or the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    pub app: String,
+    pub generation: Generation,
+    pub source: String,
+    pub stream: String,
+    pub line: String,
+    pub time_ms: Millis,
+}
+
+/// What an agent opens its session with.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    pub protocol: u32,
+    pub agent_version: String,
+    pub boot_id: String,
+    pub boot_counter: u64,
+    pub facts: Facts,
+    pub apps: Vec<AppSeen>,
+    pub hold: Option<HostHold>,
+    pub time_ms: Millis,
+}
+
+/// What an agent says.
+#[derive(Clone, Debug)]
+pub enum FromAgent {
+    Hello(Box<Hello>),
+    Heartbeat(Millis),
+    /// With its number in the agent's outbox, which the acknowledgement repeats.
+    Report(u64, Box<Report>),
+    Progress(Progress),
+    Log(LogLine),
+    Answer(u64, Answer),
+    Facts(Facts),
+    Hold(Option<HostHold>),
+}
+
+/// What an agent is told.
+#[derive(Clone, Debug)]
+pub enum ToAgent {
+    Welcome {
+        server_time_ms: Millis,
+        heartbeat_ms: u32,
+        labels: Labels,
+    },
+    Assignment(Box<Assignment>),
+    Ack(u64),
+    Question(u64, Question),
+    /// The last message of a session that the controller ends.
+    Farewell(Coded),
+}
+
+/// Asked live, answered once or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    Ping,
+    Facts,
+    Logs { app: AppName, lines: u32, follow: bool },
+}
+
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Pong {
+        time_ms: Millis,
+        apps: Vec<AppSeen>,
+    },
+    Facts(Facts),
+    Logs(Vec<LogLine>),
+    /// The agent's own words for why not.
+    Error(String),
+}
+
+/// What streams to whoever watches: nothing of it is kept, and a slow watcher loses some.
+#[derive(Clone, Debug)]
+pub struct LiveLine {
+    pub host: HostId,
+    pub name: HostName,
+    pub what: Live,
+}
+
+#[derive(Clone, Debug)]
+pub enum Live {
+    Progress(Progress),
+    Log(LogLine),
+}

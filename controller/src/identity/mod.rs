@@ -1,0 +1,18 @@
+//! Who may speak to the controller, and how they came to it.
+//!
+//! `authority` is the certificate authority, `leaf` the controller's own short-lived certificate, `token` the join
+//! tokens, `enrol` the exchange of a token and a key for a host's certificate and its renewal, `door` the check of
+//! every call's caller, `init` the making of it all.
+//!
+//! Hosts make their keys themselves and never send them. What the controller keeps of a host is the hash of its
+//! public key; what it keeps of a token is the hash of its secret.
+
+pub mod authority;
+pub mod door;
+pub mod enrol;
+pub mod init;
+pub mod leaf;
+pub mod token;
+
+pub use authority::{Authority, IdentityError};
+pub use door::{Caller, Door};

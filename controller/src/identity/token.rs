@@ -1,0 +1,139 @@
+//! Join tokens as the store remembers them: made, listed, revoked. What a token buys is in `enrol`.
+
+use std::time::Duration;
+
+use longshore_common::{
+    code::{Code, Coded},
+    digest::{hex, sha256},
+    ids::HostId,
+    join::JoinToken,
+    label::{LABELS_MAX, Labels, check_label},
+    text::visible,
+    time::{Millis, Span},
+};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    fleet::host::hex32,
+    store::{Key, Prefix, SharedStore, Txn, record},
+    trouble::Trouble,
+};
+
+pub const TTL_DEFAULT: Duration = Duration::from_secs(30 * 60);
+pub const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// Hosts that one token may enrol. Each use is kept in the token's record, which may not grow past 16 KiB.
+pub const USES_MAX: u32 = 50;
+/// Used and expired tokens are kept this long, so that the one who uses them late is told what they were.
+const KEPT_MS: Millis = 86_400_000;
+/// Forgotten per new token, so that the clearing never outgrows a transaction.
+const CLEARED_AT_ONCE: usize = 32;
+
+/// A token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub id: String,
+    /// SHA-256 of the secret, which has 256 bits of its own: no slower hash would add anything.
+    #[serde(with = "hex32")]
+    secret: [u8; 32],
+    pub uses: u32,
+    pub expires_ms: Millis,
+    /// Given to every host that comes with it, over what the host says of itself.
+    pub labels: Labels,
+    pub created_by: String,
+    pub created_ms: Millis,
+    /// In order of use; never more than `uses`.
+    pub used: Vec<Use>,
+}
+
+/// One host that came with a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    pub host: HostId,
+    pub name: String,
+    pub address: String,
+    #[serde(with = "hex32")]
+    pub key: [u8; 32],
+    #[serde(default)]
+    pub machine_id: String,
+    pub at_ms: Millis,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    pub uses: u32,
+    pub ttl: Duration,
+    pub labels: Labels,
+    pub created_by: String,
+}
+
+impl Token {
+    pub fn uses_left(&self) -> u32 {
+        self.uses.saturating_sub(self.used.len() as u32)
+    }
+
+    /// In constant time, and blind to whether the secret or the token is wrong.
+    pub fn knows(&self, secret: &[u8; 32]) -> bool {
+        bool::from(sha256(secret).ct_eq(&self.secret))
+    }
+}
+
+/// Makes a token; the secret is in what is returned and nowhere else.
+pub async fn create(
+    store: &SharedStore,
+    ca: [u8; 32],
+    wanted: NewToken,
+    now: Millis,
+) -> Result<(JoinToken, Token), Trouble> {
+    check(&wanted)?;
+    let bytes: [u8; 5] = rand::random();
+    let join = JoinToken { id: format!("tk_{}", hex(&bytes)), secret: rand::random(), ca };
+    let token = Token {
+        id: join.id.clone(),
+        secret: sha256(&join.secret),
+        uses: wanted.uses,
+        expires_ms: now + wanted.ttl.as_millis() as Millis,
+        labels: wanted.labels,
+        created_by: wanted.created_by,
+        created_ms: now,
+        used: vec![],
+    };
+    let key = Key::token(&token.id)?;
+    let mut txn = Txn::new().absent(key.clone()).put(key.clone(), record::encode(&key, &token)?);
+    let old = list(store).await?.into_iter().filter(|token| token.expires_ms + KEPT_MS < now);
+    for token in old.take(CLEARED_AT_ONCE) {
+        txn = txn.delete(Key::token(&token.id)?);
+    }
+    store.commit(txn).await?;
+    Ok((join, token))
+}
+
+fn check(wanted: &NewToken) -> Result<(), Coded> {
+    let bad = |why: String| Err(Coded::new(Code::V01, why));
+    if !(1..=USES_MAX).contains(&wanted.uses) {
+        return bad(format!("a token has 1-{USES_MAX} uses, not {}", wanted.uses));
+    }
+    if wanted.ttl > TTL_MAX || wanted.ttl < Duration::from_secs(1) {
+        return bad(format!("a token lives from 1s to {}, not {}", Span(TTL_MAX), Span(wanted.ttl)));
+    }
+    if wanted.labels.len() > LABELS_MAX {
+        return bad(format!("a host has at most {LABELS_MAX} labels"));
+    }
+    wanted.labels.iter().try_for_each(|(key, value)| check_label(key, value))
+}
+
+/// All tokens, by id; used and expired ones as well, for a day.
+pub async fn list(store: &SharedStore) -> Result<Vec<Token>, Trouble> {
+    let listing = store.list(&Prefix::tokens()).await?;
+    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+}
+
+/// From now on the token enrols nobody; hosts that came with it stay.
+pub async fn revoke(store: &SharedStore, id: &str) -> Result<(), Trouble> {
+    let unknown = || Coded::new(Code::N01, format!("no token {}. See: longshore token list", visible(id)));
+    let key = Key::token(id).map_err(|_| unknown())?;
+    let entry = store.get(&key).await?.ok_or_else(unknown)?;
+    store.commit(Txn::new().unchanged(key.clone(), entry.revision).delete(key)).await?;
+    Ok(())
+}
