@@ -35,6 +35,12 @@ pub struct HostProgress {
     /// Somebody on the host holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<LocalHold>,
+    /// It refused what it is asked at present, because it is held: nothing is under way there.
+    #[serde(default)]
+    pub declined: bool,
+    /// It was asked to run the target since it last ran what it ran before.
+    #[serde(default)]
+    pub touched: bool,
     /// The app is known not to serve there.
     #[serde(default)]
     pub sick: bool,

@@ -8,24 +8,33 @@
 //! Reading order: `spec` (the strategy), `phase` and `host` (the state), `model` (the rollout), `event`, `waves`
 //! (how one begins), `step/` (one file per phase), `explain/` (why it waits). `docs/rollout-states.md` has the tables.
 
+mod ask;
 mod desired;
+mod draft;
 mod event;
 mod explain;
+mod finish;
 mod host;
+mod judge;
 mod model;
+mod observe;
 mod phase;
 mod share;
 mod spec;
+mod steer;
+mod step;
 mod waves;
 
 pub use desired::{assignment_of, desired, next_deadline};
 pub use event::{Event, Refused, Transition};
-pub use explain::{Hold, HoldKind};
+pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
 pub use host::{Ask, HostProgress, HostState, LocalHold};
 pub use model::{Header, Rollout, Target, changed_hosts};
 pub use phase::{
-    Awaiting, Baking, Cause, Done, Inside, Outcome, Paused, Phase, RollingBack, Staging, Switching, Why,
+    Awaiting, Baking, Cause, Done, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent, Staging,
+    Switching, Why,
 };
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
+pub use step::step;
 pub use waves::{Member, New, plan_waves};

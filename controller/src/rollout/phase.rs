@@ -1,5 +1,7 @@
 //! Where a rollout is. Data that only makes sense in one phase lives in that phase's variant.
 
+use std::fmt;
+
 use longshore_common::{ids::RolloutId, time::Millis};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +59,7 @@ pub struct RollingBack {
     /// The wave that was under way.
     pub wave: u32,
     pub since: Millis,
-    /// Moved only by a host that is newly back.
+    /// Moved only by a host that is newly back, or that could not be asked before it came.
     pub deadline: Millis,
 }
 
@@ -88,6 +90,24 @@ pub enum Inside {
     RollingBack(RollingBack),
 }
 
+/// A failure budget that was passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    pub failed: u32,
+    pub allowed: u32,
+    pub group: Group,
+}
+
+/// Whose budget it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    All,
+    Wave,
+    /// Hosts of the wave failed and none is healthy: no budget covers that.
+    WholeWave,
+}
+
 /// Why a rollout is paused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why")]
@@ -96,15 +116,9 @@ pub enum Why {
         by: String,
     },
     /// Failures of the version spent the budget, and the strategy says to ask.
-    VersionFailures {
-        failed: u32,
-        allowed: u32,
-    },
+    VersionFailures(Spent),
     /// Failures of hosts or their surroundings spent the budget: no verdict on the release.
-    EnvironmentFailures {
-        failed: u32,
-        allowed: u32,
-    },
+    EnvironmentFailures(Spent),
     /// The deadline came and nothing was under way: hosts are unknown or held, or take every slot.
     NoProgress,
 }
@@ -113,10 +127,7 @@ pub enum Why {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 pub enum Cause {
-    VersionFailures {
-        failed: u32,
-        allowed: u32,
-    },
+    VersionFailures(Spent),
     /// A host ran the new release and did not come to healthy before the progress deadline.
     Deadline,
     Operator {
@@ -211,6 +222,29 @@ impl Outcome {
             Outcome::Failed => "failed",
             Outcome::RolledBack => "rolled-back",
             Outcome::Aborted => "aborted",
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Spent { failed, allowed, group } = self;
+        let hosts = if *failed == 1 { "host" } else { "hosts" };
+        match group {
+            Group::All => write!(f, "{failed} {hosts} failed, {allowed} allowed overall"),
+            Group::Wave => write!(f, "{failed} {hosts} failed in the wave, {allowed} allowed"),
+            Group::WholeWave => write!(f, "{failed} {hosts} failed in the wave and none of it is healthy"),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::VersionFailures(spent) => write!(f, "{spent}"),
+            Cause::Deadline => f.write_str("not healthy before the progress deadline"),
+            Cause::Operator { by } => write!(f, "rolled back by {by}"),
+            Cause::Abort { by } => write!(f, "aborted by {by}"),
         }
     }
 }

@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
-/// How many failures are allowed: both limits hold where both are given, and none where none is.
+/// How many failures are allowed: where both limits are given, both hold; where none is, this sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allowance {
@@ -126,13 +126,12 @@ impl Allowance {
     }
 
     /// Failures that may happen among `total` hosts; one more spends the budget.
-    pub fn of(self, total: usize) -> usize {
+    pub fn of(self, total: usize) -> Option<usize> {
         let count = self.count.map(|count| count as usize);
         let percent = self.percent.map(|percent| total * usize::from(percent.min(100)) / 100);
         match (count, percent) {
-            (Some(count), Some(percent)) => count.min(percent),
-            (Some(limit), None) | (None, Some(limit)) => limit,
-            (None, None) => 0,
+            (Some(count), Some(percent)) => Some(count.min(percent)),
+            (limit, None) | (None, limit) => limit,
         }
     }
 }
@@ -167,7 +166,7 @@ mod tests {
     #[test]
     fn of_two_limits_the_lower_holds() {
         let both = Allowance { count: Some(3), percent: Some(10) };
-        assert_eq!((both.of(10), both.of(100)), (1, 3));
-        assert_eq!(Allowance::default().of(100), 0);
+        assert_eq!((both.of(10), both.of(100)), (Some(1), Some(3)));
+        assert_eq!(Allowance::default().of(100), None);
     }
 }

@@ -64,9 +64,10 @@ pub struct Spec {
     pub wave: Share,
     /// Never more hosts than this are down at once, those already sick or unknown included. At least one.
     pub max_unavailable: Share,
-    /// Failures allowed among the hosts of one wave.
+    /// Failures allowed among the hosts of one wave; absent: as many as overall. Whatever it says, a wave in which
+    /// hosts failed and none is healthy spends it.
     pub wave_budget: Allowance,
-    /// Failures allowed among all hosts.
+    /// Failures allowed among all hosts; absent: none.
     pub budget: Allowance,
     /// Percent of a wave that must be healthy for the next to begin while the rest is still under way.
     pub enough: u8,

@@ -119,6 +119,8 @@ impl HostProgress {
             attempts: 0,
             silent: member.silent,
             held: member.held.clone(),
+            declined: false,
+            touched: false,
             sick: member.sick,
             forgiven: false,
         }

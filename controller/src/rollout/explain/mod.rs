@@ -1,5 +1,81 @@
-//! Why a rollout is not further, from the same facts by which `step` decides.
+//! Why a rollout is not further, from the same facts by which `step` decides: every host that `step` waits for is in
+//! exactly one hold, and every hold's `until` is the deadline that `step` obeys.
 
+mod forward;
 mod hold;
+mod paused;
+mod sentence;
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    ids::HostId,
+    report::{Blame, Failure},
+    time::Millis,
+};
 
 pub use hold::{Hold, HoldKind};
+
+use super::{
+    host::{Ask, HostProgress},
+    model::Rollout,
+    phase::{Outcome, Phase},
+};
+
+/// What is known beside the rollout's own state, for better sentences; nothing is decided by it.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// What a host says it is doing now: `fetch, 12 of 67 MiB`.
+    pub doing: BTreeMap<HostId, String>,
+}
+
+/// Everything that `rollout` waits for; empty only when it is done.
+pub fn explain(rollout: &Rollout, facts: &Facts, now: Millis) -> Vec<Hold> {
+    match &rollout.header.phase {
+        Phase::Ready => vec![paused::not_started(rollout)],
+        Phase::Staging(staging) => forward::staging(rollout, staging, facts),
+        Phase::Switching(switching) => forward::switching(rollout, switching, facts),
+        Phase::Baking(baking) => vec![forward::baking(rollout, baking, now)],
+        Phase::Awaiting(awaiting) => vec![forward::awaiting(rollout, awaiting)],
+        Phase::RollingBack(back) => forward::rolling_back(rollout, back, facts),
+        Phase::Paused(paused) => vec![paused::paused(rollout, paused)],
+        Phase::Done(_) => vec![],
+    }
+}
+
+/// The failure to show first: of the version before of the environment, then the earliest.
+pub fn first_failure(rollout: &Rollout) -> Option<(HostId, &HostProgress, &Failure)> {
+    let failures = rollout
+        .hosts
+        .iter()
+        .filter_map(|(id, host)| host.state.failure().map(|failure| (*id, &**host, failure)));
+    failures.min_by_key(|(_, host, failure)| (failure.blame != Blame::Version, host.since, &host.name))
+}
+
+/// How a wave stands: scheduled, staging, switching, baking, done, failed. The stable name: `WaveRow.state` in the API.
+pub fn wave_state(rollout: &Rollout, wave: u32) -> &'static str {
+    let phase = &rollout.header.phase;
+    let touched = rollout
+        .hosts
+        .values()
+        .any(|host| host.wave == wave && matches!(host.ask, Some(Ask::Run | Ask::Return)) && !host.is_out());
+    let undone = || if touched { "failed" } else { "scheduled" };
+    let present = match phase {
+        Phase::Ready => return "scheduled",
+        Phase::Done(done) => match done.outcome {
+            Outcome::Succeeded | Outcome::NothingToDo => return "done",
+            Outcome::Failed | Outcome::RolledBack | Outcome::Aborted => return undone(),
+        },
+        Phase::RollingBack(_) => return undone(),
+        Phase::Paused(paused) if paused.why.is_failure() => "failed",
+        Phase::Paused(paused) => return wave_state(&paused.resumed(rollout), wave),
+        Phase::Staging(_) => "staging",
+        Phase::Switching(_) => "switching",
+        Phase::Baking(_) | Phase::Awaiting(_) => "baking",
+    };
+    match phase.wave() {
+        Some(current) if wave < current => "done",
+        Some(current) if wave == current => present,
+        Some(_) | None => "scheduled",
+    }
+}

@@ -1,0 +1,85 @@
+//! Asking hosts: each ask raises the host's round, so that its assignment is new. Nothing is asked of a host that is
+//! silent or held, except the way back, which stands until the host returns.
+
+use longshore_common::{ids::HostId, time::Millis};
+
+use super::{
+    draft::Draft,
+    host::{Ask, HostProgress, HostState},
+};
+
+impl HostProgress {
+    /// A new ask: what was refused or forgiven before is over.
+    pub(super) fn put(&mut self, ask: Ask) {
+        self.ask = Some(ask);
+        self.round = self.round.saturating_add(1);
+        self.declined = false;
+        self.forgiven = false;
+    }
+
+    pub(super) fn stage(&mut self, now: Millis) {
+        self.put(Ask::Stage);
+        self.attempts = self.attempts.saturating_add(1);
+        self.enter(HostState::Staging, now);
+    }
+
+    pub(super) fn run(&mut self, now: Millis) {
+        self.put(Ask::Run);
+        self.touched = true;
+        self.enter(HostState::Switching, now);
+    }
+
+    pub(super) fn send_back(&mut self, now: Millis) {
+        self.put(Ask::Return);
+        self.enter(HostState::RollingBack, now);
+    }
+}
+
+impl Draft {
+    /// Hosts up to this wave fetch and unpack, those of the waves that may stage ahead, and those that are said to
+    /// run the release already: staging touches nothing, and they will say so.
+    pub fn ask_to_stage(&mut self, wave: u32) {
+        let ahead = wave.saturating_add(self.rollout.spec().stage_ahead);
+        let target = &self.rollout.header.target;
+        let hosts = self.pick(|host| {
+            let due = host.wave <= ahead || host.previous.as_ref() == Some(target);
+            host.state == HostState::Waiting && host.is_reachable() && due
+        });
+        let now = self.now;
+        for id in hosts {
+            self.change(id, |host| host.stage(now));
+        }
+    }
+
+    /// Staged hosts up to this wave switch, as many as may be down. One that is down already takes no slot.
+    pub fn ask_to_run(&mut self, wave: u32) {
+        let hosts =
+            self.pick(|host| host.wave <= wave && host.state == HostState::Staged && host.is_reachable());
+        self.in_slots(hosts, HostProgress::run);
+    }
+
+    /// Touched hosts go back, as many as may be down. One that is down or silent already takes no slot.
+    pub fn ask_to_return(&mut self) {
+        let hosts = self.pick(|host| host.needs_return() && (host.silent.is_some() || host.held.is_none()));
+        let (unheard, heard) = hosts.into_iter().partition(|id| self.rollout.hosts[id].silent.is_some());
+        self.ask_to_return_anyway(unheard);
+        self.in_slots(heard, HostProgress::send_back);
+    }
+
+    pub fn ask_to_return_anyway(&mut self, hosts: Vec<HostId>) {
+        let now = self.now;
+        for id in hosts {
+            self.change(id, |host| host.send_back(now));
+        }
+    }
+
+    fn in_slots(&mut self, hosts: Vec<HostId>, ask: impl Fn(&mut HostProgress, Millis)) {
+        let (down, up): (Vec<HostId>, Vec<HostId>) =
+            hosts.into_iter().partition(|id| self.rollout.hosts[id].is_down(self.rollout.spec()));
+        let free = self.rollout.free_slots();
+        let now = self.now;
+        for id in down.into_iter().chain(up.into_iter().take(free)) {
+            self.change(id, |host| ask(host, now));
+        }
+    }
+}

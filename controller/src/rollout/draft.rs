@@ -1,0 +1,70 @@
+//! A rollout in the middle of a step, and the moment of the step. `step/` changes it and hands the result out.
+
+use longshore_common::{ids::HostId, time::Millis};
+
+use super::{
+    event::Refused,
+    host::{HostProgress, HostState},
+    model::Rollout,
+    phase::{Awaiting, Baking, Inside, Paused, Phase, Staging, Switching, Why},
+};
+
+pub(super) struct Draft {
+    pub rollout: Rollout,
+    pub now: Millis,
+}
+
+impl Draft {
+    pub fn refuse<T>(&self, event: &'static str, why: impl Into<String>) -> Result<T, Refused> {
+        Err(Refused { phase: self.rollout.header.phase.as_str(), event, why: why.into() })
+    }
+
+    pub fn enter(&mut self, phase: Phase) {
+        self.rollout.header.phase = phase;
+    }
+
+    pub fn enter_staging(&mut self, wave: u32) {
+        let (since, deadline) = (self.now, self.now + self.rollout.spec().stage_deadline.as_ms());
+        self.enter(Phase::Staging(Staging { wave, since, deadline }));
+    }
+
+    pub fn enter_switching(&mut self, wave: u32) {
+        let (since, deadline) = (self.now, self.now + self.rollout.spec().progress_deadline.as_ms());
+        self.enter(Phase::Switching(Switching { wave, since, deadline }));
+    }
+
+    pub fn enter_baking(&mut self, wave: u32) {
+        let spec = self.rollout.spec();
+        let bake = if wave == 0 { spec.canary_bake } else { spec.bake };
+        let (since, until) = (self.now, self.now + bake.as_ms());
+        self.enter(Phase::Baking(Baking { wave, since, until }));
+    }
+
+    pub fn enter_awaiting(&mut self, wave: u32) {
+        self.enter(Phase::Awaiting(Awaiting { wave, since: self.now }));
+    }
+
+    pub fn pause(&mut self, inside: Inside, why: Why) {
+        self.enter(Phase::Paused(Paused { inside, why, since: self.now }));
+    }
+
+    /// The ids of hosts that fit, by wave and name.
+    pub fn pick(&self, fits: impl Fn(&HostProgress) -> bool) -> Vec<HostId> {
+        self.rollout.in_order().into_iter().filter(|(_, host)| fits(host)).map(|(id, _)| id).collect()
+    }
+
+    pub fn change(&mut self, id: HostId, change: impl FnOnce(&mut HostProgress)) {
+        if let Some(host) = self.rollout.host_mut(id) {
+            change(host);
+        }
+    }
+}
+
+impl HostProgress {
+    pub(super) fn enter(&mut self, state: HostState, now: Millis) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a live phase waits for, host by host.
+
+use longshore_common::time::{Millis, Span};
+
+use super::{
+    Facts, Hold, HoldKind,
+    sentence::{HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
+};
+use crate::rollout::{
+    host::{HostProgress, HostState},
+    model::Rollout,
+    phase::{Awaiting, Baking, RollingBack, Staging, Switching},
+};
+
+/// What a deadline does, and what can be typed before it.
+struct Limit {
+    until: Millis,
+    then: String,
+    command: Option<String>,
+}
+
+pub(super) fn staging(rollout: &Rollout, phase: &Staging, facts: &Facts) -> Vec<Hold> {
+    let hosts = rollout.named(|host| host.wave == phase.wave && host.is_staging());
+    let wave = rollout.wave_name(phase.wave);
+    let then = format!("those that are not done count as failed; {wave} switches when all others are staged");
+    let limit = Limit { until: phase.deadline, then, command: rollout.command("watch") };
+    stagers(hosts, facts, limit).into_iter().collect()
+}
+
+pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> Vec<Hold> {
+    let awaited = |fits: &dyn Fn(&HostProgress) -> bool| {
+        rollout.named(|host| rollout.awaits(phase.wave, host) && fits(host))
+    };
+    let silent = |host: &HostProgress| host.silent.is_some();
+    let held = |host: &HostProgress| !silent(host) && host.is_refusing();
+    let free = |host: &HostProgress| !silent(host) && !held(host);
+    let limit =
+        |then: &str, command: Option<String>| Limit { until: phase.deadline, then: then.to_owned(), command };
+    let undo = if rollout.spec().auto_rollback { "the fleet is rolled back" } else { "the rollout fails" };
+    let ask = "the rollout pauses and asks";
+    let watch = rollout.command("watch");
+    let switching = awaited(&|host| free(host) && host.state == HostState::Switching);
+    let staging =
+        awaited(&|host| free(host) && matches!(host.state, HostState::Staging | HostState::Waiting));
+    let staged = awaited(&|host| free(host) && host.state == HostState::Staged);
+    [
+        movers(switching, HoldKind::Switching, facts, limit(undo, watch.clone())),
+        stagers(staging, facts, limit("those that are not done count as failed", watch)),
+        no_slot(rollout, staged, limit(ask, rollout.command("show"))),
+        unknown(awaited(&silent), limit(ask, None)),
+        held_hosts(awaited(&held), limit(ask, None)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts) -> Vec<Hold> {
+    let awaited =
+        |fits: &dyn Fn(&HostProgress) -> bool| rollout.named(|host| host.is_awaited_back() && fits(host));
+    let silent = |host: &HostProgress| host.silent.is_some();
+    let going = |host: &HostProgress| host.is_returning();
+    let held = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_some();
+    let rest = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_none();
+    let limit = |then: &str| Limit {
+        until: phase.deadline,
+        then: then.to_owned(),
+        command: rollout.command("watch"),
+    };
+    let leave = "the rollout ends and names them; they go back when they return";
+    let mut holds: Vec<Hold> = [
+        movers(
+            awaited(&going),
+            HoldKind::RollingBack,
+            facts,
+            limit("those that are not back are inconsistent"),
+        ),
+        no_slot(rollout, awaited(&rest), limit("the rollout pauses and asks")),
+        unknown(awaited(&silent), limit(leave)),
+        held_hosts(awaited(&held), limit(leave)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    for hold in &mut holds {
+        hold.what = format!("rolling back ({}): {}", phase.cause, hold.what);
+    }
+    holds
+}
+
+pub(super) fn baking(rollout: &Rollout, phase: &Baking, now: Millis) -> Hold {
+    let left = Span::millis((phase.until - now).max(0).unsigned_abs());
+    let wave = rollout.wave_name(phase.wave);
+    let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
+    Hold {
+        kind: HoldKind::Baking,
+        what: format!("{wave} is healthy and is watched for another {left}"),
+        owner: OPERATOR.to_owned(),
+        since: phase.since,
+        until: Some(phase.until),
+        then: after(rollout, phase.wave),
+        command: rollout.command("promote"),
+        hosts: hosts.iter().map(|(id, _)| *id).collect(),
+    }
+}
+
+pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
+    let wave = rollout.wave_name(phase.wave);
+    let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
+    Hold {
+        kind: HoldKind::Promotion,
+        what: format!("{wave} is good and needs promotion"),
+        owner: OPERATOR.to_owned(),
+        since: phase.since,
+        until: None,
+        then: after(rollout, phase.wave),
+        command: rollout.command("promote"),
+        hosts: hosts.iter().map(|(id, _)| *id).collect(),
+    }
+}
+
+fn after(rollout: &Rollout, wave: u32) -> String {
+    match rollout.is_last(wave) {
+        true => "the rollout has succeeded".to_owned(),
+        false => format!("{} begins", rollout.wave_name(wave + 1)),
+    }
+}
+
+fn hold(kind: HoldKind, what: String, owner: &str, limit: Limit) -> Hold {
+    let Limit { until, then, command } = limit;
+    Hold {
+        kind,
+        what,
+        owner: owner.to_owned(),
+        since: until,
+        until: Some(until),
+        then,
+        command,
+        hosts: vec![],
+    }
+}
+
+fn stagers(hosts: Named<'_>, facts: &Facts, limit: Limit) -> Option<Hold> {
+    about(hosts, |hosts| {
+        let what = format!("{}: {}", count(hosts, "stages", "stage"), names_doing(hosts, facts));
+        hold(HoldKind::Staging, what, HOSTS, limit)
+    })
+}
+
+fn movers(hosts: Named<'_>, kind: HoldKind, facts: &Facts, limit: Limit) -> Option<Hold> {
+    about(hosts, |hosts| {
+        let what = match kind {
+            HoldKind::RollingBack => count(hosts, "goes back", "go back"),
+            _ => count(hosts, "switches", "switch"),
+        };
+        hold(kind, format!("{what}: {}", names_doing(hosts, facts)), HOSTS, limit)
+    })
+}
+
+fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
+    let down = rollout.named(|host| host.is_down(rollout.spec()));
+    let down: Vec<String> =
+        down.iter().map(|(_, host)| format!("{} ({})", host.name, host.as_str())).collect();
+    let allowed = rollout.spec().max_unavailable;
+    about(hosts, |hosts| {
+        let what = format!(
+            "{} for a slot: {}; at most {allowed} may be down, and {} are: {}",
+            count(hosts, "waits", "wait"),
+            names(hosts),
+            down.len(),
+            crate::rollout::finish::name_some(down.iter().map(String::as_str)),
+        );
+        hold(HoldKind::NoSlot, what, HOSTS, limit)
+    })
+}
+
+fn unknown(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
+    about(hosts, |hosts| {
+        let what = format!("{}: {}", count(hosts, "is unknown", "are unknown"), names(hosts));
+        let command = hosts.first().map(|(_, host)| format!("longshore host show {}", host.name));
+        hold(HoldKind::Unknown, what, HOST_OWNER, Limit { command, ..limit })
+    })
+}
+
+fn held_hosts(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
+    about(hosts, |hosts| {
+        let reasons: Vec<String> = hosts
+            .iter()
+            .map(|(_, host)| {
+                let reason = host.held.as_ref().map_or("", |held| held.reason.as_str());
+                format!("{} ({reason})", host.name)
+            })
+            .collect();
+        let reasons = crate::rollout::finish::name_some(reasons.iter().map(String::as_str));
+        let what = format!("{} locally: {reasons}", count(hosts, "is held", "are held"));
+        let command = Some("longshore-agent unhold".to_owned());
+        hold(HoldKind::Held, what, HOST_OWNER, Limit { command, ..limit })
+    })
+}

@@ -1,0 +1,102 @@
+//! What a rollout waits for when it is a human's turn.
+
+use super::{
+    Hold, HoldKind,
+    sentence::{Named, OPERATOR, failed_names, names},
+};
+use crate::rollout::{
+    host::HostProgress,
+    model::Rollout,
+    phase::{Inside, Paused, Phase, Why},
+};
+
+pub(super) fn not_started(rollout: &Rollout) -> Hold {
+    Hold {
+        kind: HoldKind::NotStarted,
+        what: "it has not been started".to_owned(),
+        owner: "the controller".to_owned(),
+        since: rollout.header.created_ms,
+        until: None,
+        then: "the first wave begins".to_owned(),
+        command: rollout.command("abort"),
+        hosts: vec![],
+    }
+}
+
+pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
+    let rolling_back = matches!(paused.inside, Inside::RollingBack(_));
+    let phase = Phase::from(paused.inside.clone());
+    let at = match phase.wave() {
+        Some(wave) if !rolling_back => format!("while {} in {}", phase.as_str(), rollout.wave_name(wave)),
+        Some(_) | None => format!("while {}", phase.as_str()),
+    };
+    let (kind, what, hosts, verb) = match &paused.why {
+        Why::Operator { by } => (HoldKind::Paused, format!("paused by {by} {at}"), vec![], "resume"),
+        Why::VersionFailures(spent) => {
+            let hosts = failed_names(rollout);
+            let what = format!("paused {at}: {spent}: {}", names(&hosts));
+            (HoldKind::VersionFailures, what, hosts, "rollback")
+        }
+        Why::EnvironmentFailures(spent) => {
+            let hosts = failed_names(rollout);
+            let what = format!("paused {at}: {spent}, not by the release: {}", names(&hosts));
+            (HoldKind::EnvironmentFailures, what, hosts, "resume")
+        }
+        Why::NoProgress => {
+            let hosts = blockers(rollout);
+            let what = format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
+            (HoldKind::NoProgress, what, hosts, "resume")
+        }
+    };
+    Hold {
+        kind,
+        what,
+        owner: OPERATOR.to_owned(),
+        since: paused.since,
+        until: None,
+        then: then(rollout, paused, rolling_back),
+        command: rollout.command(verb),
+        hosts: hosts.iter().map(|(id, _)| *id).collect(),
+    }
+}
+
+/// Hosts that are unknown, held or sick: what keeps the others from moving.
+fn blockers(rollout: &Rollout) -> Named<'_> {
+    rollout.named(|host| {
+        !host.is_out()
+            && (host.silent.is_some() || host.held.is_some() || host.sick || host.is_pending(rollout.spec()))
+    })
+}
+
+fn standing(hosts: &Named<'_>) -> String {
+    let text: Vec<String> = hosts
+        .iter()
+        .map(|(_, host): &(_, &HostProgress)| format!("{} ({})", host.name, host.as_str()))
+        .collect();
+    crate::rollout::finish::name_some(text.iter().map(String::as_str))
+}
+
+fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
+    let id = rollout.header.id;
+    let undo = if rolling_back { "abort" } else { "rollback" };
+    match &paused.why {
+        Why::Operator { .. } => {
+            format!("on resume it goes on where it was; or undo it: longshore rollout {undo} {id}")
+        }
+        Why::VersionFailures(_) => {
+            format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
+        }
+        Why::EnvironmentFailures(_) | Why::NoProgress => {
+            format!("on resume it goes on without these hosts; or undo it: longshore rollout {undo} {id}")
+        }
+    }
+}
+
+impl Paused {
+    /// The rollout as if nobody had paused it; only to be read.
+    pub(in crate::rollout) fn resumed(&self, rollout: &Rollout) -> Rollout {
+        let mut rollout = rollout.clone();
+        rollout.header.phase = self.inside.clone().into();
+        rollout
+    }
+}

@@ -1,0 +1,109 @@
+//! The words that holds share.
+
+use longshore_common::ids::HostId;
+
+use super::{Facts, Hold, HoldKind};
+use crate::rollout::{
+    finish::name_some,
+    host::{HostProgress, HostState},
+    model::Rollout,
+    phase::Why,
+};
+
+/// Who can act.
+pub(super) const OPERATOR: &str = "an operator";
+pub(super) const HOSTS: &str = "the hosts";
+pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
+
+/// Hosts that a hold is about.
+pub(super) type Named<'a> = Vec<(HostId, &'a HostProgress)>;
+
+impl Rollout {
+    pub(super) fn named(&self, fits: impl Fn(&HostProgress) -> bool) -> Named<'_> {
+        self.in_order().into_iter().filter(|(_, host)| fits(host)).collect()
+    }
+
+    /// `longshore rollout promote 0190…`
+    pub(super) fn command(&self, verb: &str) -> Option<String> {
+        Some(format!("longshore rollout {verb} {}", self.header.id))
+    }
+
+    /// `wave 2 of 5`, counted from 1 as people do.
+    pub(super) fn wave_name(&self, wave: u32) -> String {
+        match (wave, self.header.waves) {
+            (_, 1) => "the only wave".to_owned(),
+            (0, waves) => format!("the first of {waves} waves"),
+            (wave, waves) => format!("wave {} of {waves}", wave + 1),
+        }
+    }
+}
+
+/// A hold about hosts: since the earliest of them, or nothing when there are none.
+pub(super) fn about(hosts: Named<'_>, make: impl FnOnce(&Named<'_>) -> Hold) -> Option<Hold> {
+    if hosts.is_empty() {
+        return None;
+    }
+    let hold = make(&hosts);
+    let since = hosts.iter().map(|(_, host)| host.state_since(hold.kind)).min().unwrap_or(hold.since);
+    Some(Hold { since, hosts: hosts.iter().map(|(id, _)| *id).collect(), ..hold })
+}
+
+impl HostProgress {
+    fn state_since(&self, kind: HoldKind) -> i64 {
+        match kind {
+            HoldKind::Unknown => self.silent.unwrap_or(self.since),
+            HoldKind::Held => self.held.as_ref().map_or(self.since, |held| held.since),
+            HoldKind::NotStarted
+            | HoldKind::Staging
+            | HoldKind::Switching
+            | HoldKind::NoSlot
+            | HoldKind::Baking
+            | HoldKind::Promotion
+            | HoldKind::Paused
+            | HoldKind::VersionFailures
+            | HoldKind::EnvironmentFailures
+            | HoldKind::NoProgress
+            | HoldKind::RollingBack => self.since,
+        }
+    }
+}
+
+/// `web-1 (fetch, 12 of 67 MiB), web-2`
+pub(super) fn names_doing(hosts: &Named<'_>, facts: &Facts) -> String {
+    let names: Vec<String> = hosts
+        .iter()
+        .map(|(id, host)| match facts.doing.get(id) {
+            Some(doing) => format!("{} ({doing})", host.name),
+            None => host.name.to_string(),
+        })
+        .collect();
+    name_some(names.iter().map(String::as_str))
+}
+
+pub(super) fn names(hosts: &Named<'_>) -> String {
+    names_doing(hosts, &Facts::default())
+}
+
+/// `1 host stages: web-1`, `3 hosts stage: …`
+pub(super) fn count(hosts: &Named<'_>, one: &str, many: &str) -> String {
+    match hosts.len() {
+        1 => format!("1 host {one}"),
+        more => format!("{more} hosts {many}"),
+    }
+}
+
+pub(super) fn failed_names(rollout: &Rollout) -> Named<'_> {
+    rollout.named(|host| {
+        let counted = host.counts_as_failed(rollout.spec()).is_some();
+        counted || matches!(host.state, HostState::Inconsistent { .. })
+    })
+}
+
+impl Why {
+    pub(in crate::rollout) fn is_failure(&self) -> bool {
+        match self {
+            Why::VersionFailures(_) | Why::EnvironmentFailures(_) => true,
+            Why::Operator { .. } | Why::NoProgress => false,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How a rollout ends, and the sentence that says so.
+
+use super::{
+    draft::Draft,
+    host::{HostProgress, HostState},
+    phase::{Cause, Done, Outcome, Phase},
+};
+
+/// Hosts named in a sentence; the rest are counted.
+const NAMES_MAX: usize = 5;
+
+impl Draft {
+    pub fn finish(&mut self, outcome: Outcome, reason: String) {
+        self.enter(Phase::Done(Done { outcome, reason, at: self.now }));
+    }
+
+    /// After the last wave.
+    pub fn finish_forward(&mut self) {
+        let version = self.rollout.header.target.version.clone();
+        let total = self.rollout.total();
+        let healthy = self.pick(|host| host.state == HostState::Healthy).len();
+        let unchanged = self.pick(|host| host.state == HostState::Unchanged).len();
+        let failed = self.pick(|host| host.state.failure().is_some());
+        let rest = self.rest_of(&[HostState::Healthy, HostState::Unchanged]);
+        let good = healthy + unchanged;
+        let (outcome, reason) = if total == 0 {
+            (Outcome::NothingToDo, "no host takes part".to_owned())
+        } else if good == 0 {
+            (Outcome::Failed, format!("no host runs {version}"))
+        } else if healthy == 0 && failed.is_empty() {
+            let all = if unchanged == total { "every host" } else { "every host that was asked" };
+            (Outcome::NothingToDo, format!("{all} ran {version} already"))
+        } else if healthy == 0 {
+            (Outcome::Failed, format!("no further host runs {version}"))
+        } else {
+            (Outcome::Succeeded, format!("{good} of {total} hosts run {version}"))
+        };
+        self.finish(outcome, reason + &rest);
+    }
+
+    /// Every host that was touched is back, or cannot be waited for any longer.
+    pub fn finish_back(&mut self, cause: &Cause) {
+        // What is still owed stands, so that unknown and held hosts go back when they can.
+        self.ask_to_return_anyway(self.pick(HostProgress::needs_return));
+        let back = self.pick(|host| matches!(host.state, HostState::RolledBack)).len();
+        let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. })).len();
+        let owing = self.pick(|host| host.state == HostState::RollingBack);
+        let broken = self.pick(|host| matches!(host.state, HostState::Inconsistent { .. }));
+        let touched = back + own + owing.len() + broken.len() > 0;
+        let outcome = match cause {
+            _ if !broken.is_empty() => Outcome::Failed,
+            Cause::Abort { .. } => Outcome::Aborted,
+            Cause::Operator { .. } => Outcome::RolledBack,
+            Cause::VersionFailures(_) | Cause::Deadline if touched => Outcome::RolledBack,
+            Cause::VersionFailures(_) | Cause::Deadline => Outcome::Failed,
+        };
+        let mut reason = match touched {
+            true => format!("{cause}; {back} hosts rolled back, {own} had gone back by themselves"),
+            false => format!("{cause}; nothing had been switched"),
+        };
+        if !owing.is_empty() {
+            reason += &format!("; will go back on return: {}", self.names(&owing));
+        }
+        if !broken.is_empty() {
+            reason += &format!("; inconsistent, look at them: {}", self.names(&broken));
+        }
+        self.finish(outcome, reason);
+    }
+
+    /// `; 1 unknown: web-4; 2 failed: web-5, web-6` for every host that is in none of these states.
+    fn rest_of(&self, good: &[HostState]) -> String {
+        let mut text = String::new();
+        for word in HostProgress::NAMES {
+            let hosts =
+                self.pick(|host| !host.is_out() && host.as_str() == word && !good.contains(&host.state));
+            if !hosts.is_empty() {
+                text += &format!("; {} {word}: {}", hosts.len(), self.names(&hosts));
+            }
+        }
+        text
+    }
+
+    fn names(&self, hosts: &[longshore_common::ids::HostId]) -> String {
+        name_some(hosts.iter().map(|id| self.rollout.hosts[id].name.as_str()))
+    }
+}
+
+/// `web-1, web-2 and 7 more`
+pub(super) fn name_some<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.len() {
+        0..=NAMES_MAX => names.join(", "),
+        more => format!("{} and {} more", names[..NAMES_MAX].join(", "), more - NAMES_MAX),
+    }
+}

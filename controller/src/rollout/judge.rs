@@ -1,0 +1,170 @@
+//! What one host means for the whole, and what all hosts together say: the rules that `step` and `explain` share.
+
+use longshore_common::report::Blame;
+
+use super::{
+    host::{Ask, HostProgress, HostState},
+    model::Rollout,
+    phase::{Group, Spent},
+    spec::{HeldHosts, Spec, UnknownHosts},
+};
+
+impl HostProgress {
+    /// Does not serve, or may not: it is in the middle of a change, sick, or unknown. An unknown host that the strategy
+    /// skips is as if it were not there.
+    pub(super) fn is_down(&self, spec: &Spec) -> bool {
+        let down = match self.silent {
+            Some(_) => spec.unknown != UnknownHosts::Skip,
+            None => self.sick || (self.is_moving() && !self.declined),
+        };
+        down && !self.is_out() && !self.forgiven
+    }
+
+    fn is_moving(&self) -> bool {
+        matches!(self.state, HostState::Switching | HostState::RollingBack)
+    }
+
+    /// Whose failure this host is for the budget, if it is one.
+    pub(super) fn counts_as_failed(&self, spec: &Spec) -> Option<Blame> {
+        if self.is_out() || self.forgiven {
+            return None;
+        }
+        let unknown = self.silent.is_some() && spec.unknown == UnknownHosts::Count;
+        self.state.failure().map(|failure| failure.blame).or(unknown.then_some(Blame::Environment))
+    }
+
+    /// Its wave, going forward, is not over without it.
+    pub(super) fn is_pending(&self, spec: &Spec) -> bool {
+        let awaited = match self.silent {
+            Some(_) => spec.unknown == UnknownHosts::Wait,
+            None => !self.is_refusing() || spec.held == HeldHosts::Wait,
+        };
+        match self.state {
+            HostState::Waiting | HostState::Staging | HostState::Staged | HostState::Switching => {
+                awaited && !self.forgiven
+            }
+            HostState::Healthy | HostState::Unchanged => self.silent.is_some() && awaited && !self.forgiven,
+            HostState::Failed { .. }
+            | HostState::Reverted { .. }
+            | HostState::Inconsistent { .. }
+            | HostState::Excluded { .. }
+            | HostState::RollingBack
+            | HostState::RolledBack
+            | HostState::Left => false,
+        }
+    }
+
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.state, HostState::Healthy | HostState::Unchanged) && self.silent.is_none()
+    }
+
+    /// Can be asked something new: heard from, not held, of the rollout.
+    pub(super) fn is_reachable(&self) -> bool {
+        !self.is_out() && self.silent.is_none() && self.held.is_none()
+    }
+
+    /// Was switched, or may have been, and is not on its way back.
+    pub(super) fn needs_return(&self) -> bool {
+        let asked = self.ask == Some(Ask::Return);
+        let declined = self.state == HostState::RollingBack && self.declined;
+        !self.is_out() && ((self.touched && !asked) || declined)
+    }
+
+    /// A rollback is not over without it.
+    pub(super) fn is_awaited_back(&self) -> bool {
+        let unheard = self.silent.is_some() || self.held.is_some();
+        (self.needs_return() || self.state == HostState::RollingBack) && !(self.forgiven && unheard)
+    }
+}
+
+impl Rollout {
+    /// Hosts that take part.
+    pub(super) fn total(&self) -> usize {
+        self.hosts.values().filter(|host| !host.is_out()).count()
+    }
+
+    /// More hosts that may go down now.
+    pub(super) fn free_slots(&self) -> usize {
+        let down = self.hosts.values().filter(|host| host.is_down(self.spec())).count();
+        self.spec().max_unavailable.at_most(self.total()).saturating_sub(down)
+    }
+
+    pub(super) fn is_last(&self, wave: u32) -> bool {
+        wave + 1 >= self.header.waves
+    }
+
+    /// Of the hosts that `wave` has to wait for, is this one? The last wave waits for every host.
+    pub(super) fn awaits(&self, wave: u32, host: &HostProgress) -> bool {
+        (host.wave == wave || self.is_last(wave)) && host.is_pending(self.spec())
+    }
+
+    /// Nothing of the wave is waited for any more, or enough of it is good.
+    pub(super) fn is_complete(&self, wave: u32) -> bool {
+        if !self.hosts.values().any(|host| self.awaits(wave, host)) {
+            return true;
+        }
+        let enough = usize::from(self.spec().enough);
+        let (mut size, mut good) = (0, 0);
+        for host in self.hosts.values().filter(|host| host.wave == wave && !host.is_out()) {
+            size += 1;
+            good += usize::from(host.is_good());
+        }
+        !self.is_last(wave) && enough < 100 && good * 100 >= enough * size
+    }
+
+    /// The budget that failures have passed, and whose they are. Failures of the version alone are asked first: only
+    /// they are a verdict on the release.
+    pub(super) fn spent(&self, wave: u32) -> Option<(Blame, Spent)> {
+        let mut failed = Failed::default();
+        for host in self.hosts.values().filter(|host| !host.is_out()) {
+            failed.add(host, wave, self.spec());
+        }
+        let overall = self.spec().budget.of(failed.total).unwrap_or(0);
+        let in_wave = self.spec().wave_budget.of(failed.wave_total).unwrap_or(overall);
+        let passed = |all: usize, of_wave: usize, nobody_good: bool| {
+            let whole = if nobody_good && self.is_complete(wave) { 0 } else { usize::MAX };
+            [(all, overall, Group::All), (of_wave, in_wave, Group::Wave), (of_wave, whole, Group::WholeWave)]
+                .into_iter()
+                .find(|(failed, allowed, _)| failed > allowed)
+                .map(|(failed, allowed, group)| Spent {
+                    failed: failed as u32,
+                    allowed: allowed as u32,
+                    group,
+                })
+        };
+        let version = passed(failed.version, failed.wave_version, failed.wave_good == 0);
+        let any = || passed(failed.all, failed.wave_all, failed.good == 0);
+        version
+            .map(|spent| (Blame::Version, spent))
+            .or_else(|| any().map(|spent| (Blame::Environment, spent)))
+    }
+}
+
+#[derive(Default)]
+struct Failed {
+    total: usize,
+    version: usize,
+    all: usize,
+    good: usize,
+    wave_total: usize,
+    wave_good: usize,
+    wave_version: usize,
+    wave_all: usize,
+}
+
+impl Failed {
+    fn add(&mut self, host: &HostProgress, wave: u32, spec: &Spec) {
+        let blame = host.counts_as_failed(spec);
+        let (version, any) = (usize::from(blame == Some(Blame::Version)), usize::from(blame.is_some()));
+        self.total += 1;
+        self.version += version;
+        self.all += any;
+        self.good += usize::from(host.is_good());
+        if host.wave == wave {
+            self.wave_total += 1;
+            self.wave_good += usize::from(host.is_good());
+            self.wave_version += version;
+            self.wave_all += any;
+        }
+    }
+}

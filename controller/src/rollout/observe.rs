@@ -1,0 +1,226 @@
+//! What is learned about hosts. Nothing is decided here: facts are written into the host's record.
+
+use longshore_common::{
+    code::Code,
+    ids::{Generation, HostId},
+    report::{Failure, Outcome, StepName},
+    time::Millis,
+};
+
+use super::{
+    draft::Draft,
+    host::{Ask, HostProgress, HostState, LocalHold},
+    phase::{Inside, Paused, Phase},
+};
+
+/// Evidence kept with a failed host: a record has 16 KiB, and JSON may double what lines hold.
+const EVIDENCE_BYTES: usize = 4 * 1024;
+const MESSAGE_BYTES: usize = 1024;
+
+impl Draft {
+    /// A verdict on the host's present ask; on any other it says nothing.
+    pub fn report(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
+        if self.rollout.generation(id) != Some(generation) {
+            return;
+        }
+        let (now, tries) = (self.now, self.tries());
+        let (mut healthy, mut back) = (false, false);
+        self.change(id, |host| {
+            let before = host.state.clone();
+            host.heard();
+            match host.ask {
+                Some(Ask::Stage) => host.after_stage(outcome, tries, now),
+                Some(Ask::Run) => host.after_run(outcome, tries, now),
+                Some(Ask::Return) => host.after_return(outcome, now),
+                None => {}
+            }
+            healthy = host.state == HostState::Healthy && before != HostState::Healthy;
+            back = host.state == HostState::RolledBack && before != HostState::RolledBack;
+        });
+        match &mut self.rollout.header.phase {
+            Phase::Switching(switching) if healthy => {
+                switching.deadline = now + self.rollout.header.spec.progress_deadline.as_ms();
+            }
+            Phase::RollingBack(rolling) if back => {
+                rolling.deadline = now + self.rollout.header.spec.rollback_deadline.as_ms();
+            }
+            Phase::Ready
+            | Phase::Staging(_)
+            | Phase::Switching(_)
+            | Phase::Baking(_)
+            | Phase::Awaiting(_)
+            | Phase::RollingBack(_)
+            | Phase::Paused(_)
+            | Phase::Done(_) => {}
+        }
+    }
+
+    /// How often a host may try: not again once the way is back.
+    fn tries(&self) -> u8 {
+        match &self.rollout.header.phase {
+            Phase::Paused(Paused { inside: Inside::RollingBack(_), .. })
+            | Phase::RollingBack(_)
+            | Phase::Done(_) => 0,
+            Phase::Ready
+            | Phase::Staging(_)
+            | Phase::Switching(_)
+            | Phase::Baking(_)
+            | Phase::Awaiting(_)
+            | Phase::Paused(_) => self.rollout.spec().attempts,
+        }
+    }
+
+    pub fn silent(&mut self, id: HostId) {
+        let now = self.now;
+        self.change(id, |host| {
+            host.silent.get_or_insert(now);
+        });
+    }
+
+    pub fn back(&mut self, id: HostId) {
+        self.change(id, HostProgress::heard);
+    }
+
+    pub fn hold_changed(&mut self, id: HostId, hold: Option<String>) {
+        let now = self.now;
+        self.change(id, |host| match (hold, &mut host.held) {
+            (Some(reason), Some(held)) => held.reason = reason,
+            (Some(reason), held @ None) => *held = Some(LocalHold { reason, since: now }),
+            (None, held) => {
+                if held.take().is_some() && host.state.failure().is_none() {
+                    host.forgiven = false;
+                }
+            }
+        });
+    }
+
+    pub fn removed(&mut self, id: HostId) {
+        let now = self.now;
+        self.change(id, |host| {
+            host.ask = None;
+            host.enter(HostState::Left, now);
+        });
+    }
+}
+
+impl HostProgress {
+    /// It speaks. That it failed stays forgiven; that it was unknown is over.
+    fn heard(&mut self) {
+        if self.silent.take().is_some() && self.state.failure().is_none() {
+            self.forgiven = false;
+        }
+    }
+
+    fn after_stage(&mut self, outcome: Outcome, tries: u8, now: Millis) {
+        match outcome {
+            Outcome::Staged => {
+                if matches!(self.state, HostState::Staging | HostState::Waiting) {
+                    self.declined = false;
+                    self.enter(HostState::Staged, now);
+                }
+            }
+            Outcome::Healthy | Outcome::Unchanged => {
+                self.put(Ask::Run); // true already: nothing moves there
+                self.sick = false;
+                self.enter(HostState::Unchanged, now);
+            }
+            Outcome::Failed { failure } | Outcome::Reverted { failure, .. } => {
+                self.failed(HostState::Failed { failure: short(failure) }, tries, now);
+            }
+            Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
+            Outcome::Refused { failure } if is_hold(&failure) => {
+                self.decline(failure, now);
+                self.attempts = self.attempts.saturating_sub(1);
+                self.enter(HostState::Waiting, now);
+            }
+            Outcome::Refused { failure } => self.enter(HostState::Failed { failure: short(failure) }, now),
+            Outcome::Removed => {} // answers another question
+        }
+    }
+
+    fn after_run(&mut self, outcome: Outcome, tries: u8, now: Millis) {
+        match outcome {
+            Outcome::Healthy | Outcome::Unchanged => {
+                self.sick = false;
+                if self.state != HostState::Unchanged {
+                    self.enter(HostState::Healthy, now);
+                }
+            }
+            Outcome::Failed { failure } => {
+                let served = matches!(self.state, HostState::Healthy | HostState::Unchanged);
+                self.sick |= served || (self.previous.is_none() && failure.step >= StepName::Switch);
+                self.failed(HostState::Failed { failure: short(failure) }, tries, now);
+            }
+            Outcome::Reverted { failure, to_version, .. } => {
+                self.sick = false;
+                self.touched = false;
+                self.failed(HostState::Reverted { failure: short(failure), to: to_version }, tries, now);
+            }
+            Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
+            Outcome::Refused { failure } if is_hold(&failure) => {
+                self.touched &= self.attempts > 1;
+                self.put(Ask::Stage); // so that it does not switch, out of turn, when it is let go
+                self.decline(failure, now);
+                self.enter(HostState::Staged, now);
+            }
+            Outcome::Refused { failure } => self.enter(HostState::Failed { failure: short(failure) }, now),
+            Outcome::Staged | Outcome::Removed => {} // answer other questions
+        }
+    }
+
+    fn after_return(&mut self, outcome: Outcome, now: Millis) {
+        match outcome {
+            Outcome::Healthy | Outcome::Unchanged | Outcome::Removed => {
+                self.sick = false;
+                self.declined = false;
+                self.touched = false;
+                self.enter(HostState::RolledBack, now);
+            }
+            Outcome::Failed { failure }
+            | Outcome::Reverted { failure, .. }
+            | Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
+            Outcome::Refused { failure } if is_hold(&failure) => self.decline(failure, now),
+            Outcome::Refused { failure } => self.inconsistent(failure, now),
+            Outcome::Staged => {} // answers another question
+        }
+    }
+
+    /// It begins anew while it has tries left.
+    fn failed(&mut self, state: HostState, tries: u8, now: Millis) {
+        self.forgiven = false;
+        let again = self.attempts < tries;
+        self.enter(if again { HostState::Waiting } else { state }, now);
+    }
+
+    fn inconsistent(&mut self, failure: Failure, now: Millis) {
+        self.sick = true;
+        self.forgiven = false;
+        self.enter(HostState::Inconsistent { failure: short(failure) }, now);
+    }
+
+    fn decline(&mut self, failure: Failure, now: Millis) {
+        self.declined = true;
+        self.held.get_or_insert(LocalHold { reason: failure.message, since: now });
+    }
+}
+
+fn is_hold(refusal: &Failure) -> bool {
+    refusal.code == Code::P01.to_string()
+}
+
+/// The failure with as much of its evidence, the newest first, as a record may hold.
+fn short(mut failure: Failure) -> Failure {
+    let mut room = EVIDENCE_BYTES;
+    let kept = failure.evidence.iter().rev().take_while(|line| {
+        let fits = line.len() <= room;
+        room = room.saturating_sub(line.len());
+        fits
+    });
+    let excess = failure.evidence.len() - kept.count();
+    failure.evidence.drain(..excess);
+    if failure.message.len() > MESSAGE_BYTES {
+        let end = failure.message.floor_char_boundary(MESSAGE_BYTES);
+        failure.message.truncate(end);
+    }
+    failure
+}

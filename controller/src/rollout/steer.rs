@@ -1,0 +1,116 @@
+//! What operators do to hosts and to the direction of a rollout.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{ids::HostId, time::Millis};
+
+use super::{
+    draft::Draft,
+    event::Refused,
+    host::{HostProgress, HostState},
+    phase::{Cause, Inside, Paused, Phase, RollingBack, Why},
+};
+
+/// Rounds that an operator's retries leave for the rollout's own asks.
+const ROUND_MAX: u16 = u16::MAX - 64;
+
+impl Draft {
+    pub fn start_rolling_back(&mut self, cause: Cause) {
+        let (since, deadline) = (self.now, self.now + self.rollout.spec().rollback_deadline.as_ms());
+        let wave = self.rollout.header.phase.wave().unwrap_or_default();
+        self.enter(Phase::RollingBack(RollingBack { cause, wave, since, deadline }));
+    }
+
+    /// Failed hosts try again; named ones must have failed or be held.
+    pub fn retry(&mut self, hosts: &BTreeSet<HostId>) -> Result<(), Refused> {
+        self.check_known("retry", hosts)?;
+        let chosen = match hosts.is_empty() {
+            true => self.pick(|host| host.state.failure().is_some()),
+            false => hosts.iter().copied().collect(),
+        };
+        if chosen.is_empty() {
+            return self.refuse("retry", "no host has failed");
+        }
+        for id in &chosen {
+            let host = &self.rollout.hosts[id];
+            if host.state.failure().is_none() && !host.is_refusing() {
+                return self
+                    .refuse("retry", format!("{} has not failed: it is {}", host.name, host.as_str()));
+            }
+            if host.round > ROUND_MAX {
+                return self
+                    .refuse("retry", format!("{} was asked too often: start a new rollout", host.name));
+            }
+        }
+        let now = self.now;
+        for id in chosen {
+            self.change(id, |host| host.begin_anew(now));
+        }
+        Ok(())
+    }
+
+    pub fn exclude(&mut self, hosts: &BTreeSet<HostId>) -> Result<(), Refused> {
+        self.check_known("exclude", hosts)?;
+        if hosts.is_empty() {
+            return self.refuse("exclude", "name the hosts");
+        }
+        let now = self.now;
+        for id in hosts {
+            self.change(*id, |host| {
+                if !host.is_out() {
+                    host.enter(HostState::Excluded { reason: "excluded by an operator".to_owned() }, now);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn check_known(&self, event: &'static str, hosts: &BTreeSet<HostId>) -> Result<(), Refused> {
+        match hosts.iter().find(|id| !self.rollout.hosts.contains_key(id)) {
+            Some(id) => self.refuse(event, format!("host {id} is not of this rollout")),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on where the pause began. Deadlines start anew and a bake goes on with what was left of it. Unless the
+    /// operator paused it, how hosts stand now is accepted: resuming is the answer to what it asked.
+    pub fn resume(&mut self, paused: Paused) {
+        match paused.why {
+            Why::Operator { .. } => {}
+            Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
+        }
+        let now = self.now;
+        let spec = self.rollout.spec();
+        let (stage, progress, back) = (spec.stage_deadline, spec.progress_deadline, spec.rollback_deadline);
+        let mut inside = paused.inside;
+        match &mut inside {
+            Inside::Staging(staging) => staging.deadline = now + stage.as_ms(),
+            Inside::Switching(switching) => switching.deadline = now + progress.as_ms(),
+            Inside::Baking(baking) => baking.until += now - paused.since,
+            Inside::Awaiting(_) => {}
+            Inside::RollingBack(rolling) => rolling.deadline = now + back.as_ms(),
+        }
+        self.enter(inside.into());
+    }
+
+    fn forgive(&mut self) {
+        let hosts = self.pick(|host| {
+            let stands = host.silent.is_some() || host.held.is_some() || host.sick;
+            !host.is_out() && (stands || host.state.failure().is_some())
+        });
+        for id in hosts {
+            self.change(id, |host| host.forgiven = true);
+        }
+    }
+}
+
+impl HostProgress {
+    fn begin_anew(&mut self, now: Millis) {
+        if self.state.failure().is_some() {
+            self.enter(HostState::Waiting, now);
+        }
+        self.attempts = 0;
+        self.held = None; // should it still be held, it will say so again
+        self.forgiven = false;
+    }
+}

@@ -1,0 +1,40 @@
+//! A wave is good and an operator has to say "go on". There is no deadline: nobody is hurt by waiting.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    phase::{Awaiting, Cause, Done, Inside, Phase, Why},
+};
+
+pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Promote => draft.next_wave(awaiting.wave),
+        Event::Pause { by } => draft.pause(Inside::Awaiting(awaiting), Why::Operator { by }),
+        Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused: to go on, promote it"),
+    }
+    Ok(())
+}
+
+pub(super) fn settle_awaiting(draft: &mut Draft, awaiting: Awaiting) {
+    let wave = awaiting.wave;
+    if draft.judge(wave, Inside::Awaiting(awaiting)) {
+        return;
+    }
+    if draft.rollout.is_complete(wave) {
+        draft.ask_to_stage(wave);
+    } else {
+        draft.enter_switching(wave);
+    }
+}

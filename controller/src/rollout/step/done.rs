@@ -1,0 +1,36 @@
+//! It is over. Nothing is assigned any more; a host that was still owed its way back may say that it is back.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    host::HostState,
+};
+
+pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => {
+            let owing = |state: &HostState| *state == HostState::RollingBack;
+            if draft.rollout.hosts.get(&host).is_some_and(|host| owing(&host.state)) {
+                draft.report(host, generation, outcome);
+            }
+        }
+        Event::Silent(_)
+        | Event::Back(_)
+        | Event::HoldChanged { .. }
+        | Event::HostRemoved(_)
+        | Event::Tick => {}
+        Event::Supersede(_) => {}
+        Event::Start => return draft.refuse("start", "it is over: start a new rollout"),
+        Event::Pause { .. } => return draft.refuse("pause", "it is over"),
+        Event::Resume => return draft.refuse("resume", "it is over"),
+        Event::Promote => return draft.refuse("promote", "it is over"),
+        Event::Abort { .. } => return draft.refuse("abort", "it is over"),
+        Event::Retry(_) => return draft.refuse("retry", "it is over: start a new rollout"),
+        Event::Exclude(_) => return draft.refuse("exclude", "it is over"),
+        Event::Rollback { .. } => {
+            let why = "it is over: to go back, start a rollout of the release that was live before";
+            return draft.refuse("rollback", why);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! One step: something happened, what does the rollout become? One file per phase; each names every event.
+//!
+//! A phase's `when_…` writes the event down, its `settle_…` draws the conclusions. Settling goes on until nothing
+//! more follows, so that after every step the rollout waits for something that `explain` can name.
+
+mod awaiting;
+mod baking;
+mod done;
+mod paused;
+mod ready;
+mod rolling_back;
+mod staging;
+mod switching;
+
+use longshore_common::{report::Blame, time::Millis};
+
+use super::{
+    desired::assignment_of,
+    draft::Draft,
+    event::{Event, Refused, Transition},
+    model::{Rollout, changed_hosts},
+    phase::{Cause, Inside, Phase, Why},
+    spec::OnSpent,
+};
+
+/// What `rollout` becomes by `event` at `now`. The rollout that was given is as it was: commit the new one, then send
+/// the assignments. Refused when the phase does not allow what an operator asks; facts are never refused.
+pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, Refused> {
+    let mut draft = Draft { rollout: rollout.clone(), now };
+    match rollout.header.phase.clone() {
+        Phase::Ready => ready::when_ready(&mut draft, event)?,
+        Phase::Staging(staging) => staging::when_staging(&mut draft, staging, event)?,
+        Phase::Switching(switching) => switching::when_switching(&mut draft, switching, event)?,
+        Phase::Baking(baking) => baking::when_baking(&mut draft, baking, event)?,
+        Phase::Awaiting(awaiting) => awaiting::when_awaiting(&mut draft, awaiting, event)?,
+        Phase::RollingBack(back) => rolling_back::when_rolling_back(&mut draft, back, event)?,
+        Phase::Paused(paused) => paused::when_paused(&mut draft, paused, event)?,
+        Phase::Done(_) => done::when_done(&mut draft, event)?,
+    }
+    draft.settle();
+    let next = draft.rollout;
+    let changed = changed_hosts(rollout, &next);
+    let assign = changed
+        .iter()
+        .filter(|id| {
+            let (before, after) = (rollout.hosts.get(id), &next.hosts[id]);
+            before.is_none_or(|before| (before.ask, before.round) != (after.ask, after.round))
+        })
+        .filter_map(|id| assignment_of(&next.header, *id, &next.hosts[id]))
+        .collect();
+    Ok(Transition { next, assign, changed })
+}
+
+impl Draft {
+    /// Until nothing more follows. Ends: a phase that is entered again is entered with nothing left to do in it.
+    fn settle(&mut self) {
+        loop {
+            let before = self.rollout.header.phase.clone();
+            match before.clone() {
+                Phase::Staging(staging) => staging::settle_staging(self, staging),
+                Phase::Switching(switching) => switching::settle_switching(self, switching),
+                Phase::Baking(baking) => baking::settle_baking(self, baking),
+                Phase::Awaiting(awaiting) => awaiting::settle_awaiting(self, awaiting),
+                Phase::RollingBack(back) => rolling_back::settle_rolling_back(self, back),
+                Phase::Ready | Phase::Paused(_) | Phase::Done(_) => return,
+            }
+            if self.rollout.header.phase == before {
+                return;
+            }
+        }
+    }
+
+    /// Is the budget spent? Then the rollout is rolling back or paused.
+    fn judge(&mut self, wave: u32, inside: Inside) -> bool {
+        let Some((blame, spent)) = self.rollout.spent(wave) else { return false };
+        let spec = self.rollout.spec();
+        let undo = spec.auto_rollback && spec.on_spent == OnSpent::Rollback;
+        match blame {
+            Blame::Version if undo => self.start_rolling_back(Cause::VersionFailures(spent)),
+            Blame::Version => self.pause(inside, Why::VersionFailures(spent)),
+            Blame::Environment => self.pause(inside, Why::EnvironmentFailures(spent)),
+        }
+        true
+    }
+
+    fn next_wave(&mut self, wave: u32) {
+        if self.rollout.is_last(wave) {
+            self.finish_forward();
+        } else {
+            self.enter_staging(wave + 1);
+        }
+    }
+}

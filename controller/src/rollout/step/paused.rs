@@ -1,0 +1,47 @@
+//! Nothing new is begun, and no deadline passes. What hosts report is written down; it is judged on resume.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    phase::{Cause, Done, Inside, Paused, Phase, RollingBack},
+};
+
+pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Result<(), Refused> {
+    let back = match &paused.inside {
+        Inside::RollingBack(back) => Some(back.clone()),
+        Inside::Staging(_) | Inside::Switching(_) | Inside::Baking(_) | Inside::Awaiting(_) => None,
+    };
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Retry(_) if back.is_some() => {
+            return draft.refuse("retry", "it goes back: start a new rollout when it is done");
+        }
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Resume => draft.resume(paused),
+        Event::Abort { by } => abort(draft, back, by),
+        Event::Rollback { .. } if back.is_some() => {
+            return draft.refuse("rollback", "it does already: resume it");
+        }
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Pause { .. } => return draft.refuse("pause", "it is paused already"),
+        Event::Promote => return draft.refuse("promote", "it is paused: resume it first"),
+    }
+    Ok(())
+}
+
+/// Abort is honoured from any phase: a rollback that was paused goes on.
+fn abort(draft: &mut Draft, back: Option<RollingBack>, by: String) {
+    let since = back.map(|back| back.since);
+    draft.start_rolling_back(Cause::Abort { by });
+    if let (Phase::RollingBack(back), Some(since)) = (&mut draft.rollout.header.phase, since) {
+        back.since = since;
+    }
+}

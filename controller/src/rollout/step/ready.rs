@@ -1,0 +1,36 @@
+//! Made, not started: nothing has been assigned.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    phase::{Done, Outcome, Phase},
+};
+
+pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Start => start(draft),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Report { .. } | Event::Tick => {}
+        Event::Abort { by } => draft.finish(Outcome::Aborted, format!("aborted by {by}; it had not started")),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Pause { .. } => return draft.refuse("pause", "it has not started"),
+        Event::Resume => return draft.refuse("resume", "it has not started"),
+        Event::Promote => return draft.refuse("promote", "it has not started"),
+        Event::Retry(_) => return draft.refuse("retry", "it has not started"),
+        Event::Rollback { .. } => return draft.refuse("rollback", "nothing was touched: abort it instead"),
+    }
+    Ok(())
+}
+
+fn start(draft: &mut Draft) {
+    draft.rollout.header.started_ms = Some(draft.now);
+    if draft.rollout.header.waves == 0 {
+        draft.finish_forward();
+    } else {
+        draft.enter_staging(0);
+    }
+}

@@ -1,0 +1,83 @@
+//! Every host that was touched goes back, by the same slots as it came. It never turns round again: whatever fails
+//! now is left for a human.
+
+use longshore_common::{
+    code::Code,
+    report::{Blame, Failure, StepName},
+};
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    host::{HostProgress, HostState},
+    phase::{Cause, Done, Inside, Phase, RollingBack, Why},
+};
+
+pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Pause { by } => draft.pause(Inside::RollingBack(back), Why::Operator { by }),
+        Event::Abort { by } => {
+            draft.enter(Phase::RollingBack(RollingBack { cause: Cause::Abort { by }, ..back }));
+        }
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused"),
+        Event::Promote => return draft.refuse("promote", format!("it goes back: {}", back.cause)),
+        Event::Retry(_) => return draft.refuse("retry", "it goes back: start a new rollout when it is done"),
+        Event::Rollback { .. } => return draft.refuse("rollback", "it does already"),
+    }
+    Ok(())
+}
+
+pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
+    let late = draft.now >= back.deadline;
+    if late {
+        give_up_returning(draft);
+    }
+    draft.ask_to_return();
+    if draft.pick(HostProgress::is_awaited_back).is_empty() {
+        return draft.finish_back(&back.cause);
+    }
+    if !late {
+        return;
+    }
+    if draft.rollout.hosts.values().any(|host| host.is_returning()) {
+        let deadline = draft.now + draft.rollout.spec().rollback_deadline.as_ms();
+        return draft.enter(Phase::RollingBack(RollingBack { deadline, ..back }));
+    }
+    if draft.rollout.hosts.values().any(|host| host.needs_return() && host.is_reachable()) {
+        draft.pause(Inside::RollingBack(back), Why::NoProgress);
+    } else {
+        draft.finish_back(&back.cause);
+    }
+}
+
+fn give_up_returning(draft: &mut Draft) {
+    let failure = Failure::new(
+        Code::B01,
+        StepName::Revert,
+        Blame::Environment,
+        "was asked to go back and was not healthy before the deadline",
+    );
+    let now = draft.now;
+    for id in draft.pick(HostProgress::is_returning) {
+        draft.change(id, |host| {
+            host.sick = true;
+            host.enter(HostState::Inconsistent { failure: failure.clone() }, now);
+        });
+    }
+}
+
+impl HostProgress {
+    /// It is heard from and at it.
+    pub(in crate::rollout) fn is_returning(&self) -> bool {
+        self.state == HostState::RollingBack && self.silent.is_none() && !self.declined
+    }
+}

@@ -1,0 +1,72 @@
+//! The hosts of a wave fetch and unpack. Nothing that runs is touched, so nobody's downtime depends on a download.
+
+use longshore_common::{
+    code::Code,
+    report::{Blame, Failure, StepName},
+};
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    host::{HostProgress, HostState},
+    phase::{Cause, Done, Inside, Phase, Staging, Why},
+};
+
+pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Pause { by } => draft.pause(Inside::Staging(staging), Why::Operator { by }),
+        Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused"),
+        Event::Promote => {
+            let why = format!("wave {} is not switched yet, so there is nothing to judge", staging.wave);
+            return draft.refuse("promote", why);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn settle_staging(draft: &mut Draft, staging: Staging) {
+    let (wave, late) = (staging.wave, draft.now >= staging.deadline);
+    if late {
+        give_up_staging(draft, wave);
+    }
+    if draft.judge(wave, Inside::Staging(staging)) {
+        return;
+    }
+    draft.ask_to_stage(wave);
+    if late || !draft.rollout.hosts.values().any(|host| host.wave == wave && host.is_staging()) {
+        draft.enter_switching(wave);
+    }
+}
+
+/// Hosts that were too slow count as failed: by their surroundings, for the release was not even tried.
+pub(super) fn give_up_staging(draft: &mut Draft, wave: u32) {
+    let failure = Failure::new(
+        Code::C01,
+        StepName::Fetch,
+        Blame::Environment,
+        "had not fetched and unpacked the release before the deadline",
+    );
+    let now = draft.now;
+    for id in draft.pick(|host| host.wave <= wave && host.is_staging()) {
+        draft.change(id, |host| host.enter(HostState::Failed { failure: failure.clone() }, now));
+    }
+}
+
+impl HostProgress {
+    /// It is heard from and at it.
+    pub(in crate::rollout) fn is_staging(&self) -> bool {
+        self.state == HostState::Staging && self.silent.is_none()
+    }
+}

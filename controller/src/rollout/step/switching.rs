@@ -1,0 +1,112 @@
+//! The hosts of a wave switch, never more at once than may be down; hosts that come late are staged and switched too.
+
+use longshore_common::{
+    code::Code,
+    ids::HostId,
+    report::{Blame, Failure, StepName},
+};
+
+use super::staging::give_up_staging;
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    finish::name_some,
+    host::HostState,
+    phase::{Cause, Done, Inside, Outcome, Phase, Switching, Why},
+};
+
+pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Pause { by } => draft.pause(Inside::Switching(switching), Why::Operator { by }),
+        Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused"),
+        Event::Promote => return refuse_to_promote(draft, switching.wave),
+    }
+    Ok(())
+}
+
+/// A wave that is not good is not promoted, and the operator is told which hosts are not.
+fn refuse_to_promote(draft: &Draft, wave: u32) -> Result<(), Refused> {
+    let bad = draft.rollout.in_order().into_iter().filter(|(_, host)| host.wave == wave && !host.is_out());
+    let bad: Vec<String> = bad
+        .filter(|(_, host)| !host.is_good())
+        .map(|(_, host)| format!("{} is {}", host.name, host.as_str()))
+        .collect();
+    let why = format!("wave {wave} is not healthy: {}", name_some(bad.iter().map(String::as_str)));
+    draft.refuse("promote", why)
+}
+
+pub(super) fn settle_switching(draft: &mut Draft, switching: Switching) {
+    let (wave, inside) = (switching.wave, Inside::Switching(switching.clone()));
+    if draft.judge(wave, inside.clone()) {
+        return;
+    }
+    if draft.rollout.is_complete(wave) {
+        return complete(draft, wave);
+    }
+    if draft.now >= switching.deadline {
+        return deadline(draft, wave, inside);
+    }
+    draft.ask_to_stage(wave);
+    draft.ask_to_run(wave);
+}
+
+/// A wave that changed something is watched; another has nothing to show.
+fn complete(draft: &mut Draft, wave: u32) {
+    let changed = |host: &HostState| *host == HostState::Healthy;
+    if draft.rollout.hosts.values().any(|host| host.wave == wave && changed(&host.state)) {
+        draft.enter_baking(wave);
+    } else {
+        draft.next_wave(wave);
+    }
+}
+
+/// No further host came to healthy in time. Hosts that we hear from and that run the new release without becoming
+/// healthy are a verdict on it. Without any, hosts are unknown, held or slow: that is no verdict, and a human looks.
+fn deadline(draft: &mut Draft, wave: u32, inside: Inside) {
+    let stuck =
+        draft.pick(|host| host.wave <= wave && host.silent.is_none() && host.state == HostState::Switching);
+    if !stuck.is_empty() {
+        return give_up_switching(draft, stuck);
+    }
+    give_up_staging(draft, wave);
+    if draft.judge(wave, inside.clone()) {
+        return;
+    }
+    if draft.rollout.is_complete(wave) {
+        return complete(draft, wave);
+    }
+    draft.pause(inside, Why::NoProgress);
+}
+
+fn give_up_switching(draft: &mut Draft, stuck: Vec<HostId>) {
+    let failure = Failure::new(
+        Code::B01,
+        StepName::Probe,
+        Blame::Version,
+        "was asked to run the release and was not healthy before the progress deadline",
+    );
+    let now = draft.now;
+    for id in stuck {
+        draft.change(id, |host| {
+            host.sick = true;
+            host.enter(HostState::Failed { failure: failure.clone() }, now);
+        });
+    }
+    if draft.rollout.spec().auto_rollback {
+        draft.start_rolling_back(Cause::Deadline);
+    } else {
+        draft.finish(Outcome::Failed, format!("{}; rolling back by itself is off", Cause::Deadline));
+    }
+}
