@@ -4,15 +4,20 @@
 //! its twin in memory, on which every crash can be tried. `fetch` and `stage` are the half of `real` that gets bytes.
 
 pub mod account;
+pub mod environment;
+pub mod fault;
 pub mod launch;
+pub mod layout;
 pub mod lines;
 pub mod process;
 pub mod procfs;
 pub mod reexec;
 pub mod sim;
 mod sink;
+pub mod slots;
 pub mod sys;
 pub mod tree;
+pub mod unit;
 
 use std::future::Future;
 

@@ -1,2 +1,200 @@
-//! The process driver: apps without systemd.
+//! The process driver: runs apps without systemd, for containers and for many agents on one machine.
+//!
+//! Each app has a supervisor, a process of its own (`shim`). This is the agent's side of it: it starts the supervisor
+//! where none is, tells it what to run, and asks how it goes. In `run` lies also which slot the app was last told to
+//! run, so that after a boot of the machine it can be started again.
+
+pub mod log;
+pub mod protocol;
 pub mod shim;
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use longshore_common::{
+    code::Code,
+    durable::{remove_durable, write_atomic},
+    ids::AppName,
+    report::{Failure, StepName},
+    slot::Slot,
+};
+use tokio::{io::AsyncBufReadExt, io::BufReader, net::UnixStream, process::Command, time::timeout};
+
+use self::protocol::{Answer, Ask, Entry, Service, Trouble};
+use super::{
+    fault,
+    layout::Layout,
+    reexec::{Helper, SelfExec},
+    unit::UnitStatus,
+};
+
+/// From its start until a supervisor answers; it has next to nothing to do.
+const READY_DEADLINE: Duration = Duration::from_secs(20);
+/// For a question that a living supervisor answers at once.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Debug)]
+pub struct ProcessDriver {
+    me: SelfExec,
+    layout: Layout,
+}
+
+impl ProcessDriver {
+    pub fn new(me: SelfExec, layout: Layout) -> Self {
+        Self { me, layout }
+    }
+
+    /// Runs this instead of what runs. With the same sockets no connection is refused in between.
+    pub async fn start(&self, app: &AppName, service: Service, within: Duration) -> Result<(), Failure> {
+        let slot = service.slot.clone();
+        write_atomic(&self.marker(app), slot.as_str().as_bytes(), 0o600)
+            .map_err(fault::disk(StepName::Start))?;
+        if self.connect(app).await?.is_none() {
+            self.spawn_supervisor(app).await?;
+        }
+        let ask = Ask::Start(Box::new(service));
+        match self.ask(app, &ask, within, StepName::Start).await? {
+            Some(Answer::Done) => Ok(()),
+            Some(Answer::Trouble(Trouble::Program(why))) => {
+                Err(fault::version(Code::U01, StepName::Start, format!("slot {slot} did not start: {why}")))
+            }
+            Some(Answer::Trouble(Trouble::Host(why))) => Err(fault::host(Code::U01, StepName::Start, why)),
+            Some(Answer::Status(_) | Answer::Line(_)) | None => {
+                Err(fault::host(Code::X01, StepName::Start, "the app's supervisor ended unexpectedly"))
+            }
+        }
+    }
+
+    /// Stops the app and its supervisor, for good. That nothing runs is not an error.
+    pub async fn stop(&self, app: &AppName, within: Duration) -> Result<(), Failure> {
+        remove_durable(&self.marker(app)).map_err(fault::disk(StepName::Stop))?;
+        match self.ask(app, &Ask::Stop, within, StepName::Stop).await? {
+            Some(Answer::Done) | None => Ok(()),
+            Some(Answer::Trouble(Trouble::Program(why) | Trouble::Host(why))) => {
+                Err(fault::host(Code::U01, StepName::Stop, why))
+            }
+            Some(Answer::Status(_) | Answer::Line(_)) => {
+                Err(fault::host(Code::X01, StepName::Stop, "the app's supervisor spoke out of turn"))
+            }
+        }
+    }
+
+    /// None: there is no supervisor, or it was told nothing yet.
+    pub async fn status(&self, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
+        match self.ask(app, &Ask::Status, ANSWER_DEADLINE, StepName::Check).await? {
+            Some(Answer::Status(status)) => Ok(status),
+            Some(Answer::Done | Answer::Trouble(_) | Answer::Line(_)) | None => Ok(None),
+        }
+    }
+
+    /// The slot that the app was last told to run and has not been told to stop.
+    pub fn wanted(&self, app: &AppName) -> Option<Slot> {
+        let text = std::fs::read_to_string(self.marker(app)).ok()?;
+        text.parse().ok()
+    }
+
+    /// The last lines, oldest first.
+    pub fn tail(&self, app: &AppName, count: usize) -> io::Result<Vec<Entry>> {
+        log::tail(&self.layout.run(app).join("app.log"), count)
+    }
+
+    /// Calls `each` for every further line, until the supervisor ends or this is dropped.
+    pub async fn follow(&self, app: &AppName, mut each: impl FnMut(Entry)) -> Result<(), Failure> {
+        let fail = fault::io(StepName::Check, "follow the app's log");
+        let Some(mut stream) = self.connect(app).await? else { return Ok(()) };
+        protocol::write(&mut stream, &Ask::Follow).await.map_err(&fail)?;
+        while let Ok(Answer::Line(entry)) = protocol::read(&mut stream).await {
+            each(entry);
+        }
+        Ok(())
+    }
+
+    fn marker(&self, app: &AppName) -> PathBuf {
+        self.layout.run(app).join("slot")
+    }
+
+    /// None: nobody is there to ask, or it ended before it answered.
+    async fn ask(
+        &self,
+        app: &AppName,
+        ask: &Ask,
+        within: Duration,
+        step: StepName,
+    ) -> Result<Option<Answer>, Failure> {
+        let Some(mut stream) = self.connect(app).await? else { return Ok(None) };
+        let talk = async {
+            protocol::write(&mut stream, ask).await?;
+            protocol::read(&mut stream).await
+        };
+        match timeout(within, talk).await {
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(e)) if e.kind() == io::ErrorKind::InvalidData => {
+                Err(fault::io(step, "understand the app's supervisor")(e))
+            }
+            Ok(Err(_)) => Ok(None),
+            Err(_) => {
+                let words = format!("the app's supervisor did not answer within {} s", within.as_secs());
+                Err(fault::host(Code::U01, step, words))
+            }
+        }
+    }
+
+    async fn connect(&self, app: &AppName) -> Result<Option<UnixStream>, Failure> {
+        let fail = fault::io(StepName::Check, "reach the app's supervisor");
+        let door = match Door::of(&self.layout.run(app)) {
+            Ok(door) => door,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(fail(e)),
+        };
+        match UnixStream::connect(door.path()).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// Our child only until we end: it makes a session of its own, and nothing ties it to us.
+    async fn spawn_supervisor(&self, app: &AppName) -> Result<(), Failure> {
+        let fail = fault::io(StepName::Start, "start the app's supervisor");
+        let run = self.layout.run(app);
+        let errors = File::create(run.join("shim.err")).map_err(&fail)?;
+        let mut command = Command::from(self.me.command(Helper::Shim));
+        command.arg(&run).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = command.kill_on_drop(false).spawn().map_err(&fail)?;
+        let mut word = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("asked to be piped"));
+        let read = timeout(READY_DEADLINE, stdout.read_line(&mut word)).await;
+        match read {
+            Ok(Ok(_)) if word.trim_end() == shim::READY => Ok(()),
+            Ok(Ok(_)) => Err(fault::host(
+                Code::U01,
+                StepName::Start,
+                format!("the app's supervisor did not start: {}", word.trim_end()),
+            )),
+            Ok(Err(e)) => Err(fail(e)),
+            Err(_) => Err(fail(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// The supervisor's socket. Its path may be longer than a socket address can be, so it is reached through a
+/// descriptor of its folder.
+pub(crate) struct Door(File);
+
+impl Door {
+    fn of(folder: &Path) -> io::Result<Self> {
+        File::open(folder).map(Self)
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}/shim.sock", self.0.as_raw_fd()).into()
+    }
+}

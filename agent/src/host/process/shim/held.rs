@@ -1,0 +1,90 @@
+//! The listening sockets that outlive every process of the app.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
+};
+
+/// Room for connections that wait while the app is replaced; the kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+#[derive(Default)]
+pub struct Held(BTreeMap<String, OwnedFd>);
+
+impl Held {
+    /// Binds what of `wanted` is not bound yet. On an error everything is as it was.
+    pub fn add(&mut self, wanted: &[String]) -> io::Result<()> {
+        let mut new = BTreeMap::new();
+        for address in wanted.iter().filter(|address| !self.0.contains_key(*address)) {
+            let socket = bind(address)
+                .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
+            new.insert(address.clone(), socket);
+        }
+        self.0.append(&mut new);
+        Ok(())
+    }
+
+    /// Closes what is not among `wanted`.
+    pub fn keep_only(&mut self, wanted: &[String]) {
+        self.0.retain(|address, _| wanted.contains(address));
+    }
+
+    /// In the order of `wanted`, all of which were added.
+    pub fn in_order(&self, wanted: &[String]) -> Vec<BorrowedFd<'_>> {
+        wanted.iter().map(|address| self.0.get(address).expect("added before").as_fd()).collect()
+    }
+}
+
+fn bind(address: &str) -> io::Result<OwnedFd> {
+    let socket: OwnedFd = if address.starts_with('/') {
+        bind_path(Path::new(address))?.into()
+    } else {
+        let address: SocketAddr = address.parse().map_err(io::Error::other)?;
+        TcpListener::bind(address)?.into()
+    };
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A socket file that nobody listens on is of a process that is gone. Open to all, as systemd's are.
+fn bind_path(path: &Path) -> io::Result<UnixListener> {
+    let stale = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
+    if std::os::unix::net::UnixStream::connect(path).is_err_and(|e| stale(&e)) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_in_use_changes_nothing() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let taken = taken.local_addr().unwrap().to_string();
+        let mut held = Held::default();
+        let error = held.add(&[free.clone(), taken.clone()]).unwrap_err();
+        assert!(error.to_string().contains(&taken), "{error}");
+        assert!(held.0.is_empty());
+        held.add(&[free.clone()]).unwrap();
+        assert_eq!(held.in_order(&[free]).len(), 1);
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let live = bind_path(&path).unwrap();
+        assert_eq!(bind_path(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+    }
+}
