@@ -5,4 +5,6 @@
 
 pub mod host;
 pub mod plan;
+pub mod run;
+pub mod state;
 pub mod uplink;

@@ -24,6 +24,9 @@ use crate::plan::{HookPoint, Needs, Running, Seen, Step, Wanted};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flaw {
     Check,
+    /// The controller cannot be reached.
+    Network,
+    /// The disk is full.
     Fetch,
     Render,
     Hook(HookPoint),
@@ -232,6 +235,9 @@ impl World {
         let reached = self.app(app).staging.get(&wanted.slot).copied();
         assert!(reached.is_some(), "fetch comes after check");
         self.stand(app, &wanted.slot, Staging::HalfFetched)?;
+        if self.has_flaw(wanted.version.as_str(), Flaw::Network) {
+            return Err(failure(Code::C01, StepName::Fetch, Blame::Environment, "connection lost"));
+        }
         if self.has_flaw(wanted.version.as_str(), Flaw::Fetch) {
             return Err(failure(Code::D01, StepName::Fetch, Blame::Environment, "disk is full"));
         }

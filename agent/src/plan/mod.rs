@@ -27,9 +27,9 @@ mod model;
 mod next;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use accept::{Acceptance, accept, accept_order};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
-pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, conclude};
+pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, blind, conclude, ended_blind};

@@ -182,6 +182,8 @@ impl fmt::Display for Step {
 /// What a sealed slot asks of a deployment; read from its manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// What the slot was made from; None only where there is no manifest, as in the host's twin.
+    pub release: Option<ReleaseDigest>,
     /// There is a process to keep running; false for static content.
     pub runs: bool,
     /// The hooks it has, with their timeouts.
@@ -200,6 +202,7 @@ impl Needs {
             .collect();
         let probe = manifest.probes.iter().map(|p| p.deadline.0 + p.timeout.0).max().unwrap_or_default();
         Self {
+            release: Some(manifest.digest()),
             runs: manifest.service.driver != Driver::None,
             hooks,
             start: Span(manifest.service.start_timeout.0 + manifest.service.stop.grace.0),

@@ -9,7 +9,7 @@ use longshore_common::{
 
 use super::{
     model::{HookPoint, Manner, Seen, Step, Wanted},
-    record::{Attempt, Failed, Order, Pass, Record, ordered},
+    record::{Attempt, Failed, Order, Pass, Record, both, ordered},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
         return on_order(record, order, attempt, seen);
     }
     if let Some(concluded) = &record.concluded {
-        return tidy(record, assignment, &concluded.outcome, seen);
+        return tidy(record, assignment, &concluded.outcome, attempt, seen);
     }
     if let Some(failed) = &record.failed {
         return on_failure(record, assignment, failed, attempt, seen);
@@ -151,14 +151,6 @@ fn reverted_to(slot: &Slot, failure: Failure) -> Outcome {
     Outcome::Reverted { failure, to_slot: slot.clone(), to_version }
 }
 
-/// The first failure, with what happened on the way back.
-fn both(first: &Failure, way_back: &Failure) -> Failure {
-    let mut failure = first.clone().with_evidence(way_back.evidence.iter().cloned());
-    failure.message =
-        format!("{}; then the way back failed at {}: {}", first.message, way_back.step, way_back.message);
-    failure
-}
-
 fn on_order(record: &Record, order: &Order, attempt: &Attempt, seen: &Seen) -> Next {
     if let Some(failed) = &record.failed {
         return Next::Conclude(Outcome::Inconsistent { failure: both(&ordered(order), &failed.failure) });
@@ -188,7 +180,7 @@ fn remove(attempt: &Attempt, seen: &Seen) -> Next {
 }
 
 /// After a success: whatever is neither live nor worth going back to may go.
-fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, seen: &Seen) -> Next {
+fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, attempt: &Attempt, seen: &Seen) -> Next {
     match outcome {
         Outcome::Healthy | Outcome::Unchanged => {}
         Outcome::Staged | Outcome::Failed { .. } | Outcome::Reverted { .. } | Outcome::Removed => {
@@ -205,5 +197,9 @@ fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, seen: &Seen
         .filter(|slot| seen.running.as_ref().is_none_or(|running| running.slot != **slot))
         .cloned()
         .collect();
-    if surplus.is_empty() { Next::Idle } else { Next::Do(Step::Prune(surplus)) }
+    if surplus.is_empty() || attempt.has(Pass::PruneFailed) {
+        Next::Idle
+    } else {
+        Next::Do(Step::Prune(surplus))
+    }
 }

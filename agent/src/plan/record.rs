@@ -122,6 +122,7 @@ pub(super) enum Pass {
     GlancedHealthy,
     GlancedUnhealthy,
     Removed,
+    PruneFailed,
 }
 
 impl Attempt {
@@ -138,13 +139,17 @@ pub fn after(record: &mut Record, attempt: &mut Attempt, step: &Step, result: Re
             note(attempt, step);
             false
         }
+        Err(_) if matches!(step, Step::Prune(_)) => {
+            attempt.passed.insert(Pass::PruneFailed); // the deployment is not worse for it; the next one tries again
+            false
+        }
         Err(_) if matches!(step, Step::Probe { manner: Manner::Glance, .. }) => {
             attempt.passed.insert(Pass::GlancedUnhealthy);
             false
         }
         Err(failure) => {
-            *attempt = Attempt::default();
-            fail(record, step, failure);
+            let settled = record.accepted.as_ref().is_some_and(|a| record.is_settled_on(&a.slot()));
+            fail(record, attempt, failure, step.touches_live() && !settled);
             true
         }
     }
@@ -167,9 +172,35 @@ fn note(attempt: &mut Attempt, step: &Step) {
     attempt.passed.insert(pass);
 }
 
-fn fail(record: &mut Record, step: &Step, failure: Failure) {
-    let settled = record.accepted.as_ref().is_some_and(|assignment| record.is_settled_on(&assignment.slot()));
-    let touched = record.disturbed || (step.touches_live() && !settled);
+/// The host could not even be looked at. Writes that down like a failed step.
+pub fn blind(record: &mut Record, attempt: &mut Attempt, failure: Failure) {
+    let touched = attempt.has(Pass::Pointed);
+    fail(record, attempt, failure, touched);
+}
+
+/// How an assignment (or order) ends that failed without a look at the host, if it needs none to end.
+pub fn ended_blind(record: &Record) -> Option<Outcome> {
+    let failed = record.failed.as_ref()?;
+    if failed.way_back.is_some() || failed.touched || record.order.is_some() {
+        let failure =
+            failed.way_back.as_ref().map_or_else(|| failed.failure.clone(), |way| both(&failed.failure, way));
+        let final_word = failed.way_back.is_some() || record.order.is_some();
+        return final_word.then_some(Outcome::Inconsistent { failure });
+    }
+    Some(Outcome::Failed { failure: failed.failure.clone() })
+}
+
+/// The first failure, with what happened on the way back.
+pub(super) fn both(first: &Failure, way_back: &Failure) -> Failure {
+    let mut failure = first.clone().with_evidence(way_back.evidence.iter().cloned());
+    failure.message =
+        format!("{}; then the way back failed at {}: {}", first.message, way_back.step, way_back.message);
+    failure
+}
+
+fn fail(record: &mut Record, attempt: &mut Attempt, failure: Failure, touched: bool) {
+    *attempt = Attempt::default();
+    let touched = touched || record.disturbed;
     match &mut record.failed {
         None => record.failed = Some(Failed { failure, touched, way_back: None }),
         Some(failed) => failed.way_back = Some(failure),

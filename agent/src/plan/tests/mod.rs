@@ -1,6 +1,6 @@
 //! Transcripts, crashes at every effect, and properties of the core, on the host's twin in memory.
 
-mod bench;
+pub(crate) mod bench;
 mod crashes;
 mod properties;
 mod transcripts;

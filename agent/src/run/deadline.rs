@@ -1,0 +1,49 @@
+//! How long a step may take. The host has finer deadlines inside; these hold when everything else fails.
+
+use std::time::Duration;
+
+use longshore_common::{
+    code::Code,
+    report::{Blame, Failure},
+    slot::Slot,
+    time::Span,
+};
+
+use super::Limits;
+use crate::plan::{Needs, Seen, Step};
+
+/// For ending process trees and the like, on top of what the manifest says.
+const GRACE: Duration = Duration::from_secs(30);
+
+pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
+    let needs = |slot: &Slot| seen.slots.get(slot).cloned().unwrap_or_default();
+    let running = seen.running.as_ref().map(|running| needs(&running.slot)).unwrap_or_default();
+    match step {
+        Step::Check(_) | Step::Fetch(_) => limits.fetch_deadline,
+        Step::Hook { point, slot } => needs(slot).hooks.get(point).copied().unwrap_or_default().0 + GRACE,
+        Step::Start(slot) => needs(slot).start.0.max(running.start.0) + limits.step_deadline,
+        Step::Stop => running.start.0 + limits.step_deadline,
+        Step::Probe { slot, .. } => {
+            let Needs { probe: Span(longest), .. } = needs(slot);
+            longest + GRACE
+        }
+        Step::Render(_) | Step::Seal(_) | Step::Point(_) | Step::Unpoint => limits.step_deadline,
+        Step::Prune(_) | Step::Remove => limits.step_deadline,
+    }
+}
+
+pub(super) fn overdue(step: &Step, deadline: Duration) -> Failure {
+    let (code, blame) = match step {
+        Step::Check(_) | Step::Fetch(_) => (Code::C01, Blame::Environment),
+        Step::Hook { .. } => (Code::H01, Blame::Version),
+        Step::Start(_) => (Code::U01, Blame::Version),
+        Step::Probe { .. } => (Code::B01, Blame::Version),
+        Step::Render(_) | Step::Seal(_) | Step::Point(_) | Step::Unpoint => (Code::X01, Blame::Environment),
+        Step::Stop | Step::Prune(_) | Step::Remove => (Code::X01, Blame::Environment),
+    };
+    Failure::new(code, step.name(), blame, format!("{step} did not end within {}", Span(whole_ms(deadline))))
+}
+
+fn whole_ms(duration: Duration) -> Duration {
+    Duration::from_millis(duration.as_millis() as u64)
+}

@@ -1,0 +1,334 @@
+//! One app's worker: it alone changes the app and its record.
+
+use std::{pin::pin, sync::Arc};
+
+use longshore_common::{
+    assignment::Assignment,
+    code::Coded,
+    ids::{AppName, Generation},
+    report::{Failure, Outcome, Report},
+    slot::Slot,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    Activity, Tools,
+    deadline::deadline,
+    perform::{look, perform},
+    told::{self, Told, tell},
+};
+use crate::{
+    host::Host,
+    plan::{Acceptance, Attempt, Next, Record, Seen, Step, accept, accept_order, after, conclude, next},
+    state::{Row, StateFailed, fit},
+};
+
+#[derive(Debug)]
+pub(super) enum Mail {
+    Assign(Box<Assignment>),
+    Revert { to: Option<Slot>, by: String, reply: oneshot::Sender<Result<(), Coded>> },
+}
+
+/// What reading a mail led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mind {
+    Same,
+    /// The record says something else now: what is in progress is for nothing.
+    Changed,
+}
+
+pub(super) struct Worker<H> {
+    tools: Arc<Tools<H>>,
+    app: AppName,
+    record: Record,
+    attempt: Attempt,
+    mailbox: mpsc::Receiver<Mail>,
+    activity: watch::Sender<Activity>,
+    /// Came while the way back (or a local order) was being gone, which nothing interrupts.
+    later: Option<Box<Assignment>>,
+}
+
+impl<H: Host> Worker<H> {
+    pub(super) fn new(
+        tools: Arc<Tools<H>>,
+        app: AppName,
+        mailbox: mpsc::Receiver<Mail>,
+        activity: watch::Sender<Activity>,
+    ) -> Self {
+        let record = tools.state.record(&app);
+        Self { tools, app, record, attempt: Attempt::default(), mailbox, activity, later: None }
+    }
+
+    /// Until nobody can send mail any more, or the state cannot be written.
+    pub(super) async fn work(mut self) -> Result<(), StateFailed> {
+        loop {
+            let tools = Arc::clone(&self.tools);
+            let permit = tools.permits.acquire().await.expect("never closed");
+            self.converge().await?;
+            drop(permit);
+            loop {
+                let Some(mail) = self.mailbox.recv().await else { return Ok(()) };
+                if self.read(mail).await? == Mind::Changed {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn converge(&mut self) -> Result<(), StateFailed> {
+        self.attempt = Attempt::default();
+        loop {
+            self.read_waiting().await?;
+            let seen = match look(&self.tools, &self.app).await {
+                Ok(seen) => seen,
+                Err(failure) if self.record.is_busy() => {
+                    self.give_up_looking(failure).await?;
+                    continue;
+                }
+                Err(failure) => {
+                    tracing::warn!(app = %self.app, "cannot look at the host: {}", failure.message);
+                    return Ok(());
+                }
+            };
+            match next(&self.record, &self.attempt, &seen) {
+                Next::Idle => return Ok(()),
+                Next::Conclude(outcome) => self.conclude(outcome, seen.current).await?,
+                Next::Do(step) => self.take_step(step, &seen).await?,
+            }
+        }
+    }
+
+    /// Does it, unless a change of mind comes first and the step may be dropped.
+    async fn take_step(&mut self, step: Step, seen: &Seen) -> Result<(), StateFailed> {
+        let allowed = deadline(&step, seen, &self.tools.limits);
+        let sink = self.begin(&step, allowed);
+        let mut performing =
+            pin!(perform(Arc::clone(&self.tools), self.app.clone(), step.clone(), sink, allowed));
+        let result = loop {
+            tokio::select! {
+                result = &mut performing => break result,
+                Some(mail) = self.mailbox.recv(), if step.is_interruptible() => {
+                    if self.read(mail).await? == Mind::Changed {
+                        tracing::info!(app = %self.app, %step, "interrupted");
+                        self.activity.send_replace(Activity::default());
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        self.activity.send_replace(Activity::default());
+        match &result {
+            Ok(()) => tracing::info!(app = %self.app, %step, "done"),
+            Err(failure) => {
+                tracing::warn!(app = %self.app, %step, code = failure.code, "failed: {}", failure.message)
+            }
+        }
+        self.note(&step, result).await
+    }
+
+    async fn note(&mut self, step: &Step, result: Result<(), Failure>) -> Result<(), StateFailed> {
+        let mut record = self.record.clone();
+        if after(&mut record, &mut self.attempt, step, result) {
+            self.keep(record).await?;
+        }
+        Ok(())
+    }
+
+    /// The host could not be looked at. Before anything live was touched this ends the assignment; after it, it is
+    /// tried once more on the way back, and then a human has to look.
+    async fn give_up_looking(&mut self, failure: Failure) -> Result<(), StateFailed> {
+        let mut record = self.record.clone();
+        crate::plan::blind(&mut record, &mut self.attempt, failure);
+        self.keep(record).await?;
+        if let Some(outcome) = crate::plan::ended_blind(&self.record) {
+            let live = self.record.good.last().cloned();
+            self.conclude(outcome, live).await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, step: &Step, allowed: std::time::Duration) -> crate::host::Sink {
+        let (name, generation) = (step.name(), self.generation());
+        let now = self.tools.state.now_ms();
+        self.activity.send_replace(Activity {
+            step: Some(name),
+            detail: step.to_string(),
+            since_ms: now,
+            deadline_ms: now + allowed.as_millis() as i64,
+        });
+        let (app, events) = (self.app.clone(), self.tools.events.clone());
+        let begun =
+            Told::Progress { app, generation, step: name, done: 0, total: 0, detail: step.to_string() };
+        tell(&events, begun);
+        told::sink(self.app.clone(), generation, name, events, self.activity.clone())
+    }
+
+    async fn conclude(&mut self, outcome: Outcome, live: Option<Slot>) -> Result<(), StateFailed> {
+        let outcome = fitted(outcome);
+        let by = self.record.order.as_ref().map_or("controller".to_owned(), |order| order.by.clone());
+        let assignment = self.record.accepted.clone().expect("only something accepted ends");
+        let record = conclude(&self.record, &outcome);
+        let (report, row) = self.words(&assignment, outcome.clone(), live, by);
+        self.tools.state.conclude(&self.app, record.clone(), report, row).await?;
+        self.record = record;
+        self.attempt = Attempt::default();
+        let generation = assignment.generation;
+        tracing::info!(app = %self.app, %generation, ?outcome, "concluded");
+        tell(&self.tools.events, Told::Concluded { app: self.app.clone(), generation, outcome });
+        Ok(())
+    }
+
+    async fn read_waiting(&mut self) -> Result<(), StateFailed> {
+        while let Ok(mail) = self.mailbox.try_recv() {
+            self.read(mail).await?;
+        }
+        if !self.is_bound()
+            && let Some(assignment) = self.later.take()
+        {
+            self.read(Mail::Assign(assignment)).await?;
+        }
+        Ok(())
+    }
+
+    /// On the way back, or carrying out a local order: this is finished before anything new begins.
+    fn is_bound(&self) -> bool {
+        self.record.order.is_some() || (self.record.failed.is_some() && self.record.concluded.is_none())
+    }
+
+    async fn read(&mut self, mail: Mail) -> Result<Mind, StateFailed> {
+        match mail {
+            Mail::Assign(assignment) => self.read_assignment(assignment).await,
+            Mail::Revert { to, by, reply } => {
+                let taken = match look(&self.tools, &self.app).await {
+                    Ok(seen) => accept_order(&self.record, &seen, to, &by),
+                    Err(failure) => Err(Coded::new(longshore_common::code::Code::X01, failure.message)),
+                };
+                let (answer, mind) = match taken {
+                    Ok(record) => {
+                        self.keep(record).await?;
+                        self.attempt = Attempt::default();
+                        (Ok(()), Mind::Changed)
+                    }
+                    Err(refusal) => (Err(refusal), Mind::Same),
+                };
+                drop(reply.send(answer)); // whoever asked may be gone; the order stands
+                Ok(mind)
+            }
+        }
+    }
+
+    async fn read_assignment(&mut self, assignment: Box<Assignment>) -> Result<Mind, StateFailed> {
+        let hold = self.tools.state.hold();
+        match accept(&self.record, &assignment, self.tools.me, hold.as_ref()) {
+            Acceptance::Begin(_) if self.is_bound() => {
+                let newer = self.later.as_ref().is_none_or(|known| known.generation < assignment.generation);
+                if newer {
+                    self.later = Some(assignment);
+                }
+                Ok(Mind::Same)
+            }
+            Acceptance::Begin(record) => {
+                let (generation, slot, intent) =
+                    (assignment.generation, assignment.slot(), assignment.intent);
+                tracing::info!(app = %self.app, %generation, %slot, ?intent, "accepted");
+                self.keep(*record).await?;
+                self.attempt = Attempt::default();
+                Ok(Mind::Changed)
+            }
+            Acceptance::Continue => Ok(Mind::Same),
+            Acceptance::Repeat(outcome) => {
+                self.report(&assignment, outcome, None).await?;
+                Ok(Mind::Same)
+            }
+            Acceptance::Refuse(failure, record) => {
+                tracing::warn!(app = %self.app, code = failure.code, "refused: {}", failure.message);
+                self.report(&assignment, Outcome::Refused { failure: fit(failure) }, record).await?;
+                Ok(Mind::Same)
+            }
+        }
+    }
+
+    /// A report that ends nothing here.
+    async fn report(
+        &mut self,
+        assignment: &Assignment,
+        outcome: Outcome,
+        record: Option<Box<Record>>,
+    ) -> Result<(), StateFailed> {
+        let seen = self.tools.host.observe(&self.app).await;
+        let live = seen.map_or_else(|_| self.record.good.last().cloned(), |seen| seen.current);
+        let (report, row) = self.words(assignment, outcome, live, "controller".into());
+        match record {
+            Some(record) => {
+                self.tools.state.conclude(&self.app, (*record).clone(), report, row).await?;
+                self.record = *record;
+                Ok(())
+            }
+            None => self.tools.state.report(&self.app, report, row).await,
+        }
+    }
+
+    fn words(
+        &self,
+        assignment: &Assignment,
+        outcome: Outcome,
+        live: Option<Slot>,
+        by: String,
+    ) -> (Report, Row) {
+        let time_ms = self.tools.state.now_ms();
+        let detail = failure_of(&outcome).map(|failure| format!("{}: {}", failure.step, failure.message));
+        let row = Row {
+            time_ms,
+            app: self.app.clone(),
+            generation: assignment.generation,
+            version: assignment.version.to_string(),
+            slot: live.clone(),
+            event: (&outcome).into(),
+            detail: detail.unwrap_or_default(),
+            by,
+        };
+        let report = Report {
+            app: self.app.clone(),
+            rollout: assignment.rollout,
+            generation: assignment.generation,
+            release: assignment.release,
+            time_ms,
+            outcome,
+            live,
+        };
+        (report, row)
+    }
+
+    async fn keep(&mut self, record: Record) -> Result<(), StateFailed> {
+        self.tools.state.keep(&self.app, record.clone()).await?;
+        self.record = record;
+        Ok(())
+    }
+
+    fn generation(&self) -> Generation {
+        self.record.accepted.as_ref().map_or(Generation(0), |assignment| assignment.generation)
+    }
+}
+
+/// The failure that an outcome carries.
+pub(crate) fn failure_of(outcome: &Outcome) -> Option<&Failure> {
+    match outcome {
+        Outcome::Failed { failure } | Outcome::Inconsistent { failure } | Outcome::Refused { failure } => {
+            Some(failure)
+        }
+        Outcome::Reverted { failure, .. } => Some(failure),
+        Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed => None,
+    }
+}
+
+fn fitted(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed { failure } => Outcome::Failed { failure: fit(failure) },
+        Outcome::Reverted { failure, to_slot, to_version } => {
+            Outcome::Reverted { failure: fit(failure), to_slot, to_version }
+        }
+        Outcome::Inconsistent { failure } => Outcome::Inconsistent { failure: fit(failure) },
+        Outcome::Refused { failure } => Outcome::Refused { failure: fit(failure) },
+        Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed => outcome,
+    }
+}

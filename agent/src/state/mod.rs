@@ -1,0 +1,213 @@
+//! What the agent remembers over restarts: a record per app, the outbox, history, the hold.
+//!
+//! All of it lies in one ledger and is mirrored in memory, so reading costs nothing and an idle agent touches no disk.
+//! Whatever changes is durable before the call returns. After a failed write the ledger takes nothing any more and the
+//! process has to be started again: [`State::failed`] says when.
+
+mod fit;
+mod history;
+mod keys;
+mod outbox;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use longshore_common::{
+    assignment::Assignment,
+    code::{Code, Coded},
+    ids::AppName,
+    ledger::{Batch, CommitError, Ledger, LedgerFailed, Options},
+    report::Report,
+    time::{Clock, Millis},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
+
+pub use fit::fit;
+pub use history::{Event, Row};
+
+use crate::plan::{Hold, Record};
+
+/// Open once per process; shared by everything that remembers.
+#[derive(Debug)]
+pub struct State {
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    mirror: Mutex<Mirror>,
+    /// Rises with every report that is put into the outbox.
+    outbox: watch::Sender<u64>,
+    hold: watch::Sender<Option<Hold>>,
+    boot: u64,
+}
+
+#[derive(Debug, Default)]
+struct Mirror {
+    apps: BTreeMap<AppName, Record>,
+    outbox: BTreeMap<u64, Report>,
+    /// The highest number that a report ever had.
+    seq: u64,
+    history: history::Rows,
+}
+
+/// The state does not take writes any more; the process has to be started again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StateFailed(#[from] CommitError);
+
+impl State {
+    /// Counts this as a start of the agent.
+    pub async fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Coded> {
+        let dir = dir.to_owned();
+        let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, Options::AGENT)).await;
+        let ledger = opened.expect("a ledger opens or says why not").map_err(|e| e.coded())?;
+        let mut mirror = Mirror::default();
+        let mut boot = 0;
+        let mut hold = None;
+        for (key, stored) in ledger.list("").await.map_err(|e| e.coded())?.entries {
+            match keys::parse(&key) {
+                Some(keys::Key::Assignment(app)) => {
+                    mirror.apps.entry(app).or_default().accepted = Some(decode(&key, &stored.value)?);
+                }
+                Some(keys::Key::Record(app)) => {
+                    let record: Record = decode(&key, &stored.value)?;
+                    let known = mirror.apps.entry(app).or_default();
+                    *known = Record { accepted: known.accepted.take(), ..record };
+                }
+                Some(keys::Key::Outbox(seq)) => {
+                    mirror.outbox.insert(seq, decode(&key, &stored.value)?);
+                    mirror.seq = mirror.seq.max(seq);
+                }
+                Some(keys::Key::History(app, nth)) => mirror.history.note(app, nth),
+                Some(keys::Key::Seq) => mirror.seq = mirror.seq.max(decode(&key, &stored.value)?),
+                Some(keys::Key::Boot) => boot = decode(&key, &stored.value)?,
+                Some(keys::Key::Hold) => hold = Some(decode(&key, &stored.value)?),
+                None => {
+                    return Err(Coded::new(
+                        Code::S03,
+                        format!(
+                            "state has an entry \"{key}\" that this version does not know; use the newer version"
+                        ),
+                    ));
+                }
+            }
+        }
+        boot += 1;
+        mirror.seq += outbox::GAP;
+        let written = ledger.commit(Batch::new().put(keys::BOOT, encode(&boot))).await;
+        written.map_err(|e| Coded::new(Code::S04, longshore_common::chain::Chain(&e).to_string()))?;
+        let (outbox, hold) = (watch::Sender::new(mirror.seq), watch::Sender::new(hold));
+        Ok(Arc::new(Self { ledger, clock, mirror: Mutex::new(mirror), outbox, hold, boot }))
+    }
+
+    /// Rises with every start of the agent.
+    pub fn boot_counter(&self) -> u64 {
+        self.boot
+    }
+
+    pub fn now_ms(&self) -> Millis {
+        self.clock.now_ms()
+    }
+
+    /// Empty for an app that was never assigned.
+    pub fn record(&self, app: &AppName) -> Record {
+        self.mirror().apps.get(app).cloned().unwrap_or_default()
+    }
+
+    pub fn apps(&self) -> Vec<AppName> {
+        self.mirror().apps.keys().cloned().collect()
+    }
+
+    pub async fn keep(&self, app: &AppName, record: Record) -> Result<(), StateFailed> {
+        let batch = self.put_record(Batch::new(), app, &record);
+        self.ledger.commit(batch).await?;
+        self.mirror().apps.insert(app.clone(), record);
+        Ok(())
+    }
+
+    /// The record, the report and the row of history land together or not at all.
+    pub async fn conclude(
+        &self,
+        app: &AppName,
+        record: Record,
+        report: Report,
+        row: Row,
+    ) -> Result<(), StateFailed> {
+        let batch = self.put_record(Batch::new(), app, &record);
+        self.post(app, batch, report, row).await?;
+        self.mirror().apps.insert(app.clone(), record);
+        Ok(())
+    }
+
+    /// A report that changes nothing in the record: a refusal, or the same answer once more.
+    pub async fn report(&self, app: &AppName, report: Report, row: Row) -> Result<(), StateFailed> {
+        self.post(app, Batch::new(), report, row).await
+    }
+
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold.borrow().clone()
+    }
+
+    /// Whether anything changed.
+    pub async fn set_hold(&self, hold: Option<Hold>) -> Result<bool, StateFailed> {
+        if self.hold.borrow().is_some() == hold.is_some() {
+            return Ok(false);
+        }
+        let batch = match &hold {
+            Some(hold) => Batch::new().put(keys::HOLD, encode(hold)),
+            None => Batch::new().delete(keys::HOLD),
+        };
+        self.ledger.commit(batch).await?;
+        self.hold.send_replace(hold);
+        Ok(true)
+    }
+
+    /// Tells of every change of the hold.
+    pub fn watch_hold(&self) -> watch::Receiver<Option<Hold>> {
+        self.hold.subscribe()
+    }
+
+    /// Waits until the state cannot be written any more.
+    pub async fn failed(&self) -> LedgerFailed {
+        self.ledger.failed().await
+    }
+
+    /// The folder is free when this returns.
+    pub async fn close(&self) {
+        self.ledger.clone().close().await;
+    }
+
+    fn put_record(&self, batch: Batch, app: &AppName, record: &Record) -> Batch {
+        let known = self.mirror().apps.get(app).and_then(|known| known.accepted.clone());
+        let batch = match &record.accepted {
+            Some(assignment) if known.as_ref() != Some(assignment) => {
+                batch.put(keys::assignment(app), encode::<Assignment>(assignment))
+            }
+            Some(_) | None => batch,
+        };
+        let rest = Record { accepted: None, ..record.clone() };
+        batch.put(keys::record(app), encode(&rest))
+    }
+
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().expect("no holder panics")
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("our own words can be said in JSON")
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, Coded> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        let message = format!(
+            "state entry \"{key}\" does not read as this version writes it: {e}. A newer version may have written it; \
+             nothing was changed"
+        );
+        Coded::new(Code::S03, message)
+    })
+}

@@ -1,0 +1,80 @@
+//! Reports that the controller has not acknowledged. They survive restarts of both sides.
+
+use longshore_common::{
+    ids::AppName,
+    ledger::Batch,
+    report::{Outcome, Report},
+};
+use tokio::sync::watch;
+
+use super::{Row, State, StateFailed, encode, keys};
+
+/// Reports kept. When there are more, the oldest that ended nothing goes; one that did is never dropped.
+pub const OUTBOX_MAX: usize = 512;
+
+/// Numbers skipped at every start. The last numbers given may have been acknowledged and their key for the counter
+/// overtaken by one written at the same time; none is ever given twice all the same.
+pub(super) const GAP: u64 = 64;
+
+impl State {
+    /// Reports after this number, in order.
+    pub fn outbox_after(&self, seq: u64) -> Vec<(u64, Report)> {
+        self.mirror().outbox.range(seq + 1..).map(|(seq, report)| (*seq, report.clone())).collect()
+    }
+
+    pub fn outbox_len(&self) -> usize {
+        self.mirror().outbox.len()
+    }
+
+    /// Changes whenever there is a new report.
+    pub fn watch_outbox(&self) -> watch::Receiver<u64> {
+        self.outbox.subscribe()
+    }
+
+    /// The controller has committed this report.
+    pub async fn acknowledge(&self, seq: u64) -> Result<(), StateFailed> {
+        if !self.mirror().outbox.contains_key(&seq) {
+            return Ok(());
+        }
+        self.ledger.commit(Batch::new().delete(keys::outbox(seq))).await?;
+        self.mirror().outbox.remove(&seq);
+        Ok(())
+    }
+
+    pub(super) async fn post(
+        &self,
+        app: &AppName,
+        batch: Batch,
+        report: Report,
+        row: Row,
+    ) -> Result<(), StateFailed> {
+        let (batch, seq, dropped) = {
+            let mut mirror = self.mirror();
+            mirror.seq += 1;
+            let seq = mirror.seq;
+            let full = mirror.outbox.len() >= OUTBOX_MAX;
+            let dropped = full.then(|| mirror.outbox.iter().find(|(_, old)| ends_nothing(&old.outcome)));
+            let dropped = dropped.flatten().map(|(old, _)| *old);
+            let batch = dropped.map(keys::outbox).into_iter().fold(batch, Batch::delete);
+            (mirror.history.append(app, batch, &row), seq, dropped)
+        };
+        let batch = batch.put(keys::outbox(seq), encode(&report)).put(keys::SEQ, encode(&seq));
+        self.ledger.commit(batch).await?;
+        {
+            let mut mirror = self.mirror();
+            dropped.map(|old| mirror.outbox.remove(&old));
+            mirror.outbox.insert(seq, report);
+        }
+        self.outbox.send_replace(seq);
+        Ok(())
+    }
+}
+
+/// A later report of the same host says at least as much.
+fn ends_nothing(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Staged | Outcome::Unchanged => true,
+        Outcome::Healthy | Outcome::Failed { .. } | Outcome::Reverted { .. } => false,
+        Outcome::Inconsistent { .. } | Outcome::Refused { .. } | Outcome::Removed => false,
+    }
+}
