@@ -11,6 +11,7 @@ mod root;
 
 use std::env;
 use std::net::Ipv4Addr;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -94,7 +95,9 @@ impl Lab {
         let act = &act;
         thread::scope(|scope| {
             let running: Vec<_> = self.hosts.iter().map(|host| scope.spawn(move || act(host))).collect();
-            running.into_iter().map(|thread| thread.join().expect("the closure does not panic")).collect()
+            let ended =
+                running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect()
         })
     }
 }
