@@ -69,7 +69,10 @@ impl Draft {
     pub fn ask_to_return_anyway(&mut self, hosts: Vec<HostId>) {
         let now = self.now;
         for id in hosts {
-            self.change(id, |host| host.send_back(now));
+            self.change(id, |host| {
+                host.send_back(now);
+                host.declined = host.held.is_some(); // it will say so itself
+            });
         }
     }
 

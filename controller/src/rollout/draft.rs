@@ -35,7 +35,8 @@ impl Draft {
 
     pub fn enter_baking(&mut self, wave: u32) {
         let spec = self.rollout.spec();
-        let bake = if wave == 0 { spec.canary_bake } else { spec.bake };
+        let canary = wave == 0 && !spec.canary.is_zero();
+        let bake = if canary { spec.canary_bake } else { spec.bake };
         let (since, until) = (self.now, self.now + bake.as_ms());
         self.enter(Phase::Baking(Baking { wave, since, until }));
     }
@@ -50,7 +51,7 @@ impl Draft {
 
     /// The ids of hosts that fit, by wave and name.
     pub fn pick(&self, fits: impl Fn(&HostProgress) -> bool) -> Vec<HostId> {
-        self.rollout.in_order().into_iter().filter(|(_, host)| fits(host)).map(|(id, _)| id).collect()
+        self.rollout.named(fits).into_iter().map(|(id, _)| id).collect()
     }
 
     pub fn change(&mut self, id: HostId, change: impl FnOnce(&mut HostProgress)) {

@@ -2,7 +2,7 @@
 
 use super::{
     draft::Draft,
-    host::{HostProgress, HostState},
+    host::{Ask, HostProgress, HostState},
     phase::{Cause, Done, Outcome, Phase},
 };
 
@@ -41,7 +41,8 @@ impl Draft {
     /// Every host that was touched is back, or cannot be waited for any longer.
     pub fn finish_back(&mut self, cause: &Cause) {
         // What is still owed stands, so that unknown and held hosts go back when they can.
-        self.ask_to_return_anyway(self.pick(HostProgress::needs_return));
+        let unasked = self.pick(|host| host.needs_return() && host.ask != Some(Ask::Return));
+        self.ask_to_return_anyway(unasked);
         let back = self.pick(|host| matches!(host.state, HostState::RolledBack)).len();
         let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. })).len();
         let owing = self.pick(|host| host.state == HostState::RollingBack);

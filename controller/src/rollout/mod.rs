@@ -23,6 +23,8 @@ mod share;
 mod spec;
 mod steer;
 mod step;
+#[cfg(test)]
+mod tests;
 mod waves;
 
 pub use desired::{assignment_of, desired, next_deadline};

@@ -82,10 +82,24 @@ impl Rollout {
         waves
     }
 
+    /// `wave 2 of 5`, counted from 1 as people do.
+    pub(super) fn wave_name(&self, wave: u32) -> String {
+        match (wave, self.header.waves) {
+            (_, 1) => "the only wave".to_owned(),
+            (0, waves) => format!("the first of {waves} waves"),
+            (wave, waves) => format!("wave {} of {waves}", wave + 1),
+        }
+    }
+
     /// Every host by wave and name.
     pub(super) fn in_order(&self) -> Vec<(HostId, &HostProgress)> {
-        let mut hosts: Vec<(HostId, &HostProgress)> =
-            self.hosts.iter().map(|(id, host)| (*id, &**host)).collect();
+        self.named(|_| true)
+    }
+
+    /// The hosts that fit, by wave and name.
+    pub(super) fn named(&self, fits: impl Fn(&HostProgress) -> bool) -> Vec<(HostId, &HostProgress)> {
+        let fitting = self.hosts.iter().filter(|(_, host)| fits(host));
+        let mut hosts: Vec<(HostId, &HostProgress)> = fitting.map(|(id, host)| (*id, &**host)).collect();
         hosts.sort_by_key(|(id, host)| (host.wave, &host.name, *id));
         hosts
     }

@@ -19,22 +19,9 @@ pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
 pub(super) type Named<'a> = Vec<(HostId, &'a HostProgress)>;
 
 impl Rollout {
-    pub(super) fn named(&self, fits: impl Fn(&HostProgress) -> bool) -> Named<'_> {
-        self.in_order().into_iter().filter(|(_, host)| fits(host)).collect()
-    }
-
     /// `longshore rollout promote 0190…`
     pub(super) fn command(&self, verb: &str) -> Option<String> {
         Some(format!("longshore rollout {verb} {}", self.header.id))
-    }
-
-    /// `wave 2 of 5`, counted from 1 as people do.
-    pub(super) fn wave_name(&self, wave: u32) -> String {
-        match (wave, self.header.waves) {
-            (_, 1) => "the only wave".to_owned(),
-            (0, waves) => format!("the first of {waves} waves"),
-            (wave, waves) => format!("wave {} of {waves}", wave + 1),
-        }
     }
 }
 

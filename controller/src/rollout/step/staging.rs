@@ -29,7 +29,8 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
         Event::Promote => {
-            let why = format!("wave {} is not switched yet, so there is nothing to judge", staging.wave);
+            let wave = draft.rollout.wave_name(staging.wave);
+            let why = format!("{wave} is not switched yet, so there is nothing to judge");
             return draft.refuse("promote", why);
         }
     }

@@ -43,7 +43,8 @@ fn refuse_to_promote(draft: &Draft, wave: u32) -> Result<(), Refused> {
         .filter(|(_, host)| !host.is_good())
         .map(|(_, host)| format!("{} is {}", host.name, host.as_str()))
         .collect();
-    let why = format!("wave {wave} is not healthy: {}", name_some(bad.iter().map(String::as_str)));
+    let name = draft.rollout.wave_name(wave);
+    let why = format!("{name} is not healthy: {}", name_some(bad.iter().map(String::as_str)));
     draft.refuse("promote", why)
 }
 

@@ -1,0 +1,212 @@
+//! Silence, local holds, stale words: what a fleet does to a rollout.
+
+use super::transcript::{Play, check};
+
+/// Scenario 56: a host that was offline takes the release when it is back.
+#[test]
+fn an_offline_host_takes_the_release_when_it_is_back() {
+    check(
+        "a b:silent | max_unavailable=2",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> switching 0
+         b back    -> switching 0; stage b
+         b staged  -> switching 0; run b
+         b healthy -> succeeded",
+    );
+}
+
+/// Scenario 56: also one whose wave is long over.
+#[test]
+fn a_straggler_joins_a_later_wave() {
+    check(
+        "a b:silent c d | wave=2 unknown=skip bake=10s",
+        "start      -> staging 0; stage a
+         a staged   -> switching 0; run a
+         a healthy  -> baking 0
+         +10s       -> staging 1; stage c d
+         b back     -> staging 1; stage b
+         c d staged -> switching 1; run c d
+         b staged   -> switching 1; run b
+         c d healthy -> switching 1
+         b healthy  -> baking 1
+         +10s       -> succeeded",
+    );
+}
+
+/// Scenario 120: one lost host keeps nobody waiting where the strategy skips it.
+#[test]
+fn a_lost_host_is_skipped() {
+    let play = check(
+        "a b:silent c | max_unavailable=1 unknown=skip",
+        "start      -> staging 0; stage a c
+         a c staged -> switching 0; run a
+         a healthy  -> switching 0; run c
+         c healthy  -> succeeded",
+    );
+    assert_eq!(play.reason(), "2 of 3 hosts run 2; 1 unknown: b");
+}
+
+/// A lost host counts against the budget where the strategy says so, and the pause says who it is.
+#[test]
+fn a_lost_host_counts_against_the_budget() {
+    let mut play = check(
+        "a b c | unknown=count",
+        "start        -> staging 0; stage a b c
+         a b c staged -> switching 0; run a b c
+         b silent     -> paused for environment failures
+         a c healthy  -> paused for environment failures",
+    );
+    assert!(play.explained().contains("not by the release: b"), "{}", play.explained());
+    assert_eq!(play.act("resume"), "succeeded");
+}
+
+/// By default a lost host is waited for until the progress deadline, and then a human decides: nobody is rolled back.
+#[test]
+fn a_lost_host_is_waited_for() {
+    let mut play = check(
+        "a b c | progress_deadline=10m",
+        "start        -> staging 0; stage a b c
+         a b c staged -> switching 0; run a b c
+         b silent     -> switching 0
+         a c healthy  -> switching 0
+         +9m          -> switching 0",
+    );
+    assert_eq!(play.explained(), "unknown-hosts until 10m: 1 host is unknown: b [longshore host show b]");
+    assert_eq!(play.act("+1m"), "paused for want of progress");
+    assert_eq!(play.act("b back"), "paused for want of progress");
+    assert_eq!(play.act("resume"), "switching 0");
+    assert_eq!(play.act("b healthy"), "succeeded");
+}
+
+/// Scenario 107: a network split is no verdict on the release: nobody is rolled back, and a human decides.
+#[test]
+fn a_network_split_rolls_nobody_back() {
+    for unknown in ["count", "wait", "skip"] {
+        let mut play = Play::new(&format!(
+            "a b c d e f | wave=3 bake=10m max_unavailable=3 progress_deadline=10m unknown={unknown}"
+        ));
+        for line in ["start", "a b c staged", "a b c healthy", "+1m", "a b d e silent", "+1h", "+1h", "+1h"] {
+            let said = play.act(line);
+            assert!(!said.contains("return") && !said.contains("rolling"), "{unknown}: {line}: {said}");
+        }
+        assert!(play.desired().starts_with("a run 2, b run 2, c run 2"), "{}", play.desired());
+    }
+}
+
+/// Scenario 107: the one automatic rollback is not followed by another try or another rollback.
+#[test]
+fn at_most_one_automatic_rollback() {
+    let mut play = check(
+        "a b c d | max_unavailable=2 bake=1h rollback_deadline=5m",
+        "start          -> staging 0; stage a b c d
+         a b c d staged -> switching 0; run a b
+         a b healthy    -> switching 0; run c d
+         c reverted     -> rolling-back; return a d
+         a failed       -> rolling-back
+         d healthy      -> rolling-back; return b
+         b healthy      -> failed
+         +1d            -> failed",
+    );
+    assert_eq!(play.act("a back"), "failed");
+    assert_eq!(play.states(), "a inconsistent, b rolled-back, c reverted, d rolled-back");
+}
+
+/// Scenario 65: a host that was cut off and comes back is not asked twice, and what it did meanwhile counts.
+#[test]
+fn a_cut_off_host_is_not_asked_twice() {
+    let mut play = check(
+        "a b",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a b
+         a silent   -> switching 0
+         a silent   -> switching 0
+         a back     -> switching 0
+         b healthy  -> switching 0",
+    );
+    assert_eq!(play.states(), "a switching, b healthy");
+    assert_eq!(play.act("a healthy"), "succeeded");
+    assert_eq!(play.act("a healthy"), "succeeded");
+}
+
+/// A word about an older ask changes nothing, in any phase.
+#[test]
+fn stale_reports_change_nothing() {
+    check(
+        "a b | max_unavailable=1",
+        "a healthy@1   -> ready
+         start         -> staging 0; stage a b
+         a failed@0    -> staging 0
+         a healthy@2   -> staging 0
+         a b staged    -> switching 0; run a
+         a failed@1    -> switching 0
+         a healthy     -> switching 0; run b
+         b reverted    -> rolling-back; return a
+         a failed@2    -> rolling-back
+         a healthy     -> rolled-back",
+    );
+}
+
+/// A held host is passed over, says why, and joins when it is let go.
+#[test]
+fn a_held_host_is_passed_over_until_it_is_let_go() {
+    let mut play = check(
+        "a b c:held d | wave=1",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> staging 1; stage b
+         b refuses -> staging 3; stage d",
+    );
+    assert_eq!(play.states(), "a healthy, b refused, c refused, d staging");
+    assert_eq!(play.act("b unheld"), "staging 3; stage b");
+    assert_eq!(play.act("d b staged"), "switching 3; run d b");
+    assert_eq!(play.act("b d healthy"), "succeeded");
+    assert_eq!(play.reason(), "3 of 4 hosts run 2; 1 refused: c");
+}
+
+/// A held host is waited for where the strategy says so; the hold names the reason and the way out.
+#[test]
+fn a_held_host_is_waited_for() {
+    let mut play = check(
+        "a b | held=wait progress_deadline=10m",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a b
+         b refuses  -> switching 0; stage b
+         a healthy  -> switching 0",
+    );
+    assert_eq!(play.states(), "a healthy, b refused");
+    assert_eq!(
+        play.explained(),
+        "held-hosts until 10m: 1 host is held locally: b (refuses) [longshore-agent unhold]"
+    );
+    assert_eq!(play.act("b unheld"), "switching 0; run b");
+    assert_eq!(play.act("b healthy"), "succeeded");
+}
+
+/// A download that does not end is the fault of its surroundings.
+#[test]
+fn slow_staging_is_no_verdict_on_the_release() {
+    check(
+        "a b | stage_deadline=1h",
+        "start    -> staging 0; stage a b
+         a staged -> staging 0
+         +1h      -> paused for environment failures
+         resume   -> switching 0; run a
+         a healthy -> succeeded",
+    );
+}
+
+/// Unknown hosts take slots: what may be down is down already.
+#[test]
+fn unknown_hosts_take_slots() {
+    let mut play = check(
+        "a b c:silent | wave=1 max_unavailable=1 progress_deadline=10m",
+        "start    -> staging 0; stage a
+         a staged -> switching 0",
+    );
+    assert_eq!(
+        play.explained(),
+        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down, and 1 are: c (unknown) [longshore rollout show ID]"
+    );
+    assert_eq!(play.act("c back"), "switching 0; run a");
+}

@@ -1,0 +1,10 @@
+//! Transcripts of what a rollout does, one file per theme; properties; a simulated fleet; the table in the docs.
+//!
+//! Only `transcript` knows the API: a transcript is lines of `event -> phase; what is asked of whom`.
+
+mod failing;
+mod faults;
+mod operators;
+mod returning;
+mod rolling;
+mod transcript;

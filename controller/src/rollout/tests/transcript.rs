@@ -1,0 +1,333 @@
+//! `check(fleet and strategy, transcript)`: plays the left side of every line and compares with the right.
+//!
+//! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
+//! `web:silent`, `web:held`, `web:excluded`; then `|` and fields of the strategy, `wave=2 bake=10s`, where whatever is
+//! not given is out of the way: one wave, no limit on slots, no bake, no failure allowed.
+//!
+//! Left: `start`, `+30s`, `a healthy`, `a b failed`, `pause`, ... Right: the phase, then the new assignments.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    assignment::Intent,
+    code::Code,
+    digest::ReleaseDigest,
+    ids::{Generation, HostId, RolloutId},
+    report::{Blame, Failure, Outcome, StepName},
+    slot::{Slot, Values},
+    time::{Millis, Span},
+};
+use uuid::Uuid;
+
+use crate::rollout::{
+    Event, Facts, Header, HostProgress, LocalHold, Member, New, Phase, Rollout, Spec, Target, Transition,
+    Why, desired, explain, next_deadline, step,
+};
+
+/// Plays the transcript and fails with the whole of what happened instead.
+#[track_caller]
+pub(super) fn check(setup: &str, transcript: &str) -> Play {
+    let mut play = Play::new(setup);
+    let wanted: Vec<String> = transcript.lines().map(tidy).filter(|line| !line.is_empty()).collect();
+    let happened: Vec<String> = wanted
+        .iter()
+        .map(|line| {
+            let event = line.split(" -> ").next().expect("a split gives at least one part");
+            format!("{event} -> {}", play.act(event))
+        })
+        .collect();
+    assert!(wanted == happened, "wanted:\n{}\n\nhappened:\n{}\n", wanted.join("\n"), happened.join("\n"));
+    play
+}
+
+fn tidy(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A rollout that is being played, and the clock.
+pub(super) struct Play {
+    pub rollout: Rollout,
+    pub now: Millis,
+}
+
+impl Play {
+    pub fn new(setup: &str) -> Self {
+        let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
+        let members: Vec<Member> =
+            fleet.split_whitespace().zip(1..).map(|(host, number)| member(host, number)).collect();
+        let rollout = Rollout::new(new(spec(strategy)), &members, 0).expect("the strategy is sound");
+        Self { rollout, now: 0 }
+    }
+
+    /// One left side; the right side as it turns out.
+    pub fn act(&mut self, line: &str) -> String {
+        if let Some(span) = line.strip_prefix('+') {
+            self.now += span.parse::<Span>().expect("a length of time").as_ms();
+        }
+        let mut said = String::new();
+        for event in self.events(line) {
+            match step(&self.rollout, event, self.now) {
+                Err(refused) => return format!("refused: {}", refused.why),
+                Ok(Transition { next, assign, .. }) => {
+                    self.rollout = next;
+                    for (intent, host) in
+                        assign.iter().map(|a| (word(a.intent, a.version.as_str()), self.name(a.host)))
+                    {
+                        said += &format!("; {intent} {host}");
+                    }
+                }
+            }
+        }
+        format!("{}{}", phase(&self.rollout), join_same(&said))
+    }
+
+    fn events(&self, line: &str) -> Vec<Event> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let by = || "ann".to_owned();
+        let rest = || words[1..].iter().map(|name| self.id(name)).collect();
+        match words[0] {
+            "start" => vec![Event::Start],
+            "pause" => vec![Event::Pause { by: by() }],
+            "resume" => vec![Event::Resume],
+            "promote" => vec![Event::Promote],
+            "abort" => vec![Event::Abort { by: by() }],
+            "rollback" => vec![Event::Rollback { by: by() }],
+            "retry" => vec![Event::Retry(rest())],
+            "exclude" => vec![Event::Exclude(rest())],
+            "supersede" => vec![Event::Supersede(RolloutId(Uuid::from_u128(99)))],
+            time if time.starts_with('+') => vec![Event::Tick],
+            _ => {
+                let (what, hosts) = words.split_last().expect("a host and what it does");
+                hosts.iter().map(|name| self.of_host(self.id(name), what)).collect()
+            }
+        }
+    }
+
+    fn of_host(&self, host: HostId, what: &str) -> Event {
+        let (what, round) =
+            what.split_once('@').map_or((what, None), |(what, round)| (what, round.parse().ok()));
+        let present = self.rollout.generation(host).unwrap_or_default();
+        let generation = round.map_or(present, |round| Generation::new(self.rollout.header.sequence, round));
+        let report = |outcome| Event::Report { host, generation, outcome };
+        let failure = |code, step, blame| Failure::new(code, step, blame, what);
+        let probe = || failure(Code::B01, StepName::Probe, Blame::Version);
+        match what {
+            "staged" => report(Outcome::Staged),
+            "healthy" => report(Outcome::Healthy),
+            "unchanged" => report(Outcome::Unchanged),
+            "removed" => report(Outcome::Removed),
+            "failed" => report(Outcome::Failed { failure: probe() }),
+            "full" => {
+                report(Outcome::Failed { failure: failure(Code::D01, StepName::Fetch, Blame::Environment) })
+            }
+            "reverted" => report(Outcome::Reverted {
+                failure: probe(),
+                to_slot: Slot::new(&version("1"), &target("1").release, &Values::new()),
+                to_version: version("1"),
+            }),
+            "inconsistent" => report(Outcome::Inconsistent { failure: probe() }),
+            "refuses" => {
+                report(Outcome::Refused { failure: failure(Code::P01, StepName::Check, Blame::Environment) })
+            }
+            "unfit" => {
+                report(Outcome::Refused { failure: failure(Code::Q01, StepName::Check, Blame::Environment) })
+            }
+            "silent" => Event::Silent(host),
+            "back" => Event::Back(host),
+            "held" => Event::HoldChanged { host, hold: Some("lunch".to_owned()) },
+            "unheld" => Event::HoldChanged { host, hold: None },
+            "left" => Event::HostRemoved(host),
+            other => panic!("no such event: {other}"),
+        }
+    }
+
+    fn id(&self, name: &str) -> HostId {
+        let found = self.rollout.hosts.iter().find(|(_, host)| host.name.as_str() == name);
+        *found.unwrap_or_else(|| panic!("no host {name}")).0
+    }
+
+    fn name(&self, id: HostId) -> &str {
+        self.rollout.hosts[&id].name.as_str()
+    }
+
+    /// `a healthy, b failed`
+    pub fn states(&self) -> String {
+        let states: Vec<String> = self
+            .rollout
+            .in_order()
+            .iter()
+            .map(|(_, host)| format!("{} {}", host.name, host.as_str()))
+            .collect();
+        states.join(", ")
+    }
+
+    /// What every host should run: `a run 2, b stage 2, c run 1`.
+    pub fn desired(&self) -> String {
+        let by_host: BTreeMap<HostId, String> = desired(&self.rollout)
+            .into_iter()
+            .map(|a| (a.host, format!("{} {} {}", self.name(a.host), word_of(a.intent), a.version)))
+            .collect();
+        let order = self.rollout.in_order();
+        let said: Vec<&str> =
+            order.iter().filter_map(|(id, _)| by_host.get(id)).map(String::as_str).collect();
+        said.join(", ")
+    }
+
+    /// The holds, one a line, as `kind: sentence (until 30s; command)`.
+    pub fn explained(&self) -> String {
+        let holds = explain(&self.rollout, &Facts::default(), self.now);
+        let lines: Vec<String> = holds
+            .iter()
+            .map(|hold| {
+                let until =
+                    hold.until.map(|at| format!(" until {}", Span::millis(at as u64))).unwrap_or_default();
+                let command =
+                    hold.command.as_deref().unwrap_or("-").replace(&self.rollout.header.id.to_string(), "ID");
+                format!("{}{until}: {} [{command}]", hold.kind.as_str(), hold.what)
+            })
+            .collect();
+        lines.join("\n")
+    }
+
+    /// From what the store would hold, as after a crash.
+    pub fn reload(&mut self) {
+        let header = serde_json::to_string(&self.rollout.header).expect("a header is JSON");
+        let header: Header = serde_json::from_str(&header).expect("what was written can be read");
+        let hosts = self.rollout.hosts.iter().map(|(id, host)| {
+            let text = serde_json::to_string(&**host).expect("a record is JSON");
+            (*id, serde_json::from_str::<HostProgress>(&text).expect("what was written can be read"))
+        });
+        let loaded = Rollout::from_parts(header, hosts);
+        assert_eq!(loaded, self.rollout);
+        self.rollout = loaded;
+    }
+
+    pub fn reason(&self) -> &str {
+        match &self.rollout.header.phase {
+            Phase::Done(done) => &done.reason,
+            other => panic!("not done: {}", other.as_str()),
+        }
+    }
+
+    pub fn deadline(&self) -> String {
+        next_deadline(&self.rollout).map_or("none".to_owned(), |at| Span::millis(at as u64).to_string())
+    }
+}
+
+pub(super) fn spec(text: &str) -> Spec {
+    let mut table = toml::Table::new();
+    let quiet = "canary=0 wave=100% max_unavailable=100% canary_bake=0s bake=0s stage_ahead=0";
+    for field in quiet.split_whitespace().chain(text.split_whitespace()) {
+        let (key, value) = field.split_once('=').expect("key=value");
+        let (group, key) = key.split_once('.').map_or((None, key), |(group, key)| (Some(group), key));
+        let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Ok(number), _) => toml::Value::Integer(number),
+            (_, Ok(flag)) => toml::Value::Boolean(flag),
+            (Err(_), Err(_)) => toml::Value::String(value.to_owned()),
+        };
+        let into = match group {
+            None => &mut table,
+            Some(group) => table
+                .entry(group)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .expect("a group is a table"),
+        };
+        into.insert(key.to_owned(), value);
+    }
+    table.try_into().expect("a strategy")
+}
+
+pub(super) fn version(text: &str) -> longshore_common::ids::Version {
+    text.parse().expect("a version")
+}
+
+pub(super) fn target(text: &str) -> Target {
+    Target { version: version(text), release: ReleaseDigest::of(text.as_bytes()), values: Values::new() }
+}
+
+pub(super) fn new(spec: Spec) -> New {
+    New {
+        id: RolloutId(Uuid::from_u128(7)),
+        sequence: 7,
+        app: "shop".parse().expect("a name"),
+        env: "prod".parse().expect("a name"),
+        target: target("2"),
+        from_version: Some(version("1")),
+        spec,
+        keep_slots: 3,
+    }
+}
+
+pub(super) fn member(text: &str, number: u128) -> Member {
+    let mut parts = text.split(':');
+    let mut member = Member {
+        id: HostId(Uuid::from_u128(number)),
+        name: parts.next().expect("a name").parse().expect("a host name"),
+        labels: BTreeMap::new(),
+        previous: Some(target("1")),
+        sick: false,
+        silent: None,
+        held: None,
+        excluded: None,
+    };
+    for mark in parts {
+        match mark {
+            "new" => member.previous = None,
+            "sick" => member.sick = true,
+            "silent" => member.silent = Some(0),
+            "held" => member.held = Some(LocalHold { reason: "lunch".to_owned(), since: 0 }),
+            "excluded" => member.excluded = Some("drained".to_owned()),
+            other => member.previous = Some(target(other)),
+        }
+    }
+    member
+}
+
+fn word_of(intent: Intent) -> &'static str {
+    match intent {
+        Intent::Stage => "stage",
+        Intent::Run => "run",
+        Intent::Remove => "remove",
+    }
+}
+
+/// Running what was there before is a way back.
+fn word(intent: Intent, version: &str) -> &'static str {
+    match (intent, version) {
+        (Intent::Run, "2") => "run",
+        (Intent::Run, _) => "return",
+        (Intent::Stage | Intent::Remove, _) => word_of(intent),
+    }
+}
+
+/// `; run a; run b` as `; run a b`
+fn join_same(said: &str) -> String {
+    let mut joined = String::new();
+    let mut last = "";
+    for (word, host) in said.split("; ").filter_map(|part| part.split_once(' ')) {
+        joined += &if word == last { format!(" {host}") } else { format!("; {word} {host}") };
+        last = word;
+    }
+    joined
+}
+
+fn phase(rollout: &Rollout) -> String {
+    match &rollout.header.phase {
+        Phase::Ready => "ready".to_owned(),
+        Phase::RollingBack(_) => "rolling-back".to_owned(),
+        Phase::Done(done) => done.outcome.as_str().to_owned(),
+        Phase::Paused(paused) => {
+            let why = match &paused.why {
+                Why::Operator { .. } => "by an operator",
+                Why::VersionFailures(_) => "for version failures",
+                Why::EnvironmentFailures(_) => "for environment failures",
+                Why::NoProgress => "for want of progress",
+            };
+            format!("paused {why}")
+        }
+        live @ (Phase::Staging(_) | Phase::Switching(_) | Phase::Baking(_) | Phase::Awaiting(_)) => {
+            format!("{} {}", live.as_str(), live.wave().expect("a live phase has a wave"))
+        }
+    }
+}
