@@ -1,8 +1,89 @@
 //! `longshore`, the operator's command line: a client of `fleet.proto`.
 //!
 //! `args` is what may be typed, `command` does it, `view` holds the words that are printed (our own structs, also the
-//! shape of the JSON), `paint` turns them into lines as pure functions. Nothing of the controller is used here but
-//! its API, so what a command can do, any client can do.
+//! shape of the JSON), `paint` turns a moving rollout into lines as pure functions. Nothing of the controller is used
+//! here but its API, so what a command can do, any client can do. `demo` plays the whole thing on one machine.
 
+pub mod args;
+pub mod client;
+pub mod command;
+pub mod context;
+pub mod demo;
 pub mod exit;
+pub mod failure;
+pub mod line;
+pub mod moment;
 pub mod operator;
+pub mod output;
+pub mod paint;
+pub mod screen;
+pub mod style;
+pub mod surroundings;
+pub mod table;
+pub mod view;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+use args::Command;
+use exit::Exit;
+use failure::Failure;
+use output::Format;
+use surroundings::Surroundings;
+
+/// The whole program: arguments in, exit code out.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    if let Some(exit) = demo::role::play(&args) {
+        return exit;
+    }
+    let command = match Command::try_parse_from(args) {
+        Ok(command) => command,
+        Err(told) => return tell(&told),
+    };
+    let format = command.output;
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("start: {error}")))
+        .and_then(|runtime| runtime.block_on(until_interrupted(command)));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            complain(&failure, format);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Ctrl-C ends the watching, never what is watched. The demo cleans up by itself.
+async fn until_interrupted(command: Command) -> Result<Exit, Failure> {
+    let minds_itself = matches!(command.noun, args::Noun::Demo(_));
+    let work = command::run(command, Surroundings::read());
+    if minds_itself {
+        return work.await;
+    }
+    tokio::select! {
+        ended = work => ended,
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Err(Failure::new(Exit::Interrupted, "interrupted; what was started on the controller goes on")),
+            Err(error) => Err(Failure::new(Exit::Failed, format!("wait for signals: {error}"))),
+        },
+    }
+}
+
+/// Help and version to standard output, mistakes to standard error.
+fn tell(told: &clap::Error) -> ExitCode {
+    let exit = if told.use_stderr() { Exit::Usage } else { Exit::Done };
+    // Nothing is left to say it to when standard output or error is closed.
+    drop(told.print());
+    exit.into()
+}
+
+fn complain(failure: &Failure, format: Format) {
+    match (failure.exit, format) {
+        (Exit::Done, _) => {} // the reader of our output left early, as `head` does
+        (_, Format::Json) => eprintln!("{}", failure.json()),
+        (_, Format::Table) => failure.lines().iter().for_each(|line| eprintln!("{line}")),
+    }
+}

@@ -1,0 +1,251 @@
+//! Contexts, tokens, hosts, releases, environments, logs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use longshore_common::time::Span;
+
+use super::Waiting;
+
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// Import an operator folder under a name; the first becomes the one in use
+    #[command(after_help = "Example:\n  longshore context add prod --from ./operator")]
+    Add {
+        name: String,
+        /// The folder that `longshore-controller init` wrote: cert.pem, key.pem, ca.pem, address
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// Where the controller is, if not where the folder says
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+    },
+    /// Use this context from now on
+    #[command(after_help = "Example:\n  longshore context use prod")]
+    Use { name: String },
+    /// All contexts; the one in use has a star
+    #[command(after_help = "Example:\n  longshore context list")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a join token and print the command to run on the host
+    #[command(
+        after_help = "Examples:\n  longshore token create\n  longshore token create --uses 20 --ttl 2h --label env=prod"
+    )]
+    Create {
+        /// How many hosts may enrol with it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+        /// How long it is good for
+        #[arg(long, value_name = "TIME", default_value = "30m")]
+        ttl: Span,
+        /// Given to every host that enrols with it; may be repeated
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+        labels: Vec<(String, String)>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Tokens that are still known; never their secrets
+    #[command(after_help = "Example:\n  longshore token list")]
+    List {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Make a token useless
+    #[command(after_help = "Example:\n  longshore token revoke tk-7d21")]
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Hosts and how they stand
+    #[command(after_help = "Examples:\n  longshore host list\n  longshore host list env=prod,zone=eu-*")]
+    List {
+        /// Which hosts: key=value, key!=value, key, !key; commas join them
+        #[arg(default_value = "*")]
+        selector: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Everything that is known of one host
+    #[command(after_help = "Example:\n  longshore host show web-3")]
+    Show {
+        /// Its name or id
+        host: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Set and remove labels
+    #[command(
+        after_help = "Examples:\n  longshore host label web-3 zone=eu-1 canary=yes\n  longshore host label web-3 canary-"
+    )]
+    Label {
+        host: String,
+        /// `key=value` sets, `key-` removes
+        #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = label_change)]
+        changes: Vec<LabelChange>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Refuse a host's certificate from now on and forget the host
+    #[command(after_help = "Example:\n  longshore host remove web-3")]
+    Remove {
+        host: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Ask hosts for an answer right now
+    #[command(after_help = "Examples:\n  longshore host ping\n  longshore host ping env=prod --timeout 2s")]
+    Ping {
+        #[arg(default_value = "*")]
+        selector: String,
+        /// A host that has not answered by then is silent
+        #[arg(long, value_name = "TIME", default_value = "5s")]
+        timeout: Span,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelChange {
+    Set(String, String),
+    Remove(String),
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write key=value".to_owned()),
+    }
+}
+
+fn label_change(text: &str) -> Result<LabelChange, String> {
+    if let Ok((key, value)) = key_value(text) {
+        return Ok(LabelChange::Set(key, value));
+    }
+    match text.strip_suffix('-') {
+        Some(key) if !key.is_empty() => Ok(LabelChange::Remove(key.to_owned())),
+        _ => Err("write key=value to set a label, key- to remove it".to_owned()),
+    }
+}
+
+/// `APP@VERSION`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseName {
+    pub app: String,
+    pub version: String,
+}
+
+pub fn release_name(text: &str) -> Result<ReleaseName, String> {
+    match text.split_once('@') {
+        Some((app, version)) if !app.is_empty() && !version.is_empty() => {
+            Ok(ReleaseName { app: app.to_owned(), version: version.to_owned() })
+        }
+        _ => Err("write APP@VERSION, such as shop@1.4.2".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// Releases, newest first
+    #[command(after_help = "Examples:\n  longshore release list\n  longshore release list shop")]
+    List {
+        app: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// One release: its manifest and where it is live
+    #[command(after_help = "Example:\n  longshore release show shop@1.4.2")]
+    Show {
+        #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+        release: ReleaseName,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Have the controller read every byte of a release again
+    #[command(after_help = "Example:\n  longshore release verify shop@1.4.2 --timeout 10m")]
+    Verify {
+        #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+        release: ReleaseName,
+        /// Give up after this long
+        #[arg(long, value_name = "TIME", default_value = "5m")]
+        timeout: Span,
+    },
+    /// Never roll a release out again; hosts that run it go on
+    #[command(after_help = "Example:\n  longshore release withdraw shop@1.4.2 --reason \"loses orders\"")]
+    Withdraw {
+        #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+        release: ReleaseName,
+        /// Shown to whoever tries to roll it out
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnvCommand {
+    /// Make or change an environment as its file says
+    #[command(after_help = "Example:\n  longshore env apply production.toml")]
+    Apply {
+        file: PathBuf,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// All environments and what is live in them
+    #[command(after_help = "Example:\n  longshore env list")]
+    List {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// One environment and its file
+    #[command(after_help = "Example:\n  longshore env show production")]
+    Show {
+        env: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    pub app: String,
+    /// One host's log only: its name or id
+    #[arg(long)]
+    pub host: Option<String>,
+    /// How many lines of each host
+    #[arg(short = 'n', long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub lines: u32,
+    /// Go on as the log grows
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Give up after this long; with --follow, stop
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_set_and_removed() {
+        assert_eq!(label_change("a=b=c"), Ok(LabelChange::Set("a".into(), "b=c".into())));
+        assert_eq!(label_change("a-"), Ok(LabelChange::Remove("a".into())));
+        assert!(label_change("a").is_err());
+        assert!(label_change("=b").is_err());
+    }
+
+    #[test]
+    fn a_release_is_app_at_version() {
+        assert_eq!(release_name("shop@1@2").map(|name| name.version), Ok("1@2".to_owned()));
+        assert!(release_name("shop").is_err());
+        assert!(release_name("@1").is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! What may be typed. Every command that is named here works; every one has an example.
+
+mod fleet;
+mod rollout;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use longshore_common::time::Span;
+
+pub use fleet::{
+    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, ReleaseCommand, TokenCommand,
+};
+pub use rollout::{Acting, RollbackArgs, RolloutCommand, StartArgs};
+
+use super::{exit::Exit, output::Format};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "longshore",
+    version,
+    about = "Moves releases to fleets of hosts, wave by wave, and undoes what does not stay healthy",
+    after_help = exit_codes(),
+    after_long_help = format!("{}\n\n{}", exit_codes(), FIRST_STEPS),
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Command {
+    /// A context's name, or the folder of an operator's certificate (a path with a `/`)
+    #[arg(long, global = true, env = "LONGSHORE_CONTEXT", value_name = "NAME|DIR", hide_env_values = true)]
+    pub context: Option<String>,
+
+    /// Print a table for people or JSON for programs (shapes: docs/cli-json.md)
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "table|json"
+    )]
+    pub output: Format,
+
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Show the whole job on this machine: a controller, five hosts, three releases; nothing is installed
+    #[command(
+        after_help = "Examples:\n  longshore demo\n  longshore demo --keep    leave it running to look around"
+    )]
+    Demo(DemoArgs),
+    /// Which controller to talk to, and as whom
+    #[command(subcommand, arg_required_else_help = true)]
+    Context(ContextCommand),
+    /// Ask the controller how it stands
+    #[command(after_help = "Example:\n  longshore status -o json")]
+    Status(Waiting),
+    /// Join tokens, by which hosts enrol
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(TokenCommand),
+    /// Hosts of the fleet
+    #[command(subcommand, arg_required_else_help = true)]
+    Host(HostCommand),
+    /// Releases: an app's files and how it runs, immutable
+    #[command(subcommand, arg_required_else_help = true)]
+    Release(ReleaseCommand),
+    /// Environments: sets of hosts with a policy
+    #[command(subcommand, arg_required_else_help = true)]
+    Env(EnvCommand),
+    /// Rollouts: moving an environment to a release
+    #[command(subcommand, arg_required_else_help = true)]
+    Rollout(RolloutCommand),
+    /// The last lines of an app's log, from the hosts themselves
+    #[command(
+        after_help = "Examples:\n  longshore logs shop\n  longshore logs shop --host web-3 -n 500\n  longshore logs shop -f"
+    )]
+    Logs(LogsArgs),
+    /// Check longshore.toml files without a controller
+    #[command(after_help = "Example:\n  longshore lint longshore.toml")]
+    Lint {
+        /// Files to check
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Print a completion script
+    #[command(
+        after_help = "Examples:\n  longshore completions bash > /etc/bash_completion.d/longshore\n  longshore completions zsh > ~/.zfunc/_longshore"
+    )]
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How long a command that asks something waits for its answer.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Waiting {
+    /// Give up after this long
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub timeout: Span,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave everything running at the end; says how to stop it
+    #[arg(long)]
+    pub keep: bool,
+    /// Lines instead of a moving picture, also on a terminal
+    #[arg(long)]
+    pub plain: bool,
+    /// Give up, and clean up, after this long
+    #[arg(long, value_name = "TIME", default_value = "3m")]
+    pub timeout: Span,
+}
+
+fn exit_codes() -> String {
+    let rows = Exit::ALL.map(|exit| format!("  {:<4} {}", exit.number(), exit.meaning()));
+    format!("Exit codes:\n{}", rows.join("\n"))
+}
+
+const FIRST_STEPS: &str = "First steps:
+  longshore demo                                         see it work, nothing installed
+  longshore context add prod --from ./operator           the folder that longshore-controller init wrote
+  longshore token create                                 prints the command that enrols a host
+  longshore env apply production.toml                    which hosts, and how carefully
+  longshore release publish                              beside the app's longshore.toml
+  longshore rollout start shop@1.4.2 --to production --wait";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_in_the_help() {
+        let help = Command::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("{:<4} {}", exit.number(), exit.meaning())), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_does_something_has_an_example() {
+        fn leaves(command: &clap::Command, path: &str, bare: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let mut any = false;
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+                leaves(sub, &path, bare);
+                any = true;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !any && !help.contains("longshore ") {
+                bare.push(path);
+            }
+        }
+        let mut bare = vec![];
+        leaves(&Command::command(), "", &mut bare);
+        assert!(bare.is_empty(), "no example in the help of {bare:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Rollouts.
+
+use clap::{Args, Subcommand};
+use longshore_common::time::Span;
+
+use super::{
+    Waiting,
+    fleet::{ReleaseName, release_name},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Begin to move an environment to a release
+    #[command(
+        after_help = "Examples:\n  longshore rollout start shop@1.4.2 --to staging\n  longshore rollout start shop@1.4.2 --to production --wait --timeout 1h"
+    )]
+    Start(StartArgs),
+    /// Rollouts, newest first
+    #[command(
+        after_help = "Examples:\n  longshore rollout list\n  longshore rollout list --env production --active"
+    )]
+    List {
+        #[arg(long)]
+        app: Option<String>,
+        #[arg(long)]
+        env: Option<String>,
+        /// Only those that are not over
+        #[arg(long)]
+        active: bool,
+        /// At most so many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// One rollout, host by host
+    #[command(after_help = "Example:\n  longshore rollout show latest")]
+    Show(Which),
+    /// Follow a rollout until it is over; the exit code says how it ended
+    #[command(
+        after_help = "Examples:\n  longshore rollout watch\n  longshore rollout watch 0192f3a1 --timeout 10m"
+    )]
+    Watch {
+        /// Its id, the beginning of it, or `latest`
+        #[arg(default_value = "latest")]
+        rollout: String,
+        /// Stop watching after this long, with exit code 5
+        #[arg(long, value_name = "TIME", default_value = "1d")]
+        timeout: Span,
+    },
+    /// Say what a rollout waits for, who can act, and the first failure
+    #[command(after_help = "Example:\n  longshore rollout explain latest")]
+    Explain(Which),
+    /// Begin nothing new until resumed
+    #[command(
+        after_help = "Example:\n  longshore rollout pause latest --reason \"looking at the error rate\""
+    )]
+    Pause(Acting),
+    /// Go on after a pause
+    #[command(after_help = "Example:\n  longshore rollout resume latest")]
+    Resume(Acting),
+    /// End the present bake or wait of the wave now
+    #[command(after_help = "Example:\n  longshore rollout promote latest")]
+    Promote(Acting),
+    /// Try failed hosts again
+    #[command(
+        after_help = "Examples:\n  longshore rollout retry latest\n  longshore rollout retry 0192f3a1 web-3 web-4"
+    )]
+    Retry {
+        /// Its id, the beginning of it, or `latest`
+        rollout: String,
+        /// Names or ids; none: all that failed
+        hosts: Vec<String>,
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Stop a rollout and put every host that it touched back
+    #[command(after_help = "Example:\n  longshore rollout abort latest --reason \"wrong build\"")]
+    Abort(Acting),
+    /// Go back: undo a rollout under way, or move an environment to what it ran before
+    #[command(
+        after_help = "Examples:\n  longshore rollout rollback latest                      undo the rollout that is under way\n  longshore rollout rollback shop --to production        back to the release before\n  longshore rollout rollback shop@1.4.1 --to production  back to that one"
+    )]
+    Rollback(RollbackArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+    pub release: ReleaseName,
+    /// The environment
+    #[arg(long, value_name = "ENV")]
+    pub to: String,
+    /// Follow it until it is over; the exit code says how it ended
+    #[arg(long)]
+    pub wait: bool,
+    /// Kept with the rollout
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Give up after this long (30s; with --wait 1d)
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+}
+
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Its id, the beginning of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub rollout: String,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Acting {
+    /// Its id, the beginning of it, or `latest`
+    pub rollout: String,
+    /// Kept with the rollout
+    #[arg(long)]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// A rollout under way; with --to, APP or APP@VERSION
+    #[arg(value_name = "ROLLOUT|APP[@VERSION]")]
+    pub what: String,
+    /// The environment to move back
+    #[arg(long, value_name = "ENV")]
+    pub to: Option<String>,
+    /// Follow it until it is over; the exit code says how it ended
+    #[arg(long)]
+    pub wait: bool,
+    /// Kept with the rollout
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Give up after this long (30s; with --wait 1d)
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+}

@@ -1,0 +1,111 @@
+//! `status`, `token …`, `host …`.
+
+use longshore_common::time::Span;
+use longshore_proto::v1 as pb;
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+
+use super::{Desk, deadline};
+use crate::cli::{
+    args::{HostCommand, LabelChange, TokenCommand},
+    exit::Exit,
+    failure::Failure,
+    view::{
+        controller::Status,
+        host::{Host, HostList, HostRemoved},
+        ping::Ping,
+        token::{TokenList, TokenMade, TokenRevoked},
+    },
+};
+
+/// Beyond what hosts are given to answer: the controller's own way there and back.
+const PING_SLACK: Span = Span::secs(5);
+
+pub async fn status(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
+    let client = desk.client().await?;
+    let asked = Instant::now();
+    let reply = client.answer(deadline(timeout), client.controller().status(pb::StatusRequest {})).await?;
+    let round_trip_ms = asked.elapsed().as_millis() as u64;
+    desk.output.print(&Status::new(reply, &client.context, &client.address, round_trip_ms))?;
+    Ok(Exit::Done)
+}
+
+pub async fn token(desk: &Desk, command: TokenCommand) -> Result<Exit, Failure> {
+    let client = desk.client().await?;
+    let mut hosts = client.hosts();
+    match command {
+        TokenCommand::Create { uses, ttl, labels, waiting } => {
+            let ttl_ms = ttl.as_ms() as u64;
+            let request = pb::CreateTokenRequest { uses, ttl_ms, labels: labels.into_iter().collect() };
+            let reply = client.answer(deadline(waiting.timeout), hosts.create_token(request)).await?;
+            desk.output.print(&TokenMade::new(reply, uses))?;
+        }
+        TokenCommand::List { waiting } => {
+            let request = pb::ListTokensRequest {};
+            let reply = client.answer(deadline(waiting.timeout), hosts.list_tokens(request)).await?;
+            desk.output.print(&TokenList::from(reply))?;
+        }
+        TokenCommand::Revoke { id, waiting } => {
+            let request = pb::RevokeTokenRequest { id: id.clone() };
+            client.answer(deadline(waiting.timeout), hosts.revoke_token(request)).await?;
+            desk.output.print(&TokenRevoked { id })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
+    let client = desk.client().await?;
+    let mut hosts = client.hosts();
+    match command {
+        HostCommand::List { selector, waiting } => {
+            let request = pb::ListHostsRequest { selector };
+            let reply = client.answer(deadline(waiting.timeout), hosts.list(request)).await?;
+            desk.output.print(&HostList::from(reply))?;
+        }
+        HostCommand::Show { host, waiting } => {
+            let request = pb::ShowHostRequest { host };
+            let reply = client.answer(deadline(waiting.timeout), hosts.show(request)).await?;
+            desk.output.print(&Host::from(reply))?;
+        }
+        HostCommand::Label { host, changes, waiting } => {
+            let request = label_request(host, changes);
+            let reply = client.answer(deadline(waiting.timeout), hosts.label(request)).await?;
+            desk.output.print(&Host::from(reply))?;
+        }
+        HostCommand::Remove { host, waiting } => {
+            let request = pb::RemoveHostRequest { host: host.clone() };
+            client.answer(deadline(waiting.timeout), hosts.remove(request)).await?;
+            desk.output.print(&HostRemoved { host })?;
+        }
+        HostCommand::Ping { selector, timeout } => {
+            let deadline_ms = u32::try_from(timeout.as_ms()).unwrap_or(u32::MAX);
+            let by = deadline(timeout) + PING_SLACK.0;
+            let mut stream = client.answer(by, hosts.ping(pb::PingRequest { selector, deadline_ms })).await?;
+            let mut replies = vec![];
+            loop {
+                match tokio::time::timeout_at(by, stream.next()).await {
+                    Ok(Some(Ok(reply))) => replies.push(reply),
+                    Ok(Some(Err(status))) => return Err(client.explain(status)),
+                    Ok(None) => break,
+                    Err(_) => return Err(client.too_late()),
+                }
+            }
+            let ping: Ping = replies.into_iter().collect();
+            desk.output.print(&ping)?;
+            return Ok(if ping.silent > 0 { Exit::Failed } else { Exit::Done });
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn label_request(host: String, changes: Vec<LabelChange>) -> pb::LabelHostRequest {
+    let mut request = pb::LabelHostRequest { host, ..Default::default() };
+    for change in changes {
+        match change {
+            LabelChange::Set(key, value) => drop(request.set.insert(key, value)), // the last one said wins
+            LabelChange::Remove(key) => request.unset.push(key),
+        }
+    }
+    request
+}

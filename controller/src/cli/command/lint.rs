@@ -1,0 +1,93 @@
+//! `lint FILE...`: the same reading of `longshore.toml` that `release publish` does, and nothing sent anywhere.
+
+use std::path::{Path, PathBuf};
+
+use longshore_common::{manifest::file::AppFile, strict::FILE_BYTES, text::visible};
+use serde::Serialize;
+
+use super::Desk;
+use crate::cli::{
+    exit::Exit,
+    failure::{Failure, shown},
+    output::{Page, View},
+    style::Ink,
+};
+
+#[derive(Clone, Debug, Serialize)]
+struct Linted {
+    files: Vec<LintedFile>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct LintedFile {
+    file: String,
+    app: Option<String>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Problem {
+    line: usize,
+    column: usize,
+    message: String,
+}
+
+impl View for Linted {
+    const SCHEMA: &'static str = "longshore.cli.lint/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut lines = vec![];
+        for file in &self.files {
+            let name = visible(&file.file);
+            if let Some(app) = &file.app {
+                lines.push(format!(
+                    "{name}: {} (app {})",
+                    page.style.paint(Ink::Good, "sound"),
+                    visible(app)
+                ));
+            }
+            for Problem { line, column, message } in &file.problems {
+                lines.push(format!("{name}:{line}:{column}: {}", shown(message)));
+            }
+        }
+        lines
+    }
+}
+
+pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let files = files.iter().map(|path| lint(path)).collect::<Result<Vec<_>, _>>()?;
+    let linted = Linted { files };
+    desk.output.print(&linted)?;
+    let sound = linted.files.iter().all(|file| file.problems.is_empty());
+    Ok(if sound { Exit::Done } else { Exit::Usage })
+}
+
+fn lint(path: &Path) -> Result<LintedFile, Failure> {
+    let file = path.display().to_string();
+    let text = read_text(path, FILE_BYTES)?;
+    Ok(match AppFile::parse(&file, &text) {
+        Ok(app) => LintedFile { file, app: Some(app.app.to_string()), problems: vec![] },
+        Err(problems) => {
+            let problems = problems.list.into_iter();
+            let problems = problems.map(|problem| Problem {
+                line: problem.line,
+                column: problem.column,
+                message: problem.message,
+            });
+            LintedFile { file, app: None, problems: problems.collect() }
+        }
+    })
+}
+
+/// A small file as text. Size first, so that a mistake with a large file costs nothing.
+pub fn read_text(path: &Path, most: usize) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("read {}: {error}", visible(&path.display().to_string())))
+    };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > most as u64 {
+        let name = visible(&path.display().to_string());
+        return Err(Failure::usage(format!("{name} has {length} bytes; at most {most} are read")));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}

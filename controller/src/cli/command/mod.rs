@@ -1,0 +1,80 @@
+//! What each command does: ask the controller, turn the answer into a view, print it.
+
+mod context;
+mod env;
+mod fleet;
+mod lint;
+mod logs;
+mod release;
+mod rollout;
+mod watch;
+
+use clap::CommandFactory;
+use longshore_common::time::Span;
+use tokio::time::Instant;
+
+pub use watch::{Footer, Viewer, follow, watch};
+
+use super::{
+    args::{Command, Noun},
+    client::Client,
+    context::Contexts,
+    demo,
+    exit::Exit,
+    failure::Failure,
+    output::Output,
+    surroundings::Surroundings,
+};
+
+/// What every command works with.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    pub surroundings: Surroundings,
+    pub output: Output,
+    /// As asked for on the command line or in the environment.
+    pub context: Option<String>,
+}
+
+impl Desk {
+    pub async fn client(&self) -> Result<Client, Failure> {
+        let config = self.surroundings.config.as_deref();
+        Client::connect(&Contexts::choose(config, self.context.as_deref())?).await
+    }
+
+    fn contexts(&self) -> Result<Contexts, Failure> {
+        Contexts::load(self.surroundings.config.as_deref())
+    }
+}
+
+pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, Failure> {
+    let output = surroundings.output(command.output);
+    let desk = &Desk { surroundings, output, context: command.context };
+    match command.noun {
+        Noun::Demo(args) => demo::run(desk, args).await,
+        Noun::Context(command) => context::run(desk, command),
+        Noun::Status(waiting) => fleet::status(desk, waiting.timeout).await,
+        Noun::Token(command) => fleet::token(desk, command).await,
+        Noun::Host(command) => fleet::host(desk, command).await,
+        Noun::Release(command) => release::run(desk, command).await,
+        Noun::Env(command) => env::run(desk, command).await,
+        Noun::Rollout(command) => rollout::run(desk, command).await,
+        Noun::Logs(args) => logs::run(desk, args).await,
+        Noun::Lint { files } => lint::run(desk, &files),
+        Noun::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Command::command(), "longshore", &mut script);
+            desk.output.say(&[String::from_utf8_lossy(&script).trim_end().to_owned()])?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The moment after which a wait of `timeout` is over.
+pub fn deadline(timeout: Span) -> Instant {
+    Instant::now() + timeout.0
+}
+
+/// An answer that lacks what it must hold.
+pub fn hollow(what: &str) -> Failure {
+    Failure::coded(longshore_common::code::Code::X01, format!("the controller's answer holds no {what}"))
+}

@@ -1,0 +1,196 @@
+//! `rollout …`.
+
+use longshore_common::time::Span;
+use longshore_proto::v1::{self as pb, steer_request::Act};
+use uuid::Uuid;
+
+use super::{Desk, deadline, hollow, watch};
+use crate::cli::{
+    args::{RollbackArgs, RolloutCommand, StartArgs},
+    client::Client,
+    exit::Exit,
+    failure::Failure,
+    output::{Page, View},
+    style::Ink,
+    view::{
+        rollout::{Explanation, Rollout, RolloutList},
+        short,
+    },
+};
+
+/// A rollout may bake for hours between waves.
+const WAIT: Span = Span::secs(86_400);
+const ANSWER: Span = Span::secs(30);
+
+pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> {
+    match command {
+        RolloutCommand::Start(args) => start(desk, args).await,
+        RolloutCommand::Rollback(args) => rollback(desk, args).await,
+        RolloutCommand::Watch { rollout, timeout } => {
+            let client = desk.client().await?;
+            watch(desk, &client, rollout, deadline(timeout)).await
+        }
+        RolloutCommand::List { app, env, active, limit, waiting } => {
+            let client = desk.client().await?;
+            let request = pb::ListRolloutsRequest {
+                app: app.unwrap_or_default(),
+                env: env.unwrap_or_default(),
+                active_only: active,
+                limit,
+            };
+            let reply = client.answer(deadline(waiting.timeout), client.rollouts().list(request)).await?;
+            desk.output.print(&RolloutList::from(reply))?;
+            Ok(Exit::Done)
+        }
+        RolloutCommand::Show(which) => {
+            let client = desk.client().await?;
+            let request = pb::ShowRolloutRequest { rollout: which.rollout };
+            let reply =
+                client.answer(deadline(which.waiting.timeout), client.rollouts().show(request)).await?;
+            desk.output.print(&Rollout::from(reply))?;
+            Ok(Exit::Done)
+        }
+        RolloutCommand::Explain(which) => {
+            let client = desk.client().await?;
+            let request = pb::ShowRolloutRequest { rollout: which.rollout };
+            let reply =
+                client.answer(deadline(which.waiting.timeout), client.rollouts().explain(request)).await?;
+            desk.output.print(&Explanation::new(reply).ok_or_else(|| hollow("rollout"))?)?;
+            Ok(Exit::Done)
+        }
+        RolloutCommand::Pause(acting) => steer(desk, acting.into(), Act::Pause(pb::Nothing {})).await,
+        RolloutCommand::Resume(acting) => steer(desk, acting.into(), Act::Resume(pb::Nothing {})).await,
+        RolloutCommand::Promote(acting) => steer(desk, acting.into(), Act::Promote(pb::Nothing {})).await,
+        RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
+        RolloutCommand::Retry { rollout, hosts, reason, waiting } => {
+            let steering = Steering { rollout, reason, timeout: waiting.timeout };
+            steer(desk, steering, Act::Retry(pb::RetryHosts { hosts })).await
+        }
+    }
+}
+
+async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
+    let StartArgs { release, to, wait, reason, timeout } = args;
+    let request = pb::StartRolloutRequest {
+        app: release.app,
+        version: release.version,
+        env: to,
+        request_id: Uuid::new_v4().to_string(),
+        reason: reason.unwrap_or_default(),
+        rollback: false,
+    };
+    begin(desk, request, wait, timeout).await
+}
+
+async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
+    let RollbackArgs { what, to, wait, reason, timeout } = args;
+    let Some(env) = to else {
+        let steering = Steering { rollout: what, reason, timeout: timeout.unwrap_or(ANSWER) };
+        let act = Act::Rollback(pb::Nothing {});
+        if !wait {
+            return steer(desk, steering, act).await;
+        }
+        let by = deadline(timeout.unwrap_or(WAIT));
+        let client = desk.client().await?;
+        let rollout = ask_to_steer(&client, steering, act).await?;
+        return watch(desk, &client, rollout.id, by).await;
+    };
+    let (app, version) = what.split_once('@').unwrap_or((&what, ""));
+    let request = pb::StartRolloutRequest {
+        app: app.to_owned(),
+        version: version.to_owned(),
+        env,
+        request_id: Uuid::new_v4().to_string(),
+        reason: reason.unwrap_or_default(),
+        rollback: true,
+    };
+    begin(desk, request, wait, timeout).await
+}
+
+/// The request has an id, so asking again after a broken connection cannot start a second rollout.
+async fn begin(
+    desk: &Desk,
+    request: pb::StartRolloutRequest,
+    wait: bool,
+    timeout: Option<Span>,
+) -> Result<Exit, Failure> {
+    let by = deadline(timeout.unwrap_or(if wait { WAIT } else { ANSWER }));
+    let client = desk.client().await?;
+    let reply = match client.answer(by, client.rollouts().start(request.clone())).await {
+        Err(failure) if failure.exit == Exit::Unreachable => {
+            client.answer(by, client.rollouts().start(request)).await?
+        }
+        reply => reply?,
+    };
+    let rollout = Rollout::from(reply);
+    if wait && !rollout.is_over() {
+        return watch(desk, &client, rollout.id, by).await;
+    }
+    let exit = rollout.exit();
+    desk.output.print(&Started(rollout))?;
+    Ok(exit)
+}
+
+/// Which rollout, why, and how long to wait for the answer.
+struct Steering {
+    rollout: String,
+    reason: Option<String>,
+    timeout: Span,
+}
+
+impl From<crate::cli::args::Acting> for Steering {
+    fn from(acting: crate::cli::args::Acting) -> Self {
+        Self { rollout: acting.rollout, reason: acting.reason, timeout: acting.waiting.timeout }
+    }
+}
+
+async fn steer(desk: &Desk, steering: Steering, act: Act) -> Result<Exit, Failure> {
+    let client = desk.client().await?;
+    let rollout = ask_to_steer(&client, steering, act).await?;
+    desk.output.print(&Steered(rollout))?;
+    Ok(Exit::Done)
+}
+
+async fn ask_to_steer(client: &Client, steering: Steering, act: Act) -> Result<Rollout, Failure> {
+    let Steering { rollout, reason, timeout } = steering;
+    let request = pb::SteerRequest { rollout, reason: reason.unwrap_or_default(), act: Some(act) };
+    client.answer(deadline(timeout), client.rollouts().steer(request)).await.map(Rollout::from)
+}
+
+/// A rollout that has just begun, in a line for people; the same JSON as any rollout.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Started(Rollout);
+
+impl View for Started {
+    const SCHEMA: &'static str = Rollout::SCHEMA;
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let Started(rollout) = self;
+        let id = short(&rollout.id);
+        match &rollout.outcome_reason {
+            Some(reason) => vec![longshore_common::text::visible(&format!("{}: {reason}", rollout.state()))],
+            None => vec![
+                page.style.paint(Ink::Good, &format!("Rollout {id} is started.")),
+                format!("Follow it: longshore rollout watch {id}"),
+            ],
+        }
+    }
+}
+
+/// A rollout after an operator acted on it.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Steered(Rollout);
+
+impl View for Steered {
+    const SCHEMA: &'static str = Rollout::SCHEMA;
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let Steered(rollout) = self;
+        let state = page.style.paint(rollout.standing().ink(), rollout.state());
+        vec![format!(
+            "Rollout {} is now: {state}. Follow it: longshore rollout watch {}",
+            short(&rollout.id),
+            short(&rollout.id)
+        )]
+    }
+}

@@ -1,0 +1,248 @@
+//! Contexts: the controllers that an operator works with, by name, in `~/.config/longshore/contexts.toml`. The
+//! operator folder of each lies beside it, in `contexts/<name>/`.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use longshore_common::{
+    chain::Chain,
+    durable::{create_dir_durable, write_atomic},
+    text::{nearest, visible},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    exit::Exit,
+    failure::Failure,
+    operator::{self, OperatorFolder},
+};
+
+/// What a command talks to, and as whom.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// As the operator knows it: a name, or the path of a folder.
+    pub name: String,
+    pub operator: OperatorFolder,
+}
+
+/// The folder of contexts and what its file says.
+#[derive(Clone, Debug)]
+pub struct Contexts {
+    folder: PathBuf,
+    file: ContextsFile,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContextsFile {
+    /// The context in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    current: Option<String>,
+    #[serde(default, rename = "context")]
+    contexts: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// `host:port` of the controller.
+    address: String,
+}
+
+const FILE: &str = "contexts.toml";
+
+impl Contexts {
+    /// An absent file is an empty one.
+    pub fn load(config: Option<&Path>) -> Result<Self, Failure> {
+        let folder = config
+            .ok_or_else(|| Failure::usage("neither HOME nor XDG_CONFIG_HOME says where contexts are kept"))?
+            .to_owned();
+        let path = folder.join(FILE);
+        let file = match fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| {
+                Failure::usage(format!("{} does not parse: {}", path.display(), error.to_string().trim_end()))
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ContextsFile::default(),
+            Err(error) => return Err(Failure::usage(format!("read {}: {error}", path.display()))),
+        };
+        Ok(Self { folder, file })
+    }
+
+    /// The one that is asked for, else the one in use. A name with a `/` is an operator folder itself.
+    pub fn choose(config: Option<&Path>, asked: Option<&str>) -> Result<Context, Failure> {
+        if let Some(path) = asked.filter(|name| name.contains('/')) {
+            let operator = read_folder(Path::new(path))?;
+            return Ok(Context { name: path.to_owned(), operator });
+        }
+        let contexts = Self::load(config)?;
+        let name = asked.or(contexts.file.current.as_deref()).ok_or_else(no_context)?;
+        let entry = contexts.entry(name)?;
+        let mut operator = read_folder(&contexts.operator_folder(name))?;
+        operator.address.clone_from(&entry.address);
+        Ok(Context { name: name.to_owned(), operator })
+    }
+
+    /// Copies an operator folder in. The first context becomes the one in use. True when it did.
+    pub fn add(&mut self, name: &str, from: &Path, address: Option<String>) -> Result<bool, Failure> {
+        check_name(name)?;
+        let mut operator = read_folder(from)?;
+        if let Some(address) = address {
+            operator.address = address;
+        }
+        check_address(&operator.address)?;
+        let folder = self.folder.join("contexts");
+        if !folder.is_dir() {
+            create_dir_durable(&folder, 0o700).map_err(|error| failed(&error))?;
+        }
+        operator.write(&self.operator_folder(name)).map_err(|error| failed(&error))?;
+        self.file.contexts.insert(name.to_owned(), Entry { address: operator.address });
+        let first = self.file.current.is_none();
+        if first {
+            self.file.current = Some(name.to_owned());
+        }
+        self.save()?;
+        Ok(first)
+    }
+
+    pub fn use_from_now_on(&mut self, name: &str) -> Result<(), Failure> {
+        self.entry(name)?;
+        self.file.current = Some(name.to_owned());
+        self.save()
+    }
+
+    /// Name, address, and whether it is the one in use.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.file.contexts.iter().map(|(name, entry)| {
+            (name.as_str(), entry.address.as_str(), self.file.current.as_deref() == Some(name))
+        })
+    }
+
+    pub fn address(&self, name: &str) -> Option<&str> {
+        self.file.contexts.get(name).map(|entry| entry.address.as_str())
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, Failure> {
+        self.file.contexts.get(name).ok_or_else(|| {
+            let failure = Failure::usage(format!("there is no context \"{}\"", visible(name)));
+            match nearest(name, self.file.contexts.keys().map(String::as_str)) {
+                Some(near) => {
+                    failure.next(format!("did you mean \"{near}\"? All of them: longshore context list"))
+                }
+                None => failure.next("all of them: longshore context list"),
+            }
+        })
+    }
+
+    fn operator_folder(&self, name: &str) -> PathBuf {
+        self.folder.join("contexts").join(name)
+    }
+
+    fn save(&self) -> Result<(), Failure> {
+        let text = toml::to_string(&self.file).expect("strings and maps of strings are TOML");
+        write_atomic(&self.folder.join(FILE), text.as_bytes(), 0o600).map_err(|error| failed(&error))
+    }
+}
+
+fn no_context() -> Failure {
+    Failure::usage("no controller is chosen")
+        .next("import the folder that longshore-controller init wrote: longshore context add NAME --from DIR")
+        .next("or see it all work on this machine first: longshore demo")
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Failed, Chain(error).to_string())
+}
+
+fn read_folder(folder: &Path) -> Result<OperatorFolder, Failure> {
+    OperatorFolder::read(folder).map_err(|error| {
+        Failure::usage(Chain(&error).to_string()).next(format!(
+            "an operator folder holds {}, {}, {} and {}; longshore-controller init writes one",
+            operator::CERTIFICATE,
+            operator::KEY,
+            operator::CA,
+            operator::ADDRESS
+        ))
+    })
+}
+
+/// A context's name is a folder's name.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let sound = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() <= 63
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if sound {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "context name \"{}\" is invalid: use 1-63 of a-z A-Z 0-9 \"-\" \"_\" \".\", starting with a letter or digit",
+        visible(name)
+    )))
+}
+
+fn check_address(address: &str) -> Result<(), Failure> {
+    let port = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()));
+    match port.flatten() {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage(format!("address \"{}\" is invalid: write host:port", visible(address)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operator(folder: &Path) -> PathBuf {
+        let path = folder.join("operator");
+        let parts = OperatorFolder {
+            address: "10.0.0.5:7443".into(),
+            certificate: b"c".to_vec(),
+            key: b"k".to_vec(),
+            ca: b"a".to_vec(),
+        };
+        parts.write(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_operator_folder_becomes_a_context() {
+        let temp = tempfile::tempdir().unwrap();
+        let (config, from) = (temp.path().join("config"), operator(temp.path()));
+        let mut contexts = Contexts::load(Some(&config)).unwrap();
+        assert!(contexts.add("prod", &from, None).unwrap());
+        assert!(!contexts.add("lab", &from, Some("[::1]:9".into())).unwrap());
+        let chosen = |asked| Contexts::choose(Some(&config), asked).unwrap();
+        assert_eq!(chosen(None).operator.address, "10.0.0.5:7443");
+        assert_eq!(chosen(Some("lab")).operator.address, "[::1]:9");
+        assert_eq!(chosen(from.to_str()).operator.key, b"k");
+        contexts.use_from_now_on("lab").unwrap();
+        assert_eq!(chosen(None).name, "lab");
+        let key = config.join("contexts/prod").join(operator::KEY);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(key).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_way_out() {
+        let temp = tempfile::tempdir().unwrap();
+        let config = temp.path().join("config");
+        let choose = |asked| Contexts::choose(Some(&config), asked).unwrap_err();
+        assert!(choose(None).next[0].contains("longshore context add NAME --from DIR"));
+        assert!(choose(Some("prod")).message.contains("there is no context \"prod\""));
+        assert!(choose(Some("./nowhere")).next[0].contains("key.pem"));
+        let from = operator(temp.path());
+        let mut contexts = Contexts::load(Some(&config)).unwrap();
+        for bad in ["", "..", "a/b", "a b", "\u{1b}[2J"] {
+            let failure = contexts.add(bad, &from, None).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{bad}");
+            assert!(!failure.message.contains('\u{1b}'));
+        }
+        assert!(contexts.add("ok", &from, Some("nowhere".into())).is_err());
+        contexts.add("prod", &from, None).unwrap();
+        assert!(choose(Some("prd")).next[0].contains("did you mean \"prod\""));
+    }
+}

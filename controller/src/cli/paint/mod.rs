@@ -1,0 +1,67 @@
+//! Rollouts as lines: pure functions of what is known and of the page. `live` is a picture that is painted over and
+//! over on a terminal, `plain` a line for each change, for pipes and logs; both say the same.
+
+pub mod live;
+pub mod plain;
+#[cfg(test)]
+mod tests;
+pub mod tracker;
+
+use longshore_common::text::visible;
+
+use super::{
+    line::Line,
+    output::Page,
+    style::{Ink, wrap},
+    view::rollout::{Hold, HostFailure},
+};
+
+/// Columns of text beyond which reading gets hard.
+const PROSE: usize = 110;
+
+/// What failed and the last `evidence` lines, indented.
+pub fn failure_lines(failure: &HostFailure, evidence: usize, indent: usize, page: &Page) -> Vec<String> {
+    let text = visible(&format!("{} {}: {}", failure.code, failure.step, failure.message));
+    let room = page.columns.min(PROSE).saturating_sub(indent).max(20);
+    let mut lines: Vec<Line> =
+        wrap(&text, room).into_iter().map(|part| Line::indented(indent).then(Ink::Bad, part)).collect();
+    let skipped = failure.evidence.len().saturating_sub(evidence);
+    lines.extend(
+        failure
+            .evidence
+            .iter()
+            .skip(skipped)
+            .map(|line| Line::indented(indent).then(Ink::Faint, "│ ").then(Ink::Plain, visible(line))),
+    );
+    lines.iter().map(|line| line.paint(page.style, page.columns)).collect()
+}
+
+/// Each reason why a rollout waits: what, until when, what then, who can act, and the command.
+pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
+    holds.iter().flat_map(|hold| hold_line(hold, indent, page)).collect()
+}
+
+fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
+    let mut text = visible(&hold.what);
+    if let Some(until) = hold.until {
+        text.push_str(&format!(" (until {}, {})", until.clock(&page.zone), until.relative(page.now)));
+    }
+    if let Some(then) = &hold.then {
+        text.push_str(&format!("; then {}", visible(then)));
+    }
+    if let Some(owner) = &hold.owner {
+        text.push_str(&format!(" · {}", visible(owner)));
+    }
+    let room = page.columns.min(PROSE).saturating_sub(indent + 2).max(20);
+    let mut lines: Vec<Line> = wrap(&text, room)
+        .into_iter()
+        .enumerate()
+        .map(|(at, part)| {
+            Line::indented(indent).then(Ink::Warn, if at == 0 { "◦ " } else { "  " }).then(Ink::Plain, part)
+        })
+        .collect();
+    if let Some(command) = &hold.command {
+        lines.push(Line::indented(indent + 2).then(Ink::Faint, "→ ").then(Ink::Plain, visible(command)));
+    }
+    lines.iter().map(|line| line.paint(page.style, page.columns)).collect()
+}

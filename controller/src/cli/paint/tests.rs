@@ -1,0 +1,278 @@
+//! Golden pictures. Only the helpers at the end know how a rollout is made.
+
+use jiff::tz::TimeZone;
+
+use super::{
+    live::picture,
+    plain,
+    tracker::{News, Tracker},
+};
+use crate::cli::{
+    moment::Moment,
+    output::{Page, View},
+    style::{Style, width},
+    view::rollout::{Hold, HostFailure, HostRow, Rollout, Wave},
+};
+use longshore_proto::v1 as pb;
+
+#[test]
+fn a_wave_at_work_at_80_columns() {
+    check(
+        &at_work(),
+        80,
+        "
+  shop 1.0 → 1.1 in harbour  rollout 019ab0c1-2345                         12.0s
+
+  ✓ wave 1   web-1      done        1 of 1 healthy
+  ▸ wave 2   2 hosts    switching   0 of 2 healthy
+      web-2  ▸ fetch       ████████░░░░░░░░  3.0 MB / 6.0 MB                2.0s
+          │ warming the cache
+      web-3  · staged
+  · wave 3   2 hosts    scheduled
+
+    ◦ wave 2 has 8s left to become healthy (until 00:00:20, in 8s); then it
+      fails · nobody
+      → longshore rollout explain 019ab0c1",
+    );
+}
+
+#[test]
+fn a_wave_at_work_at_120_columns() {
+    check(
+        &at_work(),
+        120,
+        "
+  shop 1.0 → 1.1 in harbour  rollout 019ab0c1-2345                                             12.0s
+
+  ✓ wave 1   web-1      done        1 of 1 healthy
+  ▸ wave 2   2 hosts    switching   0 of 2 healthy
+      web-2  ▸ fetch       ██████████░░░░░░░░░░  3.0 MB / 6.0 MB                                2.0s
+          │ warming the cache
+      web-3  · staged
+  · wave 3   2 hosts    scheduled
+
+    ◦ wave 2 has 8s left to become healthy (until 00:00:20, in 8s); then it fails · nobody
+      → longshore rollout explain 019ab0c1",
+    );
+}
+
+#[test]
+fn a_rollout_that_was_undone_shows_the_evidence() {
+    check(
+        &undone(),
+        80,
+        "
+  shop 1.1 → 1.2 in harbour  rollout 019ab0c1-2345                         12.0s
+
+  ✗ wave 1   web-1      failed      0 of 1 healthy, 1 failed
+      web-1  ✗ reverted    back on 1.1
+          LS-B01 probe: http answered 503 for 4 s
+          │ shop 1.2: a trial order failed
+          │ shop 1.2 is closed
+  · wave 2   2 hosts    scheduled
+  · wave 3   2 hosts    scheduled
+
+  ✗ rolled-back: 1 of 1 hosts failed in wave 1, 0 are allowed",
+    );
+}
+
+#[test]
+fn in_a_pipe_every_change_is_a_line() {
+    let page = page(100);
+    let (before, after) = (at_work().rollout, undone().rollout);
+    assert_eq!(
+        plain::opening(&before, &page),
+        [
+            "00:00:12 rollout 019ab0c1-2345-7000-8000-000000000000 moves harbour to shop@1.1 from 1.0: 5 hosts in 3 waves",
+            "00:00:12 wave 1 done",
+            "00:00:12 wave 2 switching",
+            "00:00:12 wave 1 web-1 healthy",
+            "00:00:12 wave 2 web-2 switching",
+            "00:00:12 wave 2 web-3 staged",
+            "00:00:12 hold progress: wave 2 has 8s left to become healthy -- longshore rollout explain 019ab0c1",
+        ]
+    );
+    assert_eq!(
+        plain::changes(&before, &after, &page),
+        [
+            "00:00:12 wave 1 failed",
+            "00:00:12 wave 1 web-1 reverted: LS-B01 probe: http answered 503 for 4 s",
+            "           | shop 1.2: a trial order failed",
+            "           | shop 1.2 is closed",
+            "00:00:12 rolled-back: 1 of 1 hosts failed in wave 1, 0 are allowed (12.0s)",
+        ]
+    );
+}
+
+#[test]
+fn a_hostile_name_changes_nothing_but_its_own_letters() {
+    let mut tracker = undone();
+    for host in &mut tracker.rollout.hosts {
+        host.name = "web\u{1b}[2J\u{1b}]0;owned\u{7}\u{202e}\n\rweb".to_owned();
+        if let Some(failure) = &mut host.failure {
+            failure.message = "\u{1b}[31m".to_owned();
+            failure.evidence = vec!["\u{1b}c\u{9b}2J".to_owned()];
+        }
+    }
+    tracker.rollout.outcome_reason = Some("\u{1b}[1m".to_owned());
+    let page = page(80);
+    let lines =
+        [picture(&tracker, &page), plain::opening(&tracker.rollout, &page), tracker.rollout.lines(&page)];
+    for line in lines.iter().flatten() {
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+    }
+}
+
+#[test]
+fn nothing_is_wider_than_the_screen() {
+    let mut tracker = at_work();
+    tracker.rollout.hosts[1].name = "a-very-long-name-for-a-host.in.a.very.long.domain.example".to_owned();
+    tracker.rollout.env = "e".repeat(63);
+    for columns in [1, 20, 40, 60, 80, 200] {
+        for line in picture(&tracker, &page(columns)) {
+            assert!(width(&line) <= columns, "{columns}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_large_wave_keeps_to_the_screen_with_trouble_first() {
+    let mut tracker = at_work();
+    let busy = tracker.rollout.hosts[1].clone();
+    tracker.rollout.hosts.truncate(1);
+    for number in 0..500 {
+        let (id, name) = (format!("h{number}"), format!("host-{number:03}"));
+        let state = if number == 499 { "unknown" } else { "healthy" };
+        tracker.rollout.hosts.push(HostRow { id, name, state: state.into(), step: None, ..busy.clone() });
+    }
+    let lines = picture(&tracker, &Page { rows: 24, ..page(80) });
+    assert!(lines.len() < 24, "{} lines", lines.len());
+    assert!(lines[4].contains("host-499"), "{}", lines[4]);
+    assert!(lines.iter().any(|line| line.contains("… and 493 hosts")), "{lines:#?}");
+}
+
+#[test]
+fn what_agents_say_lasts_until_the_state_moves_on() {
+    let mut tracker = at_work();
+    let now = Moment(13_000);
+    let progress = |generation, step: &str| pb::RolloutUpdate {
+        update: Some(pb::rollout_update::Update::Progress(pb::HostProgress {
+            host: "2".into(),
+            name: "web-2".into(),
+            progress: Some(pb::Progress {
+                app: "shop".into(),
+                generation,
+                step: step.into(),
+                ..Default::default()
+            }),
+        })),
+    };
+    let news = tracker.absorb(progress(7, "probe"), now).unwrap();
+    assert_eq!(plain::news(&tracker, &news, &page(80)), ["00:00:12 wave 2 web-2 probe"]);
+    assert!(matches!(tracker.absorb(progress(7, "probe"), now), Some(News::Little)));
+    assert!(matches!(tracker.absorb(progress(6, "fetch"), now), Some(News::Little)), "of an older round");
+    assert_eq!(tracker.rollout.hosts[1].step.as_deref(), Some("probe"));
+}
+
+fn check(tracker: &Tracker, columns: usize, expected: &str) {
+    let lines = picture(tracker, &page(columns));
+    assert_eq!(format!("\n{}", lines.join("\n")), expected);
+}
+
+fn page(columns: usize) -> Page {
+    Page { style: Style::PLAIN, columns, rows: 40, now: Moment(12_000), zone: TimeZone::UTC }
+}
+
+fn at_work() -> Tracker {
+    let hosts = vec![
+        host(1, 1, "healthy", None),
+        HostRow { bytes_done: 3_000_000, bytes_total: 6_000_000, ..host(2, 2, "switching", Some("fetch")) },
+        host(3, 2, "staged", None),
+        host(4, 3, "waiting", None),
+        host(5, 3, "waiting", None),
+    ];
+    let hold = Hold {
+        kind: "progress".into(),
+        what: "wave 2 has 8s left to become healthy".into(),
+        owner: Some("nobody".into()),
+        since: None,
+        until: Some(Moment(20_000)),
+        then: Some("it fails".into()),
+        command: Some("longshore rollout explain 019ab0c1".into()),
+        hosts: vec![],
+    };
+    let waves = vec![wave(1, "done"), wave(2, "switching"), wave(3, "scheduled")];
+    let rollout = Rollout { hosts, waves, holds: vec![hold], ..rollout("1.1", "1.0", "switching") };
+    let mut tracker = Tracker::new(rollout, Moment(10_000));
+    tracker.said.insert("2".into(), "warming the cache".into());
+    tracker
+}
+
+fn undone() -> Tracker {
+    let failure = HostFailure {
+        code: "LS-B01".into(),
+        step: "probe".into(),
+        message: "http answered 503 for 4 s".into(),
+        evidence: vec!["shop 1.2: a trial order failed".into(), "shop 1.2 is closed".into()],
+        blame: "version",
+    };
+    let bad =
+        HostRow { failure: Some(failure), from_version: Some("1.1".into()), ..host(1, 1, "reverted", None) };
+    let mut hosts = vec![bad];
+    hosts.extend((2..=5).map(|number| host(number, number / 2 + 1, "waiting", None)));
+    let waves = vec![wave(1, "failed"), wave(2, "scheduled"), wave(3, "scheduled")];
+    let rollout = Rollout {
+        hosts,
+        waves,
+        outcome: Some("rolled-back".into()),
+        outcome_reason: Some("1 of 1 hosts failed in wave 1, 0 are allowed".into()),
+        ended_at: Some(Moment(12_000)),
+        ..rollout("1.2", "1.1", "done")
+    };
+    Tracker::new(rollout, Moment(10_000))
+}
+
+fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
+    Rollout {
+        id: "019ab0c1-2345-7000-8000-000000000000".into(),
+        app: "shop".into(),
+        env: "harbour".into(),
+        version: version.into(),
+        release: "00".into(),
+        from_version: Some(from.into()),
+        phase: phase.into(),
+        outcome: None,
+        outcome_reason: None,
+        wave: 2,
+        waves: vec![],
+        hosts: vec![],
+        holds: vec![],
+        started_by: "ada".into(),
+        reason: None,
+        started_at: Some(Moment(0)),
+        ended_at: None,
+        deadline_at: None,
+        revision: 9,
+    }
+}
+
+fn wave(number: u32, state: &str) -> Wave {
+    Wave { number, hosts: vec![], state: state.into(), bake_ms: 0 }
+}
+
+fn host(number: u32, wave: u32, state: &str, step: Option<&str>) -> HostRow {
+    HostRow {
+        id: number.to_string(),
+        name: format!("web-{number}"),
+        wave,
+        state: state.into(),
+        step: step.map(str::to_owned),
+        detail: None,
+        bytes_done: 0,
+        bytes_total: 0,
+        failure: None,
+        from_version: None,
+        generation: 7,
+        since: Some(Moment(10_000)),
+    }
+}

@@ -1,0 +1,118 @@
+//! Environments.
+
+use longshore_common::text::visible;
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use crate::cli::{
+    moment::Moment,
+    output::{Page, View},
+    style::Ink,
+    table::{Facts, Table},
+};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Environment {
+    pub name: String,
+    pub selector: String,
+    pub hosts: u32,
+    pub live: Vec<Live>,
+    /// The TOML as it was applied.
+    pub file: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Live {
+    pub app: String,
+    pub version: String,
+    pub digest: String,
+    pub since: Option<Moment>,
+}
+
+impl From<pb::Environment> for Environment {
+    fn from(env: pb::Environment) -> Self {
+        let pb::Environment { name, selector, file, live, hosts } = env;
+        Self { name, selector, hosts, live: live.into_iter().map(Live::from).collect(), file }
+    }
+}
+
+impl From<pb::LiveRelease> for Live {
+    fn from(live: pb::LiveRelease) -> Self {
+        let pb::LiveRelease { app, version, digest, since_ms } = live;
+        Self { app, version, digest, since: Moment::from_wire(since_ms) }
+    }
+}
+
+impl View for Environment {
+    const SCHEMA: &'static str = "longshore.cli.env/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut facts = Facts::default();
+        facts
+            .add("environment", visible(&self.name))
+            .add("selector", visible(&self.selector))
+            .add("hosts", self.hosts.to_string());
+        for live in &self.live {
+            let since = live.since.map(|at| format!(", since {}", at.date(&page.zone))).unwrap_or_default();
+            facts.add("live", visible(&format!("{}@{}{since}", live.app, live.version)));
+        }
+        let mut lines = facts.lines(page.style);
+        lines.push(String::new());
+        lines.extend(self.file.lines().map(visible));
+        lines
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EnvironmentList {
+    pub environments: Vec<Environment>,
+}
+
+impl From<pb::ListEnvironmentsReply> for EnvironmentList {
+    fn from(reply: pb::ListEnvironmentsReply) -> Self {
+        Self { environments: reply.environments.into_iter().map(Environment::from).collect() }
+    }
+}
+
+impl View for EnvironmentList {
+    const SCHEMA: &'static str = "longshore.cli.env-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.environments.is_empty() {
+            return vec!["No environments. Make one: longshore env apply FILE".to_owned()];
+        }
+        let mut table = Table::new(["ENVIRONMENT", "SELECTOR", "HOSTS", "LIVE"]);
+        for env in &self.environments {
+            let live = env.live.iter().map(|live| visible(&format!("{}@{}", live.app, live.version)));
+            table.row([
+                visible(&env.name).into(),
+                visible(&env.selector).into(),
+                env.hosts.to_string().into(),
+                live.collect::<Vec<_>>().join(", ").into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Applied {
+    pub environment: Environment,
+    pub changed: bool,
+}
+
+impl View for Applied {
+    const SCHEMA: &'static str = "longshore.cli.env-applied/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let Environment { name, selector, hosts, .. } = &self.environment;
+        let (name, selector) = (visible(name), visible(selector));
+        match self.changed {
+            true => vec![page.style.paint(
+                Ink::Good,
+                &format!("Environment {name} is applied: {hosts} hosts match \"{selector}\""),
+            )],
+            false => vec![format!("Environment {name} is unchanged: nothing to do")],
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Hosts, one and many.
+
+use std::collections::BTreeMap;
+
+use longshore_common::text::visible;
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use super::{labels, some};
+use crate::cli::{
+    moment::{Moment, bytes},
+    output::{Page, View},
+    style::Ink,
+    table::{Cell, Facts, Table},
+};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostList {
+    pub hosts: Vec<Host>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    pub id: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub connected: bool,
+    pub last_seen_at: Option<Moment>,
+    pub agent_version: String,
+    pub address: String,
+    pub facts: Option<HostFacts>,
+    /// Set while an admin on the host holds it.
+    pub hold: Option<HostHold>,
+    pub apps: Vec<HostApp>,
+    pub enrolled_at: Moment,
+    pub certificate_expires_at: Option<Moment>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostFacts {
+    pub os: String,
+    pub kernel: String,
+    pub arch: String,
+    pub cpus: u32,
+    pub memory_bytes: u64,
+    pub disk_free_bytes: u64,
+    pub disk_total_bytes: u64,
+    pub addresses: Vec<String>,
+    pub driver: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostHold {
+    pub reason: String,
+    pub by: String,
+    pub since: Option<Moment>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostApp {
+    pub app: String,
+    /// None when never deployed.
+    pub version: Option<String>,
+    pub release: Option<String>,
+    pub slot: Option<String>,
+    pub running: bool,
+    /// healthy, unhealthy or inconclusive; none before the first judgement.
+    pub verdict: Option<String>,
+    pub generation: u64,
+    pub slots: Vec<String>,
+}
+
+impl From<pb::ListHostsReply> for HostList {
+    fn from(reply: pb::ListHostsReply) -> Self {
+        Self { hosts: reply.hosts.into_iter().map(Host::from).collect() }
+    }
+}
+
+impl From<pb::Host> for Host {
+    fn from(host: pb::Host) -> Self {
+        let pb::Host {
+            id,
+            name,
+            labels,
+            connected,
+            last_seen_ms,
+            agent_version,
+            address,
+            facts,
+            hold,
+            apps,
+            enrolled_ms,
+            certificate_expires_ms,
+        } = host;
+        Self {
+            id,
+            name,
+            labels,
+            connected,
+            last_seen_at: Moment::from_wire(last_seen_ms),
+            agent_version,
+            address,
+            facts: facts.map(HostFacts::from),
+            hold: hold.filter(|hold| hold.held).map(HostHold::from),
+            apps: apps.into_iter().map(HostApp::from).collect(),
+            enrolled_at: Moment(enrolled_ms),
+            certificate_expires_at: Moment::from_wire(certificate_expires_ms),
+        }
+    }
+}
+
+impl From<pb::Facts> for HostFacts {
+    fn from(facts: pb::Facts) -> Self {
+        let pb::Facts {
+            os,
+            kernel,
+            arch,
+            cpus,
+            memory_bytes,
+            disk_free_bytes,
+            disk_total_bytes,
+            addresses,
+            driver,
+        } = facts;
+        Self { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver }
+    }
+}
+
+impl From<pb::HoldState> for HostHold {
+    fn from(hold: pb::HoldState) -> Self {
+        let pb::HoldState { held: _, reason, by, since_ms } = hold;
+        Self { reason, by, since: Moment::from_wire(since_ms) }
+    }
+}
+
+impl From<pb::AppState> for HostApp {
+    fn from(state: pb::AppState) -> Self {
+        let pb::AppState { app, generation, current_slot, release, version, running, slots, verdict } = state;
+        Self {
+            app,
+            version: some(version),
+            release: some(release),
+            slot: some(current_slot),
+            running,
+            verdict: some(verdict),
+            generation,
+            slots,
+        }
+    }
+}
+
+impl HostApp {
+    /// `shop 1.1`, with what is wrong where something is.
+    fn brief(&self) -> String {
+        let version = self.version.as_deref().unwrap_or("not deployed");
+        let trouble = match (&self.version, self.running, self.verdict.as_deref()) {
+            (None, _, _) => String::new(),
+            (_, false, _) => " (down)".to_owned(),
+            (_, true, Some("healthy") | None) => String::new(),
+            (_, true, Some(verdict)) => format!(" ({verdict})"),
+        };
+        visible(&format!("{} {version}{trouble}", self.app))
+    }
+}
+
+impl Host {
+    fn standing(&self) -> Cell {
+        match (&self.hold, self.connected) {
+            (Some(_), true) => Cell::new(Ink::Warn, "held"),
+            (Some(_), false) => Cell::new(Ink::Bad, "away, held"),
+            (None, true) => Cell::new(Ink::Good, "connected"),
+            (None, false) => Cell::new(Ink::Bad, "away"),
+        }
+    }
+
+    fn seen(&self, now: Moment) -> String {
+        match self.last_seen_at {
+            Some(_) if self.connected => "now".to_owned(),
+            Some(at) => at.relative(now),
+            None => "never".to_owned(),
+        }
+    }
+}
+
+impl View for HostList {
+    const SCHEMA: &'static str = "longshore.cli.host-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.hosts.is_empty() {
+            return vec!["No hosts. Enrol one: longshore token create".to_owned()];
+        }
+        let mut table = Table::new(["HOST", "STATE", "SEEN", "APPS", "LABELS"]);
+        for host in &self.hosts {
+            let apps = host.apps.iter().map(HostApp::brief).collect::<Vec<_>>().join(", ");
+            table.row([
+                visible(&host.name).into(),
+                host.standing(),
+                host.seen(page.now).into(),
+                apps.into(),
+                labels(&host.labels).into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+impl View for Host {
+    const SCHEMA: &'static str = "longshore.cli.host/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut facts = Facts::default();
+        let state = if self.connected {
+            "connected".to_owned()
+        } else {
+            format!("away, seen {}", self.seen(page.now))
+        };
+        facts.add("host", visible(&self.name)).add("id", visible(&self.id)).add("state", state);
+        if let Some(hold) = &self.hold {
+            let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
+            facts.add("held", visible(&format!("by {}{since}: {}", hold.by, hold.reason)));
+        }
+        facts
+            .add("labels", labels(&self.labels))
+            .add("address", visible(&self.address))
+            .add("agent", visible(&self.agent_version))
+            .add("enrolled", self.enrolled_at.date(&page.zone))
+            .add_some(
+                "certificate",
+                self.certificate_expires_at.map(|at| format!("expires {}", at.relative(page.now))),
+            );
+        if let Some(known) = &self.facts {
+            let disk = format!("{} free of {}", bytes(known.disk_free_bytes), bytes(known.disk_total_bytes));
+            facts
+                .add("system", visible(&format!("{}, {}, {}", known.os, known.kernel, known.arch)))
+                .add("machine", format!("{} CPUs, {} memory, {disk}", known.cpus, bytes(known.memory_bytes)))
+                .add("driver", visible(&known.driver));
+        }
+        let mut lines = facts.lines(page.style);
+        if !self.apps.is_empty() {
+            lines.push(String::new());
+            lines.extend(apps_table(&self.apps).lines(page.style));
+        }
+        lines
+    }
+}
+
+fn apps_table(apps: &[HostApp]) -> Table {
+    let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "KEPT"]);
+    for app in apps {
+        let verdict = app.verdict.as_deref().unwrap_or_default();
+        let ink = if verdict == "healthy" { Ink::Good } else { Ink::Warn };
+        table.row([
+            visible(&app.app).into(),
+            visible(app.version.as_deref().unwrap_or_default()).into(),
+            Cell::new(
+                if app.running { Ink::Plain } else { Ink::Bad },
+                if app.running { "yes" } else { "no" },
+            ),
+            Cell::new(ink, visible(verdict)),
+            visible(app.slot.as_deref().unwrap_or_default()).into(),
+            app.slots.iter().map(|slot| visible(slot)).collect::<Vec<_>>().join(" ").into(),
+        ]);
+    }
+    table
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostRemoved {
+    pub host: String,
+}
+
+impl View for HostRemoved {
+    const SCHEMA: &'static str = "longshore.cli.host-removed/1";
+
+    fn lines(&self, _page: &Page) -> Vec<String> {
+        let host = visible(&self.host);
+        vec![format!(
+            "{host} is removed: its certificate is refused from now on. What it runs goes on running."
+        )]
+    }
+}

@@ -1,0 +1,36 @@
+//! The words of the command line: what the controller answered, in structs of our own that are printed as a table
+//! or, by the same fields, as JSON. The JSON keeps text as it came; tables show it escaped.
+
+pub mod context;
+pub mod controller;
+pub mod env;
+pub mod host;
+pub mod log;
+pub mod ping;
+pub mod release;
+pub mod rollout;
+pub mod rollout_lines;
+pub mod token;
+
+use std::collections::BTreeMap;
+
+use longshore_common::text::visible;
+
+/// The wire says "" for "none".
+pub fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `env=prod zone=eu-1`
+pub fn labels(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| visible(&format!("{key}={value}"))).collect::<Vec<_>>().join(" ")
+}
+
+/// The first part of an id: enough to name it, short enough to type.
+pub fn short(id: &str) -> String {
+    visible(id).chars().take(SHORT_ID).collect()
+}
+
+/// A UUIDv7 begins with 48 bits of milliseconds: 13 characters (with the hyphen) tell two rollouts apart that
+/// started at least a millisecond apart.
+const SHORT_ID: usize = 13;

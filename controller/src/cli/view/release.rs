@@ -1,0 +1,258 @@
+//! Releases, one and many, and what publishing one did.
+
+use longshore_common::text::visible;
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use super::some;
+use crate::cli::{
+    moment::{Moment, bytes, count, took},
+    output::{Page, View},
+    style::Ink,
+    table::{Cell, Facts, Table},
+};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Release {
+    pub app: String,
+    pub version: String,
+    pub digest: String,
+    pub published_at: Moment,
+    pub published_by: String,
+    pub files: u64,
+    pub bytes: u64,
+    /// Of the whole artifact, compressed.
+    pub wire_bytes: u64,
+    pub withdrawn: bool,
+    pub withdrawn_reason: Option<String>,
+}
+
+impl From<pb::Release> for Release {
+    fn from(release: pb::Release) -> Self {
+        let pb::Release {
+            app,
+            version,
+            digest,
+            published_ms,
+            published_by,
+            files,
+            bytes,
+            wire_bytes,
+            withdrawn,
+            withdrawn_reason,
+            created: _,
+        } = release;
+        Self {
+            app,
+            version,
+            digest,
+            published_at: Moment(published_ms),
+            published_by,
+            files,
+            bytes,
+            wire_bytes,
+            withdrawn,
+            withdrawn_reason: some(withdrawn_reason),
+        }
+    }
+}
+
+impl Release {
+    pub fn name(&self) -> String {
+        visible(&format!("{}@{}", self.app, self.version))
+    }
+
+    fn facts(&self, page: &Page) -> Facts {
+        let mut facts = Facts::default();
+        facts
+            .add("release", self.name())
+            .add("digest", visible(&self.digest))
+            .add(
+                "published",
+                format!("{} by {}", self.published_at.date(&page.zone), visible(&self.published_by)),
+            )
+            .add(
+                "artifact",
+                format!(
+                    "{}, {}, {} on the wire",
+                    count(self.files as usize, "file"),
+                    bytes(self.bytes),
+                    bytes(self.wire_bytes)
+                ),
+            );
+        if self.withdrawn {
+            facts.add("withdrawn", visible(self.withdrawn_reason.as_deref().unwrap_or("yes")));
+        }
+        facts
+    }
+}
+
+impl View for Release {
+    const SCHEMA: &'static str = "longshore.cli.release/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        self.facts(page).lines(page.style)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ReleaseList {
+    pub releases: Vec<Release>,
+}
+
+impl From<pb::ListReleasesReply> for ReleaseList {
+    fn from(reply: pb::ListReleasesReply) -> Self {
+        Self { releases: reply.releases.into_iter().map(Release::from).collect() }
+    }
+}
+
+impl View for ReleaseList {
+    const SCHEMA: &'static str = "longshore.cli.release-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.releases.is_empty() {
+            return vec![
+                "No releases. Publish one: longshore release publish, beside a longshore.toml".to_owned(),
+            ];
+        }
+        let mut table = Table::new(["RELEASE", "DIGEST", "FILES", "SIZE", "PUBLISHED", "BY", "NOTE"]);
+        for release in &self.releases {
+            let note = match (release.withdrawn, &release.withdrawn_reason) {
+                (true, Some(reason)) => Cell::new(Ink::Warn, visible(&format!("withdrawn: {reason}"))),
+                (true, None) => Cell::new(Ink::Warn, "withdrawn"),
+                (false, _) => "".into(),
+            };
+            table.row([
+                release.name().into(),
+                visible(&release.digest).chars().take(8).collect::<String>().into(),
+                release.files.to_string().into(),
+                bytes(release.bytes).into(),
+                release.published_at.relative(page.now).into(),
+                visible(&release.published_by).into(),
+                note,
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ReleaseDetail {
+    pub release: Release,
+    pub live: Vec<LiveIn>,
+    /// The manifest as it was published.
+    pub manifest: serde_json::Value,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveIn {
+    pub env: String,
+    pub hosts: u32,
+}
+
+impl ReleaseDetail {
+    /// None when the controller answered without a release.
+    pub fn new(reply: pb::ShowReleaseReply) -> Option<Self> {
+        let pb::ShowReleaseReply { release, manifest, live } = reply;
+        Some(Self {
+            release: release?.into(),
+            live: live.into_iter().map(|on| LiveIn { env: on.env, hosts: on.hosts }).collect(),
+            manifest: serde_json::from_slice(&manifest).unwrap_or(serde_json::Value::Null),
+        })
+    }
+}
+
+impl View for ReleaseDetail {
+    const SCHEMA: &'static str = "longshore.cli.release-detail/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut facts = self.release.facts(page);
+        for on in &self.live {
+            facts.add("live in", visible(&format!("{} on {}", on.env, count(on.hosts as usize, "host"))));
+        }
+        let mut lines = facts.lines(page.style);
+        let manifest = serde_json::to_string_pretty(&self.manifest).unwrap_or_default();
+        lines.push(String::new());
+        lines.extend(manifest.lines().map(visible));
+        lines
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    pub release: String,
+    pub files: u64,
+    pub bytes: u64,
+    pub damaged: Vec<String>,
+}
+
+impl Verified {
+    pub fn new(release: String, reply: pb::VerifyReply) -> Self {
+        let pb::VerifyReply { blobs, bytes, damaged } = reply;
+        Self { release, files: blobs, bytes, damaged }
+    }
+}
+
+impl View for Verified {
+    const SCHEMA: &'static str = "longshore.cli.release-verified/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let read = format!("{}, {} read", count(self.files as usize, "blob"), bytes(self.bytes));
+        let release = visible(&self.release);
+        if self.damaged.is_empty() {
+            return vec![format!("{release} is whole: {read}")];
+        }
+        let mut lines = vec![
+            page.style
+                .paint(Ink::Bad, &format!("{release} is damaged: {read}, {} wrong", self.damaged.len())),
+        ];
+        lines.extend(self.damaged.iter().map(|what| format!("  {}", visible(what))));
+        lines.push("Publish the same folder again: what is damaged is uploaded anew.".to_owned());
+        lines
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Published {
+    pub release: Release,
+    /// False: it was there already with the same content.
+    pub created: bool,
+    /// Blobs that the controller lacked.
+    pub blobs_new: u64,
+    pub blobs: u64,
+    pub bytes_sent: u64,
+    pub took_ms: i64,
+}
+
+impl View for Published {
+    const SCHEMA: &'static str = "longshore.cli.release-published/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let name = self.release.name();
+        let what = match self.created {
+            true => page.style.paint(Ink::Good, &format!("{name} is published")),
+            false => format!("{name} was published before with exactly this content: nothing to do"),
+        };
+        let mut facts = Facts::default();
+        facts
+            .add(
+                "artifact",
+                format!("{}, {}", count(self.release.files as usize, "file"), bytes(self.release.bytes)),
+            )
+            .add(
+                "new",
+                format!(
+                    "{} of {}, {} sent in {}",
+                    self.blobs_new,
+                    count(self.blobs as usize, "blob"),
+                    bytes(self.bytes_sent),
+                    took(self.took_ms)
+                ),
+            )
+            .add("digest", visible(&self.release.digest))
+            .add("next", format!("longshore rollout start {name} --to ENVIRONMENT --wait"));
+        let mut lines = vec![what];
+        lines.extend(facts.lines(page.style).into_iter().map(|line| format!("  {line}")));
+        lines
+    }
+}

@@ -1,0 +1,372 @@
+//! A rollout as it stands. `rollout_lines` prints it once; `paint` follows it while it moves.
+
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use super::some;
+use crate::cli::{exit::Exit, moment::Moment, style::Ink};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rollout {
+    pub id: String,
+    pub app: String,
+    pub env: String,
+    pub version: String,
+    pub release: String,
+    /// What was live before; none where nothing was.
+    pub from_version: Option<String>,
+    /// docs/rollout-states.md
+    pub phase: String,
+    /// succeeded, rolled-back, aborted, failed or nothing-to-do; none while active.
+    pub outcome: Option<String>,
+    pub outcome_reason: Option<String>,
+    /// From 1.
+    pub wave: u32,
+    pub waves: Vec<Wave>,
+    pub hosts: Vec<HostRow>,
+    pub holds: Vec<Hold>,
+    pub started_by: String,
+    pub reason: Option<String>,
+    pub started_at: Option<Moment>,
+    pub ended_at: Option<Moment>,
+    /// Of the present phase.
+    pub deadline_at: Option<Moment>,
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Wave {
+    /// From 1.
+    pub number: u32,
+    pub hosts: Vec<String>,
+    /// scheduled, staging, switching, baking, done or failed.
+    pub state: String,
+    pub bake_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostRow {
+    pub id: String,
+    pub name: String,
+    /// From 1.
+    pub wave: u32,
+    /// docs/rollout-states.md
+    pub state: String,
+    /// What the agent is doing; none while it does nothing, or says nothing.
+    pub step: Option<String>,
+    pub detail: Option<String>,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+    pub failure: Option<HostFailure>,
+    pub from_version: Option<String>,
+    pub generation: u64,
+    /// When the state was entered.
+    pub since: Option<Moment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostFailure {
+    pub code: String,
+    pub step: String,
+    pub message: String,
+    /// The last log lines, oldest first.
+    pub evidence: Vec<String>,
+    /// version, environment or unknown.
+    pub blame: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    pub kind: String,
+    /// One sentence.
+    pub what: String,
+    /// Who can act.
+    pub owner: Option<String>,
+    pub since: Option<Moment>,
+    pub until: Option<Moment>,
+    /// What happens at the deadline.
+    pub then: Option<String>,
+    /// The exact command.
+    pub command: Option<String>,
+    pub hosts: Vec<String>,
+}
+
+impl From<pb::Rollout> for Rollout {
+    fn from(rollout: pb::Rollout) -> Self {
+        let pb::Rollout {
+            id,
+            app,
+            env,
+            version,
+            release,
+            from_version,
+            phase,
+            outcome,
+            outcome_reason,
+            wave,
+            waves,
+            hosts,
+            started_by,
+            started_ms,
+            ended_ms,
+            deadline_ms,
+            revision,
+            holds,
+            reason,
+        } = rollout;
+        Self {
+            id,
+            app,
+            env,
+            version,
+            release,
+            from_version: some(from_version),
+            phase,
+            outcome: some(outcome),
+            outcome_reason: some(outcome_reason),
+            wave: wave + 1,
+            waves: waves.into_iter().map(Wave::from).collect(),
+            hosts: hosts.into_iter().map(HostRow::from).collect(),
+            holds: holds.into_iter().map(Hold::from).collect(),
+            started_by,
+            reason: some(reason),
+            started_at: Moment::from_wire(started_ms),
+            ended_at: Moment::from_wire(ended_ms),
+            deadline_at: Moment::from_wire(deadline_ms),
+            revision,
+        }
+    }
+}
+
+impl From<pb::WaveRow> for Wave {
+    fn from(wave: pb::WaveRow) -> Self {
+        let pb::WaveRow { number, hosts, state, bake_ms } = wave;
+        Self { number: number + 1, hosts, state, bake_ms }
+    }
+}
+
+impl From<pb::HostRow> for HostRow {
+    fn from(row: pb::HostRow) -> Self {
+        let pb::HostRow {
+            id,
+            name,
+            wave,
+            state,
+            step,
+            bytes_done,
+            bytes_total,
+            failure,
+            from_version,
+            generation,
+            since_ms,
+        } = row;
+        Self {
+            id,
+            name,
+            wave: wave + 1,
+            state,
+            step: some(step),
+            detail: None,
+            bytes_done,
+            bytes_total,
+            failure: failure.map(HostFailure::from),
+            from_version: some(from_version),
+            generation,
+            since: Moment::from_wire(since_ms),
+        }
+    }
+}
+
+impl From<pb::Failure> for HostFailure {
+    fn from(failure: pb::Failure) -> Self {
+        let blame = match failure.blame() {
+            pb::Blame::Version => "version",
+            pb::Blame::Environment => "environment",
+            pb::Blame::Unspecified => "unknown",
+        };
+        let pb::Failure { code, step, message, evidence, blame: _ } = failure;
+        Self { code, step, message, evidence, blame }
+    }
+}
+
+impl From<pb::HoldRow> for Hold {
+    fn from(hold: pb::HoldRow) -> Self {
+        let pb::HoldRow { kind, what, owner, since_ms, until_ms, then, command, hosts } = hold;
+        Self {
+            kind,
+            what,
+            owner: some(owner),
+            since: Moment::from_wire(since_ms),
+            until: Moment::from_wire(until_ms),
+            then: some(then),
+            command: some(command),
+            hosts,
+        }
+    }
+}
+
+/// What a state means for whoever looks: the words are many, the reactions few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not begun, or not part of it.
+    Idle,
+    Busy,
+    Good,
+    /// Somebody should look, or nobody knows.
+    Doubtful,
+    Bad,
+}
+
+impl Standing {
+    pub fn ink(self) -> Ink {
+        match self {
+            Standing::Idle => Ink::Faint,
+            Standing::Busy => Ink::Busy,
+            Standing::Good => Ink::Good,
+            Standing::Doubtful => Ink::Warn,
+            Standing::Bad => Ink::Bad,
+        }
+    }
+
+    pub fn mark(self) -> &'static str {
+        match self {
+            Standing::Idle => "·",
+            Standing::Busy => "▸",
+            Standing::Good => "✓",
+            Standing::Doubtful => "?",
+            Standing::Bad => "✗",
+        }
+    }
+}
+
+impl HostRow {
+    pub fn standing(&self) -> Standing {
+        match self.state.as_str() {
+            "healthy" | "unchanged" => Standing::Good,
+            "failed" | "reverted" | "inconsistent" => Standing::Bad,
+            "unknown" | "refused" | "rolled-back" => Standing::Doubtful,
+            "staging" | "switching" | "rolling-back" => Standing::Busy,
+            // waiting, staged, excluded, left, and words of a later version
+            _ => Standing::Idle,
+        }
+    }
+}
+
+impl Wave {
+    pub fn standing(&self) -> Standing {
+        match self.state.as_str() {
+            "done" => Standing::Good,
+            "failed" => Standing::Bad,
+            "staging" | "switching" | "baking" => Standing::Busy,
+            _ => Standing::Idle,
+        }
+    }
+}
+
+impl Rollout {
+    pub fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    pub fn standing(&self) -> Standing {
+        match (self.outcome.as_deref(), self.phase.as_str()) {
+            (Some("succeeded" | "nothing-to-do"), _) => Standing::Good,
+            (Some(_), _) => Standing::Bad,
+            (None, "paused" | "awaiting-promotion") => Standing::Doubtful,
+            (None, "ready") => Standing::Idle,
+            (None, _) => Standing::Busy,
+        }
+    }
+
+    /// What a command that waited for the end says with its exit code.
+    pub fn exit(&self) -> Exit {
+        match self.outcome.as_deref() {
+            None | Some("succeeded") => Exit::Done,
+            Some("nothing-to-do") => Exit::NothingToDo,
+            Some(_) => Exit::Failed,
+        }
+    }
+
+    /// The outcome, or the phase while there is none.
+    pub fn state(&self) -> &str {
+        self.outcome.as_deref().unwrap_or(&self.phase)
+    }
+
+    /// Hosts that run the release and are well.
+    pub fn good(&self) -> usize {
+        self.hosts.iter().filter(|host| host.standing() == Standing::Good).count()
+    }
+
+    pub fn in_wave(&self, number: u32) -> impl Iterator<Item = &HostRow> {
+        self.hosts
+            .iter()
+            .filter(move |host| host.wave == number && host.state != "excluded" && host.state != "left")
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RolloutList {
+    pub rollouts: Vec<Rollout>,
+}
+
+impl From<pb::ListRolloutsReply> for RolloutList {
+    fn from(reply: pb::ListRolloutsReply) -> Self {
+        Self { rollouts: reply.rollouts.into_iter().map(Rollout::from).collect() }
+    }
+}
+
+/// Why a rollout is where it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    pub rollout: Rollout,
+    pub summary: String,
+    pub holds: Vec<Hold>,
+    pub first_failure: Option<FirstFailure>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct FirstFailure {
+    pub host: String,
+    pub name: String,
+    pub at: Option<Moment>,
+    pub failure: Option<HostFailure>,
+}
+
+impl Explanation {
+    /// None when the controller answered without a rollout.
+    pub fn new(reply: pb::ExplainReply) -> Option<Self> {
+        let pb::ExplainReply { rollout, holds, summary, first_failure } = reply;
+        let first_failure = first_failure.map(|first| {
+            let pb::FirstFailure { host, name, failure, time_ms } = first;
+            FirstFailure {
+                host,
+                name,
+                at: Moment::from_wire(time_ms),
+                failure: failure.map(HostFailure::from),
+            }
+        });
+        let holds = holds.into_iter().map(Hold::from).collect();
+        Some(Self { rollout: rollout?.into(), summary, holds, first_failure })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_has_its_exit_code() {
+        let ended =
+            |outcome: &str| Rollout::from(pb::Rollout { outcome: outcome.into(), ..Default::default() });
+        for (outcome, exit) in [
+            ("succeeded", 0),
+            ("rolled-back", 1),
+            ("aborted", 1),
+            ("failed", 1),
+            ("nothing-to-do", 6),
+            ("novel", 1),
+        ] {
+            assert_eq!(ended(outcome).exit().number(), exit, "{outcome}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A rollout printed once: `rollout show`, `list`, `explain`.
+
+use longshore_common::text::visible;
+
+use super::{
+    rollout::{Explanation, Rollout, RolloutList, Standing},
+    short,
+};
+use crate::cli::{
+    moment::{count, took},
+    output::{Page, View},
+    paint,
+    style::wrap,
+    table::{Cell, Facts, Table},
+};
+
+impl View for Rollout {
+    const SCHEMA: &'static str = "longshore.cli.rollout/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut lines = facts(self, page).lines(page.style);
+        lines.push(String::new());
+        lines.extend(hosts(self, page).lines(page.style));
+        for host in &self.hosts {
+            if let Some(failure) = &host.failure {
+                lines.push(String::new());
+                lines.push(page.style.paint(Standing::Bad.ink(), &visible(&host.name)));
+                lines.extend(paint::failure_lines(failure, usize::MAX, 2, page));
+            }
+        }
+        lines.extend(paint::hold_lines(&self.holds, 0, page));
+        lines
+    }
+}
+
+fn facts(rollout: &Rollout, page: &Page) -> Facts {
+    let mut facts = Facts::default();
+    let from = rollout.from_version.as_deref().map(|from| format!(" (from {from})")).unwrap_or_default();
+    let state = match &rollout.outcome_reason {
+        Some(reason) => format!("{}: {reason}", rollout.state()),
+        None => rollout.state().to_owned(),
+    };
+    facts
+        .add("rollout", visible(&rollout.id))
+        .add("moves", visible(&format!("{} to {}@{}{from}", rollout.env, rollout.app, rollout.version)))
+        .add("state", page.style.paint(rollout.standing().ink(), &visible(&state)))
+        .add(
+            "hosts",
+            format!("{} of {} on {}", rollout.good(), rollout.hosts.len(), visible(&rollout.version)),
+        );
+    if let Some(started) = rollout.started_at {
+        let end = rollout.ended_at.unwrap_or(page.now);
+        let length = took(end.0 - started.0);
+        facts.add(
+            "started",
+            format!("{} by {}, {length}", started.date(&page.zone), visible(&rollout.started_by)),
+        );
+    }
+    facts.add_some("reason", rollout.reason.as_deref().map(visible)).add_some(
+        "deadline",
+        rollout.deadline_at.map(|at| format!("{} ({})", at.clock(&page.zone), at.relative(page.now))),
+    );
+    facts
+}
+
+fn hosts(rollout: &Rollout, page: &Page) -> Table {
+    let mut table = Table::new(["WAVE", "HOST", "STATE", "STEP", "FROM", "SINCE"]);
+    for host in &rollout.hosts {
+        table.row([
+            host.wave.to_string().into(),
+            visible(&host.name).into(),
+            Cell::new(host.standing().ink(), visible(&host.state)),
+            visible(host.step.as_deref().unwrap_or_default()).into(),
+            visible(host.from_version.as_deref().unwrap_or_default()).into(),
+            host.since.map(|at| at.relative(page.now)).unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+impl View for RolloutList {
+    const SCHEMA: &'static str = "longshore.cli.rollout-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.rollouts.is_empty() {
+            return vec![
+                "No rollouts. Start one: longshore rollout start APP@VERSION --to ENVIRONMENT".to_owned(),
+            ];
+        }
+        let mut table = Table::new(["ROLLOUT", "RELEASE", "ENVIRONMENT", "STATE", "HOSTS", "STARTED", "BY"]);
+        for rollout in &self.rollouts {
+            table.row([
+                short(&rollout.id).into(),
+                visible(&format!("{}@{}", rollout.app, rollout.version)).into(),
+                visible(&rollout.env).into(),
+                Cell::new(rollout.standing().ink(), visible(rollout.state())),
+                format!("{}/{}", rollout.good(), rollout.hosts.len()).into(),
+                rollout.started_at.map(|at| at.relative(page.now)).unwrap_or_default().into(),
+                visible(&rollout.started_by).into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+impl View for Explanation {
+    const SCHEMA: &'static str = "longshore.cli.explanation/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let columns = page.columns.min(PROSE);
+        let mut lines = wrap(&visible(&self.summary), columns);
+        lines.extend(paint::hold_lines(&self.holds, 0, page));
+        if let Some(first) = &self.first_failure {
+            let at = first.at.map(|at| format!(" at {}", at.clock(&page.zone))).unwrap_or_default();
+            let name = visible(&first.name);
+            lines.push(String::new());
+            lines.push(page.style.paint(Standing::Bad.ink(), &format!("First failure: {name}{at}")));
+            if let Some(failure) = &first.failure {
+                lines.extend(paint::failure_lines(failure, usize::MAX, 2, page));
+            }
+        }
+        let waiting = self.rollout.hosts.iter().filter(|host| host.standing() == Standing::Idle).count();
+        lines.push(String::new());
+        lines.push(format!(
+            "{} of {} on {}, {} not begun",
+            self.rollout.good(),
+            count(self.rollout.hosts.len(), "host"),
+            visible(&self.rollout.version),
+            waiting
+        ));
+        lines
+    }
+}
+
+/// Longer lines of prose are hard to read, however wide the screen.
+const PROSE: usize = 100;

@@ -1,0 +1,125 @@
+//! Join tokens. The secret is in `TokenMade` only, and printed once.
+
+use std::collections::BTreeMap;
+
+use longshore_common::text::visible;
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use super::labels;
+use crate::cli::{
+    moment::{Moment, count},
+    output::{Page, View},
+    style::Ink,
+    table::{Cell, Table},
+};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenMade {
+    pub id: String,
+    pub token: String,
+    pub uses: u32,
+    pub expires_at: Moment,
+    /// Where a host enrols.
+    pub address: String,
+    /// The one command to run on the host.
+    pub command: String,
+}
+
+impl TokenMade {
+    pub fn new(reply: pb::CreateTokenReply, uses: u32) -> Self {
+        let pb::CreateTokenReply { token, id, expires_ms, enroll_address } = reply;
+        let command = format!("sudo longshore-agent enroll --server {enroll_address} --token {token}");
+        Self { id, token, uses, expires_at: Moment(expires_ms), address: enroll_address, command }
+    }
+}
+
+impl View for TokenMade {
+    const SCHEMA: &'static str = "longshore.cli.token-made/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let expires = self.expires_at.relative(page.now);
+        vec![
+            format!(
+                "On the host, as root, once its agent is installed ({}, expires {expires}):",
+                count(self.uses as usize, "use")
+            ),
+            String::new(),
+            format!("  {}", visible(&self.command)),
+            String::new(),
+            page.style.paint(
+                Ink::Faint,
+                &format!(
+                    "The token is not shown again. Take it back: longshore token revoke {}",
+                    visible(&self.id)
+                ),
+            ),
+        ]
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenList {
+    pub tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Token {
+    pub id: String,
+    pub uses_left: u32,
+    pub expires_at: Moment,
+    pub labels: BTreeMap<String, String>,
+    pub created_by: String,
+}
+
+impl From<pb::ListTokensReply> for TokenList {
+    fn from(reply: pb::ListTokensReply) -> Self {
+        Self { tokens: reply.tokens.into_iter().map(Token::from).collect() }
+    }
+}
+
+impl From<pb::TokenRow> for Token {
+    fn from(row: pb::TokenRow) -> Self {
+        let pb::TokenRow { id, uses_left, expires_ms, labels, created_by } = row;
+        Self { id, uses_left, expires_at: Moment(expires_ms), labels, created_by }
+    }
+}
+
+impl View for TokenList {
+    const SCHEMA: &'static str = "longshore.cli.token-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.tokens.is_empty() {
+            return vec!["No tokens. Make one: longshore token create".to_owned()];
+        }
+        let mut table = Table::new(["TOKEN", "USES LEFT", "EXPIRES", "MADE BY", "LABELS"]);
+        for token in &self.tokens {
+            let over = token.expires_at < page.now || token.uses_left == 0;
+            let expires = match token.expires_at < page.now {
+                true => format!("expired {}", token.expires_at.relative(page.now)),
+                false => token.expires_at.relative(page.now),
+            };
+            table.row([
+                visible(&token.id).into(),
+                token.uses_left.to_string().into(),
+                Cell::new(if over { Ink::Faint } else { Ink::Plain }, expires),
+                visible(&token.created_by).into(),
+                labels(&token.labels).into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenRevoked {
+    pub id: String,
+}
+
+impl View for TokenRevoked {
+    const SCHEMA: &'static str = "longshore.cli.token-revoked/1";
+
+    fn lines(&self, _page: &Page) -> Vec<String> {
+        vec![format!("Token {} is revoked. Hosts that enrolled with it stay enrolled.", visible(&self.id))]
+    }
+}
