@@ -34,11 +34,11 @@ pub(super) fn key_of(db_key: &[u8]) -> Result<String, Fault> {
     }
 }
 
-pub(super) fn encode(key: &str, stored: &Stored) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + stored.value.len());
-    bytes.extend_from_slice(&stored.revision.0.to_be_bytes());
-    bytes.extend_from_slice(&sum(key, stored.revision, &stored.value).to_be_bytes());
-    bytes.extend_from_slice(&stored.value);
+pub(super) fn encode(key: &str, value: &[u8], revision: Revision) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + value.len());
+    bytes.extend_from_slice(&revision.0.to_be_bytes());
+    bytes.extend_from_slice(&sum(key, revision, value).to_be_bytes());
+    bytes.extend_from_slice(value);
     bytes
 }
 
@@ -55,11 +55,6 @@ pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Stored, Fault> {
         return Err(fault("does not match its checksum"));
     }
     Ok(Stored { value: Bytes::copy_from_slice(value), revision })
-}
-
-/// Only the revision: what guards need.
-pub(super) fn decode_revision(key: &str, bytes: &[u8]) -> Result<Revision, Fault> {
-    decode(key, bytes).map(|stored| stored.revision)
 }
 
 fn sum(key: &str, revision: Revision, value: &[u8]) -> u32 {

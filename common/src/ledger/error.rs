@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{KEY_BYTES_MAX, Revision, VALUE_BYTES_MAX};
+use super::journal;
+use super::{BATCH_WRITES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::chain::Chain;
 use crate::code::{Code, Coded};
 use crate::durable::{DurableError, LockError};
@@ -44,6 +45,8 @@ pub enum CommitError {
 /// What is wrong with a commit whatever lies in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
+    #[error("{found} writes, more than {BATCH_WRITES_MAX}")]
+    ManyWrites { found: usize },
     #[error("`{key}` is written twice")]
     WrittenTwice { key: String },
     #[error("a key of {bytes} bytes, more than {KEY_BYTES_MAX}")]
@@ -95,14 +98,15 @@ impl LedgerFailed {
 pub(super) enum Fault {
     #[error("{0}")]
     Sled(#[from] sled::Error),
-    #[error("sled panicked: {0}")]
-    Panicked(String),
     #[error("sled did not answer within {0} s")]
     Hung(u64),
     #[error("`{key}` {what}")]
     Entry { key: String, what: &'static str },
-    #[error("it is at revision {found}, and {expected} was expected")]
-    Revision { found: Revision, expected: Revision },
+    /// The journal could not be read again while it was in use.
+    #[error("{0}")]
+    Journal(#[source] journal::ReadError),
+    #[error("a panic: {0}")]
+    Panic(String),
     #[error("{}", Chain(.0))]
     Disk(#[from] DurableError),
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{CommitError, LedgerFailed, OpenError};
+use super::open::Opened;
 use super::owner::{Owner, Read, Request, Standing};
 use super::{Batch, Listing, Observer, Options, QUEUE_REQUESTS, Revision, Stored, open};
 use crate::durable::{DurableError, Step};
@@ -35,14 +36,20 @@ impl Ledger {
     ) -> Result<Ledger, OpenError> {
         let opened = open::open(dir, options)?;
         let observer = observer(opened.revision);
+        Ok(Ledger::start(opened, observer)?)
+    }
+
+    /// Give what was opened to a thread of its own.
+    pub(super) fn start(opened: Opened, observer: Observer) -> Result<Ledger, DurableError> {
+        let dir: Arc<Path> = opened.lock.dir().into();
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS);
         let (report, standing) = watch::channel(None);
         let owner = Owner::new(opened, observer, report);
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || owner.run(queue))
-            .map_err(|error| DurableError::new(Step::Open, dir, error))?;
-        Ok(Ledger { requests, standing, dir: dir.into() })
+            .map_err(|error| DurableError::new(Step::Open, &dir, error))?;
+        Ok(Ledger { requests, standing, dir })
     }
 
     /// All guards hold and all writes land, or nothing happened. Durable when it returns.

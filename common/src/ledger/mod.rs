@@ -3,29 +3,44 @@
 //! The controller's store and the agent's state both lie on this. sled 0.34 is fast and small, and its `flush`
 //! does not reach the disk; so nobody else calls it, and what surrounds it here is what makes it safe:
 //!
-//! - One thread owns the database and is the only writer. A commit checks its guards, is applied as one atomic
-//!   batch together with the revision counter, and is made durable before it is acknowledged or read by anybody.
-//!   Commits that queue while the disk is busy share its next turn.
+//! - One thread owns everything and is the only writer. A commit checks its guards, is appended to the journal
+//!   and synced, is applied to the database as one atomic batch together with the revision counter, and only then
+//!   acknowledged or read by anybody. Commits that queue while the disk is busy share its next turn.
+//! - The journal is the truth, the database an index over it. At start the database is used if it was closed in
+//!   order and equals the journal, entry by entry; otherwise, and where it is small, it is made anew. So one sync
+//!   makes a commit durable, and what a crash does to sled's files does not matter.
 //! - Every value carries the revision that wrote it and a checksum that covers its key.
 //! - Any error of a write ends the ledger: what the disk holds is then known only after a restart. Every later
 //!   call says so, and [`Ledger::failed`] tells a daemon that it is time to exit.
-//! - A folder has one owner, a format that is checked, and is compacted at start when it is mostly air.
+//! - A folder has one owner, and a format that is checked. Journal and database are begun anew when they are
+//!   mostly history or air.
+//!
+//! ```text
+//! <dir>/lock      whose it is, for as long as that process lives
+//! <dir>/journal   every commit since the journal was begun, and what there was then
+//! <dir>/sled/     the database
+//! <dir>/stopped   only while nobody has it open: where the journal ended when it was closed in order
+//! ```
 //!
 //! What lies here is small: keys of at most [`KEY_BYTES_MAX`], values of at most [`VALUE_BYTES_MAX`] bytes.
 
 mod entry;
 mod error;
+mod group;
 mod handle;
+mod image;
 mod index;
+mod journal;
 mod open;
 mod owner;
+mod stopped;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
 
 pub use crate::ids::Revision;
-pub use error::{CommitError, LedgerFailed, OpenError};
+pub use error::{CommitError, LedgerFailed, Malformed, OpenError};
 pub use handle::Ledger;
 
 /// The longest key. Far above what our keys need, far below what sled takes.
@@ -33,6 +48,9 @@ pub const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// The largest value. Larger ones would make sled write files of their own, which nothing makes durable.
 pub const VALUE_BYTES_MAX: usize = 16 << 10;
+
+/// How many writes one commit may hold. etcd's limit for a whole transaction, so nothing that fits there fails here.
+pub const BATCH_WRITES_MAX: usize = 128;
 
 /// How many requests may wait for the owner before callers wait too. Enough for the commits of one turn of the
 /// disk (4 ms) at ten thousand a second.
@@ -46,14 +64,18 @@ pub const GROUP_REQUESTS_MAX: usize = 64;
 pub struct Options {
     /// How much of the database sled may keep in memory.
     pub cache_bytes: u64,
+    /// Up to how many live bytes the database is made anew at every start rather than opened and checked. For
+    /// a small one that is quicker, and sled starts its pool of threads, which wake once a second for as long as
+    /// the process lives, only when it opens an old database or has written half a megabyte.
+    pub anew_up_to_bytes: u64,
 }
 
 impl Options {
     /// An agent's state is a few kilobytes, and its memory is the host's.
-    pub const AGENT: Options = Options { cache_bytes: 1 << 20 };
+    pub const AGENT: Options = Options { cache_bytes: 1 << 20, anew_up_to_bytes: 1 << 20 };
 
     /// A controller reads its whole fleet when it starts.
-    pub const CONTROLLER: Options = Options { cache_bytes: 32 << 20 };
+    pub const CONTROLLER: Options = Options { cache_bytes: 32 << 20, anew_up_to_bytes: 1 << 20 };
 }
 
 /// All guards hold and all writes land, or nothing happened.

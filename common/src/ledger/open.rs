@@ -1,86 +1,211 @@
-//! Opening a ledger: one owner, no trust in what lies there, no more air than data.
+//! Opening a ledger: one owner, the journal as the truth, and a database that equals it.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::Options;
 use super::error::{Fault, OpenError};
+use super::image::Image;
 use super::index::Index;
-use super::{Listing, Options, Revision};
+use super::journal::{End, Journal, ReadError};
+use super::{Listing, Revision, stopped};
 use crate::durable::{
-    DirLock, create_dir_durable, exchange_durable, lock_dir, remove_dir_durable, remove_leftovers,
+    DirLock, create_dir_durable, lock_dir, remove_dir_durable, remove_leftovers, rename_durable,
 };
 
-/// What this version writes. It rises when an older version could not read what a newer one wrote.
-const FORMAT: u32 = 1;
-
 /// Longer than sled needs for the largest state we keep; it has been seen to hang where it finds damage.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
+const SLED_OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// A database below this is never compacted: it costs nobody anything.
+/// A database below this is never made anew only because it is large: it costs nobody anything.
 const COMPACT_ABOVE_BYTES: u64 = 64 << 20;
 
 /// How many times its live bytes a database may take.
 const COMPACT_ABOVE_RATIO: u64 = 6;
 
-/// A database that was read through, and the lock that makes it ours.
+const SLED: &str = "sled";
+
+/// Where the last damaged database lies, for whoever wants to know what happened to it.
+const DAMAGED_SLED: &str = "sled.damaged";
+
+/// A journal and a database that equal each other, and the lock that makes them ours.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) index: Index,
+    pub(super) journal: Journal,
     pub(super) revision: Revision,
-    /// Dropped after the database.
+    /// Dropped last.
     pub(super) lock: DirLock,
 }
 
-/// Lock, open, check everything, compact.
+/// Why a database is made anew.
+#[derive(Debug, thiserror::Error)]
+enum Rebuild {
+    #[error("there is none")]
+    Missing,
+    #[error("it is small")]
+    Small,
+    #[error("it was not closed in order")]
+    NotStopped,
+    #[error("it is mostly air")]
+    Airy,
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Lock, read the journal, and open or make the database.
 pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     create_dir_durable(dir, 0o700)?;
     let lock = lock_dir(dir)?;
     remove_leftovers(dir)?;
-    remove_dir_durable(&dir.join("sled.new"))?;
-    let damaged = |fault: Fault| match fault {
+    let stopped = stopped::take(dir)?;
+    let (mut journal, image) = open_journal(dir, options, stopped)?;
+    let index = match open_index(dir, options, stopped, &image) {
+        Ok(index) => index,
+        Err(reason) => rebuild(dir, options, &image, reason).map_err(|fault| broken(dir, fault))?,
+    };
+    let revision = image.revision;
+    drop(image);
+    if journal.is_worth_renewing() {
+        journal.renew().map_err(|fault| broken(dir, fault))?;
+    }
+    Ok(Opened { index, journal, revision, lock })
+}
+
+fn broken(dir: &Path, fault: Fault) -> OpenError {
+    match fault {
         Fault::Disk(error) => OpenError::Disk(error),
         other => OpenError::damaged(dir, other),
-    };
-    let path = dir.join("sled");
-    let (index, everything) = {
-        let path = path.clone();
-        guarded(move || read_through(&path, options)).map_err(damaged)?
-    };
-    check_format(dir, &index, &everything)?;
-    let revision = everything.revision;
-    let index = match worth_compacting(&index, &everything).map_err(damaged)? {
-        Compact::No => index,
-        Compact::Yes => {
-            drop(index);
-            compact(dir, options, &everything).map_err(damaged)?
-        }
-    };
-    Ok(Opened { index, revision, lock })
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Compact {
-    Yes,
-    No,
-}
-
-/// Open a database and read all of it, so that damage shows now and not in the middle of a rollout.
-fn read_through(path: &Path, options: Options) -> Result<(Index, Listing), Fault> {
-    let index = Index::open(path, options)?;
-    let everything = index.list("")?;
-    let newest = everything.entries.iter().map(|(_, stored)| stored.revision).max();
-    match newest {
-        Some(newest) if newest > everything.revision => {
-            Err(Fault::Revision { found: everything.revision, expected: newest })
-        }
-        Some(_) | None => Ok((index, everything)),
     }
 }
 
-/// Run what may panic or hang. What hangs is left behind on its thread; the process is to end soon after.
+/// Read the journal; begin it where the folder is new; take the database's word where the journal is damaged and
+/// the database is known to be whole.
+fn open_journal(dir: &Path, options: Options, stopped: Option<End>) -> Result<(Journal, Image), OpenError> {
+    let path = dir.join("journal");
+    let error = match Journal::read(&path) {
+        Ok((journal, image)) => match stopped {
+            Some(end) if end != journal.end(image.revision) => {
+                ReadError::Damaged { at: 0, what: "it does not end where it ended when it was closed" }
+            }
+            Some(_) | None => return Ok((journal, image)),
+        },
+        Err(ReadError::Missing) if !dir.join(SLED).exists() => {
+            let image = Image::default();
+            return Ok((Journal::begin(&path, &image)?, image));
+        }
+        Err(error) => error,
+    };
+    match (error, stopped) {
+        (ReadError::Disk(error), _) => Err(error.into()),
+        (ReadError::Newer { writer }, _) => Err(OpenError::Newer {
+            dir: dir.to_owned(),
+            theirs: writer,
+            ours: env!("CARGO_PKG_VERSION").to_owned(),
+        }),
+        (damage, None) => Err(OpenError::damaged(dir, damage)),
+        (damage, Some(end)) => journal_from_index(dir, options, damage, end),
+    }
+}
+
+/// The database was closed in order, so it holds what the journal has lost.
+fn journal_from_index(
+    dir: &Path,
+    options: Options,
+    damage: ReadError,
+    end: End,
+) -> Result<(Journal, Image), OpenError> {
+    let sled = dir.join(SLED);
+    let listed = guarded(move || Index::open(&sled, options)?.list(""));
+    let image = match listed {
+        Ok(Listing { revision, entries }) if revision == end.revision => {
+            Image { revision, entries: entries.into_iter().collect() }
+        }
+        Ok(_) => return Err(OpenError::damaged(dir, format!("{damage}, and the database is older"))),
+        Err(fault) => {
+            return Err(OpenError::damaged(dir, format!("{damage}, and so is the database: {fault}")));
+        }
+    };
+    let path = dir.join("journal");
+    if path.exists() {
+        rename_durable(&path, &dir.join("journal.damaged"))?;
+    }
+    let journal = Journal::begin(&path, &image)?;
+    tracing::warn!(
+        code = "LS-S02", dir = %dir.display(), %damage, records = image.entries.len(),
+        "journal damaged; begun anew from the database"
+    );
+    Ok((journal, image))
+}
+
+/// The database that is there, if it was closed in order and equals the journal.
+fn open_index(dir: &Path, options: Options, stopped: Option<End>, image: &Image) -> Result<Index, Rebuild> {
+    let sled = dir.join(SLED);
+    if !sled.exists() {
+        return Err(Rebuild::Missing);
+    }
+    if stopped.is_none() {
+        return Err(Rebuild::NotStopped);
+    }
+    if image.live_bytes() <= options.anew_up_to_bytes {
+        return Err(Rebuild::Small);
+    }
+    let damaged = |fault: Fault| Rebuild::Damaged(fault.to_string());
+    let (index, found) = guarded(move || {
+        let index = Index::open(&sled, options)?;
+        let found = index.list("")?;
+        Ok((index, found))
+    })
+    .map_err(damaged)?;
+    if !equals(&found, image) {
+        return Err(Rebuild::Damaged("it holds other entries than the journal".to_owned()));
+    }
+    let bytes = index.bytes_on_disk().map_err(damaged)?;
+    if is_airy(bytes, image.live_bytes()) { Err(Rebuild::Airy) } else { Ok(index) }
+}
+
+fn is_airy(bytes: u64, live: u64) -> bool {
+    bytes > COMPACT_ABOVE_BYTES && bytes > COMPACT_ABOVE_RATIO.saturating_mul(live)
+}
+
+fn equals(found: &Listing, image: &Image) -> bool {
+    found.revision == image.revision
+        && found.entries.len() == image.entries.len()
+        && found.entries.iter().zip(&image.entries).all(|(a, b)| (&a.0, &a.1) == b)
+}
+
+/// Make the database anew from what the journal amounts to.
+fn rebuild(dir: &Path, options: Options, image: &Image, reason: Rebuild) -> Result<Index, Fault> {
+    let began = Instant::now();
+    let sled = dir.join(SLED);
+    match reason {
+        Rebuild::Damaged(_) => {
+            remove_dir_durable(&dir.join(DAMAGED_SLED))?;
+            rename_durable(&sled, &dir.join(DAMAGED_SLED))?;
+        }
+        Rebuild::Missing | Rebuild::Small | Rebuild::NotStopped | Rebuild::Airy => remove_dir_durable(&sled)?,
+    }
+    let path = sled.clone();
+    let index = guarded(move || Index::open(&path, options))?;
+    caught(|| index.fill(image))?;
+    let (records, took) = (image.entries.len(), began.elapsed().as_secs_f64());
+    match reason {
+        Rebuild::Damaged(_) => tracing::warn!(
+            code = "LS-S02", dir = %dir.display(), %reason, records, seconds = took,
+            "state index damaged; rebuilt from the journal, the old one kept as `{DAMAGED_SLED}`"
+        ),
+        Rebuild::Small => {}
+        Rebuild::Missing if image.revision == Revision(0) => {}
+        Rebuild::Missing | Rebuild::NotStopped | Rebuild::Airy => tracing::info!(
+            dir = %dir.display(), %reason, records, seconds = took, "state index rebuilt from the journal"
+        ),
+    }
+    Ok(index)
+}
+
+/// Run what may panic or hang. What hangs is left behind on its thread, on files that are then renamed away.
 fn guarded<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
     let (done, result) = mpsc::channel();
     let worker = std::thread::Builder::new().name("ledger-open".to_owned());
@@ -90,17 +215,18 @@ fn guarded<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + '
         let _ = done.send(outcome);
     });
     match spawned {
-        Ok(_) => result.recv_timeout(OPEN_LIMIT).unwrap_or(Err(Fault::Hung(OPEN_LIMIT.as_secs()))),
-        Err(error) => Err(Fault::Sled(sled::Error::Io(error))),
+        Ok(_) => result.recv_timeout(SLED_OPEN_LIMIT).unwrap_or(Err(Fault::Hung(SLED_OPEN_LIMIT.as_secs()))),
+        Err(error) => Err(Fault::Sled(error.into())),
     }
 }
 
-/// Run what may panic: that is how sled answers to damage.
+/// Run what may panic: that is how sled answers to damage. In a program that aborts on panic it ends the process;
+/// the note of an orderly stop is gone by then, so the next start does not trust the same files again.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     // Unwind safety: after a panic nothing of the database is used again.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result,
-        Err(panic) => Err(Fault::Panicked(words_of(&*panic))),
+        Err(panic) => Err(Fault::Panic(words_of(&*panic))),
     }
 }
 
@@ -109,47 +235,15 @@ fn words_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
 }
 
-/// The format is ours, or is written now where there is none because the database is new.
-fn check_format(dir: &Path, index: &Index, everything: &Listing) -> Result<(), OpenError> {
-    let damaged = |fault: Fault| OpenError::damaged(dir, fault);
-    let Some(bytes) = index.format().map_err(damaged)? else {
-        if everything.revision != Revision(0) {
-            return Err(OpenError::damaged(dir, "its format is not stated"));
-        }
-        return index.set_format(our_format().as_bytes()).map_err(damaged);
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    let (number, version) = text.split_once(' ').unwrap_or((&text, "an unknown version"));
-    match number.parse::<u32>() {
-        Ok(number) if number <= FORMAT => Ok(()),
-        Ok(_) => Err(OpenError::Newer {
-            dir: dir.to_owned(),
-            theirs: version.to_owned(),
-            ours: env!("CARGO_PKG_VERSION").to_owned(),
-        }),
-        Err(_) => Err(OpenError::damaged(dir, "its format is no number")),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_small_or_full_is_not_compacted() {
+        let mib = 1 << 20;
+        assert!(!is_airy(60 * mib, 0), "small");
+        assert!(!is_airy(400 * mib, 70 * mib), "full");
+        assert!(is_airy(400 * mib, 60 * mib));
     }
-}
-
-fn our_format() -> String {
-    format!("{FORMAT} {}", env!("CARGO_PKG_VERSION"))
-}
-
-fn worth_compacting(index: &Index, everything: &Listing) -> Result<Compact, Fault> {
-    let live: usize = everything.entries.iter().map(|(key, stored)| key.len() + stored.value.len()).sum();
-    let taken = index.bytes_on_disk()?;
-    let airy = taken > COMPACT_ABOVE_BYTES && taken > COMPACT_ABOVE_RATIO.saturating_mul(live as u64);
-    Ok(if airy { Compact::Yes } else { Compact::No })
-}
-
-/// Write everything into a new database and put it in the place of the old one, in one step.
-fn compact(dir: &Path, options: Options, everything: &Listing) -> Result<Index, Fault> {
-    let (path, new) = (dir.join("sled"), dir.join("sled.new"));
-    let index = Index::open(&new, options)?;
-    index.set_format(our_format().as_bytes())?;
-    index.fill(everything)?;
-    drop(index);
-    exchange_durable(&new, &path)?;
-    remove_dir_durable(&new)?;
-    Index::open(&path, options)
 }

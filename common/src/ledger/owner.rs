@@ -1,17 +1,13 @@
 //! The thread that owns the database: takes what has queued, writes it, syncs once, then answers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{CommitError, Fault, LedgerFailed, Malformed};
-use super::index::Guarded;
+use super::error::{CommitError, Fault, LedgerFailed};
+use super::group::{Group, Outcome};
 use super::open::{Opened, caught};
-use super::{
-    Batch, Committed, GROUP_REQUESTS_MAX, KEY_BYTES_MAX, Listing, Observer, Revision, Stored,
-    VALUE_BYTES_MAX, Write,
-};
+use super::{Batch, GROUP_REQUESTS_MAX, Listing, Observer, Revision, Stored, stopped};
 
 /// What callers ask of the owner. An answer that nobody waits for any more is dropped.
 pub(super) enum Request {
@@ -41,20 +37,9 @@ pub(super) struct Owner {
     standing: watch::Sender<Standing>,
 }
 
-/// What happened to one commit of a group, before the group is durable.
-type Outcome = Result<Kept, CommitError>;
-
-/// What a commit that was not refused came to.
-struct Kept {
-    /// The one it took, or the one as of which its guards held.
-    revision: Revision,
-    /// Nothing where nothing changed.
-    committed: Option<Committed>,
-}
-
-/// One group: what shares a turn of the disk.
+/// What queued while the disk was busy, and now shares its next turn.
 #[derive(Default)]
-struct Group {
+struct Turn {
     commits: Vec<(Batch, CommitAnswer)>,
     /// Answered after the commits, so that they see what was asked for before them.
     reads: Vec<Read>,
@@ -68,87 +53,74 @@ impl Owner {
 
     /// Serve until the last handle is gone, somebody closes the ledger, or it fails.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        while let Some(first) = requests.blocking_recv() {
-            let group = Group::gather(first, &mut requests);
-            match self.serve(group) {
-                Ok(None) => {}
-                Ok(Some(done)) => {
-                    requests.close();
-                    drop(self);
-                    tell(done, ());
-                    return;
-                }
+        let mut closing = None;
+        while closing.is_none()
+            && let Some(first) = requests.blocking_recv()
+        {
+            match self.serve(Turn::gather(first, &mut requests)) {
+                Ok(close) => closing = close,
                 Err(failed) => return refuse_all(requests, self, failed),
             }
         }
+        requests.close();
+        self.stop();
+        closing.into_iter().for_each(|done| tell(done, ()));
     }
 
-    /// Serve one group. An error means that nothing after it can be served.
-    fn serve(&mut self, group: Group) -> Result<Option<oneshot::Sender<()>>, LedgerFailed> {
-        let Group { commits, reads, close } = group;
+    /// Serve one turn. An error means that nothing after it can be served.
+    fn serve(&mut self, turn: Turn) -> Result<Option<oneshot::Sender<()>>, LedgerFailed> {
+        let Turn { commits, reads, close } = turn;
         let (batches, answers): (Vec<Batch>, Vec<CommitAnswer>) = commits.into_iter().unzip();
         match caught(|| self.commit_all(batches)) {
-            Ok(outcomes) => self.acknowledge(outcomes, answers),
+            Ok(outcomes) => {
+                answers.into_iter().zip(outcomes).for_each(|(answer, outcome)| tell(answer, outcome));
+            }
             Err(fault) => {
                 let failed = self.fail(fault);
-                for answer in answers {
-                    tell(answer, Err(CommitError::Unknown(failed.clone())));
-                }
+                let unknown = |answer| tell(answer, Err(CommitError::Unknown(failed.clone())));
+                answers.into_iter().for_each(unknown);
                 reads.into_iter().for_each(|read| read.refuse(&failed));
                 return Err(failed);
             }
         }
         // Those behind a read that fails see their sender dropped, which their handle knows to be the end.
         reads.into_iter().try_for_each(|read| self.answer(read))?;
+        if self.opened.journal.is_worth_renewing() {
+            caught(|| self.renew_journal()).map_err(|fault| self.fail(fault))?;
+        }
         Ok(close)
     }
 
-    /// THE commit: guards, one atomic batch each, then one sync for all of them.
+    /// THE commit: decide on all, make them durable in one turn of the disk, let the database know, and then the
+    /// observer. Only after this are they acknowledged.
     fn commit_all(&mut self, batches: Vec<Batch>) -> Result<Vec<Outcome>, Fault> {
-        let before = self.revision;
-        let outcomes = batches.into_iter().map(|batch| self.apply(batch)).collect::<Result<Vec<_>, _>>()?;
-        if self.revision != before {
-            self.opened.index.sync()?;
+        let mut group = Group::after(&self.opened.index, self.revision);
+        let outcomes = batches.into_iter().map(|batch| group.admit(batch)).collect::<Result<Vec<_>, _>>()?;
+        let commits = group.commits;
+        if let Some(last) = commits.last() {
+            let revision = last.revision;
+            self.opened.journal.append(&commits)?;
+            self.opened.index.apply(&commits)?;
+            self.revision = revision;
+            commits.into_iter().for_each(&mut self.observer);
         }
         Ok(outcomes)
     }
 
-    /// Apply one batch if its guards hold. The outer error is the ledger's end, the inner one the caller's.
-    fn apply(&mut self, batch: Batch) -> Result<Outcome, Fault> {
-        if let Err(reason) = check(&batch) {
-            return Ok(Err(CommitError::Malformed { reason }));
-        }
-        let index = &self.opened.index;
-        if let Guarded::Conflict(key) = index.check(&batch.guards)? {
-            return Ok(Err(CommitError::Conflict { key }));
-        }
-        let mut writes = Vec::with_capacity(batch.writes.len());
-        for write in batch.writes {
-            match &write {
-                Write::Delete(key) if !index.contains(key)? => {}
-                Write::Delete(_) | Write::Put(..) => writes.push(write),
-            }
-        }
-        if writes.is_empty() {
-            return Ok(Ok(Kept { revision: self.revision, committed: None }));
-        }
-        let revision = self.revision.next();
-        index.apply(&writes, revision)?;
-        self.revision = revision;
-        Ok(Ok(Kept { revision, committed: Some(committed(revision, writes)) }))
+    fn renew_journal(&mut self) -> Result<(), Fault> {
+        let end = self.opened.journal.renew()?;
+        debug_assert_eq!(end.revision, self.revision, "the journal holds every commit");
+        Ok(())
     }
 
-    /// The group is durable: tell the observer, then the callers.
-    fn acknowledge(&mut self, outcomes: Vec<Outcome>, answers: Vec<CommitAnswer>) {
-        let mut results = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            results.push(outcome.map(|kept| {
-                kept.committed.into_iter().for_each(&mut self.observer);
-                kept.revision
-            }));
-        }
-        for (answer, result) in answers.into_iter().zip(results) {
-            tell(answer, result);
+    /// Close in order: everything to the disk, then the note that says so. Where that fails there is no note, and
+    /// the next start makes the database anew.
+    fn stop(self) {
+        let dir = self.opened.lock.dir();
+        let end = self.opened.journal.end(self.revision);
+        let synced = caught(|| self.opened.index.sync().and_then(|()| Ok(stopped::leave(dir, end)?)));
+        if let Err(fault) = synced {
+            tracing::warn!(dir = %dir.display(), %fault, "the state was not closed in order");
         }
     }
 
@@ -183,56 +155,24 @@ impl Owner {
     }
 }
 
-impl Group {
+impl Turn {
     /// What has queued up to now, up to a limit.
-    fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Group {
-        let mut group = Group::default();
+    fn gather(first: Request, requests: &mut mpsc::Receiver<Request>) -> Turn {
+        let mut turn = Turn::default();
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(request) = next {
             taken += 1;
             match request {
-                Request::Commit { batch, answer } => group.commits.push((batch, answer)),
-                Request::Close { done } => group.close = Some(done),
-                Request::Read(read) => group.reads.push(read),
+                Request::Commit { batch, answer } => turn.commits.push((batch, answer)),
+                Request::Close { done } => turn.close = Some(done),
+                Request::Read(read) => turn.reads.push(read),
             }
-            let full = taken == GROUP_REQUESTS_MAX || group.close.is_some();
+            let full = taken == GROUP_REQUESTS_MAX || turn.close.is_some();
             next = if full { None } else { requests.try_recv().ok() };
         }
-        group
+        turn
     }
-}
-
-/// What is wrong with a batch whatever lies in the ledger.
-fn check(batch: &Batch) -> Result<(), Malformed> {
-    let mut keys = BTreeSet::new();
-    for write in &batch.writes {
-        let key = write.key();
-        if key.len() > KEY_BYTES_MAX {
-            return Err(Malformed::LongKey { bytes: key.len() });
-        }
-        if !keys.insert(key) {
-            return Err(Malformed::WrittenTwice { key: key.to_owned() });
-        }
-        if let Write::Put(_, value) = write
-            && value.len() > VALUE_BYTES_MAX
-        {
-            return Err(Malformed::LargeValue { key: key.to_owned(), bytes: value.len() });
-        }
-    }
-    Ok(())
-}
-
-fn committed(revision: Revision, writes: Vec<Write>) -> Committed {
-    let mut changes: Vec<_> = writes
-        .into_iter()
-        .map(|write| match write {
-            Write::Put(key, value) => (key, Some(value)),
-            Write::Delete(key) => (key, None),
-        })
-        .collect();
-    changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    Committed { revision, changes }
 }
 
 /// The ledger has failed: answer everything that still comes with that, until nobody asks any more.

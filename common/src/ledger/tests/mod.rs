@@ -1,5 +1,9 @@
 //! What a ledger keeps, refuses and tells, and what it makes of damage.
 
+mod crash;
+mod damage;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tempfile::{TempDir, tempdir};
@@ -7,8 +11,47 @@ use tempfile::{TempDir, tempdir};
 use super::*;
 use crate::code::Code;
 
+/// A database that is opened again however small it is.
+const KEPT: Options = Options { anew_up_to_bytes: 0, ..Options::AGENT };
+
 fn open(dir: &TempDir) -> Ledger {
-    Ledger::open(dir.path(), Options::AGENT).unwrap()
+    Ledger::open(dir.path(), KEPT).unwrap()
+}
+
+/// Everything that is in a ledger.
+fn dump(ledger: &Ledger) -> Listing {
+    ledger.list_blocking("").unwrap()
+}
+
+/// Some commits: puts, overwrites and deletes of values of many sizes.
+fn fill(ledger: &Ledger, commits: usize) {
+    for n in 0..commits {
+        let size = (n * 7919) % 3000;
+        let batch = Batch::new()
+            .put(format!("key/{}", n % 40), vec![n as u8; size])
+            .put(format!("other/{n}"), n.to_string())
+            .delete(format!("other/{}", n.wrapping_sub(9)));
+        ledger.commit_blocking(batch).unwrap();
+    }
+}
+
+/// A copy of a folder as it is now: what a crash at this moment would leave, or a pristine one to damage.
+fn copy(from: &Path) -> TempDir {
+    let to = tempdir().unwrap();
+    copy_into(from, to.path());
+    to
+}
+
+fn copy_into(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_into(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
 }
 
 fn value(ledger: &Ledger, key: &str) -> Option<Bytes> {
