@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,7 @@ pub const SEALED: &str = "sealed";
 pub struct Layout {
     state: PathBuf,
     units: PathBuf,
+    loopback: Ipv4Addr,
 }
 
 impl Layout {
@@ -32,7 +34,20 @@ impl Layout {
                 root.display()
             )));
         }
-        Ok(Self { state: root.join("var/lib/longshore"), units: root.join("etc/systemd/system") })
+        Ok(Self {
+            state: root.join("var/lib/longshore"),
+            units: root.join("etc/systemd/system"),
+            loopback: Ipv4Addr::LOCALHOST,
+        })
+    }
+
+    /// Where manifests say 127.0.0.1 they mean `own`: for several agents on one machine.
+    pub fn on_loopback(self, own: Ipv4Addr) -> Self {
+        Self { loopback: own, ..self }
+    }
+
+    pub fn loopback(&self) -> Ipv4Addr {
+        self.loopback
     }
 
     /// Identity, state and apps.

@@ -39,14 +39,14 @@ impl Layout {
         self.slot(app, slot).join(META).join(SEALED).is_file()
     }
 
-    /// The manifest and the values that a sealed slot was made from.
+    /// The manifest and the values that a sealed slot was made from; its addresses as they hold on this host.
     pub fn read_slot(&self, app: &AppName, slot: &Slot) -> Result<(Manifest, Values), Failure> {
         let meta = self.slot(app, slot).join(META);
         let manifest = read_bounded(&meta.join(MANIFEST), MANIFEST_BYTES)?;
         let manifest = Manifest::from_bytes(&manifest).map_err(|e| damaged(slot, &e.message))?;
         let values = read_bounded(&meta.join(VALUES), VALUES_BYTES)?;
         let values = serde_json::from_slice(&values).map_err(|e| damaged(slot, &e.to_string()))?;
-        Ok((manifest, values))
+        Ok((manifest.on_loopback(self.loopback()), values))
     }
 
     /// The slot that `current` names; None when the app has never been live.
