@@ -4,6 +4,7 @@
 //! If one side alone needs a thing, it lives there and not here.
 
 pub mod assignment;
+pub mod bundle;
 pub mod chain;
 pub mod code;
 pub mod digest;

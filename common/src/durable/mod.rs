@@ -92,8 +92,8 @@ impl DurableError {
     }
 }
 
-/// Say which step on which path an error belongs to.
-trait At<T> {
+/// Says which step on which path an error belongs to.
+pub trait At<T> {
     fn at(self, step: Step, path: &Path) -> Result<T>;
 }
 
