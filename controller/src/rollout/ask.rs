@@ -58,12 +58,13 @@ impl Draft {
         self.in_slots(hosts, HostProgress::run);
     }
 
-    /// Touched hosts go back, as many as may be down. One that is down or silent already takes no slot.
+    /// Touched hosts go back, as many as may be down. Silent ones are told once and take no slot: it stands until they
+    /// return.
     pub fn ask_to_return(&mut self) {
-        let hosts = self.pick(|host| host.needs_return() && (host.silent.is_some() || host.held.is_none()));
-        let (unheard, heard) = hosts.into_iter().partition(|id| self.rollout.hosts[id].silent.is_some());
-        self.ask_to_return_anyway(unheard);
-        self.in_slots(heard, HostProgress::send_back);
+        let unasked = |host: &HostProgress| host.needs_return() && host.ask != Some(Ask::Return);
+        self.ask_to_return_anyway(self.pick(|host| unasked(host) && host.silent.is_some()));
+        let hosts = self.pick(|host| host.needs_return() && host.is_reachable());
+        self.in_slots(hosts, HostProgress::send_back);
     }
 
     pub fn ask_to_return_anyway(&mut self, hosts: Vec<HostId>) {

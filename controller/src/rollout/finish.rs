@@ -20,7 +20,7 @@ impl Draft {
         let total = self.rollout.total();
         let healthy = self.pick(|host| host.state == HostState::Healthy).len();
         let unchanged = self.pick(|host| host.state == HostState::Unchanged).len();
-        let failed = self.pick(|host| host.state.failure().is_some());
+        let failed = self.pick(|host| host.state.is_failed());
         let rest = self.rest_of(&[HostState::Healthy, HostState::Unchanged]);
         let good = healthy + unchanged;
         let (outcome, reason) = if total == 0 {
@@ -46,7 +46,7 @@ impl Draft {
         let back = self.pick(|host| matches!(host.state, HostState::RolledBack)).len();
         let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. })).len();
         let owing = self.pick(|host| host.state == HostState::RollingBack);
-        let broken = self.pick(|host| matches!(host.state, HostState::Inconsistent { .. }));
+        let broken = self.pick(|host| matches!(host.state, HostState::Inconsistent));
         let touched = back + own + owing.len() + broken.len() > 0;
         let outcome = match cause {
             _ if !broken.is_empty() => Outcome::Failed,

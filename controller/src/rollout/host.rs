@@ -20,6 +20,9 @@ pub struct HostProgress {
     pub state: HostState,
     /// When the state was entered.
     pub since: Millis,
+    /// Its last failure in this rollout. It stays while the host goes back or tries again, until it is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<LastFailure>,
     /// What it is asked to do at present; `None`: nothing by this rollout yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<Ask>,
@@ -55,6 +58,13 @@ pub struct LocalHold {
     pub since: Millis,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    pub failure: Failure,
+    /// When the controller learned of it.
+    pub at: Millis,
+}
+
 /// What a host is asked to do. With the round it makes the host's assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,12 +88,9 @@ pub enum HostState {
     Healthy,
     /// Ran exactly this already.
     Unchanged,
-    Failed {
-        failure: Failure,
-    },
+    Failed,
     /// Failed, and is back on its last good release by itself.
     Reverted {
-        failure: Failure,
         to: Version,
     },
     /// Not to be touched by this rollout.
@@ -93,9 +100,7 @@ pub enum HostState {
     RollingBack,
     RolledBack,
     /// Neither here nor there: a human has to look.
-    Inconsistent {
-        failure: Failure,
-    },
+    Inconsistent,
     /// No longer of the fleet.
     Left,
 }
@@ -109,21 +114,20 @@ impl HostState {
             HostState::Switching => "switching",
             HostState::Healthy => "healthy",
             HostState::Unchanged => "unchanged",
-            HostState::Failed { .. } => "failed",
+            HostState::Failed => "failed",
             HostState::Reverted { .. } => "reverted",
             HostState::Excluded { .. } => "excluded",
             HostState::RollingBack => "rolling-back",
             HostState::RolledBack => "rolled-back",
-            HostState::Inconsistent { .. } => "inconsistent",
+            HostState::Inconsistent => "inconsistent",
             HostState::Left => "left",
         }
     }
 
-    pub fn failure(&self) -> Option<&Failure> {
+    /// Failed by any of its names; the host's `failure` says how.
+    pub fn is_failed(&self) -> bool {
         match self {
-            HostState::Failed { failure }
-            | HostState::Reverted { failure, .. }
-            | HostState::Inconsistent { failure } => Some(failure),
+            HostState::Failed | HostState::Reverted { .. } | HostState::Inconsistent => true,
             HostState::Waiting
             | HostState::Staging
             | HostState::Staged
@@ -133,7 +137,7 @@ impl HostState {
             | HostState::Excluded { .. }
             | HostState::RollingBack
             | HostState::RolledBack
-            | HostState::Left => None,
+            | HostState::Left => false,
         }
     }
 }
@@ -182,7 +186,9 @@ impl HostProgress {
             && matches!(self.state, HostState::Waiting | HostState::Staged | HostState::RollingBack)
     }
 
-    pub fn failed_by(&self, blame: Blame) -> bool {
-        self.state.failure().is_some_and(|failure| failure.blame == blame)
+    /// Whose failure it is, if it has failed.
+    pub fn blame(&self) -> Option<Blame> {
+        let last = self.failure.as_ref().filter(|_| self.state.is_failed())?;
+        Some(last.failure.blame)
     }
 }

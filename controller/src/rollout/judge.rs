@@ -30,23 +30,21 @@ impl HostProgress {
             return None;
         }
         let unknown = self.silent.is_some() && spec.unknown == UnknownHosts::Count;
-        self.state.failure().map(|failure| failure.blame).or(unknown.then_some(Blame::Environment))
+        self.blame().or(unknown.then_some(Blame::Environment))
     }
 
     /// Its wave, going forward, is not over without it.
     pub(super) fn is_pending(&self, spec: &Spec) -> bool {
         let awaited = match self.silent {
-            Some(_) => spec.unknown == UnknownHosts::Wait,
-            None => !self.is_refusing() || spec.held == HeldHosts::Wait,
+            Some(_) => spec.unknown == UnknownHosts::Wait && !self.forgiven,
+            None => !self.is_refusing() || (spec.held == HeldHosts::Wait && !self.forgiven),
         };
         match self.state {
-            HostState::Waiting | HostState::Staging | HostState::Staged | HostState::Switching => {
-                awaited && !self.forgiven
-            }
-            HostState::Healthy | HostState::Unchanged => self.silent.is_some() && awaited && !self.forgiven,
-            HostState::Failed { .. }
+            HostState::Waiting | HostState::Staging | HostState::Staged | HostState::Switching => awaited,
+            HostState::Healthy | HostState::Unchanged => self.silent.is_some() && awaited,
+            HostState::Failed
             | HostState::Reverted { .. }
-            | HostState::Inconsistent { .. }
+            | HostState::Inconsistent
             | HostState::Excluded { .. }
             | HostState::RollingBack
             | HostState::RolledBack

@@ -30,7 +30,7 @@ mod waves;
 pub use desired::{assignment_of, desired, next_deadline};
 pub use event::{Event, Refused, Transition};
 pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
-pub use host::{Ask, HostProgress, HostState, LocalHold};
+pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
 pub use model::{Header, Rollout, Target, changed_hosts};
 pub use phase::{
     Awaiting, Baking, Cause, Done, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent, Staging,

@@ -9,7 +9,7 @@ use longshore_common::{
 
 use super::{
     draft::Draft,
-    host::{Ask, HostProgress, HostState, LocalHold},
+    host::{Ask, HostProgress, HostState, LastFailure, LocalHold},
     phase::{Inside, Paused, Phase},
 };
 
@@ -87,7 +87,7 @@ impl Draft {
             (Some(reason), Some(held)) => held.reason = reason,
             (Some(reason), held @ None) => *held = Some(LocalHold { reason, since: now }),
             (None, held) => {
-                if held.take().is_some() && host.state.failure().is_none() {
+                if held.take().is_some() && !host.state.is_failed() {
                     host.forgiven = false;
                 }
             }
@@ -106,7 +106,7 @@ impl Draft {
 impl HostProgress {
     /// It speaks. That it failed stays forgiven; that it was unknown is over.
     fn heard(&mut self) {
-        if self.silent.take().is_some() && self.state.failure().is_none() {
+        if self.silent.take().is_some() && !self.state.is_failed() {
             self.forgiven = false;
         }
     }
@@ -122,10 +122,11 @@ impl HostProgress {
             Outcome::Healthy | Outcome::Unchanged => {
                 self.put(Ask::Run); // true already: nothing moves there
                 self.sick = false;
+                self.failure = None;
                 self.enter(HostState::Unchanged, now);
             }
             Outcome::Failed { failure } | Outcome::Reverted { failure, .. } => {
-                self.failed(HostState::Failed { failure: short(failure) }, tries, now);
+                self.failed(failure, HostState::Failed, tries, now);
             }
             Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
             Outcome::Refused { failure } if is_hold(&failure) => {
@@ -133,7 +134,7 @@ impl HostProgress {
                 self.attempts = self.attempts.saturating_sub(1);
                 self.enter(HostState::Waiting, now);
             }
-            Outcome::Refused { failure } => self.enter(HostState::Failed { failure: short(failure) }, now),
+            Outcome::Refused { failure } => self.fails(failure, HostState::Failed, now),
             Outcome::Removed => {} // answers another question
         }
     }
@@ -142,6 +143,7 @@ impl HostProgress {
         match outcome {
             Outcome::Healthy | Outcome::Unchanged => {
                 self.sick = false;
+                self.failure = None;
                 if self.state != HostState::Unchanged {
                     self.enter(HostState::Healthy, now);
                 }
@@ -149,12 +151,12 @@ impl HostProgress {
             Outcome::Failed { failure } => {
                 let served = matches!(self.state, HostState::Healthy | HostState::Unchanged);
                 self.sick |= served || (self.previous.is_none() && failure.step >= StepName::Switch);
-                self.failed(HostState::Failed { failure: short(failure) }, tries, now);
+                self.failed(failure, HostState::Failed, tries, now);
             }
             Outcome::Reverted { failure, to_version, .. } => {
                 self.sick = false;
                 self.touched = false;
-                self.failed(HostState::Reverted { failure: short(failure), to: to_version }, tries, now);
+                self.failed(failure, HostState::Reverted { to: to_version }, tries, now);
             }
             Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
             Outcome::Refused { failure } if is_hold(&failure) => {
@@ -163,7 +165,7 @@ impl HostProgress {
                 self.decline(failure, now);
                 self.enter(HostState::Staged, now);
             }
-            Outcome::Refused { failure } => self.enter(HostState::Failed { failure: short(failure) }, now),
+            Outcome::Refused { failure } => self.fails(failure, HostState::Failed, now),
             Outcome::Staged | Outcome::Removed => {} // answer other questions
         }
     }
@@ -186,16 +188,20 @@ impl HostProgress {
     }
 
     /// It begins anew while it has tries left.
-    fn failed(&mut self, state: HostState, tries: u8, now: Millis) {
-        self.forgiven = false;
+    fn failed(&mut self, failure: Failure, state: HostState, tries: u8, now: Millis) {
         let again = self.attempts < tries;
-        self.enter(if again { HostState::Waiting } else { state }, now);
+        self.fails(failure, if again { HostState::Waiting } else { state }, now);
+    }
+
+    pub(super) fn fails(&mut self, failure: Failure, state: HostState, now: Millis) {
+        self.failure = Some(LastFailure { failure: short(failure), at: now });
+        self.forgiven = false;
+        self.enter(state, now);
     }
 
     fn inconsistent(&mut self, failure: Failure, now: Millis) {
         self.sick = true;
-        self.forgiven = false;
-        self.enter(HostState::Inconsistent { failure: short(failure) }, now);
+        self.fails(failure, HostState::Inconsistent, now);
     }
 
     fn decline(&mut self, failure: Failure, now: Millis) {

@@ -25,7 +25,7 @@ impl Draft {
     pub fn retry(&mut self, hosts: &BTreeSet<HostId>) -> Result<(), Refused> {
         self.check_known("retry", hosts)?;
         let chosen = match hosts.is_empty() {
-            true => self.pick(|host| host.state.failure().is_some()),
+            true => self.pick(|host| host.state.is_failed()),
             false => hosts.iter().copied().collect(),
         };
         if chosen.is_empty() {
@@ -33,7 +33,7 @@ impl Draft {
         }
         for id in &chosen {
             let host = &self.rollout.hosts[id];
-            if host.state.failure().is_none() && !host.is_refusing() {
+            if !host.state.is_failed() && !host.is_refusing() {
                 return self
                     .refuse("retry", format!("{} has not failed: it is {}", host.name, host.as_str()));
             }
@@ -96,7 +96,7 @@ impl Draft {
     fn forgive(&mut self) {
         let hosts = self.pick(|host| {
             let stands = host.silent.is_some() || host.held.is_some() || host.sick;
-            !host.is_out() && (stands || host.state.failure().is_some())
+            !host.is_out() && (stands || host.state.is_failed())
         });
         for id in hosts {
             self.change(id, |host| host.forgiven = true);
@@ -106,7 +106,7 @@ impl Draft {
 
 impl HostProgress {
     fn begin_anew(&mut self, now: Millis) {
-        if self.state.failure().is_some() {
+        if self.state.is_failed() {
             self.enter(HostState::Waiting, now);
         }
         self.attempts = 0;

@@ -114,6 +114,7 @@ impl HostProgress {
             previous: member.previous.clone(),
             state,
             since: now,
+            failure: None,
             ask: None,
             round: 0,
             attempts: 0,

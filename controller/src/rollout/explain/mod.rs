@@ -8,16 +8,12 @@ mod sentence;
 
 use std::collections::BTreeMap;
 
-use longshore_common::{
-    ids::HostId,
-    report::{Blame, Failure},
-    time::Millis,
-};
+use longshore_common::{ids::HostId, report::Blame, time::Millis};
 
 pub use hold::{Hold, HoldKind};
 
 use super::{
-    host::{Ask, HostProgress},
+    host::{Ask, HostProgress, LastFailure},
     model::Rollout,
     phase::{Outcome, Phase},
 };
@@ -44,12 +40,9 @@ pub fn explain(rollout: &Rollout, facts: &Facts, now: Millis) -> Vec<Hold> {
 }
 
 /// The failure to show first: of the version before of the environment, then the earliest.
-pub fn first_failure(rollout: &Rollout) -> Option<(HostId, &HostProgress, &Failure)> {
-    let failures = rollout
-        .hosts
-        .iter()
-        .filter_map(|(id, host)| host.state.failure().map(|failure| (*id, &**host, failure)));
-    failures.min_by_key(|(_, host, failure)| (failure.blame != Blame::Version, host.since, &host.name))
+pub fn first_failure(rollout: &Rollout) -> Option<(HostId, &HostProgress, &LastFailure)> {
+    let failures = rollout.hosts.iter().filter_map(|(id, host)| Some((*id, &**host, host.failure.as_ref()?)));
+    failures.min_by_key(|(_, host, last)| (last.failure.blame != Blame::Version, last.at, &host.name))
 }
 
 /// How a wave stands: scheduled, staging, switching, baking, done, failed. The stable name: `WaveRow.state` in the API.

@@ -82,7 +82,7 @@ pub(super) fn count(hosts: &Named<'_>, one: &str, many: &str) -> String {
 pub(super) fn failed_names(rollout: &Rollout) -> Named<'_> {
     rollout.named(|host| {
         let counted = host.counts_as_failed(rollout.spec()).is_some();
-        counted || matches!(host.state, HostState::Inconsistent { .. })
+        counted || matches!(host.state, HostState::Inconsistent)
     })
 }
 

@@ -70,7 +70,7 @@ fn give_up_returning(draft: &mut Draft) {
     for id in draft.pick(HostProgress::is_returning) {
         draft.change(id, |host| {
             host.sick = true;
-            host.enter(HostState::Inconsistent { failure: failure.clone() }, now);
+            host.fails(failure.clone(), HostState::Inconsistent, now);
         });
     }
 }

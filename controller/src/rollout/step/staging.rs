@@ -61,7 +61,7 @@ pub(super) fn give_up_staging(draft: &mut Draft, wave: u32) {
     );
     let now = draft.now;
     for id in draft.pick(|host| host.wave <= wave && host.is_staging()) {
-        draft.change(id, |host| host.enter(HostState::Failed { failure: failure.clone() }, now));
+        draft.change(id, |host| host.fails(failure.clone(), HostState::Failed, now));
     }
 }
 

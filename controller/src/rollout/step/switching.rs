@@ -102,7 +102,7 @@ fn give_up_switching(draft: &mut Draft, stuck: Vec<HostId>) {
     for id in stuck {
         draft.change(id, |host| {
             host.sick = true;
-            host.enter(HostState::Failed { failure: failure.clone() }, now);
+            host.fails(failure.clone(), HostState::Failed, now);
         });
     }
     if draft.rollout.spec().auto_rollback {

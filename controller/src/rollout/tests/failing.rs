@@ -210,8 +210,8 @@ fn the_first_failure_is_a_verdict_if_there_is_one() {
     for line in ["start", "a b c staged", "a full", "+1s", "b reverted", "+1s", "c reverted"] {
         play.act(line);
     }
-    let (_, host, failure) = first_failure(&play.rollout).expect("three failed");
-    assert_eq!((host.name.as_str(), failure.code.as_str()), ("b", "LS-B01"));
+    let (_, host, last) = first_failure(&play.rollout).expect("three failed");
+    assert_eq!((host.name.as_str(), last.failure.code.as_str()), ("b", "LS-B01"));
 }
 
 /// A failure's evidence fits into a record, the last lines first.
@@ -233,7 +233,7 @@ fn a_long_failure_is_kept_short() {
             .with_evidence(lines);
     let event = crate::rollout::Event::Report { host, generation, outcome: Outcome::Failed { failure } };
     let next = crate::rollout::step(&play.rollout, event, 0).expect("a report is never refused").next;
-    let kept = next.hosts[&host].state.failure().expect("it failed");
+    let kept = &next.hosts[&host].failure.as_ref().expect("it failed").failure;
     assert_eq!(kept.evidence.len(), 4);
     assert!(kept.evidence.last().is_some_and(|line| line.starts_with("19 ")));
     assert!(kept.message.len() <= 1024);

@@ -2,9 +2,12 @@
 //!
 //! Only `transcript` knows the API: a transcript is lines of `event -> phase; what is asked of whom`.
 
+mod explained;
 mod failing;
 mod faults;
 mod operators;
+mod properties;
 mod returning;
 mod rolling;
 mod transcript;
+mod walk;

@@ -4,7 +4,7 @@
 //! `web:silent`, `web:held`, `web:excluded`; then `|` and fields of the strategy, `wave=2 bake=10s`, where whatever is
 //! not given is out of the way: one wave, no limit on slots, no bake, no failure allowed.
 //!
-//! Left: `start`, `+30s`, `a healthy`, `a b failed`, `pause`, ... Right: the phase, then the new assignments.
+//! Left: `start`, `+30s`, `a healthy`, `a b failed`, `a good` (whatever it is asked works), `pause`, ... Right: the phase, then the new assignments.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ use longshore_common::{
 use uuid::Uuid;
 
 use crate::rollout::{
-    Event, Facts, Header, HostProgress, LocalHold, Member, New, Phase, Rollout, Spec, Target, Transition,
-    Why, desired, explain, next_deadline, step,
+    Ask, Event, Facts, Header, HostProgress, LocalHold, Member, New, Phase, Rollout, Spec, Target,
+    Transition, Why, desired, explain, next_deadline, step,
 };
 
 /// Plays the transcript and fails with the whole of what happened instead.
@@ -112,6 +112,13 @@ impl Play {
         let failure = |code, step, blame| Failure::new(code, step, blame, what);
         let probe = || failure(Code::B01, StepName::Probe, Blame::Version);
         match what {
+            "good" => match self.rollout.hosts[&host].ask {
+                None => Event::Tick,
+                Some(Ask::Stage) => report(Outcome::Staged),
+                Some(Ask::Run) => report(Outcome::Healthy),
+                Some(Ask::Return) if self.rollout.hosts[&host].previous.is_none() => report(Outcome::Removed),
+                Some(Ask::Return) => report(Outcome::Healthy),
+            },
             "staged" => report(Outcome::Staged),
             "healthy" => report(Outcome::Healthy),
             "unchanged" => report(Outcome::Unchanged),

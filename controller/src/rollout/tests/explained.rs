@@ -1,0 +1,96 @@
+//! What `explain` says is what `step` waits for.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{ids::HostId, time::Millis};
+
+use super::{transcript::Play, walk};
+use crate::rollout::{Event, Facts, HoldKind, Phase, Rollout, explain, next_deadline, step};
+
+/// What is wrong with the holds of a settled rollout, if anything is.
+pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<String> {
+    let holds = explain(rollout, &Facts::default(), now);
+    let fail = |what: &str| Some(format!("{what}: {holds:#?}"));
+    if holds.is_empty() != rollout.phase().is_done() {
+        return fail("holds are empty exactly when it is done");
+    }
+    if holds.iter().any(|hold| hold.until.is_some() && hold.until != next_deadline(rollout)) {
+        return fail("a hold ends at another time than the rollout's deadline");
+    }
+    if holds.iter().all(|hold| hold.until.is_none()) && next_deadline(rollout).is_some() {
+        return fail("no hold tells the deadline");
+    }
+    if holds.iter().any(|hold| hold.since > now || hold.what.is_empty() || hold.then.is_empty()) {
+        return fail("a hold is not whole");
+    }
+    let named: Vec<HostId> = holds.iter().flat_map(|hold| hold.hosts.iter().copied()).collect();
+    let once: BTreeSet<HostId> = named.iter().copied().collect();
+    if once.len() != named.len() {
+        return fail("a host is in two holds");
+    }
+    if awaited(rollout).is_some_and(|awaited| awaited != once) {
+        return fail("other hosts are named than are waited for");
+    }
+    let wrong = holds.iter().find(|hold| !answered(rollout, hold.kind, now))?;
+    fail(&format!("what {:?} asks for does not help", wrong.kind))
+}
+
+/// The hosts that a phase waits for, where it waits for hosts.
+fn awaited(rollout: &Rollout) -> Option<BTreeSet<HostId>> {
+    let of = |fits: &dyn Fn(&crate::rollout::HostProgress) -> bool| {
+        Some(rollout.hosts.iter().filter(|(_, host)| fits(host)).map(|(id, _)| *id).collect())
+    };
+    match rollout.phase() {
+        Phase::Staging(staging) => of(&|host| host.wave == staging.wave && host.is_staging()),
+        Phase::Switching(switching) => of(&|host| rollout.awaits(switching.wave, host)),
+        Phase::RollingBack(_) => of(&|host| host.is_awaited_back()),
+        Phase::Ready | Phase::Baking(_) | Phase::Awaiting(_) | Phase::Paused(_) | Phase::Done(_) => None,
+    }
+}
+
+/// The act that a hold's command stands for is accepted, and the hold is gone afterwards.
+fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
+    let event = match kind {
+        HoldKind::NotStarted => Event::Start,
+        HoldKind::Baking | HoldKind::Promotion => Event::Promote,
+        HoldKind::Paused | HoldKind::EnvironmentFailures | HoldKind::NoProgress => Event::Resume,
+        HoldKind::VersionFailures => Event::Rollback { by: "ann".to_owned() },
+        HoldKind::Staging
+        | HoldKind::Switching
+        | HoldKind::NoSlot
+        | HoldKind::Unknown
+        | HoldKind::Held
+        | HoldKind::RollingBack => return true, // hosts answer these
+    };
+    step(rollout, event, now).is_ok_and(|transition| transition.next.phase() != rollout.phase())
+}
+
+/// Every kind of hold comes up, and says its sentence.
+#[test]
+fn every_hold_has_its_sentence() {
+    let mut seen = BTreeSet::new();
+    for (seed, strategy) in (0..).zip(walk::STRATEGIES.iter().cycle().take(120)) {
+        let mut dice = walk::Dice(seed);
+        let mut play = Play::new(&format!("{} | {strategy}", walk::FLEETS[dice.below(walk::FLEETS.len())]));
+        let names = walk::names(&play);
+        for _ in 0..40 {
+            let holds = explain(&play.rollout, &Facts::default(), play.now);
+            seen.extend(holds.iter().map(|hold| hold.kind));
+            play.act("start");
+            play.act(&walk::random_line(&mut dice, &names));
+        }
+    }
+    assert_eq!(seen, HoldKind::ALL.into_iter().collect());
+}
+
+/// Progress that hosts tell makes its way into the sentence.
+#[test]
+fn a_hold_tells_what_hosts_do() {
+    let mut play = Play::new("a b");
+    play.act("start");
+    let first = *play.rollout.hosts.keys().next().expect("there are two");
+    let facts = Facts { doing: [(first, "fetch, 12 of 67 MiB".to_owned())].into() };
+    let holds = explain(&play.rollout, &facts, 0);
+    assert_eq!(holds[0].what, "2 hosts stage: a (fetch, 12 of 67 MiB), b");
+    assert_eq!(holds[0].owner, "the hosts");
+}

@@ -1,0 +1,256 @@
+//! What holds for every strategy, fleet and course of events.
+
+use proptest::{prelude::*, test_runner::Config};
+
+use super::{
+    transcript::Play,
+    walk::{KINDS, line, names},
+};
+use crate::rollout::{
+    Ask, Cause, Event, HostState, LastFailure, Phase, Rollout, Transition, changed_hosts, desired,
+    next_deadline, step,
+};
+use longshore_common::{assignment::Assignment, ids::HostId, report::Blame, time::Millis};
+
+fn strategy() -> impl Strategy<Value = String> {
+    let share = |from: u32| {
+        prop_oneof![(from..5).prop_map(|n| n.to_string()), (1u8..=100).prop_map(|p| format!("{p}%"))]
+    };
+    let waves = (share(0), share(1), share(1), 0u32..3);
+    let budget = (0u32..3, proptest::option::of(0u8..60), proptest::option::of(0u32..2), 1u8..4);
+    let times = (0u32..40, 0u32..20, 5u32..90, 5u32..90, 5u32..90);
+    let policy = (
+        prop_oneof![Just("wait"), Just("count"), Just("skip")],
+        prop_oneof![Just("wait"), Just("skip")],
+        prop_oneof![Just("auto"), Just("every-wave")],
+        prop_oneof![Just("rollback"), Just("pause")],
+        any::<bool>(),
+        prop_oneof![3 => Just(100u8), 1 => 30u8..100],
+    );
+    (waves, budget, times, policy).prop_map(|(waves, budget, times, policy)| {
+        let (canary, wave, down, ahead) = waves;
+        let (count, percent, of_wave, attempts) = budget;
+        let (canary_bake, bake, progress, stage, back) = times;
+        let (unknown, held, promotion, on_spent, auto, enough) = policy;
+        let percent = percent.map_or(String::new(), |percent| format!("budget.percent={percent}"));
+        let of_wave = of_wave.map_or(String::new(), |count| format!("wave_budget.count={count}"));
+        format!(
+            "canary={canary} wave={wave} max_unavailable={down} stage_ahead={ahead} budget.count={count} {percent} \
+             {of_wave} attempts={attempts} canary_bake={canary_bake}s bake={bake}s progress_deadline={progress}s \
+             stage_deadline={stage}s rollback_deadline={back}s unknown={unknown} held={held} promotion={promotion} \
+             on_spent={on_spent} auto_rollback={auto} enough={enough}"
+        )
+    })
+}
+
+fn fleet() -> impl Strategy<Value = String> {
+    let mark = prop_oneof![
+        10 => Just(""), 2 => Just(":new"), 2 => Just(":2"), 1 => Just(":sick"), 1 => Just(":silent"),
+        1 => Just(":held"), 1 => Just(":excluded"),
+    ];
+    proptest::collection::vec(mark, 1..10).prop_map(|marks| {
+        let hosts = marks.iter().enumerate().map(|(number, mark)| format!("h{number}{mark}"));
+        hosts.collect::<Vec<_>>().join(" ")
+    })
+}
+
+fn course() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
+    proptest::collection::vec((0..KINDS, 0usize..10, 0usize..1 << 20), 0..60)
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn every_step_keeps_its_promises(fleet in fleet(), strategy in strategy(), course in course()) {
+        let mut watched = Watched::start(&format!("{fleet} | {strategy}"));
+        for (kind, host, amount) in course {
+            watched.act(&line(kind, host, amount, &watched.names.clone()));
+        }
+        watched.end_in_calm();
+    }
+
+    #[test]
+    fn it_ends_although_no_host_ever_answers(fleet in fleet(), strategy in strategy()) {
+        let mut watched = Watched::start(&format!("{fleet} | {strategy}"));
+        watched.end(|_| vec![]);
+    }
+}
+
+/// A play in which every step is checked. It panics with the whole transcript.
+struct Watched {
+    play: Play,
+    names: Vec<String>,
+    said: Vec<String>,
+    /// An operator accepted failures, so that they are no longer counted.
+    accepted: bool,
+}
+
+impl Watched {
+    fn start(setup: &str) -> Self {
+        let play = Play::new(setup);
+        let names = names(&play);
+        let mut watched = Self { play, names, said: vec![setup.to_owned()], accepted: false };
+        watched.act("start");
+        watched
+    }
+
+    fn act(&mut self, line: &str) {
+        let before = self.play.rollout.clone();
+        let right = self.play.act(line);
+        self.said.push(format!("{line} -> {right}"));
+        self.accepted |= ["resume", "retry", "exclude"].iter().any(|verb| line.starts_with(verb));
+        let (after, now) = (&self.play.rollout, self.play.now);
+        let broken = [
+            generations_rise(&before, after),
+            what_is_over_is_over(&before, after),
+            slots_are_kept(&before, after),
+            a_pause_begins_nothing(&before, after),
+            (!self.accepted).then(|| the_budget_is_kept(after)).flatten(),
+            only_the_version_is_undone(&before, after),
+            time_is_ahead(after, now),
+            super::explained::explained_is_awaited(after, now),
+        ];
+        let broken: Vec<String> = broken.into_iter().flatten().collect();
+        assert!(broken.is_empty(), "{}\n{}", self.said.join("\n"), broken.join("\n"));
+        self.play.reload();
+    }
+
+    /// Faults stop: every host is back, nobody holds it, and what it is asked works.
+    fn end_in_calm(&mut self) {
+        for name in self.names.clone() {
+            self.act(&format!("{name} back"));
+            self.act(&format!("{name} unheld"));
+        }
+        self.end(|rollout| {
+            let busy = |state: &HostState| {
+                matches!(state, HostState::Staging | HostState::Switching | HostState::RollingBack)
+            };
+            let busy = rollout.hosts.values().filter(|host| busy(&host.state));
+            busy.map(|host| format!("{} good", host.name)).collect()
+        });
+    }
+
+    /// However it stands, it ends within bounded time when an operator says "go on" wherever one is asked.
+    fn end(&mut self, answers: impl Fn(&Rollout) -> Vec<String>) {
+        let spec = self.play.rollout.spec().clone();
+        let longest = [
+            spec.stage_deadline,
+            spec.progress_deadline,
+            spec.bake,
+            spec.canary_bake,
+            spec.rollback_deadline,
+        ];
+        let longest: Millis = longest.iter().map(|span| span.as_ms()).sum();
+        let rounds = 20 + 8 * self.names.len();
+        let begun = self.play.now;
+        for _ in 0..rounds {
+            match self.play.rollout.phase() {
+                Phase::Done(_) => {
+                    assert!(self.play.now - begun <= longest * rounds as Millis);
+                    return;
+                }
+                Phase::Paused(_) => self.act("resume"),
+                Phase::Awaiting(_) => self.act("promote"),
+                Phase::Ready => self.act("start"),
+                Phase::Staging(_) | Phase::Switching(_) | Phase::Baking(_) | Phase::RollingBack(_) => {}
+            }
+            let lines = answers(&self.play.rollout);
+            if lines.is_empty() {
+                let left = next_deadline(&self.play.rollout).map_or(0, |at| at - self.play.now);
+                self.act(&format!("+{left}ms"));
+            }
+            for line in lines {
+                self.act(&line);
+            }
+        }
+        panic!("it does not end:\n{}", self.said.join("\n"));
+    }
+}
+
+/// A host's generation never falls, and the same generation always says the same.
+fn generations_rise(before: &Rollout, after: &Rollout) -> Option<String> {
+    let old = desired(before);
+    let told = |host: HostId| old.iter().find(|assignment| assignment.host == host);
+    desired(after).into_iter().find_map(|new| {
+        let old = told(new.host)?;
+        let sound = new.generation > old.generation || new == *old;
+        (!sound).then(|| format!("generation {} of {} after {}", new.generation, new.host, old.generation))
+    })
+}
+
+fn asked(before: &Rollout, after: &Rollout) -> Vec<Assignment> {
+    let old = desired(before);
+    desired(after).into_iter().filter(|assignment| !old.contains(assignment)).collect()
+}
+
+/// Finished rollouts never assign anew.
+fn what_is_over_is_over(before: &Rollout, after: &Rollout) -> Option<String> {
+    let over =
+        before.phase().is_done() && (before.phase() != after.phase() || !asked(before, after).is_empty());
+    over.then(|| "a finished rollout moved".to_owned())
+}
+
+/// Nobody who is up is taken down while as many as allowed are down.
+fn slots_are_kept(before: &Rollout, after: &Rollout) -> Option<String> {
+    let down = |rollout: &Rollout, id: &HostId| rollout.hosts[id].is_down(rollout.spec());
+    let taken = after.hosts.iter().filter(|(id, host)| {
+        let moved = host.round > before.hosts[*id].round && host.silent.is_none();
+        moved && matches!(host.state, HostState::Switching | HostState::RollingBack) && !down(before, id)
+    });
+    let taken = taken.filter(|(_, host)| !host.declined).count();
+    let all = after.hosts.keys().filter(|id| down(after, id)).count();
+    let allowed = after.spec().max_unavailable.at_most(after.total());
+    (taken > 0 && all > allowed).then(|| format!("{all} hosts are down, {allowed} may be"))
+}
+
+/// While paused, nothing that runs is touched.
+fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
+    let paused = matches!(before.phase(), Phase::Paused(_)) && matches!(after.phase(), Phase::Paused(_));
+    let begun = after.hosts.iter().any(|(id, host)| {
+        host.round > before.hosts[id].round
+            && host.ask != Some(Ask::Stage)
+            && host.state != HostState::Unchanged
+    });
+    (paused && begun).then(|| "a paused rollout began something".to_owned())
+}
+
+/// Failures pass the budget by no more than what was under way: a wave.
+fn the_budget_is_kept(after: &Rollout) -> Option<String> {
+    let failed =
+        after.hosts.values().filter(|host| host.blame() == Some(Blame::Version) && !host.is_out()).count();
+    let allowed = after.spec().budget.of(after.hosts.len()).unwrap_or(0);
+    let wave = after.waves().iter().map(Vec::len).max().unwrap_or(0);
+    let ahead = 1 + after.spec().stage_ahead as usize;
+    (failed > allowed + wave * ahead).then(|| format!("{failed} failed, {allowed} allowed, {wave} in a wave"))
+}
+
+/// By itself it rolls back for failures of the version, or for hosts that ran it and never became healthy.
+fn only_the_version_is_undone(before: &Rollout, after: &Rollout) -> Option<String> {
+    let begins = !matches!(before.phase(), Phase::RollingBack(_));
+    let (Phase::RollingBack(back), true) = (after.phase(), begins) else { return None };
+    let automatic = matches!(back.cause, Cause::VersionFailures(_) | Cause::Deadline);
+    let by_version = |last: &LastFailure| last.failure.blame == Blame::Version;
+    let blamed = after.hosts.values().any(|host| host.failure.as_ref().is_some_and(by_version));
+    (automatic && !blamed && before.phase().wave().is_some())
+        .then(|| "it rolls back though no host blames the version".to_owned())
+}
+
+/// The one timer is never in the past, and coming before it changes nothing.
+fn time_is_ahead(after: &Rollout, now: Millis) -> Option<String> {
+    let tick = |at| step(after, Event::Tick, at).expect("a tick is never refused");
+    let idle = |transition: &Transition| transition.next == *after && transition.assign.is_empty();
+    if !idle(&tick(now)) {
+        return Some("it was not settled: a tick moves it".to_owned());
+    }
+    let at = next_deadline(after)?;
+    if at <= now {
+        return Some(format!("its deadline {at} is not after {now}"));
+    }
+    let early = tick(at - 1);
+    let late = tick(at);
+    if !idle(&early) || !changed_hosts(after, &early.next).is_empty() {
+        return Some("it moves before its deadline".to_owned());
+    }
+    (late.next == *after).then(|| "its deadline changes nothing".to_owned())
+}

@@ -1,0 +1,108 @@
+//! Random transcripts: anything may happen at any time, most of it good.
+
+use super::transcript::Play;
+
+/// A small generator of numbers (SplitMix64), so that a seed is all there is to say about a run.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// 0 to `end - 1`.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.roll() % end as u64) as usize
+    }
+
+    pub fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// What a host may do, the usual more often.
+const OF_HOSTS: [&str; 26] = [
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "good",
+    "failed",
+    "reverted",
+    "full",
+    "unfit",
+    "inconsistent",
+    "refuses",
+    "unchanged",
+    "silent",
+    "silent",
+    "back",
+    "back",
+    "held",
+    "unheld",
+    "left",
+    "failed@1",
+    "healthy@2",
+];
+
+/// What an operator may do.
+const OF_OPERATORS: [&str; 12] = [
+    "pause",
+    "resume",
+    "resume",
+    "promote",
+    "promote",
+    "retry",
+    "start",
+    "abort",
+    "rollback",
+    "supersede",
+    "retry of",
+    "exclude of",
+];
+
+/// Numbers below this make every line there is.
+pub(super) const KINDS: usize = 100;
+
+/// One line: of 100 kinds, 70 are of hosts, 22 of time, 8 of operators.
+pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) -> String {
+    let name = &names[host % names.len()];
+    match kind {
+        0..70 => format!("{name} {}", OF_HOSTS[amount % OF_HOSTS.len()]),
+        70..92 => format!("+{}s", [1, 5, 10, 30, 60, 300][amount % 6]),
+        _ => match OF_OPERATORS[amount % OF_OPERATORS.len()].split_once(' ') {
+            Some((verb, _)) => format!("{verb} {name}"),
+            None => OF_OPERATORS[amount % OF_OPERATORS.len()].to_owned(),
+        },
+    }
+}
+
+pub(super) fn random_line(dice: &mut Dice, names: &[String]) -> String {
+    line(dice.below(KINDS), dice.below(names.len()), dice.below(1 << 20), names)
+}
+
+pub(super) fn names(play: &Play) -> Vec<String> {
+    play.rollout.hosts.values().map(|host| host.name.to_string()).collect()
+}
+
+/// Strategies that differ where the phases do.
+pub(super) const STRATEGIES: [&str; 6] = [
+    "canary=1 wave=2 bake=10s canary_bake=30s max_unavailable=1 stage_ahead=1",
+    "wave=50% max_unavailable=2 budget.count=1 unknown=count on_spent=pause attempts=2",
+    "canary=1 promotion=every-wave wave=1 unknown=skip held=wait bake=5s",
+    "auto_rollback=false progress_deadline=30s stage_deadline=60s max_unavailable=1",
+    "wave=2 bake=60s rollback_deadline=30s held=wait budget.count=1",
+    "canary=2 enough=50 wave=2 progress_deadline=60s unknown=wait stage_ahead=3 budget.percent=50",
+];
+
+/// Fleets of few hosts that differ in what they begin with.
+pub(super) const FLEETS: [&str; 3] = ["a b c d", "a:new b:2 c:silent d", "a:2 b:sick c:held d:new e"];
