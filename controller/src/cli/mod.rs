@@ -16,6 +16,7 @@ pub mod moment;
 pub mod operator;
 pub mod output;
 pub mod paint;
+pub mod publish;
 pub mod screen;
 pub mod style;
 pub mod surroundings;

@@ -1,0 +1,232 @@
+//! What publishers and operators do with releases. The rules are in `publish.rs`; here they meet the wire.
+
+use std::sync::Arc;
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    bundle::{frame::FrameReader, limits},
+    code::{Code, Coded},
+    digest::BlobDigest,
+    ids::{AppName, OperatorName, Version},
+    time::Clock,
+    wire::{parse, to_status},
+};
+use longshore_proto::v1::{
+    self as pb,
+    releases_server::{Releases, ReleasesServer},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::upload;
+use crate::{
+    bundle::{self, BundleStore, Published, Publisher, Release, blocking},
+    identity::Door,
+    store::{Prefix, SharedStore, record},
+    trouble::Trouble,
+};
+
+/// Acknowledgements of an upload that wait for a slow publisher.
+const ANSWERS_AHEAD: usize = 4;
+/// Damaged files that an answer names.
+const DAMAGED_NAMED: usize = 100;
+
+/// The `Releases` service.
+#[derive(Clone)]
+pub struct ReleasesService {
+    pub store: SharedStore,
+    pub bundle: Arc<BundleStore>,
+    pub clock: Arc<dyn Clock>,
+    pub door: Door,
+}
+
+impl ReleasesService {
+    /// With room for the index of the largest artifact.
+    pub fn into_server(self) -> ReleasesServer<Self> {
+        ReleasesServer::new(self).max_decoding_message_size(limits::PUBLISH_BYTES)
+    }
+
+    async fn operator<T>(&self, request: &Request<T>) -> Result<OperatorName, Status> {
+        let caller = self.door.admit(request.extensions().get()).await.map_err(status)?;
+        caller.operator().map_err(|e| to_status(&e))
+    }
+
+    fn publisher(&self) -> Publisher {
+        let Self { store, bundle, clock, .. } = self.clone();
+        Publisher { store, bundle, clock }
+    }
+
+    async fn find_missing(&self, blobs: &[bytes::Bytes]) -> Result<Vec<BlobDigest>, Trouble> {
+        if blobs.len() > limits::MISSING_DIGESTS {
+            let message = format!("{} digests in one call; at most {}", blobs.len(), limits::MISSING_DIGESTS);
+            return Err(Trouble::refused(Code::V01, message));
+        }
+        let digests =
+            blobs.iter().map(|blob| BlobDigest::try_from(&blob[..])).collect::<Result<Vec<_>, Coded>>()?;
+        let bundle = Arc::clone(&self.bundle);
+        Ok(blocking(move || bundle.blobs.missing(&digests)).await?)
+    }
+
+    async fn load(&self, app: &str, version: &str) -> Result<Release, Trouble> {
+        let (app, version) = name(app, version)?;
+        match bundle::load(&*self.store, &app, &version).await? {
+            Some((release, _)) => Ok(release),
+            None => Err(bundle::unknown(&app, &version)),
+        }
+    }
+
+    async fn show_one(&self, app: &str, version: &str) -> Result<pb::ShowReleaseReply, Trouble> {
+        let release = self.load(app, version).await?;
+        let (bundle, digest) = (Arc::clone(&self.bundle), release.digest);
+        let manifest = blocking(move || bundle.named.manifest(&digest)).await?;
+        let live = self.on_hosts(&release).await?;
+        Ok(pb::ShowReleaseReply { release: Some(message(&release, false)), manifest: manifest.into(), live })
+    }
+
+    /// How many hosts are to run it, by environment.
+    async fn on_hosts(&self, release: &Release) -> Result<Vec<pb::ReleaseOnHosts>, Trouble> {
+        let mut counts = std::collections::BTreeMap::<String, u32>::new();
+        for entry in self.store.list(&Prefix::assignments()).await?.entries {
+            let assignment: Assignment = record::decode_entry(&entry)?;
+            if assignment.release == release.digest && assignment.intent == Intent::Run {
+                *counts.entry(assignment.env.to_string()).or_default() += 1;
+            }
+        }
+        Ok(counts.into_iter().map(|(env, hosts)| pb::ReleaseOnHosts { env, hosts }).collect())
+    }
+
+    async fn verify_one(&self, app: &str, version: &str) -> Result<pb::VerifyReply, Trouble> {
+        let release = self.load(app, version).await?;
+        let bundle = Arc::clone(&self.bundle);
+        let reply = blocking(move || {
+            let index = bundle.named.index(&release.index)?;
+            bundle.named.manifest(&release.digest)?;
+            let mut reader = FrameReader::new().map_err(|e| Coded::new(Code::X01, format!("zstd: {e}")))?;
+            let mut reply = pb::VerifyReply::default();
+            for blob in index.blobs() {
+                reply.blobs += 1;
+                reply.bytes += blob.size;
+                if !bundle.blobs.verify(&mut reader, blob)? && reply.damaged.len() < DAMAGED_NAMED {
+                    let path = index.entries().iter().find(|entry| entry.blob() == Some(blob));
+                    reply.damaged.extend(path.map(|entry| entry.path.clone()));
+                }
+            }
+            Ok(reply)
+        })
+        .await?;
+        Ok(reply)
+    }
+}
+
+#[tonic::async_trait]
+impl Releases for ReleasesService {
+    async fn missing(
+        &self,
+        request: Request<pb::MissingRequest>,
+    ) -> Result<Response<pb::MissingReply>, Status> {
+        self.operator(&request).await?;
+        let missing = self.find_missing(&request.get_ref().blobs).await.map_err(status)?;
+        let blobs = missing.into_iter().map(|digest| digest.0.to_vec().into()).collect();
+        Ok(Response::new(pb::MissingReply { blobs }))
+    }
+
+    type UploadStream = ReceiverStream<Result<pb::UploadProgress, Status>>;
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<pb::UploadPiece>>,
+    ) -> Result<Response<Self::UploadStream>, Status> {
+        self.operator(&request).await?;
+        let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
+        upload::receive(Arc::clone(&self.bundle), request.into_inner(), sender);
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn publish(&self, request: Request<pb::PublishRequest>) -> Result<Response<pb::Release>, Status> {
+        let by = self.operator(&request).await?;
+        let pb::PublishRequest { manifest, index } = request.into_inner();
+        let published = self.publisher().publish(&by, manifest.into(), index.into()).await;
+        let Published { release, created } = published.map_err(status)?;
+        Ok(Response::new(message(&release, created)))
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListReleasesRequest>,
+    ) -> Result<Response<pb::ListReleasesReply>, Status> {
+        self.operator(&request).await?;
+        let app = match request.get_ref().app.as_str() {
+            "" => None,
+            app => Some(parse::<AppName>("app", app).map_err(|e| to_status(&e.into()))?),
+        };
+        let releases = bundle::list(&*self.store, app.as_ref()).await.map_err(status)?;
+        let releases = releases.iter().map(|release| message(release, false)).collect();
+        Ok(Response::new(pb::ListReleasesReply { releases }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<pb::ShowReleaseRequest>,
+    ) -> Result<Response<pb::ShowReleaseReply>, Status> {
+        self.operator(&request).await?;
+        let pb::ShowReleaseRequest { app, version } = request.get_ref();
+        self.show_one(app, version).await.map(Response::new).map_err(status)
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<pb::WithdrawReleaseRequest>,
+    ) -> Result<Response<pb::Release>, Status> {
+        let by = self.operator(&request).await?;
+        let pb::WithdrawReleaseRequest { app, version, reason } = request.get_ref();
+        let (app, version) = name(app, version).map_err(|e| to_status(&e))?;
+        let release = self.publisher().withdraw(&by, &app, &version, reason).await.map_err(status)?;
+        Ok(Response::new(message(&release, false)))
+    }
+
+    async fn verify(
+        &self,
+        request: Request<pb::ShowReleaseRequest>,
+    ) -> Result<Response<pb::VerifyReply>, Status> {
+        self.operator(&request).await?;
+        let pb::ShowReleaseRequest { app, version } = request.get_ref();
+        self.verify_one(app, version).await.map(Response::new).map_err(status)
+    }
+}
+
+fn name(app: &str, version: &str) -> Result<(AppName, Version), Coded> {
+    Ok((parse("app", app)?, parse("version", version)?))
+}
+
+fn message(release: &Release, created: bool) -> pb::Release {
+    let Release {
+        app,
+        version,
+        digest,
+        index: _,
+        published_ms,
+        published_by,
+        files,
+        bytes,
+        wire_bytes,
+        withdrawn,
+    } = release.clone();
+    pb::Release {
+        app: app.into(),
+        version: version.into(),
+        digest: digest.hex(),
+        published_ms,
+        published_by,
+        files,
+        bytes,
+        wire_bytes,
+        withdrawn: withdrawn.is_some(),
+        withdrawn_reason: withdrawn.map(|withdrawal| withdrawal.reason).unwrap_or_default(),
+        created,
+    }
+}
+
+fn status(trouble: Trouble) -> Status {
+    to_status(&trouble.coded())
+}
