@@ -1,12 +1,12 @@
 //! Why a command did not do what was asked: exit code, error code, message and the next step.
 
-use longshore_common::code::{Code, Coded};
+use longshore_common::{
+    code::{Code, Coded},
+    wire::CODE_KEY,
+};
 use serde::Serialize;
 
 use super::exit::Exit;
-
-/// Metadata key under which the controller sends an error's code.
-pub const CODE_KEY: &str = "longshore-code";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -152,6 +152,11 @@ pub fn release_name(text: &str) -> Result<ReleaseName, String> {
 
 #[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
+    /// Pack a folder and upload what the controller lacks of it
+    #[command(
+        after_help = "Examples:\n  longshore release publish\n  longshore release publish ./shop --version 1.4.2"
+    )]
+    Publish(PublishArgs),
     /// Releases, newest first
     #[command(after_help = "Examples:\n  longshore release list\n  longshore release list shop")]
     List {
@@ -187,6 +192,22 @@ pub enum ReleaseCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The folder in which longshore.toml lies
+    #[arg(default_value = ".", value_name = "DIR", conflicts_with = "file")]
+    pub dir: PathBuf,
+    /// The version, if not the one in longshore.toml
+    #[arg(long = "version", value_name = "VERSION")]
+    pub release_version: Option<String>,
+    /// The app's file itself, whatever its name
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Give up after this long; what was uploaded is not uploaded again
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub timeout: Span,
 }
 
 #[derive(Debug, Subcommand)]

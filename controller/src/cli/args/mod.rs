@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use longshore_common::time::Span;
 
 pub use fleet::{
-    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, ReleaseCommand, TokenCommand,
+    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
 };
 pub use rollout::{Acting, RollbackArgs, RolloutCommand, StartArgs};
 

@@ -5,6 +5,7 @@ mod env;
 mod fleet;
 mod lint;
 mod logs;
+mod publish;
 mod release;
 mod rollout;
 mod watch;
@@ -13,6 +14,7 @@ use clap::CommandFactory;
 use longshore_common::time::Span;
 use tokio::time::Instant;
 
+pub use publish::{Show, publish_shown};
 pub use watch::{Footer, Viewer, follow, watch};
 
 use super::{

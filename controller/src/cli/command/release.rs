@@ -12,6 +12,7 @@ use crate::cli::{
 
 pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> {
     match command {
+        ReleaseCommand::Publish(args) => super::publish::run(desk, args).await,
         ReleaseCommand::List { app, waiting } => {
             let client = desk.client().await?;
             let request = pb::ListReleasesRequest { app: app.unwrap_or_default() };

@@ -21,7 +21,7 @@ use crate::cli::{
     screen::Screen,
     style::Ink,
     surroundings::terminal_size,
-    view::{rollout::Rollout, short},
+    view::short,
 };
 
 /// Between two pictures when nothing happens: clocks and bars move.
@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub async fn watch(desk: &Desk, client: &Client, rollout: String, by: Instant) -> Result<Exit, Failure> {
     let viewer = Viewer::new(&desk.output, desk.surroundings.live);
     match follow(viewer, client, rollout.clone(), by).await? {
-        Some(rollout) => Ok(rollout.exit()),
+        Some(tracker) => Ok(tracker.rollout.exit()),
         None => {
             let id = short(&rollout);
             let message = format!("stopped watching: rollout {id} is not over yet, and goes on");
@@ -53,7 +53,7 @@ pub async fn follow(
     client: &Client,
     mut rollout: String,
     by: Instant,
-) -> Result<Option<Rollout>, Failure> {
+) -> Result<Option<Tracker>, Failure> {
     let mut tracker: Option<Tracker> = None;
     let mut pause = RETRY_FIRST;
     loop {
@@ -61,7 +61,7 @@ pub async fn follow(
             Ok(Ended::Over) => {
                 let tracker = tracker.expect("only a known rollout is over");
                 viewer.end(&tracker)?;
-                return Ok(Some(tracker.rollout));
+                return Ok(Some(tracker));
             }
             Ok(Ended::TimedOut) => return viewer.give_up(tracker.as_ref()).map(|()| None),
             Ok(Ended::Cut { heard }) => {

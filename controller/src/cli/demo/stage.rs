@@ -33,7 +33,7 @@ impl Stage {
         Self { output: output.clone(), live: live && output.format == Format::Table }
     }
 
-    fn page(&self) -> Page {
+    pub fn page(&self) -> Page {
         let columns = if self.live { terminal_size().0.min(WIDEST) } else { WIDEST };
         Page { columns, ..self.output.fresh() }
     }

@@ -25,6 +25,7 @@ pub struct Summary {
 pub struct Act {
     pub version: String,
     pub outcome: String,
+    pub reason: String,
     pub took_ms: i64,
     pub waves: usize,
     /// Hosts on which something was done.
@@ -126,7 +127,7 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
         "  {}",
         paint(Ink::Strong, "Roll something out yourself: change a page first, if you like")
     ));
-    lines.push(format!("    {program} release publish {folder}/shop-1.1 --version 1.3"));
+    lines.push(format!("    {program} release publish {folder}/shop/shop-1.1 --version 1.3"));
     lines.push(format!("    {program} rollout start shop@1.3 --to harbour --wait"));
     lines.push(String::new());
     lines.push(format!(
@@ -165,6 +166,7 @@ mod tests {
         let act = |version: &str, outcome: &str, touched, files_new, bytes_per_host| Act {
             version: version.into(),
             outcome: outcome.into(),
+            reason: String::new(),
             took_ms: 8_200,
             waves: 3,
             hosts_touched: touched,

@@ -18,6 +18,8 @@ pub struct Tracker {
     pub rollout: Rollout,
     /// The last line that a hook or the app said on a host, by host id, while the host is at work.
     pub said: BTreeMap<String, String>,
+    /// Bytes that each host had to fetch, by host id, as far as agents said so while we watched.
+    pub fetched: BTreeMap<String, u64>,
     /// When a host was first seen in its state: for controllers that do not say.
     entered: BTreeMap<String, (String, Moment)>,
 }
@@ -36,7 +38,8 @@ pub enum News {
 
 impl Tracker {
     pub fn new(rollout: Rollout, now: Moment) -> Self {
-        let mut tracker = Self { rollout, said: BTreeMap::new(), entered: BTreeMap::new() };
+        let mut tracker =
+            Self { rollout, said: BTreeMap::new(), fetched: BTreeMap::new(), entered: BTreeMap::new() };
         tracker.note_entries(now);
         tracker
     }
@@ -99,6 +102,9 @@ impl Tracker {
         host.step = (!step.is_empty()).then_some(step);
         host.detail = (!detail.is_empty()).then_some(detail);
         (host.bytes_done, host.bytes_total) = (bytes_done, bytes_total);
+        if bytes_total > 0 {
+            self.fetched.insert(id, bytes_total);
+        }
         if new_step { News::Step(Box::new(host.clone())) } else { News::Little }
     }
 

@@ -62,6 +62,11 @@ impl Release {
         visible(&format!("{}@{}", self.app, self.version))
     }
 
+    fn artifact(&self) -> String {
+        let (whole, wire) = (bytes(self.bytes), bytes(self.wire_bytes));
+        format!("{}, {whole}, {wire} compressed", count(self.files as usize, "file"))
+    }
+
     fn facts(&self, page: &Page) -> Facts {
         let mut facts = Facts::default();
         facts
@@ -71,15 +76,7 @@ impl Release {
                 "published",
                 format!("{} by {}", self.published_at.date(&page.zone), visible(&self.published_by)),
             )
-            .add(
-                "artifact",
-                format!(
-                    "{}, {}, {} on the wire",
-                    count(self.files as usize, "file"),
-                    bytes(self.bytes),
-                    bytes(self.wire_bytes)
-                ),
-            );
+            .add("artifact", self.artifact());
         if self.withdrawn {
             facts.add("withdrawn", visible(self.withdrawn_reason.as_deref().unwrap_or("yes")));
         }
@@ -217,10 +214,9 @@ pub struct Published {
     pub release: Release,
     /// False: it was there already with the same content.
     pub created: bool,
-    /// Blobs that the controller lacked.
-    pub blobs_new: u64,
-    pub blobs: u64,
-    pub bytes_sent: u64,
+    /// Distinct contents that the controller lacked, and their bytes before compression.
+    pub new_blobs: u64,
+    pub new_bytes: u64,
     pub took_ms: i64,
 }
 
@@ -233,23 +229,16 @@ impl View for Published {
             true => page.style.paint(Ink::Good, &format!("{name} is published")),
             false => format!("{name} was published before with exactly this content: nothing to do"),
         };
+        let new = match self.new_blobs {
+            0 => "nothing; the controller had all of it".to_owned(),
+            blobs => format!("{}, {} sent", count(blobs as usize, "file"), bytes(self.new_bytes)),
+        };
         let mut facts = Facts::default();
         facts
-            .add(
-                "artifact",
-                format!("{}, {}", count(self.release.files as usize, "file"), bytes(self.release.bytes)),
-            )
-            .add(
-                "new",
-                format!(
-                    "{} of {}, {} sent in {}",
-                    self.blobs_new,
-                    count(self.blobs as usize, "blob"),
-                    bytes(self.bytes_sent),
-                    took(self.took_ms)
-                ),
-            )
+            .add("artifact", self.release.artifact())
+            .add("new", new)
             .add("digest", visible(&self.release.digest))
+            .add("took", took(self.took_ms))
             .add("next", format!("longshore rollout start {name} --to ENVIRONMENT --wait"));
         let mut lines = vec![what];
         lines.extend(facts.lines(page.style).into_iter().map(|line| format!("  {line}")));

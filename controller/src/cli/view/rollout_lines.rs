@@ -87,14 +87,14 @@ impl View for RolloutList {
                 "No rollouts. Start one: longshore rollout start APP@VERSION --to ENVIRONMENT".to_owned(),
             ];
         }
-        let mut table = Table::new(["ROLLOUT", "RELEASE", "ENVIRONMENT", "STATE", "HOSTS", "STARTED", "BY"]);
+        let mut table = Table::new(["ROLLOUT", "RELEASE", "FROM", "ENVIRONMENT", "STATE", "STARTED", "BY"]);
         for rollout in &self.rollouts {
             table.row([
                 short(&rollout.id).into(),
                 visible(&format!("{}@{}", rollout.app, rollout.version)).into(),
+                visible(rollout.from_version.as_deref().unwrap_or_default()).into(),
                 visible(&rollout.env).into(),
                 Cell::new(rollout.standing().ink(), visible(rollout.state())),
-                format!("{}/{}", rollout.good(), rollout.hosts.len()).into(),
                 rollout.started_at.map(|at| at.relative(page.now)).unwrap_or_default().into(),
                 visible(&rollout.started_by).into(),
             ]);
