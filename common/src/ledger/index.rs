@@ -63,14 +63,29 @@ impl Index {
     }
 
     pub(super) fn list(&self, prefix: &str) -> Result<Listing, Fault> {
-        let entries = self.db.scan_prefix(entry::db_key(prefix)).map(|item| {
+        let entries = self.scan(prefix).collect::<Result<Vec<_>, Fault>>()?;
+        Ok(Listing { revision: self.revision()?, entries })
+    }
+
+    /// Whether the database holds exactly what `image` does. Reads all of it.
+    pub(super) fn equals(&self, image: &Image) -> Result<bool, Fault> {
+        let mut expected = image.entries.iter();
+        for found in self.scan("") {
+            let (key, stored) = found?;
+            if expected.next() != Some((&key, &stored)) {
+                return Ok(false);
+            }
+        }
+        Ok(expected.next().is_none() && self.revision()? == image.revision)
+    }
+
+    fn scan(&self, prefix: &str) -> impl Iterator<Item = Result<(String, Stored), Fault>> + use<> {
+        self.db.scan_prefix(entry::db_key(prefix)).map(|item| {
             let (db_key, bytes) = item?;
             let key = entry::key_of(&db_key)?;
             let stored = entry::decode(&key, &bytes)?;
             Ok((key, stored))
-        });
-        let entries = entries.collect::<Result<Vec<_>, Fault>>()?;
-        Ok(Listing { revision: self.revision()?, entries })
+        })
     }
 
     /// The revision of the last commit that was applied.

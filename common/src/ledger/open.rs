@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     remove_leftovers(dir)?;
     let stopped = stopped::take(dir)?;
     let (mut journal, image) = open_journal(dir, options, stopped)?;
+    let image = Arc::new(image);
     let index = match open_index(dir, options, stopped, &image) {
         Ok(index) => index,
         Err(reason) => rebuild(dir, options, &image, reason).map_err(|fault| broken(dir, fault))?,
@@ -90,7 +92,10 @@ fn open_journal(dir: &Path, options: Options, stopped: Option<End>) -> Result<(J
             Some(end) if end != journal.end(image.revision) => {
                 ReadError::Damaged { at: 0, what: "it does not end where it ended when it was closed" }
             }
-            Some(_) | None => return Ok((journal, image)),
+            Some(_) => return Ok((journal, image)),
+            // A sync that failed leaves pages that can be read and will never be written. Whoever was not closed in
+            // order may have ended with one, so what was read is written again before anything follows it.
+            None => return Ok((journal.renewed(&image)?, image)),
         },
         Err(ReadError::Missing) if !dir.join(SLED).exists() => {
             let image = Image::default();
@@ -141,7 +146,12 @@ fn journal_from_index(
 }
 
 /// The database that is there, if it was closed in order and equals the journal.
-fn open_index(dir: &Path, options: Options, stopped: Option<End>, image: &Image) -> Result<Index, Rebuild> {
+fn open_index(
+    dir: &Path,
+    options: Options,
+    stopped: Option<End>,
+    image: &Arc<Image>,
+) -> Result<Index, Rebuild> {
     let sled = dir.join(SLED);
     if !sled.exists() {
         return Err(Rebuild::Missing);
@@ -153,27 +163,20 @@ fn open_index(dir: &Path, options: Options, stopped: Option<End>, image: &Image)
         return Err(Rebuild::Small);
     }
     let damaged = |fault: Fault| Rebuild::Damaged(fault.to_string());
-    let (index, found) = guarded(move || {
+    let expected = image.clone();
+    let opened = guarded(move || {
         let index = Index::open(&sled, options)?;
-        let found = index.list("")?;
-        Ok((index, found))
-    })
-    .map_err(damaged)?;
-    if !equals(&found, image) {
+        Ok(if index.equals(&expected)? { Some(index) } else { None })
+    });
+    let Some(index) = opened.map_err(damaged)? else {
         return Err(Rebuild::Damaged("it holds other entries than the journal".to_owned()));
-    }
+    };
     let bytes = index.bytes_on_disk().map_err(damaged)?;
     if is_airy(bytes, image.live_bytes()) { Err(Rebuild::Airy) } else { Ok(index) }
 }
 
 fn is_airy(bytes: u64, live: u64) -> bool {
     bytes > COMPACT_ABOVE_BYTES && bytes > COMPACT_ABOVE_RATIO.saturating_mul(live)
-}
-
-fn equals(found: &Listing, image: &Image) -> bool {
-    found.revision == image.revision
-        && found.entries.len() == image.entries.len()
-        && found.entries.iter().zip(&image.entries).all(|(a, b)| (&a.0, &a.1) == b)
 }
 
 /// Make the database anew from what the journal amounts to.

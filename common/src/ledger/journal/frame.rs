@@ -17,7 +17,8 @@ use crate::ledger::{Committed, Stored};
 
 const MARK: [u8; 4] = *b"LSJR";
 
-const HEAD: usize = 12;
+/// How long a frame is without its payload.
+pub(super) const HEAD: usize = 12;
 
 /// Far above the largest group that the owner gathers.
 const PAYLOAD_BYTES_MAX: usize = 256 << 20;
@@ -110,26 +111,28 @@ pub(super) fn append(frames: &mut Vec<u8>, previous: Link, content: Content) -> 
     let length = u32::try_from(payload.len()).expect("groups and parts are far smaller than 4 GiB");
     frames.extend_from_slice(&MARK);
     frames.extend_from_slice(&length.to_be_bytes());
-    frames.extend_from_slice(&sum(length, &payload).to_be_bytes());
+    frames.extend_from_slice(&sum(&payload).to_be_bytes());
     frames.extend_from_slice(&payload);
     *blake3::hash(&payload).as_bytes()
 }
 
+/// How long the payload behind a head is, if it is the head of a frame.
+pub(super) fn payload_bytes(head: &[u8; HEAD]) -> Option<usize> {
+    let [a, b, c, d, length @ ..] = head;
+    let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
+    (MARK == [*a, *b, *c, *d] && length <= PAYLOAD_BYTES_MAX).then_some(length)
+}
+
 /// The record at the beginning of `bytes`, its link, and how long its frame is. `None` where it is not whole.
 pub(super) fn read(bytes: &[u8]) -> Option<(Record, Link, usize)> {
-    let (head, rest) = bytes.split_at_checked(HEAD)?;
-    let number = |at: usize| head[at..].first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
-    let (length, stated) = (number(4)?, number(8)?);
-    let size = length as usize;
-    if head[..4] != MARK || size > PAYLOAD_BYTES_MAX || rest.len() < size {
-        return None;
-    }
-    let payload = &rest[..size];
-    if sum(length, payload) != stated {
+    let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
+    let payload = rest.get(..payload_bytes(head)?)?;
+    let stated = head.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))?;
+    if sum(payload) != stated {
         return None;
     }
     let record = Record::decode(payload).ok()?;
-    Some((record, *blake3::hash(payload).as_bytes(), HEAD + size))
+    Some((record, *blake3::hash(payload).as_bytes(), HEAD + payload.len()))
 }
 
 /// Whether a whole record begins anywhere in `bytes`.
@@ -138,8 +141,8 @@ pub(super) fn any_whole(bytes: &[u8]) -> bool {
     marks.into_iter().any(|(at, _)| read(&bytes[at..]).is_some())
 }
 
-fn sum(length: u32, payload: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&length.to_be_bytes()), payload)
+fn sum(payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&(payload.len() as u64).to_be_bytes()), payload)
 }
 
 impl From<(&String, &Stored)> for Entry {

@@ -9,6 +9,7 @@
 //! that loses its very end after it said that it was synced cannot be told from a power cut.)
 
 mod frame;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use frame::{Content, Entries, Group, Link, NO_LINK, Record, Start};
+use frame::{Content, Entries, Group, Link, NO_LINK, Start};
+use reading::{Reading, Stop};
 
 use super::error::Fault;
 use super::image::Image;
@@ -75,26 +77,18 @@ impl Journal {
 
     /// Read a journal to its end, cutting off what was never acknowledged.
     pub(super) fn read(path: &Path) -> Result<(Journal, Image), ReadError> {
-        let bytes = match std::fs::read(path) {
+        let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Missing),
-            read => read.map_err(|error| DurableError::new(Step::Read, path, error))?,
+            opened => opened.map_err(|error| DurableError::new(Step::Open, path, error))?,
         };
         let mut reading = Reading::default();
-        while reading.at < bytes.len() {
-            let rest = &bytes[reading.at..];
-            match frame::read(rest) {
-                Some((record, link, size)) => reading.take(record, link, size)?,
-                None if reading.is_begun() && !frame::any_whole(&rest[1..]) => break,
-                None => return Err(reading.damaged("a record is not whole")),
-            }
-        }
-        if !reading.is_begun() {
-            return Err(reading.damaged("its beginning is not whole"));
-        }
-        let file = open_to_append(path, reading.at as u64)?;
+        reading.read_all(file).map_err(|error| match error {
+            Stop::Journal(error) => error,
+            Stop::Io(error) => DurableError::new(Step::Read, path, error).into(),
+        })?;
+        let file = open_to_append(path, reading.at)?;
         let Reading { at, link, began_with, image, .. } = reading;
-        let journal = Journal { file, path: path.to_owned(), link, bytes: at as u64, began_with };
-        Ok((journal, image))
+        Ok((Journal { file, path: path.to_owned(), link, bytes: at, began_with }, image))
     }
 
     /// Make a group of commits durable.
@@ -116,8 +110,13 @@ impl Journal {
     /// Begin the journal anew with what it amounts to, read from itself: it is the one thing that is trusted.
     pub(super) fn renew(&mut self) -> Result<End, Fault> {
         let (journal, image) = Journal::read(&self.path).map_err(Fault::Journal)?;
-        *self = Journal::begin_after(&self.path, &image, journal.link)?;
+        *self = journal.renewed(&image)?;
         Ok(self.end(image.revision))
+    }
+
+    /// The journal begun anew with `image`, which is what it amounts to.
+    pub(super) fn renewed(self, image: &Image) -> Result<Journal, DurableError> {
+        Journal::begin_after(&self.path, image, self.link)
     }
 
     pub(super) fn end(&self, revision: Revision) -> End {
@@ -164,72 +163,4 @@ fn open_to_append(path: &Path, length: u64) -> Result<File, DurableError> {
         cut.map_err(|error| DurableError::new(Step::Write, path, error))?;
     }
     Ok(file)
-}
-
-/// A journal that is being read.
-#[derive(Default)]
-struct Reading {
-    at: usize,
-    link: Link,
-    began_with: u64,
-    /// How many entries of the beginning are still to come; `None` before the start.
-    missing: Option<u64>,
-    image: Image,
-}
-
-impl Reading {
-    fn is_begun(&self) -> bool {
-        self.missing == Some(0)
-    }
-
-    fn damaged(&self, what: &'static str) -> ReadError {
-        ReadError::Damaged { at: self.at as u64, what }
-    }
-
-    fn take(&mut self, record: Record, link: Link, size: usize) -> Result<(), ReadError> {
-        // The first record of a file is linked to one of a file that is gone.
-        if self.missing.is_some() && *record.previous != self.link {
-            return Err(self.damaged("a record does not follow the one before it"));
-        }
-        let is_beginning = !matches!(record.content, Some(Content::Group(_)));
-        match (record.content, self.missing) {
-            (Some(Content::Start(start)), None) => self.start(start)?,
-            (Some(Content::Entries(part)), Some(missing)) => self.entries(part, missing)?,
-            (Some(Content::Group(group)), Some(0)) => self.group(group)?,
-            _ => return Err(self.damaged("a record is not where it belongs")),
-        }
-        self.at += size;
-        self.link = link;
-        if is_beginning {
-            self.began_with = self.at as u64;
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, start: Start) -> Result<(), ReadError> {
-        if start.format > FORMAT {
-            return Err(ReadError::Newer { writer: start.writer });
-        }
-        self.image.revision = Revision(start.revision);
-        self.missing = Some(start.entries);
-        Ok(())
-    }
-
-    fn entries(&mut self, part: Entries, missing: u64) -> Result<(), ReadError> {
-        let found = part.entries.len() as u64;
-        let left = missing.checked_sub(found).ok_or_else(|| self.damaged("there are too many entries"))?;
-        self.missing = Some(left);
-        self.image.entries.extend(part.entries.into_iter().map(<(String, super::Stored)>::from));
-        Ok(())
-    }
-
-    fn group(&mut self, group: Group) -> Result<(), ReadError> {
-        for commit in group.commits.into_iter().map(Committed::from) {
-            if commit.revision != self.image.revision.next() {
-                return Err(self.damaged("a revision is missing"));
-            }
-            self.image.apply(commit);
-        }
-        Ok(())
-    }
 }
