@@ -3,8 +3,14 @@
 //! `plan` decides (pure), `host` does, `run` goes round between them, `state` remembers, `link` talks to the
 //! controller, `local` to admins on the host.
 
+pub mod agent;
+pub mod config;
 pub mod host;
+pub mod identity;
+pub mod link;
+pub mod local;
 pub mod plan;
 pub mod run;
+mod service;
 pub mod state;
 pub mod uplink;

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod environment;
 pub mod fault;
+pub mod fetch;
 pub mod launch;
 pub mod layout;
 pub mod lines;
@@ -15,6 +16,7 @@ pub mod reexec;
 pub mod sim;
 mod sink;
 pub mod slots;
+pub mod stage;
 pub mod sys;
 pub mod tree;
 pub mod unit;

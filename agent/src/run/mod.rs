@@ -35,6 +35,7 @@ use crate::{
     state::{State, StateFailed},
 };
 pub use told::{Activity, Line, Told};
+pub(crate) use worker::failure_of;
 use worker::{Mail, Worker};
 
 /// Mails that one app may have waiting. The controller sends one for every change of mind about an app.

@@ -1,0 +1,136 @@
+//! The agent as a whole: its parts put together, from the start to the end of the process.
+
+use std::sync::Arc;
+
+use longshore_common::{
+    code::{Code, Coded},
+    durable::create_dir_durable,
+    time::{Clock as _, SystemClock},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, Runner},
+    host::Host,
+    identity::{Folder, Pair},
+    link::{self, Connection, Facts, Link},
+    local::{self, Socket},
+    run::Crew,
+    service,
+    state::State,
+    uplink::Uplink,
+};
+
+/// Why the agent ended, other than by being asked to.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Ended {
+    /// It could not start, or not go on.
+    #[error("{0}")]
+    Trouble(Coded),
+    /// The state takes no writes any more; a new process may be able to.
+    #[error("{0}")]
+    StateFailed(Coded),
+}
+
+impl From<Coded> for Ended {
+    fn from(coded: Coded) -> Self {
+        Ended::Trouble(coded)
+    }
+}
+
+/// Runs the agent over a host until `shutdown`. `make_host` gets the way to the controller, by which the host fetches
+/// what it lacks.
+pub async fn run_over<H: Host>(
+    config: Config,
+    make_host: impl AsyncFnOnce(&Config, Uplink) -> Result<H, Coded>,
+    shutdown: CancellationToken,
+) -> Result<(), Ended> {
+    let pair = enrolled(&config)?;
+    create_dir_durable(&config.data(), 0o755)
+        .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
+    let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
+    let socket = Socket::listen(&config.socket, config.readers)?;
+    let (uplink_sender, uplink) = Uplink::new();
+    let host = Arc::new(make_host(&config, uplink).await?);
+    let crew = Crew::new(host, Arc::clone(&state), pair.host, config.limits.clone());
+    let runner = config.driver.unwrap_or_else(Runner::detect);
+    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned() };
+    let (host_id, name) = (pair.host.to_string(), pair.name.clone());
+    tracing::info!(
+        host = host_id,
+        name,
+        version = env!("CARGO_PKG_VERSION"),
+        boot = state.boot_counter(),
+        "started"
+    );
+    let (link, connection) = Link::new(link::Parts {
+        controllers: config.controllers.clone(),
+        labels: config.labels.clone(),
+        crew: crew.clone(),
+        facts,
+        identity: config.identity(),
+        pair,
+        uplink: uplink_sender,
+    });
+    let started_ms = SystemClock.now_ms();
+    let parts = local::Parts {
+        crew: crew.clone(),
+        connection: connection.clone(),
+        readers: config.readers,
+        host_id,
+        name,
+        started_ms,
+    };
+    crew.resume();
+    let ended = tokio::select! {
+        served = socket.serve(parts, shutdown.clone()) => served.map_err(Ended::from),
+        () = link.run(shutdown.clone()) => Ok(()),
+        failed = state.failed() => Err(Ended::StateFailed(failed.coded())),
+        () = tell_service_manager(connection) => Ok(()),
+    };
+    drop(crew);
+    state.close().await;
+    ended
+}
+
+fn enrolled(config: &Config) -> Result<Pair, Coded> {
+    Folder::new(config.identity()).load()?.ok_or_else(|| {
+        let message = format!(
+            "this host is not enrolled: there is no certificate in `{}`. On the controller: longshore token create; \
+             then here: longshore-agent enroll",
+            config.identity().display()
+        );
+        Coded::new(Code::N01, message)
+    })
+}
+
+/// Ready, then alive, and in a line how it stands. Never ends.
+async fn tell_service_manager(mut connection: watch::Receiver<Connection>) {
+    service::ready();
+    let watchdog = service::watchdog_interval();
+    loop {
+        let line = {
+            let now = connection.borrow_and_update();
+            if now.connected {
+                format!("connected to {}", now.controller)
+            } else {
+                format!("not connected: {}", now.error)
+            }
+        };
+        service::status(&line);
+        loop {
+            service::alive();
+            let beat = async {
+                match watchdog {
+                    Some(interval) => tokio::time::sleep(interval).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Ok(()) = connection.changed() => break,
+                () = beat => {}
+            }
+        }
+    }
+}

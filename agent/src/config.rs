@@ -1,0 +1,271 @@
+//! `agent.toml`: read once at the start, every problem in it named at once.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use longshore_common::{
+    code::{Code, Coded},
+    label::{Labels, check_label},
+    strict::{File, Table},
+    time::Span,
+};
+
+use crate::{local::Readers, run::Limits};
+
+/// Below the root folder, which is `/` on a real host.
+const FILE: &str = "etc/longshore/agent.toml";
+const STATE: &str = "var/lib/longshore";
+const SOCKET: &str = "run/longshore/agent.sock";
+
+/// All valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `host:port` of main ports, best first; never empty.
+    pub controllers: Vec<String>,
+    /// Everything of ours lies below it; `/` unless several agents share a machine.
+    pub root: PathBuf,
+    /// The local socket.
+    pub socket: PathBuf,
+    pub readers: Readers,
+    /// Told to the controller at enrolment and in every hello.
+    pub labels: Labels,
+    /// What runs services whose manifest says `systemd`; None: systemd where it is there, else our own supervisor.
+    pub driver: Option<Runner>,
+    /// What 127.0.0.1 means for apps of this agent; see `longshore_common::loopback`.
+    pub loopback: Option<Ipv4Addr>,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    Systemd,
+    Process,
+}
+
+impl Runner {
+    /// systemd, where it is what runs this machine.
+    pub fn detect() -> Self {
+        if Path::new("/run/systemd/system").is_dir() { Runner::Systemd } else { Runner::Process }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Runner::Systemd => "systemd",
+            Runner::Process => "process",
+        }
+    }
+}
+
+impl Config {
+    /// For an agent below `root`, with everything else as it is by default.
+    pub fn new(root: PathBuf, controllers: Vec<String>) -> Self {
+        Self {
+            controllers,
+            socket: root.join(SOCKET),
+            root,
+            readers: Readers::default(),
+            labels: Labels::new(),
+            driver: None,
+            loopback: None,
+            limits: Limits::default(),
+        }
+    }
+
+    pub fn file_below(root: &Path) -> PathBuf {
+        root.join(FILE)
+    }
+
+    pub fn socket_below(root: &Path) -> PathBuf {
+        root.join(SOCKET)
+    }
+
+    pub fn identity(&self) -> PathBuf {
+        self.root.join(STATE).join("identity")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.root.join(STATE).join("state")
+    }
+
+    /// Where releases lie.
+    pub fn data(&self) -> PathBuf {
+        self.root.join(STATE)
+    }
+
+    /// Says what to do when there is no such file.
+    pub fn load(path: &Path, root: &Path) -> Result<Self, Coded> {
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Coded::new(
+                Code::N01,
+                format!(
+                    "no configuration at `{}`: is this host enrolled? On the controller: longshore token create; \
+                     then here: longshore-agent enroll",
+                    path.display()
+                ),
+            ),
+            _ => Coded::new(Code::S04, format!("read `{}`: {error}", path.display())),
+        })?;
+        Self::parse(&path.display().to_string(), &text, root)
+    }
+
+    pub fn parse(name: &str, text: &str, root: &Path) -> Result<Self, Coded> {
+        File::new(name, text).read(|table| read(table, root)).map_err(Coded::from)
+    }
+
+    /// The file that says this; defaults are left out.
+    pub fn to_toml(&self) -> String {
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let controllers: Vec<String> = self.controllers.iter().map(|address| quoted(address)).collect();
+        let mut text = format!(
+            "# Main ports of the controllers, best first.\ncontrollers = [{}]\n",
+            controllers.join(", ")
+        );
+        if let Some(driver) = self.driver {
+            text.push_str(&format!("driver = {}\n", quoted(driver.as_str())));
+        }
+        if let Some(loopback) = self.loopback {
+            text.push_str(&format!("loopback = {}\n", quoted(&loopback.to_string())));
+        }
+        if !self.labels.is_empty() {
+            text.push_str("\n[labels]\n");
+            for (key, value) in &self.labels {
+                text.push_str(&format!("{} = {}\n", quoted(key), quoted(value)));
+            }
+        }
+        text
+    }
+}
+
+fn read(table: &Table<'_>, root: &Path) -> Option<Config> {
+    let controllers: Vec<String> = table.list("controllers");
+    if controllers.is_empty() {
+        table.problem_at(
+            "controllers",
+            "controllers: needs at least one address, like \"deploy.example:7440\"",
+        );
+    }
+    for address in controllers.iter().filter(|address| !is_address(address)) {
+        let shown = longshore_common::text::visible(address);
+        table.problem_at(
+            "controllers",
+            format!("controllers: \"{shown}\" is not host:port, like \"deploy.example:7440\""),
+        );
+    }
+    let config = Config {
+        socket: table.optional::<String>("socket").map_or_else(|| root.join(SOCKET), PathBuf::from),
+        readers: choice(table, "readers", &[("owner", Readers::Owner), ("everyone", Readers::Everyone)])
+            .unwrap_or_default(),
+        labels: labels(table),
+        driver: choice(table, "driver", &[("systemd", Runner::Systemd), ("process", Runner::Process)]),
+        loopback: loopback(table),
+        limits: limits(table),
+        root: root.to_owned(),
+        controllers,
+    };
+    Some(config)
+}
+
+fn is_address(text: &str) -> bool {
+    let sound = |host: &str| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
+    };
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| sound(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn choice<T: Copy>(table: &Table<'_>, key: &str, known: &[(&str, T)]) -> Option<T> {
+    let text: String = table.optional(key)?;
+    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<String> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let shown = longshore_common::text::visible(&text);
+        table.problem_at(key, format!("{key}: \"{shown}\" is not one of {}", names.join(", ")));
+    }
+    found
+}
+
+fn labels(table: &Table<'_>) -> Labels {
+    let labels = table.texts("labels");
+    for (key, value) in &labels {
+        if let Err(bad) = check_label(key, value) {
+            table.problem_at("labels", bad.message);
+        }
+    }
+    labels
+}
+
+fn loopback(table: &Table<'_>) -> Option<Ipv4Addr> {
+    let text: String = table.optional("loopback")?;
+    let address = text.parse::<Ipv4Addr>().ok().filter(Ipv4Addr::is_loopback);
+    if address.is_none() {
+        let shown = longshore_common::text::visible(&text);
+        table.problem_at("loopback", format!("loopback: \"{shown}\" is not an address of 127.0.0.0/8"));
+    }
+    address
+}
+
+fn limits(root: &Table<'_>) -> Limits {
+    let table = root.table("limits");
+    let Limits { parallel, fetch_attempts, fetch_backoff, fetch_deadline, step_deadline } = Limits::default();
+    let count = |key: &str, default: u32, most: u32| {
+        let given: u32 = table.or(key, default);
+        if given == 0 || given > most {
+            table.problem_at(key, format!("limits.{key}: expected a whole number from 1 to {most}"));
+        }
+        given
+    };
+    let span = |key: &str, default: Duration| table.or(key, Span(default)).0;
+    Limits {
+        parallel: count("parallel", parallel as u32, 64) as usize,
+        fetch_attempts: count("fetch_attempts", fetch_attempts, 1000),
+        fetch_backoff: span("fetch_backoff", fetch_backoff),
+        fetch_deadline: span("fetch_deadline", fetch_deadline),
+        step_deadline: span("step_deadline", step_deadline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let mut config = Config::new("/srv".into(), vec!["a.example:7440".into(), "[::1]:7".into()]);
+        config.labels.insert("role".into(), "web".into());
+        config.driver = Some(Runner::Process);
+        config.loopback = Some(Ipv4Addr::new(127, 3, 2, 1));
+        assert_eq!(Config::parse("agent.toml", &config.to_toml(), Path::new("/srv")).unwrap(), config);
+        assert_eq!(config.socket, Path::new("/srv/run/longshore/agent.sock"));
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let text = "controllers = [\"nowhere\"]\ndriver = \"docker\"\nloopback = \"10.0.0.1\"\nroto = 1\n[labels]\n\"a b\" = \"c\"\n[limits]\nparallel = 0\nfetch_deadline = \"soon\"\n";
+        let problems = Config::parse("agent.toml", text, Path::new("/")).unwrap_err();
+        let lines: Vec<&str> = problems.message.lines().collect();
+        assert_eq!(lines.len(), 7, "{problems}");
+        assert!(lines[0].starts_with("agent.toml:1:"), "{problems}");
+        for expected in [
+            "is not host:port",
+            "\"systemd\", \"process\"",
+            "127.0.0.0/8",
+            "unknown key \"roto\"",
+            "label \"a b=c\"",
+            "from 1 to 64",
+            "is not a length of time",
+        ] {
+            assert!(problems.message.contains(expected), "{expected} in {problems}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_controllers_says_so() {
+        let problems = Config::parse("agent.toml", "", Path::new("/")).unwrap_err();
+        assert!(problems.message.contains("needs at least one address"), "{problems}");
+    }
+}

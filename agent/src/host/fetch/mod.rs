@@ -1,0 +1,188 @@
+//! Gets what no slot here holds, and lays out the staging tree of a slot.
+//!
+//! Network and disk overlap: this side reads pieces off the connection, one thread decodes, hashes and writes them, and
+//! a few pieces wait between. What was verified stays in the staging tree when the connection is cut, and is not asked
+//! for again. When bytes are not what they should be, the staging tree is removed.
+//!
+//! Patches, when they come, are another way to fill `lacking`; everything else stays.
+
+mod error;
+mod meta;
+mod receive;
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use longshore_common::{
+    bundle::{Index, block::Wanted as Blobs},
+    code::{Code, Coded},
+    durable,
+    ids::AppName,
+    manifest::Manifest,
+};
+use tonic::transport::Channel;
+
+pub use error::FetchError;
+pub use meta::read_meta;
+
+use super::{
+    layout::Layout,
+    sink::Sink,
+    stage::{self, StageError, Survey, Tree},
+};
+use crate::plan::Wanted;
+
+/// Times that blobs which vanished from a slot under our hands are asked for after all.
+const ROUNDS: usize = 3;
+/// Free room that must be left over, in hundredths of what is needed: directories, journals, other writers.
+const ROOM_PERCENT: u64 = 115;
+
+/// The manifest of a release that is assigned to this host: from the staging tree when it is there, else asked for.
+pub async fn manifest(
+    channel: Channel,
+    layout: &Layout,
+    app: &AppName,
+    wanted: &Wanted,
+) -> Result<Manifest, FetchError> {
+    let place = Place::find(layout, app, wanted).await?;
+    let tree = place.clone().blocking(|place| meta::open(&place)).await?;
+    meta::manifest(channel, tree, place).await.map(|(manifest, _)| manifest)
+}
+
+/// Everything into the staging tree but what is rendered. Dropping the future gives it up; what was verified by then
+/// stays.
+pub async fn fetch(
+    channel: Channel,
+    layout: &Layout,
+    app: &AppName,
+    wanted: &Wanted,
+    sink: &Sink,
+) -> Result<(), FetchError> {
+    let place = Place::find(layout, app, wanted).await?;
+    let stop = StopOnDrop::default();
+    let fetched = rounds(channel, &place, sink, &stop.0).await;
+    if let Err(FetchError::Content(_)) = &fetched {
+        // What came was wrong: nothing of it is to be believed. The error to tell is the one that came first.
+        if let Err(error) = place.blocking(|place| stage_discard(&place)).await {
+            tracing::warn!("the staging tree could not be removed: {error}");
+        }
+    }
+    fetched
+}
+
+async fn rounds(
+    channel: Channel,
+    place: &Place,
+    sink: &Sink,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), FetchError> {
+    let tree = place.clone().blocking(|place| meta::open(&place)).await?;
+    let (manifest, tree) = meta::manifest(channel.clone(), tree, place.clone()).await?;
+    let (index, mut tree) = meta::index(channel.clone(), tree, place.clone(), &manifest).await?;
+    let mut gone = HashSet::new();
+    for _ in 0..ROUNDS {
+        let round = Round::look(place.clone(), tree, index.clone(), gone).await?;
+        (tree, gone) = receive::run(channel.clone(), place, round, sink, stop).await?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(FetchError::Host(Coded::new(Code::X01, "files of a sealed slot change while they are read")))
+}
+
+/// Where a slot is staged, and out of what.
+#[derive(Clone, Debug)]
+pub struct Place {
+    app: AppName,
+    wanted: Wanted,
+    staged: PathBuf,
+    /// Sealed ones, the newest first: it is likely the nearest.
+    slots: Vec<PathBuf>,
+}
+
+impl Place {
+    async fn find(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<Self, FetchError> {
+        let (layout, app, wanted) = (layout.clone(), app.clone(), wanted.clone());
+        unblocked(move || {
+            layout.make_app(&app).map_err(FetchError::from_failure)?;
+            let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;
+            let mut slots: Vec<PathBuf> = sealed.iter().map(|slot| layout.slot(&app, slot)).collect();
+            let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|about| about.modified()).ok();
+            slots.sort_by_key(|path| std::cmp::Reverse(changed(path)));
+            let staged = layout.staged(&app, &wanted.slot);
+            Ok(Self { app, wanted, staged, slots })
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Self) -> Result<T, StageError> + Send + 'static,
+    ) -> Result<T, FetchError> {
+        unblocked(move || Ok(work(self)?)).await
+    }
+}
+
+async fn unblocked<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(died) => Err(FetchError::Host(Coded::new(Code::X01, format!("staging ended: {died}")))),
+    }
+}
+
+/// What one round has to do.
+struct Round {
+    tree: Tree,
+    index: Arc<Index>,
+    survey: Survey,
+    blobs: Blobs,
+    bytes: u64,
+}
+
+impl Round {
+    /// Looks at what is here, and whether the rest has room.
+    async fn look(
+        place: Place,
+        tree: Tree,
+        index: Arc<Index>,
+        gone: HashSet<longshore_common::digest::BlobDigest>,
+    ) -> Result<Self, FetchError> {
+        place
+            .blocking(move |place| {
+                let mut survey = stage::survey(&tree, &index, &place.slots)?;
+                survey.held.retain(|digest, _| !gone.contains(digest));
+                let needed = survey.needed_bytes(&index) / 100 * ROOM_PERCENT;
+                let free = durable::free_bytes(tree.path())?;
+                if needed > free {
+                    return Err(stage::too_full(needed, free, tree.path()).into());
+                }
+                let lacking = survey.lacking(&index);
+                let blobs = Blobs::choose(index.blobs(), |digest| lacking.contains(digest));
+                let bytes = blobs.of(index.blobs()).map(|(_, blob)| blob.size).sum();
+                Ok(Self { tree, index, survey, blobs, bytes })
+            })
+            .await
+    }
+}
+
+fn stage_discard(place: &Place) -> Result<(), StageError> {
+    Tree::lock(&place.staged)?.discard()
+}
+
+/// Tells the thread that writes that nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

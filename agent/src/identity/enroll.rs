@@ -1,0 +1,115 @@
+//! A join token becomes an identity.
+
+use std::{path::PathBuf, time::Duration};
+
+use longshore_common::{
+    code::{Code, Coded},
+    digest::{hex, sha256},
+    ids::{HostId, HostName},
+    join::JoinToken,
+    label::Labels,
+    time::{Clock as _, Millis, SystemClock},
+    tls::pinned_client_config,
+    wire,
+};
+use longshore_proto::v1::{self as pb, enrolment_client::EnrolmentClient};
+use rcgen::KeyPair;
+
+use super::{Folder, request};
+use crate::link::{MAIN_PORT, dial, with_port};
+
+/// From connecting to the certificate.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// A clock that is further off than this is said to be wrong.
+const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
+
+/// What it takes to enrol.
+#[derive(Clone, Debug)]
+pub struct Enrolling {
+    /// `host:port` of the controller's enrolment port.
+    pub server: String,
+    pub token: JoinToken,
+    pub name: HostName,
+    pub labels: Labels,
+    /// Where the identity will lie.
+    pub folder: PathBuf,
+    /// An identity that is there already is replaced; else it is an error.
+    pub again: Again,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    Refuse,
+    Replace,
+}
+
+#[derive(Clone, Debug)]
+pub struct Joined {
+    pub host: HostId,
+    /// The one that the controller gave; not always the one asked for.
+    pub name: String,
+    /// `host:port` of main ports; never empty.
+    pub controllers: Vec<String>,
+    pub expires_ms: Millis,
+}
+
+/// Nothing is sent before the controller has proved that it holds the CA which the token names. The same token
+/// again, after a lost reply, gives the same identity.
+pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
+    let folder = Folder::new(wanted.folder.clone());
+    if wanted.again == Again::Refuse
+        && let Some(known) = folder.load()?
+    {
+        let message = format!(
+            "this host is enrolled already, as {} ({}). Nothing was changed. To give it a new identity: \
+             longshore-agent enroll --again …",
+            known.name, known.host
+        );
+        return Err(Coded::new(Code::R01, message));
+    }
+    let key = folder.new_key()?;
+    let reply = tokio::time::timeout(DEADLINE, ask(wanted, &key)).await;
+    let certificate = reply.unwrap_or_else(|_| {
+        let message = format!("{} did not answer within {DEADLINE:?}. Nothing was changed", wanted.server);
+        Err(Coded::new(Code::C01, message))
+    })?;
+    check_clock(certificate.server_time_ms)?;
+    let pair = folder.store(&key, &certificate)?;
+    let controllers = match certificate.controllers.is_empty() {
+        true => vec![with_port(&wanted.server, MAIN_PORT)],
+        false => certificate.controllers,
+    };
+    Ok(Joined { host: pair.host, name: pair.name, controllers, expires_ms: pair.validity.not_after_ms })
+}
+
+async fn ask(wanted: &Enrolling, key: &KeyPair) -> Result<pb::Certificate, Coded> {
+    let channel = dial(&wanted.server, pinned_client_config(wanted.token.ca)).await?;
+    let question = pb::EnrollRequest {
+        token: wanted.token.to_string(),
+        csr_der: request(key)?.into(),
+        name: wanted.name.to_string(),
+        labels: wanted.labels.clone(),
+        machine_id: machine_id(),
+    };
+    let reply = EnrolmentClient::new(channel).enroll(question).await;
+    reply.map(tonic::Response::into_inner).map_err(|status| wire::from_status(&status))
+}
+
+/// A certificate that looks "not yet valid" to one of the two sides is a riddle later; a clock is a plain word now.
+fn check_clock(server_ms: Millis) -> Result<(), Coded> {
+    let ahead = SystemClock.now_ms() - server_ms;
+    if server_ms == 0 || ahead.abs() <= CLOCK_TOLERANCE_MS {
+        return Ok(());
+    }
+    Err(crate::link::wrong_clock(ahead))
+}
+
+/// Notices cloned disks; says nothing about the machine.
+fn machine_id() -> String {
+    let id = std::fs::read("/etc/machine-id").unwrap_or_default();
+    if id.is_empty() {
+        String::new()
+    } else {
+        hex(&sha256(&[b"longshore machine ".as_slice(), &id].concat()))
+    }
+}

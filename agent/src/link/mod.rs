@@ -1,0 +1,196 @@
+//! The way to the controller: one connection, one stream on it, for as long as the agent lives.
+//!
+//! The agent connects, never the other way round. It goes through its controllers' addresses until one answers, says
+//! hello, takes assignments, hands out reports until they are acknowledged, answers questions, and renews its
+//! certificate in time. When the connection is lost it comes back with jittered, growing pauses; work on the host goes
+//! on meanwhile.
+
+mod answer;
+mod backoff;
+mod dial;
+mod facts;
+mod renew;
+mod session;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use longshore_common::{
+    code::{Code, Coded},
+    label::Labels,
+    time::{Millis, Span},
+    tls::{LiveIdentity, LiveServerTrust, client_config},
+};
+use rustls::ClientConfig;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use dial::{dial, with_port};
+pub use facts::Facts;
+pub(crate) use words::{app_state, hold_state, line};
+
+use crate::{
+    host::Host,
+    identity::{Folder, Pair},
+    run::Crew,
+    uplink::UplinkSender,
+};
+use backoff::Backoff;
+use session::{End, Session};
+
+/// The controller's main port, where an address names none.
+pub const MAIN_PORT: u16 = 7440;
+/// A session that lasted this long was a good one: after it, reconnecting starts with short pauses again.
+const GOOD_SESSION: Duration = Duration::from_secs(10);
+
+/// How the connection stands, for `status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The address in use, or the one tried last.
+    pub controller: String,
+    pub connected: bool,
+    /// Connected, or away, since then.
+    pub since_ms: Millis,
+    /// Why it is away; empty while connected.
+    pub error: String,
+    pub certificate_expires_ms: Millis,
+}
+
+/// Keeps the session. One per agent.
+pub struct Link<H> {
+    pub(crate) controllers: Vec<String>,
+    pub(crate) labels: Labels,
+    pub(crate) crew: Crew<H>,
+    pub(crate) facts: Facts,
+    pub(crate) folder: Folder,
+    pub(crate) pair: Pair,
+    pub(crate) identity: Arc<LiveIdentity>,
+    pub(crate) trust: Arc<LiveServerTrust>,
+    pub(crate) uplink: UplinkSender,
+    pub(crate) connection: watch::Sender<Connection>,
+}
+
+/// What a link is made from.
+pub struct Parts<H> {
+    /// `host:port`, never empty, best first.
+    pub controllers: Vec<String>,
+    pub labels: Labels,
+    pub crew: Crew<H>,
+    pub facts: Facts,
+    /// Where the identity lies.
+    pub identity: PathBuf,
+    pub pair: Pair,
+    pub uplink: UplinkSender,
+}
+
+impl<H: Host> Link<H> {
+    pub fn new(parts: Parts<H>) -> (Self, watch::Receiver<Connection>) {
+        let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink } = parts;
+        let (identity, trust) = pair.live();
+        let standing = Connection {
+            controller: controllers.first().cloned().unwrap_or_default(),
+            since_ms: crew.state().now_ms(),
+            error: "not connected yet".into(),
+            certificate_expires_ms: pair.validity.not_after_ms,
+            ..Connection::default()
+        };
+        let (connection, receiver) = watch::channel(standing);
+        let folder = Folder::new(folder);
+        let link =
+            Self { controllers, labels, crew, facts, folder, pair, identity, trust, uplink, connection };
+        (link, receiver)
+    }
+
+    /// Until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new();
+        let mut next = 0;
+        loop {
+            let address = self.controllers[next % self.controllers.len()].clone();
+            let begun = tokio::time::Instant::now();
+            let end = tokio::select! {
+                end = self.visit(&address) => end,
+                () = shutdown.cancelled() => break,
+            };
+            self.uplink.send_replace(None);
+            if begun.elapsed() >= GOOD_SESSION {
+                backoff.reset();
+            }
+            self.lost(&address, &end);
+            next += 1; // another controller may know more; after the last comes the first again
+            let pause = backoff.pause(self.controllers.len());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
+        self.uplink.send_replace(None);
+    }
+
+    /// One connection, from dialling to its end.
+    async fn visit(&mut self, address: &str) -> Coded {
+        if let Some(expired) = self.expired() {
+            tracing::warn!("{expired}"); // still tried: this host's clock may be what is wrong
+        }
+        let channel = match dial(address, self.tls()).await {
+            Ok(channel) => channel,
+            Err(error) => return self.expired().unwrap_or(error),
+        };
+        match Session::open(self, address, channel).await {
+            Ok(session) => match session.live().await {
+                End::Told(error) => error,
+                End::Lost(error) => error,
+            },
+            Err(error) => self.expired().unwrap_or(error),
+        }
+    }
+
+    fn tls(&self) -> Arc<ClientConfig> {
+        client_config(Arc::clone(&self.identity), Arc::clone(&self.trust))
+    }
+
+    fn expired(&self) -> Option<Coded> {
+        let ago = self.crew.state().now_ms() - self.pair.validity.not_after_ms;
+        (ago > 0).then(|| {
+            let message = format!(
+                "this host's certificate expired {} ago. Apps are unaffected. Check the clock (timedatectl); if it is \
+                 right: longshore token create, then on this host: longshore-agent enroll --again",
+                span(ago)
+            );
+            Coded::new(Code::E05, message)
+        })
+    }
+
+    fn lost(&self, address: &str, error: &Coded) {
+        let news = self.connection.borrow().connected || self.connection.borrow().error != error.to_string();
+        if news {
+            tracing::warn!(controller = address, "not connected: {error}");
+        }
+        let now = self.crew.state().now_ms();
+        self.connection.send_modify(|connection| {
+            if connection.connected || connection.since_ms == 0 {
+                connection.since_ms = now;
+            }
+            connection.controller = address.to_owned();
+            connection.connected = false;
+            connection.error = error.to_string();
+        });
+    }
+}
+
+/// `ahead`: by how much this host's clock runs ahead of the controller's.
+pub fn wrong_clock(ahead: Millis) -> Coded {
+    let (size, way) = (span(ahead.abs()), if ahead > 0 { "ahead of" } else { "behind" });
+    let message = format!(
+        "this host's clock is {size} {way} the controller's; certificates look expired or not yet valid. \
+         Nothing was changed. Set it (timedatectl) and try again"
+    );
+    Coded::new(Code::E05, message)
+}
+
+/// Whole seconds: nobody wants the milliseconds of three days.
+pub(crate) fn span(ms: Millis) -> Span {
+    Span::secs((ms.max(0) / 1000).unsigned_abs())
+}

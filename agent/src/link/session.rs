@@ -1,0 +1,295 @@
+//! One session, from its hello to its end.
+
+use std::time::Duration;
+
+use longshore_common::{
+    assignment::Assignment,
+    code::{Code, Coded},
+    time::Millis,
+    wire,
+};
+use longshore_proto::v1::{
+    self as pb, from_agent::Message as Say, session_client::SessionClient, to_agent::Message as Hear,
+};
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use super::{Connection, Link, answer::Answerer, dial::explain, renew, span, words};
+use crate::{host::Host, identity::Pair, plan::Hold, run::Told};
+
+/// Messages that wait for the connection. Reports wait until there is room; progress and lines are dropped instead.
+const OUTBOUND: usize = 64;
+/// From opening the stream to the welcome.
+const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
+/// When the controller names none.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Bytes of one message from the controller.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
+const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
+const PROTOCOL: u32 = 1;
+
+/// Why a session ended.
+pub(super) enum End {
+    /// The controller said so.
+    Told(Coded),
+    /// The connection is gone.
+    Lost(Coded),
+}
+
+pub(super) struct Session<'l, H> {
+    link: &'l mut Link<H>,
+    address: String,
+    channel: Channel,
+    say: mpsc::Sender<pb::FromAgent>,
+    hear: Streaming<pb::ToAgent>,
+    told: broadcast::Receiver<Told>,
+    outbox: watch::Receiver<u64>,
+    hold: watch::Receiver<Option<Hold>>,
+    heartbeat: Interval,
+    answerer: Answerer<H>,
+    /// The last report that was put on this connection.
+    sent: u64,
+    renew_at: Instant,
+    renewing: JoinSet<Result<Pair, Coded>>,
+}
+
+impl<'l, H: Host> Session<'l, H> {
+    /// Up to the welcome.
+    pub(super) async fn open(link: &'l mut Link<H>, address: &str, channel: Channel) -> Result<Self, Coded> {
+        let told = link.crew.watch();
+        let (mut outbox, mut hold) = (link.crew.state().watch_outbox(), link.crew.state().watch_hold());
+        outbox.mark_changed(); // what lies there already has to be sent as well
+        hold.mark_unchanged(); // the hello says it
+        let (say, messages) = mpsc::channel(OUTBOUND);
+        let hello = say_of(Say::Hello(hello(link).await));
+        say.try_send(hello).expect("the queue is new and empty");
+        let mut client = SessionClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
+        let welcomed = async {
+            let mut hear = client
+                .open(ReceiverStream::new(messages))
+                .await
+                .map_err(|s| of_status(address, &s))?
+                .into_inner();
+            let first = hear.message().await.map_err(|s| of_status(address, &s))?;
+            Ok((hear, first.and_then(|message| message.message)))
+        };
+        let welcomed = tokio::time::timeout(WELCOME_DEADLINE, welcomed).await;
+        let silent = || {
+            Coded::new(Code::C01, format!("the controller at {address} did not welcome this host in time"))
+        };
+        let (hear, first) = welcomed.unwrap_or_else(|_| Err(silent()))?;
+        let welcome = match first {
+            Some(Hear::Welcome(welcome)) => welcome,
+            Some(Hear::Farewell(farewell)) => return Err(of_farewell(farewell)),
+            Some(_) | None => {
+                return Err(Coded::new(Code::X01, "the controller's first word was not a welcome"));
+            }
+        };
+        let renew_at = renew::at(link);
+        let answerer = Answerer::new(link.crew.clone(), link.facts.clone(), say.clone());
+        let mut session = Self {
+            address: address.to_owned(),
+            channel,
+            say,
+            hear,
+            told,
+            outbox,
+            hold,
+            heartbeat: tokio::time::interval(HEARTBEAT),
+            answerer,
+            sent: 0,
+            renew_at,
+            renewing: JoinSet::new(),
+            link,
+        };
+        session.welcomed(&welcome);
+        session.link.uplink.send_replace(Some(session.channel.clone()));
+        Ok(session)
+    }
+
+    /// Until it ends.
+    pub(super) async fn live(mut self) -> End {
+        let now = self.link.crew.state().now_ms();
+        tracing::info!(controller = self.address, "connected");
+        let (address, expires) = (self.address.clone(), self.link.pair.validity.not_after_ms);
+        self.link.connection.send_replace(Connection {
+            controller: address,
+            connected: true,
+            since_ms: now,
+            error: String::new(),
+            certificate_expires_ms: expires,
+        });
+        loop {
+            let end = tokio::select! {
+                message = self.hear.message() => self.heard(message).await,
+                Ok(()) = self.outbox.changed() => self.hand_out().await,
+                told = self.told.recv() => self.pass_on(told),
+                Ok(()) = self.hold.changed() => self.say_hold().await,
+                _ = self.heartbeat.tick() => self.beat().await,
+                () = tokio::time::sleep_until(self.renew_at), if self.renewing.is_empty() => self.begin_renewal(),
+                Some(renewed) = self.renewing.join_next() => self.renewed(renewed),
+            };
+            if let Err(end) = end {
+                return end;
+            }
+        }
+    }
+
+    /// Also said later in a session, when something in it changes.
+    fn welcomed(&mut self, welcome: &pb::Welcome) {
+        let every = match welcome.heartbeat_ms {
+            0 => HEARTBEAT,
+            ms => Duration::from_millis(ms.into()),
+        };
+        if self.heartbeat.period() != every {
+            self.heartbeat = tokio::time::interval_at(Instant::now() + every, every);
+            self.heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let ahead = self.link.crew.state().now_ms() - welcome.server_time_ms;
+        if welcome.server_time_ms != 0 && ahead.abs() > CLOCK_TOLERANCE_MS {
+            tracing::warn!("{}", super::wrong_clock(ahead));
+        }
+    }
+
+    async fn heard(&mut self, message: Result<Option<pb::ToAgent>, tonic::Status>) -> Result<(), End> {
+        let lost = |why| End::Lost(Coded::new(Code::C01, why));
+        let message = match message {
+            Ok(Some(message)) => message.message,
+            Ok(None) => return Err(lost("the controller closed the session".to_owned())),
+            Err(status) => return Err(End::Lost(of_status(&self.address, &status))),
+        };
+        match message {
+            Some(Hear::Welcome(welcome)) => self.welcomed(&welcome),
+            Some(Hear::Assignment(assignment)) => match Assignment::try_from(assignment) {
+                Ok(assignment) => self.link.crew.assign(assignment),
+                Err(invalid) => {
+                    tracing::error!("the controller sent an assignment that does not read: {invalid}")
+                }
+            },
+            Some(Hear::Ack(ack)) => {
+                if let Err(failed) = self.link.crew.state().acknowledge(ack.seq).await {
+                    return Err(lost(failed.to_string())); // the process is about to end; see `State::failed`
+                }
+            }
+            Some(Hear::Question(question)) => self.answerer.answer(question),
+            Some(Hear::Farewell(farewell)) => return Err(End::Told(of_farewell(farewell))),
+            None => tracing::debug!("the controller sent a message that this version does not know"),
+        }
+        Ok(())
+    }
+
+    async fn hand_out(&mut self) -> Result<(), End> {
+        for (seq, report) in self.link.crew.state().outbox_after(self.sent) {
+            self.send(Say::Report(report.to_message(seq))).await?;
+            self.sent = seq;
+        }
+        Ok(())
+    }
+
+    /// Dropped when the connection is slower than what there is to tell.
+    fn pass_on(&mut self, told: Result<Told, broadcast::error::RecvError>) -> Result<(), End> {
+        let message = match told {
+            Ok(Told::Progress { app, generation, step, done, total, detail }) => {
+                Say::Progress(pb::Progress {
+                    app: app.to_string(),
+                    generation: generation.0,
+                    step: step.to_string(),
+                    bytes_done: done,
+                    bytes_total: total,
+                    detail,
+                })
+            }
+            Ok(Told::Line(told)) => Say::Log(words::line(told)),
+            // The report says it; what was missed is gone; and the crew outlives the session.
+            Ok(Told::Concluded { .. }) | Err(_) => return Ok(()),
+        };
+        drop(self.say.try_send(say_of(message)));
+        Ok(())
+    }
+
+    async fn say_hold(&mut self) -> Result<(), End> {
+        let hold = words::hold_state(self.hold.borrow_and_update().as_ref());
+        self.send(Say::Hold(hold)).await
+    }
+
+    async fn beat(&mut self) -> Result<(), End> {
+        let time_ms = self.link.crew.state().now_ms();
+        self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await
+    }
+
+    fn begin_renewal(&mut self) -> Result<(), End> {
+        self.renewing.spawn(renew::renew(self.link.folder.clone(), self.channel.clone()));
+        Ok(())
+    }
+
+    fn renewed(&mut self, renewed: Result<Result<Pair, Coded>, tokio::task::JoinError>) -> Result<(), End> {
+        match renewed.unwrap_or_else(|e| Err(Coded::new(Code::X01, format!("the renewal ended early: {e}"))))
+        {
+            Ok(pair) => {
+                pair.take_over(&self.link.identity, &self.link.trust);
+                let expires = pair.validity.not_after_ms;
+                let left = expires - self.link.crew.state().now_ms();
+                tracing::info!("certificate renewed; it is good for {}", span(left));
+                self.link.pair = pair;
+                self.link.connection.send_modify(|connection| connection.certificate_expires_ms = expires);
+                self.renew_at = renew::at(self.link);
+            }
+            Err(error) => {
+                tracing::warn!("certificate not renewed, tried again later: {error}");
+                self.renew_at = renew::again(self.link);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for room; the connection's own keepalive ends a wait that would be endless.
+    async fn send(&mut self, message: Say) -> Result<(), End> {
+        let gone = || End::Lost(Coded::new(Code::C01, "the connection to the controller is gone"));
+        self.say.send(say_of(message)).await.map_err(|_| gone())
+    }
+}
+
+async fn hello<H: Host>(link: &Link<H>) -> pb::Hello {
+    let state = link.crew.state();
+    pb::Hello {
+        protocol: PROTOCOL,
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        boot_id: boot_id(),
+        boot_counter: state.boot_counter(),
+        name: link.pair.name.clone(),
+        labels: link.labels.clone(),
+        facts: Some(link.facts.gather().await),
+        apps: words::app_states(&link.crew).await,
+        hold: Some(words::hold_state(state.hold().as_ref())),
+        time_ms: state.now_ms(),
+    }
+}
+
+/// Of the machine's boot. Empty where the kernel does not tell.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+fn say_of(message: Say) -> pb::FromAgent {
+    pb::FromAgent { message: Some(message) }
+}
+
+fn of_farewell(farewell: pb::Farewell) -> Coded {
+    let code = farewell.code.parse().unwrap_or(Code::C01);
+    Coded::new(
+        code,
+        format!("the controller ended the session: {}", longshore_common::text::visible(&farewell.message)),
+    )
+}
+
+/// TLS 1.3 tells of a refused client certificate only after the handshake, in the first thing that is read.
+fn of_status(address: &str, status: &tonic::Status) -> Coded {
+    explain(address, status).unwrap_or_else(|| wire::from_status(status))
+}

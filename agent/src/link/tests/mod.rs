@@ -1,0 +1,75 @@
+//! Enrolment and sessions against a controller made by hand, over real TLS on port 0.
+
+mod fake;
+mod sessions;
+
+use std::path::Path;
+
+use longshore_common::{code::Code, join::JoinToken, label::Labels};
+
+use crate::identity::{Again, Enrolling, Folder, enroll};
+use fake::Fake;
+
+fn enrolling(fake: &Fake, folder: &Path, again: Again) -> Enrolling {
+    Enrolling {
+        server: fake.enrol_address.clone(),
+        token: fake.token(),
+        name: "web-1".parse().unwrap(),
+        labels: Labels::from([("role".into(), "web".into())]),
+        folder: folder.join("identity"),
+        again,
+    }
+}
+
+#[tokio::test]
+async fn a_token_becomes_an_identity_once() {
+    let fake = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let joined = enroll(&enrolling(&fake, dir.path(), Again::Refuse)).await.unwrap();
+    assert_eq!((joined.host, joined.name.as_str()), (fake::host(), "web-1"));
+    assert_eq!(joined.controllers, [fake.main_address.clone()]);
+    let pair = Folder::new(dir.path().join("identity")).load().unwrap().unwrap();
+    assert_eq!(pair.host, fake::host());
+    let files: Vec<String> = std::fs::read_dir(dir.path().join("identity"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("key-"))
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+
+    let error = enroll(&enrolling(&fake, dir.path(), Again::Refuse)).await.unwrap_err();
+    assert_eq!(error.code, Code::R01);
+    enroll(&enrolling(&fake, dir.path(), Again::Replace)).await.unwrap();
+    assert_eq!(fake.enrolments(), 2);
+}
+
+#[tokio::test]
+async fn a_controller_of_another_ca_hears_nothing() {
+    let fake = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut wanted = enrolling(&fake, dir.path(), Again::Refuse);
+    wanted.token = JoinToken { ca: [9; 32], ..wanted.token };
+    let error = enroll(&wanted).await.unwrap_err();
+    assert_eq!(error.code, Code::E04, "{error}");
+    assert_eq!(fake.enrolments(), 0);
+    assert!(Folder::new(wanted.folder).load().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_key_survives_a_lost_reply() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::new(dir.path().to_owned());
+    let first = folder.new_key().unwrap().serialize_pem();
+    assert_eq!(folder.new_key().unwrap().serialize_pem(), first);
+}
+
+#[tokio::test]
+async fn a_controller_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start().await;
+    let mut wanted = enrolling(&fake, dir.path(), Again::Refuse);
+    wanted.server = "127.0.0.1:1".into();
+    let error = enroll(&wanted).await.unwrap_err();
+    assert_eq!(error.code, Code::C01);
+    assert!(error.message.contains("127.0.0.1:1"), "{error}");
+}

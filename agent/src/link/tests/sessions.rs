@@ -1,0 +1,202 @@
+//! What goes over a session, and how it comes back.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_common::{
+    report::{Outcome, Report},
+    time::SystemClock,
+};
+use longshore_proto::v1::{
+    self as pb, answer::About as Told, from_agent::Message as Heard, question::About as Asked,
+    to_agent::Message as Said,
+};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{
+    enrolling,
+    fake::{Fake, PATIENCE, Visit},
+};
+use crate::{
+    host::sim::SimHost,
+    identity::{Again, Folder, enroll},
+    link::{Connection, Facts, Link, Parts},
+    plan::{
+        Hold,
+        tests::bench::{app, run},
+    },
+    run::{Crew, Limits},
+    state::State,
+    uplink::Uplink,
+};
+
+struct Agent {
+    crew: Crew<SimHost>,
+    connection: watch::Receiver<Connection>,
+    uplink: Uplink,
+    dir: TempDir,
+    _shutdown: DropGuard,
+}
+
+async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
+    let dir = tempfile::tempdir().unwrap();
+    enroll(&enrolling(fake, dir.path(), Again::Refuse)).await.unwrap();
+    let pair = Folder::new(dir.path().join("identity")).load().unwrap().unwrap();
+    let state = State::open(&dir.path().join("state"), Arc::new(SystemClock)).await.unwrap();
+    let crew = Crew::new(Arc::new(SimHost::new()), state, pair.host, Limits::default());
+    let (sender, uplink) = Uplink::new();
+    let (link, connection) = Link::new(Parts {
+        controllers,
+        labels: Default::default(),
+        crew: crew.clone(),
+        facts: Facts { root: dir.path().to_owned(), driver: "process".into() },
+        identity: dir.path().join("identity"),
+        pair,
+        uplink: sender,
+    });
+    let shutdown = CancellationToken::new();
+    tokio::spawn(link.run(shutdown.clone()));
+    Agent { crew, connection, uplink, dir, _shutdown: shutdown.drop_guard() }
+}
+
+async fn connected() -> (Fake, Agent, Visit) {
+    let mut fake = Fake::start().await;
+    let agent = agent(&fake, vec![fake.main_address.clone()]).await;
+    let (visit, hello) = fake.session().await;
+    assert_eq!((hello.protocol, hello.boot_counter, hello.name.as_str()), (1, 1, "web-1"));
+    let facts = hello.facts.unwrap();
+    assert!(facts.memory_bytes > 0 && facts.disk_total_bytes > 0 && !facts.arch.is_empty(), "{facts:?}");
+    (fake, agent, visit)
+}
+
+async fn outcome_of(visit: &mut Visit) -> (u64, Outcome) {
+    let (seq, report) = Report::from_message(visit.report().await).unwrap();
+    (seq, report.outcome)
+}
+
+async fn acknowledged(agent: &Agent) {
+    let empty = async {
+        while agent.crew.state().outbox_len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, empty).await.expect("acknowledged in time");
+}
+
+#[tokio::test]
+async fn an_assignment_is_done_reported_and_acknowledged() {
+    let (_fake, agent, mut visit) = connected().await;
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
+    let (seq, outcome) = outcome_of(&mut visit).await;
+    assert_eq!(outcome, Outcome::Healthy);
+    assert_eq!(agent.crew.state().outbox_len(), 1);
+    visit.say(Said::Ack(pb::ReportAck { seq })).await;
+    acknowledged(&agent).await;
+    assert!(agent.connection.borrow().connected);
+    assert!(agent.uplink.is_connected());
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_is_said_again() {
+    let (mut fake, agent, mut visit) = connected().await;
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
+    let (first, _) = outcome_of(&mut visit).await;
+    let farewell = pb::Farewell { code: "LS-C01".into(), message: "stopping".into() };
+    visit.say(Said::Farewell(farewell)).await;
+    drop(visit);
+    let (mut visit, hello) = fake.session().await;
+    assert_eq!(hello.apps[0].generation, 1);
+    assert_eq!((hello.apps[0].version.as_str(), hello.apps[0].verdict.as_str()), ("1", "healthy"));
+    assert_eq!(outcome_of(&mut visit).await, (first, Outcome::Healthy));
+    visit.say(Said::Ack(pb::ReportAck { seq: first })).await;
+    acknowledged(&agent).await;
+}
+
+#[tokio::test]
+async fn heartbeats_come_as_often_as_asked() {
+    let (_fake, _agent, mut visit) = connected().await;
+    for _ in 0..2 {
+        visit.hear_the(|heard| matches!(heard, Heard::Heartbeat(_)).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn questions_are_answered() {
+    let (_fake, _agent, mut visit) = connected().await;
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
+    outcome_of(&mut visit).await;
+    let ask = |id, about| Said::Question(pb::Question { id, about: Some(about) });
+
+    visit.say(ask(1, Asked::Ping(pb::Nothing {}))).await;
+    let pong = visit.answer().await;
+    let Some(Told::Pong(pong)) = pong.about else { panic!("{pong:?}") };
+    assert!(pong.apps[0].running);
+
+    visit.say(ask(2, Asked::Facts(pb::Nothing {}))).await;
+    assert!(matches!(visit.answer().await, pb::Answer { id: 2, about: Some(Told::Facts(_)) }));
+
+    let logs = |app: &str| pb::LogsQuestion { app: app.into(), lines: 2, follow: false };
+    visit.say(ask(3, Asked::Logs(logs("shop")))).await;
+    let answer = visit.answer().await;
+    let Some(Told::Logs(lines)) = answer.about else { panic!("{answer:?}") };
+    assert_eq!(lines.lines.len(), 2);
+
+    visit.say(ask(4, Asked::Logs(logs("other")))).await;
+    let Some(Told::Error(error)) = visit.answer().await.about else { panic!("an error") };
+    assert!(error.contains("LS-N01") && error.contains("shop"), "{error}");
+}
+
+#[tokio::test]
+async fn a_hold_is_told_at_once_and_in_the_next_hello() {
+    let (mut fake, agent, mut visit) = connected().await;
+    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 5 };
+    agent.crew.state().set_hold(Some(hold)).await.unwrap();
+    let told = visit.hear_the(|heard| if let Heard::Hold(hold) = heard { Some(hold) } else { None }).await;
+    assert_eq!((told.held, told.by.as_str()), (true, "ann"));
+    drop(visit);
+    let (_visit, hello) = fake.session().await;
+    assert!(hello.hold.unwrap().held);
+}
+
+#[tokio::test]
+async fn steps_and_lines_are_passed_on() {
+    let (_fake, agent, mut visit) = connected().await;
+    let hooks = [crate::plan::HookPoint::BeforeSwitch];
+    agent.crew.host().release("1", SimHost::service(hooks), []);
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
+    let step =
+        visit.hear_the(|heard| if let Heard::Progress(told) = heard { Some(told.step) } else { None }).await;
+    assert_eq!(step, "check");
+    let line = visit.hear_the(|heard| if let Heard::Log(line) = heard { Some(line) } else { None }).await;
+    assert_eq!(
+        (line.app.as_str(), line.source.as_str(), line.generation),
+        (app().as_str(), "before_switch", 1)
+    );
+}
+
+#[tokio::test]
+async fn another_address_is_tried_at_once() {
+    let mut fake = Fake::start().await;
+    let agent = agent(&fake, vec!["127.0.0.1:1".into(), fake.main_address.clone()]).await;
+    let (_visit, _) = fake.session().await;
+    let mut connection = agent.connection.clone();
+    let up = tokio::time::timeout(PATIENCE, connection.wait_for(|now| now.connected)).await.unwrap();
+    assert_eq!(up.unwrap().controller, fake.main_address);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_in_time_with_another_key() {
+    let mut fake = Fake::start().await;
+    fake.issue_for(Duration::from_secs(2));
+    let agent = agent(&fake, vec![fake.main_address.clone()]).await;
+    let before = std::fs::read(agent.dir.path().join("identity/cert.pem")).unwrap();
+    let mut connection = agent.connection.clone();
+    let first = connection.borrow_and_update().certificate_expires_ms;
+    let (_visit, _) = fake.session().await;
+    let renewed = connection.wait_for(|now| now.certificate_expires_ms > first + 60_000);
+    drop(tokio::time::timeout(PATIENCE, renewed).await.expect("renewed in time").unwrap());
+    assert_eq!(fake.renewals(), 1);
+    assert_ne!(std::fs::read(agent.dir.path().join("identity/cert.pem")).unwrap(), before);
+    Folder::new(agent.dir.path().join("identity")).load().unwrap().unwrap();
+}

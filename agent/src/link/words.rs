@@ -1,0 +1,79 @@
+//! Our own words as messages.
+
+use longshore_common::{ids::AppName, report::Outcome, slot::Slot};
+use longshore_proto::v1 as pb;
+
+use crate::{
+    host::Host,
+    plan::{Hold, Record, Seen},
+    run::{Crew, Line},
+};
+
+pub(super) async fn app_states<H: Host>(crew: &Crew<H>) -> Vec<pb::AppState> {
+    let mut states = vec![];
+    for app in crew.apps() {
+        let standing = crew.standing(&app).await;
+        match &standing.seen {
+            Ok(seen) => states.push(app_state(&app, &standing.record, seen)),
+            Err(failure) => {
+                tracing::warn!(%app, "cannot look at the host: {}", failure.message);
+                states.push(app_state(&app, &standing.record, &Seen::default()));
+            }
+        }
+    }
+    states
+}
+
+pub(crate) fn app_state(app: &AppName, record: &Record, seen: &Seen) -> pb::AppState {
+    let live = seen.current.as_ref();
+    let release = live.and_then(|slot| release_of(slot, record, seen));
+    pb::AppState {
+        app: app.to_string(),
+        generation: record.generation().map_or(0, |generation| generation.0),
+        current_slot: live.map(ToString::to_string).unwrap_or_default(),
+        release: release.unwrap_or_default(),
+        version: live.map(|slot| slot.version().to_owned()).unwrap_or_default(),
+        running: live.is_some_and(|slot| seen.is_run(slot)),
+        slots: seen.slots.keys().map(ToString::to_string).collect(),
+        verdict: verdict(record, seen).into(),
+    }
+}
+
+/// Healthy: found so when it was judged last, and up now. Empty: not judged yet.
+fn verdict(record: &Record, seen: &Seen) -> &'static str {
+    let inconsistent =
+        record.concluded.as_ref().is_some_and(|c| matches!(c.outcome, Outcome::Inconsistent { .. }));
+    match &seen.current {
+        Some(_) if inconsistent => "unhealthy",
+        Some(live) if !seen.is_run(live) => "unhealthy",
+        Some(live) if !record.disturbed && record.good.last() == Some(live) => "healthy",
+        Some(_) | None => "",
+    }
+}
+
+fn release_of(slot: &Slot, record: &Record, seen: &Seen) -> Option<String> {
+    let sealed = seen.slots.get(slot).and_then(|needs| needs.release);
+    let accepted = record.accepted.as_ref().filter(|assignment| assignment.slot() == *slot);
+    sealed.or(accepted.map(|assignment| assignment.release)).map(|release| release.hex())
+}
+
+pub(crate) fn hold_state(hold: Option<&Hold>) -> pb::HoldState {
+    match hold {
+        None => pb::HoldState::default(),
+        Some(Hold { reason, by, since_ms }) => {
+            pb::HoldState { held: true, reason: reason.clone(), by: by.clone(), since_ms: *since_ms }
+        }
+    }
+}
+
+pub(crate) fn line(line: Line) -> pb::LogLine {
+    let Line { app, generation, source, stream, line, time_ms } = line;
+    pb::LogLine {
+        app: app.to_string(),
+        generation: generation.0,
+        source,
+        stream: stream.as_str().into(),
+        line,
+        time_ms,
+    }
+}

@@ -1,0 +1,235 @@
+//! The calls of the local service: decode, ask, encode.
+
+use std::{pin::Pin, sync::Arc};
+
+use longshore_common::{
+    code::{Code, Coded},
+    ids::{AppName, Generation},
+    slot::Slot,
+    time::Millis,
+    wire::to_status,
+};
+use longshore_proto::v1::{self as pb, local_server::Local};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Parts,
+    access::{Readers, may_change, may_read},
+    revert,
+};
+use crate::{
+    host::{Follow, Host, Sink},
+    link::{Connection, app_state, hold_state, line},
+    plan::{Hold, Seen},
+    run::{Crew, Line, Standing, failure_of},
+    state::Row,
+};
+
+/// Rows of history, when the caller names no number.
+const ROWS: u32 = 50;
+/// Lines of a log, when the caller names no number, and at most.
+const LINES: u32 = 100;
+const LINES_MAX: u32 = 10_000;
+/// Lines that wait for a slow reader; the app's log is not held up by one.
+const BACKLOG: usize = 1024;
+/// Characters of the reason for a hold.
+const REASON_MAX: usize = 500;
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(super) struct Service<H> {
+    crew: Crew<H>,
+    connection: watch::Receiver<Connection>,
+    readers: Readers,
+    host_id: String,
+    name: String,
+    started_ms: Millis,
+}
+
+impl<H: Host> Service<H> {
+    pub(super) fn new(parts: Parts<H>) -> Self {
+        let Parts { crew, connection, readers, host_id, name, started_ms } = parts;
+        Self { crew, connection, readers, host_id, name, started_ms }
+    }
+
+    fn known(&self, app: &str) -> Result<AppName, Status> {
+        let app: AppName = app.parse().map_err(|e| to_status(&e))?;
+        if self.crew.apps().contains(&app) { Ok(app) } else { Err(to_status(&self.crew.unknown(&app))) }
+    }
+
+    async fn set_hold(&self, hold: Option<Hold>) -> Result<Response<pb::LocalHoldReply>, Status> {
+        let changed = self.crew.state().set_hold(hold).await;
+        let changed = changed.map_err(|e| to_status(&Coded::new(Code::S04, e.to_string())))?;
+        let hold = Some(hold_state(self.crew.state().hold().as_ref()));
+        Ok(Response::new(pb::LocalHoldReply { hold, changed }))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: Host> Local for Service<H> {
+    type LogsStream = Streamed<pb::LogLine>;
+    type RevertStream = Streamed<pb::LocalStep>;
+
+    async fn status(
+        &self,
+        request: Request<pb::LocalStatusRequest>,
+    ) -> Result<Response<pb::LocalStatus>, Status> {
+        may_read(&request, self.readers)?;
+        let mut apps = vec![];
+        for app in self.crew.apps() {
+            apps.push(local_app(&app, &self.crew.standing(&app).await));
+        }
+        let connection = self.connection.borrow().clone();
+        let state = self.crew.state();
+        Ok(Response::new(pb::LocalStatus {
+            host_id: self.host_id.clone(),
+            name: self.name.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            started_ms: self.started_ms,
+            controller: connection.controller,
+            connected: connection.connected,
+            connection_since_ms: connection.since_ms,
+            connection_error: connection.error,
+            certificate_expires_ms: connection.certificate_expires_ms,
+            hold: Some(hold_state(state.hold().as_ref())),
+            apps,
+            outbox: state.outbox_len() as u32,
+        }))
+    }
+
+    async fn history(
+        &self,
+        request: Request<pb::LocalHistoryRequest>,
+    ) -> Result<Response<pb::LocalHistory>, Status> {
+        may_read(&request, self.readers)?;
+        let pb::LocalHistoryRequest { app, limit } = request.into_inner();
+        let limit = if limit == 0 { ROWS } else { limit } as usize;
+        let apps = match app.as_str() {
+            "" => self.crew.apps(),
+            app => vec![self.known(app)?],
+        };
+        let mut rows = vec![];
+        for app in apps {
+            rows.extend(self.crew.state().history(&app, limit).await.map_err(|e| to_status(&e))?);
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.time_ms));
+        rows.truncate(limit);
+        Ok(Response::new(pb::LocalHistory { rows: rows.into_iter().map(history_row).collect() }))
+    }
+
+    async fn logs(
+        &self,
+        request: Request<pb::LocalLogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        may_read(&request, self.readers)?;
+        let pb::LocalLogsRequest { app, lines, follow } = request.into_inner();
+        let app = self.known(&app)?;
+        let lines = if lines == 0 && !follow { LINES } else { lines }.min(LINES_MAX) as usize;
+        let follow = if follow { Follow::Yes } else { Follow::No };
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        tokio::spawn(read_log(Arc::clone(self.crew.host()), app, lines, follow, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn hold(
+        &self,
+        request: Request<pb::LocalHoldRequest>,
+    ) -> Result<Response<pb::LocalHoldReply>, Status> {
+        let admin = may_change(&request)?;
+        let reason = request.into_inner().reason;
+        if reason.trim().is_empty() || reason.chars().count() > REASON_MAX {
+            let message = format!(
+                "a hold needs a reason of 1-{REASON_MAX} characters: longshore-agent hold \"disk swap\""
+            );
+            return Err(to_status(&Coded::new(Code::V01, message)));
+        }
+        tracing::warn!(by = admin.name, reason, "held: this host takes no new work");
+        let since_ms = self.crew.state().now_ms();
+        self.set_hold(Some(Hold { reason: reason.trim().to_owned(), by: admin.name, since_ms })).await
+    }
+
+    async fn unhold(
+        &self,
+        request: Request<pb::LocalUnholdRequest>,
+    ) -> Result<Response<pb::LocalHoldReply>, Status> {
+        let admin = may_change(&request)?;
+        tracing::info!(by = admin.name, "no longer held");
+        self.set_hold(None).await
+    }
+
+    async fn revert(
+        &self,
+        request: Request<pb::LocalRevertRequest>,
+    ) -> Result<Response<Self::RevertStream>, Status> {
+        let admin = may_change(&request)?;
+        let pb::LocalRevertRequest { app, slot } = request.into_inner();
+        let app = self.known(&app)?;
+        let slot: Option<Slot> = match slot.as_str() {
+            "" => None,
+            slot => Some(slot.parse().map_err(|e: Coded| to_status(&e))?),
+        };
+        let steps = revert::begin(&self.crew, &app, slot, admin.name).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(Box::pin(steps)))
+    }
+}
+
+/// Ends when the log does, or when nobody reads any more.
+async fn read_log<H: Host>(
+    host: Arc<H>,
+    app: AppName,
+    lines: usize,
+    follow: Follow,
+    sender: mpsc::Sender<Result<pb::LogLine, Status>>,
+) {
+    let (named, lines_to) = (app.clone(), sender.clone());
+    let sink = Sink::new(move |event| {
+        if let Some(read) = Line::new(&named, Generation(0), event) {
+            drop(lines_to.try_send(Ok(line(read)))); // a reader that is too slow misses some
+        }
+    });
+    let read = tokio::select! {
+        read = host.logs(&app, lines, follow, &sink) => read,
+        () = sender.closed() => return,
+    };
+    if let Err(failure) = read {
+        let code = failure.code.parse().unwrap_or(Code::X01);
+        drop(sender.send(Err(to_status(&Coded::new(code, failure.message)))).await);
+    }
+}
+
+fn local_app(app: &AppName, standing: &Standing) -> pb::LocalApp {
+    let Standing { record, activity, seen } = standing;
+    let nothing = Seen::default();
+    let looked = seen.as_ref().unwrap_or(&nothing);
+    let accepted = record.accepted.as_ref();
+    let concluded = record.concluded.as_ref().and_then(|concluded| failure_of(&concluded.outcome));
+    let failed = record.failed.as_ref().map(|failed| &failed.failure);
+    let pending = accepted.filter(|a| looked.current.as_ref() != Some(&a.slot()) && record.is_busy());
+    pb::LocalApp {
+        state: Some(app_state(app, record, looked)),
+        env: accepted.map(|assignment| assignment.env.to_string()).unwrap_or_default(),
+        step: activity.step.map(|step| step.to_string()).unwrap_or_default(),
+        step_detail: activity.detail.clone(),
+        step_since_ms: activity.since_ms,
+        step_deadline_ms: activity.deadline_ms,
+        last_failure: seen.as_ref().err().or(failed).or(concluded).map(Into::into),
+        pending: pending.map(|assignment| assignment.version.to_string()).unwrap_or_default(),
+        main_process: looked.running.as_ref().map(|running| running.main.clone()).unwrap_or_default(),
+    }
+}
+
+fn history_row(row: Row) -> pb::HistoryRow {
+    let Row { time_ms, app, generation, version, slot, event, detail, by } = row;
+    pb::HistoryRow {
+        time_ms,
+        app: app.to_string(),
+        generation: generation.0,
+        version,
+        slot: slot.map(|slot| slot.to_string()).unwrap_or_default(),
+        event: event.as_str().into(),
+        detail,
+        by,
+    }
+}
