@@ -10,6 +10,8 @@
 //! that serde can do without. The checksum is over the value alone, so that it survives a move to another store.
 
 use bytes::Bytes;
+use longshore_common::chain::Chain;
+use longshore_common::code::{Code, Coded};
 /// The largest value that any store takes.
 pub use longshore_common::ledger::VALUE_BYTES_MAX;
 use serde::Serialize;
@@ -37,6 +39,22 @@ pub enum RecordError {
     Damaged { key: Key, stated: u32, found: u32 },
     #[error("`{key}` does not hold what this version expects there")]
     Unreadable { key: Key, source: serde_json::Error },
+}
+
+impl RecordError {
+    /// With its code and, where there is one, the way out.
+    pub fn coded(&self) -> Coded {
+        let text = Chain(self);
+        match self {
+            RecordError::Unwritable { .. } | RecordError::TooLarge { .. } => {
+                Coded::new(Code::X01, text.to_string())
+            }
+            RecordError::Format { .. } => Coded::new(Code::S03, format!("{text}; use that version")),
+            RecordError::Short { .. } | RecordError::Damaged { .. } | RecordError::Unreadable { .. } => {
+                Coded::new(Code::S02, format!("{text}; restore a backup"))
+            }
+        }
+    }
 }
 
 /// The value to store under `key`.
@@ -128,5 +146,14 @@ mod tests {
         let value = encode(&key(), &[1, 2, 3]).unwrap();
         let error = decode::<Note>(&key(), &value).unwrap_err();
         assert_eq!(error.to_string(), "`counters/notes` does not hold what this version expects there");
+        assert_eq!(error.coded().code, Code::S02);
+    }
+
+    #[test]
+    fn a_newer_envelope_is_not_called_damage() {
+        let mut value = encode(&key(), &note("tide")).unwrap().to_vec();
+        value[0] = FORMAT + 1;
+        let error = decode::<Note>(&key(), &value).unwrap_err();
+        assert_eq!(error.coded().code, Code::S03);
     }
 }
