@@ -10,6 +10,10 @@ pub mod ping;
 pub mod release;
 pub mod rollout;
 pub mod rollout_lines;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,286 @@
+//! One of each view, made from messages as the controller sends them: what `docs/cli-json.md` shows.
+
+use longshore_proto::v1 as pb;
+
+use super::{
+    context::{ContextChosen, ContextList, ContextRow},
+    controller::Status,
+    env::{Applied, Environment, EnvironmentList},
+    host::{Host, HostList, HostRemoved},
+    log::LogLine,
+    ping::Ping,
+    release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
+    rollout::{Explanation, Rollout, RolloutList},
+    token::{TokenList, TokenMade, TokenRevoked},
+};
+use crate::cli::output::{View, json};
+
+/// 2026-11-22T10:30:00Z
+const AT: i64 = 1_795_343_400_000;
+const DIGEST: &str = "9c1e5a5f0c7f6ae5c55a1f1f2f3c8f7be0f1fd5be3d1f8f0a5dfb6a3a8f4b1c2";
+
+/// What the command prints, the schema, the document.
+pub type Sample = (&'static str, &'static str, String);
+
+pub fn all() -> Vec<Sample> {
+    let mut samples = fleet();
+    samples.extend(releases());
+    samples.extend(rollouts());
+    samples
+}
+
+fn sample<V: View>(command: &'static str, view: &V) -> Sample {
+    (command, V::SCHEMA, json(view))
+}
+
+fn fleet() -> Vec<Sample> {
+    let status = pb::StatusReply {
+        version: "0.1.0".into(),
+        time_ms: AT,
+        revision: 4711,
+        hosts: 5,
+        connected: 5,
+        active_rollouts: 1,
+    };
+    let token = pb::CreateTokenReply {
+        token: "lsj1.tk-7d21.…".into(),
+        id: "tk-7d21".into(),
+        expires_ms: AT,
+        enroll_address: "deploy.example:7443".into(),
+    };
+    let row = pb::TokenRow {
+        id: "tk-7d21".into(),
+        uses_left: 1,
+        expires_ms: AT,
+        labels: [("env".into(), "prod".into())].into(),
+        created_by: "ada".into(),
+    };
+    let line = pb::HostLogLine {
+        host: HOST.into(),
+        name: "web-3".into(),
+        line: Some(pb::LogLine {
+            app: "shop".into(),
+            generation: 65_537,
+            source: "app".into(),
+            stream: "stderr".into(),
+            line: "listening".into(),
+            time_ms: AT,
+        }),
+        error: String::new(),
+    };
+    let context = ContextRow { name: "prod".into(), address: "deploy.example:7440".into(), current: true };
+    vec![
+        sample("longshore status", &Status::new(status, "prod", "deploy.example:7440", 3)),
+        sample(
+            "longshore context add, use",
+            &ContextChosen { name: "prod".into(), address: "deploy.example:7440".into(), current: true },
+        ),
+        sample("longshore context list", &ContextList { contexts: vec![context] }),
+        sample("longshore token create", &TokenMade::new(token, 1)),
+        sample("longshore token list", &TokenList::from(pb::ListTokensReply { tokens: vec![row] })),
+        sample("longshore token revoke", &TokenRevoked { id: "tk-7d21".into() }),
+        sample("longshore host list", &HostList::from(pb::ListHostsReply { hosts: vec![host()] })),
+        sample("longshore host show, label", &Host::from(host())),
+        sample("longshore host remove", &HostRemoved { host: "web-3".into() }),
+        sample("longshore host ping", &[ping(false), ping(true)].into_iter().collect::<Ping>()),
+        sample("longshore logs (one document a line)", &LogLine::from(line)),
+    ]
+}
+
+const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
+
+fn app_state() -> pb::AppState {
+    pb::AppState {
+        app: "shop".into(),
+        generation: 65_537,
+        current_slot: "1.4.2-0a1b2c3d".into(),
+        release: DIGEST.into(),
+        version: "1.4.2".into(),
+        running: true,
+        slots: vec!["1.4.1-99aabbcc".into(), "1.4.2-0a1b2c3d".into()],
+        verdict: "healthy".into(),
+    }
+}
+
+fn host() -> pb::Host {
+    pb::Host {
+        id: HOST.into(),
+        name: "web-3".into(),
+        labels: [("env".into(), "prod".into())].into(),
+        connected: true,
+        last_seen_ms: AT,
+        agent_version: "0.1.0".into(),
+        address: "10.0.0.13:40112".into(),
+        facts: Some(pb::Facts {
+            os: "debian 12".into(),
+            kernel: "6.1.0".into(),
+            arch: "x86_64".into(),
+            cpus: 2,
+            memory_bytes: 4_000_000_000,
+            disk_free_bytes: 20_000_000_000,
+            disk_total_bytes: 40_000_000_000,
+            addresses: vec!["10.0.0.13".into()],
+            driver: "systemd".into(),
+        }),
+        hold: Some(pb::HoldState { held: true, reason: "disk swap".into(), by: "root".into(), since_ms: AT }),
+        apps: vec![app_state()],
+        enrolled_ms: AT,
+        certificate_expires_ms: AT,
+    }
+}
+
+fn ping(silent: bool) -> pb::PingReply {
+    pb::PingReply {
+        host: HOST.into(),
+        name: "web-3".into(),
+        round_trip_us: 812,
+        silent,
+        error: String::new(),
+        clock_offset_ms: -4,
+        apps: if silent { vec![] } else { vec![app_state()] },
+    }
+}
+
+fn release() -> pb::Release {
+    pb::Release {
+        app: "shop".into(),
+        version: "1.4.2".into(),
+        digest: DIGEST.into(),
+        published_ms: AT,
+        published_by: "ada".into(),
+        files: 14,
+        bytes: 24_100_000,
+        wire_bytes: 6_100_000,
+        withdrawn: true,
+        withdrawn_reason: "loses orders".into(),
+        created: true,
+    }
+}
+
+fn releases() -> Vec<Sample> {
+    let detail = pb::ShowReleaseReply {
+        release: Some(release()),
+        manifest: br#"{"schema":"longshore.release/1"}"#.to_vec().into(),
+        live: vec![pb::ReleaseOnHosts { env: "production".into(), hosts: 5 }],
+    };
+    let published =
+        Published { release: release().into(), created: true, new_blobs: 3, new_bytes: 2_100, took_ms: 840 };
+    let verified = pb::VerifyReply { blobs: 14, bytes: 24_100_000, damaged: vec![] };
+    let env = pb::Environment {
+        name: "production".into(),
+        selector: "env=prod".into(),
+        file: "[environment]\n…".into(),
+        live: vec![pb::LiveRelease {
+            app: "shop".into(),
+            version: "1.4.2".into(),
+            digest: DIGEST.into(),
+            since_ms: AT,
+        }],
+        hosts: 5,
+    };
+    vec![
+        sample("longshore release publish", &published),
+        sample(
+            "longshore release list",
+            &ReleaseList::from(pb::ListReleasesReply { releases: vec![release()] }),
+        ),
+        sample("longshore release show", &ReleaseDetail::new(detail).expect("it has a release")),
+        sample("longshore release verify", &Verified::new("shop@1.4.2".into(), verified)),
+        sample("longshore release withdraw", &Release::from(release())),
+        sample("longshore env apply", &Applied { environment: env.clone().into(), changed: true }),
+        sample(
+            "longshore env list",
+            &EnvironmentList::from(pb::ListEnvironmentsReply { environments: vec![env.clone()] }),
+        ),
+        sample("longshore env show", &Environment::from(env)),
+    ]
+}
+
+fn failure() -> pb::Failure {
+    pb::Failure {
+        code: "LS-B01".into(),
+        step: "probe".into(),
+        message: "http answered 503 for 4 s".into(),
+        evidence: vec!["shop: a trial order failed".into()],
+        blame: pb::Blame::Version.into(),
+    }
+}
+
+fn hold() -> pb::HoldRow {
+    pb::HoldRow {
+        kind: "bake".into(),
+        what: "wave 1 is watched".into(),
+        owner: "nobody".into(),
+        since_ms: AT,
+        until_ms: AT,
+        then: "wave 2 begins".into(),
+        command: "longshore rollout promote 019ab0c1-2345".into(),
+        hosts: vec![HOST.into()],
+    }
+}
+
+fn rollout() -> pb::Rollout {
+    pb::Rollout {
+        id: "019ab0c1-2345-7000-8000-000000000000".into(),
+        app: "shop".into(),
+        env: "production".into(),
+        version: "1.4.2".into(),
+        release: DIGEST.into(),
+        from_version: "1.4.1".into(),
+        phase: "baking".into(),
+        outcome: String::new(),
+        outcome_reason: String::new(),
+        wave: 0,
+        waves: vec![pb::WaveRow {
+            number: 0,
+            hosts: vec![HOST.into()],
+            state: "baking".into(),
+            bake_ms: 60_000,
+        }],
+        hosts: vec![pb::HostRow {
+            id: HOST.into(),
+            name: "web-3".into(),
+            wave: 0,
+            state: "reverted".into(),
+            step: "probe".into(),
+            bytes_done: 2_100,
+            bytes_total: 2_100,
+            failure: Some(failure()),
+            from_version: "1.4.1".into(),
+            generation: 65_537,
+            since_ms: AT,
+        }],
+        started_by: "ada".into(),
+        started_ms: AT,
+        ended_ms: 0,
+        deadline_ms: AT,
+        revision: 4711,
+        holds: vec![hold()],
+        reason: "ticket 77".into(),
+    }
+}
+
+fn rollouts() -> Vec<Sample> {
+    let explain = pb::ExplainReply {
+        rollout: Some(rollout()),
+        holds: vec![hold()],
+        summary: "shop@1.4.2 to production: baking. wave 1 is watched".into(),
+        first_failure: Some(pb::FirstFailure {
+            host: HOST.into(),
+            name: "web-3".into(),
+            failure: Some(failure()),
+            time_ms: AT,
+        }),
+    };
+    vec![
+        sample(
+            "longshore rollout start, show, pause, resume, promote, retry, abort, rollback; watch, one document a line",
+            &Rollout::from(rollout()),
+        ),
+        sample(
+            "longshore rollout list",
+            &RolloutList::from(pb::ListRolloutsReply { rollouts: vec![rollout()] }),
+        ),
+        sample("longshore rollout explain", &Explanation::new(explain).expect("it has a rollout")),
+    ]
+}
