@@ -3,9 +3,14 @@
 pub mod bundle;
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod environments;
 pub mod fleet;
 pub mod identity;
 pub mod rollout;
 pub mod rpc;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod trouble;

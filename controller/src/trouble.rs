@@ -44,6 +44,14 @@ impl Trouble {
         }
     }
 
+    /// Nothing may have happened, and asking again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Trouble::Unavailable(_) | Trouble::Commit(CommitError::Unavailable(_) | CommitError::Unknown(_))
+        )
+    }
+
     pub fn is_conflict(&self) -> bool {
         matches!(self, Trouble::Commit(CommitError::Conflict { .. }))
     }

@@ -1,1 +1,124 @@
-fn main() {}
+//! `longshore-controller`: sets a controller up, and runs it.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use longshore_common::{
+    chain::Chain,
+    digest::hex,
+    ids::OperatorName,
+    time::{Clock, SystemClock},
+};
+use longshore_controller::{
+    config::{Config, ENROL_PORT, MAIN_PORT},
+    daemon,
+    identity::{
+        Authority,
+        init::{self, Made, Wanted},
+    },
+};
+
+/// The controller of a fleet: decides who runs what, and why not yet.
+#[derive(Parser)]
+#[command(
+    name = "longshore-controller",
+    version,
+    after_help = "Examples:\n  \
+        # Once, on the machine that will be the controller:\n  \
+        longshore-controller init --dir /var/lib/longshore-controller --name deploy.example --name 10.0.0.2\n  \
+        longshore-controller serve --config /var/lib/longshore-controller/controller.toml\n\n  \
+        # On the operator's machine, with the folder that init made:\n  \
+        longshore context add production --from ./operator\n\n\
+        Exit codes: 0 done; 1 failed; 2 usage; 75 the state has to be opened anew (systemd restarts it)."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the CA, the configuration and the first operator. Changes nothing where that is done already.
+    Init {
+        /// Folder for identity, state and blobs; made if it is not there.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Where agents and operators connect, with certificates.
+        #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], MAIN_PORT)))]
+        listen: SocketAddr,
+        /// Where hosts enrol, with a token.
+        #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from(([0, 0, 0, 0], ENROL_PORT)))]
+        enrol_listen: SocketAddr,
+        /// DNS name or address by which others reach this machine; may be given several times, the first goes into commands.
+        #[arg(long = "name", value_name = "HOST", required = true)]
+        names: Vec<String>,
+        /// Name of the first operator.
+        #[arg(long, value_name = "NAME", default_value = "admin")]
+        operator: OperatorName,
+    },
+    /// Run the controller until SIGTERM.
+    Serve {
+        /// What `init` wrote.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Make the folder of another operator. It holds a private key: hand it over safely.
+    Operator {
+        /// What `init` wrote.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The operator's name, as it will appear in histories.
+        #[arg(long, value_name = "NAME")]
+        name: OperatorName,
+        /// The folder to make.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve { config } => daemon::process::main(&config),
+        Command::Init { dir, listen, enrol_listen, names, operator } => {
+            let wanted = Wanted { dir, listen, enrol_listen, names, operator };
+            report(init::init(wanted, SystemClock.now_ms()).map(|made| say(&made)))
+        }
+        Command::Operator { config, name, out } => report(make_operator(&config, &name, &out)),
+    }
+}
+
+fn say(made: &Made) {
+    println!("CA           {} (SHA-256 of its key)", hex(&made.ca_hash));
+    println!("config       {}", made.config_path.display());
+    println!("operator     {}", made.operator_dir.display());
+    println!();
+    println!("Start it:    longshore-controller serve --config {}", made.config_path.display());
+    println!("Then:        longshore context add NAME --from {}", made.operator_dir.display());
+    println!("             longshore token create");
+}
+
+fn make_operator(
+    config: &std::path::Path,
+    name: &OperatorName,
+    out: &std::path::Path,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string(config)?;
+    let config = Config::parse(&config.display().to_string(), &text)?;
+    let authority = Authority::load(&config.identity_dir())?;
+    let address = init::main_address(&config, config.listen.port());
+    init::make_operator(&authority, name, &address, out, SystemClock.now_ms())?;
+    println!("operator     {}", out.display());
+    println!("Then:        longshore context add NAME --from {}", out.display());
+    Ok(())
+}
+
+fn report<E: Into<Box<dyn std::error::Error>>>(result: Result<(), E>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = error.into();
+            eprintln!("longshore-controller: {}", Chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}

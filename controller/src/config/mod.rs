@@ -12,11 +12,11 @@ use std::{
 };
 
 use longshore_common::{
-    strict::{File, Guard, Problems, Table},
+    strict::{Bytes, File, Guard, Problems, Table},
     time::Span,
 };
 
-use crate::{fleet::Heartbeat, identity::authority::check_server_name};
+use crate::{bundle::BLOCK_CACHE_BYTES, fleet::Heartbeat, identity::authority::check_server_name};
 
 pub use env::Environment;
 
@@ -40,8 +40,8 @@ pub struct Config {
     /// replies.
     pub names: Vec<String>,
     pub heartbeat: Heartbeat,
-    /// Releases of one app that keep their blobs even when no host and no environment has them.
-    pub keep_releases: u32,
+    /// What blocks that were made once may take on disk before the least used goes.
+    pub block_cache_bytes: u64,
 }
 
 impl Config {
@@ -53,7 +53,7 @@ impl Config {
             data,
             names,
             heartbeat: Heartbeat::default(),
-            keep_releases: KEEP_RELEASES,
+            block_cache_bytes: BLOCK_CACHE_BYTES,
         }
     }
 
@@ -79,16 +79,16 @@ impl Config {
              every = \"{}\"\n\
              # Missed ones after which a host is unknown.\n\
              missed = {}\n\n\
-             [releases]\n\
-             # Of each app, kept even when nothing uses them any more.\n\
-             keep = {}\n",
+             [blobs]\n\
+             # What ready-made blocks may take on disk, in bytes or as \"4GiB\"; the least used go first.\n\
+             block_cache = {}\n",
             self.listen,
             self.enrol_listen,
             self.data.display().to_string(),
             names.join(", "),
             Span(self.heartbeat.every),
             self.heartbeat.missed,
-            self.keep_releases,
+            self.block_cache_bytes,
         )
     }
 
@@ -105,8 +105,6 @@ impl Config {
     }
 }
 
-/// Enough for every environment to be a few releases apart.
-const KEEP_RELEASES: u32 = 10;
 /// Faster ones cost more than they tell; tests and the demo use the fastest.
 const BEAT_MIN: Span = Span::millis(100);
 const BEAT_MAX: Span = Span::secs(300);
@@ -117,15 +115,15 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let data = data_dir(root);
     let names = names(root);
     let heartbeat = heartbeat(&root.table("heartbeat"));
-    let releases = root.table("releases");
-    let keep_releases = releases.or("keep", KEEP_RELEASES);
+    let blobs = root.table("blobs");
+    let Bytes(block_cache_bytes) = blobs.or("block_cache", Bytes(BLOCK_CACHE_BYTES));
     if listen == enrol_listen && listen.port() != 0 {
         root.problem_at(
             "enrol_listen",
             "enrol_listen: is the same as listen; enrolment needs a port of its own",
         );
     }
-    Some(Config { listen, enrol_listen, data: data?, names: names?, heartbeat, keep_releases })
+    Some(Config { listen, enrol_listen, data: data?, names: names?, heartbeat, block_cache_bytes })
 }
 
 fn address(root: &Table<'_>, key: &str, port: u16) -> SocketAddr {

@@ -33,7 +33,7 @@ pub use ask::Asked;
 pub use host::{BoundKey, Host};
 pub use presence::{Connected, Presence};
 pub use session::Inbound;
-use words::{HostHold, LiveLine};
+use words::{AppSeen, HostHold, LiveLine};
 
 /// Events that wait for the engine. Sessions wait when it is full, and with them their agents: nothing is lost.
 pub const EVENT_QUEUE: usize = 256;
@@ -72,8 +72,8 @@ pub enum FleetEvent {
     Report { host: HostId, report: Box<Report>, done: oneshot::Sender<Result<(), Trouble>> },
     /// Nothing heard for as long as `Heartbeat::silence`.
     Silent(HostId),
-    /// Heard again after silence, or for the first time since this controller started.
-    Back(HostId),
+    /// Connected, with how its apps stand.
+    Back { host: HostId, apps: Vec<AppSeen> },
     /// The host's own admin holds it, or no longer.
     Hold(HostId, Option<HostHold>),
     /// The host has accepted a generation that this store never gave: it was restored from an older copy.

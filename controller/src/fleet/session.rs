@@ -175,7 +175,8 @@ impl Session {
         let labels = self.host.labels.clone();
         self.welcome(labels).await?;
         self.remember(&hello).await;
-        self.fleet.tell(FleetEvent::Back(self.host.id)).await;
+        let (host, apps) = (self.host.id, hello.apps.clone());
+        self.fleet.tell(FleetEvent::Back { host, apps }).await;
         self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;
         self.sent = hello.apps.iter().map(|seen| (seen.app.clone(), seen.generation)).collect();
         self.tell_if_ahead(&hello).await?;

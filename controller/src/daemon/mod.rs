@@ -1,0 +1,263 @@
+//! The whole controller in one value: store, fleet, engine, services on two ports.
+//!
+//! `serve` is all of it, for the daemon, for tests and for `longshore demo` alike; `listen` has the two ports and
+//! their limits; `process` is what only the daemon does: signals, systemd, exit codes.
+
+mod listen;
+pub mod process;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use longshore_common::{
+    chain::Chain,
+    code::{Code, Coded},
+    durable,
+    ledger::LedgerFailed,
+    time::{Clock, SystemClock},
+    tls::LiveClientTrust,
+};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    bundle::{self, BundleStore},
+    config::Config,
+    engine::Engine,
+    fleet::Fleet,
+    identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
+    rpc::{
+        ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, Reply,
+        RolloutsService, SessionService, blobs::BlobsService, releases::ReleasesService,
+    },
+    store::{SharedStore, SledStore},
+    trouble::Trouble,
+};
+use listen::Services;
+
+/// How often blobs that no release names are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// What calls under way have to end in when the controller stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Where a controller that runs can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For agents and operators.
+    pub main: SocketAddr,
+    /// For hosts that enrol.
+    pub enrol: SocketAddr,
+}
+
+/// Why a controller did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("use the identity")]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Refused(#[from] Coded),
+    #[error("listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("take up the state")]
+    State(#[from] Trouble),
+    #[error("make {}", path.display())]
+    Folder { path: std::path::PathBuf, source: durable::DurableError },
+    #[error("use the CA")]
+    Tls(#[from] longshore_common::tls::TlsError),
+}
+
+/// Why a controller that ran has ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Its store takes nothing any more until a new process opens it: exit with 75, to be started again.
+    StoreFailed(LedgerFailed),
+}
+
+/// A controller that runs. Dropping it leaves it running until its token is cancelled.
+#[derive(Debug)]
+pub struct Serving {
+    pub addresses: Addresses,
+    task: JoinHandle<Ended>,
+}
+
+impl Serving {
+    /// Until it has ended: every session closed, everything committed, the store free for the next.
+    pub async fn ended(&mut self) -> Ended {
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(died) => {
+                tracing::error!(%died, "the controller's own task died");
+                Ended::Stopped
+            }
+        }
+    }
+}
+
+/// Starts a controller. It runs until `stop` is cancelled or its store fails.
+pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, ServeError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let authority = Arc::new(Authority::load(&config.identity_dir())?);
+    let leaf = Leaf::new(authority.clone(), config.names.clone(), clock.now_ms())?;
+    let sled = open_store(&config).await?;
+    let store: SharedStore = sled.clone();
+    let bundle = open_bundle(&config).await?;
+    let main = listen::bind(config.listen).await?;
+    let enrol = listen::bind(config.enrol_listen).await?;
+    let addresses = Addresses { main: listen::address(&main), enrol: listen::address(&enrol) };
+
+    // Sessions and calls end before the engine, which answers their reports, and the store ends last.
+    let calls = stop.child_token();
+    let inner = CancellationToken::new();
+    let (fleet, events) = Fleet::start(store.clone(), clock.clone(), config.heartbeat, inner.clone()).await?;
+    let engine =
+        Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, inner.clone()).await?;
+    let parts = Parts { config, clock, authority, store, bundle, fleet, engine, addresses };
+    let trust = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(listen::serve_main(main, leaf.live.clone(), trust, parts.services(), calls.clone()));
+    tasks.spawn(listen::serve_enrolment(enrol, leaf.live.clone(), parts.enrolment(), calls.clone()));
+    tasks.spawn(leaf.keep(parts.clock.clone(), calls.clone()));
+    tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
+    tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
+    let task = tokio::spawn(run(parts, sled, tasks, calls, inner));
+    Ok(Serving { addresses, task })
+}
+
+/// Waits for the end, whichever comes first, and ends everything in order.
+async fn run(
+    parts: Parts,
+    sled: Arc<SledStore>,
+    tasks: TaskTracker,
+    calls: CancellationToken,
+    inner: CancellationToken,
+) -> Ended {
+    let ended = tokio::select! {
+        () = calls.cancelled() => Ended::Stopped,
+        failed = sled.failed() => Ended::StoreFailed(failed),
+    };
+    calls.cancel();
+    inner.cancel(); // sessions say farewell, and with them the streams that keep calls open
+    parts.fleet.stopped().await;
+    parts.engine.stopped().await;
+    tasks.close();
+    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+        tracing::warn!("calls were cut: they did not end within {GRACE:?}");
+    }
+    drop(parts);
+    sled.close().await;
+    ended
+}
+
+/// What services are made from.
+struct Parts {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    authority: Arc<Authority>,
+    store: SharedStore,
+    bundle: Arc<BundleStore>,
+    fleet: Fleet,
+    engine: Engine,
+    addresses: Addresses,
+}
+
+impl Parts {
+    fn door(&self) -> Door {
+        Door { store: self.store.clone(), clock: self.clock.clone() }
+    }
+
+    fn enroller(&self) -> Arc<Enrolment> {
+        let (store, authority, clock) = (self.store.clone(), self.authority.clone(), self.clock.clone());
+        Arc::new(Enrolment { store, authority, clock })
+    }
+
+    fn reply(&self) -> Reply {
+        let port = self.addresses.main.port();
+        let controllers = self.config.names.iter().map(|name| join_address(name, port)).collect();
+        Reply { authority: self.authority.clone(), clock: self.clock.clone(), controllers }
+    }
+
+    fn enrolment(&self) -> EnrolmentService {
+        EnrolmentService::new(self.enroller(), self.reply())
+    }
+
+    fn services(&self) -> Services {
+        let Parts { store, clock, fleet, engine, bundle, .. } = self;
+        let door = self.door();
+        Services {
+            session: SessionService { fleet: fleet.clone(), door: door.clone() },
+            renewal: RenewalService { enrolment: self.enroller(), reply: self.reply(), door: door.clone() },
+            blobs: BlobsService { store: store.clone(), bundle: bundle.clone(), door: door.clone() },
+            controller: ControllerService {
+                store: store.clone(),
+                clock: clock.clone(),
+                fleet: fleet.clone(),
+                engine: engine.clone(),
+                door: door.clone(),
+            },
+            hosts: HostsService {
+                store: store.clone(),
+                clock: clock.clone(),
+                fleet: fleet.clone(),
+                authority: self.authority.clone(),
+                door: door.clone(),
+                enroll_address: join_address(&self.config.names[0], self.addresses.enrol.port()),
+            },
+            environments: EnvironmentsService {
+                store: store.clone(),
+                clock: clock.clone(),
+                door: door.clone(),
+            },
+            releases: ReleasesService {
+                store: store.clone(),
+                bundle: bundle.clone(),
+                clock: clock.clone(),
+                door: door.clone(),
+            },
+            rollouts: RolloutsService {
+                store: store.clone(),
+                engine: engine.clone(),
+                fleet: fleet.clone(),
+                door,
+            },
+        }
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<SledStore>, ServeError> {
+    let dir = config.state_dir();
+    let opened = tokio::task::spawn_blocking(move || {
+        durable::create_dir_durable(&dir, 0o700)
+            .map_err(|source| ServeError::Folder { path: dir.clone(), source })?;
+        SledStore::open(&dir).map_err(|error| ServeError::Refused(error.coded()))
+    });
+    Ok(Arc::new(joined(opened.await)??))
+}
+
+async fn open_bundle(config: &Config) -> Result<Arc<BundleStore>, ServeError> {
+    let (dir, cache) = (config.blobs_dir(), config.block_cache_bytes);
+    let opened = tokio::task::spawn_blocking(move || BundleStore::open(&dir, cache));
+    Ok(joined(opened.await)?.map_err(|error| error.coded())?)
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Coded> {
+    result.map_err(|died| Coded::new(Code::X01, format!("opening the state ended: {died}")))
+}
+
+/// Takes away what no release names, now and then.
+async fn collect(store: SharedStore, bundle: Arc<BundleStore>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(COLLECT_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        match bundle::collect(&*store, &bundle, bundle::GRACE).await {
+            Ok(collected) if collected.blobs > 0 => {
+                tracing::info!(blobs = collected.blobs, bytes = collected.bytes, "collected");
+            }
+            Ok(_) => {}
+            Err(trouble) => tracing::warn!(trouble = %Chain(&trouble), "blobs were not collected"),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What only the daemon does: the log, signals, systemd, exit codes.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use longshore_common::{chain::Chain, code::Coded};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, serve};
+use crate::{cli::exit::Exit, config::Config};
+
+/// To be started again: the store has to be opened anew. `EX_TEMPFAIL` of sysexits.h.
+pub const RESTART_ME: u8 = 75;
+
+/// `longshore-controller serve --config FILE`, until a signal or a failure of the store.
+pub fn main(config: &Path) -> ExitCode {
+    start_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2) // a controller waits for disks and networks; two are enough for a thousand hosts
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.to_string(), Exit::Failed.number()),
+    };
+    let config = match read(config) {
+        Ok(config) => config,
+        Err(why) => return fail(&why.to_string(), Exit::Usage.number()),
+    };
+    runtime.block_on(run(config))
+}
+
+fn read(path: &Path) -> Result<Config, Coded> {
+    use longshore_common::code::Code;
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Coded::new(Code::N01, format!("cannot read {name}: {error}")))?;
+    Config::parse(&name, &text).map_err(Coded::from)
+}
+
+async fn run(config: Config) -> ExitCode {
+    let stop = CancellationToken::new();
+    let mut serving = match serve(config, stop.clone()).await {
+        Ok(serving) => serving,
+        Err(error) => return fail(&Chain(&error).to_string(), Exit::Failed.number()),
+    };
+    notify(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(feed_watchdog());
+    tokio::spawn(stop_on_signal(stop));
+    let ended = serving.ended().await;
+    notify(&[NotifyState::Stopping]);
+    watchdog.abort();
+    match ended {
+        Ended::Stopped => ExitCode::SUCCESS,
+        Ended::StoreFailed(failed) => fail(&failed.coded().to_string(), RESTART_ME),
+    }
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            }
+            notify(&[NotifyState::Stopping]);
+            stop.cancel();
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be heard; only SIGKILL ends this process");
+        }
+    }
+}
+
+/// Tells systemd that the runtime still turns, twice as often as it wants to hear it.
+async fn feed_watchdog() {
+    let Some(deadline) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval((deadline / 2).max(Duration::from_millis(10)));
+    loop {
+        tick.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd was not told");
+    }
+}
+
+/// To stderr, where the journal adds the time. `LONGSHORE_LOG` says how much: `info`, `debug`, or tracing's filters.
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = std::env::var("LONGSHORE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    if log.try_init().is_err() {
+        tracing::debug!("a log was set up before");
+    }
+}
+
+fn fail(why: &str, code: u8) -> ExitCode {
+    eprintln!("longshore-controller: {why}");
+    ExitCode::from(code)
+}

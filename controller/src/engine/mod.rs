@@ -1,0 +1,187 @@
+//! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
+//!
+//! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
+//! `start` how a rollout begins, `view` how it is shown. What becomes of a rollout is decided in `crate::rollout`
+//! and nowhere else; here is only the order: load, step, commit, and then tell.
+//!
+//! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
+
+mod commit;
+pub mod records;
+mod route;
+mod runner;
+mod start;
+mod states;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use longshore_common::{
+    code::{Code, Coded},
+    ids::RolloutId,
+    text::visible,
+    time::{Clock, Millis},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    fleet::{Fleet, FleetEvent},
+    rollout::{Event, Rollout, step},
+    store::SharedStore,
+    trouble::Trouble,
+};
+use runner::{JOB_QUEUE, Job, Runner};
+
+pub use start::StartRequest;
+pub use view::View;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    fleet: Fleet,
+    /// The rollouts that have a task.
+    active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// Takes up every rollout that is active by the store.
+    pub async fn start_all(
+        store: SharedStore,
+        clock: Arc<dyn Clock>,
+        fleet: Fleet,
+        events: mpsc::Receiver<FleetEvent>,
+        stop: CancellationToken,
+    ) -> Result<Engine, Trouble> {
+        let locks = records::locks(&store).await?;
+        let (active, tasks) = (Mutex::default(), TaskTracker::new());
+        let engine = Engine { inner: Arc::new(Inner { store, clock, fleet, active, stop, tasks }) };
+        for (env, app, lock) in locks {
+            tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
+            engine.spawn(lock.rollout);
+        }
+        engine.inner.tasks.spawn(route::route(engine.clone(), events));
+        Ok(engine)
+    }
+
+    /// Returns when every task has ended. Nothing that was committed is undone by it.
+    pub async fn stopped(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    pub fn active_count(&self) -> usize {
+        self.active().len()
+    }
+
+    /// Does to a rollout what an operator says.
+    pub async fn steer(&self, id: RolloutId, event: Event) -> Result<(), Trouble> {
+        let Some(jobs) = self.jobs(&id) else {
+            return self.steer_idle(id, event).await;
+        };
+        let (done, answer) = oneshot::channel();
+        jobs.send(Job::Steer { event, done }).await.map_err(|_| Trouble::Stopping)?;
+        answer.await.unwrap_or(Err(Trouble::Stopping))
+    }
+
+    /// Of a rollout that has no task: it is over, and the core says what that means for the act.
+    pub(super) async fn steer_idle(&self, id: RolloutId, event: Event) -> Result<(), Trouble> {
+        let loaded = records::load(&self.inner.store, &id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+        match step(&loaded.rollout, event, self.now()) {
+            Err(why) => Err(Coded::from(why).into()),
+            Ok(_) => Err(Trouble::refused(Code::R01, format!("rollout {id} is not active"))),
+        }
+    }
+
+    /// The rollout that an operator means: an id, a unique beginning of one, or `latest`.
+    pub async fn find(&self, text: &str) -> Result<RolloutId, Trouble> {
+        let records = records::list(&self.inner.store).await?;
+        if text == "latest" {
+            let latest = records.last().map(|record| record.header.id);
+            return latest.ok_or_else(|| Trouble::refused(Code::N01, "there has been no rollout yet"));
+        }
+        let sound = text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        let ids: Vec<RolloutId> = records.iter().map(|record| record.header.id).collect();
+        // Ids begin with their time, so people copy their ends as often as their beginnings.
+        let fits = |id: &&RolloutId| {
+            let id = id.to_string();
+            id.starts_with(text) || id.ends_with(text)
+        };
+        let mut found = ids.iter().filter(fits).filter(|_| sound);
+        match (found.next(), found.next()) {
+            (Some(id), None) => Ok(*id),
+            (Some(_), Some(_)) => Err(Trouble::refused(
+                Code::V01,
+                format!("more than one rollout is meant by {text}; give more of its id"),
+            )),
+            (None, _) => Err(unknown(text).into()),
+        }
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<RolloutId, mpsc::Sender<Job>>> {
+        self.inner.active.lock().expect("nothing panics while it holds the lock")
+    }
+
+    fn jobs(&self, id: &RolloutId) -> Option<mpsc::Sender<Job>> {
+        self.active().get(id).cloned()
+    }
+
+    fn all_jobs(&self) -> Vec<mpsc::Sender<Job>> {
+        self.active().values().cloned().collect()
+    }
+
+    /// Gives the rollout a task, unless it has one.
+    fn spawn(&self, id: RolloutId) {
+        let mut active = self.active();
+        if active.contains_key(&id) {
+            return;
+        }
+        let (sender, jobs) = mpsc::channel(JOB_QUEUE);
+        active.insert(id, sender);
+        self.inner.tasks.spawn(Runner { engine: self.clone(), id, jobs }.run());
+    }
+
+    fn retire(&self, id: &RolloutId) {
+        self.active().remove(id);
+    }
+
+    fn now(&self) -> Millis {
+        self.inner.clock.now_ms()
+    }
+
+    /// What is known of the rollout's hosts at this moment, for a task that begins now.
+    fn presence_facts(&self, rollout: &Rollout) -> Vec<Job> {
+        let presence = self.inner.fleet.presence();
+        let mut facts = vec![];
+        for id in rollout.hosts.keys() {
+            match presence.connected(id) {
+                Some(connected) => {
+                    facts.push(Job::Fact(Event::Back(*id)));
+                    let hold = connected.hold.map(|hold| hold.reason);
+                    facts.push(Job::Fact(Event::HoldChanged { host: *id, hold }));
+                }
+                None if presence.is_silent(id) => facts.push(Job::Fact(Event::Silent(*id))),
+                None => {}
+            }
+        }
+        facts
+    }
+}
+
+fn unknown(text: &str) -> Coded {
+    Coded::new(Code::N01, format!("no rollout \"{}\". See: longshore rollout list", visible(text)))
+}

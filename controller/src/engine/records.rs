@@ -1,0 +1,283 @@
+//! What the engine keeps in the store, beside assignments: rollouts, locks, what is live, how apps stand on hosts.
+
+use longshore_common::{
+    ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
+    report::{Failure, Outcome, Report},
+    slot::Slot,
+    time::Millis,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    rollout::{Header, HostProgress, Rollout, Target},
+    store::{Key, Prefix, Revision, SharedStore, key::Name, record},
+    trouble::Trouble,
+};
+
+/// Names the counter of rollouts: the high bits of generations.
+pub const SEQUENCE: &str = "rollouts";
+/// Releases that were healthy on a host and are remembered as its way back. Hosts keep at most 20 slots.
+const GOOD_MAX: usize = 20;
+/// Releases that were live in an environment and are remembered for rollbacks.
+const BEFORE_MAX: usize = 10;
+
+/// Under `rollouts/<id>`: the core's header, and who wanted it and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub header: Header,
+    /// The same request never makes a second rollout.
+    pub request_id: String,
+    pub started_by: String,
+    pub reason: String,
+    /// It goes back to a release that was live before.
+    #[serde(default)]
+    pub rollback: bool,
+}
+
+/// Under `active/<env>/<app>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    pub rollout: RolloutId,
+    pub version: Version,
+    pub request_id: String,
+    pub started_by: String,
+    pub since_ms: Millis,
+}
+
+/// Under `live/<env>/<app>`: what the environment runs since its last rollout that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveRecord {
+    pub target: Target,
+    pub since_ms: Millis,
+    pub rollout: RolloutId,
+    /// What was live before, newest first; at most `BEFORE_MAX`. A rollback goes to the first and takes it out.
+    pub before: Vec<Target>,
+}
+
+/// Under `states/<host>/<app>`: the last report, and what the host can go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostApp {
+    pub rollout: RolloutId,
+    pub generation: Generation,
+    pub outcome: Outcome,
+    /// What is live now.
+    pub live: Option<Slot>,
+    /// Releases that were healthy on the host, the last first; at most `GOOD_MAX`.
+    pub good: Vec<Good>,
+    pub at_ms: Millis,
+}
+
+/// A release that was healthy on a host, and the slot it lies in there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Good {
+    pub slot: Slot,
+    pub target: Target,
+}
+
+impl LiveRecord {
+    /// What is live after a rollout that came to its end.
+    pub fn after(previous: Option<LiveRecord>, record: &Record, now: Millis) -> Self {
+        let target = record.header.target.clone();
+        let before = match previous {
+            None => vec![],
+            Some(live) if live.target == target => live.before,
+            // Back at an earlier one: what came after it is no longer before it.
+            Some(live) if record.rollback && live.before.contains(&target) => {
+                live.before.into_iter().skip_while(|earlier| *earlier != target).skip(1).collect()
+            }
+            Some(live) => {
+                let earlier = live.before.into_iter().filter(|earlier| *earlier != live.target);
+                std::iter::once(live.target.clone()).chain(earlier).take(BEFORE_MAX).collect()
+            }
+        };
+        Self { target, since_ms: now, rollout: record.header.id, before }
+    }
+}
+
+impl HostApp {
+    /// With a report added; `None` when it is older than what is known. `assigned` is what the report's generation
+    /// asked the host to run, if that is still known.
+    pub fn after(
+        known: Option<HostApp>,
+        report: &Report,
+        assigned: Option<Target>,
+        now: Millis,
+    ) -> Option<HostApp> {
+        let (mut good, older) = match known {
+            Some(known) => (known.good, known.generation > report.generation),
+            None => (vec![], false),
+        };
+        if older {
+            return None;
+        }
+        match (&report.outcome, assigned, &report.live) {
+            (Outcome::Healthy | Outcome::Unchanged, Some(target), Some(slot)) => {
+                good.retain(|held| held.slot != *slot);
+                good.insert(0, Good { slot: slot.clone(), target });
+                good.truncate(GOOD_MAX);
+            }
+            (Outcome::Removed, _, _) => good.clear(),
+            _ => {}
+        }
+        Some(HostApp {
+            rollout: report.rollout,
+            generation: report.generation,
+            outcome: brief(report.outcome.clone()),
+            live: report.live.clone(),
+            good,
+            at_ms: now,
+        })
+    }
+
+    /// What the host runs, as something that can be assigned again; `None`: nothing of the app, or nothing that was
+    /// ever healthy there.
+    pub fn previous(&self) -> Option<&Target> {
+        let live = self.live.as_ref()?;
+        let exact = self.good.iter().find(|good| good.slot == *live);
+        exact.or(self.good.first()).map(|good| &good.target)
+    }
+
+    /// The app is known not to serve there.
+    pub fn is_sick(&self) -> bool {
+        match &self.outcome {
+            Outcome::Inconsistent { .. } => true,
+            Outcome::Failed { .. } => {
+                self.live.as_ref().is_some_and(|live| self.good.iter().all(|good| good.slot != *live))
+            }
+            Outcome::Staged
+            | Outcome::Healthy
+            | Outcome::Unchanged
+            | Outcome::Reverted { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Removed => false,
+        }
+    }
+}
+
+/// The outcome without its evidence, which the rollout's own record keeps.
+fn brief(outcome: Outcome) -> Outcome {
+    let brief = |failure: Failure| Failure {
+        evidence: vec![],
+        message: longshore_common::wire::cut(&failure.message, 1024),
+        ..failure
+    };
+    match outcome {
+        Outcome::Failed { failure } => Outcome::Failed { failure: brief(failure) },
+        Outcome::Inconsistent { failure } => Outcome::Inconsistent { failure: brief(failure) },
+        Outcome::Refused { failure } => Outcome::Refused { failure: brief(failure) },
+        Outcome::Reverted { failure, to_slot, to_version } => {
+            Outcome::Reverted { failure: brief(failure), to_slot, to_version }
+        }
+        outcome @ (Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed) => outcome,
+    }
+}
+
+/// A rollout as it stands in the store.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub record: Record,
+    pub rollout: Rollout,
+    /// Of the header: what every commit about the rollout is guarded by.
+    pub revision: Revision,
+}
+
+/// What lies under a key, and the revision that wrote it.
+pub async fn get<T: DeserializeOwned>(
+    store: &SharedStore,
+    key: &Key,
+) -> Result<Option<(T, Revision)>, Trouble> {
+    match store.get(key).await? {
+        Some(entry) => Ok(Some((record::decode_entry(&entry)?, entry.revision))),
+        None => Ok(None),
+    }
+}
+
+/// The rollout with all of its hosts. Header and hosts are read one after the other: a commit between the two is
+/// found by its guard.
+pub async fn load(store: &SharedStore, id: &RolloutId) -> Result<Option<Loaded>, Trouble> {
+    let Some((record, revision)) = get::<Record>(store, &Key::rollout(id)).await? else { return Ok(None) };
+    let listing = store.list(&Prefix::rollout_hosts(id)).await?;
+    let mut hosts: Vec<(HostId, HostProgress)> = vec![];
+    for entry in &listing.entries {
+        if let Name::RolloutHost(_, host) = entry.key.name()? {
+            hosts.push((host, record::decode_entry(entry)?));
+        }
+    }
+    let rollout = Rollout::from_parts(record.header.clone(), hosts);
+    Ok(Some(Loaded { record, rollout, revision }))
+}
+
+/// Every rollout's record, the oldest first: their ids sort by time.
+pub async fn list(store: &SharedStore) -> Result<Vec<Record>, Trouble> {
+    let listing = store.list(&Prefix::rollouts()).await?;
+    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+}
+
+/// The locks that stand: which rollouts are active.
+pub async fn locks(store: &SharedStore) -> Result<Vec<(EnvName, AppName, Lock)>, Trouble> {
+    let mut locks = vec![];
+    for entry in store.list(&Prefix::active()).await?.entries {
+        if let Name::Active(env, app) = entry.key.name()? {
+            locks.push((env, app, record::decode_entry(&entry)?));
+        }
+    }
+    Ok(locks)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{
+        code::Code,
+        digest::ReleaseDigest,
+        report::{Blame, StepName},
+        slot::Values,
+    };
+
+    use super::*;
+
+    fn target(version: &str) -> Target {
+        Target {
+            version: version.parse().unwrap(),
+            release: ReleaseDigest::of(version.as_bytes()),
+            values: Values::new(),
+        }
+    }
+
+    fn slot(target: &Target) -> Slot {
+        Slot::new(&target.version, &target.release, &target.values)
+    }
+
+    fn report(generation: u64, outcome: Outcome, live: Option<&Target>) -> Report {
+        Report {
+            app: "shop".parse().unwrap(),
+            rollout: "0193f3a0-0000-7000-8000-000000000001".parse().unwrap(),
+            generation: Generation(generation),
+            release: ReleaseDigest::of(b"x"),
+            time_ms: 0,
+            outcome,
+            live: live.map(slot),
+        }
+    }
+
+    #[test]
+    fn a_host_remembers_what_it_can_go_back_to() {
+        let (old, new) = (target("1.0"), target("1.1"));
+        let known =
+            HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old.clone()), 1).unwrap();
+        assert_eq!(known.previous(), Some(&old));
+        let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "500");
+        let outcome = Outcome::Reverted { failure, to_slot: slot(&old), to_version: old.version.clone() };
+        let back = report(2, outcome, Some(&old));
+        let known = HostApp::after(Some(known), &back, Some(new.clone()), 2).unwrap();
+        assert_eq!((known.previous(), known.is_sick()), (Some(&old), false));
+        assert!(HostApp::after(Some(known), &report(1, Outcome::Healthy, Some(&new)), None, 3).is_none());
+    }
+
+    #[test]
+    fn nothing_live_is_nothing_to_go_back_to() {
+        let old = target("1.0");
+        let known = HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old), 1).unwrap();
+        let known = HostApp::after(Some(known), &report(2, Outcome::Removed, None), None, 2).unwrap();
+        assert_eq!(known.previous(), None);
+    }
+}

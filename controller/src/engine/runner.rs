@@ -1,0 +1,265 @@
+//! One active rollout: one task from its start, or the controller's, to its end.
+//!
+//! The order never varies: load, step, commit guarded by the loaded revision, then say so. What waits is taken
+//! together, so that a wave that reports at once costs one commit and not one a host. After a conflict, or when it is
+//! not known whether a commit landed, it loads and decides again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use longshore_common::{
+    chain::Chain,
+    code::Coded,
+    ids::{AppName, HostId, RolloutId},
+    report::Report,
+    time::Millis,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Engine,
+    commit::{self, StateChange},
+    records::{self, HostApp, Loaded},
+    states,
+};
+use crate::{
+    rollout::{Event, Phase, Rollout, next_deadline, step},
+    trouble::Trouble,
+};
+
+/// Things that wait for one rollout. Senders wait when it is full.
+pub const JOB_QUEUE: usize = 256;
+/// Things that are decided together and committed at once.
+const BATCH: usize = 64;
+/// The clock is looked at again at least this often: a machine that slept must not sleep through a deadline.
+const LOOK: Duration = Duration::from_secs(30);
+/// Before a store that failed is tried again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Decisions in a row that met a conflict; more of them means something is wrong that a new attempt does not mend.
+const CONFLICTS_MAX: u32 = 20;
+
+/// Something for a rollout to deal with.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A fact; nobody waits for it.
+    Fact(Event),
+    /// A result; acknowledged once it is committed.
+    Report { host: HostId, report: Box<Report>, done: oneshot::Sender<Result<(), Trouble>> },
+    /// An operator's word.
+    Steer { event: Event, done: oneshot::Sender<Result<(), Trouble>> },
+}
+
+/// What a batch did to a rollout.
+struct Decided {
+    next: Rollout,
+    states: Vec<StateChange>,
+    /// Answered by the state itself: an act that the phase does not allow.
+    refused: Vec<Option<Coded>>,
+    events: Vec<&'static str>,
+}
+
+pub(super) struct Runner {
+    pub engine: Engine,
+    pub id: RolloutId,
+    pub jobs: mpsc::Receiver<Job>,
+}
+
+impl Runner {
+    pub async fn run(mut self) {
+        if let Err(trouble) = self.roll().await {
+            tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "rollout set aside until the next start");
+        }
+        self.engine.retire(&self.id);
+        self.jobs.close();
+        while let Some(job) = self.jobs.recv().await {
+            self.engine.late(self.id, job).await;
+        }
+    }
+
+    /// Until the rollout is done, or the controller stops.
+    async fn roll(&mut self) -> Result<(), Trouble> {
+        let stop = self.engine.inner.stop.clone();
+        let Some(mut loaded) = self.load().await? else { return Ok(()) };
+        let owed = commit::restore_assignments(&self.engine.inner.store, &loaded).await?;
+        if owed > 0 {
+            tracing::info!(rollout = %self.id, owed, "assignments written that a crash had left owing");
+        }
+        let first = if matches!(loaded.rollout.phase(), Phase::Ready) { Event::Start } else { Event::Tick };
+        let mut batch = vec![Job::Fact(first)];
+        batch.extend(self.engine.presence_facts(&loaded.rollout));
+        loop {
+            loaded = self.take(loaded, batch).await?;
+            if loaded.rollout.phase().is_done() {
+                return Ok(());
+            }
+            batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                job = self.jobs.recv() => match job {
+                    Some(job) => self.gather(job),
+                    None => return Ok(()),
+                },
+                () = deadline(&self.engine, &loaded.rollout) => vec![Job::Fact(Event::Tick)],
+            };
+        }
+    }
+
+    /// The job, and whatever else waits already.
+    fn gather(&mut self, first: Job) -> Vec<Job> {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        batch
+    }
+
+    /// Decides on a batch, commits, answers. Returns what holds then.
+    async fn take(&mut self, mut loaded: Loaded, batch: Vec<Job>) -> Result<Loaded, Trouble> {
+        for attempt in 0.. {
+            let decided = self.decide(&loaded, &batch).await?;
+            let now = self.engine.now();
+            let store = &self.engine.inner.store;
+            let committed = commit::advance(store, &loaded, &decided.next, decided.states.clone(), now).await;
+            match committed {
+                Ok(revision) => {
+                    self.say(&loaded.rollout, &decided);
+                    let record =
+                        records::Record { header: decided.next.header.clone(), ..loaded.record.clone() };
+                    for (job, refused) in batch.into_iter().zip(decided.refused) {
+                        job.answer(refused.map_or(Ok(()), |why| Err(why.into())));
+                    }
+                    return Ok(Loaded { record, rollout: decided.next, revision });
+                }
+                Err(trouble) if trouble.is_conflict() && attempt < CONFLICTS_MAX => {
+                    tracing::debug!(rollout = %self.id, "somebody was quicker; deciding again");
+                }
+                Err(trouble) if trouble.is_transient() => {
+                    tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "not committed; trying again");
+                    tokio::select! {
+                        () = self.engine.inner.stop.cancelled() => return Err(Trouble::Stopping),
+                        () = tokio::time::sleep(STORE_PAUSE) => {}
+                    }
+                }
+                Err(trouble) => {
+                    for job in batch {
+                        job.answer(Err(Trouble::Refused(trouble.coded())));
+                    }
+                    return Err(trouble);
+                }
+            }
+            let Some(again) = self.load().await? else { return Err(Trouble::Stopping) };
+            loaded = again;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Steps through the batch. Nothing is kept of it unless it is committed.
+    async fn decide(&self, loaded: &Loaded, batch: &[Job]) -> Result<Decided, Trouble> {
+        let now = self.engine.now();
+        let mut next = loaded.rollout.clone();
+        let mut states: BTreeMap<(HostId, AppName), StateChange> = BTreeMap::new();
+        let (mut refused, mut events) = (vec![], vec![]);
+        for job in batch {
+            let event = match job {
+                Job::Fact(event) | Job::Steer { event, .. } => event.clone(),
+                Job::Report { host, report, .. } => {
+                    let folded = self.fold(&mut states, *host, report, now).await?;
+                    if !folded {
+                        tracing::debug!(%host, generation = %report.generation, "older than what is known");
+                    }
+                    Event::Report {
+                        host: *host,
+                        generation: report.generation,
+                        outcome: report.outcome.clone(),
+                    }
+                }
+            };
+            events.push(event.as_str());
+            match step(&next, event, now) {
+                Ok(transition) => {
+                    next = transition.next;
+                    refused.push(None);
+                }
+                Err(why) => refused.push(Some(Coded::from(why))),
+            }
+        }
+        Ok(Decided { next, states: states.into_values().collect(), refused, events })
+    }
+
+    /// Adds a report to what is known of the host's app. Whether it was news.
+    async fn fold(
+        &self,
+        states: &mut BTreeMap<(HostId, AppName), StateChange>,
+        host: HostId,
+        report: &Report,
+        now: Millis,
+    ) -> Result<bool, Trouble> {
+        let key = (host, report.app.clone());
+        let store = &self.engine.inner.store;
+        let (known, read) = match states.get(&key) {
+            Some(change) => (Some(change.state.clone()), change.read),
+            None => states::known(store, &host, &report.app).await?,
+        };
+        let assigned = states::assigned(store, &host, report).await?;
+        let Some(state) = HostApp::after(known, report, assigned, now) else { return Ok(false) };
+        states.insert(key, StateChange { host, app: report.app.clone(), read, state });
+        Ok(true)
+    }
+
+    /// Loads the rollout, again until the store answers or the controller stops.
+    async fn load(&self) -> Result<Option<Loaded>, Trouble> {
+        loop {
+            match records::load(&self.engine.inner.store, &self.id).await {
+                Err(trouble) if trouble.is_transient() => {
+                    tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "not loaded; trying again");
+                }
+                loaded => return loaded,
+            }
+            tokio::select! {
+                () = self.engine.inner.stop.cancelled() => return Err(Trouble::Stopping),
+                () = tokio::time::sleep(STORE_PAUSE) => {}
+            }
+        }
+    }
+
+    /// One line for a change of phase or wave, and one for each host that came to a verdict.
+    fn say(&self, before: &Rollout, decided: &Decided) {
+        let (from, to) = (before.phase(), decided.next.phase());
+        let event = decided.events.join("+");
+        if (from.as_str(), from.wave()) != (to.as_str(), to.wave()) {
+            let (app, env) = (&before.header.app, &before.header.env);
+            tracing::info!(rollout = %self.id, %app, %env, event, from = from.as_str(), to = to.as_str(),
+                wave = to.wave(), "rollout");
+        }
+        for id in crate::rollout::changed_hosts(before, &decided.next) {
+            let was = before.hosts.get(&id).map_or("", |host| host.as_str());
+            let host = &decided.next.hosts[&id];
+            if was != host.as_str() {
+                tracing::info!(rollout = %self.id, host = %host.name, event, from = was, to = host.as_str(), "host");
+            }
+        }
+    }
+}
+
+impl Job {
+    pub fn answer(self, result: Result<(), Trouble>) {
+        match self {
+            Job::Fact(_) => {}
+            // Whoever asked may have gone.
+            Job::Report { done, .. } | Job::Steer { done, .. } => drop(done.send(result)),
+        }
+    }
+}
+
+/// Returns when time alone may have changed something. Never, when only an event can.
+async fn deadline(engine: &Engine, rollout: &Rollout) {
+    let Some(deadline) = next_deadline(rollout) else { return std::future::pending().await };
+    loop {
+        let left = deadline - engine.now();
+        if left <= 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(left as u64).min(LOOK)).await;
+    }
+}

@@ -1,0 +1,233 @@
+//! How a rollout begins: everything that can be known to be wrong is refused here, before a record exists.
+
+use std::time::Duration;
+
+use longshore_common::{
+    code::{Code, Coded},
+    ids::{AppName, EnvName, OperatorName, RolloutId, Version},
+    time::{Millis, Span},
+};
+use uuid::Uuid;
+
+use super::{
+    Engine, commit,
+    records::{self, LiveRecord, Lock, Record, SEQUENCE},
+    states,
+};
+use crate::{
+    bundle::{self, Release},
+    config::Environment,
+    environments,
+    fleet::{Host, host},
+    rollout::{LocalHold, Member, New, Rollout, Target},
+    store::{Guard, Key, Revision},
+    trouble::Trouble,
+};
+
+/// New attempts when hosts or releases change at the same moment.
+const ATTEMPTS: u32 = 8;
+/// Rollouts that are over and kept, of one app in one environment.
+const KEPT: usize = 50;
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    pub app: AppName,
+    /// `None`: what was live before; only with `rollback`.
+    pub version: Option<Version>,
+    pub env: EnvName,
+    /// The same id never starts a second rollout.
+    pub request_id: Uuid,
+    pub by: OperatorName,
+    pub reason: String,
+    pub rollback: bool,
+}
+
+impl Engine {
+    /// Starts a rollout, or finds the one that this request has started before.
+    pub async fn start(&self, request: StartRequest) -> Result<RolloutId, Trouble> {
+        for attempt in 0.. {
+            match self.try_start(&request).await {
+                Err(trouble) if trouble.is_conflict() && attempt < ATTEMPTS => {}
+                result => return result,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn try_start(&self, request: &StartRequest) -> Result<RolloutId, Trouble> {
+        let store = &self.inner.store;
+        let StartRequest { app, env, .. } = request;
+        let past = records::list(store).await?;
+        let request_id = request.request_id.to_string();
+        if let Some(done) = past.iter().find(|record| record.request_id == request_id) {
+            return Ok(done.header.id);
+        }
+        if let Some((lock, _)) = records::get::<Lock>(store, &Key::active(env, app)).await? {
+            return Err(busy(&lock, request, self.now()).into());
+        }
+        let (environment, env_revision) = environments::load(store, env).await?;
+        let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
+        let (target, release) = self.target(request, &environment, live.as_ref()).await?;
+        let members = self.members(&environment, app).await?;
+        let counter = Key::counter(SEQUENCE);
+        let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
+        let sequence = sequence.unwrap_or(0) + 1;
+        let (id, now) = (RolloutId(Uuid::now_v7()), self.now());
+        let new = New {
+            id,
+            sequence,
+            app: app.clone(),
+            env: env.clone(),
+            target: target.clone(),
+            from_version: live.map(|live| live.target.version),
+            spec: environment.spec.clone(),
+            keep_slots: environment.keep_slots,
+        };
+        let rollout = Rollout::new(new, &members, now)?;
+        let record = Record {
+            header: rollout.header.clone(),
+            request_id: request_id.clone(),
+            started_by: request.by.to_string(),
+            reason: request.reason.clone(),
+            rollback: request.rollback,
+        };
+        let lock = Lock {
+            rollout: id,
+            version: target.version.clone(),
+            request_id,
+            started_by: request.by.to_string(),
+            since_ms: now,
+        };
+        let guards = vec![
+            Guard::Unchanged(Key::env(env), env_revision),
+            Guard::Unchanged(Key::release(app, &target.version), release),
+            match counted {
+                Some(revision) => Guard::Unchanged(counter.clone(), revision),
+                None => Guard::Absent(counter.clone()),
+            },
+        ];
+        commit::create(store, &record, &rollout, guards, (counter, sequence), &lock).await?;
+        tracing::info!(rollout = %id, %app, %env, version = %target.version, by = %request.by,
+            hosts = members.len(), "rollout started");
+        self.spawn(id);
+        self.forget_old(past, request).await;
+        Ok(id)
+    }
+
+    /// What is to run, and the revision of its release.
+    async fn target(
+        &self,
+        request: &StartRequest,
+        environment: &Environment,
+        live: Option<&LiveRecord>,
+    ) -> Result<(Target, Revision), Trouble> {
+        let StartRequest { app, env, version, rollback, .. } = request;
+        let before = match (rollback, version) {
+            (false, None) => return Err(Trouble::refused(Code::V01, "say which version to roll out")),
+            (false, Some(_)) => None,
+            (true, None) => Some(way_back(app, env, live)?),
+            (true, Some(version)) => {
+                live.and_then(|live| live.before.iter().find(|target| target.version == *version).cloned())
+            }
+        };
+        let wanted = before.as_ref().map(|target| &target.version).or(version.as_ref());
+        let wanted = wanted.expect("a version was given, or one was found");
+        let found = bundle::load(&*self.inner.store, app, wanted).await?;
+        let (release, revision) = found.ok_or_else(|| unpublished(app, wanted))?;
+        refuse_withdrawn(&release)?;
+        // A rollback takes the values of that time along; everything else has those of now.
+        let target = before.unwrap_or_else(|| Target {
+            version: release.version.clone(),
+            release: release.digest,
+            values: environment.values_for(app),
+        });
+        Ok((target, revision))
+    }
+
+    /// The environment's hosts, as they stand now. At least one.
+    async fn members(&self, environment: &Environment, app: &AppName) -> Result<Vec<Member>, Trouble> {
+        let mut members = vec![];
+        for host in host::list(&self.inner.store).await? {
+            if host.fits(&environment.selector) {
+                members.push(self.member(host, app).await?);
+            }
+        }
+        if members.is_empty() {
+            let (env, selector) = (&environment.name, &environment.selector);
+            let message = format!(
+                "no host matches the selector \"{selector}\" of environment {env}. \
+                 See: longshore host list; set labels: longshore host label"
+            );
+            return Err(Trouble::refused(Code::R01, message));
+        }
+        Ok(members)
+    }
+
+    async fn member(&self, host: Host, app: &AppName) -> Result<Member, Trouble> {
+        let (state, _) = states::known(&self.inner.store, &host.id, app).await?;
+        let presence = self.inner.fleet.presence();
+        let hold = presence.connected(&host.id).and_then(|connected| connected.hold);
+        Ok(Member {
+            previous: state.as_ref().and_then(|state| state.previous().cloned()),
+            sick: state.as_ref().is_some_and(records::HostApp::is_sick),
+            silent: presence.is_silent(&host.id).then(|| self.now()),
+            held: hold.map(|hold| LocalHold { reason: hold.reason, since: hold.since_ms }),
+            excluded: None,
+            id: host.id,
+            name: host.name,
+            labels: host.labels,
+        })
+    }
+
+    /// Drops the oldest rollouts of the app in the environment that are over, beyond those that are kept.
+    async fn forget_old(&self, past: Vec<Record>, request: &StartRequest) {
+        let of_app = past.into_iter().filter(|record| {
+            record.header.app == request.app
+                && record.header.env == request.env
+                && record.header.phase.is_done()
+        });
+        let over: Vec<RolloutId> = of_app.map(|record| record.header.id).collect();
+        for id in over.iter().take(over.len().saturating_sub(KEPT)) {
+            if let Err(trouble) = commit::forget(&self.inner.store, id).await {
+                let trouble = longshore_common::chain::Chain(&trouble).to_string();
+                tracing::warn!(rollout = %id, trouble, "an old rollout was not dropped; the next start tries again");
+            }
+        }
+    }
+}
+
+fn way_back(app: &AppName, env: &EnvName, live: Option<&LiveRecord>) -> Result<Target, Coded> {
+    let nothing = || {
+        let message = format!("nothing was live before in {env} that {app} could go back to");
+        Coded::new(Code::R01, message)
+    };
+    live.and_then(|live| live.before.first().cloned()).ok_or_else(nothing)
+}
+
+fn unpublished(app: &AppName, version: &Version) -> Coded {
+    let message =
+        format!("release {app}@{version} was never published here. See: longshore release list {app}");
+    Coded::new(Code::N01, message)
+}
+
+fn refuse_withdrawn(release: &Release) -> Result<(), Coded> {
+    let Some(withdrawal) = &release.withdrawn else { return Ok(()) };
+    let Release { app, version, .. } = release;
+    let message = format!(
+        "release {app}@{version} was withdrawn by {}: {}. Publish another version",
+        withdrawal.by, withdrawal.reason
+    );
+    Err(Coded::new(Code::R01, message))
+}
+
+fn busy(lock: &Lock, request: &StartRequest, now: Millis) -> Coded {
+    let ago = Span(Duration::from_secs(((now - lock.since_ms).max(0) / 1000) as u64));
+    let StartRequest { app, env, .. } = request;
+    let Lock { rollout, version, started_by, .. } = lock;
+    let message = format!(
+        "{env} is held by rollout {rollout} of {app}@{version}, started by {started_by} {ago} ago. \
+         Watch it: longshore rollout watch {rollout}; or end it: longshore rollout abort {rollout}"
+    );
+    Coded::new(Code::R02, message)
+}

@@ -1,0 +1,87 @@
+//! How apps stand on hosts, kept from reports and from what hosts say when they connect.
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    ids::{AppName, HostId},
+    report::Report,
+    slot::Slot,
+    time::Millis,
+};
+
+use super::records::{self, HostApp};
+use crate::{
+    fleet::words::AppSeen,
+    rollout::Target,
+    store::{Key, Revision, SharedStore, Txn, record},
+    trouble::Trouble,
+};
+
+/// New attempts when two writers meet.
+const ATTEMPTS: u32 = 8;
+
+/// What is known of the app on the host, and the revision that wrote it.
+pub async fn known(
+    store: &SharedStore,
+    host: &HostId,
+    app: &AppName,
+) -> Result<(Option<HostApp>, Option<Revision>), Trouble> {
+    Ok(records::get(store, &Key::state(host, app)).await?.unzip())
+}
+
+/// What the report's generation asked the host to run, if the assignment still says so.
+pub async fn assigned(
+    store: &SharedStore,
+    host: &HostId,
+    report: &Report,
+) -> Result<Option<Target>, Trouble> {
+    let found = records::get::<Assignment>(store, &Key::assignment(host, &report.app)).await?;
+    let Some((assignment, _)) = found else { return Ok(None) };
+    // A report of an earlier generation may still be about the very slot that is assigned now.
+    let same = assignment.generation == report.generation || report.live.as_ref() == Some(&assignment.slot());
+    let runs = assignment.intent != Intent::Remove && assignment.release == report.release;
+    Ok((same && runs).then_some(Target {
+        version: assignment.version,
+        release: assignment.release,
+        values: assignment.values,
+    }))
+}
+
+/// Keeps a report that no active rollout is about.
+pub async fn keep(store: &SharedStore, host: &HostId, report: &Report, now: Millis) -> Result<(), Trouble> {
+    let assigned = assigned(store, host, report).await?;
+    change(store, host, &report.app, |known| HostApp::after(known, report, assigned.clone(), now)).await
+}
+
+/// What is live on a host may have changed without us: somebody there reverted it. Only slots that were healthy there
+/// count as known.
+pub async fn keep_seen(store: &SharedStore, host: &HostId, seen: &AppSeen) -> Result<(), Trouble> {
+    change(store, host, &seen.app, |known| {
+        let mut known = known?;
+        let live: Option<Slot> = seen.current_slot.parse().ok();
+        let news = seen.generation == known.generation && live != known.live;
+        known.live = live;
+        news.then_some(known)
+    })
+    .await
+}
+
+/// Reads, edits and writes; again when somebody else was quicker. `None` from `edit` leaves it as it is.
+async fn change(
+    store: &SharedStore,
+    host: &HostId,
+    app: &AppName,
+    edit: impl Fn(Option<HostApp>) -> Option<HostApp>,
+) -> Result<(), Trouble> {
+    let key = Key::state(host, app);
+    for attempt in 0.. {
+        let (known, read) = known(store, host, app).await?;
+        let Some(state) = edit(known) else { return Ok(()) };
+        let txn = Txn::new().as_read(key.clone(), read).put(key.clone(), record::encode(&key, &state)?);
+        match store.commit(txn).await.map_err(Trouble::from) {
+            Ok(_) => return Ok(()),
+            Err(trouble) if trouble.is_conflict() && attempt < ATTEMPTS => {}
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    unreachable!("the last attempt returns")
+}

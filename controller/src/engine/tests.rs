@@ -1,0 +1,280 @@
+//! The engine over a store in memory, with agents that are driven by hand and no network between.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_common::{
+    digest::{IndexDigest, ReleaseDigest},
+    ids::RolloutId,
+    time::SystemClock,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    Engine, StartRequest,
+    records::{self, LiveRecord, Lock},
+};
+use crate::{
+    bundle::Release,
+    environments,
+    fleet::{Fleet, Heartbeat},
+    rollout::{Event, Outcome, Phase},
+    store::{Key, MemoryStore, SharedStore, Txn, record},
+    testing::{HandAgent, MortalStore},
+};
+
+/// Nothing here takes longer; what does is stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const FILE: &str = r#"
+[environment]
+name = "production"
+selector = "env=prod"
+[rollout]
+canary = 1
+canary_bake = "0s"
+wave = "100%"
+bake = "0s"
+max_unavailable = "100%"
+"#;
+
+/// A controller without its ports.
+struct Controller {
+    engine: Engine,
+    fleet: Fleet,
+    stop: CancellationToken,
+}
+
+impl Controller {
+    async fn start(store: SharedStore) -> Self {
+        let clock = Arc::new(SystemClock);
+        let stop = CancellationToken::new();
+        let beat = Heartbeat { every: Duration::from_millis(200), missed: 3 };
+        let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
+        let engine = Engine::start_all(store, clock, fleet.clone(), events, stop.clone()).await.unwrap();
+        Self { engine, fleet, stop }
+    }
+
+    fn connect(&self, agents: &[HandAgent]) {
+        for agent in agents {
+            tokio::spawn(agent.clone().live_with(self.fleet.clone()));
+        }
+    }
+
+    async fn done(&self, id: RolloutId) -> Outcome {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            let view = self.engine.view(&id).await.unwrap();
+            if let Phase::Done(done) = view.rollout.phase() {
+                return done.outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let view = self.engine.view(&id).await.unwrap();
+        panic!("not done: {:#?}\n{:#?}", view.rollout, view.holds);
+    }
+}
+
+async fn world(agents: &[HandAgent]) -> Arc<MemoryStore> {
+    let memory = Arc::new(MemoryStore::new());
+    let store: SharedStore = memory.clone();
+    for agent in agents {
+        agent.enrol(&store).await;
+    }
+    let operator = "alice".parse().unwrap();
+    environments::apply(&store, "production.toml", FILE, &operator, 0).await.unwrap();
+    for version in ["1.0", "1.1", "1.2"] {
+        let release = Release {
+            app: "shop".parse().unwrap(),
+            version: version.parse().unwrap(),
+            digest: ReleaseDigest::of(version.as_bytes()),
+            index: IndexDigest::of(b""),
+            published_ms: 0,
+            published_by: "alice".into(),
+            files: 0,
+            bytes: 0,
+            wire_bytes: 0,
+            withdrawn: None,
+        };
+        let key = Key::release(&release.app, &release.version);
+        let value = record::encode(&key, &release).unwrap();
+        store.commit(Txn::new().put(key, value)).await.unwrap();
+    }
+    memory
+}
+
+fn request(version: Option<&str>) -> StartRequest {
+    StartRequest {
+        app: "shop".parse().unwrap(),
+        version: version.map(|version| version.parse().unwrap()),
+        env: "production".parse().unwrap(),
+        request_id: Uuid::new_v4(),
+        by: "alice".parse().unwrap(),
+        reason: String::new(),
+        rollback: version.is_none(),
+    }
+}
+
+fn fleet_of(count: usize, bad: &[&str]) -> Vec<HandAgent> {
+    (0..count).map(|n| HandAgent::new(&format!("web-{n:03}"), bad)).collect()
+}
+
+async fn live(store: &SharedStore) -> Option<String> {
+    let key = Key::live(&"production".parse().unwrap(), &"shop".parse().unwrap());
+    let found = records::get::<LiveRecord>(store, &key).await.unwrap();
+    found.map(|(live, _)| live.target.version.to_string())
+}
+
+async fn is_locked(store: &SharedStore) -> bool {
+    let key = Key::active(&"production".parse().unwrap(), &"shop".parse().unwrap());
+    records::get::<Lock>(store, &key).await.unwrap().is_some()
+}
+
+fn everywhere(agents: &[HandAgent], version: &str) {
+    for agent in agents {
+        assert_eq!(agent.runs("shop").as_deref(), Some(version), "{}", agent.host.name);
+        agent.check();
+    }
+}
+
+#[tokio::test]
+async fn a_good_release_goes_everywhere_a_bad_one_comes_back_and_a_rollback_goes_home() {
+    let agents = fleet_of(3, &["1.2"]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    for version in ["1.0", "1.1"] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+        everywhere(&agents, version);
+    }
+    let id = controller.engine.start(request(Some("1.2"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::RolledBack);
+    everywhere(&agents, "1.1");
+    assert_eq!((live(&store).await.as_deref(), is_locked(&store).await), (Some("1.1"), false));
+
+    let id = controller.engine.start(request(None)).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+    assert_eq!(live(&store).await.as_deref(), Some("1.0"));
+    let refused = controller.engine.start(request(None)).await.unwrap_err();
+    assert!(refused.to_string().contains("nothing was live before"), "{refused}");
+}
+
+/// Scenario 118.
+#[tokio::test]
+async fn a_release_that_is_everywhere_already_is_nothing_to_do() {
+    let agents = fleet_of(2, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let again = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(again).await, Outcome::NothingToDo);
+}
+
+/// Scenario 98.
+#[tokio::test]
+async fn one_environment_one_rollout_and_one_request_one_rollout() {
+    let agents = fleet_of(1, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    // Nobody is connected, so it waits.
+    let wanted = request(Some("1.0"));
+    let id = controller.engine.start(wanted.clone()).await.unwrap();
+    assert_eq!(controller.engine.start(wanted).await.unwrap(), id);
+    let busy = controller.engine.start(request(Some("1.1"))).await.unwrap_err().coded();
+    assert_eq!(busy.code, longshore_common::code::Code::R02);
+    for part in [id.to_string().as_str(), "alice", "rollout abort"] {
+        assert!(busy.message.contains(part), "{part} is not in {busy}");
+    }
+    controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Aborted);
+    assert!(!is_locked(&store).await);
+    let refused = controller.engine.steer(id, Event::Resume).await.unwrap_err().coded();
+    assert_eq!(refused.code, longshore_common::code::Code::R01);
+}
+
+/// More hosts than a transaction holds.
+#[tokio::test]
+async fn a_large_fleet_takes_several_transactions() {
+    let agents = fleet_of(150, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
+/// A host that is away when the rollout begins takes it when it is back (scenario 56).
+#[tokio::test]
+async fn a_host_that_was_away_takes_part_when_it_is_back() {
+    let agents = fleet_of(2, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents[..1]);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await; // longer than the silence that makes it unknown
+    assert!(controller.fleet.presence().is_silent(&agents[1].host.id));
+    controller.connect(&agents[1..]);
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
+/// Scenario 122: the controller dies at every commit there is, before it lands and after, and another goes on.
+#[tokio::test]
+async fn the_controller_may_die_at_every_commit() {
+    for lands in [false, true] {
+        let mut survived = false;
+        let mut commit = 0;
+        while !survived {
+            survived = die_and_go_on(commit, lands, 3).await;
+            commit += 1;
+            assert!(commit < 200, "it never ends");
+        }
+        assert!(commit > 8, "only {commit} commits were tried");
+    }
+}
+
+/// The same where one step takes several transactions.
+#[tokio::test]
+async fn the_controller_may_die_between_the_transactions_of_one_step() {
+    for commit in 0..8 {
+        die_and_go_on(commit, true, 140).await;
+    }
+}
+
+/// Rolls 1.0 and then the bad 1.2 out, with a death on the way. Whether the controller outlived both.
+async fn die_and_go_on(commit: usize, lands: bool, hosts: usize) -> bool {
+    let agents = fleet_of(hosts, &["1.2"]);
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let mortal = MortalStore::dying_at(memory, commit, lands);
+    let requests = [request(Some("1.0")), request(Some("1.2"))];
+
+    let first = Controller::start(mortal.clone()).await;
+    first.connect(&agents);
+    let died = mortal.died.clone();
+    let survived = tokio::select! {
+        () = died.notified() => false,
+        () = roll_both(&first, &requests) => true,
+    };
+    // Gone, as a process is: what it still holds reaches nothing.
+    first.stop.cancel();
+
+    let second = Controller::start(store.clone()).await;
+    second.connect(&agents);
+    roll_both(&second, &requests).await;
+    everywhere(&agents, "1.0");
+    assert_eq!((live(&store).await.as_deref(), is_locked(&store).await), (Some("1.0"), false));
+    second.stop.cancel();
+    survived
+}
+
+async fn roll_both(controller: &Controller, requests: &[StartRequest; 2]) {
+    for (request, outcome) in requests.iter().zip([Outcome::Succeeded, Outcome::RolledBack]) {
+        let id = controller.engine.start(request.clone()).await.unwrap();
+        assert_eq!(controller.done(id).await, outcome);
+    }
+}

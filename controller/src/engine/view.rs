@@ -1,0 +1,79 @@
+//! A rollout as it is shown: its state, what its hosts are doing this moment, and why it waits.
+
+use std::collections::BTreeMap;
+
+use longshore_common::ids::{HostId, RolloutId};
+
+use super::{
+    Engine,
+    records::{self, Record},
+    unknown,
+};
+use crate::{
+    fleet::words::Progress,
+    rollout::{Facts, Hold, Rollout, explain},
+    store::Revision,
+    trouble::Trouble,
+};
+
+/// Everything that a page about one rollout needs.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub record: Record,
+    pub rollout: Rollout,
+    pub revision: Revision,
+    /// Of hosts that are at work on it now.
+    pub progress: BTreeMap<HostId, Progress>,
+    /// Empty only when it is over.
+    pub holds: Vec<Hold>,
+}
+
+impl Engine {
+    pub async fn view(&self, id: &RolloutId) -> Result<View, Trouble> {
+        let loaded = records::load(&self.inner.store, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+        let progress = self.progress(&loaded.rollout);
+        let doing = progress.iter().map(|(host, progress)| (*host, doing(progress))).collect();
+        let holds = explain(&loaded.rollout, &Facts { doing }, self.now());
+        Ok(View {
+            record: loaded.record,
+            rollout: loaded.rollout,
+            revision: loaded.revision,
+            progress,
+            holds,
+        })
+    }
+
+    /// Records of rollouts, the newest first.
+    pub async fn records(&self) -> Result<Vec<Record>, Trouble> {
+        let mut records = records::list(&self.inner.store).await?;
+        records.reverse();
+        Ok(records)
+    }
+
+    fn progress(&self, rollout: &Rollout) -> BTreeMap<HostId, Progress> {
+        if rollout.phase().is_done() {
+            return BTreeMap::new();
+        }
+        let presence = self.inner.fleet.presence();
+        let of_host = |id: &HostId| {
+            let progress = presence.progress(id, &rollout.header.app)?;
+            // What the host does for an earlier assignment is not about this rollout.
+            (rollout.generation(*id) == Some(progress.generation)).then_some((*id, progress))
+        };
+        rollout.hosts.keys().filter_map(of_host).collect()
+    }
+}
+
+/// `fetch, 12 of 67 MiB`.
+fn doing(progress: &Progress) -> String {
+    const MIB: u64 = 1 << 20;
+    let step = &progress.step;
+    match (progress.bytes_total, progress.detail.as_str()) {
+        (0, "") => step.clone(),
+        (0, detail) => format!("{step}, {detail}"),
+        (total, _) if total >= MIB => {
+            format!("{step}, {} of {} MiB", progress.bytes_done / MIB, total.div_ceil(MIB))
+        }
+        (total, _) => format!("{step}, {} of {total} bytes", progress.bytes_done),
+    }
+}

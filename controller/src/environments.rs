@@ -1,0 +1,86 @@
+//! Environments as the store keeps them: the file that was applied, read anew each time.
+
+use longshore_common::{
+    code::{Code, Coded},
+    ids::{EnvName, OperatorName},
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Environment,
+    store::{Key, Prefix, Revision, SharedStore, Txn, record},
+    trouble::Trouble,
+};
+
+/// Bytes of an environment's file; it has to fit a record.
+pub const FILE_BYTES: usize = 12 * 1024;
+
+/// Under `envs/<env>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub file: String,
+    pub file_name: String,
+    pub applied_ms: Millis,
+    pub applied_by: String,
+}
+
+impl Applied {
+    /// It was valid when it was applied; a later version of ours may think otherwise.
+    pub fn read(&self) -> Result<Environment, Coded> {
+        Environment::parse(&self.file_name, &self.file).map_err(Coded::from)
+    }
+}
+
+/// The environment and the revision that wrote it.
+pub async fn load(store: &SharedStore, env: &EnvName) -> Result<(Environment, Revision), Trouble> {
+    let (applied, revision) = get(store, env).await?;
+    Ok((applied.read()?, revision))
+}
+
+pub async fn get(store: &SharedStore, env: &EnvName) -> Result<(Applied, Revision), Trouble> {
+    let entry = store.get(&Key::env(env)).await?;
+    let entry = entry.ok_or_else(|| {
+        Coded::new(
+            Code::N01,
+            format!("no environment {env}. See: longshore env list; make it: longshore env apply"),
+        )
+    })?;
+    Ok((record::decode_entry(&entry)?, entry.revision))
+}
+
+pub async fn list(store: &SharedStore) -> Result<Vec<Applied>, Trouble> {
+    let listing = store.list(&Prefix::envs()).await?;
+    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+}
+
+/// Makes the environment what the file says. Whether that changed anything. Rollouts under way keep the strategy that
+/// they began with.
+pub async fn apply(
+    store: &SharedStore,
+    file_name: &str,
+    file: &str,
+    by: &OperatorName,
+    now: Millis,
+) -> Result<(Environment, bool), Trouble> {
+    if file.len() > FILE_BYTES {
+        let message = format!("the file has {} bytes; an environment has at most {FILE_BYTES}", file.len());
+        return Err(Trouble::refused(Code::A04, message));
+    }
+    let file_name: String = file_name.chars().take(256).collect();
+    let environment = Environment::parse(&file_name, file).map_err(Coded::from)?;
+    let key = Key::env(&environment.name);
+    let entry = store.get(&key).await?;
+    if let Some(entry) = &entry
+        && record::decode_entry::<Applied>(entry)?.file == file
+    {
+        return Ok((environment, false));
+    }
+    let applied = Applied { file: file.to_owned(), file_name, applied_ms: now, applied_by: by.to_string() };
+    let txn = Txn::new()
+        .as_read(key.clone(), entry.map(|entry| entry.revision))
+        .put(key.clone(), record::encode(&key, &applied)?);
+    store.commit(txn).await?;
+    tracing::info!(env = %environment.name, %by, "environment applied");
+    Ok((environment, true))
+}

@@ -1,0 +1,104 @@
+//! The `Environments` service.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use longshore_common::{ids::EnvName, time::Clock, wire::parse};
+use longshore_proto::v1::{self as pb, environments_server::Environments};
+use tonic::{Request, Response, Status};
+
+use super::{invalid, operator, refuse};
+use crate::{
+    config::Environment,
+    engine::records::LiveRecord,
+    environments::{self, Applied},
+    fleet::{Host, host},
+    identity::Door,
+    store::{Prefix, SharedStore, key::Name, record},
+    trouble::Trouble,
+};
+
+pub struct EnvironmentsService {
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub door: Door,
+}
+
+/// What every environment's row is made from.
+struct Surroundings {
+    hosts: Vec<Host>,
+    live: BTreeMap<EnvName, Vec<pb::LiveRelease>>,
+}
+
+impl EnvironmentsService {
+    async fn surroundings(&self) -> Result<Surroundings, Trouble> {
+        let mut live: BTreeMap<EnvName, Vec<pb::LiveRelease>> = BTreeMap::new();
+        for entry in self.store.list(&Prefix::live()).await?.entries {
+            if let Name::Live(env, app) = entry.key.name()? {
+                let LiveRecord { target, since_ms, .. } = record::decode_entry(&entry)?;
+                live.entry(env).or_default().push(pb::LiveRelease {
+                    app: app.to_string(),
+                    version: target.version.to_string(),
+                    digest: target.release.hex(),
+                    since_ms,
+                });
+            }
+        }
+        Ok(Surroundings { hosts: host::list(&self.store).await?, live })
+    }
+
+    async fn show_one(&self, env: &EnvName) -> Result<pb::Environment, Trouble> {
+        let (applied, _) = environments::get(&self.store, env).await?;
+        Ok(row(&applied, &applied.read()?, &self.surroundings().await?))
+    }
+
+    async fn show_all(&self) -> Result<Vec<pb::Environment>, Trouble> {
+        let around = self.surroundings().await?;
+        let all = environments::list(&self.store).await?;
+        all.iter().map(|applied| Ok(row(applied, &applied.read()?, &around))).collect()
+    }
+}
+
+fn row(applied: &Applied, environment: &Environment, around: &Surroundings) -> pb::Environment {
+    let hosts = around.hosts.iter().filter(|host| host.fits(&environment.selector)).count();
+    pb::Environment {
+        name: environment.name.to_string(),
+        selector: environment.selector.to_string(),
+        file: applied.file.clone(),
+        live: around.live.get(&environment.name).cloned().unwrap_or_default(),
+        hosts: hosts as u32,
+    }
+}
+
+#[tonic::async_trait]
+impl Environments for EnvironmentsService {
+    async fn apply(
+        &self,
+        request: Request<pb::ApplyEnvironmentRequest>,
+    ) -> Result<Response<pb::ApplyEnvironmentReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
+        let now = self.clock.now_ms();
+        let applied = environments::apply(&self.store, &file_name, &file, &by, now).await;
+        let (environment, changed) = applied.map_err(refuse)?;
+        let environment = self.show_one(&environment.name).await.map_err(refuse)?;
+        Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListEnvironmentsRequest>,
+    ) -> Result<Response<pb::ListEnvironmentsReply>, Status> {
+        operator(&self.door, &request).await?;
+        let environments = self.show_all().await.map_err(refuse)?;
+        Ok(Response::new(pb::ListEnvironmentsReply { environments }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<pb::ShowEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        operator(&self.door, &request).await?;
+        let env = parse("env", &request.into_inner().env).map_err(invalid)?;
+        Ok(Response::new(self.show_one(&env).await.map_err(refuse)?))
+    }
+}

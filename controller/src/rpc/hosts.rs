@@ -1,0 +1,246 @@
+//! The `Hosts` service: join tokens, the hosts, and questions to them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use longshore_common::{label::Selector, time::Clock};
+use longshore_proto::v1::{self as pb, hosts_server::Hosts};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Replies, coded, logs, operator, refuse, words};
+use crate::{
+    fleet::{
+        Asked, Connected, Fleet, Host, host,
+        words::{Answer, Question},
+    },
+    identity::{
+        Authority, Door,
+        token::{self, NewToken, TTL_DEFAULT, Token},
+    },
+    store::SharedStore,
+    trouble::Trouble,
+};
+
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+const PING_DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// Hosts that are asked at the same time.
+const ASKED_AT_ONCE: usize = 256;
+/// Answers that wait for the one who asked.
+const REPLIES: usize = 64;
+
+pub struct HostsService {
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub fleet: Fleet,
+    pub authority: Arc<Authority>,
+    pub door: Door,
+    /// `host:port` that the printed command names.
+    pub enroll_address: String,
+}
+
+impl HostsService {
+    fn row(&self, host: Host) -> pb::Host {
+        let presence = self.fleet.presence();
+        let connected = presence.connected(&host.id);
+        let last_seen = presence.last_seen_ms(&host.id).max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
+        row(host, connected, last_seen)
+    }
+
+    async fn matching(&self, selector: &str) -> Result<Vec<Host>, Trouble> {
+        let hosts = host::list(&self.store).await?;
+        if selector.is_empty() {
+            return Ok(hosts);
+        }
+        let selector: Selector = selector.parse()?;
+        Ok(hosts.into_iter().filter(|host| host.fits(&selector)).collect())
+    }
+}
+
+/// What a connected host says of itself comes before what it said last time.
+fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host {
+    let certificate_expires_ms = host.certificate_expires_ms();
+    let is_connected = connected.is_some();
+    let seen = host.seen;
+    let now = connected.unwrap_or_else(|| {
+        seen.map(|seen| Connected {
+            address: seen.address,
+            agent_version: seen.agent_version,
+            facts: seen.facts,
+            ..Connected::default()
+        })
+        .unwrap_or_default()
+    });
+    pb::Host {
+        id: host.id.to_string(),
+        name: host.name.to_string(),
+        labels: host.labels,
+        connected: is_connected,
+        last_seen_ms,
+        agent_version: now.agent_version,
+        address: now.address,
+        facts: Some(words::facts_message(now.facts)),
+        hold: now.hold.map(words::hold_message),
+        apps: now.apps.into_iter().map(words::app_message).collect(),
+        enrolled_ms: host.enrolled_ms,
+        certificate_expires_ms,
+    }
+}
+
+fn token_row(token: Token) -> pb::TokenRow {
+    pb::TokenRow {
+        uses_left: token.uses_left(),
+        id: token.id,
+        expires_ms: token.expires_ms,
+        labels: token.labels,
+        created_by: token.created_by,
+    }
+}
+
+/// One host's answer to a ping; true: it said nothing.
+async fn ping(fleet: Fleet, clock: Arc<dyn Clock>, host: Host, deadline: Duration) -> (bool, pb::PingReply) {
+    let mut reply =
+        pb::PingReply { host: host.id.to_string(), name: host.name.to_string(), ..pb::PingReply::default() };
+    match fleet.ask(host.id, Question::Ping, deadline).await {
+        Asked::Silent => {
+            reply.silent = true;
+            return (true, reply);
+        }
+        Asked::Answered { answer, took } => {
+            reply.round_trip_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+            match answer {
+                Answer::Pong { time_ms, apps } => {
+                    // The host's clock was read about half a round trip ago.
+                    reply.clock_offset_ms = time_ms + took.as_millis() as i64 / 2 - clock.now_ms();
+                    reply.apps = apps.into_iter().map(words::app_message).collect();
+                }
+                Answer::Error(why) => reply.error = why,
+                Answer::Facts(_) | Answer::Logs(_) => reply.error = "answered another question".to_owned(),
+            }
+        }
+    }
+    (false, reply)
+}
+
+#[tonic::async_trait]
+impl Hosts for HostsService {
+    type PingStream = Replies<pb::PingReply>;
+    type LogsStream = Replies<pb::HostLogLine>;
+
+    async fn create_token(
+        &self,
+        request: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::CreateTokenRequest { uses, ttl_ms, labels } = request.into_inner();
+        let wanted = NewToken {
+            uses: uses.max(1),
+            ttl: if ttl_ms == 0 { TTL_DEFAULT } else { Duration::from_millis(ttl_ms) },
+            labels,
+            created_by: by.to_string(),
+        };
+        let made = token::create(&self.store, self.authority.hash(), wanted, self.clock.now_ms()).await;
+        let (join, token) = made.map_err(refuse)?;
+        Ok(Response::new(pb::CreateTokenReply {
+            token: join.to_string(),
+            id: token.id,
+            expires_ms: token.expires_ms,
+            enroll_address: self.enroll_address.clone(),
+        }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensReply>, Status> {
+        operator(&self.door, &request).await?;
+        let tokens = token::list(&self.store).await.map_err(refuse)?;
+        let now = self.clock.now_ms();
+        let usable = tokens.into_iter().filter(|token| token.expires_ms > now && token.uses_left() > 0);
+        Ok(Response::new(pb::ListTokensReply { tokens: usable.map(token_row).collect() }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenReply>, Status> {
+        operator(&self.door, &request).await?;
+        token::revoke(&self.store, &request.into_inner().id).await.map_err(refuse)?;
+        Ok(Response::new(pb::RevokeTokenReply {}))
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListHostsRequest>,
+    ) -> Result<Response<pb::ListHostsReply>, Status> {
+        operator(&self.door, &request).await?;
+        let mut hosts = self.matching(&request.into_inner().selector).await.map_err(refuse)?;
+        hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        let hosts = hosts.into_iter().map(|host| self.row(host)).collect();
+        Ok(Response::new(pb::ListHostsReply { hosts }))
+    }
+
+    async fn show(&self, request: Request<pb::ShowHostRequest>) -> Result<Response<pb::Host>, Status> {
+        operator(&self.door, &request).await?;
+        let host = host::find(&self.store, &request.into_inner().host).await.map_err(refuse)?;
+        Ok(Response::new(self.row(host)))
+    }
+
+    async fn label(&self, request: Request<pb::LabelHostRequest>) -> Result<Response<pb::Host>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::LabelHostRequest { host, set, unset } = request.into_inner();
+        let set: BTreeMap<String, String> = set;
+        let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
+        tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
+        Ok(Response::new(self.row(host)))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<pb::RemoveHostRequest>,
+    ) -> Result<Response<pb::RemoveHostReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let host = request.into_inner().host;
+        self.fleet.remove(&host).await.map_err(refuse)?;
+        tracing::info!(host, %by, "host removed");
+        Ok(Response::new(pb::RemoveHostReply {}))
+    }
+
+    async fn ping(&self, request: Request<pb::PingRequest>) -> Result<Response<Self::PingStream>, Status> {
+        operator(&self.door, &request).await?;
+        let pb::PingRequest { selector, deadline_ms } = request.into_inner();
+        let hosts = self.matching(&selector).await.map_err(refuse)?;
+        let deadline = match deadline_ms {
+            0 => PING_DEADLINE,
+            ms => Duration::from_millis(ms.into()).min(PING_DEADLINE_MAX),
+        };
+        let (replies, receiver) = mpsc::channel(REPLIES);
+        let (fleet, clock) = (self.fleet.clone(), self.clock.clone());
+        tokio::spawn(async move {
+            let asked = hosts.into_iter().map(|host| ping(fleet.clone(), clock.clone(), host, deadline));
+            let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+            let mut silent = vec![];
+            while let Some((is_silent, reply)) = answers.next().await {
+                if is_silent {
+                    silent.push(reply);
+                } else if replies.send(Ok(reply)).await.is_err() {
+                    return; // nobody listens any more
+                }
+            }
+            for reply in silent {
+                if replies.send(Ok(reply)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn logs(&self, request: Request<pb::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        operator(&self.door, &request).await?;
+        let wanted = logs::Wanted::read(request.into_inner()).map_err(coded)?;
+        let hosts = logs::hosts(&self.store, &self.fleet, &wanted).await.map_err(refuse)?;
+        Ok(Response::new(logs::stream(self.fleet.clone(), hosts, wanted)))
+    }
+}

@@ -1,0 +1,125 @@
+//! A rollout as a message.
+
+use longshore_common::ids::HostId;
+use longshore_proto::v1 as pb;
+
+use crate::{
+    engine::{View, records::Record},
+    rollout::{Done, Header, Hold, HostProgress, Phase, Rollout, first_failure, wave_state},
+};
+
+/// The whole: waves, hosts, holds.
+pub fn whole(view: &View) -> pb::Rollout {
+    let View { record, rollout, revision, progress, holds } = view;
+    let hosts = rollout.hosts.iter().map(|(id, host)| {
+        let mut row = host_row(rollout, id, host);
+        if let Some(progress) = progress.get(id) {
+            row.step = progress.step.clone();
+            (row.bytes_done, row.bytes_total) = (progress.bytes_done, progress.bytes_total);
+        }
+        row
+    });
+    let mut hosts: Vec<pb::HostRow> = hosts.collect();
+    hosts.sort_by(|a, b| (a.wave, &a.name, &a.id).cmp(&(b.wave, &b.name, &b.id)));
+    pb::Rollout {
+        waves: waves(rollout),
+        hosts,
+        revision: revision.0,
+        holds: holds.iter().map(hold_row).collect(),
+        ..brief(record)
+    }
+}
+
+/// What the header alone says.
+pub fn brief(record: &Record) -> pb::Rollout {
+    let Record { header, request_id: _, started_by, reason, rollback: _ } = record;
+    let Header { id, app, env, target, from_version, phase, created_ms, started_ms, .. } = header;
+    let done: Option<&Done> = match phase {
+        Phase::Done(done) => Some(done),
+        _ => None,
+    };
+    pb::Rollout {
+        id: id.to_string(),
+        app: app.to_string(),
+        env: env.to_string(),
+        version: target.version.to_string(),
+        release: target.release.hex(),
+        from_version: from_version.as_ref().map(ToString::to_string).unwrap_or_default(),
+        phase: phase.as_str().to_owned(),
+        outcome: done.map(|done| done.outcome.as_str().to_owned()).unwrap_or_default(),
+        outcome_reason: done.map(|done| done.reason.clone()).unwrap_or_default(),
+        wave: phase.wave().unwrap_or_default(),
+        started_by: started_by.clone(),
+        started_ms: started_ms.unwrap_or(*created_ms),
+        ended_ms: done.map_or(0, |done| done.at),
+        deadline_ms: phase.deadline().unwrap_or_default(),
+        reason: reason.clone(),
+        ..pb::Rollout::default()
+    }
+}
+
+fn waves(rollout: &Rollout) -> Vec<pb::WaveRow> {
+    let spec = rollout.spec();
+    let waves = (0..).zip(rollout.waves());
+    waves
+        .map(|(number, hosts): (u32, Vec<HostId>)| pb::WaveRow {
+            number,
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            state: wave_state(rollout, number).to_owned(),
+            bake_ms: if number == 0 { spec.canary_bake } else { spec.bake }.as_ms(),
+        })
+        .collect()
+}
+
+fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow {
+    pb::HostRow {
+        id: id.to_string(),
+        name: host.name.to_string(),
+        wave: host.wave,
+        state: host.as_str().to_owned(),
+        failure: host.failure.as_ref().map(|last| (&last.failure).into()),
+        from_version: host.previous.as_ref().map(|target| target.version.to_string()).unwrap_or_default(),
+        generation: rollout.generation(*id).map_or(0, |generation| generation.0),
+        ..pb::HostRow::default()
+    }
+}
+
+pub fn hold_row(hold: &Hold) -> pb::HoldRow {
+    let Hold { kind, what, owner, since, until, then, command, hosts } = hold;
+    pb::HoldRow {
+        kind: kind.as_str().to_owned(),
+        what: what.clone(),
+        owner: owner.clone(),
+        since_ms: *since,
+        until_ms: until.unwrap_or_default(),
+        then: then.clone(),
+        command: command.clone().unwrap_or_default(),
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+    }
+}
+
+pub fn explained(view: &View) -> pb::ExplainReply {
+    let first = first_failure(&view.rollout).map(|(id, host, last)| pb::FirstFailure {
+        host: id.to_string(),
+        name: host.name.to_string(),
+        failure: Some((&last.failure).into()),
+        time_ms: last.at,
+    });
+    pb::ExplainReply {
+        rollout: Some(whole(view)),
+        holds: view.holds.iter().map(hold_row).collect(),
+        summary: summary(view),
+        first_failure: first,
+    }
+}
+
+/// One sentence: where it is and what comes first.
+fn summary(view: &View) -> String {
+    let Header { app, env, target, phase, .. } = &view.rollout.header;
+    let what = format!("{app}@{} to {env}", target.version);
+    match (phase, view.holds.first()) {
+        (Phase::Done(done), _) => format!("{what}: {}. {}", done.outcome.as_str(), done.reason),
+        (phase, Some(hold)) => format!("{what}: {}. {}", phase.as_str(), hold.what),
+        (phase, None) => format!("{what}: {}", phase.as_str()),
+    }
+}

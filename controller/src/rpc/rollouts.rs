@@ -1,0 +1,255 @@
+//! The `Rollouts` service.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{
+    chain::Chain,
+    code::{Code, Coded},
+    ids::{HostId, RolloutId},
+    wire::parse,
+};
+use longshore_proto::v1::{
+    self as pb, rollout_update::Update, rollouts_server::Rollouts, steer_request::Act,
+};
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{Replies, coded, invalid, logs, operator, refuse, rollout_rows, words};
+use crate::{
+    engine::{Engine, StartRequest, View},
+    fleet::{
+        Fleet,
+        words::{Live, LiveLine},
+    },
+    identity::Door,
+    rollout::Event,
+    store::{Key, SharedStore, WatchEvent},
+    trouble::Trouble,
+};
+
+/// Updates that wait for one watcher.
+const UPDATES: usize = 256;
+const LIST_DEFAULT: usize = 50;
+/// Bytes of a reason that an operator gives.
+const REASON_BYTES: usize = 1024;
+
+pub struct RolloutsService {
+    pub store: SharedStore,
+    pub engine: Engine,
+    pub fleet: Fleet,
+    pub door: Door,
+}
+
+impl RolloutsService {
+    async fn view(&self, text: &str) -> Result<View, Status> {
+        let id = self.engine.find(text).await.map_err(refuse)?;
+        self.engine.view(&id).await.map_err(refuse)
+    }
+
+    async fn message(&self, id: &RolloutId) -> Result<Response<pb::Rollout>, Status> {
+        let view = self.engine.view(id).await.map_err(refuse)?;
+        Ok(Response::new(rollout_rows::whole(&view)))
+    }
+
+    /// Hosts of the rollout by id or name.
+    async fn hosts(&self, id: &RolloutId, texts: &[String]) -> Result<BTreeSet<HostId>, Trouble> {
+        let view = self.engine.view(id).await?;
+        let find = |text: &String| {
+            let fits = |(id, name): &(HostId, &str)| name == text || id.to_string() == *text;
+            let hosts = view.rollout.hosts.iter().map(|(id, host)| (*id, host.name.as_str()));
+            hosts.clone().find(fits).map(|(id, _)| id).ok_or_else(|| {
+                let shown = longshore_common::text::visible(text);
+                Trouble::refused(Code::N01, format!("host {shown} is not part of this rollout"))
+            })
+        };
+        texts.iter().map(find).collect()
+    }
+}
+
+fn read_start(
+    request: pb::StartRolloutRequest,
+    by: longshore_common::ids::OperatorName,
+) -> Result<StartRequest, Status> {
+    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback } = request;
+    let request_id = Uuid::try_parse(&request_id)
+        .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
+    Ok(StartRequest {
+        app: parse("app", &app).map_err(invalid)?,
+        version: if version.is_empty() { None } else { Some(parse("version", &version).map_err(invalid)?) },
+        env: parse("env", &env).map_err(invalid)?,
+        request_id,
+        by,
+        reason: longshore_common::wire::cut(&reason, REASON_BYTES),
+        rollback,
+    })
+}
+
+#[tonic::async_trait]
+impl Rollouts for RolloutsService {
+    type WatchStream = Replies<pb::RolloutUpdate>;
+
+    async fn start(
+        &self,
+        request: Request<pb::StartRolloutRequest>,
+    ) -> Result<Response<pb::Rollout>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let wanted = read_start(request.into_inner(), by)?;
+        let id = self.engine.start(wanted).await.map_err(refuse)?;
+        self.message(&id).await
+    }
+
+    async fn list(
+        &self,
+        request: Request<pb::ListRolloutsRequest>,
+    ) -> Result<Response<pb::ListRolloutsReply>, Status> {
+        operator(&self.door, &request).await?;
+        let pb::ListRolloutsRequest { app, env, active_only, limit } = request.into_inner();
+        let limit = if limit == 0 { LIST_DEFAULT } else { limit as usize };
+        let records = self.engine.records().await.map_err(refuse)?;
+        let wanted = records.iter().filter(|record| {
+            let header = &record.header;
+            (app.is_empty() || header.app.as_str() == app)
+                && (env.is_empty() || header.env.as_str() == env)
+                && !(active_only && header.phase.is_done())
+        });
+        let rollouts = wanted.take(limit).map(rollout_rows::brief).collect();
+        Ok(Response::new(pb::ListRolloutsReply { rollouts }))
+    }
+
+    async fn show(&self, request: Request<pb::ShowRolloutRequest>) -> Result<Response<pb::Rollout>, Status> {
+        operator(&self.door, &request).await?;
+        let view = self.view(&request.into_inner().rollout).await?;
+        Ok(Response::new(rollout_rows::whole(&view)))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::ShowRolloutRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        operator(&self.door, &request).await?;
+        let id = self.engine.find(&request.into_inner().rollout).await.map_err(refuse)?;
+        let (updates, receiver) = mpsc::channel(UPDATES);
+        let watcher =
+            Watcher { store: self.store.clone(), engine: self.engine.clone(), id, updates: updates.clone() };
+        let live = self.fleet.watch_live();
+        tokio::spawn(async move {
+            if let Err(trouble) = watcher.run(live).await {
+                tracing::debug!(rollout = %id, trouble = %Chain(&trouble), "a watch ended");
+                drop(updates.send(Err(refuse(trouble))).await); // nobody may be listening any more
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<pb::ShowRolloutRequest>,
+    ) -> Result<Response<pb::ExplainReply>, Status> {
+        operator(&self.door, &request).await?;
+        let view = self.view(&request.into_inner().rollout).await?;
+        Ok(Response::new(rollout_rows::explained(&view)))
+    }
+
+    async fn steer(&self, request: Request<pb::SteerRequest>) -> Result<Response<pb::Rollout>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::SteerRequest { rollout, reason, act } = request.into_inner();
+        let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "steer.act is missing")))?;
+        let id = self.engine.find(&rollout).await.map_err(refuse)?;
+        let by = by.to_string();
+        let event = match act {
+            Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
+            Act::Resume(pb::Nothing {}) => Event::Resume,
+            Act::Promote(pb::Nothing {}) => Event::Promote,
+            Act::Abort(pb::Nothing {}) => Event::Abort { by: by.clone() },
+            Act::Rollback(pb::Nothing {}) => Event::Rollback { by: by.clone() },
+            Act::Retry(pb::RetryHosts { hosts }) => {
+                Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
+            }
+        };
+        let act = event.as_str();
+        self.engine.steer(id, event).await.map_err(refuse)?;
+        let reason = longshore_common::text::visible(&reason);
+        tracing::info!(rollout = %id, act, by, reason, "steered");
+        self.message(&id).await
+    }
+}
+
+/// One watcher of one rollout.
+struct Watcher {
+    store: SharedStore,
+    engine: Engine,
+    id: RolloutId,
+    updates: mpsc::Sender<Result<pb::RolloutUpdate, Status>>,
+}
+
+/// Why a watch goes no further, without anything being wrong.
+struct Over;
+
+impl Watcher {
+    /// The rollout now, then every change of it with what its hosts say, until it is over or nobody watches.
+    async fn run(self, mut live: broadcast::Receiver<LiveLine>) -> Result<(), Trouble> {
+        loop {
+            let view = self.engine.view(&self.id).await?;
+            // Of the header's own revision: a change between the two reads is seen again, never missed.
+            let key = Key::rollout(&self.id);
+            let prefix = key.prefixes().last().expect("a key lies below a prefix");
+            let mut changes = self.store.watch(&prefix, view.revision).await?;
+            if self.show(&view).await.is_err() {
+                return Ok(());
+            }
+            loop {
+                let over = tokio::select! {
+                    () = self.updates.closed() => return Ok(()),
+                    change = changes.next() => match change {
+                        Some(WatchEvent::Changes(changes)) if changes.changes.iter().all(|c| *c.key() != key) => Ok(()),
+                        Some(WatchEvent::Changes(_)) => self.show(&self.engine.view(&self.id).await?).await,
+                        Some(WatchEvent::Gap) | None => break,
+                    },
+                    line = live.recv() => self.pass(&view, line).await,
+                };
+                if over.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn show(&self, view: &View) -> Result<(), Over> {
+        self.send(Update::Rollout(rollout_rows::whole(view))).await?;
+        if view.rollout.phase().is_done() { Err(Over) } else { Ok(()) }
+    }
+
+    /// What a host of this rollout does for it.
+    async fn pass(
+        &self,
+        view: &View,
+        line: Result<LiveLine, broadcast::error::RecvError>,
+    ) -> Result<(), Over> {
+        let header = &view.rollout.header;
+        let LiveLine { host, name, what } = match line {
+            Ok(line) if view.rollout.hosts.contains_key(&line.host) => line,
+            // Lost lines are lost; what counts is in the rollout.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return Ok(()),
+            Err(broadcast::error::RecvError::Closed) => return Err(Over),
+        };
+        let of_this =
+            |generation: longshore_common::ids::Generation| generation.sequence() == header.sequence;
+        match what {
+            Live::Progress(progress) if progress.app == header.app && of_this(progress.generation) => {
+                let progress = Some(words::progress_message(progress));
+                let (host, name) = (host.to_string(), name.to_string());
+                self.send(Update::Progress(pb::HostProgress { host, name, progress })).await
+            }
+            Live::Log(line) if line.app == header.app.as_str() && of_this(line.generation) => {
+                self.send(Update::Log(logs::row(&host, name.as_str(), line))).await
+            }
+            Live::Progress(_) | Live::Log(_) => Ok(()),
+        }
+    }
+
+    async fn send(&self, update: Update) -> Result<(), Over> {
+        self.updates.send(Ok(pb::RolloutUpdate { update: Some(update) })).await.map_err(|_| Over)
+    }
+}

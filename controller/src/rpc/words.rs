@@ -1,0 +1,248 @@
+//! What agents say, from their messages and back. Text from hosts is cut to size and made safe to show here, once.
+
+use longshore_common::{
+    code::Coded,
+    ids::Generation,
+    report::{Failure, LINE_BYTES, Outcome, Report},
+    text::visible,
+    wire::{Invalid, cut, parse},
+};
+use longshore_proto::v1 as pb;
+
+use crate::fleet::words::{
+    Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
+};
+
+/// Bytes of a short word from a host.
+const WORD: usize = 128;
+/// Apps that one host may have, and slots that one app may.
+const APPS: usize = 256;
+const SLOTS: usize = 64;
+const ADDRESSES: usize = 32;
+/// Lines that one answer may carry.
+pub const LINES: usize = 1000;
+
+fn word(text: &str) -> String {
+    cut(&visible(text), WORD)
+}
+
+fn line(text: &str) -> String {
+    cut(&visible(text), LINE_BYTES)
+}
+
+pub fn from_agent(message: pb::FromAgent) -> Result<FromAgent, Invalid> {
+    use pb::from_agent::Message;
+    Ok(match message.message.ok_or(Invalid::Missing { field: "from_agent.message" })? {
+        Message::Hello(hello) => FromAgent::Hello(Box::new(read_hello(hello)?)),
+        Message::Heartbeat(pb::Heartbeat { time_ms }) => FromAgent::Heartbeat(time_ms),
+        Message::Report(report) => {
+            let (seq, report) = Report::from_message(report)?;
+            FromAgent::Report(seq, Box::new(shown(report)))
+        }
+        Message::Progress(progress) => FromAgent::Progress(read_progress(progress)?),
+        Message::Log(log) => FromAgent::Log(read_line(log)),
+        Message::Answer(answer) => {
+            let pb::Answer { id, about } = answer;
+            FromAgent::Answer(id, read_answer(about.ok_or(Invalid::Missing { field: "answer.about" })?)?)
+        }
+        Message::Facts(facts) => FromAgent::Facts(read_facts(facts)),
+        Message::Hold(hold) => FromAgent::Hold(read_hold(hold)),
+    })
+}
+
+fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
+    // Name and labels are what enrolment and operators made them; an agent's own wish is heard when it enrols.
+    let pb::Hello {
+        protocol,
+        agent_version,
+        boot_id,
+        boot_counter,
+        name: _,
+        labels: _,
+        facts,
+        apps,
+        hold,
+        time_ms,
+    } = hello;
+    Ok(Hello {
+        protocol,
+        agent_version: word(&agent_version),
+        boot_id: word(&boot_id),
+        boot_counter,
+        facts: facts.map(read_facts).unwrap_or_default(),
+        apps: read_apps(apps)?,
+        hold: hold.and_then(read_hold),
+        time_ms,
+    })
+}
+
+fn read_apps(apps: Vec<pb::AppState>) -> Result<Vec<AppSeen>, Invalid> {
+    apps.into_iter().take(APPS).map(read_app).collect()
+}
+
+fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
+    let pb::AppState { app, generation, current_slot, release, version, running, slots, verdict } = state;
+    Ok(AppSeen {
+        app: parse("app_state.app", &app)?,
+        generation: Generation(generation),
+        current_slot: word(&current_slot),
+        release: word(&release),
+        version: word(&version),
+        running,
+        slots: slots.iter().take(SLOTS).map(|slot| word(slot)).collect(),
+        verdict: word(&verdict),
+    })
+}
+
+fn read_facts(facts: pb::Facts) -> Facts {
+    let pb::Facts {
+        os,
+        kernel,
+        arch,
+        cpus,
+        memory_bytes,
+        disk_free_bytes,
+        disk_total_bytes,
+        addresses,
+        driver,
+    } = facts;
+    Facts {
+        os: word(&os),
+        kernel: word(&kernel),
+        arch: word(&arch),
+        cpus,
+        memory_bytes,
+        disk_free_bytes,
+        disk_total_bytes,
+        addresses: addresses.iter().take(ADDRESSES).map(|address| word(address)).collect(),
+        driver: word(&driver),
+    }
+}
+
+fn read_hold(hold: pb::HoldState) -> Option<HostHold> {
+    let pb::HoldState { held, reason, by, since_ms } = hold;
+    held.then(|| HostHold { reason: line(&reason), by: word(&by), since_ms })
+}
+
+fn read_progress(progress: pb::Progress) -> Result<Progress, Invalid> {
+    let pb::Progress { app, generation, step, bytes_done, bytes_total, detail } = progress;
+    Ok(Progress {
+        app: parse("progress.app", &app)?,
+        generation: Generation(generation),
+        step: word(&step),
+        bytes_done,
+        bytes_total,
+        detail: line(&detail),
+    })
+}
+
+fn read_line(log: pb::LogLine) -> LogLine {
+    let pb::LogLine { app, generation, source, stream, line: text, time_ms } = log;
+    LogLine {
+        app: word(&app),
+        generation: Generation(generation),
+        source: word(&source),
+        stream: word(&stream),
+        line: line(&text),
+        time_ms,
+    }
+}
+
+fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
+    use pb::answer::About;
+    Ok(match about {
+        About::Pong(pb::Pong { time_ms, apps }) => Answer::Pong { time_ms, apps: read_apps(apps)? },
+        About::Logs(pb::LogLines { lines }) => {
+            Answer::Logs(lines.into_iter().take(LINES).map(read_line).collect())
+        }
+        About::Facts(facts) => Answer::Facts(read_facts(facts)),
+        About::Error(why) => Answer::Error(line(&why)),
+    })
+}
+
+/// The report with everything in it that people will read made safe to show.
+fn shown(report: Report) -> Report {
+    let safe = |failure: Failure| Failure {
+        code: word(&failure.code),
+        message: visible(&failure.message),
+        evidence: failure.evidence.iter().map(|text| line(text)).collect(),
+        ..failure
+    };
+    let outcome = match report.outcome {
+        Outcome::Failed { failure } => Outcome::Failed { failure: safe(failure) },
+        Outcome::Reverted { failure, to_slot, to_version } => {
+            Outcome::Reverted { failure: safe(failure), to_slot, to_version }
+        }
+        Outcome::Inconsistent { failure } => Outcome::Inconsistent { failure: safe(failure) },
+        Outcome::Refused { failure } => Outcome::Refused { failure: safe(failure) },
+        outcome @ (Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed) => outcome,
+    };
+    Report { outcome, ..report }
+}
+
+pub fn to_agent(message: ToAgent) -> pb::ToAgent {
+    use pb::to_agent::Message;
+    let message = match message {
+        ToAgent::Welcome { server_time_ms, heartbeat_ms, labels } => Message::Welcome(pb::Welcome {
+            server_time_ms,
+            heartbeat_ms,
+            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels,
+        }),
+        ToAgent::Assignment(assignment) => Message::Assignment((&*assignment).into()),
+        ToAgent::Ack(seq) => Message::Ack(pb::ReportAck { seq }),
+        ToAgent::Question(id, question) => {
+            Message::Question(pb::Question { id, about: Some(question_message(question)) })
+        }
+        ToAgent::Farewell(Coded { code, message }) => {
+            Message::Farewell(pb::Farewell { code: code.to_string(), message })
+        }
+    };
+    pb::ToAgent { message: Some(message) }
+}
+
+fn question_message(question: Question) -> pb::question::About {
+    use pb::question::About;
+    match question {
+        Question::Ping => About::Ping(pb::Nothing {}),
+        Question::Facts => About::Facts(pb::Nothing {}),
+        Question::Logs { app, lines, follow } => {
+            About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
+        }
+    }
+}
+
+pub fn app_message(seen: AppSeen) -> pb::AppState {
+    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict } = seen;
+    pb::AppState {
+        app: app.to_string(),
+        generation: generation.0,
+        current_slot,
+        release,
+        version,
+        running,
+        slots,
+        verdict,
+    }
+}
+
+pub fn facts_message(facts: Facts) -> pb::Facts {
+    let Facts { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver } =
+        facts;
+    pb::Facts { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver }
+}
+
+pub fn hold_message(hold: HostHold) -> pb::HoldState {
+    let HostHold { reason, by, since_ms } = hold;
+    pb::HoldState { held: true, reason, by, since_ms }
+}
+
+pub fn progress_message(progress: Progress) -> pb::Progress {
+    let Progress { app, generation, step, bytes_done, bytes_total, detail } = progress;
+    pb::Progress { app: app.to_string(), generation: generation.0, step, bytes_done, bytes_total, detail }
+}
+
+pub fn line_message(log: LogLine) -> pb::LogLine {
+    let LogLine { app, generation, source, stream, line, time_ms } = log;
+    pb::LogLine { app, generation: generation.0, source, stream, line, time_ms }
+}

@@ -1,0 +1,290 @@
+//! For tests of this crate: an agent that is driven by hand, and a store that dies at a chosen commit.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    code::Code,
+    ids::{AppName, Generation, HostId, Version},
+    report::{Blame, Failure, Outcome, Report, StepName},
+    slot::Slot,
+};
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use uuid::Uuid;
+
+use crate::{
+    fleet::{
+        BoundKey, Fleet, Host,
+        words::{Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, ToAgent},
+    },
+    store::{
+        CommitError, Entry, Key, Listing, MemoryStore, Prefix, Revision, SharedStore, Store, StoreFuture,
+        Txn, Unavailable, Watch, record,
+    },
+};
+
+/// What a host's disk holds: it survives sessions and controllers.
+#[derive(Debug, Default)]
+pub struct Disk {
+    /// Of each app, the highest accepted.
+    pub accepted: BTreeMap<AppName, Assignment>,
+    pub live: BTreeMap<AppName, (Slot, Assignment)>,
+    outbox: BTreeMap<u64, Report>,
+    next_seq: u64,
+    /// Every generation that was carried out, in order: none may be there twice.
+    pub done: Vec<(AppName, Generation)>,
+}
+
+/// A host's agent without a host: it accepts, pretends, reports.
+#[derive(Clone, Debug)]
+pub struct HandAgent {
+    pub host: Host,
+    pub disk: Arc<Mutex<Disk>>,
+    /// Versions whose probe fails here.
+    pub bad: Arc<BTreeSet<Version>>,
+    pub hold: Option<HostHold>,
+}
+
+impl HandAgent {
+    pub fn new(name: &str, bad: &[&str]) -> Self {
+        let host = Host {
+            id: HostId(Uuid::new_v4()),
+            name: name.parse().unwrap(),
+            labels: BTreeMap::from([("env".to_owned(), "prod".to_owned())]),
+            keys: vec![BoundKey { spki: [1; 32], expires_ms: i64::MAX / 2 }],
+            enrolled_ms: 0,
+            token: "tk_test".into(),
+            machine_id: String::new(),
+            seen: None,
+        };
+        let bad = Arc::new(bad.iter().map(|version| version.parse().unwrap()).collect());
+        Self { host, disk: Arc::default(), bad, hold: None }
+    }
+
+    pub async fn enrol(&self, store: &SharedStore) {
+        let key = Key::host(&self.host.id);
+        let value = record::encode(&key, &self.host).unwrap();
+        store.commit(Txn::new().absent(key.clone()).put(key, value)).await.unwrap();
+    }
+
+    /// Lives in a session with this fleet until the session ends. Returns what it was told last.
+    pub async fn live_with(self, fleet: Fleet) -> Option<ToAgent> {
+        let (to_controller, inbound) = mpsc::channel(64);
+        let inbound = Box::pin(ReceiverStream::new(inbound).map(Ok));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let outbound = fleet.open(self.host.clone(), i64::MAX / 2, address, inbound);
+        self.converse(to_controller, outbound).await
+    }
+
+    /// The agent's half of a session, however it travels.
+    pub async fn converse(
+        self,
+        say: mpsc::Sender<FromAgent>,
+        mut heard: mpsc::Receiver<ToAgent>,
+    ) -> Option<ToAgent> {
+        let mut last = None;
+        if say.send(FromAgent::Hello(Box::new(self.hello()))).await.is_err() {
+            return None;
+        }
+        for (seq, report) in self.waiting() {
+            if say.send(FromAgent::Report(seq, Box::new(report))).await.is_err() {
+                return None;
+            }
+        }
+        while let Some(message) = heard.recv().await {
+            last = Some(message.clone());
+            let answers = match message {
+                ToAgent::Assignment(assignment) => self.carry_out(*assignment),
+                ToAgent::Ack(seq) => {
+                    self.disk.lock().unwrap().outbox.remove(&seq);
+                    vec![]
+                }
+                ToAgent::Question(id, Question::Ping) => {
+                    vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: vec![] })]
+                }
+                ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
+                ToAgent::Welcome { .. } | ToAgent::Farewell(_) => vec![],
+            };
+            for answer in answers {
+                if say.send(answer).await.is_err() {
+                    break;
+                }
+            }
+        }
+        last
+    }
+
+    pub fn hello(&self) -> Hello {
+        let disk = self.disk.lock().unwrap();
+        let seen = |(app, accepted): (&AppName, &Assignment)| AppSeen {
+            app: app.clone(),
+            generation: accepted.generation,
+            current_slot: disk.live.get(app).map(|(slot, _)| slot.to_string()).unwrap_or_default(),
+            release: String::new(),
+            version: String::new(),
+            running: true,
+            slots: vec![],
+            verdict: String::new(),
+        };
+        Hello {
+            protocol: 1,
+            agent_version: "0.0.0".into(),
+            boot_id: "b".into(),
+            boot_counter: 1,
+            facts: Facts::default(),
+            apps: disk.accepted.iter().map(seen).collect(),
+            hold: self.hold.clone(),
+            time_ms: longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock),
+        }
+    }
+
+    fn waiting(&self) -> Vec<(u64, Report)> {
+        self.disk.lock().unwrap().outbox.iter().map(|(seq, report)| (*seq, report.clone())).collect()
+    }
+
+    /// Once for each generation; the result waits in the outbox until it is acknowledged.
+    fn carry_out(&self, assignment: Assignment) -> Vec<FromAgent> {
+        let mut disk = self.disk.lock().unwrap();
+        if let Some(accepted) = disk.accepted.get(&assignment.app) {
+            assert!(accepted.generation <= assignment.generation, "a lower generation was sent");
+            if accepted.generation == assignment.generation {
+                assert_eq!(*accepted, assignment, "one generation, two contents");
+                return vec![];
+            }
+        }
+        disk.accepted.insert(assignment.app.clone(), assignment.clone());
+        disk.done.push((assignment.app.clone(), assignment.generation));
+        let outcome = self.outcome(&mut disk, &assignment);
+        let report = Report {
+            app: assignment.app.clone(),
+            rollout: assignment.rollout,
+            generation: assignment.generation,
+            release: assignment.release,
+            time_ms: 0,
+            outcome,
+            live: disk.live.get(&assignment.app).map(|(slot, _)| slot.clone()),
+        };
+        disk.next_seq += 1;
+        let seq = disk.next_seq;
+        disk.outbox.insert(seq, report.clone());
+        vec![FromAgent::Report(seq, Box::new(report))]
+    }
+
+    fn outcome(&self, disk: &mut Disk, assignment: &Assignment) -> Outcome {
+        let app = &assignment.app;
+        let live = disk.live.get(app).map(|(slot, _)| slot.clone());
+        match assignment.intent {
+            Intent::Stage | Intent::Run if live.as_ref() == Some(&assignment.slot()) => Outcome::Unchanged,
+            Intent::Stage => Outcome::Staged,
+            Intent::Remove => {
+                disk.live.remove(app);
+                Outcome::Removed
+            }
+            Intent::Run if self.bad.contains(&assignment.version) => {
+                let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "status 500")
+                    .with_evidence(["thread main panicked".to_owned()]);
+                match disk.live.get(app) {
+                    Some((slot, before)) => Outcome::Reverted {
+                        failure,
+                        to_slot: slot.clone(),
+                        to_version: before.version.clone(),
+                    },
+                    None => Outcome::Failed { failure },
+                }
+            }
+            Intent::Run => {
+                disk.live.insert(app.clone(), (assignment.slot(), assignment.clone()));
+                Outcome::Healthy
+            }
+        }
+    }
+
+    /// What runs there now.
+    pub fn runs(&self, app: &str) -> Option<String> {
+        let disk = self.disk.lock().unwrap();
+        disk.live.get(&app.parse().unwrap()).map(|(_, assignment)| assignment.version.to_string())
+    }
+
+    /// Panics when anything was carried out twice, or out of order.
+    pub fn check(&self) {
+        let disk = self.disk.lock().unwrap();
+        let rising = disk.done.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1);
+        assert!(rising, "{}: {:?}", self.host.name, disk.done);
+    }
+}
+
+/// A store that dies at a commit: before it lands, or after it landed and before anybody learns of it. From then on
+/// it answers nothing, as a process that is gone.
+pub struct MortalStore {
+    inner: Arc<MemoryStore>,
+    left: AtomicUsize,
+    lands: bool,
+    pub died: Arc<Notify>,
+}
+
+impl MortalStore {
+    pub fn dying_at(inner: Arc<MemoryStore>, commit: usize, lands: bool) -> Arc<Self> {
+        Arc::new(Self { inner, left: AtomicUsize::new(commit + 1), lands, died: Arc::default() })
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) == 0
+    }
+
+    async fn live(&self) {
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Store for MortalStore {
+    fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Result<Option<Entry>, Unavailable>> {
+        Box::pin(async move {
+            self.live().await;
+            self.inner.get(key).await
+        })
+    }
+
+    fn list<'a>(&'a self, prefix: &'a Prefix) -> StoreFuture<'a, Result<Listing, Unavailable>> {
+        Box::pin(async move {
+            self.live().await;
+            self.inner.list(prefix).await
+        })
+    }
+
+    fn commit(&self, txn: Txn) -> StoreFuture<'_, Result<Revision, CommitError>> {
+        Box::pin(async move {
+            self.live().await;
+            if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                if self.lands {
+                    // Conflicts are as good a moment to die as any.
+                    drop(self.inner.commit(txn).await);
+                }
+                self.died.notify_waiters();
+                self.died.notify_one();
+                return std::future::pending().await;
+            }
+            self.inner.commit(txn).await
+        })
+    }
+
+    fn watch<'a>(
+        &'a self,
+        prefix: &'a Prefix,
+        after: Revision,
+    ) -> StoreFuture<'a, Result<Watch, Unavailable>> {
+        Box::pin(async move {
+            self.live().await;
+            self.inner.watch(prefix, after).await
+        })
+    }
+}
