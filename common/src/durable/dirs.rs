@@ -56,12 +56,6 @@ pub fn rename_new_durable(from: &Path, to: &Path) -> Result<()> {
     sync_both(from, to)
 }
 
-/// Let two names change places, in one step. Both must exist.
-pub fn exchange_durable(a: &Path, b: &Path) -> Result<()> {
-    rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).at(Step::Rename, b)?;
-    sync_both(a, b)
-}
-
 /// Remove a file or a link. That it was not there is not an error.
 pub fn remove_durable(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::code::Code;
 
 pub use dirs::{
-    create_dir_durable, exchange_durable, free_bytes, remove_dir_durable, remove_durable, remove_leftovers,
-    rename_durable, rename_new_durable, same_filesystem, symlink_atomic, sync_dir, sync_fs,
+    create_dir_durable, free_bytes, remove_dir_durable, remove_durable, remove_leftovers, rename_durable,
+    rename_new_durable, same_filesystem, symlink_atomic, sync_dir, sync_fs,
 };
 pub use file::{AtomicFile, write_atomic};
 pub use lock::{DirLock, LockError, lock_dir};
