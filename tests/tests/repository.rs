@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use longshore_agent::config as agent;
 use longshore_common::manifest::file::AppFile;
 use longshore_controller::config::{Config, Environment};
 use longshore_tests::programs::repository;
@@ -165,7 +166,9 @@ fn the_examples_are_valid() {
         Environment::parse("production.toml", &text("production.toml")).err(),
         Config::parse("controller.toml", &text("controller.toml")).err(),
     ];
-    let problems: Vec<_> = problems.into_iter().flatten().map(|problems| problems.to_string()).collect();
+    let problems = problems.into_iter().flatten().map(|problems| problems.to_string());
+    let agent = agent::Config::parse("agent.toml", &text("agent.toml"), Path::new("/"));
+    let problems: Vec<_> = problems.chain(agent.err().map(|problems| problems.to_string())).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
