@@ -1,7 +1,7 @@
 //! One process at a time owns a folder.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -85,6 +85,15 @@ impl std::fmt::Display for Holder {
         match self {
             Holder::Pid(pid) => write!(f, "pid {pid}"),
             Holder::Unknown => f.write_str("another process"),
+        }
+    }
+}
+
+impl From<LockError> for io::Error {
+    fn from(error: LockError) -> io::Error {
+        match error {
+            LockError::Held { .. } => io::Error::new(io::ErrorKind::WouldBlock, error),
+            LockError::Failed(DurableError { ref source, .. }) => io::Error::new(source.kind(), error),
         }
     }
 }
