@@ -34,7 +34,7 @@ if put "$unit" /etc/systemd/system/longshore-agent.service 0644; then changed=ye
 
 if [ ! -e /var/lib/longshore/identity/cert.pem ]; then
     [ -n "$server" ] || { echo "install-agent.sh: this host is not enrolled; say --server HOST:PORT" >&2; exit 2; }
-    longshore-agent enroll --server "$server" --token-file /dev/stdin
+    longshore-agent enroll --server "$server" --token-file -
 fi
 
 systemctl enable --quiet longshore-agent.service

@@ -59,7 +59,7 @@ impl<'a> Fleet<'a> {
         let mut serve = Command::new(program("longshore-controller")?);
         serve.args(["serve", "--config", &self.path("controller/controller.toml")]);
         let controller = self.controller.insert(Process::start(&mut serve)?);
-        controller.until_it_says("ready", START)
+        controller.until_it_says("serving", START)
     }
 
     /// Ends it as a crash would.
