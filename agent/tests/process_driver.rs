@@ -249,8 +249,9 @@ async fn a_crashing_app_is_started_again_with_growing_pauses_and_its_words_are_k
     fixture.start(shell(ONE, "echo going down; exit 3")).await;
     let begun = Instant::now();
     loop {
-        match fixture.state().await {
-            UnitState::Crashing { restarts, last } if restarts >= 2 => {
+        let status = fixture.driver.status(&fixture.app).await.unwrap().unwrap();
+        match status.state {
+            UnitState::Crashing { last } if status.restarts >= 2 => {
                 assert_eq!(last.to_string(), "exit status 3");
                 break;
             }

@@ -5,19 +5,25 @@
 
 pub mod account;
 pub mod environment;
+pub mod evidence;
+pub mod facts;
 pub mod fault;
 pub mod fetch;
+pub mod hook;
 pub mod launch;
 pub mod layout;
 pub mod lines;
+pub mod probe;
 pub mod process;
 pub mod procfs;
 pub mod reexec;
+pub mod render;
 pub mod sim;
 mod sink;
 pub mod slots;
 pub mod stage;
 pub mod sys;
+pub mod systemd;
 pub mod tree;
 pub mod unit;
 

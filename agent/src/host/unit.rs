@@ -11,6 +11,9 @@ pub struct UnitStatus {
     /// What it was last told to run, or still runs where the switch was cut short.
     pub slot: Slot,
     pub state: UnitState,
+    /// Since it was last told to run.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +27,6 @@ pub enum UnitState {
     Changing,
     /// It ended with an error and is started again after a while.
     Crashing {
-        restarts: u32,
         last: Ended,
     },
     /// It ended and stays so.
@@ -52,9 +54,7 @@ impl std::fmt::Display for UnitState {
         match self {
             UnitState::Up { pid, .. } => write!(f, "running as pid {pid}"),
             UnitState::Changing => f.write_str("starting or stopping"),
-            UnitState::Crashing { restarts, last } => {
-                write!(f, "crashing ({last}, started again {restarts} times)")
-            }
+            UnitState::Crashing { last } => write!(f, "crashing with {last}"),
             UnitState::Ended { last } => write!(f, "ended with {last}"),
             UnitState::Stopped => f.write_str("stopped"),
         }

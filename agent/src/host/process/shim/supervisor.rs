@@ -290,12 +290,10 @@ impl Supervisor {
             Life::Up(instance) => {
                 (&instance.service, UnitState::Up { pid: instance.pid, since_ms: instance.since_ms })
             }
-            Life::Paused { service, last, .. } => {
-                (service.as_ref(), UnitState::Crashing { restarts: self.restarts, last: *last })
-            }
+            Life::Paused { service, last, .. } => (service.as_ref(), UnitState::Crashing { last: *last }),
             Life::Ended { service, last } => (service.as_ref(), UnitState::Ended { last: *last }),
         };
-        Some(UnitStatus { slot: service.slot.clone(), state })
+        Some(UnitStatus { slot: service.slot.clone(), state, restarts: self.restarts })
     }
 }
 

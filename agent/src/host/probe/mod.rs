@@ -1,0 +1,178 @@
+//! Health checks and their verdict.
+//!
+//! All probes of a release run at the same time. The release is healthy when every one of them has succeeded without
+//! a break for its `healthy_for`; it is unhealthy when one has not by its deadline, or earlier when what it looks at
+//! is visibly not going to live.
+
+mod attempt;
+mod http;
+mod streak;
+
+use std::{sync::Mutex, time::Duration};
+
+use futures_util::future::{join_all, try_join_all};
+use longshore_common::{
+    code::Code,
+    manifest::Probe,
+    report::{Failure, StepName},
+    time::Span,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+pub use self::attempt::Scene;
+use self::streak::{Standing, Streak};
+use super::{Sink, Stream, fault};
+
+/// Between two looks at the thing that is probed.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+
+/// Whether the thing that is probed lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// The word changes when it was started again; then its health counts from the beginning.
+    Alive(String),
+    /// It may come or come back; nothing counts meanwhile.
+    Absent,
+    /// It is not going to be healthy.
+    Lost(Box<Failure>),
+}
+
+/// Who can say so.
+pub trait Vitals: Sync {
+    fn pulse(&self) -> impl Future<Output = Pulse> + Send;
+}
+
+/// Until the verdict.
+pub async fn settle(
+    probes: &[Probe],
+    scene: &Scene,
+    vitals: &impl Vitals,
+    sink: &Sink,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let streaks: Vec<Mutex<Streak>> = probes.iter().map(|probe| Mutex::new(Streak::of(probe))).collect();
+    let (life, life_seen) = watch::channel(None);
+    let watching = watch_life(vitals, &life, &streaks);
+    let probing = try_join_all(probes.iter().zip(&streaks).map(|(probe, streak)| {
+        let others = &streaks;
+        pursue(probe, streak, others, scene, begun, life_seen.clone(), sink)
+    }));
+    tokio::select! {
+        lost = watching => Err(lost),
+        result = probing => result.map(drop),
+    }
+}
+
+/// Ends only when the thing is lost. A new life begins every streak anew.
+async fn watch_life(
+    vitals: &impl Vitals,
+    life: &watch::Sender<Option<String>>,
+    streaks: &[Mutex<Streak>],
+) -> Failure {
+    loop {
+        let now = match vitals.pulse().await {
+            Pulse::Lost(failure) => return *failure,
+            Pulse::Alive(word) => Some(word),
+            Pulse::Absent => None,
+        };
+        if *life.borrow() != now {
+            for streak in streaks {
+                locked(streak).begin_anew();
+            }
+            life.send_replace(now);
+        }
+        sleep(WATCH_EVERY).await;
+    }
+}
+
+/// One probe, until all are healthy or this one has failed.
+async fn pursue(
+    probe: &Probe,
+    streak: &Mutex<Streak>,
+    all: &[Mutex<Streak>],
+    scene: &Scene,
+    begun: Instant,
+    mut life: watch::Receiver<Option<String>>,
+    sink: &Sink,
+) -> Result<(), Failure> {
+    loop {
+        // Its sender lives as long as this.
+        let left = probe.deadline.0.saturating_sub(begun.elapsed());
+        let came = timeout(left, life.wait_for(Option::is_some)).await.is_ok();
+        let result = match came {
+            true => attempt::once(probe, scene).await,
+            false => Err("the app is not running".to_owned()),
+        };
+        let at = begun.elapsed();
+        let standing = locked(streak).note(at, result.clone());
+        tell(probe, &locked(streak), at, result.err(), sink);
+        let everybody = || all.iter().all(|streak| locked(streak).standing(at) == Standing::Healthy);
+        match standing {
+            Standing::Healthy if everybody() => return Ok(()),
+            Standing::Unhealthy => return Err(unhealthy(probe, &locked(streak))),
+            Standing::Healthy | Standing::Waiting => {
+                let pause = next_attempt(probe, &locked(streak), at);
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// At its interval; sooner when the verdict falls before that.
+fn next_attempt(probe: &Probe, streak: &Streak, at: Duration) -> Duration {
+    let verdict = streak.verdict_at().saturating_sub(at);
+    if verdict.is_zero() { probe.interval.0 } else { probe.interval.0.min(verdict) }
+}
+
+fn tell(probe: &Probe, streak: &Streak, at: Duration, error: Option<String>, sink: &Sink) {
+    match error {
+        None => {
+            let healthy = Span(whole_seconds(streak.healthy_since(at)));
+            sink.progress(0, 0, format!("{} healthy for {healthy} of {}", probe.name, probe.healthy_for));
+        }
+        Some(error) => {
+            sink.progress(0, 0, format!("{} fails: {error}", probe.name));
+            if streak.error_is_new() {
+                sink.line(&probe.name, Stream::Stderr, error);
+            }
+        }
+    }
+}
+
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
+}
+
+fn unhealthy(probe: &Probe, streak: &Streak) -> Failure {
+    let words = format!(
+        "probe {} was not healthy for {} within {}: {}",
+        probe.name,
+        probe.healthy_for,
+        probe.deadline,
+        streak.words()
+    );
+    fault::version(Code::B01, StepName::Probe, words)
+}
+
+/// One attempt of each.
+pub async fn glance(probes: &[Probe], scene: &Scene, vitals: &impl Vitals) -> Result<(), Failure> {
+    if let Pulse::Lost(failure) = vitals.pulse().await {
+        return Err(*failure);
+    }
+    let results = join_all(probes.iter().map(|probe| attempt::once(probe, scene))).await;
+    let failed = probes.iter().zip(results).find_map(|(probe, result)| Some((probe, result.err()?)));
+    failed.map_or(Ok(()), |(probe, error)| {
+        let words = format!("probe {} fails: {error}", probe.name);
+        Err(fault::version(Code::B01, StepName::Probe, words))
+    })
+}
+
+fn locked(streak: &Mutex<Streak>) -> std::sync::MutexGuard<'_, Streak> {
+    streak.lock().expect("no holder panics")
+}
+
+#[cfg(test)]
+mod tests;

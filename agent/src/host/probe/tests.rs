@@ -1,0 +1,145 @@
+//! Probes against real listeners, with the verdict's time short.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use longshore_common::manifest::Check;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::host::reexec::SelfExec;
+
+struct Always(Pulse);
+
+impl Vitals for Always {
+    async fn pulse(&self) -> Pulse {
+        self.0.clone()
+    }
+}
+
+fn alive() -> Always {
+    Always(Pulse::Alive("1".into()))
+}
+
+fn scene() -> Scene {
+    Scene { me: SelfExec::this(), slot: "/".into(), user: None, env: BTreeMap::new(), own_loopback: None }
+}
+
+fn probe(check: Check) -> Probe {
+    Probe {
+        name: "web".into(),
+        check,
+        interval: Span::millis(10),
+        timeout: Span::millis(500),
+        healthy_for: Span::millis(100),
+        deadline: Span::secs(5),
+    }
+}
+
+fn http(port: u16) -> Probe {
+    probe(Check::Http { url: format!("http://127.0.0.1:{port}/healthz"), status: None })
+}
+
+/// Answers the nth request with what `answer` says.
+async fn server(answer: impl Fn(u32) -> String + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for count in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            assert!(read == 0 || request.starts_with(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:"));
+            let _ = stream.write_all(answer(count).as_bytes()).await;
+        }
+    });
+    port
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const SICK: &str = "HTTP/1.1 503 Sick\r\n\r\ndatabase down";
+
+#[tokio::test]
+async fn it_takes_its_time_to_be_healthy() {
+    let port = server(|count| if count == 3 { SICK } else { OK }.to_owned()).await;
+    let begun = Instant::now();
+    let (sink, events) = Sink::collecting();
+    settle(&[http(port)], &scene(), &alive(), &sink).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    let heard = format!("{:?}", events.lock().unwrap());
+    assert!(heard.contains("answered 503: database down") && heard.contains("web healthy for"), "{heard}");
+}
+
+#[tokio::test]
+async fn past_the_deadline_it_is_unhealthy_with_the_last_error() {
+    let port = server(|_| SICK.to_owned()).await;
+    let probe = Probe { deadline: Span::millis(150), ..http(port) };
+    let failure = settle(&[probe], &scene(), &alive(), &Sink::nowhere()).await.unwrap_err();
+    assert_eq!(failure.code, "LS-B01");
+    assert!(failure.message.contains("last error: answered 503: database down"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn one_sick_probe_of_two_is_enough() {
+    let well = server(|_| OK.to_owned()).await;
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let sick = Probe { deadline: Span::millis(200), ..probe(Check::Tcp { address: tcp.to_string() }) };
+    let failure = settle(&[http(well), sick], &scene(), &alive(), &Sink::nowhere()).await.unwrap_err();
+    assert!(failure.message.contains("refused"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn what_is_lost_is_not_waited_for() {
+    let lost =
+        Failure::new(Code::U01, StepName::Probe, longshore_common::report::Blame::Version, "exit status 1");
+    let vitals = Always(Pulse::Lost(Box::new(lost.clone())));
+    let begun = Instant::now();
+    let failure = settle(&[http(1)], &scene(), &vitals, &Sink::nowhere()).await.unwrap_err();
+    assert_eq!(failure, lost);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+/// Successes of a life that has ended do not count for the next one.
+#[tokio::test]
+async fn a_restart_begins_the_window_anew() {
+    struct Restarting(AtomicU32);
+    impl Vitals for Restarting {
+        async fn pulse(&self) -> Pulse {
+            Pulse::Alive(self.0.fetch_add(1, Ordering::Relaxed).min(2).to_string())
+        }
+    }
+    let port = server(|_| OK.to_owned()).await;
+    let probe = Probe { healthy_for: Span::millis(250), ..http(port) };
+    let begun = Instant::now();
+    settle(&[probe], &scene(), &Restarting(AtomicU32::new(0)), &Sink::nowhere()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(600), "two restarts, {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn noise_silence_and_other_statuses_are_not_health() {
+    let rows: [(&'static str, Option<u16>, &str); 4] = [
+        ("SSH-2.0-OpenSSH\r\n", None, "does not speak HTTP"),
+        ("", None, "closed without an answer"),
+        (OK, Some(204), "answered 200 instead of 204"),
+        ("HTTP/1.1 404 No\r\n\r\n", None, "answered 404"),
+    ];
+    for (answer, status, reason) in rows {
+        let port = server(move |_| answer.to_owned()).await;
+        let url = format!("http://127.0.0.1:{port}/healthz");
+        let failure = glance(&[probe(Check::Http { url, status })], &scene(), &alive()).await.unwrap_err();
+        assert!(failure.message.contains(reason), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_never_answers_runs_into_the_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let probe = Probe { timeout: Span::millis(50), ..http(listener.local_addr().unwrap().port()) };
+    let failure = glance(&[probe], &scene(), &alive()).await.unwrap_err();
+    assert!(failure.message.contains("no answer within 50ms"), "{}", failure.message);
+}

@@ -1,0 +1,183 @@
+//! Hooks as transient units: systemd's control group ends everything they started.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::{net::unix::pipe, sync::mpsc, time::timeout};
+use zbus::{Fd, Variant};
+
+use super::bus::{Bus, BusError, Manager, Properties, number, text};
+use crate::host::{
+    Stream,
+    launch::{Fault, LaunchSpec},
+    lines::read_lines,
+    tree::Ended,
+};
+
+/// From SIGTERM to SIGKILL, for what a hook leaves behind or when its time is over.
+const STOP: Duration = Duration::from_secs(5);
+/// On top of it, for systemd itself.
+const SLACK: Duration = Duration::from_secs(20);
+/// After the unit has ended, for output that a stranger keeps open.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Runs the program to its end or for `limit`; `each` hears every line as it comes. Dropped half way, it is stopped.
+pub async fn run(
+    bus: &Bus,
+    spec: &LaunchSpec,
+    limit: Duration,
+    mut each: impl FnMut(Stream, String),
+) -> Result<Ended, Fault> {
+    let app = spec.env.get("LONGSHORE_APP").map_or("app", String::as_str);
+    // One hook of an app at a time, so one name: a hook that a dead agent left running is found and stopped.
+    let name = format!("longshore-hook-{app}.service");
+    let fault = |e: BusError| Fault(e.to_string());
+    let manager = bus.open().await.map_err(fault)?;
+    manager.stop(&name, STOP + SLACK).await.map_err(fault)?;
+    manager.reset_failed(&name).await.map_err(fault)?;
+
+    let (lines, mut heard) = mpsc::channel(64);
+    let ends = [Stream::Stdout, Stream::Stderr].map(|stream| output(stream, lines.clone()));
+    drop(lines);
+    let [out, err] = ends;
+    let io = |e: io::Error| Fault(format!("make a pipe: {e}"));
+    let (out, err) = (out.map_err(io)?, err.map_err(io)?);
+    let guard = StopOnDrop { bus: bus.clone(), name: Some(name.clone()) };
+    let job = start_and_wait(&manager, &name, spec, limit, out, err);
+    tokio::pin!(job);
+    let properties = loop {
+        tokio::select! {
+            result = &mut job => break result,
+            Some((stream, line)) = heard.recv() => each(stream, line),
+        }
+    };
+    let properties = properties.map_err(fault)?;
+    let rest = async {
+        while let Some((stream, line)) = heard.recv().await {
+            each(stream, line)
+        }
+    };
+    // What is still open after that is held by a stranger outside the unit.
+    let _ = timeout(DRAIN, rest).await;
+    guard.disarm();
+    manager.unreference(&name).await.map_err(fault)?;
+    manager.reset_failed(&name).await.map_err(fault)?;
+    how_it_ended(spec, &properties)
+}
+
+type Lines = mpsc::Sender<(Stream, String)>;
+
+/// The end that the program writes to.
+fn output(stream: Stream, lines: Lines) -> io::Result<Fd<'static>> {
+    let (read, write) = io::pipe()?;
+    let pipe = pipe::Receiver::from_owned_fd(read.into())?;
+    let (gather, mut gathered) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let reading = read_lines(pipe, move |line| {
+            // Its receiver lives as long as this task.
+            let _ = gather.send(line);
+        });
+        let passing = async {
+            while let Some(line) = gathered.recv().await {
+                if lines.send((stream, line)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        // An error of the pipe is its end.
+        let _ = tokio::join!(reading, passing);
+    });
+    Ok(Fd::from(std::os::fd::OwnedFd::from(write)))
+}
+
+async fn start_and_wait(
+    manager: &Manager,
+    name: &str,
+    spec: &LaunchSpec,
+    limit: Duration,
+    out: Fd<'static>,
+    err: Fd<'static>,
+) -> Result<Properties, BusError> {
+    let begun = Instant::now();
+    let within = limit + STOP + SLACK;
+    let properties = properties(spec, limit, out, err);
+    let body = (name, "fail", properties, Vec::<(String, Vec<(String, Variant<'_>)>)>::new());
+    manager.job("StartTransientUnit", &body, within).await?;
+    drop(body); // our ends of the pipes, so that they close with the unit
+    manager.until_inactive(name, within.saturating_sub(begun.elapsed()).max(SLACK)).await
+}
+
+/// A start of a oneshot lasts until the program has ended, so the start's timeout is the hook's.
+fn properties<'a>(
+    spec: &'a LaunchSpec,
+    limit: Duration,
+    out: Fd<'static>,
+    err: Fd<'static>,
+) -> Vec<(&'static str, Variant<'a>)> {
+    let program = spec.program.to_string_lossy().into_owned();
+    let argv: Vec<String> = std::iter::once(program.clone()).chain(spec.args.iter().cloned()).collect();
+    // Program, words, and that a failure of it is one.
+    let exec = vec![(program, argv, false)];
+    let environment: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    let mut properties = vec![
+        ("Description", Variant::from("Longshore hook")),
+        ("Type", Variant::from("oneshot")),
+        ("ExecStart", Variant::from(exec)),
+        ("WorkingDirectory", Variant::from(spec.cwd.to_string_lossy().into_owned())),
+        ("Environment", Variant::from(environment)),
+        ("TimeoutStartUSec", Variant::from(micros(limit))),
+        ("TimeoutStopUSec", Variant::from(micros(STOP))),
+        ("KillMode", Variant::from("control-group")),
+        ("NoNewPrivileges", Variant::from(true)),
+        ("StandardOutputFileDescriptor", Variant::from(out)),
+        ("StandardErrorFileDescriptor", Variant::from(err)),
+        ("AddRef", Variant::from(true)),
+    ];
+    if let Some(account) = &spec.account {
+        properties.push(("User", Variant::from(account.name.clone())));
+    }
+    properties
+}
+
+fn how_it_ended(spec: &LaunchSpec, properties: &Properties) -> Result<Ended, Fault> {
+    let status = number(properties, "ExecMainStatus") as i32;
+    let exited = number(properties, "ExecMainCode") == CLD_EXITED;
+    match text(properties, "Result").as_str() {
+        "timeout" => Ok(Ended::TimedOut),
+        "resources" => Err(Fault("systemd could not make a process for it".into())),
+        _ if exited => super::setup_fault(status, &spec.program).map_or(Ok(Ended::Exit(status)), Err),
+        _ => Ok(Ended::Signal(status)),
+    }
+}
+
+const CLD_EXITED: u64 = 1;
+
+/// The program must not outlive whoever waits for it.
+struct StopOnDrop {
+    bus: Bus,
+    name: Option<String>,
+}
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let (Some(name), Ok(runtime)) = (self.name.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let bus = self.bus.clone();
+        runtime.spawn(async move {
+            if let Ok(manager) = bus.open().await {
+                // Its own timeout ends it if this cannot.
+                let _ = manager.stop(&name, STOP + SLACK).await;
+            }
+        });
+    }
+}
