@@ -18,9 +18,10 @@ const EVIDENCE_BYTES: usize = 4 * 1024;
 const MESSAGE_BYTES: usize = 1024;
 
 impl Draft {
-    /// A verdict on the host's present ask; on any other it says nothing.
+    /// A verdict on the host's present ask; on any other, or of a host that is out, it says nothing.
     pub fn report(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
-        if self.rollout.generation(id) != Some(generation) {
+        let present = self.rollout.generation(id) == Some(generation);
+        if !present || self.rollout.hosts[&id].is_out() {
             return;
         }
         let (now, tries) = (self.now, self.tries());
@@ -194,7 +195,11 @@ impl HostProgress {
     }
 
     pub(super) fn fails(&mut self, failure: Failure, state: HostState, now: Millis) {
-        self.failure = Some(LastFailure { failure: short(failure), at: now });
+        let earlier = self.failure.take().filter(|_| self.ask == Some(Ask::Return));
+        self.failure = Some(match earlier {
+            Some(earlier) => earlier.followed_by(failure),
+            None => LastFailure { failure: short(failure), at: now },
+        });
         self.forgiven = false;
         self.enter(state, now);
     }
@@ -207,6 +212,16 @@ impl HostProgress {
     fn decline(&mut self, failure: Failure, now: Millis) {
         self.declined = true;
         self.held.get_or_insert(LocalHold { reason: failure.message, since: now });
+    }
+}
+
+impl LastFailure {
+    /// Why it had to go back stays the first thing that is said.
+    fn followed_by(self, on_the_way_back: Failure) -> Self {
+        let Self { mut failure, at } = self;
+        failure.message = format!("{}; on the way back: {}", failure.message, on_the_way_back.message);
+        failure.evidence.extend(on_the_way_back.evidence);
+        Self { failure: short(failure), at }
     }
 }
 

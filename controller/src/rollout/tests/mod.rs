@@ -9,5 +9,6 @@ mod operators;
 mod properties;
 mod returning;
 mod rolling;
+mod states;
 mod transcript;
 mod walk;

@@ -102,6 +102,7 @@ fn an_excluded_host_is_touched_no_more() {
          a b staged  -> switching 0; run a b
          a b healthy -> baking 0
          exclude b   -> baking 0
+         b failed    -> baking 0
          rollback    -> rolling-back; return a
          a healthy   -> rolled-back",
     );

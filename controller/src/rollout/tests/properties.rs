@@ -82,15 +82,13 @@ struct Watched {
     play: Play,
     names: Vec<String>,
     said: Vec<String>,
-    /// An operator accepted failures, so that they are no longer counted.
-    accepted: bool,
 }
 
 impl Watched {
     fn start(setup: &str) -> Self {
         let play = Play::new(setup);
         let names = names(&play);
-        let mut watched = Self { play, names, said: vec![setup.to_owned()], accepted: false };
+        let mut watched = Self { play, names, said: vec![setup.to_owned()] };
         watched.act("start");
         watched
     }
@@ -99,14 +97,14 @@ impl Watched {
         let before = self.play.rollout.clone();
         let right = self.play.act(line);
         self.said.push(format!("{line} -> {right}"));
-        self.accepted |= ["resume", "retry", "exclude"].iter().any(|verb| line.starts_with(verb));
         let (after, now) = (&self.play.rollout, self.play.now);
         let broken = [
             generations_rise(&before, after),
             what_is_over_is_over(&before, after),
             slots_are_kept(&before, after),
             a_pause_begins_nothing(&before, after),
-            (!self.accepted).then(|| the_budget_is_kept(after)).flatten(),
+            nobody_begins_beyond_the_budget(&before, after),
+            the_way_back_is_one_way(&before, after),
             only_the_version_is_undone(&before, after),
             time_is_ahead(after, now),
             super::explained::explained_is_awaited(after, now),
@@ -198,7 +196,7 @@ fn slots_are_kept(before: &Rollout, after: &Rollout) -> Option<String> {
         let moved = host.round > before.hosts[*id].round && host.silent.is_none();
         moved && matches!(host.state, HostState::Switching | HostState::RollingBack) && !down(before, id)
     });
-    let taken = taken.filter(|(_, host)| !host.declined).count();
+    let taken = taken.filter(|(_, host)| !host.declined && !host.sick).count(); // a sick one was down already
     let all = after.hosts.keys().filter(|id| down(after, id)).count();
     let allowed = after.spec().max_unavailable.at_most(after.total());
     (taken > 0 && all > allowed).then(|| format!("{all} hosts are down, {allowed} may be"))
@@ -215,25 +213,38 @@ fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
     (paused && begun).then(|| "a paused rollout began something".to_owned())
 }
 
-/// Failures pass the budget by no more than what was under way: a wave.
-fn the_budget_is_kept(after: &Rollout) -> Option<String> {
-    let failed =
-        after.hosts.values().filter(|host| host.blame() == Some(Blame::Version) && !host.is_out()).count();
-    let allowed = after.spec().budget.of(after.hosts.len()).unwrap_or(0);
-    let wave = after.waves().iter().map(Vec::len).max().unwrap_or(0);
-    let ahead = 1 + after.spec().stage_ahead as usize;
-    (failed > allowed + wave * ahead).then(|| format!("{failed} failed, {allowed} allowed, {wave} in a wave"))
+/// No host begins to run the release while more have failed than may: so failures pass the budget by no more than was
+/// under way, which slots and waves bound.
+fn nobody_begins_beyond_the_budget(before: &Rollout, after: &Rollout) -> Option<String> {
+    let begun = after.hosts.iter().any(|(id, host)| {
+        host.round > before.hosts[id].round
+            && host.ask == Some(Ask::Run)
+            && host.state != HostState::Unchanged
+    });
+    let failed = after.hosts.values().filter(|host| host.counts_as_failed(after.spec()).is_some()).count();
+    let allowed = after.spec().budget.of(after.total()).unwrap_or(0);
+    (begun && failed > allowed).then(|| format!("a host begins though {failed} failed and {allowed} may"))
+}
+
+/// The way back is one way: nothing is asked but to return.
+fn the_way_back_is_one_way(before: &Rollout, after: &Rollout) -> Option<String> {
+    let back = matches!(before.phase(), Phase::RollingBack(_)) && !after.phase().is_done();
+    let forward = after.hosts.iter().find(|(id, host)| {
+        let moved = host.round > before.hosts[*id].round && host.ask == Some(Ask::Run);
+        moved && host.state != HostState::Unchanged
+    });
+    let turned = back && !matches!(after.phase(), Phase::RollingBack(_) | Phase::Paused(_));
+    (turned || (back && forward.is_some())).then(|| "it turned round while rolling back".to_owned())
 }
 
 /// By itself it rolls back for failures of the version, or for hosts that ran it and never became healthy.
 fn only_the_version_is_undone(before: &Rollout, after: &Rollout) -> Option<String> {
-    let begins = !matches!(before.phase(), Phase::RollingBack(_));
+    let begins = !matches!(before.phase(), Phase::RollingBack(_) | Phase::Paused(_));
     let (Phase::RollingBack(back), true) = (after.phase(), begins) else { return None };
     let automatic = matches!(back.cause, Cause::VersionFailures(_) | Cause::Deadline);
     let by_version = |last: &LastFailure| last.failure.blame == Blame::Version;
     let blamed = after.hosts.values().any(|host| host.failure.as_ref().is_some_and(by_version));
-    (automatic && !blamed && before.phase().wave().is_some())
-        .then(|| "it rolls back though no host blames the version".to_owned())
+    (automatic && !blamed).then(|| "it rolls back though no host blames the version".to_owned())
 }
 
 /// The one timer is never in the past, and coming before it changes nothing.

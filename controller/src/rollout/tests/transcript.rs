@@ -45,6 +45,7 @@ fn tidy(line: &str) -> String {
 }
 
 /// A rollout that is being played, and the clock.
+#[derive(Clone)]
 pub(super) struct Play {
     pub rollout: Rollout,
     pub now: Millis,
@@ -79,6 +80,11 @@ impl Play {
             }
         }
         format!("{}{}", phase(&self.rollout), join_same(&said))
+    }
+
+    /// The name of the event that a left side stands for.
+    pub fn event(&self, line: &str) -> &'static str {
+        self.events(line).first().expect("a line is at least one event").as_str()
     }
 
     fn events(&self, line: &str) -> Vec<Event> {

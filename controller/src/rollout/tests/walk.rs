@@ -1,5 +1,7 @@
 //! Random transcripts: anything may happen at any time, most of it good.
 
+use std::collections::BTreeSet;
+
 use super::transcript::Play;
 
 /// A small generator of numbers (SplitMix64), so that a seed is all there is to say about a run.
@@ -86,6 +88,14 @@ pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) ->
     }
 }
 
+/// Every line there is.
+pub(super) fn all_lines(names: &[String]) -> BTreeSet<String> {
+    let amounts = 0..OF_HOSTS.len();
+    let all =
+        [0, 70, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
+    all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names))).collect()
+}
+
 pub(super) fn random_line(dice: &mut Dice, names: &[String]) -> String {
     line(dice.below(KINDS), dice.below(names.len()), dice.below(1 << 20), names)
 }
@@ -95,7 +105,10 @@ pub(super) fn names(play: &Play) -> Vec<String> {
 }
 
 /// Strategies that differ where the phases do.
-pub(super) const STRATEGIES: [&str; 6] = [
+pub(super) const STRATEGIES: [&str; 9] = [
+    "canary=1 wave=2 promotion=every-wave unknown=wait max_unavailable=1 rollback_deadline=30s",
+    "canary=2 promotion=canary unknown=count bake=5s canary_bake=5s stage_ahead=1 wave_budget.count=0 budget.count=1",
+    "max_unavailable=1 unknown=wait held=wait bake=30s budget.count=2 progress_deadline=60s",
     "canary=1 wave=2 bake=10s canary_bake=30s max_unavailable=1 stage_ahead=1",
     "wave=50% max_unavailable=2 budget.count=1 unknown=count on_spent=pause attempts=2",
     "canary=1 promotion=every-wave wave=1 unknown=skip held=wait bake=5s",

@@ -1,0 +1,184 @@
+//! `docs/rollout-states.md` says what `step` does: its tables are made by trying every event in every phase, many times
+//! over. What is seen must be in the docs, cell by cell, and what is refused must be refused there too; the long run,
+//! by hand, sees everything that is in the docs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use longshore_common::assignment::Intent;
+
+use super::{
+    transcript::Play,
+    walk::{Dice, FLEETS, STRATEGIES, all_lines, names, random_line},
+};
+use crate::rollout::{Event, HostProgress, Phase, Rollout, desired};
+
+/// (phase, event) -> the phases that it led to, `refused` among them.
+type Steps = BTreeMap<(&'static str, &'static str), BTreeSet<&'static str>>;
+
+#[derive(Default)]
+struct Seen {
+    steps: Steps,
+    /// What hosts in a state are asked to do.
+    asks: BTreeMap<&'static str, BTreeSet<&'static str>>,
+    /// What a state of a host became.
+    becomes: BTreeMap<&'static str, BTreeSet<&'static str>>,
+}
+
+/// Some ten thousand steps; a step that the docs do not know fails.
+#[test]
+fn the_docs_know_every_step() {
+    let seen = explore(1200, 60);
+    let doc = doc();
+    let unknown = |name: &str, table: &str| unknown_words(&part(&doc, name), table);
+    let missing = [unknown("phases", &phases(&seen.steps)), unknown("hosts", &hosts(&seen))].concat();
+    assert!(missing.is_empty(), "docs/rollout-states.md does not say: {missing:#?}");
+    assert_eq!(refusals(&part(&doc, "phases")), refusals(&phases(&seen.steps)), "what is refused differs");
+}
+
+/// Some ten million steps; the tables in the docs are what they show.
+#[test]
+#[ignore = "takes minutes: it makes the tables of docs/rollout-states.md anew"]
+fn the_docs_claim_nothing_else() {
+    let seen = explore(40_000, 5000);
+    for (name, table) in [("phases", phases(&seen.steps)), ("hosts", hosts(&seen))] {
+        assert!(
+            part(&doc(), name) == table,
+            "docs/rollout-states.md: the table of {name} should be:\n\n{table}"
+        );
+    }
+}
+
+fn doc() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rollout-states.md");
+    std::fs::read_to_string(path).expect("docs/rollout-states.md is there")
+}
+
+/// What stands between `<!-- name -->` and `<!-- /name -->`.
+fn part(doc: &str, name: &str) -> String {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let found = doc.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end));
+    found.unwrap_or_else(|| panic!("the docs have no table of {name}")).0.to_owned()
+}
+
+fn cells(table: &str) -> Vec<Vec<BTreeSet<&str>>> {
+    fn words(cell: &str) -> BTreeSet<&str> {
+        cell.trim().split(", ").collect()
+    }
+    table.lines().map(|line| line.trim_matches('|').split('|').map(words).collect()).collect()
+}
+
+/// `row: word` for every word that `seen` has and `written` has not in the same place.
+fn unknown_words(written: &str, seen: &str) -> Vec<String> {
+    let (written, seen) = (cells(written), cells(seen));
+    if written.len() != seen.len() {
+        return vec![format!("the docs have {} rows, not {}", written.len(), seen.len())];
+    }
+    let mut missing = vec![];
+    for (written, seen) in written.iter().zip(&seen) {
+        for (column, words) in seen.iter().enumerate() {
+            let known = written.get(column).cloned().unwrap_or_default();
+            let none = BTreeSet::from(["nothing", "nothing else"]);
+            let new = words.iter().filter(|word| !known.contains(*word) && !none.contains(*word));
+            missing.extend(new.map(|word| format!("{:?}, column {column}: {word}", seen[0])));
+        }
+    }
+    missing
+}
+
+fn refusals(table: &str) -> Vec<Vec<bool>> {
+    cells(table).iter().map(|row| row.iter().map(|cell| cell.contains("*refused*")).collect()).collect()
+}
+
+/// Random walks, always the same ones, to find rollouts in every phase; then every line from each of them.
+fn explore(walks: u64, per_phase: usize) -> Seen {
+    let mut seen = Seen::default();
+    let mut found: BTreeMap<&str, Vec<Play>> = BTreeMap::new();
+    for (seed, strategy) in (0..walks).zip(STRATEGIES.iter().cycle()) {
+        let mut dice = Dice(seed);
+        let mut play = Play::new(&format!("{} | {strategy}", FLEETS[dice.below(FLEETS.len())]));
+        let names = names(&play);
+        if dice.percent(90) {
+            seen.step(&mut play, "start");
+        }
+        for _ in 0..25 {
+            seen.step(&mut play, &random_line(&mut dice, &names));
+            let phase = found.entry(name(&play.rollout)).or_default();
+            if phase.len() < per_phase && dice.percent(20) {
+                phase.push(play.clone());
+            }
+        }
+    }
+    for play in found.values().flatten() {
+        for line in all_lines(&names(play)) {
+            seen.step(&mut play.clone(), &line);
+        }
+    }
+    seen
+}
+
+impl Seen {
+    fn step(&mut self, play: &mut Play, line: &str) {
+        let before = play.rollout.clone();
+        let event = play.event(line);
+        let refused = play.act(line).starts_with("refused");
+        let after = if refused { "refused" } else { name(&play.rollout) };
+        self.steps.entry((name(&before), event)).or_default().insert(after);
+        for (id, host) in &play.rollout.hosts {
+            let (old, new) = (before.hosts[id].as_str(), host.as_str());
+            self.asks.entry(new).or_default();
+            if old != new {
+                self.becomes.entry(old).or_default().insert(new);
+            }
+        }
+        for assignment in desired(&play.rollout) {
+            let host = &play.rollout.hosts[&assignment.host];
+            let back = assignment.version != play.rollout.header.target.version;
+            self.asks.entry(host.as_str()).or_default().insert(match assignment.intent {
+                Intent::Stage => "stage",
+                Intent::Run if back => "run the previous release",
+                Intent::Run => "run",
+                Intent::Remove => "remove",
+            });
+        }
+    }
+}
+
+fn name(rollout: &Rollout) -> &'static str {
+    rollout.phase().as_str()
+}
+
+fn phases(steps: &Steps) -> String {
+    let mut table = format!("| event | {} |\n", Phase::NAMES.join(" | "));
+    table += &format!("|---|{}\n", "---|".repeat(Phase::NAMES.len()));
+    for event in Event::NAMES {
+        let cells = Phase::NAMES.map(|phase| {
+            let led =
+                steps.get(&(phase, event)).unwrap_or_else(|| panic!("{event} never came while {phase}"));
+            let stays = led.contains(phase).then_some("stays");
+            let moves = Phase::NAMES.into_iter().filter(|next| *next != phase && led.contains(next));
+            let refused = led.contains("refused").then_some("*refused*");
+            stays.into_iter().chain(moves).chain(refused).collect::<Vec<_>>().join(", ")
+        });
+        table += &format!("| `{event}` | {} |\n", cells.join(" | "));
+    }
+    table
+}
+
+fn hosts(seen: &Seen) -> String {
+    let mut table = "| state | is asked to | may become |\n|---|---|---|\n".to_owned();
+    for state in HostProgress::NAMES {
+        let asks = seen.asks.get(state).unwrap_or_else(|| panic!("no host was ever {state}"));
+        let asks: Vec<&str> = asks.iter().copied().collect();
+        let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
+        let next = HostProgress::NAMES
+            .into_iter()
+            .filter(|next| seen.becomes.get(state).is_some_and(|becomes| becomes.contains(next)));
+        let next: Vec<&str> = next.collect();
+        let next = if next.is_empty() { "nothing else".to_owned() } else { next.join(", ") };
+        table += &format!("| `{state}` | {asks} | {next} |\n");
+    }
+    table
+}
