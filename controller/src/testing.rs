@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use longshore_common::{
@@ -30,6 +31,9 @@ use crate::{
         Txn, Unavailable, Watch, record,
     },
 };
+
+/// Faster than any heartbeat that tests ask for.
+const BEAT: Duration = Duration::from_millis(50);
 
 /// What a host's disk holds: it survives sessions and controllers.
 #[derive(Debug, Default)]
@@ -99,7 +103,16 @@ impl HandAgent {
                 return None;
             }
         }
-        while let Some(message) = heard.recv().await {
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            let message = tokio::select! {
+                message = heard.recv() => message,
+                _ = beat.tick() => {
+                    drop(say.send(FromAgent::Heartbeat(0)).await); // an end is noticed by what is heard
+                    continue;
+                }
+            };
+            let Some(message) = message else { return last };
             last = Some(message.clone());
             let answers = match message {
                 ToAgent::Assignment(assignment) => self.carry_out(*assignment),
@@ -119,7 +132,6 @@ impl HandAgent {
                 }
             }
         }
-        last
     }
 
     pub fn hello(&self) -> Hello {

@@ -5,6 +5,8 @@
 
 mod listen;
 pub mod process;
+#[cfg(test)]
+mod tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,0 +1,380 @@
+//! A controller in a folder of its own, and everything that tests do to one over the wire.
+
+use super::*;
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc};
+
+use hyper_util::rt::TokioIo;
+use longshore_common::{
+    code::Coded,
+    tls::{LiveIdentity, client_config, pinned_client_config},
+};
+use longshore_proto::v1::{
+    enrolment_client::EnrolmentClient, environments_client::EnvironmentsClient, hosts_client::HostsClient,
+    renewal_client::RenewalClient, rollouts_client::RolloutsClient, session_client::SessionClient,
+};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    cli::{operator, publish},
+    config::Config,
+    daemon::{Addresses, Serving, serve},
+    fleet::{
+        Heartbeat,
+        words::{Answer, AppSeen, Question},
+    },
+    identity::init::{self, Made, Wanted},
+};
+
+pub struct Site {
+    dir: tempfile::TempDir,
+    made: Made,
+    stop: CancellationToken,
+    serving: Serving,
+}
+
+/// A key made on a host.
+pub struct HostKey {
+    pair: KeyPair,
+}
+
+impl HostKey {
+    pub fn new() -> Self {
+        Self { pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap() }
+    }
+
+    fn csr(&self) -> Vec<u8> {
+        CertificateParams::default().serialize_request(&self.pair).unwrap().der().to_vec()
+    }
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let wanted = Wanted {
+            dir: dir.path().join("controller"),
+            listen: any,
+            enrol_listen: any,
+            names: vec!["127.0.0.1".into()],
+            operator: "alice".parse().unwrap(),
+        };
+        let made = init::init(wanted, 1_700_000_000_000.max(now())).unwrap();
+        Self::serve(dir, made).await
+    }
+
+    async fn serve(dir: tempfile::TempDir, made: Made) -> Self {
+        let stop = CancellationToken::new();
+        let heartbeat = Heartbeat { every: Duration::from_millis(500), missed: 3 };
+        let config = Config { heartbeat, ..made.config.clone() };
+        let serving = serve(config, stop.clone()).await.unwrap();
+        Self { dir, made, stop, serving }
+    }
+
+    pub async fn stop(self) {
+        self.halt().await;
+    }
+
+    async fn halt(mut self) -> (tempfile::TempDir, Made) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.ended()).await;
+        ended.expect("a controller ends when it is told to");
+        (self.dir, self.made)
+    }
+
+    /// Another controller over the same folder.
+    pub async fn restart(self) -> Self {
+        let (dir, made) = self.halt().await;
+        Self::serve(dir, made).await
+    }
+
+    pub fn addresses(&self) -> Addresses {
+        self.serving.addresses
+    }
+
+    pub fn ca(&self) -> String {
+        std::fs::read_to_string(self.made.operator_dir.join(operator::CA)).unwrap()
+    }
+
+    pub async fn operator(&self) -> Channel {
+        let read = |name: &str| std::fs::read(self.made.operator_dir.join(name)).unwrap();
+        let identity = LiveIdentity::new(&read(operator::CERTIFICATE), &read(operator::KEY)).unwrap();
+        self.with_identity(identity).await
+    }
+
+    async fn with_identity(&self, identity: Arc<LiveIdentity>) -> Channel {
+        let trust = LiveServerTrust::new(self.ca().as_bytes()).unwrap();
+        dial(self.addresses().main, client_config(identity, trust)).await.unwrap()
+    }
+
+    pub async fn host(&self, certificate: &pb::Certificate, key: &HostKey) -> Channel {
+        let pem = key.pair.serialize_pem();
+        let identity = LiveIdentity::new(&certificate.certificate_pem, pem.as_bytes()).unwrap();
+        self.with_identity(identity).await
+    }
+
+    pub async fn hosts(&self) -> HostsClient<Channel> {
+        HostsClient::new(self.operator().await)
+    }
+
+    pub async fn token(&self) -> String {
+        self.token_with(1, BTreeMap::new()).await
+    }
+
+    pub async fn token_with(&self, uses: u32, labels: BTreeMap<String, String>) -> String {
+        let request = pb::CreateTokenRequest { uses, ttl_ms: 0, labels };
+        self.hosts().await.create_token(request).await.unwrap().into_inner().token
+    }
+
+    pub async fn enrol(&self, token: &str, key: &HostKey, name: &str) -> Result<pb::Certificate, Coded> {
+        self.enrol_machine(token, key, name, "").await
+    }
+
+    pub async fn enrol_machine(
+        &self,
+        token: &str,
+        key: &HostKey,
+        name: &str,
+        machine_id: &str,
+    ) -> Result<pb::Certificate, Coded> {
+        let pin = token.parse::<JoinToken>().unwrap().ca;
+        let channel = dial(self.addresses().enrol, pinned_client_config(pin)).await;
+        let channel = channel.map_err(|error| Coded::new(Code::E04, error.to_string()))?;
+        let request = pb::EnrollRequest {
+            token: token.to_owned(),
+            csr_der: key.csr().into(),
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+            machine_id: machine_id.to_owned(),
+        };
+        let reply = EnrolmentClient::new(channel).enroll(request).await;
+        reply.map(|reply| reply.into_inner()).map_err(|status| from_status(&status))
+    }
+
+    pub async fn renew(
+        &self,
+        certificate: &pb::Certificate,
+        key: &HostKey,
+        next: &HostKey,
+    ) -> Result<pb::Certificate, Coded> {
+        let channel = self.host(certificate, key).await;
+        let request = pb::RenewRequest { csr_der: next.csr().into() };
+        let reply = RenewalClient::new(channel).renew(request).await;
+        reply.map(|reply| reply.into_inner()).map_err(|status| from_status(&status))
+    }
+
+    pub async fn host_names(&self) -> Vec<String> {
+        let request = pb::ListHostsRequest { selector: "*".into() };
+        let reply = self.hosts().await.list(request).await.unwrap().into_inner();
+        reply.hosts.into_iter().map(|host| host.name).collect()
+    }
+
+    pub async fn wait_connected(&self, count: usize) {
+        let mut hosts = self.hosts().await;
+        for _ in 0..500 {
+            let reply = hosts.list(pb::ListHostsRequest::default()).await.unwrap().into_inner();
+            if reply.hosts.iter().filter(|host| host.connected).count() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{count} hosts never were connected");
+    }
+
+    pub fn agent(&self, certificate: &pb::Certificate, bad: &[&str]) -> HandAgent {
+        let mut agent = HandAgent::new(&certificate.name, bad);
+        agent.host.id = certificate.host_id.parse().unwrap();
+        agent
+    }
+
+    /// A session as an agent has it, with its hello said.
+    pub async fn open_session(
+        &self,
+        certificate: &pb::Certificate,
+        key: &HostKey,
+    ) -> (mpsc::Sender<FromAgent>, mpsc::Receiver<ToAgent>) {
+        let channel = self.host(certificate, key).await;
+        let (say, said) = mpsc::channel::<FromAgent>(64);
+        let (told, heard) = mpsc::channel(64);
+        let hello = self.agent(certificate, &[]).hello();
+        let first = tokio_stream::once(agent_message(FromAgent::Hello(Box::new(hello))));
+        // An agent driven by hand says its own hello; then this one is not needed, and the second is left out.
+        let rest = ReceiverStream::new(said).filter(|message| !matches!(message, FromAgent::Hello(_)));
+        let outbound = first.chain(rest.map(agent_message));
+        tokio::spawn(async move {
+            let Ok(reply) = SessionClient::new(channel).open(outbound).await else { return };
+            let mut inbound = reply.into_inner();
+            while let Some(Ok(message)) = inbound.next().await {
+                if told.send(controller_message(message)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        (say, heard)
+    }
+
+    pub async fn connect(&self, fleet: &[(HandAgent, pb::Certificate, HostKey)]) {
+        for (agent, certificate, key) in fleet {
+            let (say, heard) = self.open_driven(agent, certificate, key).await;
+            tokio::spawn(agent.clone().converse(say, heard));
+        }
+    }
+
+    /// A session whose hello is the agent's own.
+    async fn open_driven(
+        &self,
+        agent: &HandAgent,
+        certificate: &pb::Certificate,
+        key: &HostKey,
+    ) -> (mpsc::Sender<FromAgent>, mpsc::Receiver<ToAgent>) {
+        let channel = self.host(certificate, key).await;
+        let (say, said) = mpsc::channel::<FromAgent>(64);
+        let (told, heard) = mpsc::channel(64);
+        let name = agent.host.name.clone();
+        tokio::spawn(async move {
+            let outbound = ReceiverStream::new(said).map(agent_message);
+            let Ok(reply) = SessionClient::new(channel).open(outbound).await else { return };
+            let mut inbound = reply.into_inner();
+            while let Some(Ok(message)) = inbound.next().await {
+                if told.send(controller_message(message)).await.is_err() {
+                    return;
+                }
+            }
+            tracing::debug!(%name, "session over");
+        });
+        (say, heard)
+    }
+
+    pub async fn apply_environment(&self) {
+        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n[rollout]\ncanary = 1\n\
+                    canary_bake = \"100ms\"\nbake = \"0s\"\nwave = \"50%\"\nmax_unavailable = \"50%\"\n";
+        let request = pb::ApplyEnvironmentRequest { file: file.into(), file_name: "production.toml".into() };
+        EnvironmentsClient::new(self.operator().await).apply(request).await.unwrap();
+    }
+
+    pub async fn publish(&self, version: &str) {
+        let folder = self.dir.path().join(version);
+        make_release(&folder, version);
+        let options = publish::Options { file: folder, version: Some(version.parse().unwrap()) };
+        publish::publish(self.operator().await, options, Arc::new(|_| ())).await.unwrap();
+    }
+
+    pub async fn start_rollout(&self, version: &str) -> String {
+        let request = pb::StartRolloutRequest {
+            app: "shop".into(),
+            version: version.into(),
+            env: "production".into(),
+            request_id: uuid::Uuid::new_v4().to_string(),
+            reason: String::new(),
+            rollback: false,
+        };
+        RolloutsClient::new(self.operator().await).start(request).await.unwrap().into_inner().id
+    }
+
+    /// Watches until it is over.
+    pub async fn outcome(&self, id: &str) -> String {
+        let mut client = RolloutsClient::new(self.operator().await);
+        let request = pb::ShowRolloutRequest { rollout: id.to_owned() };
+        let mut updates = client.watch(request).await.unwrap().into_inner();
+        let mut last = pb::Rollout::default();
+        let watched = tokio::time::timeout(Duration::from_secs(30), async {
+            while let Some(update) = updates.next().await {
+                if let Some(pb::rollout_update::Update::Rollout(rollout)) = update.unwrap().update {
+                    last = rollout;
+                }
+            }
+        });
+        if watched.await.is_err() {
+            panic!("stuck: {last:#?}");
+        }
+        last.outcome
+    }
+
+    pub async fn explain(&self, id: &str) -> pb::ExplainReply {
+        let request = pb::ShowRolloutRequest { rollout: id.to_owned() };
+        RolloutsClient::new(self.operator().await).explain(request).await.unwrap().into_inner()
+    }
+}
+
+fn now() -> i64 {
+    longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock)
+}
+
+fn make_release(folder: &Path, version: &str) {
+    use longshore_common::durable;
+    durable::create_dir_durable(&folder.join("dist"), 0o755).unwrap();
+    durable::write_atomic(&folder.join("dist/page.html"), version.as_bytes(), 0o644).unwrap();
+    let app = "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\ndriver = \"none\"\n";
+    durable::write_atomic(&folder.join("longshore.toml"), app.as_bytes(), 0o644).unwrap();
+}
+
+/// A connection that is there, or why it is not.
+pub async fn dial(address: SocketAddr, config: Arc<ClientConfig>) -> Result<Channel, io::Error> {
+    let connector = TlsConnector::from(config);
+    let name = ServerName::from(address.ip());
+    // Once by itself, for the error in its own words.
+    drop(connector.connect(name.clone(), TcpStream::connect(address).await?).await?);
+    let connect = tower::service_fn(move |_| {
+        let (connector, name) = (connector.clone(), name.clone());
+        async move {
+            let tcp = TcpStream::connect(address).await?;
+            Ok::<_, io::Error>(TokioIo::new(connector.connect(name, tcp).await?))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://controller.longshore");
+    endpoint.connect_with_connector(connect).await.map_err(io::Error::other)
+}
+
+pub fn agent_message(message: FromAgent) -> pb::FromAgent {
+    use pb::from_agent::Message;
+    let message = match message {
+        FromAgent::Hello(hello) => Message::Hello(pb::Hello {
+            protocol: hello.protocol,
+            agent_version: hello.agent_version,
+            boot_id: hello.boot_id,
+            boot_counter: hello.boot_counter,
+            apps: hello.apps.into_iter().map(app_message).collect(),
+            time_ms: hello.time_ms,
+            ..pb::Hello::default()
+        }),
+        FromAgent::Heartbeat(time_ms) => Message::Heartbeat(pb::Heartbeat { time_ms }),
+        FromAgent::Report(seq, report) => Message::Report(report.to_message(seq)),
+        FromAgent::Answer(id, Answer::Pong { time_ms, .. }) => Message::Answer(pb::Answer {
+            id,
+            about: Some(pb::answer::About::Pong(pb::Pong { time_ms, apps: vec![] })),
+        }),
+        other => panic!("agents driven by hand do not say {other:?}"),
+    };
+    pb::FromAgent { message: Some(message) }
+}
+
+fn app_message(seen: AppSeen) -> pb::AppState {
+    pb::AppState {
+        app: seen.app.to_string(),
+        generation: seen.generation.0,
+        current_slot: seen.current_slot,
+        ..pb::AppState::default()
+    }
+}
+
+pub fn controller_message(message: pb::ToAgent) -> ToAgent {
+    use pb::to_agent::Message;
+    match message.message.unwrap() {
+        Message::Welcome(welcome) => ToAgent::Welcome {
+            server_time_ms: welcome.server_time_ms,
+            heartbeat_ms: welcome.heartbeat_ms,
+            labels: welcome.labels,
+        },
+        Message::Assignment(assignment) => ToAgent::Assignment(Box::new(assignment.try_into().unwrap())),
+        Message::Ack(ack) => ToAgent::Ack(ack.seq),
+        Message::Question(question) => ToAgent::Question(question.id, Question::Ping),
+        Message::Farewell(farewell) => {
+            ToAgent::Farewell(Coded::new(farewell.code.parse().unwrap(), farewell.message))
+        }
+    }
+}
