@@ -190,7 +190,13 @@ pub fn wrong_clock(ahead: Millis) -> Coded {
     Coded::new(Code::E05, message)
 }
 
-/// Whole seconds: nobody wants the milliseconds of three days.
+/// The two largest units: nobody wants the seconds of three days.
 pub(crate) fn span(ms: Millis) -> Span {
-    Span::secs((ms.max(0) / 1000).unsigned_abs())
+    let seconds = (ms.max(0) / 1000).unsigned_abs();
+    let unit = match seconds {
+        86_400.. => 3_600,
+        3_600.. => 60,
+        _ => 1,
+    };
+    Span::secs(seconds / unit * unit)
 }

@@ -52,7 +52,19 @@ pub struct Parts<H> {
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    file: SocketFile,
+}
+
+/// Goes with the socket. One that stays behind after a crash is taken over by the next agent.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!("the socket's file stays behind: {error}");
+        }
+    }
 }
 
 impl Socket {
@@ -79,7 +91,7 @@ impl Socket {
         };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .map_err(|e| trouble("open", &e))?;
-        Ok(Self { listener, path: path.to_owned() })
+        Ok(Self { listener, file: SocketFile(path.to_owned()) })
     }
 
     /// Until `shutdown`.
@@ -90,9 +102,7 @@ impl Socket {
             .concurrency_limit_per_connection(CALLS)
             .serve_with_incoming_shutdown(service, incoming, shutdown.cancelled_owned())
             .await;
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!("the socket's file stays behind: {error}");
-        }
+        drop(self.file);
         served.map_err(|e| Coded::new(Code::X01, format!("serve the local socket: {}", Chain(&e))))
     }
 }

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Parts,
-    access::{Readers, may_change, may_read},
+    access::{Admin, Readers, may_change, may_read},
     revert,
 };
 use crate::{
@@ -59,9 +59,13 @@ impl<H: Host> Service<H> {
         if self.crew.apps().contains(&app) { Ok(app) } else { Err(to_status(&self.crew.unknown(&app))) }
     }
 
-    async fn set_hold(&self, hold: Option<Hold>) -> Result<Response<pb::LocalHoldReply>, Status> {
+    async fn set_hold(&self, hold: Option<Hold>, by: &Admin) -> Result<Response<pb::LocalHoldReply>, Status> {
         let changed = self.crew.state().set_hold(hold).await;
         let changed = changed.map_err(|e| to_status(&Coded::new(Code::S04, e.to_string())))?;
+        if changed {
+            let held = self.crew.state().hold().is_some();
+            tracing::warn!(by = by.name, held, "the hold of this host has changed");
+        }
         let hold = Some(hold_state(self.crew.state().hold().as_ref()));
         Ok(Response::new(pb::LocalHoldReply { hold, changed }))
     }
@@ -145,9 +149,9 @@ impl<H: Host> Local for Service<H> {
             );
             return Err(to_status(&Coded::new(Code::V01, message)));
         }
-        tracing::warn!(by = admin.name, reason, "held: this host takes no new work");
         let since_ms = self.crew.state().now_ms();
-        self.set_hold(Some(Hold { reason: reason.trim().to_owned(), by: admin.name, since_ms })).await
+        let hold = Hold { reason: reason.trim().to_owned(), by: admin.name.clone(), since_ms };
+        self.set_hold(Some(hold), &admin).await
     }
 
     async fn unhold(
@@ -155,8 +159,7 @@ impl<H: Host> Local for Service<H> {
         request: Request<pb::LocalUnholdRequest>,
     ) -> Result<Response<pb::LocalHoldReply>, Status> {
         let admin = may_change(&request)?;
-        tracing::info!(by = admin.name, "no longer held");
-        self.set_hold(None).await
+        self.set_hold(None, &admin).await
     }
 
     async fn revert(

@@ -68,7 +68,8 @@ pub fn accept(record: &Record, incoming: &Assignment, me: HostId, hold: Option<&
 
 fn begin(record: &Record, incoming: &Assignment) -> Record {
     let given_up = record.concluded.is_none()
-        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent != Intent::Stage);
+        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent != Intent::Stage)
+        && !goes_on(record, incoming);
     Record {
         accepted: Some(incoming.clone()),
         failed: None,
@@ -78,6 +79,15 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         disturbed: record.disturbed || given_up,
         order: None,
     }
+}
+
+/// The new generation wants the very slot that is being worked on: what is in progress is not for nothing.
+pub fn goes_on(record: &Record, incoming: &Assignment) -> bool {
+    let towards = |intent| matches!(intent, Intent::Stage | Intent::Run);
+    let forward = record.concluded.is_none() && record.failed.is_none() && record.order.is_none();
+    forward
+        && incoming.intent == Intent::Run
+        && record.accepted.as_ref().is_some_and(|old| towards(old.intent) && old.slot() == incoming.slot())
 }
 
 fn refuse_held(record: &Record, incoming: &Assignment, hold: &Hold) -> Acceptance {

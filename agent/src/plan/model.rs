@@ -1,9 +1,6 @@
 //! What the core is told and what it asks for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use longshore_common::{
     assignment::Assignment,
@@ -250,9 +247,5 @@ impl Seen {
             Some(running) => runs && running.up && running.slot == *slot,
             None => !runs,
         }
-    }
-
-    pub fn sealed(&self) -> BTreeSet<Slot> {
-        self.slots.keys().cloned().collect()
     }
 }

@@ -112,7 +112,8 @@ fn on_failure(
     if let Some(way_back) = &failed.way_back {
         return Next::Conclude(Outcome::Inconsistent { failure: both(&failed.failure, way_back) });
     }
-    if failed.failure.step == StepName::Check && !record.disturbed {
+    let unmet = failed.failure.code == Code::Q01.to_string();
+    if unmet && !failed.touched {
         return Next::Conclude(Outcome::Refused { failure: failure() });
     }
     if assignment.intent != Intent::Run || !failed.touched {

@@ -130,6 +130,20 @@ async fn the_same_generation_again_does_not_interrupt() {
     assert_eq!(agent.host().take_performed().iter().filter(|step| step.starts_with("fetch")).count(), 1);
 }
 
+/// Scenario 95: the same release again leaves the running action alone.
+#[tokio::test]
+async fn a_newer_generation_of_the_same_slot_goes_on_with_the_fetch() {
+    let mut agent = Agent::new().await;
+    let gate = agent.host().gate(StepName::Fetch);
+    agent.crew.assign(assignment(1, "1", &[], Intent::Stage));
+    agent.begins(StepName::Fetch).await;
+    agent.crew.assign(run(2, "1"));
+    gate.add_permits(1);
+    assert_eq!(agent.concluded().await, "healthy");
+    assert_eq!(agent.reported(1).await, [(2, "healthy".into())]);
+    assert_eq!(agent.host().take_performed().iter().filter(|step| step.starts_with("fetch")).count(), 1);
+}
+
 #[tokio::test]
 async fn the_way_back_is_finished_before_anything_new() {
     let mut agent = Agent::new().await;

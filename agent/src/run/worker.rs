@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     host::Host,
-    plan::{Acceptance, Attempt, Next, Record, Seen, Step, accept, accept_order, after, conclude, next},
+    plan::{
+        Acceptance, Attempt, Next, Record, Seen, Step, accept, accept_order, after, conclude, goes_on, next,
+    },
     state::{Row, StateFailed, fit},
 };
 
@@ -231,7 +233,11 @@ impl<H: Host> Worker<H> {
                 let (generation, slot, intent) =
                     (assignment.generation, assignment.slot(), assignment.intent);
                 tracing::info!(app = %self.app, %generation, %slot, ?intent, "accepted");
+                let goes_on = goes_on(&self.record, &assignment);
                 self.keep(*record).await?;
+                if goes_on {
+                    return Ok(Mind::Same);
+                }
                 self.attempt = Attempt::default();
                 Ok(Mind::Changed)
             }
