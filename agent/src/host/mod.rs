@@ -6,7 +6,6 @@
 pub mod account;
 pub mod environment;
 pub mod evidence;
-pub mod facts;
 pub mod fault;
 pub mod fetch;
 pub mod hook;
@@ -16,8 +15,10 @@ pub mod lines;
 pub mod probe;
 pub mod process;
 pub mod procfs;
+pub mod real;
 pub mod reexec;
 pub mod render;
+pub mod requires;
 pub mod sim;
 mod sink;
 pub mod slots;

@@ -184,7 +184,7 @@ fn inside(tree: &Path, path: &str) -> Result<PathBuf, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{collections::BTreeMap, os::unix::fs::symlink};
 
     use longshore_common::{
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    fn manifest(config: &[(&str, &str)]) -> Manifest {
+    pub fn manifest(config: &[(&str, &str)]) -> Manifest {
         Manifest {
             schema: longshore_common::manifest::SCHEMA.into(),
             app: "shop".parse().unwrap(),

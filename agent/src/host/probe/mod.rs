@@ -32,7 +32,8 @@ const WATCH_EVERY: Duration = Duration::from_millis(200);
 /// Whether the thing that is probed lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pulse {
-    /// The word changes when it was started again; then its health counts from the beginning.
+    /// The word changes when it was started again; then its health counts from the beginning. Empty: there is no
+    /// process that could end.
     Alive(String),
     /// It may come or come back; nothing counts meanwhile.
     Absent,
@@ -45,6 +46,10 @@ pub trait Vitals: Sync {
     fn pulse(&self) -> impl Future<Output = Pulse> + Send;
 }
 
+/// Of a release without probes: that it keeps running is all that can be asked.
+const STEADY: Duration = Duration::from_secs(3);
+const STEADY_DEADLINE: Duration = Duration::from_secs(20);
+
 /// Until the verdict.
 pub async fn settle(
     probes: &[Probe],
@@ -52,6 +57,9 @@ pub async fn settle(
     vitals: &impl Vitals,
     sink: &Sink,
 ) -> Result<(), Failure> {
+    if probes.is_empty() {
+        return keep_running(vitals, sink).await;
+    }
     let begun = Instant::now();
     let streaks: Vec<Mutex<Streak>> = probes.iter().map(|probe| Mutex::new(Streak::of(probe))).collect();
     let (life, life_seen) = watch::channel(None);
@@ -63,6 +71,37 @@ pub async fn settle(
     tokio::select! {
         lost = watching => Err(lost),
         result = probing => result.map(drop),
+    }
+}
+
+async fn keep_running(vitals: &impl Vitals, sink: &Sink) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut life: Option<(String, Instant)> = None;
+    loop {
+        match vitals.pulse().await {
+            Pulse::Lost(failure) => return Err(*failure),
+            Pulse::Absent => life = None,
+            // Nothing runs that could end.
+            Pulse::Alive(word) if word.is_empty() => return Ok(()),
+            Pulse::Alive(word) => match &life {
+                Some((same, since)) if *same == word => {
+                    if since.elapsed() >= STEADY {
+                        return Ok(());
+                    }
+                }
+                Some(_) | None => life = Some((word, Instant::now())),
+            },
+        }
+        if begun.elapsed() >= STEADY_DEADLINE {
+            let words = format!(
+                "it did not keep running for {} s within {} s",
+                STEADY.as_secs(),
+                STEADY_DEADLINE.as_secs()
+            );
+            return Err(fault::version(Code::U01, StepName::Probe, words));
+        }
+        sink.progress(0, 0, "waiting whether it keeps running");
+        sleep(WATCH_EVERY).await;
     }
 }
 
@@ -159,8 +198,10 @@ fn unhealthy(probe: &Probe, streak: &Streak) -> Failure {
 
 /// One attempt of each.
 pub async fn glance(probes: &[Probe], scene: &Scene, vitals: &impl Vitals) -> Result<(), Failure> {
-    if let Pulse::Lost(failure) = vitals.pulse().await {
-        return Err(*failure);
+    match vitals.pulse().await {
+        Pulse::Lost(failure) => return Err(*failure),
+        Pulse::Absent => return Err(fault::version(Code::U01, StepName::Probe, "the app is not running")),
+        Pulse::Alive(_) => (),
     }
     let results = join_all(probes.iter().map(|probe| attempt::once(probe, scene))).await;
     let failed = probes.iter().zip(results).find_map(|(probe, result)| Some((probe, result.err()?)));

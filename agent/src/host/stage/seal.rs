@@ -50,9 +50,9 @@ fn write_values(tree: &mut Tree, wanted: &Wanted) -> Result<(), StageError> {
     rustix::fs::fchmod(&file, Mode::from_raw_mode(VALUES_MODE)).map_err(at(Step::SetMode, &full))
 }
 
-/// Every entry of the index stands as it was verified, and every config file was rendered.
+/// Every entry of the index stands as it was verified, and every config file was rendered, perhaps over its template.
 fn complete(tree: &Tree, manifest: &Manifest, index: &Index) -> Result<(), StageError> {
-    for entry in index.entries() {
+    for entry in index.entries().iter().filter(|entry| !manifest.config.contains_key(&entry.path)) {
         let sound = match &entry.kind {
             Kind::File { executable, blob } => {
                 tree.stat(&entry.path)?.is_some_and(|stat| is_marked(&stat, blob, *executable))

@@ -1,0 +1,284 @@
+//! The real host: carries out the core's steps on this machine, and looks at it.
+//!
+//! Nothing is decided here. `slots`, `fetch` and `stage` know the disk, `systemd` and `process` know what runs, and
+//! each step is one call of theirs.
+
+mod probing;
+mod service;
+
+use std::net::Ipv4Addr;
+
+use longshore_common::{
+    code::{Code, Coded},
+    ids::AppName,
+    manifest::{Driver, Manifest},
+    report::{Failure, StepName},
+    slot::Slot,
+    time::Millis,
+};
+
+use super::{
+    Event, Follow, Host, Sink, Stream, fault,
+    fetch::{self, FetchError, read_meta},
+    hook::{self, Keeper},
+    layout::Layout,
+    process::ProcessDriver,
+    reexec::SelfExec,
+    render,
+    requires::{self, Machine},
+    stage::{self, Tree},
+    systemd::{SystemdDriver, journal},
+};
+use crate::{
+    config::{Config, Runner},
+    plan::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted},
+    uplink::Uplink,
+};
+
+#[derive(Clone, Debug)]
+pub struct RealHost {
+    layout: Layout,
+    me: SelfExec,
+    uplink: Uplink,
+    runner: Runner,
+    /// What 127.0.0.1 means for apps of this agent.
+    loopback: Option<Ipv4Addr>,
+    processes: ProcessDriver,
+    units: SystemdDriver,
+}
+
+impl RealHost {
+    /// Clears away what a crash left, and starts apps again that nobody but us starts after a boot.
+    pub async fn open(config: &Config, uplink: Uplink, me: SelfExec) -> Result<Self, Coded> {
+        let layout = Layout::under(&config.root).map_err(|e| Coded::new(Code::M01, e.to_string()))?;
+        let host = Self {
+            processes: ProcessDriver::new(me.clone(), layout.clone()),
+            units: SystemdDriver::new(layout.clone()),
+            runner: config.driver.unwrap_or_else(Runner::detect),
+            loopback: config.loopback,
+            layout,
+            me,
+            uplink,
+        };
+        for app in host.layout.list_apps().map_err(coded)? {
+            let cleaned = host.disk({
+                let app = app.clone();
+                move |layout| layout.clean(&app)
+            });
+            cleaned.await.map_err(coded)?;
+            host.restore(&app).await;
+        }
+        Ok(host)
+    }
+
+    /// Starts the app's supervisor again with the slot that it was last told to run, if it is gone.
+    async fn restore(&self, app: &AppName) {
+        let Some(slot) = self.processes.wanted(app) else { return };
+        let restored = async {
+            if self.processes.status(app).await?.is_none() {
+                tracing::info!(%app, %slot, "starting it again");
+                let (manifest, _) = self.layout.read_slot(app, &slot)?;
+                self.start_process(&slot, &manifest).await?;
+            }
+            Ok::<_, Failure>(())
+        };
+        if let Err(failure) = restored.await {
+            // The next assignment sees that it does not run.
+            tracing::error!(%app, %slot, "could not start it again: {}", failure.message);
+        }
+    }
+
+    /// Work on the disk, off the threads that must not block.
+    async fn disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Layout) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let layout = self.layout.clone();
+        let done = tokio::task::spawn_blocking(move || work(&layout)).await;
+        done.unwrap_or_else(|died| {
+            Err(fault::host(Code::X01, StepName::Check, format!("work on the disk ended: {died}")))
+        })
+    }
+
+    async fn manifest(&self, app: &AppName, slot: &Slot) -> Result<Manifest, Failure> {
+        let (app, slot) = (app.clone(), slot.clone());
+        self.disk(move |layout| layout.read_slot(&app, &slot).map(|(manifest, _)| manifest)).await
+    }
+
+    /// What runs this release here, whatever machine it was written for.
+    fn driver_of(&self, manifest: &Manifest) -> Driver {
+        match (manifest.service.driver, self.runner) {
+            (Driver::Systemd, Runner::Process) => Driver::Process,
+            (driver, Runner::Systemd | Runner::Process) => driver,
+        }
+    }
+
+    async fn check(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
+        let manifest = match self.uplink.channel().await {
+            Ok(channel) => fetch::manifest(channel, &self.layout, app, wanted)
+                .await
+                .map_err(|e| e.failure(StepName::Check))?,
+            Err(closed) => return Err(fault::host(Code::C01, StepName::Check, closed.to_string())),
+        };
+        let (app, keep, runner) = (app.clone(), wanted.slot.clone(), self.runner);
+        self.disk(move |layout| {
+            layout.clean_staging(&app, Some(&keep))?;
+            requires::check(&manifest, &Machine::look(layout.state(), runner))
+        })
+        .await
+    }
+
+    async fn fetch(&self, app: &AppName, wanted: &Wanted, sink: &Sink) -> Result<(), Failure> {
+        let failed = |e: FetchError| e.failure(StepName::Fetch);
+        let channel = self.uplink.channel().await;
+        let channel =
+            channel.map_err(|closed| fault::host(Code::C01, StepName::Fetch, closed.to_string()))?;
+        fetch::fetch(channel, &self.layout, app, wanted, sink).await.map_err(failed)
+    }
+
+    async fn render(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
+        let (app, wanted) = (app.clone(), wanted.clone());
+        self.disk(move |layout| {
+            let staged = layout.staged(&app, &wanted.slot);
+            let meta = Tree::open(&staged).and_then(|tree| read_meta(&tree, &wanted));
+            let (manifest, _) = meta.map_err(|e| FetchError::from(e).failure(StepName::Render))?;
+            render::render(&manifest, &wanted.values, &staged)
+        })
+        .await
+    }
+
+    async fn seal(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
+        let (app, wanted) = (app.clone(), wanted.clone());
+        self.disk(move |layout| {
+            stage::seal(layout, &app, &wanted).map_err(|e| FetchError::from(e).failure(StepName::Stage))
+        })
+        .await
+    }
+
+    async fn hook(&self, app: &AppName, point: HookPoint, slot: &Slot, sink: &Sink) -> Result<(), Failure> {
+        let manifest = self.manifest(app, slot).await?;
+        let Some(hook) = point.of(&manifest) else { return Ok(()) };
+        let spec = self.launch_spec(&hook.run, slot, &manifest, self.previous(app, slot).await?.as_ref());
+        let spec = spec.map_err(|f| fault::host(Code::H01, StepName::Hook, f.to_string()))?;
+        service::own_shared(&self.layout, app, spec.account.as_ref(), StepName::Hook)?;
+        let keeper = match (self.runner, self.driver_of(&manifest)) {
+            (Runner::Systemd, Driver::Systemd | Driver::None) => Keeper::Systemd(self.units.bus().clone()),
+            (Runner::Systemd | Runner::Process, _) => Keeper::Tree(self.me.clone()),
+        };
+        hook::run(&keeper, point, hook, &spec, sink).await
+    }
+
+    /// What was live before `slot`, as far as the machine still shows it.
+    async fn previous(&self, app: &AppName, slot: &Slot) -> Result<Option<Slot>, Failure> {
+        let live = self.layout.live(app)?;
+        if live.as_ref().is_some_and(|live| live != slot) {
+            return Ok(live);
+        }
+        let running = self.running(app).await?.map(|running| running.slot);
+        Ok(running.filter(|running| running != slot))
+    }
+
+    async fn seen(&self, app: &AppName) -> Result<Seen, Failure> {
+        let on_disk = self.disk({
+            let app = app.clone();
+            move |layout| {
+                let mut seen = Seen { current: layout.live(&app)?, ..Seen::default() };
+                for slot in layout.sealed(&app)? {
+                    match layout.read_slot(&app, &slot) {
+                        Ok((manifest, _)) => drop(seen.slots.insert(slot, Needs::of(&manifest))),
+                        // It cannot be run, so it does not count as a slot.
+                        Err(failure) => tracing::warn!(%app, %slot, "{}", failure.message),
+                    }
+                }
+                Ok(seen)
+            }
+        });
+        let mut seen = on_disk.await?;
+        seen.running = self.running(app).await?;
+        Ok(seen)
+    }
+
+    /// What is set up to run, by whichever driver.
+    async fn running(&self, app: &AppName) -> Result<Option<Running>, Failure> {
+        if self.runner == Runner::Systemd
+            && let Some(status) = self.units.status(app).await?
+        {
+            let main = self.units.unit_name(app);
+            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
+        }
+        if let Some(status) = self.processes.status(app).await? {
+            let main = status.state.to_string();
+            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
+        }
+        let wanted = self.processes.wanted(app);
+        Ok(wanted.map(|slot| Running { slot, up: false, main: "its supervisor is gone".into() }))
+    }
+
+    async fn remove(&self, app: &AppName) -> Result<(), Failure> {
+        self.stop(app).await?;
+        let app = app.clone();
+        self.disk(move |layout| layout.remove(&app)).await
+    }
+}
+
+impl Host for RealHost {
+    async fn observe(&self, app: &AppName) -> Result<Seen, Failure> {
+        self.seen(app).await
+    }
+
+    async fn perform(&self, app: &AppName, step: &Step, sink: &Sink) -> Result<(), Failure> {
+        match step {
+            Step::Check(wanted) => self.check(app, wanted).await,
+            Step::Fetch(wanted) => self.fetch(app, wanted, sink).await,
+            Step::Render(wanted) => self.render(app, wanted).await,
+            Step::Seal(wanted) => self.seal(app, wanted).await,
+            Step::Hook { point, slot } => self.hook(app, *point, slot, sink).await,
+            Step::Point(slot) => {
+                let (app, slot) = (app.clone(), slot.clone());
+                self.disk(move |layout| layout.point(&app, &slot)).await
+            }
+            Step::Unpoint => {
+                let app = app.clone();
+                self.disk(move |layout| layout.unpoint(&app)).await
+            }
+            Step::Start(slot) => self.start(app, slot).await,
+            Step::Stop => self.stop(app).await,
+            Step::Probe { slot, manner: Manner::Settle } => self.settle(app, slot, sink).await,
+            Step::Probe { slot, manner: Manner::Glance } => self.glance(app, slot).await,
+            Step::Prune(slots) => {
+                let (app, slots) = (app.clone(), slots.clone());
+                self.disk(move |layout| layout.prune(&app, &slots)).await
+            }
+            Step::Remove => self.remove(app).await,
+        }
+    }
+
+    async fn logs(&self, app: &AppName, lines: usize, follow: Follow, sink: &Sink) -> Result<(), Failure> {
+        let say = |time_ms: Millis, stream: Stream, line: String| {
+            sink.send(Event::Line { source: "app".into(), stream, line, time_ms: Some(time_ms) });
+        };
+        let fail = fault::io(StepName::Check, "read the app's log");
+        if self.runner == Runner::Systemd && self.units.status(app).await?.is_some() {
+            let until = match follow {
+                Follow::Yes => journal::Until::Dropped,
+                Follow::No => journal::Until::Now,
+            };
+            let unit = self.units.unit_name(app);
+            let each = |time, line| say(time, Stream::Stdout, line);
+            return journal::lines_of(&unit, lines, until, each).await.map_err(fail);
+        }
+        for entry in self.processes.tail(app, lines).map_err(fail)? {
+            say(entry.time_ms, entry.stream, entry.text);
+        }
+        match follow {
+            Follow::Yes => {
+                self.processes.follow(app, |entry| say(entry.time_ms, entry.stream, entry.text)).await
+            }
+            Follow::No => Ok(()),
+        }
+    }
+}
+
+fn coded(failure: Failure) -> Coded {
+    Coded::new(failure.code.parse().unwrap_or(Code::X01), failure.message)
+}

@@ -1,0 +1,133 @@
+//! Probing what runs, with an eye on whether it lives.
+
+use longshore_common::{
+    code::Code,
+    ids::AppName,
+    manifest::{Driver, Manifest},
+    report::{Failure, StepName},
+    slot::Slot,
+};
+
+use super::RealHost;
+use crate::host::{
+    Sink,
+    environment::variables,
+    evidence::LastLines,
+    fault,
+    probe::{self, Pulse, Scene, Vitals},
+    unit::{UnitState, UnitStatus},
+};
+
+/// A release that crashes once may have met a passing trouble; at this crash it has failed.
+const CRASHES: u32 = 3;
+
+impl RealHost {
+    pub(super) async fn settle(&self, app: &AppName, slot: &Slot, sink: &Sink) -> Result<(), Failure> {
+        let manifest = self.manifest(app, slot).await?;
+        let vitals = self.vitals(&manifest).await?;
+        let scene = self.scene(slot, &manifest);
+        let result = probe::settle(&manifest.probes, &scene, &vitals, sink).await;
+        self.with_evidence(&manifest, result).await
+    }
+
+    pub(super) async fn glance(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
+        let manifest = self.manifest(app, slot).await?;
+        let vitals = self.vitals(&manifest).await?;
+        let result = probe::glance(&manifest.probes, &self.scene(slot, &manifest), &vitals).await;
+        self.with_evidence(&manifest, result).await
+    }
+
+    /// What the app said last explains most failures.
+    async fn with_evidence(&self, manifest: &Manifest, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Err(failure) if failure.evidence.is_empty() => {
+                let lines = self.last_lines(manifest).await;
+                Err(failure.with_evidence(lines))
+            }
+            result => result,
+        }
+    }
+
+    async fn last_lines(&self, manifest: &Manifest) -> LastLines {
+        match self.driver_of(manifest) {
+            Driver::Systemd => self.units.last_lines(&manifest.app).await,
+            Driver::Process => {
+                let mut lines = LastLines::default();
+                let count = longshore_common::report::EVIDENCE_LINES;
+                for entry in self.processes.tail(&manifest.app, count).unwrap_or_default() {
+                    lines.push(&entry.text);
+                }
+                lines
+            }
+            Driver::None => LastLines::default(),
+        }
+    }
+
+    fn scene(&self, slot: &Slot, manifest: &Manifest) -> Scene {
+        Scene {
+            me: self.me.clone(),
+            slot: self.layout.slot(&manifest.app, slot),
+            user: manifest.service.user.clone(),
+            env: variables(&self.layout, manifest, slot, None),
+            own_loopback: self.loopback,
+        }
+    }
+
+    async fn vitals<'a>(&'a self, manifest: &'a Manifest) -> Result<UnitVitals<'a>, Failure> {
+        let restarts = self.unit_status(manifest).await?.map_or(0, |status| status.restarts);
+        Ok(UnitVitals { host: self, manifest, restarts })
+    }
+
+    async fn unit_status(&self, manifest: &Manifest) -> Result<Option<UnitStatus>, Failure> {
+        match self.driver_of(manifest) {
+            Driver::Systemd => self.units.status(&manifest.app).await,
+            Driver::Process => self.processes.status(&manifest.app).await,
+            Driver::None => Ok(None),
+        }
+    }
+}
+
+/// The life of the app's unit or supervised process.
+struct UnitVitals<'a> {
+    host: &'a RealHost,
+    manifest: &'a Manifest,
+    /// When the probing began.
+    restarts: u32,
+}
+
+impl Vitals for UnitVitals<'_> {
+    async fn pulse(&self) -> Pulse {
+        if self.host.driver_of(self.manifest) == Driver::None {
+            return Pulse::Alive(String::new());
+        }
+        match self.host.unit_status(self.manifest).await {
+            Ok(Some(status)) => self.judge(status),
+            Ok(None) => self.lost("is not there any more"),
+            // Whoever cannot be asked may answer at the next look; the probes' deadlines go on.
+            Err(_) => Pulse::Absent,
+        }
+    }
+}
+
+impl UnitVitals<'_> {
+    fn judge(&self, status: UnitStatus) -> Pulse {
+        let again = status.restarts.saturating_sub(self.restarts);
+        match status.state {
+            UnitState::Up { .. } | UnitState::Crashing { .. } if again >= CRASHES => {
+                self.lost(&format!("crashed {again} times"))
+            }
+            UnitState::Crashing { last } if again + 1 >= CRASHES => {
+                self.lost(&format!("crashed {CRASHES} times, at last with {last}"))
+            }
+            UnitState::Up { pid, since_ms } => Pulse::Alive(format!("{pid} {since_ms}")),
+            UnitState::Crashing { .. } | UnitState::Changing => Pulse::Absent,
+            UnitState::Ended { last } => self.lost(&format!("ended with {last}")),
+            UnitState::Stopped => self.lost("was stopped"),
+        }
+    }
+
+    fn lost(&self, what: &str) -> Pulse {
+        let words = format!("{} {} {what} while it was probed", self.manifest.app, self.manifest.version);
+        Pulse::Lost(Box::new(fault::version(Code::U01, StepName::Probe, words)))
+    }
+}

@@ -1,0 +1,152 @@
+//! Starting and stopping, by the driver that a release asks for.
+
+use std::{os::unix::fs::chown, time::Duration};
+
+use longshore_common::{
+    code::Code,
+    ids::AppName,
+    loopback::on_own_loopback,
+    manifest::{Driver, Manifest},
+    report::{Failure, StepName},
+    slot::Slot,
+    time::Span,
+};
+use rustix::process::Signal;
+
+use super::RealHost;
+use crate::{
+    config::Runner,
+    host::{
+        account::Account,
+        environment::variables,
+        fault,
+        launch::{Fault, LaunchSpec},
+        layout::Layout,
+        process::protocol::Service,
+    },
+};
+
+/// For a supervisor, beyond what the app is allowed.
+const SLACK: Duration = Duration::from_secs(30);
+
+impl RealHost {
+    pub(super) async fn start(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
+        let manifest = self.manifest(app, slot).await?;
+        match self.driver_of(&manifest) {
+            Driver::Systemd => {
+                self.stop_process(app).await?;
+                self.start_unit(slot, &manifest).await
+            }
+            Driver::Process => {
+                self.stop_unit(app).await?;
+                self.start_process(slot, &manifest).await
+            }
+            // Nothing is to run, so what runs is of another release.
+            Driver::None => self.stop(app).await,
+        }
+    }
+
+    async fn start_unit(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+        let account = Account::to_become(manifest.service.user.as_deref())
+            .map_err(|e| fault::host(e.code, StepName::Start, e.message))?;
+        own_shared(&self.layout, &manifest.app, account.as_ref(), StepName::Start)?;
+        self.units.start(slot, &self.at_home(manifest)).await
+    }
+
+    pub(super) async fn start_process(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+        let app = &manifest.app;
+        let manifest = self.at_home(manifest);
+        let service = &manifest.service;
+        let launch = self
+            .launch_spec(&service.exec, slot, &manifest, None)
+            .map_err(|Fault(why)| fault::host(Code::U01, StepName::Start, why))?;
+        own_shared(&self.layout, app, launch.account.as_ref(), StepName::Start)?;
+        let Span(grace) = service.stop.grace;
+        let order = Service {
+            slot: slot.clone(),
+            launch,
+            sockets: service.sockets.clone(),
+            stop_signal: signal_number(&service.stop.signal),
+            grace_ms: grace.as_millis() as u64,
+        };
+        let old = self.grace_of_running(app).await;
+        self.processes.start(app, order, service.start_timeout.0 + grace.max(old) + SLACK).await
+    }
+
+    pub(super) async fn stop(&self, app: &AppName) -> Result<(), Failure> {
+        self.stop_unit(app).await?;
+        self.stop_process(app).await
+    }
+
+    async fn stop_unit(&self, app: &AppName) -> Result<(), Failure> {
+        match self.runner {
+            Runner::Systemd => self.units.stop(app, self.grace_of_running(app).await).await,
+            Runner::Process => Ok(()),
+        }
+    }
+
+    async fn stop_process(&self, app: &AppName) -> Result<(), Failure> {
+        self.processes.stop(app, self.grace_of_running(app).await + SLACK).await
+    }
+
+    /// What is to be stopped may take so long. Unknown is what most are content with.
+    async fn grace_of_running(&self, app: &AppName) -> Duration {
+        let slot = self.running(app).await.ok().flatten().map(|running| running.slot);
+        let manifest = match slot {
+            Some(slot) => self.manifest(app, &slot).await.ok(),
+            None => None,
+        };
+        manifest.map_or(SLACK, |manifest| manifest.service.stop.grace.0)
+    }
+
+    /// The release as it is meant where several agents share a machine.
+    pub(super) fn at_home(&self, manifest: &Manifest) -> Manifest {
+        let mut manifest = manifest.clone();
+        if let Some(own) = self.loopback {
+            for address in &mut manifest.service.sockets {
+                *address = on_own_loopback(address, own);
+            }
+        }
+        manifest
+    }
+
+    /// A program of a release, run in its slot as the app's user, with the app's environment.
+    pub(super) fn launch_spec(
+        &self,
+        command: &[String],
+        slot: &Slot,
+        manifest: &Manifest,
+        previous: Option<&Slot>,
+    ) -> Result<LaunchSpec, Fault> {
+        let folder = self.layout.slot(&manifest.app, slot);
+        let mut spec = LaunchSpec::of(command, &folder, manifest.service.user.as_deref())?;
+        spec.env.extend(variables(&self.layout, manifest, slot, previous));
+        Ok(spec)
+    }
+}
+
+/// What outlives releases belongs to the app's user.
+pub(super) fn own_shared(
+    layout: &Layout,
+    app: &AppName,
+    account: Option<&Account>,
+    step: StepName,
+) -> Result<(), Failure> {
+    let Some(account) = account else { return Ok(()) };
+    let shared = layout.shared(app);
+    let doing = format!("give {} to {}", shared.display(), account.name);
+    chown(&shared, Some(account.uid), Some(account.gid)).map_err(fault::io(step, &doing))
+}
+
+/// By the names that a manifest may use; anything else asks politely.
+fn signal_number(name: &str) -> i32 {
+    let signal = match name {
+        "SIGINT" => Signal::INT,
+        "SIGQUIT" => Signal::QUIT,
+        "SIGHUP" => Signal::HUP,
+        "SIGUSR1" => Signal::USR1,
+        "SIGUSR2" => Signal::USR2,
+        _ => Signal::TERM,
+    };
+    signal.as_raw()
+}

@@ -1,0 +1,132 @@
+//! Whether this host is what a release requires.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use longshore_common::{
+    code::Code,
+    manifest::{Driver, Manifest},
+    report::{Failure, StepName},
+};
+
+use super::{account::Account, fault, launch, stage::shown_bytes};
+use crate::config::Runner;
+
+/// What requirements are held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    pub arch: String,
+    pub memory: u64,
+    /// Where releases lie.
+    pub disk_free: u64,
+    /// What runs services.
+    pub runner: Runner,
+}
+
+impl Machine {
+    /// `state` is on the disk that releases are unpacked to; it may not exist yet.
+    pub fn look(state: &Path, runner: Runner) -> Self {
+        let memory = rustix::system::sysinfo();
+        let disk = state.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+        Self {
+            arch: std::env::consts::ARCH.to_owned(),
+            memory: memory.totalram as u64 * u64::from(memory.mem_unit),
+            disk_free: disk.map_or(0, |disk| disk.f_bavail * disk.f_frsize),
+            runner,
+        }
+    }
+}
+
+/// Names everything that the release asks for and the host lacks, at once.
+pub fn check(manifest: &Manifest, machine: &Machine) -> Result<(), Failure> {
+    let requires = &manifest.requires;
+    let mut lacks = vec![];
+    if !requires.arch.is_empty() && !requires.arch.contains(&machine.arch) {
+        lacks.push(format!("architecture {} (this host is {})", requires.arch.join(" or "), machine.arch));
+    }
+    let scarce =
+        [("memory", requires.memory, machine.memory), ("free disk", requires.disk, machine.disk_free)];
+    for (what, needed, here) in scarce {
+        if let Some(needed) = needed.filter(|needed| *needed > here) {
+            lacks.push(format!("{} of {what} (this host has {})", shown_bytes(needed), shown_bytes(here)));
+        }
+    }
+    let missing: Vec<&str> =
+        requires.commands.iter().map(String::as_str).filter(|command| !is_on_path(command)).collect();
+    if !missing.is_empty() {
+        lacks.push(format!("{} on the PATH", missing.join(", ")));
+    }
+    lacks.extend(user_problem(manifest, machine.runner));
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} {}", manifest.app, manifest.version);
+    let words =
+        format!("{what} cannot run on this host, as it needs {}. Nothing was changed", lacks.join("; "));
+    Err(fault::host(Code::Q01, StepName::Check, words))
+}
+
+fn user_problem(manifest: &Manifest, runner: Runner) -> Option<String> {
+    let service = &manifest.service;
+    match (&service.user, service.driver) {
+        (_, Driver::None) => None,
+        (None, Driver::Systemd) if runner == Runner::Systemd => {
+            Some("a user to run as (to run as root, service.user = \"root\" has to say so)".into())
+        }
+        (None, Driver::Systemd | Driver::Process) => None,
+        (Some(user), Driver::Systemd | Driver::Process) => {
+            Account::look_up(user).and_then(|_| Account::to_become(Some(user))).err().map(|e| e.message)
+        }
+    }
+}
+
+fn is_on_path(command: &str) -> bool {
+    let runs = |path: PathBuf| {
+        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    !command.contains('/') && launch::PATH.split(':').any(|folder| runs(Path::new(folder).join(command)))
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::manifest::Requires;
+
+    use super::*;
+    use crate::host::render::tests::manifest;
+
+    #[test]
+    fn everything_that_lacks_is_named_at_once() {
+        let machine =
+            Machine { arch: "x86_64".into(), memory: 1 << 30, disk_free: 1 << 30, runner: Runner::Process };
+        let mut release = manifest(&[]);
+        check(&release, &machine).unwrap();
+        release.requires = Requires {
+            arch: vec!["aarch64".into()],
+            disk: Some(2 << 30),
+            memory: Some(3 << 30),
+            commands: vec!["sh".into(), "no-such-command".into(), "../bin/sh".into()],
+        };
+        release.service.driver = Driver::Process;
+        release.service.user = Some("no-such-user".into());
+        let failure = check(&release, &machine).unwrap_err();
+        assert_eq!(failure.code, "LS-Q01");
+        for part in [
+            "aarch64 (this host is x86_64)",
+            "2.0 GiB of free disk (this host has 1.0 GiB)",
+            "3.0 GiB of memory",
+            "no-such-command, ../bin/sh on the PATH",
+            "no user \"no-such-user\"",
+        ] {
+            assert!(failure.message.contains(part), "{part} in {}", failure.message);
+        }
+    }
+
+    #[test]
+    fn this_machine_can_be_looked_at() {
+        let machine = Machine::look(Path::new("/var/lib/no/such/folder"), Runner::Process);
+        assert!(machine.memory > 1 << 20 && machine.disk_free > 0, "{machine:?}");
+    }
+}
