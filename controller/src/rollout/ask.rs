@@ -78,6 +78,9 @@ impl Draft {
     }
 
     fn in_slots(&mut self, hosts: Vec<HostId>, ask: impl Fn(&mut HostProgress, Millis)) {
+        if hosts.is_empty() {
+            return;
+        }
         let (down, up): (Vec<HostId>, Vec<HostId>) =
             hosts.into_iter().partition(|id| self.rollout.hosts[id].is_down(self.rollout.spec()));
         let free = self.rollout.free_slots();

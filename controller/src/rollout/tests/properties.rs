@@ -71,10 +71,40 @@ proptest! {
     }
 
     #[test]
+    fn a_commit_torn_by_a_crash_is_mended_by_the_next_tick(
+        fleet in fleet(), strategy in strategy(), course in course(), landed in 0usize..6, at in 0usize..60,
+    ) {
+        let mut watched = Watched::start(&format!("{fleet} | {strategy}"));
+        for (number, (kind, host, amount)) in course.into_iter().enumerate() {
+            let before = watched.play.rollout.clone();
+            watched.act(&line(kind, host, amount, &watched.names.clone()));
+            if number == at {
+                watched.play.rollout = torn(&before, &watched.play.rollout, landed);
+                watched.said.push(format!("crash after {landed} hosts"));
+                watched.act("+0s");
+            }
+        }
+        watched.end_in_calm();
+    }
+
+    #[test]
     fn it_ends_although_no_host_ever_answers(fleet in fleet(), strategy in strategy()) {
         let mut watched = Watched::start(&format!("{fleet} | {strategy}"));
         watched.end(|_| vec![]);
     }
+}
+
+/// A large change takes several commits: the header first (last, when it is the end), then hosts in order. A crash
+/// between them leaves a state from which the next tick draws the same conclusions, and nothing is asked twice.
+fn torn(before: &Rollout, after: &Rollout, landed: usize) -> Rollout {
+    let mut state = before.clone();
+    if !after.phase().is_done() {
+        state.header = after.header.clone();
+    }
+    for id in changed_hosts(before, after).into_iter().take(landed) {
+        state.hosts.insert(id, after.hosts[&id].clone());
+    }
+    state
 }
 
 /// A play in which every step is checked. It panics with the whole transcript.
