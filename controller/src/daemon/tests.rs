@@ -19,7 +19,7 @@ use crate::{
     fleet::words::{FromAgent, ToAgent},
     testing::HandAgent,
 };
-use site::{HostKey, Site, agent_message, controller_message};
+use site::{HostKey, Site};
 
 /// Scenario 62, and row 15 of the bad inputs: a token is used once, by one key.
 #[tokio::test]

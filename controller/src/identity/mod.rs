@@ -12,6 +12,8 @@ pub mod door;
 pub mod enrol;
 pub mod init;
 pub mod leaf;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 pub use authority::{Authority, IdentityError};

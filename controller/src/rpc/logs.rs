@@ -27,6 +27,8 @@ const LINES: u32 = 100;
 const LINES_MAX: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(10);
 const ASKED_AT_ONCE: usize = 64;
+/// An agent stops sending what nobody has asked for in ten minutes.
+const ASK_AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Lines that wait for the one who asked.
 const REPLIES: usize = 256;
 
@@ -82,7 +84,7 @@ pub fn stream(fleet: Fleet, hosts: Vec<Host>, wanted: Wanted) -> Replies<pb::Hos
             }
         }
         if let Some(live) = live {
-            follow(live, &ids, &wanted, &replies).await;
+            follow(&fleet, live, &ids, &wanted, &replies).await;
         }
     });
     Box::pin(ReceiverStream::new(receiver))
@@ -105,15 +107,21 @@ async fn ask(fleet: &Fleet, host: Host, wanted: &Wanted) -> Vec<pb::HostLogLine>
 
 /// Until nobody listens or the controller stops.
 async fn follow(
+    fleet: &Fleet,
     mut live: broadcast::Receiver<LiveLine>,
     hosts: &[HostId],
     wanted: &Wanted,
     replies: &mpsc::Sender<Result<pb::HostLogLine, Status>>,
 ) {
+    let mut again = tokio::time::interval_at(tokio::time::Instant::now() + ASK_AGAIN, ASK_AGAIN);
     loop {
         let next = tokio::select! {
             next = live.recv() => next,
             () = replies.closed() => return,
+            _ = again.tick() => {
+                ask_again(fleet, hosts, wanted).await;
+                continue;
+            }
         };
         let reply = match next {
             Ok(LiveLine { host, name, what: Live::Log(line) })
@@ -132,6 +140,17 @@ async fn follow(
             return;
         }
     }
+}
+
+/// Hosts that do not answer are met again the next time; until then they say nothing.
+async fn ask_again(fleet: &Fleet, hosts: &[HostId], wanted: &Wanted) {
+    let question = Question::Logs { app: wanted.app.clone(), lines: 0, follow: true };
+    let mut asked = tokio::task::JoinSet::new();
+    for host in hosts {
+        let (fleet, host, question) = (fleet.clone(), *host, question.clone());
+        asked.spawn(async move { fleet.ask(host, question, DEADLINE).await });
+    }
+    asked.join_all().await;
 }
 
 pub fn row(host: &HostId, name: &str, line: LogLine) -> pb::HostLogLine {
