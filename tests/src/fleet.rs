@@ -36,7 +36,9 @@ impl<'a> Fleet<'a> {
         fs::create_dir_all(&fleet.home).within(|| format!("make {}", fleet.home.display()))?;
         fleet.init()?;
         fleet.start_controller()?;
-        fleet.longshore(["context", "add", "lab", "--from", &fleet.path("controller/operator")])?.success()?;
+        fleet
+            .longshore(["context", "add", "lab", "--from", &fleet.path("controller/operator")])?
+            .success()?;
         lab.together(|host| fleet.install(host))?;
         fleet.await_connected(lab.hosts().len())?;
         Ok(fleet)

@@ -11,7 +11,7 @@ use longshore_tests::bench::poller::ask;
 use longshore_tests::fleet::{Fleet, journal};
 use longshore_tests::lab::{Host, Lab, cache};
 use longshore_tests::packages::Package;
-use longshore_tests::{Result, Trouble, Within, until};
+use longshore_tests::{Output, Result, Trouble, Within, until};
 
 const ESBUILD: [Package; 2] = [
     Package {
@@ -101,11 +101,13 @@ fn publish_all(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
     let esbuild = ESBUILD[1].unpacked_in(&cache())?.join("bin/esbuild");
     fleet.publish(&app(lab, "0.24.4", &esbuild)?)?;
 
-    let again = fleet.publish(&app(lab, "0.24.4", &esbuild)?)?;
-    assert!(again.contains("0.24.4"), "{again}");
+    publish(fleet, &app(lab, "0.24.4", &esbuild)?)?.code_is(6)?; // the same content: nothing to do
     let other = app(lab, "0.24.4", &broken)?;
-    let refused = fleet.longshore(["release", "publish", other.to_str().expect("a path of ours is text")])?;
-    refused.code_is(4).map(drop) // releases are immutable
+    publish(fleet, &other)?.code_is(4).map(drop) // releases are immutable
+}
+
+fn publish(fleet: &Fleet<'_>, folder: &Path) -> Result<Output> {
+    fleet.longshore(["release", "publish", folder.to_str().expect("a path of ours is text")])
 }
 
 fn two_good_releases(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
