@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, Runner},
-    host::Host,
+    host::{Host, real::RealHost, reexec::SelfExec},
     identity::{Folder, Pair},
     link::{self, Connection, Facts, Link},
     local::{self, Socket},
@@ -37,6 +37,11 @@ impl From<Coded> for Ended {
     fn from(coded: Coded) -> Self {
         Ended::Trouble(coded)
     }
+}
+
+/// Runs the agent on this machine until `shutdown`. `exec` is how the running program is started again as a helper.
+pub async fn run_agent(config: Config, exec: SelfExec, shutdown: CancellationToken) -> Result<(), Ended> {
+    run_over(config, async |config, uplink| RealHost::open(config, uplink, exec).await, shutdown).await
 }
 
 /// Runs the agent over a host until `shutdown`. `make_host` gets the way to the controller, by which the host fetches

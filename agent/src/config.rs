@@ -15,7 +15,7 @@ use longshore_common::{
     time::Span,
 };
 
-use crate::{host::facts::has_systemd, local::Readers, run::Limits};
+use crate::{local::Readers, run::Limits};
 
 /// Below the root folder, which is `/` on a real host.
 const FILE: &str = "etc/longshore/agent.toml";
@@ -50,7 +50,7 @@ pub enum Runner {
 impl Runner {
     /// systemd, where it is what runs this machine.
     pub fn detect() -> Self {
-        if has_systemd() { Runner::Systemd } else { Runner::Process }
+        if Path::new("/run/systemd/system").is_dir() { Runner::Systemd } else { Runner::Process }
     }
 
     pub fn as_str(self) -> &'static str {

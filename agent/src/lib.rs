@@ -4,6 +4,7 @@
 //! controller, `local` to admins on the host.
 
 pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod host;
 pub mod identity;
@@ -14,3 +15,5 @@ pub mod run;
 mod service;
 pub mod state;
 pub mod uplink;
+
+pub use agent::{Ended, run_agent};

@@ -1,35 +1,66 @@
-//! What kind of machine this is, as a message.
+//! What kind of machine this is.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use longshore_proto::v1 as pb;
-
-use crate::host::facts;
 
 /// Cheap to clone; gathered afresh whenever somebody wants to know.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Where releases lie.
     pub root: PathBuf,
-    /// `systemd` or `process`: what runs services here.
+    /// `systemd` or `process`: what runs apps that do not say.
     pub driver: String,
 }
 
 impl Facts {
     pub async fn gather(&self) -> pb::Facts {
-        let root = self.root.clone();
-        let gathered = tokio::task::spawn_blocking(move || facts::Facts::gather(&root)).await;
-        let found = gathered.expect("reading facts does not panic");
+        let facts = self.clone();
+        tokio::task::spawn_blocking(move || facts.read()).await.expect("reading facts does not panic")
+    }
+
+    /// What cannot be told is 0 or empty.
+    fn read(&self) -> pb::Facts {
+        let uname = rustix::system::uname();
+        let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+        let memory = rustix::system::sysinfo();
+        let (free, total) = rustix::fs::statvfs(&self.root)
+            .map_or((0, 0), |disk| (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize));
         pb::Facts {
-            os: found.os,
-            kernel: found.kernel,
-            arch: found.arch,
-            cpus: found.cpus,
-            memory_bytes: found.memory_bytes,
-            disk_free_bytes: found.disk_free_bytes,
-            disk_total_bytes: found.disk_total_bytes,
-            addresses: found.addresses,
+            os: os(),
+            kernel: text(uname.release()),
+            arch: text(uname.machine()),
+            cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u32),
+            memory_bytes: memory.totalram as u64 * u64::from(memory.mem_unit),
+            disk_free_bytes: free,
+            disk_total_bytes: total,
+            addresses: addresses(),
             driver: self.driver.clone(),
         }
     }
+}
+
+/// `debian 12`
+fn os() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
+    };
+    format!("{} {}", value("ID"), value("VERSION_ID")).trim().to_owned()
+}
+
+/// Of all interfaces, loopback apart.
+fn addresses() -> Vec<String> {
+    let table = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let mut found = std::collections::BTreeSet::new();
+    let mut candidate = "";
+    for line in table.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            candidate = address;
+        } else if line.starts_with("/32 host LOCAL") && !candidate.starts_with("127.") {
+            found.insert(candidate.to_owned());
+        }
+    }
+    found.into_iter().collect()
 }

@@ -1,0 +1,190 @@
+//! The words of the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use longshore_common::{
+    ids::{AppName, HostName},
+    label::check_label,
+    slot::Slot,
+    time::Span,
+};
+
+use crate::config::{Config, Runner};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 3 the agent or controller cannot be reached, 4 refused, 5 timed out while \
+waiting, 6 nothing to do";
+
+/// Makes this host run what the controller says it should.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "longshore-agent", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Args {
+    /// The folder below which everything of the agent lies
+    #[arg(long, global = true, default_value = "/", value_name = "DIR")]
+    pub root: PathBuf,
+    /// The configuration [default: etc/longshore/agent.toml below the root]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How to print
+    #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Exchange a join token for an identity
+    #[command(after_help = "\
+Examples:
+  longshore-agent enroll --server deploy.example:7443 --token-file -    # paste the token, end with Ctrl-D
+  longshore-agent enroll --server 10.0.0.2:7443 --token-file /run/token --label role=web
+  longshore-agent enroll --server 10.0.0.2:7443 --token lsj1.… # the token does not stay in the process list")]
+    Enroll(Enroll),
+    /// Run the agent, in the foreground
+    #[command(after_help = "\
+Examples:
+  longshore-agent run
+  longshore-agent --root /tmp/host-1 run --log debug")]
+    Run(Run),
+    /// What runs here, what is in progress, and how the connection stands
+    #[command(after_help = "Examples:\n  longshore-agent status\n  longshore-agent status -o json")]
+    Status,
+    /// What happened here, latest first
+    #[command(after_help = "Examples:\n  longshore-agent history\n  longshore-agent history shop -n 5")]
+    History(History),
+    /// The last lines that an app wrote
+    #[command(after_help = "Examples:\n  longshore-agent logs shop\n  longshore-agent logs shop -n 20 -f")]
+    Logs(Logs),
+    /// Take no new work, until `unhold`
+    #[command(after_help = "Examples:\n  longshore-agent hold \"disk swap\"")]
+    Hold(Hold),
+    /// Take new work again
+    #[command(after_help = "Examples:\n  longshore-agent unhold")]
+    Unhold,
+    /// Go back to the last good slot of an app, or to the one named; needs no controller
+    #[command(after_help = "\
+Examples:
+  longshore-agent revert shop
+  longshore-agent revert shop 1.4.1-9c2e4d8f --timeout 2m")]
+    Revert(Revert),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Enroll {
+    /// The controller's enrolment port, as `longshore token create` printed it
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: String,
+    /// The join token
+    #[arg(long, required_unless_present = "token_file", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file with the join token; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What the host is to be called [default: its own name]
+    #[arg(long)]
+    pub name: Option<HostName>,
+    /// A label of the host; as often as needed
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Replace the identity that this host has
+    #[arg(long)]
+    pub again: bool,
+    /// What runs services here [default: systemd where it is there]
+    #[arg(long, value_parser = runner)]
+    pub driver: Option<Runner>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Run {
+    /// error, warn, info, debug or trace
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub log: tracing::Level,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct History {
+    /// Only of this app
+    pub app: Option<AppName>,
+    /// Rows
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Logs {
+    pub app: AppName,
+    /// Lines from before
+    #[arg(short = 'n', long, default_value_t = 100)]
+    pub lines: u32,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Hold {
+    /// Shown to everybody who wonders
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Revert {
+    pub app: AppName,
+    /// One of those that `status` lists
+    pub slot: Option<Slot>,
+    /// Stop waiting after this; the revert goes on
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub timeout: Option<Duration>,
+}
+
+impl Args {
+    pub fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| Config::file_below(&self.root))
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    check_label(key, value).map_err(|bad| bad.message)?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn runner(text: &str) -> Result<Runner, String> {
+    let known = [Runner::Systemd, Runner::Process];
+    known
+        .into_iter()
+        .find(|runner| runner.as_str() == text)
+        .ok_or_else(|| "write systemd or process".to_owned())
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<Span>().map(|span| span.0).map_err(|bad| bad.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_words_fit_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_words_are_explained() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' ')).unwrap_err().to_string();
+        assert!(parse("longshore-agent revert Shop").contains("use 1-63 of a-z"));
+        assert!(parse("longshore-agent enroll --server a:1 --token x --label role").contains("KEY=VALUE"));
+        assert!(parse("longshore-agent enroll --server a:1").contains("--token"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The commands that ask the agent over its socket.
+
+use std::time::Duration;
+
+use longshore_common::{
+    code::{Code, Coded},
+    wire::from_status,
+};
+use longshore_proto::v1::{self as pb, local_client::LocalClient};
+use tonic::{Status, transport::Channel};
+
+use super::{
+    Exit,
+    args::{Args, History, Hold, Logs, Output, Revert},
+    run::runtime,
+    show,
+};
+use crate::{config::Config, local::client::connect};
+
+/// Of an answer that needs no waiting.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub fn status(args: &Args) -> Result<Exit, Coded> {
+    let status = ask(args, async |agent| agent.status(pb::LocalStatusRequest {}).await)?;
+    match args.output {
+        Output::Table => show::status(&status),
+        Output::Json => show::json(&show::status_json(&status)),
+    }
+    Ok(Exit::Done)
+}
+
+pub fn history(args: &Args, wanted: History) -> Result<Exit, Coded> {
+    let app = wanted.app.map(|app| app.to_string()).unwrap_or_default();
+    let request = pb::LocalHistoryRequest { app, limit: wanted.limit };
+    let history = ask(args, async |agent| agent.history(request).await)?;
+    match args.output {
+        Output::Table => show::history(&history),
+        Output::Json => show::json(&show::history_json(&history)),
+    }
+    Ok(Exit::Done)
+}
+
+pub fn logs(args: &Args, wanted: Logs) -> Result<Exit, Coded> {
+    let request =
+        pb::LocalLogsRequest { app: wanted.app.to_string(), lines: wanted.lines, follow: wanted.follow };
+    runtime().block_on(async {
+        let mut lines = reach(args).await?.logs(request).await.map_err(error)?.into_inner();
+        while let Some(line) = lines.message().await.map_err(error)? {
+            match args.output {
+                Output::Table => show::line(&line),
+                Output::Json => show::json(&show::line_json(&line)),
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+pub fn hold(args: &Args, wanted: Hold) -> Result<Exit, Coded> {
+    let reply = ask(args, async |agent| agent.hold(pb::LocalHoldRequest { reason: wanted.reason }).await)?;
+    tell_hold(args, &reply, "held: this host takes no new work until `longshore-agent unhold`");
+    Ok(if reply.changed { Exit::Done } else { Exit::NothingToDo })
+}
+
+pub fn unhold(args: &Args) -> Result<Exit, Coded> {
+    let reply = ask(args, async |agent| agent.unhold(pb::LocalUnholdRequest {}).await)?;
+    tell_hold(args, &reply, "no longer held: this host takes new work");
+    Ok(if reply.changed { Exit::Done } else { Exit::NothingToDo })
+}
+
+fn tell_hold(args: &Args, reply: &pb::LocalHoldReply, done: &str) {
+    let hold = reply.hold.clone().unwrap_or_default();
+    match args.output {
+        Output::Json => show::json(&show::hold_json(&hold, reply.changed)),
+        Output::Table if reply.changed => println!("{done}"),
+        Output::Table if hold.held => println!("held already, {}", show::held(&hold)),
+        Output::Table => println!("not held: nothing to do"),
+    }
+}
+
+pub fn revert(args: &Args, wanted: Revert) -> Result<Exit, Coded> {
+    let request = pb::LocalRevertRequest {
+        app: wanted.app.to_string(),
+        slot: wanted.slot.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    let waiting = follow_revert(args, request);
+    runtime().block_on(async {
+        match wanted.timeout {
+            None => waiting.await,
+            Some(patience) => tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| {
+                eprintln!("not done yet; it goes on: longshore-agent status");
+                Ok(Exit::TimedOut)
+            }),
+        }
+    })
+}
+
+async fn follow_revert(args: &Args, request: pb::LocalRevertRequest) -> Result<Exit, Coded> {
+    let app = request.app.clone();
+    let mut steps = reach(args).await?.revert(request).await.map_err(error)?.into_inner();
+    while let Some(step) = steps.message().await.map_err(error)? {
+        match args.output {
+            Output::Table => show::step(&app, &step),
+            Output::Json => show::json(&show::step_json(&app, &step)),
+        }
+        if step.done {
+            return Ok(if step.failure.is_none() { Exit::Done } else { Exit::Failed });
+        }
+    }
+    Err(Coded::new(
+        Code::C01,
+        "the agent ended before it was done; it goes on when it is back: longshore-agent status",
+    ))
+}
+
+fn ask<T>(
+    args: &Args,
+    question: impl AsyncFnOnce(&mut LocalClient<Channel>) -> Result<tonic::Response<T>, Status>,
+) -> Result<T, Coded> {
+    runtime().block_on(async {
+        let answer = async { question(&mut reach(args).await?).await.map_err(error) };
+        let silent = || Coded::new(Code::C01, format!("the agent did not answer within {DEADLINE:?}"));
+        let answer = tokio::time::timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(silent()))?;
+        Ok(answer.into_inner())
+    })
+}
+
+/// The socket that the configuration names; where there is none to read, the usual one.
+async fn reach(args: &Args) -> Result<LocalClient<Channel>, Coded> {
+    let file = args.config_file();
+    let socket = match Config::load(&file, &args.root) {
+        Ok(config) => config.socket,
+        Err(error) if error.code == Code::M01 => return Err(error),
+        Err(_) => Config::socket_below(&args.root),
+    };
+    connect(&socket).await
+}
+
+fn error(status: Status) -> Coded {
+    from_status(&status)
+}

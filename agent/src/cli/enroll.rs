@@ -1,0 +1,105 @@
+//! `longshore-agent enroll`.
+
+use std::path::Path;
+
+use longshore_common::{
+    chain::Chain,
+    code::Coded,
+    durable::{create_dir_durable, write_atomic},
+    ids::HostName,
+    label::Labels,
+    text::visible,
+    time::{Clock as _, SystemClock},
+};
+
+use super::{
+    Exit,
+    args::{Args, Enroll, Output},
+    run::runtime,
+    show::at,
+    token,
+};
+use crate::{
+    config::Config,
+    identity::{Again, Enrolling, Joined, enroll as enrol_at},
+    link::span,
+};
+
+pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
+    let token = match (&wanted.token, &wanted.token_file) {
+        (Some(token), _) => return Err(token::hide(token)),
+        (None, Some(file)) => token::read(file)?,
+        (None, None) => unreachable!("the command line asks for one of the two"),
+    };
+    let mut config = Config::new(args.root.clone(), vec![]);
+    config.labels = wanted.labels.into_iter().collect::<Labels>();
+    config.driver = wanted.driver;
+    let enrolling = Enrolling {
+        server: wanted.server,
+        token,
+        name: wanted.name.map_or_else(own_name, Ok)?,
+        labels: config.labels.clone(),
+        folder: config.identity(),
+        again: if wanted.again { Again::Replace } else { Again::Refuse },
+    };
+    create_dir_durable(&config.data(), 0o755).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
+    let joined = runtime().block_on(enrol_at(&enrolling))?;
+    config.controllers.clone_from(&joined.controllers);
+    let file = args.config_file();
+    let written = write_config(&config, &file)?;
+    tell(args.output, &joined, &file, written);
+    Ok(Exit::Done)
+}
+
+/// Whether there was none before: what an admin wrote is left as it is.
+fn write_config(config: &Config, file: &Path) -> Result<bool, Coded> {
+    if file.exists() {
+        return Ok(false);
+    }
+    write_config_file(config, file).map(|()| true)
+}
+
+/// Makes the folder as well.
+pub fn write_config_file(config: &Config, file: &Path) -> Result<(), Coded> {
+    let trouble = |e: longshore_common::durable::DurableError| Coded::new(e.code(), Chain(&e).to_string());
+    if let Some(dir) = file.parent() {
+        create_dir_durable(dir, 0o755).map_err(trouble)?;
+    }
+    write_atomic(file, config.to_toml().as_bytes(), 0o644).map_err(trouble)
+}
+
+fn own_name() -> Result<HostName, Coded> {
+    rustix::system::uname().nodename().to_string_lossy().parse()
+}
+
+fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
+    let Joined { host, name, controllers, expires_ms } = joined;
+    match output {
+        Output::Table => {
+            let left = span(expires_ms - SystemClock.now_ms());
+            println!(
+                "enrolled as {} ({host}); the certificate is good for {left} and renews itself",
+                visible(name)
+            );
+            let (file, list) = (file.display(), controllers.join(", "));
+            if written {
+                println!("wrote {file}: controllers {}", visible(&list));
+            } else {
+                println!("{file} was there already and is as it was; the controllers are {}", visible(&list));
+            }
+            println!("next: systemctl enable --now longshore-agent");
+        }
+        Output::Json => {
+            let said = serde_json::json!({
+                "schema": "longshore.agent.enrolled/1",
+                "host": host.to_string(),
+                "name": name,
+                "controllers": controllers,
+                "certificate_expires_at": at(*expires_ms),
+                "config": file,
+                "config_written": written,
+            });
+            println!("{said}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `longshore-agent run`: the daemon.
+
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Exit,
+    args::{Args, Run},
+    complain, exit_of,
+};
+use crate::{
+    agent::{Ended, run_agent},
+    config::Config,
+    host::reexec::SelfExec,
+};
+
+/// From sysexits: try again. systemd does, and a new process can open the state.
+const TRY_AGAIN: u8 = 75;
+/// Threads for what blocks: disk, hashing, decompression.
+const BLOCKING_THREADS: usize = 8;
+/// A blocking thread without work goes soon: each keeps memory of its own.
+const THREAD_IDLE: Duration = Duration::from_secs(2);
+
+pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
+    log_to_stderr(wanted.log);
+    let config = match Config::load(&args.config_file(), &args.root) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error, args.output);
+            return ExitCode::from(exit_of(error.code) as u8);
+        }
+    };
+    let runtime = runtime();
+    let ended = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(shutdown.clone()));
+        run_agent(config, exec, shutdown).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    match ended {
+        Ok(()) => ExitCode::from(Exit::Done as u8),
+        Err(Ended::Trouble(error)) => {
+            complain(&error, args.output);
+            ExitCode::from(exit_of(error.code) as u8)
+        }
+        Err(Ended::StateFailed(error)) => {
+            complain(&error, args.output);
+            ExitCode::from(TRY_AGAIN)
+        }
+    }
+}
+
+/// One thread: an agent waits most of the time, and every further thread costs memory.
+pub(super) fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(THREAD_IDLE)
+        .build()
+        .expect("a runtime needs a few descriptors, which a process that has just begun has")
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    let listen = |kind| signal(kind).expect("these signals can be handled");
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; apps run on");
+    shutdown.cancel();
+}
+
+/// Without time and colour where the journal adds its own.
+fn log_to_stderr(level: tracing::Level) {
+    let terminal = std::io::stderr().is_terminal();
+    let format =
+        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    if terminal { format.init() } else { format.with_ansi(false).without_time().init() }
+}

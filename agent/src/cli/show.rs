@@ -1,0 +1,282 @@
+//! What the agent says, as lines for people and as JSON for programs. Text from elsewhere is made safe to show.
+
+use jiff::{Timestamp, tz::TimeZone};
+use longshore_common::{
+    text::visible,
+    time::{Clock as _, Millis, SystemClock},
+};
+use longshore_proto::v1 as pb;
+use serde_json::{Value, json};
+
+use crate::link::span;
+
+pub fn json(value: &Value) {
+    println!("{value}");
+}
+
+pub fn status(status: &pb::LocalStatus) {
+    let now = SystemClock.now_ms();
+    let ago = |ms: Millis| span(now - ms);
+    println!("host        {} ({})", visible(&status.name), visible(&status.host_id));
+    println!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
+    let (controller, since) = (visible(&status.controller), ago(status.connection_since_ms));
+    if status.connected {
+        println!("controller  connected to {controller} for {since}");
+    } else {
+        println!("controller  not connected for {since}: {}", visible(&status.connection_error));
+    }
+    let left = status.certificate_expires_ms - now;
+    if left > 0 {
+        println!("certificate good for {}, renews itself", span(left));
+    } else {
+        println!("certificate EXPIRED {} ago", span(-left));
+    }
+    if let Some(hold) = status.hold.as_ref().filter(|hold| hold.held) {
+        println!("hold        {}", held(hold));
+    }
+    if status.outbox > 0 {
+        println!("outbox      {} reports wait for the controller", status.outbox);
+    }
+    println!();
+    if status.apps.is_empty() {
+        println!("no apps");
+        return;
+    }
+    let rows = status.apps.iter().map(app_row).collect();
+    table(["APP", "ENV", "VERSION", "STATE", "SLOT", "RUNS AS"], rows);
+    status.apps.iter().for_each(|app| app_notes(app, now));
+}
+
+fn app_row(app: &pb::LocalApp) -> [String; 6] {
+    let state = app.state.clone().unwrap_or_default();
+    let word = match (state.current_slot.as_str(), state.running, state.verdict.as_str()) {
+        ("", ..) => "not deployed",
+        (_, false, _) => "DOWN",
+        (_, true, "") => "not judged yet",
+        (_, true, verdict) => verdict,
+    };
+    [
+        state.app.clone(),
+        app.env.clone(),
+        state.version.clone(),
+        word.into(),
+        state.current_slot.clone(),
+        app.main_process.clone(),
+    ]
+}
+
+/// What is in progress or went wrong, below the table.
+fn app_notes(app: &pb::LocalApp, now: Millis) {
+    let state = app.state.clone().unwrap_or_default();
+    let name = visible(&state.app);
+    if !app.step.is_empty() {
+        let (spent, left) = (span(now - app.step_since_ms), span(app.step_deadline_ms - now));
+        println!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
+    }
+    if !app.pending.is_empty() {
+        println!("\n{name}: on the way to {}", visible(&app.pending));
+    }
+    if let Some(failure) = &app.last_failure {
+        println!(
+            "\n{name}: {} at {}: {}",
+            visible(&failure.code),
+            visible(&failure.step),
+            visible(&failure.message)
+        );
+        failure.evidence.iter().for_each(|line| println!("    {}", visible(line)));
+    }
+    let others: Vec<String> =
+        state.slots.iter().filter(|slot| **slot != state.current_slot).map(|s| visible(s)).collect();
+    if !others.is_empty() {
+        println!("\n{name}: also on disk: {}", others.join(", "));
+    }
+}
+
+/// `by ann for 3m: disk swap`
+pub fn held(hold: &pb::HoldState) -> String {
+    let since = span(SystemClock.now_ms() - hold.since_ms);
+    format!("by {} for {since}: {}", visible(&hold.by), visible(&hold.reason))
+}
+
+pub fn history(history: &pb::LocalHistory) {
+    if history.rows.is_empty() {
+        println!("nothing happened here yet");
+        return;
+    }
+    let zone = TimeZone::system();
+    let rows = history.rows.iter().map(|row| {
+        let detail = if row.detail.is_empty() { String::new() } else { row.detail.clone() };
+        [
+            moment(row.time_ms, &zone),
+            row.app.clone(),
+            row.version.clone(),
+            row.event.clone(),
+            row.slot.clone(),
+            row.by.clone(),
+            detail,
+        ]
+    });
+    table(["TIME", "APP", "VERSION", "EVENT", "LIVE AFTERWARDS", "BY", "DETAIL"], rows.collect());
+}
+
+pub fn line(line: &pb::LogLine) {
+    let time = moment(line.time_ms, &TimeZone::system());
+    let mark = if line.stream == "stderr" { "!" } else { " " };
+    println!("{time} {mark} {}", visible(&line.line));
+}
+
+pub fn step(app: &str, step: &pb::LocalStep) {
+    match (&step.failure, step.done) {
+        (Some(failure), _) => {
+            println!(
+                "failed: {} at {}: {}",
+                visible(&failure.code),
+                visible(&failure.step),
+                visible(&failure.message)
+            );
+            failure.evidence.iter().for_each(|line| println!("    {}", visible(line)));
+        }
+        (None, true) => println!("{app} is back on {}", visible(&step.detail)),
+        (None, false) => println!("{}", visible(&step.detail)),
+    }
+}
+
+fn moment(ms: Millis, zone: &TimeZone) -> String {
+    let time = Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone.clone());
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Columns two spaces apart; an empty cell is `-`.
+fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) {
+    let shown = |cell: &String| if cell.is_empty() { "-".to_owned() } else { visible(cell) };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
+    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    let width = |column: usize| {
+        let cells = std::iter::once(&header).chain(&rows).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in std::iter::once(&header).chain(&rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+pub fn status_json(status: &pb::LocalStatus) -> Value {
+    let hold = status.hold.clone().unwrap_or_default();
+    json!({
+        "schema": "longshore.agent.status/1",
+        "host": status.host_id,
+        "name": status.name,
+        "agent_version": status.agent_version,
+        "started_at": at(status.started_ms),
+        "controller": {
+            "address": status.controller,
+            "connected": status.connected,
+            "since": at(status.connection_since_ms),
+            "error": none_if_empty(&status.connection_error),
+        },
+        "certificate_expires_at": at(status.certificate_expires_ms),
+        "hold": hold_value(&hold),
+        "outbox": status.outbox,
+        "apps": status.apps.iter().map(app_json).collect::<Vec<_>>(),
+    })
+}
+
+fn app_json(app: &pb::LocalApp) -> Value {
+    let state = app.state.clone().unwrap_or_default();
+    let step = (!app.step.is_empty()).then(|| {
+        json!({
+            "name": app.step,
+            "detail": app.step_detail,
+            "since": at(app.step_since_ms),
+            "until": at(app.step_deadline_ms),
+        })
+    });
+    json!({
+        "app": state.app,
+        "env": none_if_empty(&app.env),
+        "generation": state.generation,
+        "version": none_if_empty(&state.version),
+        "release": none_if_empty(&state.release),
+        "slot": none_if_empty(&state.current_slot),
+        "slots": state.slots,
+        "running": state.running,
+        "verdict": none_if_empty(&state.verdict),
+        "pending": none_if_empty(&app.pending),
+        "step": step,
+        "last_failure": app.last_failure.as_ref().map(failure_json),
+        "main_process": none_if_empty(&app.main_process),
+    })
+}
+
+pub fn history_json(history: &pb::LocalHistory) -> Value {
+    let rows = history.rows.iter().map(|row| {
+        json!({
+            "at": at(row.time_ms),
+            "app": row.app,
+            "generation": row.generation,
+            "version": row.version,
+            "slot": none_if_empty(&row.slot),
+            "event": row.event,
+            "detail": none_if_empty(&row.detail),
+            "by": row.by,
+        })
+    });
+    json!({ "schema": "longshore.agent.history/1", "rows": rows.collect::<Vec<_>>() })
+}
+
+/// One object a line.
+pub fn line_json(line: &pb::LogLine) -> Value {
+    json!({
+        "schema": "longshore.agent.log/1",
+        "app": line.app,
+        "source": line.source,
+        "stream": line.stream,
+        "line": line.line,
+        "at": at(line.time_ms),
+    })
+}
+
+pub fn hold_json(hold: &pb::HoldState, changed: bool) -> Value {
+    json!({ "schema": "longshore.agent.hold/1", "hold": hold_value(hold), "changed": changed })
+}
+
+/// One object a line; the last has `done`.
+pub fn step_json(app: &str, step: &pb::LocalStep) -> Value {
+    json!({
+        "schema": "longshore.agent.step/1",
+        "app": app,
+        "step": step.step,
+        "detail": step.detail,
+        "done": step.done,
+        "failure": step.failure.as_ref().map(failure_json),
+    })
+}
+
+fn hold_value(hold: &pb::HoldState) -> Value {
+    if hold.held {
+        json!({ "reason": hold.reason, "by": hold.by, "since": at(hold.since_ms) })
+    } else {
+        Value::Null
+    }
+}
+
+fn failure_json(failure: &pb::Failure) -> Value {
+    json!({
+        "code": failure.code,
+        "step": failure.step,
+        "message": failure.message,
+        "evidence": failure.evidence,
+        "blame": if failure.blame() == pb::Blame::Version { "version" } else { "environment" },
+    })
+}
+
+/// RFC 3339 in UTC; the wire says 0 for what there is not.
+pub fn at(ms: Millis) -> Option<String> {
+    (ms != 0).then(|| Timestamp::from_millisecond(ms).unwrap_or_default().to_string())
+}
+
+fn none_if_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
