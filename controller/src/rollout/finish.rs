@@ -55,10 +55,16 @@ impl Draft {
             Cause::VersionFailures(_) | Cause::Deadline if touched => Outcome::RolledBack,
             Cause::VersionFailures(_) | Cause::Deadline => Outcome::Failed,
         };
-        let mut reason = match touched {
-            true => format!("{cause}; {back} hosts rolled back, {own} had gone back by themselves"),
-            false => format!("{cause}; nothing had been switched"),
-        };
+        let mut reason = cause.to_string();
+        if !touched {
+            reason += "; nothing had been switched";
+        }
+        if back > 0 {
+            reason += &format!("; {} rolled back", count_hosts(back));
+        }
+        if own > 0 {
+            reason += &format!("; {} had gone back without being asked", count_hosts(own));
+        }
         if !owing.is_empty() {
             reason += &format!("; will go back on return: {}", self.names(&owing));
         }
@@ -84,6 +90,11 @@ impl Draft {
     fn names(&self, hosts: &[longshore_common::ids::HostId]) -> String {
         name_some(hosts.iter().map(|id| self.rollout.hosts[id].name.as_str()))
     }
+}
+
+fn count_hosts(count: usize) -> String {
+    let hosts = if count == 1 { "host" } else { "hosts" };
+    format!("{count} {hosts}")
 }
 
 /// `web-1, web-2 and 7 more`

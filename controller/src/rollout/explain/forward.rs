@@ -7,6 +7,7 @@ use super::{
     sentence::{HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
 };
 use crate::rollout::{
+    finish::name_some,
     host::{HostProgress, HostState},
     model::Rollout,
     phase::{Awaiting, Baking, RollingBack, Staging, Switching},
@@ -44,7 +45,7 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
         awaited(&|host| free(host) && matches!(host.state, HostState::Staging | HostState::Waiting));
     let staged = awaited(&|host| free(host) && host.state == HostState::Staged);
     [
-        movers(switching, HoldKind::Switching, facts, limit(undo, watch.clone())),
+        movers(switching, HoldKind::Switching, ["switches", "switch"], facts, limit(undo, watch.clone())),
         stagers(staging, facts, limit("those that are not done count as failed", watch)),
         no_slot(rollout, staged, limit(ask, rollout.command("show"))),
         unknown(awaited(&silent), limit(ask, None)),
@@ -72,6 +73,7 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
         movers(
             awaited(&going),
             HoldKind::RollingBack,
+            ["goes back", "go back"],
             facts,
             limit("those that are not back are inconsistent"),
         ),
@@ -147,13 +149,10 @@ fn stagers(hosts: Named<'_>, facts: &Facts, limit: Limit) -> Option<Hold> {
     })
 }
 
-fn movers(hosts: Named<'_>, kind: HoldKind, facts: &Facts, limit: Limit) -> Option<Hold> {
+fn movers(hosts: Named<'_>, kind: HoldKind, does: [&str; 2], facts: &Facts, limit: Limit) -> Option<Hold> {
     about(hosts, |hosts| {
-        let what = match kind {
-            HoldKind::RollingBack => count(hosts, "goes back", "go back"),
-            _ => count(hosts, "switches", "switch"),
-        };
-        hold(kind, format!("{what}: {}", names_doing(hosts, facts)), HOSTS, limit)
+        let what = format!("{}: {}", count(hosts, does[0], does[1]), names_doing(hosts, facts));
+        hold(kind, what, HOSTS, limit)
     })
 }
 
@@ -164,11 +163,10 @@ fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     let allowed = rollout.spec().max_unavailable;
     about(hosts, |hosts| {
         let what = format!(
-            "{} for a slot: {}; at most {allowed} may be down, and {} are: {}",
+            "{} for a slot: {}; at most {allowed} may be down at once, and down are: {}",
             count(hosts, "waits", "wait"),
             names(hosts),
-            down.len(),
-            crate::rollout::finish::name_some(down.iter().map(String::as_str)),
+            name_some(down.iter().map(String::as_str)),
         );
         hold(HoldKind::NoSlot, what, HOSTS, limit)
     })
@@ -191,7 +189,7 @@ fn held_hosts(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
                 format!("{} ({reason})", host.name)
             })
             .collect();
-        let reasons = crate::rollout::finish::name_some(reasons.iter().map(String::as_str));
+        let reasons = name_some(reasons.iter().map(String::as_str));
         let what = format!("{} locally: {reasons}", count(hosts, "is held", "are held"));
         let command = Some("longshore-agent unhold".to_owned());
         hold(HoldKind::Held, what, HOST_OWNER, Limit { command, ..limit })

@@ -5,6 +5,7 @@ use super::{
     sentence::{Named, OPERATOR, failed_names, names},
 };
 use crate::rollout::{
+    finish::name_some,
     host::HostProgress,
     model::Rollout,
     phase::{Inside, Paused, Phase, Why},
@@ -73,7 +74,7 @@ fn standing(hosts: &Named<'_>) -> String {
         .iter()
         .map(|(_, host): &(_, &HostProgress)| format!("{} ({})", host.name, host.as_str()))
         .collect();
-    crate::rollout::finish::name_some(text.iter().map(String::as_str))
+    name_some(text.iter().map(String::as_str))
 }
 
 fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
@@ -86,8 +87,11 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
         Why::VersionFailures(_) => {
             format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
         }
+        Why::EnvironmentFailures(_) | Why::NoProgress if rolling_back => {
+            "on resume unknown and sick hosts are no longer waited for and take no slot".to_owned()
+        }
         Why::EnvironmentFailures(_) | Why::NoProgress => {
-            format!("on resume it goes on without these hosts; or undo it: longshore rollout {undo} {id}")
+            format!("on resume it goes on without these hosts; or undo it: longshore rollout rollback {id}")
         }
     }
 }

@@ -206,7 +206,7 @@ fn unknown_hosts_take_slots() {
     );
     assert_eq!(
         play.explained(),
-        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down, and 1 are: c (unknown) [longshore rollout show ID]"
+        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c (unknown) [longshore rollout show ID]"
     );
     assert_eq!(play.act("c back"), "switching 0; run a");
 }

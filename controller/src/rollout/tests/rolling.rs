@@ -1,6 +1,9 @@
 //! Going forward: waves, slots, bakes, promotion, nothing to do.
 
-use super::transcript::{Play, check, spec};
+use super::{
+    setup::spec,
+    transcript::{Play, check},
+};
 use crate::rollout::wave_state;
 
 /// The whole way, as the docs tell it: a canary, its bake, a wave of two that may not be down together.

@@ -3,10 +3,7 @@
 
 use longshore_common::ids::Generation;
 
-use super::{
-    fleet::{Fleet, World},
-    transcript::spec,
-};
+use super::{fleet::Fleet, setup::spec, world::World};
 use crate::rollout::{Outcome, Phase};
 
 /// Seeds of the everyday run.

@@ -1,0 +1,93 @@
+//! How a transcript begins: `a b:new c | wave=2 bake=10s`.
+//!
+//! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
+//! `web:silent`, `web:held`, `web:excluded`; then `|` and fields of the strategy, where whatever is not given is out of
+//! the way: one wave, no limit on slots, no bake, no failure allowed.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    digest::ReleaseDigest,
+    ids::{HostId, RolloutId, Version},
+    slot::Values,
+};
+use uuid::Uuid;
+
+use crate::rollout::{LocalHold, Member, New, Rollout, Spec, Target};
+
+pub(super) fn rollout(setup: &str) -> Rollout {
+    let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
+    let hosts = fleet.split_whitespace().zip(1..);
+    let members: Vec<Member> = hosts.map(|(host, number)| member(host, number)).collect();
+    Rollout::new(new(spec(strategy)), &members, 0).expect("the strategy is sound")
+}
+
+pub(super) fn spec(text: &str) -> Spec {
+    let mut table = toml::Table::new();
+    let quiet = "canary=0 wave=100% max_unavailable=100% canary_bake=0s bake=0s stage_ahead=0";
+    for field in quiet.split_whitespace().chain(text.split_whitespace()) {
+        let (key, value) = field.split_once('=').expect("key=value");
+        let (group, key) = key.split_once('.').map_or((None, key), |(group, key)| (Some(group), key));
+        let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Ok(number), _) => toml::Value::Integer(number),
+            (_, Ok(flag)) => toml::Value::Boolean(flag),
+            (Err(_), Err(_)) => toml::Value::String(value.to_owned()),
+        };
+        let into = match group {
+            None => &mut table,
+            Some(group) => table
+                .entry(group)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .expect("a group is a table"),
+        };
+        into.insert(key.to_owned(), value);
+    }
+    table.try_into().expect("a strategy")
+}
+
+pub(super) fn version(text: &str) -> Version {
+    text.parse().expect("a version")
+}
+
+pub(super) fn target(text: &str) -> Target {
+    Target { version: version(text), release: ReleaseDigest::of(text.as_bytes()), values: Values::new() }
+}
+
+pub(super) fn new(spec: Spec) -> New {
+    New {
+        id: RolloutId(Uuid::from_u128(7)),
+        sequence: 7,
+        app: "shop".parse().expect("a name"),
+        env: "prod".parse().expect("a name"),
+        target: target("2"),
+        from_version: Some(version("1")),
+        spec,
+        keep_slots: 3,
+    }
+}
+
+pub(super) fn member(text: &str, number: u128) -> Member {
+    let mut parts = text.split(':');
+    let mut member = Member {
+        id: HostId(Uuid::from_u128(number)),
+        name: parts.next().expect("a name").parse().expect("a host name"),
+        labels: BTreeMap::new(),
+        previous: Some(target("1")),
+        sick: false,
+        silent: None,
+        held: None,
+        excluded: None,
+    };
+    for mark in parts {
+        match mark {
+            "new" => member.previous = None,
+            "sick" => member.sick = true,
+            "silent" => member.silent = Some(0),
+            "held" => member.held = Some(LocalHold { reason: "lunch".to_owned(), since: 0 }),
+            "excluded" => member.excluded = Some("drained".to_owned()),
+            other => member.previous = Some(target(other)),
+        }
+    }
+    member
+}
