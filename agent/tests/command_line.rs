@@ -58,7 +58,7 @@ fn every_mistake_has_its_answer() {
             bad_file,
             "run",
             2,
-            &["LS-M01", ":1:16: ", "is not host:port", ":2:1: ", "did you mean \"driver\"?"],
+            &["LS-M01", ":1:15: ", "is not host:port", ":2:1: ", "did you mean \"driver\"?"],
         ),
         (bad_file, "status", 2, &["LS-M01"]),
         (
