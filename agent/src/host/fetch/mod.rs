@@ -110,7 +110,10 @@ impl Place {
     async fn find(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<Self, FetchError> {
         let (layout, app, wanted) = (layout.clone(), app.clone(), wanted.clone());
         unblocked(move || {
-            layout.make_app(&app).map_err(FetchError::from_failure)?;
+            // Made durable by whoever made them, and again by the sync before the seal.
+            if !layout.releases(&app).is_dir() || !layout.staging(&app).is_dir() {
+                layout.make_app(&app).map_err(FetchError::from_failure)?;
+            }
             let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;
             let mut slots: Vec<PathBuf> = sealed.iter().map(|slot| layout.slot(&app, slot)).collect();
             let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|about| about.modified()).ok();

@@ -222,7 +222,7 @@ pub fn is_marked(stat: &Stat, blob: &Blob, executable: bool) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_mode & 0o7777 == mode_of(executable)
         && stat.st_size as u64 == blob.size
-        && (stat.st_mtime, stat.st_mtime_nsec as u64) == (seconds, nanos.into())
+        && (stat.st_mtime, stat.st_mtime_nsec) == (seconds, nanos.into())
 }
 
 pub fn at<E: Into<io::Error>>(step: Step, path: &Path) -> impl Fn(E) -> StageError {
