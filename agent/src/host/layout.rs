@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +20,6 @@ pub const SEALED: &str = "sealed";
 pub struct Layout {
     state: PathBuf,
     units: PathBuf,
-    loopback: Ipv4Addr,
 }
 
 impl Layout {
@@ -34,20 +32,7 @@ impl Layout {
                 root.display()
             )));
         }
-        Ok(Self {
-            state: root.join("var/lib/longshore"),
-            units: root.join("etc/systemd/system"),
-            loopback: Ipv4Addr::LOCALHOST,
-        })
-    }
-
-    /// Where manifests say 127.0.0.1 they mean `own`: for several agents on one machine.
-    pub fn on_loopback(self, own: Ipv4Addr) -> Self {
-        Self { loopback: own, ..self }
-    }
-
-    pub fn loopback(&self) -> Ipv4Addr {
-        self.loopback
+        Ok(Self { state: root.join("var/lib/longshore"), units: root.join("etc/systemd/system") })
     }
 
     /// Identity, state and apps.

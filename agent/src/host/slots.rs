@@ -19,7 +19,6 @@ use longshore_common::{
 use super::{
     fault,
     layout::{Layout, MANIFEST, META, SEALED, VALUES},
-    stage::Tree,
 };
 
 impl Layout {
@@ -40,14 +39,14 @@ impl Layout {
         self.slot(app, slot).join(META).join(SEALED).is_file()
     }
 
-    /// The manifest and the values that a sealed slot was made from; its addresses as they hold on this host.
+    /// The manifest and the values that a sealed slot was made from.
     pub fn read_slot(&self, app: &AppName, slot: &Slot) -> Result<(Manifest, Values), Failure> {
         let meta = self.slot(app, slot).join(META);
         let manifest = read_bounded(&meta.join(MANIFEST), MANIFEST_BYTES)?;
         let manifest = Manifest::from_bytes(&manifest).map_err(|e| damaged(slot, &e.message))?;
         let values = read_bounded(&meta.join(VALUES), VALUES_BYTES)?;
         let values = serde_json::from_slice(&values).map_err(|e| damaged(slot, &e.to_string()))?;
-        Ok((manifest.on_loopback(self.loopback()), values))
+        Ok((manifest, values))
     }
 
     /// The slot that `current` names; None when the app has never been live.
@@ -89,14 +88,13 @@ impl Layout {
         }
         for slot in slots {
             remove_dir_durable(&self.slot(app, slot)).map_err(fault::disk(StepName::Prune))?;
-            self.discard_staged(app, slot, StepName::Prune)?;
+            remove_dir_durable(&self.staged(app, slot)).map_err(fault::disk(StepName::Prune))?;
         }
         Ok(())
     }
 
     /// Removes everything of an app, which does not run any more.
     pub fn remove(&self, app: &AppName) -> Result<(), Failure> {
-        self.clean_staging(app, None)?;
         remove_dir_durable(&self.app(app)).map_err(fault::disk(StepName::Remove))
     }
 
@@ -128,19 +126,10 @@ impl Layout {
     pub fn clean_staging(&self, app: &AppName, wanted: Option<&Slot>) -> Result<(), Failure> {
         for slot in names_in(&self.staging(app), |name| name.parse::<Slot>().ok())? {
             if wanted != Some(&slot) {
-                self.discard_staged(app, &slot, StepName::Check)?;
+                remove_dir_durable(&self.staged(app, &slot)).map_err(fault::disk(StepName::Check))?;
             }
         }
         Ok(())
-    }
-}
-
-impl Layout {
-    /// Waits for a transfer that was given up a moment ago and may still be writing.
-    fn discard_staged(&self, app: &AppName, slot: &Slot, step: StepName) -> Result<(), Failure> {
-        let staged = self.staged(app, slot);
-        let discarded = if staged.is_dir() { Tree::lock(&staged).and_then(Tree::discard) } else { Ok(()) };
-        discarded.map_err(|e| fault::host(e.coded().code, step, e.coded().message))
     }
 }
 

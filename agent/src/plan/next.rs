@@ -34,10 +34,7 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
     }
     let wanted = Wanted::from(assignment);
     match assignment.intent {
-        Intent::Stage => make_slot(&wanted, attempt, seen)
-            .map(Next::Do)
-            .or_else(|| nothing_to_do(record, &wanted.slot, attempt, seen))
-            .unwrap_or(Next::Conclude(Outcome::Staged)),
+        Intent::Stage => make_slot(&wanted, attempt, seen).map_or(Next::Conclude(Outcome::Staged), Next::Do),
         Intent::Run => make_slot(&wanted, attempt, seen)
             .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
         Intent::Remove => remove(attempt, seen),
@@ -75,8 +72,13 @@ fn make_live(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> 
     }
     let settled = record.is_settled_on(target);
     if seen.is_run(target) && settled && !attempt.has(Pass::Started) {
-        return nothing_to_do(record, target, attempt, seen)
-            .unwrap_or_else(|| Next::Do(restart(target, seen)));
+        if attempt.has(Pass::GlancedHealthy) {
+            return Next::Conclude(Outcome::Unchanged);
+        }
+        if !attempt.has(Pass::GlancedUnhealthy) {
+            return Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Glance });
+        }
+        return Next::Do(restart(target, seen));
     }
     let runs = seen.slots.get(target).is_some_and(|needs| needs.runs);
     // It comes before the start: where the target runs already, it was done before a crash.
@@ -91,19 +93,6 @@ fn make_live(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> 
         return Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Settle });
     }
     hook(HookPoint::AfterHealthy, target).unwrap_or(Next::Conclude(Outcome::Healthy))
-}
-
-/// Where exactly this is live and was found healthy before, a glance tells whether it still is; then there is nothing
-/// to do. None: there is.
-fn nothing_to_do(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Next> {
-    let live = seen.current.as_ref() == Some(target) && seen.is_run(target) && record.is_settled_on(target);
-    if !live || attempt.has(Pass::GlancedUnhealthy) {
-        None
-    } else if attempt.has(Pass::GlancedHealthy) {
-        Some(Next::Conclude(Outcome::Unchanged))
-    } else {
-        Some(Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Glance }))
-    }
 }
 
 /// Make what runs be what the slot asks for.

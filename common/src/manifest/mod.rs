@@ -8,12 +8,9 @@ mod model;
 
 pub use model::*;
 
-use std::net::Ipv4Addr;
-
 use crate::{
     code::{Code, Coded},
     digest::ReleaseDigest,
-    loopback::on_own_loopback,
 };
 
 /// Bytes of a manifest; larger ones are refused before they are parsed.
@@ -51,23 +48,5 @@ impl Manifest {
             ));
         }
         Ok(manifest)
-    }
-
-    /// With 127.0.0.1 read as `own` in held sockets and probes: see `loopback`. No longer the bytes of the release.
-    pub fn on_loopback(mut self, own: Ipv4Addr) -> Self {
-        if own == Ipv4Addr::LOCALHOST {
-            return self;
-        }
-        for socket in &mut self.service.sockets {
-            *socket = on_own_loopback(socket, own);
-        }
-        for probe in &mut self.probes {
-            match &mut probe.check {
-                Check::Http { url, status: _ } => *url = on_own_loopback(url, own),
-                Check::Tcp { address } => *address = on_own_loopback(address, own),
-                Check::Exec { run: _ } => {}
-            }
-        }
-        self
     }
 }

@@ -91,7 +91,7 @@ fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// To stderr, where the journal adds the time. `LONGSHORE_LOG` says how much: `info`, `debug`, or tracing's filters.
-fn start_log() {
+pub fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = std::env::var("LONGSHORE_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));

@@ -80,6 +80,7 @@ fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow 
         failure: host.failure.as_ref().map(|last| (&last.failure).into()),
         from_version: host.previous.as_ref().map(|target| target.version.to_string()).unwrap_or_default(),
         generation: rollout.generation(*id).map_or(0, |generation| generation.0),
+        since_ms: host.since,
         ..pb::HostRow::default()
     }
 }

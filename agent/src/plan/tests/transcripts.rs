@@ -68,17 +68,14 @@ fn staging_touches_nothing_and_running_goes_on_from_it() {
     check(&ran, "point current at 1\nstart 1\nprobe 1\n=> healthy");
 }
 
-/// Scenario 118: the rollout then says "nothing to do". Being asked to stage is enough to find out.
 #[test]
 fn what_is_live_and_healthy_is_left_alone() {
     let mut bench = Bench::with_flaws(&[]);
     bench.give(&run(1, "1")).unwrap();
     let again = bench.transcript(|bench| bench.give(&run(2, "1")));
     check(&again, "glance at 1\n=> unchanged");
-    let staged = bench.transcript(|bench| bench.give(&assignment(3, "1", &[], Intent::Stage)));
-    check(&staged, "glance at 1\n=> unchanged");
     bench.host.kill(&app());
-    let dead = bench.transcript(|bench| bench.give(&run(4, "1")));
+    let dead = bench.transcript(|bench| bench.give(&run(3, "1")));
     check(&dead, "start 1\nprobe 1\nhook after_healthy of 1\n=> healthy");
 }
 

@@ -12,6 +12,7 @@ pub enum ContextCommand {
     /// Import an operator folder under a name; the first becomes the one in use
     #[command(after_help = "Example:\n  longshore context add prod --from ./operator")]
     Add {
+        /// What to call it
         name: String,
         /// The folder that `longshore-controller init` wrote: cert.pem, key.pem, ca.pem, address
         #[arg(long, value_name = "DIR")]
@@ -22,7 +23,10 @@ pub enum ContextCommand {
     },
     /// Use this context from now on
     #[command(after_help = "Example:\n  longshore context use prod")]
-    Use { name: String },
+    Use {
+        /// As in the list
+        name: String,
+    },
     /// All contexts; the one in use has a star
     #[command(after_help = "Example:\n  longshore context list")]
     List,
@@ -56,6 +60,7 @@ pub enum TokenCommand {
     /// Make a token useless
     #[command(after_help = "Example:\n  longshore token revoke tk-7d21")]
     Revoke {
+        /// As in the list
         id: String,
         #[command(flatten)]
         waiting: Waiting,
@@ -86,6 +91,7 @@ pub enum HostCommand {
         after_help = "Examples:\n  longshore host label web-3 zone=eu-1 canary=yes\n  longshore host label web-3 canary-"
     )]
     Label {
+        /// Its name or id
         host: String,
         /// `key=value` sets, `key-` removes
         #[arg(required = true, value_name = "KEY=VALUE|KEY-", value_parser = label_change)]
@@ -96,6 +102,7 @@ pub enum HostCommand {
     /// Refuse a host's certificate from now on and forget the host
     #[command(after_help = "Example:\n  longshore host remove web-3")]
     Remove {
+        /// Its name or id
         host: String,
         #[command(flatten)]
         waiting: Waiting,
@@ -103,6 +110,7 @@ pub enum HostCommand {
     /// Ask hosts for an answer right now
     #[command(after_help = "Examples:\n  longshore host ping\n  longshore host ping env=prod --timeout 2s")]
     Ping {
+        /// Which hosts: key=value, key!=value, key, !key; commas join them
         #[arg(default_value = "*")]
         selector: String,
         /// A host that has not answered by then is silent
@@ -160,6 +168,7 @@ pub enum ReleaseCommand {
     /// Releases, newest first
     #[command(after_help = "Examples:\n  longshore release list\n  longshore release list shop")]
     List {
+        /// Only of this app
         app: Option<String>,
         #[command(flatten)]
         waiting: Waiting,
@@ -167,6 +176,7 @@ pub enum ReleaseCommand {
     /// One release: its manifest and where it is live
     #[command(after_help = "Example:\n  longshore release show shop@1.4.2")]
     Show {
+        /// Such as shop@1.4.2
         #[arg(value_name = "APP@VERSION", value_parser = release_name)]
         release: ReleaseName,
         #[command(flatten)]
@@ -175,6 +185,7 @@ pub enum ReleaseCommand {
     /// Have the controller read every byte of a release again
     #[command(after_help = "Example:\n  longshore release verify shop@1.4.2 --timeout 10m")]
     Verify {
+        /// Such as shop@1.4.2
         #[arg(value_name = "APP@VERSION", value_parser = release_name)]
         release: ReleaseName,
         /// Give up after this long
@@ -184,6 +195,7 @@ pub enum ReleaseCommand {
     /// Never roll a release out again; hosts that run it go on
     #[command(after_help = "Example:\n  longshore release withdraw shop@1.4.2 --reason \"loses orders\"")]
     Withdraw {
+        /// Such as shop@1.4.2
         #[arg(value_name = "APP@VERSION", value_parser = release_name)]
         release: ReleaseName,
         /// Shown to whoever tries to roll it out
@@ -215,6 +227,7 @@ pub enum EnvCommand {
     /// Make or change an environment as its file says
     #[command(after_help = "Example:\n  longshore env apply production.toml")]
     Apply {
+        /// Which hosts, how carefully, and the values of config templates
         file: PathBuf,
         #[command(flatten)]
         waiting: Waiting,
@@ -228,6 +241,7 @@ pub enum EnvCommand {
     /// One environment and its file
     #[command(after_help = "Example:\n  longshore env show production")]
     Show {
+        /// Its name
         env: String,
         #[command(flatten)]
         waiting: Waiting,
@@ -236,6 +250,7 @@ pub enum EnvCommand {
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
+    /// Whose log
     pub app: String,
     /// One host's log only: its name or id
     #[arg(long)]

@@ -28,7 +28,7 @@ use super::{exit::Exit, output::Format};
 )]
 pub struct Command {
     /// A context's name, or the folder of an operator's certificate (a path with a `/`)
-    #[arg(long, global = true, env = "LONGSHORE_CONTEXT", value_name = "NAME|DIR", hide_env_values = true)]
+    #[arg(long, global = true, env = "LONGSHORE_CONTEXT", value_name = "NAME|DIR", hide_env_values = true, help_heading = EVERYWHERE)]
     pub context: Option<String>,
 
     /// Print a table for people or JSON for programs (shapes: docs/cli-json.md)
@@ -38,7 +38,7 @@ pub struct Command {
         global = true,
         value_enum,
         default_value_t,
-        hide_possible_values = true,
+        hide_possible_values = true, help_heading = EVERYWHERE,
         value_name = "table|json"
     )]
     pub output: Format,
@@ -80,8 +80,10 @@ pub enum Noun {
         after_help = "Examples:\n  longshore logs shop\n  longshore logs shop --host web-3 -n 500\n  longshore logs shop -f"
     )]
     Logs(LogsArgs),
-    /// Check longshore.toml files without a controller
-    #[command(after_help = "Example:\n  longshore lint longshore.toml")]
+    /// Check longshore.toml and environment files without a controller
+    #[command(
+        after_help = "Examples:\n  longshore lint longshore.toml\n  longshore lint environments/*.toml"
+    )]
     Lint {
         /// Files to check
         #[arg(required = true, value_name = "FILE")]
@@ -123,9 +125,12 @@ fn exit_codes() -> String {
     format!("Exit codes:\n{}", rows.join("\n"))
 }
 
+/// Heads the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 const FIRST_STEPS: &str = "First steps:
   longshore demo                                         see it work, nothing installed
-  longshore context add prod --from ./operator           the folder that longshore-controller init wrote
+  longshore context add prod --from ./operator           what longshore-controller init wrote
   longshore token create                                 prints the command that enrols a host
   longshore env apply production.toml                    which hosts, and how carefully
   longshore release publish                              beside the app's longshore.toml

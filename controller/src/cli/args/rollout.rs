@@ -20,8 +20,10 @@ pub enum RolloutCommand {
         after_help = "Examples:\n  longshore rollout list\n  longshore rollout list --env production --active"
     )]
     List {
+        /// Only of this app
         #[arg(long)]
         app: Option<String>,
+        /// Only in this environment
         #[arg(long)]
         env: Option<String>,
         /// Only those that are not over
@@ -71,21 +73,7 @@ pub enum RolloutCommand {
         rollout: String,
         /// Names or ids; none: all that failed
         hosts: Vec<String>,
-        #[arg(long)]
-        reason: Option<String>,
-        #[command(flatten)]
-        waiting: Waiting,
-    },
-    /// Touch these hosts no more, neither forward nor back; the rollout goes on without them
-    #[command(
-        after_help = "Example:\n  longshore rollout exclude latest web-3 --reason \"disk is being replaced\""
-    )]
-    Exclude {
-        /// Its id, the beginning of it, or `latest`
-        rollout: String,
-        /// Names or ids
-        #[arg(required = true)]
-        hosts: Vec<String>,
+        /// Kept with the rollout
         #[arg(long)]
         reason: Option<String>,
         #[command(flatten)]
@@ -103,6 +91,7 @@ pub enum RolloutCommand {
 
 #[derive(Debug, Args)]
 pub struct StartArgs {
+    /// Such as shop@1.4.2
     #[arg(value_name = "APP@VERSION", value_parser = release_name)]
     pub release: ReleaseName,
     /// The environment

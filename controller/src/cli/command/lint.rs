@@ -1,4 +1,5 @@
-//! `lint FILE...`: the same reading of `longshore.toml` that `release publish` does, and nothing sent anywhere.
+//! `lint FILE...`: the same reading of `longshore.toml` that `release publish` does, and of an environment's file that
+//! the controller does; nothing is sent anywhere.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +7,14 @@ use longshore_common::{manifest::file::AppFile, strict::FILE_BYTES, text::visibl
 use serde::Serialize;
 
 use super::Desk;
-use crate::cli::{
-    exit::Exit,
-    failure::{Failure, shown},
-    output::{Page, View},
-    style::Ink,
+use crate::{
+    cli::{
+        exit::Exit,
+        failure::{Failure, shown},
+        output::{Page, View},
+        style::Ink,
+    },
+    config::Environment,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -21,7 +25,8 @@ struct Linted {
 #[derive(Clone, Debug, Serialize)]
 struct LintedFile {
     file: String,
-    app: Option<String>,
+    /// `app shop`, `environment production`; none when it does not parse.
+    what: Option<String>,
     problems: Vec<Problem>,
 }
 
@@ -39,12 +44,8 @@ impl View for Linted {
         let mut lines = vec![];
         for file in &self.files {
             let name = visible(&file.file);
-            if let Some(app) = &file.app {
-                lines.push(format!(
-                    "{name}: {} (app {})",
-                    page.style.paint(Ink::Good, "sound"),
-                    visible(app)
-                ));
+            if let Some(what) = &file.what {
+                lines.push(format!("{name}: {}, {}", visible(what), page.style.paint(Ink::Good, "sound")));
             }
             for Problem { line, column, message } in &file.problems {
                 lines.push(format!("{name}:{line}:{column}: {}", shown(message)));
@@ -65,8 +66,12 @@ pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
 fn lint(path: &Path) -> Result<LintedFile, Failure> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_BYTES)?;
-    Ok(match AppFile::parse(&file, &text) {
-        Ok(app) => LintedFile { file, app: Some(app.app.to_string()), problems: vec![] },
+    let read = match is_environment(&text) {
+        true => Environment::parse(&file, &text).map(|env| format!("environment {}", env.name)),
+        false => AppFile::parse(&file, &text).map(|app| format!("app {}", app.app)),
+    };
+    Ok(match read {
+        Ok(what) => LintedFile { file, what: Some(what), problems: vec![] },
         Err(problems) => {
             let problems = problems.list.into_iter();
             let problems = problems.map(|problem| Problem {
@@ -74,9 +79,14 @@ fn lint(path: &Path) -> Result<LintedFile, Failure> {
                 column: problem.column,
                 message: problem.message,
             });
-            LintedFile { file, app: None, problems: problems.collect() }
+            LintedFile { file, what: None, problems: problems.collect() }
         }
     })
+}
+
+/// An environment's file has a table of that name; an app's has none.
+fn is_environment(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with("[environment]"))
 }
 
 /// A small file as text. Size first, so that a mistake with a large file costs nothing.

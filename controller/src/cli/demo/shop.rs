@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -50,6 +50,8 @@ struct Shop {
     pages: BTreeMap<String, Vec<u8>>,
     /// Why nobody could buy anything here, if so.
     broken: Option<String>,
+    /// It was said once; a log that repeats itself hides the rest.
+    complained: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +73,7 @@ impl Shop {
             pages.insert(path, std::fs::read(entry.path())?);
         }
         let broken = price_list().err();
-        Ok(Self { version, pages, broken })
+        Ok(Self { version, pages, broken, complained: AtomicBool::new(false) })
     }
 }
 
@@ -94,9 +96,6 @@ async fn serve() -> io::Result<()> {
     let mut stop = signal(SignalKind::terminate())?;
     let shop = Arc::new(Shop::open()?);
     println!("shop {} is open, {} pages", shop.version, shop.pages.len());
-    if let Some(broken) = &shop.broken {
-        eprintln!("shop {}: cannot sell: {broken}", shop.version);
-    }
     let served = Arc::new(AtomicU64::new(0));
     let open = Arc::new(Semaphore::new(OPEN as usize));
     loop {
@@ -130,7 +129,9 @@ async fn answer(mut client: TcpStream, shop: &Shop) -> io::Result<()> {
     let (status, body) = match (path, &shop.broken) {
         ("/healthz", None) => ("200 OK", format!("shop {} sells\n", shop.version).into_bytes()),
         ("/healthz", Some(broken)) => {
-            eprintln!("shop {}: a trial order failed: {broken}", shop.version);
+            if !shop.complained.swap(true, Ordering::Relaxed) {
+                eprintln!("shop {}: a trial order failed: {broken}", shop.version);
+            }
             ("503 Service Unavailable", format!("a trial order failed: {broken}\n").into_bytes())
         }
         (path, _) => match shop.pages.get(path) {

@@ -9,7 +9,7 @@ use crate::cli::{
     line::Line,
     moment::{bytes, count, took},
     output::{Page, View},
-    style::Ink,
+    style::{Ink, width},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ pub struct Act {
     pub hosts_touched: usize,
     pub files: u64,
     pub files_new: u64,
-    /// Compressed, to one host.
+    /// To one host; at most, where only a part was sent.
     pub bytes_per_host: u64,
 }
 
@@ -106,22 +106,17 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
         format!("  {}", paint(Ink::Strong, "Look around, from another terminal")),
         format!("    export LONGSHORE_CONTEXT={folder}/controller/operator"),
     ];
-    for (command, why) in [
+    let rows = [
         ("status", "the controller"),
         ("host list", "five hosts and what they run"),
         ("rollout list", "the three rollouts"),
         ("rollout explain latest", "why 1.2 was undone"),
         ("logs shop -n 5", "what the shop wrote, from every host"),
-    ] {
-        lines.push(
-            Line::indented(4)
-                .then(Ink::Plain, format!("{program} {command}"))
-                .to_column(64)
-                .then(Ink::Faint, why)
-                .paint(page.style, page.columns),
-        );
-    }
-    lines.push(format!("    curl {shop}"));
+    ];
+    let mut rows: Vec<(String, &str)> =
+        rows.into_iter().map(|(command, why)| (format!("{program} {command}"), why)).collect();
+    rows.push((format!("curl {shop}"), "the shop itself"));
+    lines.extend(aligned(&rows, page));
     lines.push(String::new());
     lines.push(format!(
         "  {}",
@@ -139,21 +134,25 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
 
 /// Where to go from here, when everything is gone again.
 pub fn farewell(program: &str, page: &Page) -> Vec<String> {
-    let line = |command: &str, why: &str| {
-        Line::indented(4)
-            .then(Ink::Plain, command)
-            .to_column(44)
-            .then(Ink::Faint, why)
-            .paint(page.style, page.columns)
+    let rows = [
+        (format!("{program} demo --keep"), "the same, left running to look around"),
+        (format!("{program} --help"), "every command, with examples"),
+        ("docs/guide.md".to_owned(), "a controller and hosts of your own"),
+    ];
+    let mut lines = vec![String::new(), format!("  {}", page.style.paint(Ink::Strong, "From here"))];
+    lines.extend(aligned(&rows, page));
+    lines.push(String::new());
+    lines
+}
+
+/// What to type, and why, in two columns.
+fn aligned(rows: &[(String, &str)], page: &Page) -> Vec<String> {
+    let column = 4 + rows.iter().map(|(command, _)| width(command)).max().unwrap_or(0) + 3;
+    let line = |(command, why): &(String, &str)| {
+        let line = Line::indented(4).then(Ink::Plain, command).to_column(column).then(Ink::Faint, *why);
+        line.paint(page.style, page.columns)
     };
-    vec![
-        String::new(),
-        format!("  {}", page.style.paint(Ink::Strong, "From here")),
-        line(&format!("{program} demo --keep"), "the same, left running to look around"),
-        line(&format!("{program} --help"), "every command, with examples"),
-        line("docs/first-steps.md", "a controller and hosts of your own"),
-        String::new(),
-    ]
+    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

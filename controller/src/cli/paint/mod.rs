@@ -21,7 +21,7 @@ const PROSE: usize = 110;
 
 /// What failed and the last `evidence` lines, indented.
 pub fn failure_lines(failure: &HostFailure, evidence: usize, indent: usize, page: &Page) -> Vec<String> {
-    let text = visible(&format!("{} {}: {}", failure.code, failure.step, failure.message));
+    let text = visible(&sentence(failure));
     let room = page.columns.min(PROSE).saturating_sub(indent).max(20);
     let mut lines: Vec<Line> =
         wrap(&text, room).into_iter().map(|part| Line::indented(indent).then(Ink::Bad, part)).collect();
@@ -36,6 +36,16 @@ pub fn failure_lines(failure: &HostFailure, evidence: usize, indent: usize, page
     lines.iter().map(|line| line.paint(page.style, page.columns)).collect()
 }
 
+/// `LS-B01 probe: http answered 503`, the step once.
+pub fn sentence(failure: &HostFailure) -> String {
+    let HostFailure { code, step, message, .. } = failure;
+    if message.starts_with(step.as_str()) {
+        format!("{code} {message}")
+    } else {
+        format!("{code} {step}: {message}")
+    }
+}
+
 /// Each reason why a rollout waits: what, until when, what then, who can act, and the command.
 pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
     holds.iter().flat_map(|hold| hold_line(hold, indent, page)).collect()
@@ -44,7 +54,7 @@ pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
 fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
     let mut text = visible(&hold.what);
     if let Some(until) = hold.until {
-        text.push_str(&format!(" (until {}, {})", until.clock(&page.zone), until.relative(page.now)));
+        text.push_str(&format!(" until {} ({})", until.clock(&page.zone), until.relative(page.now)));
     }
     if let Some(then) = &hold.then {
         text.push_str(&format!("; then {}", visible(then)));

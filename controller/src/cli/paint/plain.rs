@@ -2,11 +2,14 @@
 
 use longshore_common::text::visible;
 
-use super::tracker::{News, Tracker};
+use super::{
+    sentence,
+    tracker::{News, Tracker},
+};
 use crate::cli::{
     moment::{Moment, count, took},
     output::Page,
-    view::rollout::{HostRow, Rollout},
+    view::rollout::{Hold, HostRow, Rollout},
 };
 
 /// What to print when the watch begins.
@@ -46,29 +49,29 @@ pub fn news(tracker: &Tracker, news: &News, page: &Page) -> Vec<String> {
     }
 }
 
-/// Everything that differs, in the order in which a reader wants it: waves, hosts, holds, the end.
+/// Everything that differs, in the order in which it came about: hosts, waves, the whole, why it waits, the end.
 pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
     let mut lines = vec![];
-    for wave in &after.waves {
-        let known = before.waves.iter().find(|known| known.number == wave.number);
-        if known.is_none_or(|known| known.state != wave.state) && wave.state != "scheduled" {
-            lines.push(stamp(page.now, page, &format!("wave {} {}", wave.number, wave.state)));
-        }
-    }
     for host in &after.hosts {
         let known = before.hosts.iter().find(|known| known.id == host.id);
         if known.is_none_or(|known| known.state != host.state) && host.state != "waiting" {
             lines.extend(host_change(host, page));
         }
     }
-    for hold in &after.holds {
-        if !before.holds.iter().any(|known| known.kind == hold.kind && known.hosts == hold.hosts) {
+    for wave in &after.waves {
+        let known = before.waves.iter().find(|known| known.number == wave.number);
+        if known.is_none_or(|known| known.state != wave.state) && wave.state != "scheduled" {
+            lines.push(stamp(page.now, page, &format!("wave {} {}", wave.number, wave.state)));
+        }
+    }
+    if before.phase != after.phase && is_of_the_whole(&after.phase) {
+        lines.push(stamp(page.now, page, &format!("rollout {}", after.phase)));
+    }
+    for hold in after.holds.iter().filter(|hold| !is_plain_work(hold)) {
+        if !before.holds.iter().any(|known| known.kind == hold.kind) {
             let command = hold.command.as_deref().map(|command| format!(" -- {command}")).unwrap_or_default();
             lines.push(stamp(page.now, page, &format!("hold {}: {}{command}", hold.kind, hold.what)));
         }
-    }
-    if before.phase != after.phase && !after.is_over() && after.phase != "ready" {
-        lines.push(stamp(page.now, page, &format!("rollout {}", after.phase)));
     }
     if before.outcome != after.outcome
         && let Some(outcome) = &after.outcome
@@ -78,12 +81,22 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
     lines
 }
 
+/// Phases that the lines of waves and hosts do not tell.
+fn is_of_the_whole(phase: &str) -> bool {
+    matches!(phase, "paused" | "rolling-back" | "awaiting-promotion")
+}
+
+/// Waiting for hosts that are at work: their own lines say so.
+fn is_plain_work(hold: &Hold) -> bool {
+    matches!(hold.kind.as_str(), "staging" | "switching" | "rolling-back")
+}
+
 fn host_change(host: &HostRow, page: &Page) -> Vec<String> {
     let at = page.now;
     let Some(failure) = &host.failure else {
         return vec![stamp(at, page, &of_host(host, &host.state))];
     };
-    let text = format!("{}: {} {}: {}", host.state, failure.code, failure.step, failure.message);
+    let text = format!("{}: {}", host.state, sentence(failure));
     let mut lines = vec![stamp(at, page, &of_host(host, &text))];
     let indent = " ".repeat(at.clock(&page.zone).len() + 3);
     lines.extend(failure.evidence.iter().map(|line| format!("{indent}| {}", visible(line))));

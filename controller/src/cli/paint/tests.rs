@@ -30,8 +30,8 @@ fn a_wave_at_work_at_80_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ wave 2 has 8s left to become healthy (until 00:00:20, in 8s); then it
-      fails · nobody
+    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled
+      back · hosts
       → longshore rollout explain 019ab0c1",
     );
 }
@@ -51,7 +51,7 @@ fn a_wave_at_work_at_120_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ wave 2 has 8s left to become healthy (until 00:00:20, in 8s); then it fails · nobody
+    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back · hosts
       → longshore rollout explain 019ab0c1",
     );
 }
@@ -84,21 +84,21 @@ fn in_a_pipe_every_change_is_a_line() {
         plain::opening(&before, &page),
         [
             "00:00:12 rollout 019ab0c1-2345-7000-8000-000000000000 moves harbour to shop@1.1 from 1.0: 5 hosts in 3 waves",
-            "00:00:12 wave 1 done",
-            "00:00:12 wave 2 switching",
             "00:00:12 wave 1 web-1 healthy",
             "00:00:12 wave 2 web-2 switching",
             "00:00:12 wave 2 web-3 staged",
-            "00:00:12 hold progress: wave 2 has 8s left to become healthy -- longshore rollout explain 019ab0c1",
+            "00:00:12 wave 1 done",
+            "00:00:12 wave 2 switching",
+            "00:00:12 hold progress: hosts switch: web-2 -- longshore rollout explain 019ab0c1",
         ]
     );
     assert_eq!(
         plain::changes(&before, &after, &page),
         [
-            "00:00:12 wave 1 failed",
             "00:00:12 wave 1 web-1 reverted: LS-B01 probe: http answered 503 for 4 s",
             "           | shop 1.2: a trial order failed",
             "           | shop 1.2 is closed",
+            "00:00:12 wave 1 failed",
             "00:00:12 rolled-back: 1 of 1 hosts failed in wave 1, 0 are allowed (12.0s)",
         ]
     );
@@ -193,11 +193,11 @@ fn at_work() -> Tracker {
     ];
     let hold = Hold {
         kind: "progress".into(),
-        what: "wave 2 has 8s left to become healthy".into(),
-        owner: Some("nobody".into()),
+        what: "hosts switch: web-2".into(),
+        owner: Some("hosts".into()),
         since: None,
         until: Some(Moment(20_000)),
-        then: Some("it fails".into()),
+        then: Some("the fleet is rolled back".into()),
         command: Some("longshore rollout explain 019ab0c1".into()),
         hosts: vec![],
     };

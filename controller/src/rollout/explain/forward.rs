@@ -90,13 +90,13 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     holds
 }
 
-pub(super) fn baking(rollout: &Rollout, phase: &Baking, now: Millis) -> Hold {
-    let left = Span::millis((phase.until - now).max(0).unsigned_abs());
+pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
+    let length = Span::millis((phase.until - phase.since).max(0).unsigned_abs());
     let wave = rollout.wave_name(phase.wave);
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} is healthy and is watched for another {left}"),
+        what: format!("{wave} is healthy and is watched for {length}"),
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(phase.until),

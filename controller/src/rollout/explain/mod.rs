@@ -8,7 +8,7 @@ mod sentence;
 
 use std::collections::BTreeMap;
 
-use longshore_common::{ids::HostId, report::Blame, time::Millis};
+use longshore_common::{ids::HostId, report::Blame};
 
 pub use hold::{Hold, HoldKind};
 
@@ -26,12 +26,12 @@ pub struct Facts {
 }
 
 /// Everything that `rollout` waits for; empty only when it is done.
-pub fn explain(rollout: &Rollout, facts: &Facts, now: Millis) -> Vec<Hold> {
+pub fn explain(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
     match &rollout.header.phase {
         Phase::Ready => vec![paused::not_started(rollout)],
         Phase::Staging(staging) => forward::staging(rollout, staging, facts),
         Phase::Switching(switching) => forward::switching(rollout, switching, facts),
-        Phase::Baking(baking) => vec![forward::baking(rollout, baking, now)],
+        Phase::Baking(baking) => vec![forward::baking(rollout, baking)],
         Phase::Awaiting(awaiting) => vec![forward::awaiting(rollout, awaiting)],
         Phase::RollingBack(back) => forward::rolling_back(rollout, back, facts),
         Phase::Paused(paused) => vec![paused::paused(rollout, paused)],

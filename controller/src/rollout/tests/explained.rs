@@ -9,7 +9,7 @@ use crate::rollout::{Event, Facts, HoldKind, Phase, Rollout, explain, next_deadl
 
 /// What is wrong with the holds of a settled rollout, if anything is.
 pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<String> {
-    let holds = explain(rollout, &Facts::default(), now);
+    let holds = explain(rollout, &Facts::default());
     let fail = |what: &str| Some(format!("{what}: {holds:#?}"));
     if holds.is_empty() != rollout.phase().is_done() {
         return fail("holds are empty exactly when it is done");
@@ -74,7 +74,7 @@ fn every_hold_has_its_sentence() {
         let mut play = Play::new(&format!("{} | {strategy}", walk::FLEETS[dice.below(walk::FLEETS.len())]));
         let names = walk::names(&play);
         for _ in 0..40 {
-            let holds = explain(&play.rollout, &Facts::default(), play.now);
+            let holds = explain(&play.rollout, &Facts::default());
             seen.extend(holds.iter().map(|hold| hold.kind));
             play.act("start");
             play.act(&walk::random_line(&mut dice, &names));
@@ -90,7 +90,7 @@ fn a_hold_tells_what_hosts_do() {
     play.act("start");
     let first = *play.rollout.hosts.keys().next().expect("there are two");
     let facts = Facts { doing: [(first, "fetch, 12 of 67 MiB".to_owned())].into() };
-    let holds = explain(&play.rollout, &facts, 0);
+    let holds = explain(&play.rollout, &facts);
     assert_eq!(holds[0].what, "2 hosts stage: a (fetch, 12 of 67 MiB), b");
     assert_eq!(holds[0].owner, "the hosts");
 }

@@ -180,7 +180,7 @@ impl Play {
 
     /// The holds, one a line, as `kind: sentence (until 30s; command)`.
     pub fn explained(&self) -> String {
-        let holds = explain(&self.rollout, &Facts::default(), self.now);
+        let holds = explain(&self.rollout, &Facts::default());
         let lines: Vec<String> = holds
             .iter()
             .map(|hold| {
