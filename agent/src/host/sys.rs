@@ -7,7 +7,7 @@
 use std::{
     io,
     mem::ManuallyDrop,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -34,7 +34,25 @@ pub fn place_for_exec(sockets: Vec<OwnedFd>, keep: OwnedFd) -> io::Result<OwnedF
         let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
         dup2(socket, &mut target)?;
     }
+    close_on_exec_from(above)?;
     Ok(kept)
+}
+
+/// What was leaked to us by whoever started us is not passed on.
+fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
+        if fd >= first {
+            // SAFETY: borrowed for two calls that set a flag; one that was closed meanwhile (the listing's own) fails.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            let flags = fcntl_getfd(borrowed);
+            // It has just been closed, then.
+            let _ = flags.and_then(|flags| fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC));
+        }
+    }
+    Ok(())
 }
 
 /// The listening sockets that a supervisor passed to this process (`LISTEN_PID`, `LISTEN_FDS`), in order; the second

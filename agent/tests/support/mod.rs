@@ -1,12 +1,19 @@
 //! What several test programs of this crate share.
+#![allow(dead_code, reason = "each of them uses a part")]
+
+pub mod release;
 
 use std::time::{Duration, Instant};
 
 use longshore_agent::host::reexec::SelfExec;
 
-/// The real binary, as helpers are started from it.
+/// The real binary, as helpers are started from it. On another machine than this was built on it lies elsewhere.
 pub fn me() -> SelfExec {
-    SelfExec { program: env!("CARGO_BIN_EXE_longshore-agent").into(), args: vec![] }
+    let elsewhere = std::env::var_os("LONGSHORE_AGENT_BIN").map(Into::into);
+    SelfExec {
+        program: elsewhere.unwrap_or_else(|| env!("CARGO_BIN_EXE_longshore-agent").into()),
+        args: vec![],
+    }
 }
 
 /// Looks until `holds` does, or the time is over.

@@ -1,0 +1,351 @@
+//! The systemd driver on a machine that systemd runs: it writes units and starts and stops services, so these tests
+//! are ignored unless asked for, and the lab of real hosts runs them inside one of its hosts.
+
+mod support;
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use longshore_agent::{
+    config::Runner,
+    host::{Follow, Host as _, Sink, procfs},
+    plan::{HookPoint, Manner, Step},
+};
+use longshore_common::{
+    report::{Blame, Failure},
+    slot::Slot,
+};
+use support::{
+    release::{Bench, lines},
+    until,
+};
+
+/// Its units go with the test, however it ends.
+struct Fixture(Bench);
+
+impl Fixture {
+    async fn new(app: &str) -> Self {
+        Self(Bench::new(Path::new("/"), Runner::Systemd, app).await)
+    }
+
+    /// A slot whose program is this test program, serving as `the_app`.
+    fn serving(&self, version: &str, port: u16, sockets: &str) -> Slot {
+        let file = format!(
+            "[service]\nuser = \"daemon\"\nexec = [\"./bin/app\", \"--exact\", \"the_app\", \"--ignored\", \"--nocapture\"]\n{sockets}\
+             stop = {{ grace = \"5s\" }}\nenv = {{ THE_APP = \"{version}\", THE_PORT = \"{port}\", HOSTILE = \"%n $HOME \\\"quoted\\\" back\\\\slash\" }}\n\
+             [[probe]]\nname = \"web\"\nhttp = \"http://127.0.0.1:{port}/\"\ninterval = \"100ms\"\nhealthy_for = \"300ms\"\ndeadline = \"20s\"\n"
+        );
+        let slot = self.0.slot(version, &file, &[]);
+        self.0.install(&slot, &std::env::current_exe().unwrap(), "bin/app");
+        slot
+    }
+
+    fn script(&self, version: &str, script: &str, more: &str) -> Slot {
+        let file = format!(
+            "[service]\nuser = \"daemon\"\nexec = [\"./run\", \"a b\", \"%n\", \"$HOME\"]\nstop = {{ grace = \"2s\" }}\n{more}"
+        );
+        self.0.slot(version, &file, &[("run", &format!("#!/bin/sh\n{script}\n"))])
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let app = &self.0.app;
+        for unit in [format!("longshore-{app}.socket"), format!("longshore-{app}.service")] {
+            let _ = Command::new("systemctl").args(["disable", "--now", &unit]).output();
+            let _ = std::fs::remove_file(Path::new("/etc/systemd/system").join(&unit));
+        }
+        let _ = Command::new("systemctl").arg("daemon-reload").output();
+        let _ = std::fs::remove_dir_all(self.0.layout.app(app));
+    }
+}
+
+fn show(app: &str, property: &str) -> String {
+    let unit = format!("longshore-{app}.service");
+    let output = Command::new("systemctl").args(["show", "-P", property, &unit]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn get(port: u16) -> std::io::Result<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    body.ok_or_else(|| std::io::Error::other(format!("answered {answer:?}")))
+}
+
+#[tokio::test]
+#[ignore = "not a test: the app that the tests start"]
+async fn the_app() {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        signal::unix::{SignalKind, signal},
+        task::JoinSet,
+    };
+    let Ok(version) = std::env::var("THE_APP") else { return };
+    assert_eq!(std::env::var("HOSTILE").unwrap(), "%n $HOME \"quoted\" back\\slash");
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let port: u16 = std::env::var("THE_PORT").unwrap().parse().unwrap();
+    let listener = match longshore_agent::host::sys::passed_sockets().unwrap().pop() {
+        Some(socket) => std::net::TcpListener::from(socket),
+        None => std::net::TcpListener::bind(("127.0.0.1", port)).unwrap(),
+    };
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let mut requests = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            Some(_) = requests.join_next() => (),
+            accepted = listener.accept() => {
+                let (mut stream, _) = accepted.unwrap();
+                let version = version.clone();
+                requests.spawn(async move {
+                    let mut request = [0; 1024];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{version}").as_bytes()).await;
+                });
+            }
+        }
+    }
+    drop(listener);
+    while requests.join_next().await.is_some() {}
+    std::process::exit(0);
+}
+
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_unit_comes_up_is_probed_moved_and_taken_away() {
+    let fixture = Fixture::new("web").await;
+    let one = fixture.serving("1.0", 18080, "");
+    let two = fixture.serving("1.1", 18080, "");
+    fixture.0.go(&one).await.unwrap();
+    assert_eq!(get(18080).unwrap(), "1.0");
+    let seen = fixture.0.seen().await;
+    assert!(seen.is_live(&one), "{seen:?}");
+    assert_eq!(show("web", "UnitFileState"), "enabled");
+    assert_eq!(show("web", "User"), "daemon");
+    fixture.0.go(&two).await.unwrap();
+    assert_eq!(get(18080).unwrap(), "1.1");
+    assert!(fixture.0.seen().await.is_live(&two));
+    fixture.0.perform(Step::Probe { slot: two.clone(), manner: Manner::Glance }).await.unwrap();
+    fixture.0.perform(Step::Remove).await.unwrap();
+    assert_eq!(fixture.0.seen().await.running, None);
+    assert_eq!(show("web", "LoadState"), "not-found");
+    assert!(!fixture.0.layout.app(&fixture.0.app).exists());
+    fixture.0.perform(Step::Stop).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_service_finds_its_words_and_folders() {
+    let fixture = Fixture::new("words").await;
+    let slot = fixture.script(
+        "1.0",
+        "printf '<%s>' \"$@\"; echo; pwd; id -un; echo $LONGSHORE_SLOT; exec sleep 1000",
+        "",
+    );
+    fixture.0.perform(Step::Start(slot.clone())).await.unwrap();
+    let folder = fixture.0.layout.slot(&fixture.0.app, &slot).display().to_string();
+    let begun = Instant::now();
+    let heard = loop {
+        let (sink, events) = Sink::collecting();
+        fixture.0.host.logs(&fixture.0.app, 50, Follow::No, &sink).await.unwrap();
+        let heard = lines(&events);
+        if heard.contains(&folder) && heard.iter().any(|line| line == "daemon")
+            || begun.elapsed() > Duration::from_secs(10)
+        {
+            break heard;
+        }
+    };
+    assert!(heard.iter().any(|line| line == "<a b><%n><$HOME>"), "{heard:?}");
+    assert!(heard.iter().filter(|line| **line == folder).count() >= 2, "{heard:?}");
+}
+
+/// `service.sockets`: while the service is replaced again and again, nobody is refused.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn no_request_fails_while_versions_are_swapped() {
+    let fixture = Fixture::new("held").await;
+    let sockets = "sockets = [\"127.0.0.1:18081\"]\n";
+    let slots = [fixture.serving("1.0", 18081, sockets), fixture.serving("1.1", 18081, sockets)];
+    fixture.0.go(&slots[0]).await.unwrap();
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let client = {
+        let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+        std::thread::spawn(move || {
+            let mut failures = vec![];
+            while !stop.load(Ordering::Relaxed) {
+                match get(18081) {
+                    Ok(_) => drop(served.fetch_add(1, Ordering::Relaxed)),
+                    Err(e) => failures.push(e.to_string()),
+                }
+            }
+            failures
+        })
+    };
+    for round in 1..=8 {
+        fixture.0.perform(Step::Start(slots[round % 2].clone())).await.unwrap();
+        assert!(fixture.0.runs(&slots[round % 2]).await, "round {round}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(client.join().unwrap(), Vec::<String>::new());
+    assert!(served.load(Ordering::Relaxed) > 20);
+    // From sockets that are held to none and back.
+    let own = fixture.serving("1.2", 18081, "");
+    fixture.0.go(&own).await.unwrap();
+    assert_eq!(get(18081).unwrap(), "1.2");
+    fixture.0.go(&slots[0]).await.unwrap();
+    assert_eq!(get(18081).unwrap(), "1.0");
+}
+
+fn is_version_fault(failure: &Failure, words: &str) {
+    assert_eq!((failure.code.as_str(), failure.blame), ("LS-U01", Blame::Version), "{failure:?}");
+    assert!(failure.message.contains(words), "{}", failure.message);
+}
+
+/// A release that exits at once is found early, says its last words, and can be undone at once, often.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_broken_release_is_found_early_and_undone_again_and_again() {
+    let fixture = Fixture::new("broken").await;
+    let good = fixture.serving("1.0", 18082, "");
+    let probe = "[[probe]]\nname = \"web\"\nhttp = \"http://127.0.0.1:18082/\"\ndeadline = \"5m\"\n";
+    let bad = fixture.script("1.1", "echo cannot open the database >&2; exit 1", probe);
+    fixture.0.go(&good).await.unwrap();
+    let begun = Instant::now();
+    let failure = fixture.0.go(&bad).await.unwrap_err();
+    is_version_fault(&failure, "exit status 1");
+    assert!(failure.evidence.iter().any(|line| line == "cannot open the database"), "{failure:?}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    for round in 0..8 {
+        // Whether systemd noticed its end within the start or after it, the way back is open.
+        let _ = fixture.0.perform(Step::Start(bad.clone())).await;
+        fixture.0.perform(Step::Start(good.clone())).await.unwrap_or_else(|e| panic!("round {round}: {e:?}"));
+    }
+    fixture.0.go(&good).await.unwrap();
+    assert_eq!(get(18082).unwrap(), "1.0");
+}
+
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn what_cannot_be_started_says_why() {
+    let fixture = Fixture::new("never").await;
+    let missing = fixture.0.slot("1.0", "[service]\nuser = \"daemon\"\nexec = [\"./none\"]\n", &[]);
+    let failure = fixture.0.perform(Step::Start(missing)).await.unwrap_err();
+    is_version_fault(&failure, "./none cannot be executed");
+    let stranger =
+        fixture.0.slot("1.1", "[service]\nuser = \"nobody-knows\"\nexec = [\"/bin/sleep\", \"9\"]\n", &[]);
+    let failure = fixture.0.perform(Step::Start(stranger)).await.unwrap_err();
+    assert!(failure.message.contains("no user \"nobody-knows\""), "{failure:?}");
+}
+
+/// Between the reload and the restart an agent may die: what runs is then still known to be the old one.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_switch_that_was_cut_short_is_seen() {
+    let fixture = Fixture::new("cut").await;
+    let old = fixture.script("1.0", "exec sleep 1000", "");
+    let new = fixture.script("1.1", "exec sleep 1000", "");
+    fixture.0.perform(Step::Start(old.clone())).await.unwrap();
+    let unit = Path::new("/etc/systemd/system/longshore-cut.service");
+    let text = std::fs::read_to_string(unit).unwrap();
+    let text = text.replace(old.as_str(), new.as_str());
+    let text = text.replace(
+        &format!("X-Longshore-Slot={new}"),
+        &format!("X-Longshore-Slot={new}\nX-Longshore-Previous={old}"),
+    );
+    longshore_common::durable::write_atomic(unit, text.as_bytes(), 0o644).unwrap();
+    assert!(fixture.0.runs(&old).await, "written and not loaded");
+    Command::new("systemctl").arg("daemon-reload").status().unwrap();
+    assert!(fixture.0.runs(&old).await, "loaded and not restarted");
+    Command::new("systemctl").args(["restart", "longshore-cut.service"]).status().unwrap();
+    assert!(fixture.0.runs(&new).await, "restarted");
+}
+
+const HOOKED: &str = "[hooks]\nbefore_switch = { run = [\"./hook\"], timeout = \"1s\" }\n";
+
+async fn hook(fixture: &Fixture, version: &str, script: &str) -> (Result<(), Failure>, Vec<String>) {
+    let file = format!("[service]\nuser = \"daemon\"\nexec = [\"./hook\"]\n{HOOKED}");
+    let slot = fixture.0.slot(version, &file, &[("hook", &format!("#!/bin/sh\n{script}\n"))]);
+    fixture.0.perform_heard(Step::Hook { point: HookPoint::BeforeSwitch, slot }).await
+}
+
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn hooks_are_transient_units() {
+    let fixture = Fixture::new("hooked").await;
+    let (result, heard) =
+        hook(&fixture, "1.0", "id -un; pwd; echo $LONGSHORE_VERSION; cat /proc/self/cgroup").await;
+    result.unwrap();
+    assert_eq!((heard[0].as_str(), heard[2].as_str()), ("daemon", "1.0"), "{heard:?}");
+    assert!(heard.iter().any(|line| line.contains("longshore-hook-hooked.service")), "{heard:?}");
+
+    let (result, _) = hook(&fixture, "1.1", "echo no space; exit 7").await;
+    let failure = result.unwrap_err();
+    assert!(failure.message.contains("exit status 7"), "{}", failure.message);
+    assert_eq!(failure.evidence, ["no space"]);
+
+    let (result, _) = hook(&fixture, "1.2", "kill -KILL $$").await;
+    assert!(result.unwrap_err().message.contains("SIGKILL"));
+}
+
+/// Its control group ends what no process group holds.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_hook_past_its_timeout_leaves_nothing_behind() {
+    let fixture = Fixture::new("late").await;
+    let pids = Path::new("/tmp/late-pids");
+    let _ = std::fs::remove_file(pids);
+    let script = "trap '' TERM\nnote() { sh -c 'echo $PPID' >> /tmp/late-pids; }\n\
+        setsid sh -c 'trap \"\" TERM; echo $$ >> /tmp/late-pids; while :; do sleep 1; done' &\n\
+        (setsid sh -c 'echo $$ >> /tmp/late-pids; exec sleep 987' &)\n\
+        echo $$ >> /tmp/late-pids; echo begun\nwhile :; do sleep 1; done";
+    let begun = Instant::now();
+    let (result, heard) = hook(&fixture, "1.0", script).await;
+    let failure = result.unwrap_err();
+    assert!(failure.message.contains("timeout of 1s"), "{}", failure.message);
+    assert_eq!(heard, ["begun"]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let text = std::fs::read_to_string(pids).unwrap();
+    let pids: Vec<i32> = text.lines().map(|line| line.trim().parse().unwrap()).collect();
+    assert!(pids.len() >= 3, "{pids:?}");
+    let alive = |pid: &i32| procfs::one(*pid).is_some_and(|proc| !proc.zombie);
+    assert!(until(Duration::from_secs(5), || !pids.iter().any(alive)), "{pids:?}");
+}
+
+/// Whoever waits for it goes away: so does the hook.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_hook_that_is_given_up_is_stopped() {
+    let fixture = Fixture::new("givenup").await;
+    let file = "[service]\nuser = \"daemon\"\nexec = [\"./hook\"]\n[hooks]\nbefore_switch = { run = [\"./hook\"], timeout = \"5m\" }\n";
+    let slot = fixture.0.slot("1.0", file, &[("hook", "#!/bin/sh\nexec sleep 986\n")]);
+    let step = Step::Hook { point: HookPoint::BeforeSwitch, slot };
+    let unit = "longshore-hook-givenup.service";
+    let given_up = tokio::time::timeout(Duration::from_secs(1), fixture.0.perform(step)).await;
+    assert!(given_up.is_err());
+    let begun = Instant::now();
+    loop {
+        let state = Command::new("systemctl").args(["is-active", unit]).output().unwrap().stdout;
+        if String::from_utf8_lossy(&state).trim() != "active"
+            && String::from_utf8_lossy(&state).trim() != "activating"
+        {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
