@@ -185,3 +185,42 @@ async fn a_fleet_goes_on_with_the_next_controller() {
     assert_eq!(first.evidence, ["thread main panicked"]);
     site.stop().await;
 }
+
+/// Strangers that open connections and say nothing keep nobody out.
+#[tokio::test]
+async fn half_open_handshakes_keep_nobody_out() {
+    let site = Site::start().await;
+    let token = site.token().await;
+    let mut mute = vec![];
+    for _ in 0..50 {
+        mute.push(tokio::net::TcpStream::connect(site.addresses().enrol).await.unwrap());
+        mute.push(tokio::net::TcpStream::connect(site.addresses().main).await.unwrap());
+    }
+    let key = HostKey::new();
+    let enrolled = tokio::time::timeout(Duration::from_secs(3), site.enrol(&token, &key, "web-1"));
+    enrolled.await.expect("in time").unwrap();
+    site.stop().await;
+}
+
+/// A watcher is told that the controller stops, and does not hold it up.
+#[tokio::test]
+async fn a_watcher_does_not_hold_up_the_end() {
+    let site = Site::start().await;
+    let key = HostKey::new();
+    let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    site.enrol(&site.token_with(1, labels).await, &key, "web-1").await.unwrap();
+    site.apply_environment().await;
+    site.publish("1.0").await;
+    let id = site.start_rollout("1.0").await;
+    let mut updates = site.watch(&id).await;
+    assert!(updates.next().await.unwrap().is_ok());
+    let begun = std::time::Instant::now();
+    site.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    let mut last = updates.next().await;
+    while let Some(Ok(_)) = last {
+        last = updates.next().await;
+    }
+    let status = last.expect("a word at the end").unwrap_err();
+    assert_eq!(from_status(&status).code, Code::C01, "{status}");
+}

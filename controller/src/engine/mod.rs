@@ -33,7 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     fleet::{Fleet, FleetEvent},
     rollout::{Event, Rollout, step},
-    store::SharedStore,
+    store::{Key, SharedStore},
     trouble::Trouble,
 };
 use runner::{JOB_QUEUE, Job, Runner};
@@ -107,8 +107,17 @@ impl Engine {
         }
     }
 
-    /// The rollout that an operator means: an id, a unique beginning of one, or `latest`.
+    /// Cancelled when the engine stops: whoever only watches ends then.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
+    /// The rollout that an operator means: an id, a unique beginning or end of one, or `latest`.
     pub async fn find(&self, text: &str) -> Result<RolloutId, Trouble> {
+        if let Ok(id) = text.parse::<RolloutId>() {
+            let found = self.inner.store.get(&Key::rollout(&id)).await?;
+            return found.map(|_| id).ok_or_else(|| unknown(text).into());
+        }
         let records = records::list(&self.inner.store).await?;
         if text == "latest" {
             let latest = records.last().map(|record| record.header.id);

@@ -145,6 +145,11 @@ impl Fleet {
         self.inner.live.subscribe()
     }
 
+    /// Cancelled when the fleet stops: whoever only watches ends then.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
     /// Ends every session and returns when their tasks have ended.
     pub async fn stopped(&self) {
         self.inner.stop.cancel();

@@ -113,11 +113,13 @@ async fn follow(
     wanted: &Wanted,
     replies: &mpsc::Sender<Result<pb::HostLogLine, Status>>,
 ) {
+    let stop = fleet.stopping();
     let mut again = tokio::time::interval_at(tokio::time::Instant::now() + ASK_AGAIN, ASK_AGAIN);
     loop {
         let next = tokio::select! {
             next = live.recv() => next,
             () = replies.closed() => return,
+            () = stop.cancelled() => return,
             _ = again.tick() => {
                 ask_again(fleet, hosts, wanted).await;
                 continue;

@@ -55,7 +55,7 @@ async fn agent<T>(door: &Door, request: &Request<T>) -> Result<Agent, Status> {
 }
 
 fn refuse(trouble: Trouble) -> Status {
-    if !matches!(trouble, Trouble::Refused(_)) {
+    if !matches!(trouble, Trouble::Refused(_) | Trouble::Stopping) {
         tracing::error!(trouble = %longshore_common::chain::Chain(&trouble), "a call failed");
     }
     to_status(&trouble.coded())

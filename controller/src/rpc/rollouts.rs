@@ -190,6 +190,7 @@ struct Over;
 impl Watcher {
     /// The rollout now, then every change of it with what its hosts say, until it is over or nobody watches.
     async fn run(self, mut live: broadcast::Receiver<LiveLine>) -> Result<(), Trouble> {
+        let stop = self.engine.stopping();
         loop {
             let view = self.engine.view(&self.id).await?;
             // Of the header's own revision: a change between the two reads is seen again, never missed.
@@ -202,6 +203,7 @@ impl Watcher {
             loop {
                 let over = tokio::select! {
                     () = self.updates.closed() => return Ok(()),
+                    () = stop.cancelled() => return Err(Trouble::Stopping),
                     change = changes.next() => match change {
                         Some(WatchEvent::Changes(changes)) if changes.changes.iter().all(|c| *c.key() != key) => Ok(()),
                         Some(WatchEvent::Changes(_)) => self.show(&self.engine.view(&self.id).await?).await,

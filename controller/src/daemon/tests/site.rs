@@ -276,11 +276,15 @@ impl Site {
         RolloutsClient::new(self.operator().await).start(request).await.unwrap().into_inner().id
     }
 
-    /// Watches until it is over.
-    pub async fn outcome(&self, id: &str) -> String {
+    pub async fn watch(&self, id: &str) -> tonic::Streaming<pb::RolloutUpdate> {
         let mut client = RolloutsClient::new(self.operator().await);
         let request = pb::ShowRolloutRequest { rollout: id.to_owned() };
-        let mut updates = client.watch(request).await.unwrap().into_inner();
+        client.watch(request).await.unwrap().into_inner()
+    }
+
+    /// Watches until it is over.
+    pub async fn outcome(&self, id: &str) -> String {
+        let mut updates = self.watch(id).await;
         let mut last = pb::Rollout::default();
         let watched = tokio::time::timeout(Duration::from_secs(30), async {
             while let Some(update) = updates.next().await {
