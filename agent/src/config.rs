@@ -264,6 +264,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_file_is_valid() {
+        let page = include_str!("../../docs/agent.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let config = Config::parse("agent.toml", text, Path::new("/")).unwrap();
+        assert_eq!(config.limits, Limits::default(), "the page shows the defaults");
+    }
+
+    #[test]
     fn a_file_without_controllers_says_so() {
         let problems = Config::parse("agent.toml", "", Path::new("/")).unwrap_err();
         assert!(problems.message.contains("needs at least one address"), "{problems}");

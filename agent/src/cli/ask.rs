@@ -97,7 +97,12 @@ pub fn revert(args: &Args, wanted: Revert) -> Result<Exit, Coded> {
 async fn follow_revert(args: &Args, request: pb::LocalRevertRequest) -> Result<Exit, Coded> {
     let app = request.app.clone();
     let mut steps = reach(args).await?.revert(request).await.map_err(error)?.into_inner();
+    let mut last = None;
     while let Some(step) = steps.message().await.map_err(error)? {
+        if last.as_ref() == Some(&step) {
+            continue; // a probe says the same again and again
+        }
+        last = Some(step.clone());
         match args.output {
             Output::Table => show::step(&app, &step),
             Output::Json => show::json(&show::step_json(&app, &step)),

@@ -175,7 +175,9 @@ impl<H: Host> Worker<H> {
         self.record = record;
         self.attempt = Attempt::default();
         let generation = assignment.generation;
-        tracing::info!(app = %self.app, %generation, ?outcome, "concluded");
+        let (event, code) =
+            (crate::state::Event::from(&outcome).as_str(), failure_of(&outcome).map(|f| f.code.as_str()));
+        tracing::info!(app = %self.app, %generation, code, "{event}");
         tell(&self.tools.events, Told::Concluded { app: self.app.clone(), generation, outcome });
         Ok(())
     }

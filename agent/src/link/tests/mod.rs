@@ -27,7 +27,7 @@ async fn a_token_becomes_an_identity_once() {
     let dir = tempfile::tempdir().unwrap();
     let joined = enroll(&enrolling(&fake, dir.path(), Again::Refuse)).await.unwrap();
     assert_eq!((joined.host, joined.name.as_str()), (fake::host(), "web-1"));
-    assert_eq!(joined.controllers, [fake.main_address.clone()]);
+    assert_eq!(joined.controllers, std::slice::from_ref(&fake.main_address));
     let pair = Folder::new(dir.path().join("identity")).load().unwrap().unwrap();
     assert_eq!(pair.host, fake::host());
     let files: Vec<String> = std::fs::read_dir(dir.path().join("identity"))
