@@ -34,7 +34,8 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
     }
     let wanted = Wanted::from(assignment);
     match assignment.intent {
-        Intent::Stage => make_slot(&wanted, attempt, seen).map_or(Next::Conclude(Outcome::Staged), Next::Do),
+        Intent::Stage => make_slot(&wanted, attempt, seen)
+            .map_or_else(|| when_staged(record, &wanted.slot, attempt, seen), Next::Do),
         Intent::Run => make_slot(&wanted, attempt, seen)
             .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
         Intent::Remove => remove(attempt, seen),
@@ -54,6 +55,18 @@ fn make_slot(wanted: &Wanted, attempt: &Attempt, seen: &Seen) -> Option<Step> {
         Some(Step::Render(wanted()))
     } else {
         Some(Step::Seal(wanted()))
+    }
+}
+
+/// What is live and healthy already needs no switch, and nobody has to wait for one.
+fn when_staged(record: &Record, target: &Slot, attempt: &Attempt, seen: &Seen) -> Next {
+    let live = seen.current.as_ref() == Some(target) && seen.is_run(target) && record.is_settled_on(target);
+    if !live || attempt.has(Pass::GlancedUnhealthy) {
+        Next::Conclude(Outcome::Staged)
+    } else if attempt.has(Pass::GlancedHealthy) {
+        Next::Conclude(Outcome::Unchanged)
+    } else {
+        Next::Do(Step::Probe { slot: target.clone(), manner: Manner::Glance })
     }
 }
 

@@ -28,6 +28,7 @@ const ESBUILD: [Package; 2] = [
     },
 ];
 
+/// Without `--watch=forever` it ends when its standard input does, and a service has none.
 const APP: &str = r#"
 [app]
 name = "esbuild"
@@ -36,7 +37,7 @@ name = "esbuild"
 path = "dist"
 
 [service]
-exec = ["./bin/esbuild", "--serve=0.0.0.0:8080", "--servedir=./www"]
+exec = ["./bin/esbuild", "--serve=0.0.0.0:8080", "--servedir=./www", "--watch=forever"]
 user = "esbuild"
 start_timeout = "20s"
 

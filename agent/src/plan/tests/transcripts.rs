@@ -74,8 +74,12 @@ fn what_is_live_and_healthy_is_left_alone() {
     bench.give(&run(1, "1")).unwrap();
     let again = bench.transcript(|bench| bench.give(&run(2, "1")));
     check(&again, "glance at 1\n=> unchanged");
+    let staged = bench.transcript(|bench| bench.give(&assignment(3, "1", &[], Intent::Stage)));
+    check(&staged, "glance at 1\n=> unchanged");
     bench.host.kill(&app());
-    let dead = bench.transcript(|bench| bench.give(&run(3, "1")));
+    let sick = bench.transcript(|bench| bench.give(&assignment(4, "1", &[], Intent::Stage)));
+    check(&sick, "=> staged");
+    let dead = bench.transcript(|bench| bench.give(&run(5, "1")));
     check(&dead, "start 1\nprobe 1\nhook after_healthy of 1\n=> healthy");
 }
 
