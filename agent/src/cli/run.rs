@@ -7,6 +7,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use super::{
     Exit,
@@ -76,10 +77,15 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-/// Without time and colour where the journal adds its own.
+/// Without time and colour where the journal adds its own. What libraries have to say below a warning is for those
+/// who work on them.
 fn log_to_stderr(level: tracing::Level) {
-    let terminal = std::io::stderr().is_terminal();
-    let format =
-        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    if terminal { format.init() } else { format.with_ansi(false).without_time().init() }
+    let ours = Targets::new().with_target("longshore", level).with_default(tracing::Level::WARN);
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let registry = tracing_subscriber::registry().with(ours);
+    if std::io::stderr().is_terminal() {
+        registry.with(format).init();
+    } else {
+        registry.with(format.with_ansi(false).without_time()).init();
+    }
 }

@@ -19,6 +19,7 @@ use longshore_common::{
 use super::{
     fault,
     layout::{Layout, MANIFEST, META, SEALED, VALUES},
+    stage::Tree,
 };
 
 impl Layout {
@@ -88,13 +89,14 @@ impl Layout {
         }
         for slot in slots {
             remove_dir_durable(&self.slot(app, slot)).map_err(fault::disk(StepName::Prune))?;
-            remove_dir_durable(&self.staged(app, slot)).map_err(fault::disk(StepName::Prune))?;
+            self.discard_staged(app, slot, StepName::Prune)?;
         }
         Ok(())
     }
 
     /// Removes everything of an app, which does not run any more.
     pub fn remove(&self, app: &AppName) -> Result<(), Failure> {
+        self.clean_staging(app, None)?;
         remove_dir_durable(&self.app(app)).map_err(fault::disk(StepName::Remove))
     }
 
@@ -126,10 +128,19 @@ impl Layout {
     pub fn clean_staging(&self, app: &AppName, wanted: Option<&Slot>) -> Result<(), Failure> {
         for slot in names_in(&self.staging(app), |name| name.parse::<Slot>().ok())? {
             if wanted != Some(&slot) {
-                remove_dir_durable(&self.staged(app, &slot)).map_err(fault::disk(StepName::Check))?;
+                self.discard_staged(app, &slot, StepName::Check)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Layout {
+    /// Waits for a transfer that was given up a moment ago and may still be writing.
+    fn discard_staged(&self, app: &AppName, slot: &Slot, step: StepName) -> Result<(), Failure> {
+        let staged = self.staged(app, slot);
+        let discarded = if staged.is_dir() { Tree::lock(&staged).and_then(Tree::discard) } else { Ok(()) };
+        discarded.map_err(|e| fault::host(e.coded().code, step, e.coded().message))
     }
 }
 

@@ -167,6 +167,9 @@ impl Rollouts for RolloutsService {
             Act::Retry(pb::RetryHosts { hosts }) => {
                 Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
+            Act::Exclude(pb::ExcludeHosts { hosts }) => {
+                Event::Exclude(self.hosts(&id, &hosts).await.map_err(refuse)?)
+            }
         };
         let act = event.as_str();
         self.engine.steer(id, event).await.map_err(refuse)?;

@@ -46,7 +46,9 @@ impl FetchError {
             FetchError::Content(_) => Blame::Version,
             FetchError::Cut(_) | FetchError::Refused(_) | FetchError::Host(_) => Blame::Environment,
         };
-        Failure::new(self.coded().code, step, blame, self.coded().message.clone())
+        // One code for whatever is worth another attempt.
+        let code = if self.is_retryable() { Code::C01 } else { self.coded().code };
+        Failure::new(code, step, blame, self.coded().message.clone())
     }
 
     pub(super) fn from_failure(failure: Failure) -> Self {

@@ -110,8 +110,8 @@ impl Place {
     async fn find(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<Self, FetchError> {
         let (layout, app, wanted) = (layout.clone(), app.clone(), wanted.clone());
         unblocked(move || {
-            // Made durable by whoever made them, and again by the sync before the seal.
-            if !layout.releases(&app).is_dir() || !layout.staging(&app).is_dir() {
+            // The last that is made; durable by whoever made it, and again by the sync before the seal.
+            if !layout.run(&app).is_dir() {
                 layout.make_app(&app).map_err(FetchError::from_failure)?;
             }
             let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;

@@ -47,7 +47,12 @@ pub(super) async fn run(
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let (sink, stop) = (sink.clone(), Arc::clone(stop));
     let writing = tokio::task::spawn_blocking(move || write(round, receiver, &sink, &stop));
-    let pumped = if nothing { Ok(()) } else { pump(channel, request, sender).await };
+    let pumped = if nothing {
+        drop(sender); // the writer hears at once that nothing will come
+        Ok(())
+    } else {
+        pump(channel, request, sender).await
+    };
     let written = match writing.await {
         Ok(written) => written,
         Err(died) => return Err(FetchError::Host(Coded::new(Code::X01, format!("writing ended: {died}")))),

@@ -79,6 +79,21 @@ pub enum RolloutCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Touch these hosts no more, neither forward nor back; the rollout goes on without them
+    #[command(
+        after_help = "Example:\n  longshore rollout exclude latest web-3 --reason \"disk is being replaced\""
+    )]
+    Exclude {
+        /// Its id, the beginning of it, or `latest`
+        rollout: String,
+        /// Names or ids
+        #[arg(required = true)]
+        hosts: Vec<String>,
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Stop a rollout and put every host that it touched back
     #[command(after_help = "Example:\n  longshore rollout abort latest --reason \"wrong build\"")]
     Abort(Acting),

@@ -66,6 +66,10 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
             let steering = Steering { rollout, reason, timeout: waiting.timeout };
             steer(desk, steering, Act::Retry(pb::RetryHosts { hosts })).await
         }
+        RolloutCommand::Exclude { rollout, hosts, reason, waiting } => {
+            let steering = Steering { rollout, reason, timeout: waiting.timeout };
+            steer(desk, steering, Act::Exclude(pb::ExcludeHosts { hosts })).await
+        }
     }
 }
 

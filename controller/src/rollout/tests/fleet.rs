@@ -137,8 +137,7 @@ impl Fleet {
             step(&self.rollout, event, self.now).expect("what happens here is allowed");
         self.rollout = next;
         for assignment in assign {
-            let host =
-                self.hosts.iter().position(|host| host.id == assignment.host).expect("it is of the fleet");
+            let host = assignment.host.0.as_u128() as usize - 1;
             let before = self.standing.insert(assignment.host, assignment.clone());
             assert!(before.is_none_or(|before| before.generation < assignment.generation));
             self.after(1, 50, Happening::Deliver(host));
@@ -268,9 +267,9 @@ impl Fleet {
     /// by strategy or by an operator: they do what stood for them when they return.
     fn check_limit(&mut self) {
         let skips = self.rollout.spec().unknown == UnknownHosts::Skip;
-        for host in &mut self.hosts {
-            let known = &self.rollout.hosts[&host.id];
-            host.passed_over |= known.silent.is_some() && (skips || known.forgiven);
+        let silent = self.rollout.hosts.values().enumerate().filter(|(_, host)| host.silent.is_some());
+        for (number, _) in silent.filter(|(_, host)| skips || host.forgiven) {
+            self.hosts[number].passed_over = true; // hosts are numbered in the order of their ids
         }
         let busy = self.hosts.iter().filter(|host| host.busy && !host.passed_over).count();
         let allowed = self.rollout.spec().max_unavailable.at_most(self.hosts.len());

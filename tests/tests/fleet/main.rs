@@ -1,0 +1,94 @@
+//! The fleet in one process: a controller and five agents with real TLS on free ports, real disks and real processes,
+//! each agent under a root folder of its own.
+//!
+//! This program is its own helper: the agents start it again to launch and to supervise.
+
+mod site;
+
+use std::{process::ExitCode, time::Duration};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use longshore_agent::host::reexec::run_helper;
+use longshore_proto::v1 as pb;
+
+use site::Site;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(code) = run_helper(&args) {
+        return code;
+    }
+    let cases: [(&str, fn()); 2] = [
+        ("five_agents_go_through_three_releases_while_the_controller_is_killed", three_releases),
+        ("a_removed_host_keeps_what_it_has_and_everybody_answers", removed_and_asked),
+    ];
+    let trials = cases.map(|(name, case)| {
+        Trial::test(name, move || {
+            case(); // a panic is the failure
+            Ok::<(), Failed>(())
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    runtime.block_on(test);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+}
+
+/// 1.0 everywhere; 1.1 while the controller dies in the midst; 1.2, whose probe fails, stopped at the canary and undone
+/// while the controller dies again. Scenarios 2, 25, 49, 106 and 122.
+fn three_releases() {
+    run(async {
+        let mut site = Site::raise(5).await;
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.assert_runs("1.0");
+
+        site.publish("1.1").await;
+        let second = site.start("1.1").await;
+        site.when(&second, "switching").await;
+        site.kill_controller().await;
+        assert_eq!(site.outcome(&second).await.outcome, "succeeded");
+        site.assert_runs("1.1");
+
+        site.publish("1.2").await;
+        let third = site.start("1.2").await;
+        site.when(&third, "switching").await;
+        site.kill_controller().await;
+        let over = site.outcome(&third).await;
+        assert_eq!(over.outcome, "rolled-back", "{over:#?}");
+        site.assert_runs("1.1");
+        let touched = over.hosts.iter().filter(|host| host.failure.is_some()).count();
+        assert_eq!(touched, 1, "only the canary met 1.2: {over:#?}");
+        site.assert_explained(&third).await;
+
+        // What is there already is nothing to do (118).
+        let again = site.start("1.1").await;
+        assert_eq!(site.outcome(&again).await.outcome, "nothing-to-do");
+        site.lower().await;
+    });
+}
+
+/// Scenario 7 in our words: what is out of the environment keeps its release. And a question to every host.
+fn removed_and_asked() {
+    run(async {
+        let site = Site::raise(2).await;
+        let replies = site.ping().await;
+        let sound = |reply: &pb::PingReply| !reply.silent && reply.error.is_empty();
+        assert!(replies.len() == 2 && replies.iter().all(sound), "{replies:#?}");
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.remove_host("web-2").await;
+        site.publish("1.1").await;
+        let second = site.start("1.1").await;
+        assert_eq!(site.outcome(&second).await.outcome, "succeeded");
+        assert_eq!(site.runs("web-1").as_deref(), Some("1.1"));
+        assert_eq!(site.runs("web-2").as_deref(), Some("1.0"), "a removed host keeps what it has");
+        site.lower().await;
+    });
+}
