@@ -5,6 +5,7 @@
 //! may be dropped half way. Everybody who wants to watch hears what is going on through [`Crew::watch`].
 
 mod deadline;
+mod outcome;
 mod perform;
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,8 @@ use crate::{
     plan::{Record, Seen},
     state::{State, StateFailed},
 };
+pub(crate) use outcome::failure_of;
 pub use told::{Activity, Line, Told};
-pub(crate) use worker::failure_of;
 use worker::{Mail, Worker};
 
 /// Mails that one app may have waiting. The controller sends one for every change of mind about an app.

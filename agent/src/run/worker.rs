@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Activity, Tools,
     deadline::deadline,
+    outcome::{failure_of, fitted},
     perform::{look, perform},
     told::{self, Told, tell},
 };
@@ -315,28 +316,5 @@ impl<H: Host> Worker<H> {
 
     fn generation(&self) -> Generation {
         self.record.accepted.as_ref().map_or(Generation(0), |assignment| assignment.generation)
-    }
-}
-
-/// The failure that an outcome carries.
-pub(crate) fn failure_of(outcome: &Outcome) -> Option<&Failure> {
-    match outcome {
-        Outcome::Failed { failure } | Outcome::Inconsistent { failure } | Outcome::Refused { failure } => {
-            Some(failure)
-        }
-        Outcome::Reverted { failure, .. } => Some(failure),
-        Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed => None,
-    }
-}
-
-fn fitted(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Failed { failure } => Outcome::Failed { failure: fit(failure) },
-        Outcome::Reverted { failure, to_slot, to_version } => {
-            Outcome::Reverted { failure: fit(failure), to_slot, to_version }
-        }
-        Outcome::Inconsistent { failure } => Outcome::Inconsistent { failure: fit(failure) },
-        Outcome::Refused { failure } => Outcome::Refused { failure: fit(failure) },
-        Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed => outcome,
     }
 }

@@ -58,7 +58,8 @@ struct Desk {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     main_address: Mutex<String>,
-    lifetime: Mutex<Duration>,
+    /// How old a certificate is when it is issued; each is good for an hour from then.
+    age: Mutex<Duration>,
     enrolments: AtomicUsize,
     renewals: AtomicUsize,
     visits: mpsc::Sender<Visit>,
@@ -76,7 +77,7 @@ impl Fake {
             issuer,
             ca_pem,
             main_address: Mutex::default(),
-            lifetime: Mutex::new(Duration::from_secs(7 * 86_400)),
+            age: Mutex::default(),
             enrolments: AtomicUsize::new(0),
             renewals: AtomicUsize::new(0),
             visits,
@@ -102,8 +103,9 @@ impl Fake {
         }
     }
 
-    pub fn issue_for(&self, lifetime: Duration) {
-        *self.desk.lifetime.lock().unwrap() = lifetime;
+    /// From now on certificates are that old when they are issued, until one is renewed.
+    pub fn issue_aged(&self, age: Duration) {
+        *self.desk.age.lock().unwrap() = age;
     }
 
     pub fn enrolments(&self) -> usize {
@@ -170,12 +172,12 @@ impl Desk {
     fn issue(&self, csr: &[u8], name: &str) -> pb::Certificate {
         let csr = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
         let now = SystemClock.now_ms();
-        let lifetime = *self.lifetime.lock().unwrap();
+        let age = self.age.lock().unwrap().as_millis() as i64;
         let moment = |ms: i64| time::OffsetDateTime::from_unix_timestamp(ms / 1000).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.not_before = moment(now);
-        params.not_after = moment(now + lifetime.as_millis() as i64);
+        params.not_before = moment(now - age);
+        params.not_after = moment(now + 3_600_000);
         params.subject_alt_names.push(SanType::URI(Identity::Host(host()).to_string().try_into().unwrap()));
         let leaf = params.signed_by(&csr.public_key, &self.issuer).unwrap();
         pb::Certificate {
@@ -212,7 +214,7 @@ impl Enrolment for Desk {
 impl Renewal for Desk {
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::Certificate>, Status> {
         self.renewals.fetch_add(1, Ordering::Relaxed);
-        *self.lifetime.lock().unwrap() = Duration::from_secs(86_400);
+        *self.age.lock().unwrap() = Duration::ZERO;
         Ok(Response::new(self.issue(&request.into_inner().csr_der, "web-1")))
     }
 }
