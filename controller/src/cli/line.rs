@@ -53,7 +53,7 @@ pub fn bar(done: u64, total: u64, columns: usize) -> String {
     let share = if total == 0 { 0.0 } else { (done as f64 / total as f64).clamp(0.0, 1.0) };
     let eighths = (share * columns as f64 * 8.0).floor() as usize;
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.push(EIGHTHS[eighths % 8]);
     }
     let rest = columns - width(&bar);

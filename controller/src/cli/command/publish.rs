@@ -1,7 +1,7 @@
 //! `release publish`: packs and uploads with a bar on a terminal, then says what was new and what to do next.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -81,7 +81,7 @@ fn paint(screen: &mut Screen, lines: &[String]) -> Result<(), Failure> {
     screen.paint(lines).map_err(|error| Failure::new(Exit::Failed, format!("write to the terminal: {error}")))
 }
 
-fn why(client: &Client, file: &PathBuf, error: PublishError) -> Failure {
+fn why(client: &Client, file: &Path, error: PublishError) -> Failure {
     let code = error.code();
     let message = match &error {
         PublishError::Unreachable(coded) => {

@@ -59,9 +59,6 @@ fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
     if let Some(then) = &hold.then {
         text.push_str(&format!("; then {}", visible(then)));
     }
-    if let Some(owner) = &hold.owner {
-        text.push_str(&format!(" · {}", visible(owner)));
-    }
     let room = page.columns.min(PROSE).saturating_sub(indent + 2).max(20);
     let mut lines: Vec<Line> = wrap(&text, room)
         .into_iter()
@@ -70,8 +67,15 @@ fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
             Line::indented(indent).then(Ink::Warn, if at == 0 { "◦ " } else { "  " }).then(Ink::Plain, part)
         })
         .collect();
-    if let Some(command) = &hold.command {
-        lines.push(Line::indented(indent + 2).then(Ink::Faint, "→ ").then(Ink::Plain, visible(command)));
+    let owner = hold.owner.as_deref().map(visible);
+    match (&hold.command, owner) {
+        (Some(command), owner) => {
+            let who = owner.map(|owner| format!("  ({owner})")).unwrap_or_default();
+            let line = Line::indented(indent + 2).then(Ink::Faint, "→ ").then(Ink::Plain, visible(command));
+            lines.push(line.then(Ink::Faint, who));
+        }
+        (None, Some(owner)) => lines.push(Line::indented(indent + 2).then(Ink::Faint, format!("→ {owner}"))),
+        (None, None) => {}
     }
     lines.iter().map(|line| line.paint(page.style, page.columns)).collect()
 }

@@ -30,9 +30,8 @@ fn a_wave_at_work_at_80_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled
-      back · hosts
-      → longshore rollout explain 019ab0c1",
+    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back
+      → longshore rollout explain 019ab0c1  (hosts)",
     );
 }
 
@@ -51,8 +50,8 @@ fn a_wave_at_work_at_120_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back · hosts
-      → longshore rollout explain 019ab0c1",
+    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back
+      → longshore rollout explain 019ab0c1  (hosts)",
     );
 }
 
