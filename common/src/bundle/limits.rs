@@ -25,7 +25,7 @@ pub const WINDOW_LOG: u32 = 23;
 /// Level at which a release's blocks are made, once, when it is published. 70.7 MB for 167 MB of program in 3.2 s of
 /// CPU; level 19 saves a tenth more for thirty times the CPU.
 pub const PUBLISH_LEVEL: i32 = 9;
-/// Level of blocks that a host is waiting for: a fifth of the CPU for a twentieth more bytes.
+/// Level of blocks that a host is waiting for: a quarter of the CPU for a twenty-fifth more bytes.
 pub const DEMAND_LEVEL: i32 = 3;
 /// Level at which blobs travel from the publisher: 240 MB/s a core, as fast as most uplinks or faster.
 pub const UPLOAD_LEVEL: i32 = 3;
