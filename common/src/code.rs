@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Code {
     /// Bytes of an artifact differ from their digest.
     A01,
-    /// A path leaves the release directory.
+    /// A path that a release may not hold: one that leaves it, clashes with another, or cannot be shown.
     A02,
     /// A link, device or mode that a release may not contain.
     A03,
@@ -17,7 +17,7 @@ pub enum Code {
     A04,
     /// Truncated, or not what it claims to be.
     A05,
-    /// A manifest or file of ours that does not parse.
+    /// A manifest or file of ours that does not parse, or does not fit its artifact.
     M01,
     /// The assignment is older than one already accepted, or differs under the same generation.
     O03,

@@ -137,6 +137,66 @@ async fn twenty_hosts_at_once_are_served_from_blocks_that_are_made_once() {
     assert!(disks.iter().all(|disk| snapshot(&disk.slot(&app(), &wanted.slot)) == first));
 }
 
+/// A file system of two MiB, if this process may mount one.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: &std::path::Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .arg(at)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mount.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_before_and_during_and_nothing_more() {
+    let dock = Dock::open().await;
+    let fits = dock.source("1.0", &[("a", content(1, 700_000)), ("b", content(2, 700_000))]);
+    let large = dock.source("2.0", &[("a", content(1, 700_000)), ("c", content(3, 2 << 20))]);
+    let (fits, large) = (dock.publish(&fits).await.unwrap(), dock.publish(&large).await.unwrap());
+    let disk = dock.disk("small");
+    let Some(_mounted) = Small::mount(disk.state()) else {
+        eprintln!("skipped: this process may not mount a file system");
+        return;
+    };
+    let wanted = dock.assign(&large).await;
+    let error = dock.fetch_over(dock.host_channel(), &disk, &wanted).await.unwrap_err();
+    assert_eq!(error.coded().code, Code::D01);
+    assert!(error.coded().message.contains("need 3.1 MiB in "), "{error}");
+
+    // Room that goes away after it was looked for.
+    let wanted = dock.assign(&fits).await;
+    disk.clean_staging(&app(), None).unwrap();
+    let filler = disk.state().join("filler");
+    let fill = {
+        let filler = filler.clone();
+        Sink::new(move |_| {
+            if !filler.exists() {
+                let mut file = fs::File::create(&filler).unwrap();
+                // Until there is no more room.
+                while std::io::Write::write(&mut file, &[0; 4096]).is_ok_and(|written| written > 0) {}
+            }
+        })
+    };
+    let error = fetch(dock.host_channel(), &disk, &app(), &wanted, &fill).await.unwrap_err();
+    assert_eq!(error.coded().code, Code::D01, "{error}");
+    assert!(disk.sealed(&app()).unwrap().is_empty());
+    fs::remove_file(filler).unwrap();
+    dock.deploy(&disk, &wanted).await.unwrap();
+    assert!(disk.is_sealed(&app(), &wanted.slot));
+}
+
 #[tokio::test]
 async fn other_content_under_the_same_staging_name_is_swept_out() {
     let dock = Dock::open().await;

@@ -118,12 +118,12 @@ fn rows() -> Vec<Row> {
             "blob 0",
         ),
         (block(vec![piece(Some(vec![0, 1]), [&wire[..], b"x"].concat())]), Code::A05, "follow the end"),
-        (block(vec![piece(Some(vec![1, 0]), wire.clone())]), Code::A05, "another block"),
-        (block(vec![piece(None, wire.clone())]), Code::A05, "another block"),
+        (block(vec![piece(Some(vec![1, 0]), wire.clone())]), Code::A05, "other blobs"),
+        (block(vec![piece(None, wire.clone())]), Code::A05, "without its head"),
         (
             block(vec![piece(Some(vec![0, 1]), wire.clone()), piece(Some(vec![2]), wire.clone())]),
             Code::A04,
-            "more blocks",
+            "more than was asked",
         ),
         (
             block(vec![piece(Some(vec![0, 1]), wire[..99].to_vec()), piece(Some(vec![2]), wire.clone())]),

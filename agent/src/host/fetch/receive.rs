@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use longshore_common::{
-    bundle::{block::partition, split::Splitter},
+    bundle::{Index, block::Block, split::Splitter},
     code::{Code, Coded},
     digest::BlobDigest,
 };
@@ -126,29 +126,42 @@ fn write(
     let mut writer = Writer::new(&mut tree, &index, &mut progress);
     let mut splitter = Splitter::new(index.blobs())?;
     let mut queue = Queue { pieces: &mut pieces, next: None };
-    for block in partition(index.blobs(), &blobs) {
+    let wanted: Vec<u32> = blobs.of(index.blobs()).map(|(number, _)| number).collect();
+    let mut left = &wanted[..];
+    while !left.is_empty() {
+        let (head, mut data) = queue.head()?.ok_or(Written::Short)?;
+        let block = announced(&index, left, head)?;
         splitter.begin(&block, &mut writer)?;
-        let mut first = true;
-        while let Some(data) = queue.of_this_block(first, &block.numbers)? {
+        loop {
             check(stop)?;
-            first = false;
             splitter.feed(&data, &mut writer)?;
+            match queue.more() {
+                Some(more) => data = more,
+                None => break,
+            }
         }
-        if first {
-            return Err(Written::Short);
+        if let Err(cut_off) = splitter.finish() {
+            // Whether it was cut short or is short is told by what comes after it.
+            return Err(if queue.next.is_some() { cut_off.into() } else { Written::Short });
         }
-        if splitter.finish().is_err() {
-            return match queue.ended() {
-                true => Err(Written::Short),
-                false => Err(splitter.finish().expect_err("asked a moment ago").into()),
-            };
-        }
+        left = &left[block.numbers.len()..];
     }
-    if queue.surplus() {
-        let message = "the controller sends more blocks than were asked for; stopped";
+    if queue.next.is_some() || queue.pieces.blocking_recv().is_some() {
+        let message = "the controller sends more than was asked for; stopped";
         return Err(Coded::new(Code::A04, message).into());
     }
     Ok((tree, gone))
+}
+
+/// The block that a head announces. How blobs are cut into blocks is the controller's affair, as long as they are the
+/// wanted ones in their order.
+fn announced(index: &Index, left: &[u32], head: pb::BlockHead) -> Result<Block, Coded> {
+    let numbers = head.blobs;
+    if numbers.is_empty() || !left.starts_with(&numbers) {
+        return Err(Coded::new(Code::A05, "the controller sends other blobs than were asked for"));
+    }
+    let content_bytes = numbers.iter().map(|number| index.blobs()[*number as usize].size).sum();
+    Ok(Block { numbers, content_bytes })
 }
 
 /// Pieces, taken block by block. A piece with a head begins the next one.
@@ -158,33 +171,24 @@ struct Queue<'a> {
 }
 
 impl Queue<'_> {
-    fn of_this_block(&mut self, first: bool, numbers: &[u32]) -> Result<Option<Bytes>, Coded> {
-        let piece = match self.next.take() {
-            Some(piece) => piece,
-            None => match self.pieces.blocking_recv() {
-                Some(piece) => piece,
-                None => return Ok(None),
-            },
+    /// The beginning of the next block, if there is one.
+    fn head(&mut self) -> Result<Option<(pb::BlockHead, Bytes)>, Coded> {
+        let Some(pb::BlockPiece { head, data }) = self.next.take().or_else(|| self.pieces.blocking_recv())
+        else {
+            return Ok(None);
         };
-        match (&piece.head, first) {
-            (None, false) => Ok(Some(piece.data)),
-            (Some(head), true) if head.blobs == numbers => Ok(Some(piece.data)),
-            (Some(_), false) => {
-                self.next = Some(piece);
-                Ok(None)
-            }
-            (Some(_), true) | (None, true) => {
-                Err(Coded::new(Code::A05, "the controller sends another block than was asked for"))
+        let head = head.ok_or_else(|| Coded::new(Code::A05, "a block comes without its head"))?;
+        Ok(Some((head, data)))
+    }
+
+    /// More of the same block, unless the next one begins or nothing comes any more.
+    fn more(&mut self) -> Option<Bytes> {
+        match self.pieces.blocking_recv() {
+            Some(piece) if piece.head.is_none() => Some(piece.data),
+            other => {
+                self.next = other;
+                None
             }
         }
-    }
-
-    /// Nothing more will come.
-    fn ended(&self) -> bool {
-        self.next.is_none()
-    }
-
-    fn surplus(&mut self) -> bool {
-        self.next.is_some() || self.pieces.blocking_recv().is_some()
     }
 }
