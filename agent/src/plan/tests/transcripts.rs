@@ -245,3 +245,16 @@ fn a_rollback_that_overtakes_a_switch_is_judged_anew() {
     let back = bench.transcript(|bench| bench.give(&run(3, "1")));
     assert!(back.contains("hook after_switch of 1") && back.ends_with("=> healthy"), "{back}");
 }
+
+/// What is live was never judged, and what should replace it cannot be had: the last good one is what is left.
+#[test]
+fn a_failure_after_an_overtaken_switch_goes_back_to_what_was_good() {
+    let mut bench = Bench::with_flaws(&[("3", Flaw::Fetch)]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.host.crash_after(14); // in the middle of release 2's switch
+    bench.give(&run(2, "2")).unwrap_err();
+    bench.host.restart_agent();
+    let failed = bench.transcript(|bench| bench.give(&run(3, "3")));
+    assert!(failed.ends_with("=> reverted to 1: LS-D01 at fetch"), "{failed}");
+    assert_eq!(bench.seen().current, Some(run(1, "1").slot()));
+}
