@@ -25,7 +25,7 @@ use longshore_controller::{
     version,
     after_help = "Examples:\n  \
         # Once, on the machine that will be the controller:\n  \
-        longshore-controller init --dir /var/lib/longshore-controller --name deploy.example --name 10.0.0.2\n  \
+        longshore-controller init --dir /var/lib/longshore-controller --name deploy.example\n  \
         longshore-controller serve --config /var/lib/longshore-controller/controller.toml\n\n  \
         # On the operator's machine, with the folder that init made:\n  \
         longshore context add production --from ./operator\n\n\

@@ -36,7 +36,7 @@ use crate::{
     store::{Key, SharedStore},
     trouble::Trouble,
 };
-use runner::{JOB_QUEUE, Job, Runner};
+use runner::{JOB_QUEUE, Job};
 
 pub use start::StartRequest;
 pub use view::View;
@@ -153,15 +153,22 @@ impl Engine {
         self.active().values().cloned().collect()
     }
 
-    /// Gives the rollout a task, unless it has one.
+    /// Gives the rollout a task, unless it has one. What is sent to it from now on arrives.
     fn spawn(&self, id: RolloutId) {
+        if let Some(jobs) = self.enlist(id) {
+            self.inner.tasks.spawn(runner::keep_going(self.clone(), id, jobs));
+        }
+    }
+
+    /// The receiving end of what is sent to the rollout from now on; `None` when it has a task already.
+    fn enlist(&self, id: RolloutId) -> Option<mpsc::Receiver<Job>> {
         let mut active = self.active();
         if active.contains_key(&id) {
-            return;
+            return None;
         }
         let (sender, jobs) = mpsc::channel(JOB_QUEUE);
         active.insert(id, sender);
-        self.inner.tasks.spawn(Runner { engine: self.clone(), id, jobs }.run());
+        Some(jobs)
     }
 
     fn retire(&self, id: &RolloutId) {

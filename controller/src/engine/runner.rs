@@ -34,6 +34,8 @@ const BATCH: usize = 64;
 const LOOK: Duration = Duration::from_secs(30);
 /// Before a store that failed is tried again.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Before a rollout whose task failed is taken up again.
+const AGAIN: Duration = Duration::from_secs(10);
 /// Decisions in a row that met a conflict; more of them means something is wrong that a new attempt does not mend.
 const CONFLICTS_MAX: u32 = 20;
 
@@ -57,21 +59,46 @@ struct Decided {
     events: Vec<&'static str>,
 }
 
-pub(super) struct Runner {
-    pub engine: Engine,
-    pub id: RolloutId,
-    pub jobs: mpsc::Receiver<Job>,
+struct Runner {
+    engine: Engine,
+    id: RolloutId,
+    jobs: mpsc::Receiver<Job>,
+}
+
+/// Keeps the rollout going until it is over or the controller stops. A task that fails or dies, which takes a damaged
+/// record or a fault of ours, is followed by another after a while: nothing but the store remembers it.
+pub(super) async fn keep_going(engine: Engine, id: RolloutId, mut jobs: mpsc::Receiver<Job>) {
+    loop {
+        let runner = Runner { engine: engine.clone(), id, jobs };
+        let ended = tokio::spawn(runner.run()).await;
+        engine.retire(&id);
+        match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(trouble)) => {
+                tracing::error!(rollout = %id, trouble = %Chain(&trouble), "set aside for {AGAIN:?}");
+            }
+            Err(died) => tracing::error!(rollout = %id, %died, "its task died; set aside for {AGAIN:?}"),
+        }
+        tokio::select! {
+            () = engine.inner.stop.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+        let Some(again) = engine.enlist(id) else { return };
+        jobs = again;
+    }
 }
 
 impl Runner {
-    pub async fn run(mut self) {
-        if let Err(trouble) = self.roll().await {
-            tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "rollout set aside until the next start");
-        }
+    async fn run(mut self) -> Result<(), Trouble> {
+        let ended = self.roll().await;
         self.engine.retire(&self.id);
         self.jobs.close();
         while let Some(job) = self.jobs.recv().await {
             self.engine.late(self.id, job).await;
+        }
+        match ended {
+            Err(Trouble::Stopping) => Ok(()),
+            ended => ended,
         }
     }
 

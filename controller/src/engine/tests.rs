@@ -222,6 +222,36 @@ async fn a_host_that_was_away_takes_part_when_it_is_back() {
     everywhere(&agents, "1.0");
 }
 
+/// A store that was restored from an older copy knows fewer generations than its hosts hold; numbering goes on after
+/// theirs, and nothing that they did before is undone or refused.
+#[tokio::test]
+async fn a_restored_store_goes_on_after_the_generations_of_its_hosts() {
+    let agents = fleet_of(2, &[]);
+    let before: SharedStore = world(&agents).await;
+    let controller = Controller::start(before).await;
+    controller.connect(&agents);
+    for version in ["1.0", "1.1"] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    }
+    controller.stop.cancel();
+
+    let restored: SharedStore = world(&agents).await;
+    let controller = Controller::start(restored.clone()).await;
+    controller.connect(&agents);
+    let counter = Key::counter(records::SEQUENCE);
+    let mut waited = 0;
+    while records::get::<u64>(&restored, &counter).await.unwrap().is_none_or(|(sequence, _)| sequence < 2) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        waited += 1;
+        assert!(waited < 1000, "the numbering never caught up");
+    }
+    everywhere(&agents, "1.1");
+    let id = controller.engine.start(request(Some("1.2"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.2");
+}
+
 /// Scenario 122: the controller dies at every commit there is, before it lands and after, and another goes on.
 #[tokio::test]
 async fn the_controller_may_die_at_every_commit() {

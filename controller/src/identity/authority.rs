@@ -38,7 +38,7 @@ pub enum IdentityError {
     Write { path: PathBuf, source: durable::DurableError },
     #[error("read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} exists already; nothing was changed. Remove it to start anew: every host must then enrol again", path.display())]
+    #[error("{} exists already; nothing was changed. A new controller, with a CA of its own, needs another folder", path.display())]
     Exists { path: PathBuf },
     #[error("make a key or certificate")]
     Certificate(#[from] rcgen::Error),
