@@ -1,3 +1,5 @@
+//! Units as text: what a manifest becomes, and what must never get into one.
+
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use longshore_common::{
