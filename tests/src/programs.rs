@@ -31,6 +31,25 @@ pub fn program(name: &str) -> Result<PathBuf> {
     programs.get(name).cloned().within(|| format!("the workspace builds no program called {name}"))
 }
 
+/// An integration test of a package as a program, to run elsewhere.
+pub fn test_program(package: &str, name: &str) -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository()).args([
+        "test",
+        "--no-run",
+        "--message-format=json",
+        "-p",
+        package,
+        "--test",
+        name,
+    ]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = executables(&run(&mut cargo, BUILD)?.success()?);
+    built.get(name).cloned().within(|| format!("{package} has no test called {name}"))
+}
+
 /// The repository's own folder.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests package lies in the workspace's folder")

@@ -6,12 +6,14 @@ use std::time::Duration;
 use longshore_tests::lab::Lab;
 use longshore_tests::{Result, trial, until};
 
+mod driver;
 mod esbuild;
 mod units;
 
 fn main() -> ExitCode {
     trial::main(vec![
         ("the_lab_raises_cuts_and_brings_back_hosts", the_lab_raises_cuts_and_brings_back_hosts),
+        ("the_agent_drives_a_real_systemd", driver::drives_a_real_systemd),
         ("the_units_leave_the_daemons_only_what_they_need", units::leave_only_what_is_needed),
         ("esbuild_rolls_over_five_hosts_and_a_broken_release_is_undone", esbuild::rolls_over_five_hosts),
     ])

@@ -255,9 +255,3 @@ pub fn number(properties: &Properties, name: &str) -> u64 {
         .or_else(|| i32::try_from(value).map(|n| n as u64).ok())
         .unwrap_or(0)
 }
-
-/// A property of bytes, as hexadecimal digits.
-pub fn hex_bytes(properties: &Properties, name: &str) -> String {
-    let bytes = properties.get(name).and_then(|value| Vec::<u8>::try_from(value.clone()).ok());
-    longshore_common::digest::hex(&bytes.unwrap_or_default())
-}

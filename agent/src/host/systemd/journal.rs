@@ -1,6 +1,9 @@
 //! What an app said, from the journal.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use longshore_common::{report::EVIDENCE_LINES, time::Millis};
 use serde::Deserialize;
@@ -11,18 +14,17 @@ use crate::host::{evidence::LastLines, lines::read_lines};
 /// For journalctl, which reads many files on a host with a long history.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The last lines of one run of a unit, and what systemd said of it. Empty where the journal cannot be read.
-pub async fn last_lines_of(invocation: &str) -> LastLines {
+/// The last lines of a unit and what systemd said of it, since then. Empty where the journal cannot be read.
+///
+/// Not those of its last run alone: one that crashes has often just begun the next one, and said nothing yet.
+pub async fn last_lines_of(unit: &str, since: SystemTime) -> LastLines {
     let mut lines = LastLines::default();
-    if invocation.is_empty() {
-        return lines;
-    }
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros());
     // What the app wrote just before it ended may still be on its way.
     run(&["--sync"], |_| ()).await;
     let count = EVIDENCE_LINES.to_string();
-    let app = format!("_SYSTEMD_INVOCATION_ID={invocation}");
-    let systemd = format!("INVOCATION_ID={invocation}");
-    let args = ["-q", "--no-pager", "-o", "cat", "-n", &count, &app, "+", &systemd];
+    let args = ["-q", "--no-pager", "-o", "cat", "-n", &count, "-u", unit, &since];
     run(&args, |line| lines.push(&line)).await;
     lines
 }

@@ -25,7 +25,7 @@ use longshore_common::{
 
 pub use self::bus::Bus;
 use self::{
-    bus::{BusError, JobResult, Manager, Properties, hex_bytes, number, text as property},
+    bus::{BusError, JobResult, Manager, Properties, number, text as property},
     text::{mark, service_name, socket_name},
 };
 use super::{
@@ -129,7 +129,7 @@ impl SystemdDriver {
 
     async fn not_started(&self, manifest: &Manifest, result: JobResult, properties: &Properties) -> Failure {
         let what = format!("{} {}", manifest.app, manifest.version);
-        let lines = journal::last_lines_of(&hex_bytes(properties, "InvocationID")).await;
+        let lines = self.last_lines(&manifest.app).await;
         let program = manifest.service.exec.first().map_or("", String::as_str);
         let why = match (result, last_end(properties)) {
             (JobResult::TimedOut, _) => format!("it did not start within {}", manifest.service.start_timeout),
@@ -172,11 +172,11 @@ impl SystemdDriver {
         }))
     }
 
-    /// Of the last run: what it said, and what systemd said of it.
+    /// What the app said since it was last told to run, and what systemd said of it.
     pub async fn last_lines(&self, app: &AppName) -> super::evidence::LastLines {
-        let Ok(manager) = self.bus.open().await else { return Default::default() };
-        match manager.properties(&service_name(app)).await {
-            Ok(properties) => journal::last_lines_of(&hex_bytes(&properties, "InvocationID")).await,
+        let written = std::fs::metadata(self.layout.units().join(service_name(app)));
+        match written.and_then(|meta| meta.modified()) {
+            Ok(since) => journal::last_lines_of(&service_name(app), since).await,
             Err(_) => Default::default(),
         }
     }
