@@ -74,7 +74,7 @@ mod tests {
         let error = held.add(&[free.clone(), taken.clone()]).unwrap_err();
         assert!(error.to_string().contains(&taken), "{error}");
         assert!(held.0.is_empty());
-        held.add(&[free.clone()]).unwrap();
+        held.add(std::slice::from_ref(&free)).unwrap();
         assert_eq!(held.in_order(&[free]).len(), 1);
     }
 

@@ -69,7 +69,8 @@ fn hostile_words_stay_words() {
 
 #[test]
 fn what_no_unit_can_say_is_refused() {
-    let rows: [(fn(&mut Manifest), &str); 6] = [
+    type Spoil = fn(&mut Manifest);
+    let rows: [(Spoil, &str); 6] = [
         (|m| m.service.user = None, "say service.user"),
         (|m| m.service.user = Some("a\nb".into()), "no plain word"),
         (|m| m.service.exec = vec![], "no program"),
