@@ -1,7 +1,10 @@
 //! One connected agent: one task from its hello to its end.
 //!
 //! It pushes what the store assigns to the host, passes results on and acknowledges them once they are committed,
-//! puts questions, and notices silence. What ends it is said to the agent in a farewell where that still arrives.
+//! puts questions, and notices silence. `greet` is its beginning. What ends it is said to the agent in a farewell
+//! where that still arrives.
+
+mod greet;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,7 +17,6 @@ use std::{
 use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use longshore_common::{
     assignment::Assignment,
-    chain::Chain,
     code::{Code, Coded},
     ids::{AppName, Generation},
     label::Labels,
@@ -27,10 +29,9 @@ use tokio::{
 };
 
 use super::{
-    Asked, Connected, Fleet, FleetEvent, Host,
-    host::Seen,
+    Fleet, FleetEvent, Host,
     presence::COMMAND_QUEUE,
-    words::{Answer, FromAgent, Hello, Live, Question, ToAgent},
+    words::{Answer, FromAgent, Live, Question, ToAgent},
 };
 use crate::{
     store::{Change, Prefix, Watch, WatchEvent, record},
@@ -41,18 +42,10 @@ use crate::{
 pub const OUTBOUND_QUEUE: usize = 64;
 /// An agent that takes no message for this long is as good as gone.
 const SEND_DEADLINE: Duration = Duration::from_secs(20);
-/// From the opening of the stream to the hello.
-const HELLO_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the older of two sessions of one host has to prove that it lives.
-const PROOF_DEADLINE: Duration = Duration::from_secs(2);
 /// Reports of one host that may wait for their commit. Beyond it the agent's stream is not read.
 const REPORTS_IN_FLIGHT: usize = 16;
 /// Questions of one host that may wait for their answer; the oldest gives way.
 const QUESTIONS_IN_FLIGHT: usize = 64;
-/// The only protocol there has been.
-const PROTOCOL: u32 = 1;
-/// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
-const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
 
 /// What an agent sends, decoded and checked.
 pub type Inbound = Pin<Box<dyn Stream<Item = Result<FromAgent, Coded>> + Send>>;
@@ -150,124 +143,6 @@ impl Session {
         }
     }
 
-    /// From the hello to the first assignments.
-    async fn greet(&mut self, commands: mpsc::Sender<Command>) -> Result<Watch, End> {
-        let hello = self.hello().await?;
-        let now = self.fleet.inner.clock.now_ms();
-        let offset = hello.time_ms - now;
-        if offset.abs() > CLOCK_TOLERANCE_MS {
-            tracing::warn!(host = %self.host.id, name = %self.host.name, offset_ms = offset,
-                "LS-E05 the host's clock is wrong; set it with timedatectl");
-        }
-        let connected = Connected {
-            since_ms: now,
-            address: self.address.to_string(),
-            agent_version: hello.agent_version.clone(),
-            facts: hello.facts.clone(),
-            apps: hello.apps.clone(),
-            hold: hello.hold.clone(),
-            clock_offset_ms: offset,
-            progress: BTreeMap::new(),
-        };
-        self.take_place(commands, connected).await?;
-        tracing::info!(host = %self.host.id, name = %self.host.name, address = %self.address,
-            agent = hello.agent_version, boot = hello.boot_counter, "session begun");
-        let labels = self.host.labels.clone();
-        self.welcome(labels).await?;
-        self.remember(&hello).await;
-        let (host, apps) = (self.host.id, hello.apps.clone());
-        self.fleet.tell(FleetEvent::Back { host, apps }).await;
-        self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;
-        self.sent = hello.apps.iter().map(|seen| (seen.app.clone(), seen.generation)).collect();
-        self.tell_if_ahead(&hello).await?;
-        self.push_all().await
-    }
-
-    async fn hello(&mut self) -> Result<Hello, End> {
-        let first = tokio::time::timeout(HELLO_DEADLINE, self.inbound.next()).await;
-        let refuse = |why: String| End::Said(Coded::new(Code::V01, why));
-        match first {
-            Ok(Some(Ok(FromAgent::Hello(hello)))) if hello.protocol == PROTOCOL => Ok(*hello),
-            Ok(Some(Ok(FromAgent::Hello(hello)))) => Err(refuse(format!(
-                "the agent speaks protocol {}, this controller {PROTOCOL}: bring both to one version",
-                hello.protocol
-            ))),
-            Ok(Some(Ok(_))) => Err(refuse("a session begins with a hello".into())),
-            Ok(Some(Err(why))) => Err(End::Said(why)),
-            Ok(None) => Err(End::Closed),
-            Err(_) => Err(refuse(format!("no hello within {HELLO_DEADLINE:?}"))),
-        }
-    }
-
-    /// Becomes the host's one session. A session that is there already stays when it still answers: then one
-    /// identity is in two places, and the newer goes.
-    async fn take_place(&mut self, commands: mpsc::Sender<Command>, connected: Connected) -> Result<(), End> {
-        let presence = &self.fleet.inner.presence;
-        loop {
-            let taken = presence.connect(self.host.id, self.number, commands.clone(), connected.clone());
-            let Err(older) = taken else { return Ok(()) };
-            let proof = self.fleet.ask(self.host.id, Question::Ping, PROOF_DEADLINE).await;
-            if matches!(proof, Asked::Answered { .. })
-                && presence.session(&self.host.id) == Some(older.number)
-            {
-                let why = twice(&self.host, &older.address, &self.address.to_string());
-                tracing::warn!(%why, "newer session refused");
-                return Err(End::Said(why));
-            }
-            let why = Coded::new(Code::C01, "this session stopped answering and the host has opened another");
-            presence.evict(&self.host.id, older.number, why);
-        }
-    }
-
-    async fn welcome(&mut self, labels: Labels) -> Result<(), End> {
-        let heartbeat = self.fleet.inner.heartbeat.every.as_millis();
-        self.send(ToAgent::Welcome {
-            server_time_ms: self.fleet.inner.clock.now_ms(),
-            heartbeat_ms: u32::try_from(heartbeat).unwrap_or(u32::MAX),
-            labels,
-        })
-        .await
-    }
-
-    /// Keeps what the host said of itself, when it is news. Without it nothing goes wrong, so a store that fails
-    /// here is met again where it matters.
-    async fn remember(&mut self, hello: &Hello) {
-        let seen = Seen {
-            at_ms: self.fleet.inner.clock.now_ms(),
-            address: self.address.ip().to_string(),
-            agent_version: hello.agent_version.clone(),
-            facts: hello.facts.clone(),
-        };
-        let known = self.host.seen.as_ref().is_some_and(|held| {
-            held.address == seen.address
-                && held.agent_version == seen.agent_version
-                && held.facts.alike(&seen.facts)
-        });
-        if known {
-            return;
-        }
-        let kept = self.fleet.change(self.host.id, |host| {
-            host.seen = Some(seen.clone());
-            Ok(())
-        });
-        if let Err(trouble) = kept.await {
-            tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
-        }
-    }
-
-    /// An agent that has accepted more than we ever said was assigned by a store that ours is an older copy of.
-    async fn tell_if_ahead(&mut self, hello: &Hello) -> Result<(), End> {
-        let assigned = self.assigned().await?.0;
-        for seen in &hello.apps {
-            let ours = assigned.iter().find(|assignment| assignment.app == seen.app);
-            if seen.generation > ours.map_or(Generation::default(), |assignment| assignment.generation) {
-                let (host, app, generation) = (self.host.id, seen.app.clone(), seen.generation);
-                self.fleet.tell(FleetEvent::Ahead { host, app, generation }).await;
-            }
-        }
-        Ok(())
-    }
-
     /// Everything until the end.
     async fn live(&mut self, mut watch: Watch) -> End {
         let stop = self.fleet.inner.stop.clone();
@@ -295,6 +170,16 @@ impl Session {
                 return end;
             }
         }
+    }
+
+    async fn welcome(&mut self, labels: Labels) -> Result<(), End> {
+        let heartbeat = self.fleet.inner.heartbeat.every.as_millis();
+        self.send(ToAgent::Welcome {
+            server_time_ms: self.fleet.inner.clock.now_ms(),
+            heartbeat_ms: u32::try_from(heartbeat).unwrap_or(u32::MAX),
+            labels,
+        })
+        .await
     }
 
     async fn obey(&mut self, command: Option<Command>) -> Result<(), End> {
@@ -418,17 +303,6 @@ impl Session {
         // A full queue for this long, or a closed one: either way nobody is reading.
         self.outbound.send_timeout(message, SEND_DEADLINE).await.map_err(|_| End::Closed)
     }
-}
-
-fn twice(host: &Host, older: &str, newer: &str) -> Coded {
-    Coded::new(
-        Code::E06,
-        format!(
-            "host {} ({}) is connected twice with one identity ({older}, {newer}): a cloned image? \
-             The newer was refused; give that machine an identity of its own with a new token",
-            host.id, host.name
-        ),
-    )
 }
 
 fn expired() -> Coded {

@@ -1,0 +1,152 @@
+//! From the hello to the first assignments.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::StreamExt;
+use longshore_common::{
+    chain::Chain,
+    code::{Code, Coded},
+    ids::Generation,
+    time::Millis,
+};
+use tokio::sync::mpsc;
+
+use super::{Command, End, Session};
+use crate::{
+    fleet::{
+        Asked, Connected, FleetEvent, Host,
+        host::Seen,
+        words::{FromAgent, Hello, Question},
+    },
+    store::Watch,
+};
+
+/// From the opening of the stream to the hello.
+const HELLO_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the older of two sessions of one host has to prove that it lives.
+const PROOF_DEADLINE: Duration = Duration::from_secs(2);
+/// The only protocol there has been.
+const PROTOCOL: u32 = 1;
+/// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
+const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
+
+impl Session {
+    /// From the hello to the first assignments.
+    pub(super) async fn greet(&mut self, commands: mpsc::Sender<Command>) -> Result<Watch, End> {
+        let hello = self.hello().await?;
+        let now = self.fleet.inner.clock.now_ms();
+        let offset = hello.time_ms - now;
+        if offset.abs() > CLOCK_TOLERANCE_MS {
+            tracing::warn!(host = %self.host.id, name = %self.host.name, offset_ms = offset,
+                "LS-E05 the host's clock is wrong; set it with timedatectl");
+        }
+        let connected = Connected {
+            since_ms: now,
+            address: self.address.to_string(),
+            agent_version: hello.agent_version.clone(),
+            facts: hello.facts.clone(),
+            apps: hello.apps.clone(),
+            hold: hello.hold.clone(),
+            clock_offset_ms: offset,
+            progress: BTreeMap::new(),
+        };
+        self.take_place(commands, connected).await?;
+        tracing::info!(host = %self.host.id, name = %self.host.name, address = %self.address,
+            agent = hello.agent_version, boot = hello.boot_counter, "session begun");
+        let labels = self.host.labels.clone();
+        self.welcome(labels).await?;
+        self.remember(&hello).await;
+        let (host, apps) = (self.host.id, hello.apps.clone());
+        self.fleet.tell(FleetEvent::Back { host, apps }).await;
+        self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;
+        self.sent = hello.apps.iter().map(|seen| (seen.app.clone(), seen.generation)).collect();
+        self.tell_if_ahead(&hello).await?;
+        self.push_all().await
+    }
+
+    async fn hello(&mut self) -> Result<Hello, End> {
+        let first = tokio::time::timeout(HELLO_DEADLINE, self.inbound.next()).await;
+        let refuse = |why: String| End::Said(Coded::new(Code::V01, why));
+        match first {
+            Ok(Some(Ok(FromAgent::Hello(hello)))) if hello.protocol == PROTOCOL => Ok(*hello),
+            Ok(Some(Ok(FromAgent::Hello(hello)))) => Err(refuse(format!(
+                "the agent speaks protocol {}, this controller {PROTOCOL}: bring both to one version",
+                hello.protocol
+            ))),
+            Ok(Some(Ok(_))) => Err(refuse("a session begins with a hello".into())),
+            Ok(Some(Err(why))) => Err(End::Said(why)),
+            Ok(None) => Err(End::Closed),
+            Err(_) => Err(refuse(format!("no hello within {HELLO_DEADLINE:?}"))),
+        }
+    }
+
+    /// Becomes the host's one session. A session that is there already stays when it still answers: then one
+    /// identity is in two places, and the newer goes.
+    async fn take_place(&mut self, commands: mpsc::Sender<Command>, connected: Connected) -> Result<(), End> {
+        let presence = &self.fleet.inner.presence;
+        loop {
+            let taken = presence.connect(self.host.id, self.number, commands.clone(), connected.clone());
+            let Err(older) = taken else { return Ok(()) };
+            let proof = self.fleet.ask(self.host.id, Question::Ping, PROOF_DEADLINE).await;
+            if matches!(proof, Asked::Answered { .. })
+                && presence.session(&self.host.id) == Some(older.number)
+            {
+                let why = twice(&self.host, &older.address, &self.address.to_string());
+                tracing::warn!(%why, "newer session refused");
+                return Err(End::Said(why));
+            }
+            let why = Coded::new(Code::C01, "this session stopped answering and the host has opened another");
+            presence.evict(&self.host.id, older.number, why);
+        }
+    }
+
+    /// Keeps what the host said of itself, when it is news. Without it nothing goes wrong, so a store that fails
+    /// here is met again where it matters.
+    async fn remember(&mut self, hello: &Hello) {
+        let seen = Seen {
+            at_ms: self.fleet.inner.clock.now_ms(),
+            address: self.address.ip().to_string(),
+            agent_version: hello.agent_version.clone(),
+            facts: hello.facts.clone(),
+        };
+        let known = self.host.seen.as_ref().is_some_and(|held| {
+            held.address == seen.address
+                && held.agent_version == seen.agent_version
+                && held.facts.alike(&seen.facts)
+        });
+        if known {
+            return;
+        }
+        let kept = self.fleet.change(self.host.id, |host| {
+            host.seen = Some(seen.clone());
+            Ok(())
+        });
+        if let Err(trouble) = kept.await {
+            tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
+        }
+    }
+
+    /// An agent that has accepted more than we ever said was assigned by a store that ours is an older copy of.
+    async fn tell_if_ahead(&mut self, hello: &Hello) -> Result<(), End> {
+        let assigned = self.assigned().await?.0;
+        for seen in &hello.apps {
+            let ours = assigned.iter().find(|assignment| assignment.app == seen.app);
+            if seen.generation > ours.map_or(Generation::default(), |assignment| assignment.generation) {
+                let (host, app, generation) = (self.host.id, seen.app.clone(), seen.generation);
+                self.fleet.tell(FleetEvent::Ahead { host, app, generation }).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn twice(host: &Host, older: &str, newer: &str) -> Coded {
+    Coded::new(
+        Code::E06,
+        format!(
+            "host {} ({}) is connected twice with one identity ({older}, {newer}): a cloned image? \
+             The newer was refused; give that machine an identity of its own with a new token",
+            host.id, host.name
+        ),
+    )
+}
