@@ -150,6 +150,8 @@ enum How {
     Live(Screen),
     Lines,
     Json,
+    /// Somebody else says how it ended.
+    Silent,
 }
 
 impl Viewer {
@@ -160,6 +162,10 @@ impl Viewer {
             (Format::Table, false) => How::Lines,
         };
         Self { output: output.clone(), how, footer: None, trouble: None }
+    }
+
+    pub fn silent(output: &Output) -> Self {
+        Self { how: How::Silent, ..Self::new(output, false) }
     }
 
     pub fn with_footer(self, footer: Footer) -> Self {
@@ -175,7 +181,7 @@ impl Viewer {
             if let Some(pb::rollout_update::Update::Rollout(rollout)) = update.update {
                 let known = tracker.insert(Tracker::new(rollout.into(), page.now));
                 match &mut self.how {
-                    How::Live(_) => {}
+                    How::Live(_) | How::Silent => {}
                     How::Lines => self.output.say(&plain::opening(&known.rollout, &page))?,
                     How::Json => self.output.print_one_of_many(&known.rollout)?,
                 }
@@ -186,8 +192,10 @@ impl Viewer {
         match (&self.how, &news) {
             (How::Live(_), _) => self.tick(Some(known)),
             (How::Lines, news) => self.output.say(&plain::news(known, news, &page)),
-            (How::Json, News::State(_)) => self.output.print_one_of_many(&known.rollout),
-            (How::Json, News::Step(_) | News::Said(_) | News::Little) => Ok(()),
+            (How::Json, News::State(before)) if **before != known.rollout => {
+                self.output.print_one_of_many(&known.rollout)
+            }
+            (How::Json, _) | (How::Silent, _) => Ok(()),
         }
     }
 
@@ -196,7 +204,7 @@ impl Viewer {
         let Some(lines) = self.picture(tracker) else { return Ok(()) };
         match &mut self.how {
             How::Live(screen) => screen.paint(&lines).map_err(unwritable),
-            How::Lines | How::Json => Ok(()),
+            How::Lines | How::Json | How::Silent => Ok(()),
         }
     }
 
@@ -229,7 +237,7 @@ impl Viewer {
                 let page = self.output.fresh();
                 self.output.say(&[plain::stamp(page.now, &page, &text)])
             }
-            How::Lines | How::Json => Ok(()),
+            How::Lines | How::Json | How::Silent => Ok(()),
         }
     }
 
@@ -238,7 +246,7 @@ impl Viewer {
         let Some(lines) = self.picture(Some(tracker)) else { return Ok(()) };
         match &mut self.how {
             How::Live(screen) => screen.leave(&lines).map_err(unwritable),
-            How::Lines | How::Json => Ok(()),
+            How::Lines | How::Json | How::Silent => Ok(()),
         }
     }
 

@@ -39,10 +39,10 @@ impl Stage {
     }
 
     pub fn viewer(&self, footer: Option<Footer>) -> Viewer {
-        let viewer = Viewer::new(&self.output, self.live);
-        match footer {
-            Some(footer) => viewer.with_footer(footer),
-            None => viewer,
+        match (self.output.format, footer) {
+            (Format::Json, _) => Viewer::silent(&self.output), // the summary is the one document
+            (Format::Table, Some(footer)) => Viewer::new(&self.output, self.live).with_footer(footer),
+            (Format::Table, None) => Viewer::new(&self.output, self.live),
         }
     }
 
