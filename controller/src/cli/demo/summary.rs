@@ -108,10 +108,10 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
     ];
     let rows = [
         ("status", "the controller"),
-        ("host list", "five hosts and what they run"),
+        ("host ping", "five hosts, asked just now, and what they run"),
         ("rollout list", "the three rollouts"),
         ("rollout explain latest", "why 1.2 was undone"),
-        ("logs shop -n 5", "what the shop wrote, from every host"),
+        ("logs shop --host harbour-1 -n 5", "what the shop wrote there"),
     ];
     let mut rows: Vec<(String, &str)> =
         rows.into_iter().map(|(command, why)| (format!("{program} {command}"), why)).collect();
