@@ -198,8 +198,11 @@ fn a_host_reverts_with_the_controller_gone(lab: &Lab, fleet: &mut Fleet<'_>) -> 
 /// Neither in the journal nor in a file: a token is a secret until it is spent, and nobody's business after.
 fn nothing_of_a_token_is_left(lab: &Lab) -> Result<()> {
     lab.together(|host| {
-        let found = host
-            .shell("journalctl --no-pager | grep -c 'lsj1\\.' ; grep -rls 'lsj1\\.' /etc /root /var/lib")?;
+        let token = r"lsj1\.tk_[0-9a-f]";
+        let places = "/etc /root /run /var/lib";
+        let found = host.shell(&format!(
+            "journalctl --no-pager | grep -c '{token}'; grep -rlsI '{token}' {places}"
+        ))?;
         assert_eq!(found.stdout.trim(), "0", "{found}");
         Ok(())
     })
