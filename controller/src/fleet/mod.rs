@@ -9,6 +9,7 @@
 mod ask;
 pub mod host;
 mod presence;
+mod seen;
 mod session;
 pub mod words;
 

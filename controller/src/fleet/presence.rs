@@ -10,6 +10,7 @@ use longshore_common::{
     code::Coded,
     ids::{AppName, HostId},
     label::Labels,
+    report::Report,
     time::Millis,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -190,6 +191,16 @@ impl Presence {
 
     pub fn progress(&self, host: &HostId, app: &AppName) -> Option<Progress> {
         self.lock().get(host)?.session.as_ref()?.connected.progress.get(app).cloned()
+    }
+}
+
+impl Connected {
+    /// A report says how its app stands now.
+    pub(super) fn note(&mut self, report: &Report) {
+        let at = self.apps.iter().position(|seen| seen.app == report.app);
+        let known = at.map(|at| self.apps.remove(at));
+        self.apps.extend(AppSeen::after(known, report));
+        self.apps.sort_by(|a, b| a.app.cmp(&b.app));
     }
 }
 

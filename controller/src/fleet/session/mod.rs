@@ -250,6 +250,7 @@ impl Session {
         let presence = &self.fleet.inner.presence;
         presence.update(&self.host.id, |connected| {
             connected.progress.remove(&report.app);
+            connected.note(&report);
         });
         let (done, committed) = oneshot::channel();
         self.fleet.tell(FleetEvent::Report { host: self.host.id, report, done }).await;
