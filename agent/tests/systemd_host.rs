@@ -41,7 +41,7 @@ impl Fixture {
     fn serving(&self, version: &str, port: u16, sockets: &str) -> Slot {
         let file = format!(
             "[service]\nuser = \"daemon\"\nexec = [\"./bin/app\", \"--exact\", \"the_app\", \"--ignored\", \"--nocapture\"]\n{sockets}\
-             stop = {{ grace = \"5s\" }}\nenv = {{ THE_APP = \"{version}\", THE_PORT = \"{port}\", HOSTILE = \"%n $HOME \\\"quoted\\\" back\\\\slash\" }}\n\
+             stop = {{ grace = \"5s\" }}\nenv = {{ THE_APP = \"{version}\", THE_PORT = \"{port}\", HOSTILE = \"%n $HOME \\\"quoted\\\" back\\\\slash `x`\\nline\" }}\n\
              [[probe]]\nname = \"web\"\nhttp = \"http://127.0.0.1:{port}/\"\ninterval = \"100ms\"\nhealthy_for = \"300ms\"\ndeadline = \"20s\"\n"
         );
         let slot = self.0.slot(version, &file, &[]);
@@ -95,7 +95,7 @@ async fn the_app() {
         task::JoinSet,
     };
     let Ok(version) = std::env::var("THE_APP") else { return };
-    assert_eq!(std::env::var("HOSTILE").unwrap(), "%n $HOME \"quoted\" back\\slash");
+    assert_eq!(std::env::var("HOSTILE").unwrap(), "%n $HOME \"quoted\" back\\slash `x`\nline");
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     let port: u16 = std::env::var("THE_PORT").unwrap().parse().unwrap();
     let listener = match longshore_agent::host::sys::passed_sockets().unwrap().pop() {
@@ -252,7 +252,7 @@ async fn what_cannot_be_started_says_why() {
     assert!(failure.message.contains("no user \"nobody-knows\""), "{failure:?}");
 }
 
-/// Between the reload and the restart an agent may die: what runs is then still known to be the old one.
+/// Between the move of the link and the restart an agent may die: what runs is then still known to be the old one.
 #[tokio::test]
 #[ignore = "needs a host of its own"]
 async fn a_switch_that_was_cut_short_is_seen() {
@@ -260,19 +260,21 @@ async fn a_switch_that_was_cut_short_is_seen() {
     let old = fixture.script("1.0", "exec sleep 1000", "");
     let new = fixture.script("1.1", "exec sleep 1000", "");
     fixture.0.perform(Step::Start(old.clone())).await.unwrap();
-    let unit = Path::new("/etc/systemd/system/longshore-cut.service");
-    let text = std::fs::read_to_string(unit).unwrap();
-    let text = text.replace(old.as_str(), new.as_str());
-    let text = text.replace(
-        &format!("X-Longshore-Slot={new}"),
-        &format!("X-Longshore-Slot={new}\nX-Longshore-Previous={old}"),
-    );
-    longshore_common::durable::write_atomic(unit, text.as_bytes(), 0o644).unwrap();
-    assert!(fixture.0.runs(&old).await, "written and not loaded");
-    Command::new("systemctl").arg("daemon-reload").status().unwrap();
-    assert!(fixture.0.runs(&old).await, "loaded and not restarted");
+    let links = fixture.0.layout.unit_links(&fixture.0.app);
+    let link = std::fs::read_dir(&links).unwrap().next().unwrap().unwrap().file_name();
+    for (link, slot) in [("before".as_ref(), &old), (link.as_os_str(), &new)] {
+        let target = Path::new("../releases").join(slot.as_str());
+        longshore_common::durable::symlink_atomic(&target, &links.join(link)).unwrap();
+    }
+    assert!(fixture.0.runs(&old).await, "moved and not restarted");
     Command::new("systemctl").args(["restart", "longshore-cut.service"]).status().unwrap();
     assert!(fixture.0.runs(&new).await, "restarted");
+
+    // A release that needs another unit gets another link, and none is left of the old one.
+    let other = fixture.script("1.2", "exec sleep 1000", "env = { A = \"1\" }\nstart_timeout = \"7s\"\n");
+    fixture.0.perform(Step::Start(other.clone())).await.unwrap();
+    assert!(fixture.0.runs(&other).await);
+    assert_eq!(std::fs::read_dir(&links).unwrap().count(), 2, "its link and the one of before");
 }
 
 const HOOKED: &str = "[hooks]\nbefore_switch = { run = [\"./hook\"], timeout = \"1s\" }\n";

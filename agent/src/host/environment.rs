@@ -26,3 +26,34 @@ pub fn variables(
     }
     env
 }
+
+/// The same as an `EnvironmentFile` of systemd.
+pub fn environment_file(variables: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for (name, value) in variables {
+        text.push_str(name);
+        text.push_str("=\"");
+        for c in value.chars() {
+            if matches!(c, '"' | '\\' | '`' | '$') {
+                text.push('\\');
+            }
+            text.push(c);
+        }
+        text.push_str("\"\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted() {
+        let variables = BTreeMap::from([
+            ("A".to_owned(), "plain".to_owned()),
+            ("B".to_owned(), "$x \"y\" \\z `w`\n#".to_owned()),
+        ]);
+        assert_eq!(environment_file(&variables), "A=\"plain\"\nB=\"\\$x \\\"y\\\" \\\\z \\`w\\`\n#\"\n");
+    }
+}

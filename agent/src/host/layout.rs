@@ -12,6 +12,8 @@ pub const META: &str = ".longshore";
 pub const MANIFEST: &str = "manifest.json";
 pub const INDEX: &str = "index";
 pub const VALUES: &str = "values.json";
+/// What the app finds in its environment, as systemd reads it.
+pub const ENVIRONMENT: &str = "environment";
 /// Written last: a slot without it does not exist.
 pub const SEALED: &str = "sealed";
 
@@ -69,6 +71,11 @@ impl Layout {
     /// The link that names the live slot.
     pub fn current(&self, app: &AppName) -> PathBuf {
         self.app(app).join("current")
+    }
+    /// Links through which the app's unit finds its slot. They move with the (re)start, not with `current`, so that
+    /// a crash between the two starts what ran before.
+    pub fn unit_links(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("unit")
     }
     /// The process driver's lock, socket and logs.
     pub fn run(&self, app: &AppName) -> PathBuf {

@@ -4,6 +4,7 @@
 //! needs and the environment does not have is an error, never an empty string.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     io::Write,
     os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
@@ -20,7 +21,12 @@ use longshore_common::{
 };
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 
-use super::{account::Account, fault, layout::META};
+use super::{
+    account::Account,
+    environment::environment_file,
+    fault,
+    layout::{ENVIRONMENT, META},
+};
 
 /// Of one rendered file, and of one template.
 pub const FILE_BYTES: usize = 1 << 20;
@@ -41,6 +47,12 @@ pub fn render(manifest: &Manifest, values: &Values, tree: &Path) -> Result<(), F
         }
     }
     Ok(())
+}
+
+/// Writes the app's environment into its slot, where its unit finds it. Done twice, it ends the same.
+pub fn environment(variables: &BTreeMap<String, String>, tree: &Path) -> Result<(), Failure> {
+    let target = Target { path: tree.join(META).join(ENVIRONMENT), temp: tree.join(META).join("rendering") };
+    target.write(environment_file(variables).as_bytes(), None)
 }
 
 fn fill(
@@ -185,7 +197,7 @@ fn inside(tree: &Path, path: &str) -> Result<PathBuf, Failure> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use longshore_common::{
         digest::IndexDigest,

@@ -102,7 +102,7 @@ impl Layout {
 
     /// Makes the app's folders. Anybody may pass through them, as apps run as users of their own.
     pub fn make_app(&self, app: &AppName) -> Result<(), Failure> {
-        for folder in [self.releases(app), self.staging(app), self.shared(app)] {
+        for folder in [self.releases(app), self.staging(app), self.shared(app), self.unit_links(app)] {
             create_dir_durable(&folder, 0o755).map_err(fault::disk(StepName::Stage))?;
         }
         create_dir_durable(&self.run(app), 0o700).map_err(fault::disk(StepName::Stage))

@@ -10,9 +10,10 @@ use std::{
 use longshore_agent::{
     config::{Config, Runner},
     host::{
-        Event, Host as _, Sink,
+        Event, Host as _, Sink, environment,
         layout::{Layout, MANIFEST, META, SEALED, VALUES},
         real::RealHost,
+        render,
     },
     plan::{Manner, Seen, Step},
     uplink::Uplink,
@@ -60,6 +61,8 @@ impl Bench {
         }
         write_atomic(&meta.join(MANIFEST), &manifest.to_bytes(), 0o444).unwrap();
         write_atomic(&meta.join(VALUES), b"{}", 0o400).unwrap();
+        let env = environment::variables(&self.layout, &manifest, &slot, None);
+        render::environment(&env, &folder).unwrap();
         write_atomic(&meta.join(SEALED), b"", 0o444).unwrap();
         slot
     }

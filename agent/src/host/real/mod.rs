@@ -18,7 +18,9 @@ use longshore_common::{
 };
 
 use super::{
-    Event, Follow, Host, Sink, Stream, fault,
+    Event, Follow, Host, Sink, Stream,
+    environment::variables,
+    fault,
     fetch::{self, FetchError, read_meta},
     hook::{self, Keeper},
     layout::Layout,
@@ -142,7 +144,8 @@ impl RealHost {
             let staged = layout.staged(&app, &wanted.slot);
             let meta = Tree::open(&staged).and_then(|tree| read_meta(&tree, &wanted));
             let (manifest, _) = meta.map_err(|e| FetchError::from(e).failure(StepName::Render))?;
-            render::render(&manifest, &wanted.values, &staged)
+            render::render(&manifest, &wanted.values, &staged)?;
+            render::environment(&variables(layout, &manifest, &wanted.slot, None), &staged)
         })
         .await
     }

@@ -1,8 +1,10 @@
 //! The systemd driver: an app is a unit, written here and started over D-Bus.
 //!
-//! The unit names its slot by absolute path, so that what boots is one whole release even if power fails between the
-//! switch and the restart. Which slot *runs* is told by the loaded unit, except between a reload and the restart that
-//! follows it: then the process is older than the unit file, and it is the previous slot, which the file names too.
+//! The unit finds its slot through a link of the app's. It is moved, durably, right before the restart; or where the
+//! new release needs another unit, that unit with a new link takes the old one's place. Either is one rename, so what
+//! boots is one whole release even if power fails between the switch and the restart. Which slot *runs* is what the
+//! link of the loaded unit names, unless the process is older than the link: then it is what ran before, which is kept
+//! as well.
 
 mod bus;
 pub mod journal;
@@ -10,13 +12,13 @@ mod text;
 pub mod transient;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use longshore_common::{
     code::Code,
-    durable::{remove_durable, write_atomic},
+    durable::{create_dir_durable, remove_dir_durable, remove_durable, symlink_atomic, write_atomic},
     ids::AppName,
     manifest::Manifest,
     report::{Failure, StepName},
@@ -26,7 +28,7 @@ use longshore_common::{
 pub use self::bus::Bus;
 use self::{
     bus::{BusError, JobResult, Manager, Properties, number, text as property},
-    text::{mark, service_name, socket_name},
+    text::{service_name, socket_name},
 };
 use super::{
     fault,
@@ -57,13 +59,16 @@ impl SystemdDriver {
     /// Runs this slot instead of what runs. Sockets stay open meanwhile, unless they are other sockets.
     pub async fn start(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
         let app = &manifest.app;
+        let service = text::service(&self.layout, manifest)?;
+        let socket = text::socket(manifest)?;
         let manager = self.open(StepName::Start).await?;
         let before = self.status_over(&manager, app).await?;
-        let previous = before.map(|status| status.slot);
-        let service = text::service(&self.layout, manifest, slot, previous.as_ref())?;
-        let socket = text::socket(manifest)?;
-        let sockets = self.write(app, &service, socket.as_deref()).map_err(fault::disk(StepName::Start))?;
-        let result = self.switch(&manager, manifest, sockets).await.map_err(failed(StepName::Start))?;
+        let disk = fault::disk(StepName::Start);
+        // The link first: when the unit that refers to it is there, it has to be whole.
+        self.move_link(app, &service.link, slot, before.map(|status| status.slot)).map_err(&disk)?;
+        let written = self.write(app, &service.text, socket.as_deref()).map_err(&disk)?;
+        let result = self.switch(&manager, manifest, written).await.map_err(failed(StepName::Start))?;
+        self.drop_old_links(app, &service.link);
         let properties = manager.properties(&service_name(app)).await.map_err(failed(StepName::Start))?;
         if result == JobResult::Done && property(&properties, "ActiveState") == "active" {
             return Ok(());
@@ -71,22 +76,54 @@ impl SystemdDriver {
         Err(self.not_started(manifest, result, &properties).await)
     }
 
-    /// Writes the units. What has to be done about the sockets is the answer.
+    /// Writes the units where they differ.
     fn write(
         &self,
         app: &AppName,
         service: &str,
         socket: Option<&str>,
-    ) -> longshore_common::durable::Result<Sockets> {
-        // Always anew: by its time a process is known to be older than this unit or not.
-        write_atomic(&self.layout.units().join(service_name(app)), service.as_bytes(), 0o644)?;
+    ) -> longshore_common::durable::Result<Written> {
+        let path = self.layout.units().join(service_name(app));
+        let same = std::fs::read_to_string(&path).is_ok_and(|old| old == service);
+        if !same {
+            write_atomic(&path, service.as_bytes(), 0o644)?;
+        }
         let path = self.layout.units().join(socket_name(app));
-        let old = std::fs::read_to_string(&path).ok();
-        match (old, socket) {
-            (Some(old), Some(new)) if old == new => Ok(Sockets::Kept),
-            (_, Some(new)) => write_atomic(&path, new.as_bytes(), 0o644).map(|()| Sockets::Changed),
-            (Some(_), None) => Ok(Sockets::Gone),
-            (None, None) => Ok(Sockets::None),
+        let sockets = match (std::fs::read_to_string(&path).ok(), socket) {
+            (Some(old), Some(new)) if old == new => Sockets::Kept,
+            (_, Some(new)) => {
+                write_atomic(&path, new.as_bytes(), 0o644)?;
+                Sockets::Changed
+            }
+            (Some(_), None) => Sockets::Gone,
+            (None, None) => Sockets::None,
+        };
+        Ok(Written { sockets, same: same && matches!(sockets, Sockets::None | Sockets::Kept) })
+    }
+
+    /// Always anew: by its time a process is known to be older than this start or not.
+    fn move_link(
+        &self,
+        app: &AppName,
+        link: &Path,
+        slot: &Slot,
+        running: Option<Slot>,
+    ) -> longshore_common::durable::Result<()> {
+        let target = |slot: &Slot| Path::new("../releases").join(slot.as_str());
+        create_dir_durable(&self.layout.unit_links(app), 0o755)?;
+        if let Some(running) = running.filter(|running| running != slot) {
+            symlink_atomic(&target(&running), &self.layout.unit_links(app).join(BEFORE))?;
+        }
+        symlink_atomic(&target(slot), link)
+    }
+
+    /// Links of units that are not there any more. One that stays by accident goes with the next start.
+    fn drop_old_links(&self, app: &AppName, current: &Path) {
+        let Ok(links) = std::fs::read_dir(self.layout.unit_links(app)) else { return };
+        for path in links.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path != current && path.file_name().is_some_and(|name| name != BEFORE) {
+                let _ = remove_durable(&path);
+            }
         }
     }
 
@@ -94,7 +131,7 @@ impl SystemdDriver {
         &self,
         manager: &Manager,
         manifest: &Manifest,
-        sockets: Sockets,
+        Written { sockets, same }: Written,
     ) -> Result<JobResult, BusError> {
         let (service, socket) = (service_name(&manifest.app), socket_name(&manifest.app));
         let within = job_deadline(manifest);
@@ -103,10 +140,11 @@ impl SystemdDriver {
             // A file that stays by accident is found by the next start and goes then.
             let _ = remove_durable(&self.layout.units().join(&socket));
         }
-        manager.reload().await?;
-        let enabled =
-            if manifest.service.sockets.is_empty() { vec![&*service] } else { vec![&*service, &*socket] };
-        manager.enable(&enabled).await?;
+        if !same || !is_settled(&manager.properties(&service).await?) {
+            manager.reload().await?;
+            let both = [&*service, &*socket];
+            manager.enable(if manifest.service.sockets.is_empty() { &both[..1] } else { &both }).await?;
+        }
         manager.reset_failed(&service).await?;
         manager.reset_failed(&socket).await?;
         match sockets {
@@ -160,13 +198,10 @@ impl SystemdDriver {
     }
 
     async fn status_over(&self, manager: &Manager, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
-        let path = self.layout.units().join(service_name(app));
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        let Some(told) = Told::read(&self.layout, app) else { return Ok(None) };
         let properties = manager.properties(&service_name(app)).await.map_err(failed(StepName::Check))?;
-        let written = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok();
-        let slot = running_slot(&text, written, &properties);
-        Ok(slot.map(|slot| UnitStatus {
-            slot,
+        Ok(Some(UnitStatus {
+            slot: told.running(&properties),
             state: state_of(&properties),
             restarts: number(&properties, "NRestarts") as u32,
         }))
@@ -174,10 +209,9 @@ impl SystemdDriver {
 
     /// What the app said since it was last told to run, and what systemd said of it.
     pub async fn last_lines(&self, app: &AppName) -> super::evidence::LastLines {
-        let written = std::fs::metadata(self.layout.units().join(service_name(app)));
-        match written.and_then(|meta| meta.modified()) {
-            Ok(since) => journal::last_lines_of(&service_name(app), since).await,
-            Err(_) => Default::default(),
+        match Told::read(&self.layout, app) {
+            Some(told) => journal::last_lines_of(&service_name(app), told.at).await,
+            None => Default::default(),
         }
     }
 
@@ -202,6 +236,7 @@ impl SystemdDriver {
         for unit in [&socket, &service] {
             remove_durable(&units.join(unit)).map_err(fault::disk(StepName::Stop))?;
         }
+        remove_dir_durable(&self.layout.unit_links(app)).map_err(fault::disk(StepName::Stop))?;
         manager.reload().await.map_err(&fail)?;
         for unit in [&socket, &service] {
             manager.reset_failed(unit).await.map_err(&fail)?;
@@ -212,6 +247,14 @@ impl SystemdDriver {
     async fn open(&self, step: StepName) -> Result<Manager, Failure> {
         self.bus.open().await.map_err(failed(step))
     }
+}
+
+/// What `write` did.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    sockets: Sockets,
+    /// The units were as they are already.
+    same: bool,
 }
 
 /// What a start does about the socket unit.
@@ -239,19 +282,55 @@ fn job_deadline(manifest: &Manifest) -> Duration {
     2 * manifest.service.stop.grace.0 + manifest.service.start_timeout.0 + JOB_SLACK
 }
 
-/// Which slot the unit's process is of; of a unit that has none, which it would be.
-fn running_slot(text: &str, written: Option<SystemTime>, properties: &Properties) -> Option<Slot> {
-    let loaded = property(properties, "WorkingDirectory");
-    let loaded = Path::new(loaded.trim_start_matches('!')).file_name()?.to_str()?.parse::<Slot>().ok()?;
-    let told: Option<Slot> = mark(text, "X-Longshore-Slot").and_then(|slot| slot.parse().ok());
-    let previous: Option<Slot> = mark(text, "X-Longshore-Previous").and_then(|slot| slot.parse().ok());
-    let started = number(properties, "ExecMainStartTimestamp");
-    let written = written?.duration_since(UNIX_EPOCH).ok()?.as_micros() as u64;
-    let older = number(properties, "MainPID") != 0 && started < written;
-    match previous {
-        Some(previous) if told.as_ref() == Some(&loaded) && older => Some(previous),
-        _ => Some(loaded),
+/// systemd knows the unit as it is on the disk, and starts it at boot.
+fn is_settled(properties: &Properties) -> bool {
+    let stale = properties.get("NeedDaemonReload").is_none_or(|stale| bool::try_from(stale) != Ok(false));
+    !stale
+        && property(properties, "LoadState") == "loaded"
+        && property(properties, "UnitFileState") == "enabled"
+}
+
+/// What the unit on the disk and its link say.
+struct Told {
+    link: PathBuf,
+    slot: Slot,
+    /// When the later of the two was written.
+    at: SystemTime,
+}
+
+impl Told {
+    /// None: the app has no unit.
+    fn read(layout: &Layout, app: &AppName) -> Option<Self> {
+        let unit = layout.units().join(service_name(app));
+        let text = std::fs::read_to_string(&unit).ok()?;
+        let link = PathBuf::from(text.lines().find_map(|line| line.strip_prefix("WorkingDirectory="))?);
+        let slot = slot_of(&link)?;
+        let written = |path: &Path| std::fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok();
+        let at = written(&link)?.max(written(&unit)?);
+        Some(Self { link, slot, at })
     }
+
+    /// Which slot the unit's process is of; of a unit that has none, which it would be.
+    fn running(self, properties: &Properties) -> Slot {
+        let loaded = property(properties, "WorkingDirectory");
+        let loaded = Path::new(loaded.trim_start_matches('!'));
+        if loaded != self.link
+            && let Some(slot) = slot_of(loaded)
+        {
+            return slot; // written and not loaded yet
+        }
+        let at = self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let older = number(properties, "MainPID") != 0 && number(properties, "ExecMainStartTimestamp") < at;
+        let before = self.link.with_file_name(BEFORE);
+        if older { slot_of(&before).unwrap_or(self.slot) } else { self.slot }
+    }
+}
+
+/// The link to the slot that ran before the latest start.
+const BEFORE: &str = "before";
+
+fn slot_of(link: &Path) -> Option<Slot> {
+    std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
 }
 
 fn state_of(properties: &Properties) -> UnitState {
@@ -305,28 +384,34 @@ mod tests {
         zbus::Str::from(text).into()
     }
 
-    /// Between reload and restart the loaded unit is the new slot's, and the process still the old one's.
+    /// Between the move of the link and the restart the process is still the old slot's.
     #[test]
-    fn a_process_older_than_its_unit_is_of_the_previous_slot() {
-        let text = "[Unit]\nX-Longshore-Slot=1.1-00000002\nX-Longshore-Previous=1.0-00000001\n";
-        let written = UNIX_EPOCH + Duration::from_micros(1_000_000);
-        let new = "/var/lib/longshore/apps/shop/releases/1.1-00000002";
-        let old = "/var/lib/longshore/apps/shop/releases/1.0-00000001";
+    fn a_process_older_than_the_link_is_of_the_slot_before() {
+        let links = tempfile::tempdir().unwrap();
+        let link = |name: &str| links.path().join(name);
+        for (name, slot) in [("before", "1.0-00000001"), ("new", "1.1-00000002"), ("other", "0.9-00000003")] {
+            std::os::unix::fs::symlink(Path::new("../releases").join(slot), link(name)).unwrap();
+        }
         let rows = [
-            (new, 999_999_u64, 7_u32, "1.0-00000001"),
-            (new, 1_000_001, 7, "1.1-00000002"),
-            (new, 999_999, 0, "1.1-00000002"),
-            (old, 999_999, 7, "1.0-00000001"),
-            (old, 1_000_001, 7, "1.0-00000001"),
+            ("new", 999_999_u64, 7_u32, "1.0-00000001"),
+            ("new", 1_000_001, 7, "1.1-00000002"),
+            ("new", 999_999, 0, "1.1-00000002"),
+            ("other", 999_999, 7, "0.9-00000003"),
+            ("other", 1_000_001, 7, "0.9-00000003"),
         ];
-        for (folder, started, pid, slot) in rows {
-            let properties = properties(&[
-                ("WorkingDirectory", word(folder)),
+        for (loaded, started, pid, expected) in rows {
+            let told = Told {
+                link: link("new"),
+                slot: "1.1-00000002".parse().unwrap(),
+                at: UNIX_EPOCH + Duration::from_micros(1_000_000),
+            };
+            let loaded = zbus::Str::from(link(loaded).display().to_string());
+            let rows = [
+                ("WorkingDirectory", loaded.into()),
                 ("ExecMainStartTimestamp", started.into()),
                 ("MainPID", pid.into()),
-            ]);
-            let running = running_slot(text, Some(written), &properties).unwrap();
-            assert_eq!(running.as_str(), slot, "{folder} {started} {pid}");
+            ];
+            assert_eq!(told.running(&properties(&rows)).as_str(), expected, "{started} {pid}");
         }
     }
 

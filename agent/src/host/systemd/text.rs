@@ -3,18 +3,25 @@
 //! Every value is quoted or escaped, so that none can begin a line, a second command, a specifier (`%`), a variable
 //! (`$`) or an `ExecStart` prefix (`@ - : + !`): programs are absolute paths in quotes.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use longshore_common::{
     code::Code,
+    digest::{hex, sha256},
     ids::AppName,
     manifest::{Manifest, Service},
     report::{Failure, StepName},
-    slot::Slot,
     text::visible,
 };
 
-use crate::host::{environment::variables, fault, launch::program_path, layout::Layout};
+use crate::host::{
+    fault,
+    launch::program_path,
+    layout::{ENVIRONMENT, Layout, META},
+};
 
 /// Between a crash and the next start.
 const RESTART_SEC: &str = "1s";
@@ -43,41 +50,48 @@ LockPersonality=yes
 UMask=0022
 ";
 
-/// The service unit of one slot. `previous` ran before it, and runs until the restart is done.
-pub fn service(
-    layout: &Layout,
-    manifest: &Manifest,
-    slot: &Slot,
-    previous: Option<&Slot>,
-) -> Result<String, Failure> {
+/// The service unit of an app.
+///
+/// It is the same for every slot that runs in the same way: the slot is found through a link of the app's, with its
+/// program and its environment, so that moving from release to release needs no reload of all of systemd's units,
+/// which costs more than the restart itself. The link's name is a digest of the unit: another unit has another link,
+/// and so words of one release never meet the files of another.
+pub struct ServiceUnit {
+    pub text: String,
+    pub link: PathBuf,
+}
+
+pub fn service(layout: &Layout, manifest: &Manifest) -> Result<ServiceUnit, Failure> {
+    let links = layout.unit_links(&manifest.app);
+    let text = service_through(&links.join("0"), manifest)?;
+    let link = links.join(hex(&sha256(text.as_bytes())[..4]));
+    Ok(ServiceUnit { text: service_through(&link, manifest)?, link })
+}
+
+fn service_through(path: &Path, manifest: &Manifest) -> Result<String, Failure> {
     let app = &manifest.app;
     let service = &manifest.service;
-    let folder = layout.slot(app, slot);
     let user = service.user.as_deref().ok_or_else(|| {
         refuse("the systemd driver needs a user; to run as root, say service.user = \"root\"")
     })?;
+    let link = folder_path(path)?;
     let mut text = String::new();
     let mut line = |words: std::fmt::Arguments<'_>| {
         writeln!(text, "{words}").expect("writing into a string");
     };
-    line(format_args!("# Written by longshore-agent, which overwrites it at every deployment of {app}."));
+    line(format_args!(
+        "# Written by longshore-agent, which overwrites it when a release of {app} needs another."
+    ));
     line(format_args!("# Settings of your own belong in a drop-in: systemctl edit {}", service_name(app)));
-    line(format_args!("[Unit]"));
-    line(format_args!("Description={app} {} (deployed by Longshore)", escape(manifest.version.as_str())));
+    line(format_args!("[Unit]\nDescription={app} (deployed by Longshore)"));
     line(format_args!("Wants=network-online.target\nAfter=network-online.target"));
     // A revert may follow at once and must not be counted; crashes are paced by RestartSec.
     line(format_args!("StartLimitIntervalSec=0"));
-    line(format_args!("X-Longshore-Slot={slot}"));
-    if let Some(previous) = previous.filter(|previous| *previous != slot) {
-        line(format_args!("X-Longshore-Previous={previous}"));
-    }
     line(format_args!("\n[Service]\nType=exec"));
     line(format_args!("User={}", plain_word("service.user", user)?));
-    line(format_args!("WorkingDirectory={}", folder_path(&folder)?));
-    line(format_args!("ExecStart={}", command(service, &folder)?));
-    for (name, value) in variables(layout, manifest, slot, previous) {
-        line(format_args!("Environment={}", assignment(&name, &value)?));
-    }
+    line(format_args!("WorkingDirectory={link}"));
+    line(format_args!("EnvironmentFile={link}/{META}/{ENVIRONMENT}"));
+    line(format_args!("ExecStart={}", command(service, path)?));
     if !service.sockets.is_empty() {
         line(format_args!("Sockets={}", socket_name(app)));
     }
@@ -113,33 +127,20 @@ pub fn socket(manifest: &Manifest) -> Result<Option<String>, Failure> {
     Ok(Some(text))
 }
 
-/// The value of a key in a unit that was written here.
-pub fn mark<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-}
-
-fn command(service: &Service, folder: &Path) -> Result<String, Failure> {
+/// A program of the release is started through the link and is told its name as it is from its own folder, which
+/// stays the same one when the link moves on. (`@`: the word after the path is what the program is told.)
+fn command(service: &Service, link: &Path) -> Result<String, Failure> {
     let (program, args) =
         service.exec.split_first().ok_or_else(|| refuse("service.exec names no program"))?;
-    let program = program_path(program, folder);
-    let program = program.to_str().filter(|path| path.starts_with('/'));
-    let program = program.ok_or_else(|| refuse("service.exec names no program by a path"))?;
-    let mut words = quote(program)?;
-    for arg in args {
+    let path = program_path(program, link);
+    let path = path.to_str().filter(|path| path.starts_with('/'));
+    let path = path.ok_or_else(|| refuse("service.exec names no program by a path"))?;
+    let mut words = quote(&format!("@{path}"))?;
+    for word in std::iter::once(program).chain(args) {
         words.push(' ');
-        words.push_str(&quote(arg)?.replace('$', "$$"));
+        words.push_str(&quote(word)?.replace('$', "$$"));
     }
     Ok(words)
-}
-
-/// `"NAME=value"`. Nothing is substituted in it but specifiers, which are escaped.
-fn assignment(name: &str, value: &str) -> Result<String, Failure> {
-    let sound = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !sound {
-        return Err(refuse(format!("\"{}\" is no name for a variable", visible(name))));
-    }
-    quote(&format!("{name}={value}"))
 }
 
 /// In double quotes, C-escaped, without specifiers.

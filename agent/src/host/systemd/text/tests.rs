@@ -36,7 +36,7 @@ fn manifest() -> Manifest {
 
 fn text_of(manifest: &Manifest) -> String {
     let layout = Layout::under(Path::new("/")).unwrap();
-    service(&layout, manifest, &"1.0+a-00000001".parse().unwrap(), None).unwrap()
+    service(&layout, manifest).unwrap().text
 }
 
 /// Whatever the words hold, each directive stays one line and the program stays the program.
@@ -56,33 +56,32 @@ fn hostile_words_stay_words() {
     ];
     let mut manifest = manifest();
     manifest.service.exec.extend(hostile.map(str::to_owned));
-    manifest.service.env.insert("HOSTILE".into(), hostile.join("\n"));
     let text = text_of(&manifest);
     assert_eq!(text.lines().filter(|line| line.starts_with("User=")).collect::<Vec<_>>(), ["User=daemon"]);
     assert_eq!(text.lines().filter(|line| line.starts_with("ExecStart=")).count(), 1);
-    let exec = mark(&text, "ExecStart").unwrap();
-    let expected = r#""/var/lib/longshore/apps/shop/releases/1.0+a-00000001/bin/shop" "%%n" "$$HOME" "$${HOME}" "a\"b" "back\\slash" "two\nlines\nUser=root" ";" "+x" "é\x1b[31m" """#;
+    let exec = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let link = service(&Layout::under(Path::new("/")).unwrap(), &manifest).unwrap().link;
+    let exec = exec.replace(link.to_str().unwrap(), "LINK");
+    let expected = r#""@LINK/bin/shop" "./bin/shop" "%%n" "$$HOME" "$${HOME}" "a\"b" "back\\slash" "two\nlines\nUser=root" ";" "+x" "é\x1b[31m" """#;
     assert_eq!(exec, expected);
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
-    assert_eq!(mark(&text, "X-Longshore-Slot"), Some("1.0+a-00000001"));
 }
 
 #[test]
 fn what_no_unit_can_say_is_refused() {
     type Spoil = fn(&mut Manifest);
-    let rows: [(Spoil, &str); 6] = [
+    let rows: [(Spoil, &str); 5] = [
         (|m| m.service.user = None, "say service.user"),
         (|m| m.service.user = Some("a\nb".into()), "no plain word"),
         (|m| m.service.exec = vec![], "no program"),
         (|m| m.service.exec.push("a\0b".into()), "NUL"),
-        (|m| drop(m.service.env.insert("A B".into(), String::new())), "no name for a variable"),
         (|m| m.service.stop.signal = "SIGTERM\nUser=root".into(), "no plain word"),
     ];
     let layout = Layout::under(Path::new("/")).unwrap();
     for (spoil, reason) in rows {
         let mut manifest = manifest();
         spoil(&mut manifest);
-        let failure = service(&layout, &manifest, &"1.0-00000001".parse().unwrap(), None).unwrap_err();
+        let failure = service(&layout, &manifest).err().unwrap();
         assert!(failure.message.contains(reason), "{}", failure.message);
     }
     let mut manifest = manifest();
