@@ -17,7 +17,7 @@ use super::{
 use crate::{
     agent::{Ended, run_agent},
     config::Config,
-    host::reexec::SelfExec,
+    host::{reexec::SelfExec, sys::use_lean_heap},
 };
 
 /// From sysexits: try again. systemd does, and a new process can open the state.
@@ -28,6 +28,7 @@ const BLOCKING_THREADS: usize = 8;
 const THREAD_IDLE: Duration = Duration::from_secs(2);
 
 pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
+    use_lean_heap();
     log_to_stderr(wanted.log);
     let config = match Config::load(&args.config_file(), &args.root) {
         Ok(config) => config,

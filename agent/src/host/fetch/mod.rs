@@ -35,6 +35,7 @@ use super::{
     layout::Layout,
     sink::Sink,
     stage::{self, StageError, Survey, Tree},
+    sys,
 };
 use crate::plan::Wanted;
 
@@ -73,6 +74,7 @@ pub async fn fetch(
             tracing::warn!("the staging tree could not be removed: {error}");
         }
     }
+    unblocked(|| Ok(sys::give_back_memory())).await?;
     fetched
 }
 

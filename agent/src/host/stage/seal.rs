@@ -32,6 +32,8 @@ pub fn seal(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<(), Stage
     let mut tree = Tree::lock(&staged)?;
     let (manifest, index) = crate::host::fetch::read_meta(&tree, wanted)?;
     complete(&tree, &manifest, &index)?;
+    drop(index);
+    crate::host::sys::give_back_memory();
     write_values(&mut tree, wanted)?;
     durable::sync_fs(&staged)?;
     let words = format!("release {}\nindex {}\n", wanted.release, manifest.artifact.index);
