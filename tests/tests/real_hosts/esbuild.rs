@@ -200,9 +200,8 @@ fn nothing_of_a_token_is_left(lab: &Lab) -> Result<()> {
     lab.together(|host| {
         let token = r"lsj1\.tk_[0-9a-f]";
         let places = "/etc /root /run /var/lib";
-        let found = host.shell(&format!(
-            "journalctl --no-pager | grep -c '{token}'; grep -rlsI '{token}' {places}"
-        ))?;
+        let found =
+            host.shell(&format!("journalctl --no-pager | grep -c '{token}'; grep -rlsI '{token}' {places}"))?;
         assert_eq!(found.stdout.trim(), "0", "{found}");
         Ok(())
     })
