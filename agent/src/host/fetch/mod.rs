@@ -74,7 +74,11 @@ pub async fn fetch(
             tracing::warn!("the staging tree could not be removed: {error}");
         }
     }
-    unblocked(|| Ok(sys::give_back_memory())).await?;
+    unblocked(|| {
+        sys::give_back_memory();
+        Ok(())
+    })
+    .await?;
     fetched
 }
 
