@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -23,7 +23,7 @@ use longshore_common::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{BundleError, BundleStore, blocking, zstd_fault};
+use super::{BundleError, BundleStore, blocking, sound, zstd_fault};
 
 /// Bytes of disk that blocks may take, unless configured. They are made again when somebody asks.
 pub const BLOCK_CACHE_BYTES: u64 = 16 << 30;
@@ -60,6 +60,8 @@ struct Kept {
 struct Use {
     bytes: u64,
     last: u64,
+    /// This process made it, or has read it back.
+    sound: bool,
 }
 
 /// An open block. Stays readable when the cache lets go of it.
@@ -84,7 +86,7 @@ impl BlockCache {
         found.sort();
         let mut kept = Kept::default();
         for (_, name, bytes) in found {
-            kept.used(name, bytes);
+            kept.used(name, bytes, false);
         }
         Ok(Self {
             folder: folder.into(),
@@ -104,8 +106,13 @@ impl BlockCache {
             result => result.at(Step::Open, &path)?,
         };
         let wire_bytes = file.metadata().at(Step::Inspect, &path)?.len();
-        self.kept.lock().expect("no holder panics").used(name, wire_bytes);
+        self.kept.lock().expect("no holder panics").used(name, wire_bytes, false);
         Ok(Some(BlockFile { file, path, wire_bytes }))
+    }
+
+    fn is_sound(&self, key: &BlockKey) -> bool {
+        let kept = self.kept.lock().expect("no holder panics");
+        kept.files.get(&key.hex()).is_some_and(|found| found.sound)
     }
 
     /// Lets go of the least used until the rest fits.
@@ -126,12 +133,12 @@ impl BlockCache {
 }
 
 impl Kept {
-    fn used(&mut self, name: String, bytes: u64) {
+    /// What was sound once stays so.
+    fn used(&mut self, name: String, bytes: u64, sound: bool) {
         self.clock += 1;
-        if let Some(before) = self.files.insert(name, Use { bytes, last: self.clock }) {
-            self.bytes -= before.bytes;
-        }
-        self.bytes += bytes;
+        let found = self.files.entry(name).or_insert(Use { bytes: 0, last: 0, sound: false });
+        self.bytes = self.bytes - found.bytes + bytes;
+        *found = Use { bytes, last: self.clock, sound: found.sound || sound };
     }
 
     /// The least used file, when all together are too much. Never the last one.
@@ -154,7 +161,7 @@ impl BundleStore {
         purpose: Purpose,
     ) -> Result<BlockFile, BundleError> {
         let publish = BlockKey::of(index.blobs(), block, limits::PUBLISH_LEVEL);
-        if let Some(file) = self.blocks.look(&publish)? {
+        if let Some(file) = self.kept_block(index, block, &publish).await? {
             return Ok(file);
         }
         let (key, level) = match purpose {
@@ -164,11 +171,30 @@ impl BundleStore {
             }
         };
         loop {
-            if let Some(file) = self.blocks.look(&key)? {
+            if let Some(file) = self.kept_block(index, block, &key).await? {
                 return Ok(file);
             }
             self.make_once(index, block, key, level).await?;
         }
+    }
+
+    /// The block, if there is one and it is sound.
+    async fn kept_block(
+        self: &Arc<Self>,
+        index: &Arc<Index>,
+        block: &Block,
+        key: &BlockKey,
+    ) -> Result<Option<BlockFile>, BundleError> {
+        let Some(file) = self.blocks.look(key)? else { return Ok(None) };
+        if self.blocks.is_sound(key) {
+            return Ok(Some(file));
+        }
+        let (index, block, wire_bytes) = (Arc::clone(index), block.clone(), file.wire_bytes);
+        let read = blocking(move || sound::read_back(file, &index, &block)).await?;
+        if read.is_some() {
+            self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes, true);
+        }
+        Ok(read)
     }
 
     /// Makes the block, or waits until whoever is making it is done. One who gives up waiting stops nobody.
@@ -210,12 +236,21 @@ impl BundleStore {
         writer.finish(|wire| file.write_all(wire)).at(Step::Write, &path)?;
         let wire_bytes = file.file().metadata().at(Step::Inspect, &path)?.len();
         file.commit()?;
-        self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes);
+        self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes, true);
         self.blocks.make_room()
     }
 }
 
 impl BlockFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn rewound(mut self) -> Result<Self, BundleError> {
+        self.file.rewind().at(Step::Read, &self.path)?;
+        Ok(self)
+    }
+
     /// The next piece; empty at the end.
     pub fn piece(&mut self) -> Result<Bytes, BundleError> {
         let mut piece = Vec::with_capacity(limits::PIECE_BYTES);

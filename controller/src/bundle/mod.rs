@@ -18,6 +18,7 @@ mod gc;
 mod named;
 mod publish;
 mod release;
+mod sound;
 
 use std::{io, path::Path, sync::Arc};
 

@@ -1,11 +1,11 @@
 //! The `Rollouts` service.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
-    ids::{HostId, RolloutId},
+    ids::{AppName, EnvName, HostId, RolloutId},
     wire::parse,
 };
 use longshore_proto::v1::{
@@ -68,6 +68,14 @@ impl RolloutsService {
     }
 }
 
+/// A name that nothing can have is a slip to be told, not a list without rows. None at all means every one.
+fn wanted_name<T: FromStr<Err = Coded>>(field: &'static str, text: &str) -> Result<(), Status> {
+    if !text.is_empty() {
+        parse::<T>(field, text).map_err(invalid)?;
+    }
+    Ok(())
+}
+
 fn read_start(
     request: pb::StartRolloutRequest,
     by: longshore_common::ids::OperatorName,
@@ -106,6 +114,8 @@ impl Rollouts for RolloutsService {
     ) -> Result<Response<pb::ListRolloutsReply>, Status> {
         operator(&self.door, &request).await?;
         let pb::ListRolloutsRequest { app, env, active_only, limit } = request.into_inner();
+        wanted_name::<AppName>("app", &app)?;
+        wanted_name::<EnvName>("env", &env)?;
         let limit = if limit == 0 { LIST_DEFAULT } else { limit as usize };
         let records = self.engine.records().await.map_err(refuse)?;
         let wanted = records.iter().filter(|record| {

@@ -91,7 +91,11 @@ fn why(client: &Client, file: &Path, error: PublishError) -> Failure {
         }
         PublishError::Refused(coded) => coded.message.clone(),
         PublishError::File(problems) => problems.to_string(),
-        PublishError::Pack(pack) => Chain(pack).to_string(),
+        PublishError::Pack(pack) => {
+            let text = Chain(pack).to_string();
+            // Some of these words begin with the code, which is put before all of them.
+            text.strip_prefix(&code.to_string()).unwrap_or(&text).trim_start().to_owned()
+        }
     };
     let failure = Failure::coded(code, shown(&message));
     match error {

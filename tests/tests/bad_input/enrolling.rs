@@ -1,0 +1,84 @@
+//! LS-E0x: tokens that are not good, controllers that are not ours, hosts that were removed.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use longshore_tests::until;
+
+use crate::site::{ASK, Site};
+use crate::{Answer, refused};
+
+const REFUSED: i32 = 4;
+
+#[test]
+fn tokens_that_are_not_good_make_no_host() {
+    let site = Site::raise();
+    let answer = |code, says| Answer { exit: REFUSED, code, says };
+
+    let expired = site.token(&["--ttl", "1s"]);
+    let made = Instant::now();
+    until(ASK, "the end of a token", || Ok((made.elapsed() > Duration::from_millis(1100)).then_some(())))
+        .unwrap();
+    refused(&site, "expired", &answer("LS-E01", "expired"), || site.enrol("other", &expired));
+
+    let used = site.token(&[]);
+    site.enrol("third", &used).success().unwrap();
+    // Where machines have an id, this is the same machine with another key.
+    let has_id = fs::read("/etc/machine-id").is_ok_and(|id| !id.is_empty());
+    let code = if has_id { "LS-E03" } else { "LS-E02" };
+    refused(&site, "used", &answer(code, "used by"), || site.enrol("other", &used));
+
+    let good = site.token(&[]);
+    let parts: Vec<&str> = good.split('.').collect();
+    let [word, id, secret, ca] = parts[..] else { panic!("a token of another form: {} parts", parts.len()) };
+    let other = |text: &str| {
+        if text.starts_with('A') { format!("B{}", &text[1..]) } else { format!("A{}", &text[1..]) }
+    };
+    for (what, token, expected) in [
+        ("unknown secret", format!("{word}.{id}.{}.{ca}", other(secret)), answer("LS-E02", "unknown here")),
+        ("unknown id", format!("{word}.tk_0000000000.{secret}.{ca}"), answer("LS-E02", "unknown here")),
+        ("another CA", format!("{word}.{id}.{secret}.{}", other(ca)), answer("LS-E04", "wrong address")),
+        (
+            "cut",
+            good[..good.len() - 9].to_owned(),
+            Answer { exit: 2, code: "LS-V01", says: "longshore token create" },
+        ),
+        ("no token", "\u{1b}[31m".to_owned(), Answer { exit: 2, code: "LS-V01", says: "not a join token" }),
+    ] {
+        refused(&site, what, &expected, || {
+            let output = site.enrol("other", &token);
+            assert!(!output.everything().contains(secret), "the secret is shown: {what}");
+            output
+        });
+    }
+    assert!(!site.path("other/var/lib/longshore/identity/cert.pem").exists());
+    site.enrol("other", &good).success().unwrap(); // and a good one is good after all of that
+}
+
+#[test]
+fn a_host_that_is_enrolled_keeps_its_identity() {
+    let site = Site::raise();
+    let token = site.token(&[]);
+    let answer = Answer { exit: REFUSED, code: "LS-R01", says: "enrolled already" };
+    refused(&site, "enrolled already", &answer, || site.enrol("host", &token));
+}
+
+#[test]
+fn a_removed_host_is_cut_off_and_what_it_runs_runs_on() {
+    let mut site = Site::raise();
+    let name = site.longshore(["host", "list", "-o", "json"]).success().unwrap();
+    let name: serde_json::Value = serde_json::from_str(&name).unwrap();
+    let name = name["hosts"][0]["name"].as_str().unwrap().to_owned();
+    let before = site.snapshot();
+    site.longshore(["host", "remove", &name]).success().unwrap();
+    site.agent.as_mut().unwrap().until_it_says("LS-E06", ASK).unwrap();
+    let status = site.agent_at("host", ["status"]).success().unwrap();
+    assert!(status.contains("healthy") && status.contains("LS-E06"), "{status}");
+    // A new process fares no better with the old certificate.
+    site.agent.take();
+    let mut agent = crate::site::program_called("longshore-agent");
+    agent.args(["--root", &site.text("host"), "run"]);
+    let agent = site.agent.insert(longshore_tests::Process::start(&mut agent).unwrap());
+    agent.until_it_says("LS-E06", ASK).unwrap();
+    assert_eq!(site.snapshot(), before);
+}
