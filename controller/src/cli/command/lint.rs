@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_common::{manifest::file::AppFile, strict::FILE_BYTES, text::visible};
+use longshore_common::{code::Code, manifest::file::AppFile, strict::FILE_BYTES, text::visible};
 use serde::Serialize;
 
 use super::Desk;
@@ -97,7 +97,7 @@ pub fn read_text(path: &Path, most: usize) -> Result<String, Failure> {
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > most as u64 {
         let name = visible(&path.display().to_string());
-        return Err(Failure::usage(format!("{name} has {length} bytes; at most {most} are read")));
+        return Err(Failure::coded(Code::M01, format!("{name} has {length} bytes; at most {most} are read")));
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }
