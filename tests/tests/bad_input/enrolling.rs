@@ -31,8 +31,9 @@ fn tokens_that_are_not_good_make_no_host() {
     let good = site.token(&[]);
     let parts: Vec<&str> = good.split('.').collect();
     let [word, id, secret, ca] = parts[..] else { panic!("a token of another form: {} parts", parts.len()) };
-    let other = |text: &str| {
-        if text.starts_with('A') { format!("B{}", &text[1..]) } else { format!("A{}", &text[1..]) }
+    let other = |text: &str| match text.strip_prefix('A') {
+        Some(rest) => format!("B{rest}"),
+        None => format!("A{}", &text[1..]),
     };
     for (what, token, expected) in [
         ("unknown secret", format!("{word}.{id}.{}.{ca}", other(secret)), answer("LS-E02", "unknown here")),

@@ -11,6 +11,9 @@ use crate::{Answer, check, refused};
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;
 
+/// The code, words of the message, and what makes the folder so.
+type Spoil = (&'static str, &'static str, fn(&Site));
+
 /// Changes to a sound file, and what is said of them.
 fn spoiled(sound: &str) -> [(String, &'static str); 6] {
     [
@@ -65,7 +68,7 @@ fn daemons_name_what_is_wrong_with_their_files() {
 #[test]
 fn folders_that_may_not_become_releases_are_refused() {
     let site = Site::raise();
-    let spoil: [(&str, &str, fn(&Site)); 6] = [
+    let spoil: [Spoil; 6] = [
         ("LS-A03", "/etc/shadow", |site| symlink("/etc/shadow", site.path("app/dist/data")).unwrap()),
         ("LS-A03", "../../up", |site| symlink("../../up", site.path("app/dist/up")).unwrap()),
         ("LS-A03", "pipe", |site| {
