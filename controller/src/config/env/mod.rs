@@ -1,0 +1,148 @@
+//! An environment's file: which hosts, how carefully, and the values that config templates are rendered with.
+//!
+//! ```toml
+//! [environment]
+//! name     = "production"
+//! selector = "env=prod"
+//!
+//! [rollout]
+//! canary          = 1
+//! wave            = "25%"
+//! max_unavailable = "10%"
+//! bake            = "30s"
+//! failure_budget  = 1
+//!
+//! [values]
+//! workers = 4
+//!
+//! [apps.shop.values]
+//! workers = 8
+//! ```
+
+mod strategy;
+mod values;
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    ids::{AppName, EnvName},
+    label::Selector,
+    slot::Values,
+    strict::{File, Problems, Table},
+};
+
+use crate::rollout::Spec;
+use strategy::strategy;
+use values::{apps, check_values};
+
+pub use values::VALUES_BYTES;
+
+/// Good releases on a host's disk, the live one included, unless the file says otherwise.
+const KEEP_SLOTS: u32 = 3;
+/// What a file says, all of it valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    pub name: EnvName,
+    pub selector: Selector,
+    pub keep_slots: u32,
+    pub spec: Spec,
+    values: Values,
+    apps: BTreeMap<AppName, Values>,
+}
+
+impl Environment {
+    /// `name` is for messages only.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
+        File::new(name, text).read(read)
+    }
+
+    /// The environment's values, with those of the app over them.
+    pub fn values_for(&self, app: &AppName) -> Values {
+        let mut values = self.values.clone();
+        if let Some(own) = self.apps.get(app) {
+            values.extend(own.clone());
+        }
+        values
+    }
+}
+
+fn read(root: &Table<'_>) -> Option<Environment> {
+    let environment = root.table("environment");
+    let name = environment.required("name");
+    let selector = environment.required("selector");
+    let keep_slots = environment.or("keep_slots", KEEP_SLOTS);
+    if !(2..=20).contains(&keep_slots) {
+        environment.problem_at(
+            "keep_slots",
+            "environment.keep_slots: must be 2 to 20: the live release and a way back",
+        );
+    }
+    let spec = strategy(&root.table("rollout"));
+    let values = root.texts("values");
+    check_values(root, "values", &values, &Values::new());
+    let apps = apps(root, &values);
+    Some(Environment { name: name?, selector: selector?, keep_slots, spec, values, apps })
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::time::Span;
+
+    use super::*;
+    use crate::rollout::{Allowance, Share};
+
+    const EXAMPLE: &str = r#"
+[environment]
+name = "production"
+selector = "env=prod"
+
+[rollout]
+canary = 1
+wave = "25%"
+max_unavailable = "10%"
+bake = "30s"
+failure_budget = "1"
+wave_failure_budget = "50%"
+enough = "80%"
+promotion = "canary"
+
+[values]
+workers = 4
+greeting = "ahoy"
+
+[apps.shop.values]
+workers = 8
+"#;
+
+    #[test]
+    fn a_sound_file_says_what_it_says() {
+        let env = Environment::parse("production.toml", EXAMPLE).unwrap();
+        assert_eq!(env.spec.wave, Share::Percent(25));
+        assert_eq!(env.spec.budget, Allowance::count(1));
+        assert_eq!(env.spec.wave_budget, Allowance::percent(50));
+        assert_eq!((env.spec.enough, env.spec.canary_bake), (80, Span::secs(30)));
+        let shop = env.values_for(&"shop".parse().unwrap());
+        assert_eq!((shop["workers"].as_str(), shop["greeting"].as_str()), ("8", "ahoy"));
+        assert_eq!(env.values_for(&"other".parse().unwrap())["workers"], "4");
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let text = "[environment]\nname = \"P\"\n[rollout]\ncanray = 1\nwave = \"0%\"\npromotion = \"never\"\nenough = 0\nfailure_budget_percent = 101\nunknown = 3\n[values]\n\"a b\" = 1\n[apps.\"X\".values]\n";
+        let problems = Environment::parse("p.toml", text).unwrap_err().to_string();
+        for part in [
+            "p.toml:1:1: [environment] needs the key \"selector\"",
+            "p.toml:2:8: environment.name: environment name \"P\" is invalid",
+            "p.toml:4:1: unknown key \"canray\" in [rollout]; did you mean \"canary\"?",
+            "p.toml:5:8: rollout.wave must be at least 1 host or 1%",
+            "p.toml:6:13: rollout.promotion: \"never\" is none of auto, canary, every-wave",
+            "p.toml:7:10: rollout.enough must be 1 to 100 percent, not 0",
+            "p.toml:8:26: rollout.failure_budget_percent must be 0 to 100",
+            "p.toml:9:11: rollout.unknown: expected text in quotes, found integer",
+            "p.toml:10:1: values: key \"a b\" is invalid",
+            "apps: app name \"X\" is invalid",
+        ] {
+            assert!(problems.contains(part), "{part}\nis not in\n{problems}");
+        }
+    }
+}
