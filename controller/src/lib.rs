@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod engine;
 pub mod environments;
 pub mod fleet;
+pub mod http;
 pub mod identity;
 pub mod rollout;
 pub mod rpc;
