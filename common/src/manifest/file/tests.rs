@@ -1,0 +1,90 @@
+//! What a file of an app may say, and what is said of its mistakes.
+
+use super::*;
+use crate::digest::IndexDigest;
+
+const SHOP: &str = r#"
+[app]
+name    = "shop"
+version = "1.4.2"
+owner   = "payments-team"
+
+[artifact]
+path = "dist"
+
+[service]
+exec    = ["./bin/shop", "--listen", "127.0.0.1:8080"]
+user    = "shop"
+sockets = ["127.0.0.1:8080"]
+stop    = { signal = "SIGTERM", grace = "20s" }
+env     = { RUST_LOG = "info", WORKERS = 4 }
+
+[requires]
+arch = ["x86_64", "aarch64"]
+disk = "500MiB"
+commands = ["openssl"]
+
+[config."etc/shop.toml"]
+template = "shop.toml.j2"
+
+[[probe]]
+name = "http"
+http = "http://127.0.0.1:8080/healthz"
+interval = "1s"
+timeout  = "2s"
+healthy_for = "10s"
+deadline = "2m"
+
+[hooks]
+before_switch = { run = ["./bin/warm-up"], timeout = "1m" }
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    let lines = |p: Problems| p.to_string().lines().map(str::to_owned).collect();
+    AppFile::parse("longshore.toml", text).map_or_else(lines, |_| vec![])
+}
+
+#[test]
+fn the_file_of_the_design_becomes_a_manifest_and_survives_its_bytes() {
+    let file = AppFile::parse("longshore.toml", SHOP).unwrap();
+    let artifact = Artifact { index: IndexDigest::of(b""), files: 0, bytes: 0 };
+    let version = file.version.clone().unwrap();
+    let manifest = file.into_manifest(version, artifact);
+    assert_eq!(Manifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
+    assert_eq!(manifest.service.env["WORKERS"], "4");
+    assert_eq!(manifest.requires.disk, Some(500 << 20));
+}
+
+/// Each row spoils one thing of a sound file; the message names it and the place.
+#[test]
+fn each_mistake_is_named_where_it_is() {
+    for (from, to, expected) in [
+        ("exec    =", "excec   =", "unknown key \"excec\" in [service]; did you mean \"exec\"?"),
+        ("user    = \"shop\"", "", "[service] needs the key \"user\""),
+        ("\"./bin/shop\"", "\"shop\"", "\"shop\" must start with \"./\""),
+        ("\"./bin/shop\"", "\"./../shop\"", "must start with \"./\""),
+        ("\"./bin/warm-up\"", "\"bash -c x\"", "must start with \"./\""),
+        ("SIGTERM", "SIGSTOP", "\"SIGSTOP\" is none of SIGTERM"),
+        ("grace = \"20s\"", "grace = 20", "service.stop.grace: expected a length of time"),
+        (
+            "sockets = [\"127.0.0.1:8080\"]",
+            "sockets = [\"localhost:8080\"]",
+            "\"localhost:8080\" is no address:port",
+        ),
+        ("deadline = \"2m\"", "deadline = \"5s\"", "5s leaves no time to be healthy for 10s"),
+        ("http = \"http:", "http = \"https:", "https is not probed"),
+        ("etc/shop.toml", "../shop.toml", "must be a path inside the release"),
+        ("etc/shop.toml", ".longshore/sealed", "must be a path inside the release"),
+        ("name    = \"shop\"", "name    = \"Shop shop\"", "app name \"Shop shop\" is invalid"),
+        ("[artifact]\npath = \"dist\"", "", "[artifact] needs the key \"path\""),
+    ] {
+        let found = problems(&SHOP.replace(from, to));
+        assert!(found.iter().any(|line| line.contains(expected)), "{to}: {found:#?}");
+    }
+}
+
+#[test]
+fn several_mistakes_are_named_together() {
+    let found = problems("[app]\nname = 1\n[service]\nuser='a'\n[[probe]]\nname='x'\n");
+    assert!(found.len() >= 4, "{found:#?}");
+}
