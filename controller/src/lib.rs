@@ -1,6 +1,8 @@
 //! The controller of a fleet, and the operator's command line.
 
+pub mod approval;
 pub mod bundle;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -9,6 +11,8 @@ pub mod environments;
 pub mod fleet;
 pub mod http;
 pub mod identity;
+pub mod notify;
+pub mod promotion;
 pub mod rollout;
 pub mod rpc;
 pub mod store;

@@ -36,6 +36,19 @@ impl<'d> Table<'d> {
         self.entries.is_some()
     }
 
+    /// Whether the table has this key, whatever its value.
+    pub fn has(&self, key: &str) -> bool {
+        self.look(key).is_some()
+    }
+
+    /// The keys of a table whose writer chose them; none of them is unknown from then on.
+    pub fn keys(&self) -> Vec<String> {
+        let names: Vec<String> =
+            self.entries.iter().flat_map(|entries| entries.iter()).map(|(name, _)| name.get_ref().to_string()).collect();
+        self.known.borrow_mut().extend(names.iter().cloned());
+        names
+    }
+
     /// The value of `key`, or None when it is absent or wrong; wrong is noted.
     pub fn optional<T: Read>(&self, key: &str) -> Option<T> {
         let value = self.look(key)?;

@@ -9,6 +9,7 @@
 //! (how one begins), `step/` (one file per phase), `explain/` (why it waits). `docs/rollout-states.md` has the tables.
 
 mod ask;
+mod closed;
 mod desired;
 mod draft;
 mod event;
@@ -27,6 +28,7 @@ mod step;
 mod tests;
 mod waves;
 
+pub use closed::{Closed, UnderWay};
 pub use desired::{assignment_of, desired, next_deadline};
 pub use event::{Event, Refused, Transition};
 pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};

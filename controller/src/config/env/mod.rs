@@ -19,8 +19,13 @@
 //! workers = 8
 //! ```
 
+pub mod approval;
+mod calendar;
+pub mod promotion;
+mod stakeholders;
 mod strategy;
 mod values;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +36,9 @@ use longshore_common::{
     strict::{File, Problems, Table},
 };
 
-use crate::rollout::Spec;
+use crate::{approval::Rule, calendar::Calendar, notify::Stakeholders, rollout::Spec};
+use approval::roles;
+use promotion::Promotion;
 use strategy::strategy;
 use values::{apps, check_values};
 
@@ -46,6 +53,12 @@ pub struct Environment {
     pub selector: Selector,
     pub keep_slots: u32,
     pub spec: Spec,
+    pub promotion: Promotion,
+    /// Who has to agree before a plan may start.
+    pub approval: Rule,
+    pub stakeholders: Stakeholders,
+    /// As the file says; freezes by hand come on top.
+    pub calendar: Calendar,
     values: Values,
     apps: BTreeMap<AppName, Values>,
 }
@@ -81,7 +94,19 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     let values = root.texts("values");
     check_values(root, "values", &values, &Values::new());
     let apps = apps(root, &values);
-    Some(Environment { name: name?, selector: selector?, keep_slots, spec, values, apps })
+    let roles = roles(root);
+    Some(Environment {
+        name: name?,
+        selector: selector?,
+        keep_slots,
+        spec,
+        promotion: promotion::promotion(root),
+        approval: approval::approval(root, &roles),
+        stakeholders: stakeholders::stakeholders(root, &roles),
+        calendar: calendar::calendar(root),
+        values,
+        apps,
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use longshore_common::{
     text::visible,
 };
 
+use super::words::word;
 use crate::rollout::{Allowance, HeldHosts, OnSpent, Promotion, Share, Spec, UnknownHosts};
 
 /// Keys are named as the strategy's fields, except that a budget is written `failure_budget` and may be a count or a
@@ -27,15 +28,15 @@ pub(super) fn strategy(table: &Guard<'_>) -> Spec {
         attempts: small(table, "attempts", default.attempts),
         canary_bake: table.or("canary_bake", table.or("bake", default.canary_bake)),
         bake: table.or("bake", default.bake),
-        promotion: word(table, "promotion", default.promotion, &PROMOTION),
+        promotion: word(table, "rollout", "promotion", default.promotion, &PROMOTION),
         progress_deadline: table.or("progress_deadline", default.progress_deadline),
         stage_deadline: table.or("stage_deadline", default.stage_deadline),
         rollback_deadline: table.or("rollback_deadline", default.rollback_deadline),
         stage_ahead: table.or("stage_ahead", default.stage_ahead),
-        unknown: word(table, "unknown", default.unknown, &UNKNOWN),
-        held: word(table, "held", default.held, &HELD),
+        unknown: word(table, "rollout", "unknown", default.unknown, &UNKNOWN),
+        held: word(table, "rollout", "held", default.held, &HELD),
         auto_rollback: table.or("auto_rollback", default.auto_rollback),
-        on_spent: word(table, "on_spent", default.on_spent, &ON_SPENT),
+        on_spent: word(table, "rollout", "on_spent", default.on_spent, &ON_SPENT),
     };
     for (field, what) in spec.problems() {
         let key = match field {
@@ -54,16 +55,6 @@ const UNKNOWN: [(&str, UnknownHosts); 3] =
     [("count", UnknownHosts::Count), ("wait", UnknownHosts::Wait), ("skip", UnknownHosts::Skip)];
 const HELD: [(&str, HeldHosts); 2] = [("wait", HeldHosts::Wait), ("skip", HeldHosts::Skip)];
 const ON_SPENT: [(&str, OnSpent); 2] = [("rollback", OnSpent::Rollback), ("pause", OnSpent::Pause)];
-
-fn word<T: Copy>(table: &Table<'_>, key: &str, default: T, words: &[(&str, T)]) -> T {
-    let Some(given) = table.optional::<String>(key) else { return default };
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
-        return *value;
-    }
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    table.problem_at(key, format!("rollout.{key}: \"{}\" is none of {}", visible(&given), known.join(", ")));
-    default
-}
 
 fn allowance(table: &Table<'_>, key: &str, percent_key: &str, default: Allowance) -> Allowance {
     let (amount, percent) = (table.optional::<Share>(key), table.optional::<u16>(percent_key));

@@ -1,0 +1,158 @@
+//! How a plan stands with those who are asked.
+
+use std::{collections::BTreeMap, fmt};
+
+use longshore_common::{ids::OperatorName, time::Millis};
+
+use super::{Answer, Approval, Rule};
+
+/// How a plan stands. Only what everybody said last counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody is asked.
+    NotNeeded,
+    /// Enough approve, until this moment; `None`: for good.
+    Approved {
+        until: Option<Millis>,
+    },
+    /// Somebody who is asked denied it.
+    Denied(Approval),
+    Pending(Lacking),
+}
+
+/// What is still lacking; never nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// More approvals, of anybody who is asked.
+    pub count: u32,
+    /// Of these roles so many more.
+    pub roles: BTreeMap<String, u32>,
+    /// Approvals that counted once and have expired.
+    pub expired: Vec<OperatorName>,
+}
+
+impl Standing {
+    pub fn may_start(&self) -> bool {
+        match self {
+            Standing::NotNeeded | Standing::Approved { .. } => true,
+            Standing::Denied(_) | Standing::Pending(_) => false,
+        }
+    }
+}
+
+/// Why somebody's word is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The author of the plan approves it.
+    Author,
+    /// Not among those who are asked.
+    NotAsked { asked: String },
+    /// Nobody is asked.
+    NotNeeded,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Author => f.write_str("whoever made the plan cannot approve it: ask another operator"),
+            Refusal::NotAsked { asked } => write!(f, "asked are: {asked}"),
+            Refusal::NotNeeded => f.write_str("the environment asks for no approval: start the plan"),
+        }
+    }
+}
+
+/// Whether the word of `who` on a plan of `author` is taken.
+pub fn admit(rule: &Rule, author: &OperatorName, who: &OperatorName) -> Result<(), Refusal> {
+    if rule.asks_nobody() {
+        return Err(Refusal::NotNeeded);
+    }
+    if who == author {
+        return Err(Refusal::Author);
+    }
+    if !rule.knows(who) {
+        return Err(Refusal::NotAsked { asked: rule.asked() });
+    }
+    Ok(())
+}
+
+/// How a plan of `author` stands at `now`. What those said who are not asked, and the author, does not count: the rule
+/// may have changed since they said it.
+pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now: Millis) -> Standing {
+    if rule.asks_nobody() {
+        return Standing::NotNeeded;
+    }
+    let mut last: BTreeMap<&OperatorName, &Approval> = BTreeMap::new();
+    for approval in approvals.iter().filter(|approval| admit(rule, author, &approval.by).is_ok()) {
+        let known = last.entry(&approval.by).or_insert(approval);
+        if known.at <= approval.at {
+            *known = approval;
+        }
+    }
+    if let Some(denied) = last.values().find(|approval| approval.answer == Answer::Denied) {
+        return Standing::Denied((*denied).clone());
+    }
+    let (good, expired): (Vec<&Approval>, Vec<&Approval>) =
+        last.into_values().partition(|approval| rule.end_of(approval).is_none_or(|end| now < end));
+    let lacking = rule.lacking(&good);
+    if lacking.count == 0 && lacking.roles.is_empty() {
+        return Standing::Approved { until: rule.until(good) };
+    }
+    let expired = expired.into_iter().map(|approval| approval.by.clone()).collect();
+    Standing::Pending(Lacking { expired, ..lacking })
+}
+
+impl Rule {
+    /// Who is asked, in words.
+    pub fn asked(&self) -> String {
+        let mut names: Vec<String> = self.by.iter().map(ToString::to_string).collect();
+        for (role, rule) in &self.roles {
+            let members: Vec<String> = rule.members.iter().map(ToString::to_string).collect();
+            names.push(format!("{role} ({})", members.join(", ")));
+        }
+        if names.is_empty() { "every operator but the author".to_owned() } else { names.join(", ") }
+    }
+
+    fn end_of(&self, approval: &Approval) -> Option<Millis> {
+        self.expires.map(|expires| approval.at.saturating_add(expires.as_ms()))
+    }
+
+    fn lacking(&self, good: &[&Approval]) -> Lacking {
+        let of_role = |members: &std::collections::BTreeSet<OperatorName>| {
+            good.iter().filter(|approval| members.contains(&approval.by)).count() as u32
+        };
+        let roles = self.roles.iter().filter_map(|(name, role)| {
+            let lack = role.count.saturating_sub(of_role(&role.members));
+            (lack > 0).then(|| (name.clone(), lack))
+        });
+        let count = self.count.saturating_sub(good.len() as u32);
+        Lacking { count, roles: roles.collect(), expired: vec![] }
+    }
+
+    /// Until when enough of them are good: each in its turn, the first to end goes, until too few are left.
+    fn until(&self, mut good: Vec<&Approval>) -> Option<Millis> {
+        good.sort_by_key(|approval| approval.at);
+        for (nth, approval) in good.iter().enumerate() {
+            let lacking = self.lacking(&good[nth + 1..]);
+            if lacking.count > 0 || !lacking.roles.is_empty() {
+                return self.end_of(approval);
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = vec![];
+        if self.count > 0 {
+            parts.push(format!("{} more", self.count));
+        }
+        parts.extend(self.roles.iter().map(|(role, count)| format!("{count} more of {role}")));
+        write!(f, "lacks {}", parts.join(" and "))?;
+        if !self.expired.is_empty() {
+            let names: Vec<String> = self.expired.iter().map(ToString::to_string).collect();
+            write!(f, "; expired: {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}

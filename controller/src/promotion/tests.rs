@@ -1,0 +1,102 @@
+//! Circles and proofs.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    digest::ReleaseDigest,
+    ids::{EnvName, RolloutId},
+    time::Span,
+};
+use uuid::Uuid;
+
+use super::{proof::Why, *};
+
+fn env(name: &str) -> EnvName {
+    name.parse().unwrap()
+}
+
+fn after(name: &str) -> Demand {
+    Demand { env: env(name), lived: Span::secs(100), gates: vec!["smoke".to_owned()] }
+}
+
+fn digest(text: &str) -> ReleaseDigest {
+    ReleaseDigest::of(text.as_bytes())
+}
+
+fn run(number: u128, release: &str, ended: i64) -> Run {
+    Run {
+        env: env("staging"),
+        rollout: RolloutId(Uuid::from_u128(number)),
+        release: digest(release),
+        ended,
+        rollback: false,
+        passed: ["smoke".to_owned()].into(),
+    }
+}
+
+fn why(runs: &[Run], now: i64) -> Option<Why> {
+    unproved(&[after("staging")], digest("a"), runs, now).pop().map(|unproved| unproved.why)
+}
+
+#[test]
+fn circles_are_named_whole() {
+    let names = ["dev", "qa", "prod"].map(env);
+    let demands = [vec![after("prod")], vec![after("dev")], vec![after("qa")]];
+    let all: BTreeMap<&EnvName, Place<'_>> =
+        names.iter().zip(&demands).map(|(name, demands)| (name, Place { order: None, demands })).collect();
+    assert_eq!(problems(&names[2], &all), ["it goes in a circle: prod after qa after dev after prod"]);
+}
+
+#[test]
+fn promotion_goes_one_way_and_to_what_is_there() {
+    let names = ["staging", "prod"].map(env);
+    let demands = [vec![after("prod"), after("nowhere"), after("staging")], vec![]];
+    let places = [Some(Order::Staging), Some(Order::Production)];
+    let all: BTreeMap<&EnvName, Place<'_>> = names
+        .iter()
+        .zip(demands.iter().zip(places))
+        .map(|(name, (demands, order))| (name, Place { order, demands }))
+        .collect();
+    let found = problems(&names[0], &all).join("\n");
+    for part in [
+        "prod is production, and staging is staging: promotion goes the other way",
+        "there is no environment nowhere; apply it first",
+        "staging cannot come after itself",
+    ] {
+        assert!(found.contains(part), "{part} is not in {found}");
+    }
+}
+
+#[test]
+fn only_the_same_digest_counts() {
+    assert_eq!(why(&[run(1, "b", 0)], 500_000), Some(Why::Never));
+    assert_eq!(why(&[run(1, "a", 0)], 500_000), None);
+}
+
+#[test]
+fn it_has_to_have_been_live_for_long_enough() {
+    let (lived, wanted) = (Span::secs(40), Span::secs(100));
+    assert_eq!(why(&[run(1, "a", 0)], 40_000), Some(Why::TooShort { lived, wanted, due: Some(100_000) }));
+    let replaced = [run(1, "a", 0), run(2, "b", 40_000)];
+    assert_eq!(why(&replaced, 500_000), Some(Why::TooShort { lived, wanted, due: None }));
+    let again = [run(1, "a", 0), run(2, "a", 90_000)];
+    assert_eq!(why(&again, 100_000), None, "a second rollout of it takes nothing away");
+    let long_ago = [run(1, "a", 0), run(2, "b", 200_000)];
+    assert_eq!(why(&long_ago, 500_000), None);
+}
+
+#[test]
+fn gates_have_to_have_passed() {
+    let untested = Run { passed: Default::default(), ..run(1, "a", 0) };
+    let lacking = Why::Gates { rollout: untested.rollout, lacking: vec!["smoke".to_owned()] };
+    assert_eq!(why(&[untested], 500_000), Some(lacking));
+}
+
+#[test]
+fn what_was_gone_back_from_is_no_proof() {
+    let back = Run { rollback: true, ..run(2, "b", 200_000) };
+    let by = back.rollout;
+    assert_eq!(why(&[run(1, "a", 0), back.clone()], 500_000), Some(Why::WentBack { by }));
+    let mended = [run(1, "a", 0), back, run(3, "a", 300_000)];
+    assert_eq!(why(&mended, 500_000), None);
+}
