@@ -71,16 +71,26 @@ pub enum Code {
     C01,
     /// The caller may not do this.
     C02,
+    /// A host's trust state is damaged or gone.
+    T01,
+    /// Not signed by keys that are trusted here, or signed metadata that does not fit together.
+    T02,
+    /// Signed, but by fewer keys than it takes.
+    T03,
+    /// Signed metadata has expired, or a clock went back.
+    T04,
+    /// Older than what was seen, below the signed floor, or delisted.
+    T05,
     /// A fault of ours.
     X01,
 }
 
 impl Code {
-    pub const ALL: [Code; 33] = {
+    pub const ALL: [Code; 38] = {
         use Code::*;
         [
             A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, D01, D03, S01, S02,
-            S03, S04, V01, N01, N02, R01, R02, Q01, H01, U01, B01, C01, C02, X01,
+            S03, S04, V01, N01, N02, R01, R02, Q01, H01, U01, B01, C01, C02, T01, T02, T03, T04, T05, X01,
         ]
     };
 }

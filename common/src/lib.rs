@@ -21,4 +21,5 @@ pub mod strict;
 pub mod text;
 pub mod time;
 pub mod tls;
+pub mod trust;
 pub mod wire;

@@ -1,0 +1,238 @@
+//! Makes and signs the documents. The operator's command line makes roots and lists; the controller only the two that
+//! say what is current.
+//!
+//! A document without signatures is made first; each key adds its own.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU64,
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tough::{
+    TargetName,
+    schema::{
+        Hashes, Metafile, Role, RoleKeys, Root, Signature, Signed, Snapshot, Target, Targets, Timestamp,
+    },
+};
+
+use super::{
+    Catalog, DAY_MS, FRESH_LIFE_MS, Held, Offer, Part, PublicKey, ROOT_LIFE_MS, Result, RootView, SigningKey,
+    TARGETS_LIFE_MS,
+    catalog::{About, AboutRelease, target_name},
+    offer::claimed_version,
+    strict::{OURS, parse, role_type},
+};
+use crate::{digest::sha256, time::Millis};
+
+const SPEC: &str = "1.0.31";
+
+/// Who may sign what for an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootDraft {
+    pub app: String,
+    pub version: u64,
+    /// The organisation's keys, and how many of them a new root takes.
+    pub org: (u64, BTreeSet<PublicKey>),
+    /// The release keys, and how many of them a list takes.
+    pub release: (u64, BTreeSet<PublicKey>),
+    /// The controller's.
+    pub online: PublicKey,
+}
+
+impl RootDraft {
+    /// What `root` says, as the version after it: to be changed.
+    pub fn after(root: &RootView) -> Self {
+        let own = |part| {
+            let (threshold, keys) = root.role(part);
+            (threshold, keys.clone())
+        };
+        let online = own(Part::Timestamp).1.first().copied().expect("every role has a key");
+        let (app, version) = (root.app.clone(), root.version + 1);
+        Self { app, version, org: own(Part::Root), release: own(Part::Targets), online }
+    }
+}
+
+/// A root document without signatures.
+pub fn root(draft: &RootDraft, now_ms: Millis) -> Vec<u8> {
+    let RootDraft { app, version, org, release, online } = draft;
+    let online = (1, BTreeSet::from([*online]));
+    let of = |part| match part {
+        Part::Root => org,
+        Part::Targets => release,
+        Part::Snapshot | Part::Timestamp => &online,
+    };
+    let mut keys = HashMap::new();
+    let mut roles = HashMap::new();
+    for part in Part::ALL {
+        let (threshold, names) = of(part);
+        let ids = names.iter().map(|key| key.id().to_vec().into());
+        keys.extend(names.iter().map(|key| (key.id().to_vec().into(), key.to_tuf())));
+        let role = RoleKeys { keyids: ids.collect(), threshold: number(*threshold), _extra: HashMap::new() };
+        roles.insert(role_type(part), role);
+    }
+    unsigned(Root {
+        spec_version: SPEC.to_owned(),
+        consistent_snapshot: true,
+        version: number(*version),
+        expires: until(now_ms + ROOT_LIFE_MS),
+        keys,
+        roles,
+        _extra: our_words(json!({ "app": app })),
+    })
+}
+
+/// A list of releases without signatures, holding from now on.
+pub fn targets(catalog: &Catalog, now_ms: Millis) -> Vec<u8> {
+    let Catalog { app, version, expires_ms: _, min_seq, next_seq, frozen, releases } = catalog;
+    let listed = releases.values().map(|listed| {
+        let name = TargetName::new(target_name(app, listed.seq)).expect("app names are plain");
+        let about = AboutRelease { seq: listed.seq, version: listed.version.clone() };
+        let target = Target {
+            length: listed.length,
+            hashes: hashes(listed.digest.0),
+            custom: HashMap::from([("longshore".to_owned(), value(&about))]),
+            _extra: HashMap::new(),
+        };
+        (name, target)
+    });
+    let about = About { app: app.clone(), min_seq: *min_seq, next_seq: *next_seq, frozen: frozen.clone() };
+    unsigned(Targets {
+        spec_version: SPEC.to_owned(),
+        version: number(*version),
+        expires: until(now_ms + TARGETS_LIFE_MS),
+        targets: listed.collect(),
+        delegations: None,
+        _extra: our_words(value(&about)),
+    })
+}
+
+/// A list that lists nothing yet.
+pub fn empty_catalog(app: &str) -> Catalog {
+    let releases = Default::default();
+    Catalog {
+        app: app.to_owned(),
+        version: 1,
+        expires_ms: 0,
+        min_seq: 0,
+        next_seq: 1,
+        frozen: None,
+        releases,
+    }
+}
+
+/// The two documents that say that `targets` is current, signed by `online`; and the whole as an offer. What is
+/// `held` says which versions are taken.
+pub fn freshen(
+    held: Option<&Held>,
+    new_roots: Vec<Vec<u8>>,
+    targets: Vec<u8>,
+    online: &SigningKey,
+    now_ms: Millis,
+) -> Result<Offer> {
+    let of = |bytes: Option<&Vec<u8>>| bytes.map_or(0, |bytes| claimed_version(bytes));
+    let still_good = held.filter(|held| {
+        let known: Option<Signed<Snapshot>> = serde_json::from_slice(&held.snapshot).ok();
+        let fresh = known
+            .is_some_and(|known| known.signed.expires.as_millisecond() > now_ms + FRESH_LIFE_MS - DAY_MS);
+        fresh && held.targets == targets && new_roots.is_empty()
+    });
+    let snapshot = match still_good {
+        Some(held) => held.snapshot.clone(),
+        None => {
+            let version = of(held.map(|held| &held.snapshot)) + 1;
+            let expires = until(now_ms + FRESH_LIFE_MS);
+            let mut document = Snapshot::new(SPEC.to_owned(), number(version), expires);
+            document.meta.insert("targets.json".to_owned(), metafile(&targets));
+            sign(&unsigned(document), online)?
+        }
+    };
+    let version = of(held.map(|held| &held.timestamp)) + 1;
+    let mut document = Timestamp::new(SPEC.to_owned(), number(version), until(now_ms + FRESH_LIFE_MS));
+    document.meta.insert("snapshot.json".to_owned(), metafile(&snapshot));
+    let timestamp = sign(&unsigned(document), online)?;
+    Ok(Offer { roots: new_roots, timestamp, snapshot, targets })
+}
+
+/// The document with `key`'s signature added, or replaced.
+pub fn sign(document: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
+    let message = message_of(document)?;
+    let mut whole: Value = parse("a repository", Part::Targets, document)?;
+    let id = key.public().id().to_vec();
+    let made = Signature { keyid: id.into(), sig: key.sign(&message).into() };
+    let made = value(&made);
+    if let Some(signatures) = whole["signatures"].as_array_mut() {
+        signatures.retain(|known| known["keyid"] != made["keyid"]);
+        signatures.push(made);
+    }
+    Ok(serde_json::to_vec(&whole).expect("a document is plain JSON"))
+}
+
+/// Which of the keys that `root` names for `part` have signed the document. For telling people; nothing is believed
+/// by it.
+pub fn signers(root: &RootView, part: Part, document: &[u8]) -> Result<BTreeSet<PublicKey>> {
+    let message = message_of(document)?;
+    let whole: Value = parse(&root.app, part, document)?;
+    let signatures: Vec<Signature> = serde_json::from_value(whole["signatures"].clone()).unwrap_or_default();
+    let (_, keys) = root.role(part);
+    let signed = |key: &&PublicKey| {
+        signatures
+            .iter()
+            .any(|made| made.keyid.as_ref() == key.id() && key.verifies(&message, made.sig.as_ref()))
+    };
+    Ok(keys.iter().filter(signed).copied().collect())
+}
+
+/// The bytes that are signed: the canonical JSON of what the document says.
+fn message_of(document: &[u8]) -> Result<Vec<u8>> {
+    let whole: Value = parse("a repository", Part::Targets, document)?;
+    let canonical = match whole["signed"]["_type"].as_str() {
+        Some("root") => canonical::<Root>(document)?,
+        Some("snapshot") => canonical::<Snapshot>(document)?,
+        Some("timestamp") => canonical::<Timestamp>(document)?,
+        _ => canonical::<Targets>(document)?,
+    };
+    Ok(canonical)
+}
+
+fn canonical<T: Role + serde::de::DeserializeOwned>(document: &[u8]) -> Result<Vec<u8>> {
+    let read: Signed<T> = parse("a repository", Part::Targets, document)?;
+    Ok(read.signed.canonical_form().expect("what was JSON can be JSON again"))
+}
+
+fn unsigned<T: Role>(signed: T) -> Vec<u8> {
+    // By way of a sorted value, so that the same words are the same bytes.
+    serde_json::to_vec(&value(&Signed { signed, signatures: vec![] })).expect("a document is plain JSON")
+}
+
+fn value(of: &impl Serialize) -> Value {
+    serde_json::to_value(of).expect("our words are plain JSON")
+}
+
+fn our_words(words: Value) -> HashMap<String, Value> {
+    HashMap::from([(OURS.to_owned(), words)])
+}
+
+fn metafile(bytes: &[u8]) -> Metafile {
+    Metafile {
+        length: Some(bytes.len() as u64),
+        hashes: Some(hashes(sha256(bytes))),
+        version: number(claimed_version(bytes)),
+        _extra: HashMap::new(),
+    }
+}
+
+fn hashes(sha256: [u8; 32]) -> Hashes {
+    Hashes { sha256: sha256.to_vec().into(), _extra: HashMap::new() }
+}
+
+/// Versions and thresholds begin at 1.
+fn number(of: u64) -> NonZeroU64 {
+    NonZeroU64::new(of.max(1)).expect("at least 1")
+}
+
+/// In whole seconds, as every implementation reads them.
+fn until(ms: Millis) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(ms / 1000).unwrap_or(jiff::Timestamp::MAX)
+}

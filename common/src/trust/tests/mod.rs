@@ -1,0 +1,6 @@
+//! Everything that somebody who is not the release key could try, and that what is held is the same afterwards.
+
+mod attacks;
+mod durability;
+mod lists;
+mod setup;

@@ -1,0 +1,215 @@
+//! One update: what is held and what is offered, in; what is held from now on, out. Nothing is written.
+
+use std::{collections::BTreeSet, path::Path};
+
+use super::{
+    CLOCK_BACK_MS, Held, Offer, Part, PublicKey, ROOT_HOPS, Result, RootView,
+    catalog::Catalog,
+    offer::claimed_version,
+    read_root, roughly,
+    strict::{check_targets, parse, unfit},
+    tuf,
+};
+use crate::{
+    code::{Code, Coded},
+    digest::{hex, sha256},
+    time::Millis,
+};
+
+/// What a first root is believed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// Its SHA-256, told by somebody who is trusted: of the fleet's repository.
+    Pin([u8; 32]),
+    /// The organisation's keys, as the fleet's verified repository names them: of an app's repository.
+    Organisation { threshold: u64, keys: BTreeSet<PublicKey> },
+}
+
+impl Anchor {
+    /// The anchor that a verified fleet repository is for all apps.
+    pub fn of_fleet(fleet: &Held) -> Result<Self> {
+        let root = fleet.root(super::FLEET)?;
+        let (threshold, keys) = root.role(Part::Root);
+        Ok(Anchor::Organisation { threshold, keys: keys.clone() })
+    }
+}
+
+/// Verifies `offer` for `app`. `scratch` is a folder on our own disk in which a folder may be made and removed.
+pub fn update(
+    app: &str,
+    anchor: &Anchor,
+    held: Option<&Held>,
+    offer: &Offer,
+    now_ms: Millis,
+    scratch: &Path,
+) -> Result<Held> {
+    offer.bounded(app)?;
+    check_targets(app, &offer.targets)?;
+    let mut roots = offer.roots.clone();
+    roots.sort_by_key(|root| claimed_version(root));
+    for root in &roots {
+        read_root(app, root)?;
+    }
+    let begin = match held {
+        Some(held) => begin_from_held(app, held, &roots, now_ms)?,
+        None => begin_from_anchor(app, anchor, &roots)?,
+    };
+    let repository = tuf::follow(app, &begin, held, offer.by_name(), scratch)?;
+    let new = assemble(app, &begin, held, &roots, offer, repository.root().signed.version.get(), now_ms)?;
+    let root = new.root(app)?;
+    fits_anchor(app, anchor, &root)?;
+    if let Some(held) = held {
+        never_back(app, held, &new)?;
+    }
+    not_expired(app, &tuf::expiries(&repository), now_ms)?;
+    let floor = new.catalog(app)?.min_seq;
+    Ok(Held { floor: floor.max(new.floor), ..new })
+}
+
+/// The trusted root to begin from, when something is held: the newest of them. The clock must not have gone back.
+fn begin_from_held(app: &str, held: &Held, roots: &[Vec<u8>], now_ms: Millis) -> Result<Vec<u8>> {
+    if now_ms < held.latest_ms - CLOCK_BACK_MS {
+        let message = format!(
+            "this machine's clock is {} before the last time that {app} was verified here; set it \
+             (timedatectl) and try again",
+            roughly(held.latest_ms - now_ms)
+        );
+        return Err(Coded::new(Code::T04, message));
+    }
+    for root in roots {
+        let version = claimed_version(root);
+        if held.roots.get(&version).is_some_and(|known| known != root) {
+            return Err(unfit(
+                app,
+                Part::Root,
+                &format!("v{version} is not the one that was seen here before"),
+            ));
+        }
+    }
+    Ok(held.roots.values().next_back().expect("what is held has a root").clone())
+}
+
+fn begin_from_anchor(app: &str, anchor: &Anchor, roots: &[Vec<u8>]) -> Result<Vec<u8>> {
+    match anchor {
+        Anchor::Pin(pin) => {
+            let pinned = roots.iter().find(|root| sha256(root) == *pin);
+            pinned.cloned().ok_or_else(|| {
+                let message = format!(
+                    "the server offers no root with the sha256 that this host pins ({}…): it is another fleet's, \
+                     or was made anew. Nothing was believed",
+                    &hex(pin)[..16]
+                );
+                Coded::new(Code::T02, message)
+            })
+        }
+        Anchor::Organisation { .. } => {
+            let newest = roots.last().cloned();
+            let newest = newest.ok_or_else(|| unfit(app, Part::Root, "was not offered"))?;
+            fits_anchor(app, anchor, &read_root(app, &newest)?)?;
+            Ok(newest)
+        }
+    }
+}
+
+fn fits_anchor(app: &str, anchor: &Anchor, root: &RootView) -> Result<()> {
+    let Anchor::Organisation { threshold, keys } = anchor else { return Ok(()) };
+    let (of_root, named) = root.role(Part::Root);
+    if named == keys && of_root == *threshold {
+        return Ok(());
+    }
+    let why = "does not name the organisation's keys as the fleet does; on the operator's machine: \
+               longshore trust rotate";
+    Err(unfit(app, Part::Root, why))
+}
+
+/// What is held afterwards, with the roots in a row up to the one that was reached.
+fn assemble(
+    app: &str,
+    begin: &[u8],
+    held: Option<&Held>,
+    roots: &[Vec<u8>],
+    offer: &Offer,
+    reached: u64,
+    now_ms: Millis,
+) -> Result<Held> {
+    let mut all = held.map(|held| held.roots.clone()).unwrap_or_default();
+    let first = claimed_version(begin);
+    all.insert(first, begin.to_vec());
+    for root in roots {
+        let version = claimed_version(root);
+        if version > reached {
+            return Err(unfit(app, Part::Root, &format!("v{version} does not follow v{reached}")));
+        }
+        if version > first {
+            all.insert(version, root.clone());
+        }
+    }
+    while all.len() > ROOT_HOPS {
+        all.pop_first();
+    }
+    Ok(Held {
+        roots: all,
+        timestamp: offer.timestamp.clone(),
+        snapshot: offer.snapshot.clone(),
+        targets: offer.targets.clone(),
+        floor: held.map_or(0, |held| held.floor),
+        latest_ms: held.map_or(now_ms, |held| held.latest_ms.max(now_ms)),
+    })
+}
+
+/// The same version is the same bytes, and the list never becomes older while the same keys sign it.
+fn never_back(app: &str, held: &Held, new: &Held) -> Result<()> {
+    let (was, is) = (held.root(app)?, new.root(app)?);
+    let kept = |part| was.role(part).1 == is.role(part).1;
+    let parts = [
+        (Part::Timestamp, &held.timestamp, &new.timestamp),
+        (Part::Snapshot, &held.snapshot, &new.snapshot),
+        (Part::Targets, &held.targets, &new.targets),
+    ];
+    for (part, old, new) in parts {
+        if !kept(part) {
+            continue;
+        }
+        let (old_version, new_version) = (claimed_version(old), claimed_version(new));
+        if new_version < old_version {
+            let message = format!(
+                "{app}: rollback refused: the server offered {part} v{new_version}, v{old_version} has been seen here"
+            );
+            return Err(Coded::new(Code::T05, message));
+        }
+        if new_version == old_version && old != new {
+            let why = format!("v{new_version} is not the one that was seen here under this number");
+            return Err(unfit(app, part, &why));
+        }
+    }
+    Ok(())
+}
+
+/// The part that ran out first is told.
+fn not_expired(app: &str, expiries: &[(Part, Millis); 4], now_ms: Millis) -> Result<()> {
+    let (part, expires) = expiries.iter().min_by_key(|(_, expires)| *expires).expect("there are four");
+    if *expires > now_ms {
+        return Ok(());
+    }
+    Err(Coded::new(
+        Code::T04,
+        format!(
+            "{part}.json of {app} expired {} ago. Running apps are unaffected; new releases are refused. Renew it: {}",
+            roughly(now_ms - expires),
+            part.remedy(app)
+        ),
+    ))
+}
+
+impl Held {
+    /// The newest root, read.
+    pub fn root(&self, app: &str) -> Result<RootView> {
+        let bytes = self.roots.values().next_back().expect("what is held has a root");
+        read_root(app, bytes)
+    }
+
+    /// What may run, as of when this was verified.
+    pub fn catalog(&self, app: &str) -> Result<Catalog> {
+        Catalog::read(app, parse(app, Part::Targets, &self.targets)?)
+    }
+}
