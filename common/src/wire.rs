@@ -50,7 +50,16 @@ pub fn to_status(error: &Coded) -> Status {
         Code::C02 | Code::P01 | Code::E01 | Code::E02 | Code::E03 | Code::E06 => {
             tonic::Code::PermissionDenied
         }
-        Code::R01 | Code::R02 | Code::Q01 | Code::O03 | Code::O04 => tonic::Code::FailedPrecondition,
+        Code::R01
+        | Code::R02
+        | Code::Q01
+        | Code::O03
+        | Code::O04
+        | Code::T01
+        | Code::T02
+        | Code::T03
+        | Code::T04
+        | Code::T05 => tonic::Code::FailedPrecondition,
         Code::S01 | Code::S02 | Code::S03 | Code::X01 => tonic::Code::Internal,
         Code::S04 | Code::C01 => tonic::Code::Unavailable,
         Code::D01 => tonic::Code::ResourceExhausted,

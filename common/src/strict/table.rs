@@ -43,8 +43,12 @@ impl<'d> Table<'d> {
 
     /// The keys of a table whose writer chose them; none of them is unknown from then on.
     pub fn keys(&self) -> Vec<String> {
-        let names: Vec<String> =
-            self.entries.iter().flat_map(|entries| entries.iter()).map(|(name, _)| name.get_ref().to_string()).collect();
+        let names: Vec<String> = self
+            .entries
+            .iter()
+            .flat_map(|entries| entries.iter())
+            .map(|(name, _)| name.get_ref().to_string())
+            .collect();
         self.known.borrow_mut().extend(names.iter().cloned());
         names
     }
