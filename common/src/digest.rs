@@ -76,7 +76,25 @@ digest!(
     /// SHA-256 of a manifest's bytes: what names a release.
     ReleaseDigest
 );
+digest!(
+    /// SHA-256 of what is binding of a plan.
+    PlanDigest
+);
+digest!(
+    /// SHA-256 of an environment's file.
+    FileDigest
+);
 
+impl PlanDigest {
+    pub fn of(binding: &[u8]) -> Self {
+        Self(sha256(binding))
+    }
+}
+impl FileDigest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha256(bytes))
+    }
+}
 impl BlobDigest {
     pub fn of(content: &[u8]) -> Self {
         Self(*blake3::hash(content).as_bytes())

@@ -52,6 +52,8 @@ pub fn to_status(error: &Coded) -> Status {
         }
         Code::R01
         | Code::R02
+        | Code::R03
+        | Code::R04
         | Code::Q01
         | Code::O03
         | Code::O04

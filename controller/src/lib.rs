@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod http;
 pub mod identity;
 pub mod notify;
+pub mod plan;
 pub mod promotion;
 pub mod rollout;
 pub mod rpc;

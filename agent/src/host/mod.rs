@@ -12,6 +12,8 @@ pub mod hook;
 pub mod launch;
 pub mod layout;
 pub mod lines;
+pub mod mounts;
+pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod procfs;

@@ -12,13 +12,15 @@ use longshore_common::{
     report::{Failure, StepName},
 };
 
-use super::{account::Account, fault, launch, stage::shown_bytes};
+use super::{account::Account, fault, launch, mounts, stage::shown_bytes};
 use crate::config::Runner;
 
 /// What requirements are held against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     pub arch: String,
+    /// `debian 12`
+    pub os: String,
     pub memory: u64,
     /// Where releases lie.
     pub disk_free: u64,
@@ -33,11 +35,22 @@ impl Machine {
         let disk = state.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
         Self {
             arch: std::env::consts::ARCH.to_owned(),
+            os: os(),
             memory: memory.totalram as u64 * u64::from(memory.mem_unit),
             disk_free: disk.map_or(0, |disk| disk.f_bavail * disk.f_frsize),
             runner,
         }
     }
+}
+
+/// `debian 12`: the system's own name for itself and its version.
+pub fn os() -> String {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
+    };
+    format!("{} {}", value("ID"), value("VERSION_ID")).trim().to_owned()
 }
 
 /// Names everything that the release asks for and the host lacks, at once.
@@ -46,6 +59,9 @@ pub fn check(manifest: &Manifest, machine: &Machine) -> Result<(), Failure> {
     let mut lacks = vec![];
     if !requires.arch.is_empty() && !requires.arch.contains(&machine.arch) {
         lacks.push(format!("architecture {} (this host is {})", requires.arch.join(" or "), machine.arch));
+    }
+    if !requires.allows_os(&machine.os) {
+        lacks.push(format!("{} (this host is {})", requires.os.join(" or "), machine.os));
     }
     let scarce =
         [("memory", requires.memory, machine.memory), ("free disk", requires.disk, machine.disk_free)];
@@ -58,6 +74,16 @@ pub fn check(manifest: &Manifest, machine: &Machine) -> Result<(), Failure> {
         requires.commands.iter().map(String::as_str).filter(|command| !is_on_path(command)).collect();
     if !missing.is_empty() {
         lacks.push(format!("{} on the PATH", missing.join(", ")));
+    }
+    let unmounted: Vec<&str> =
+        requires.mounts.iter().map(String::as_str).filter(|path| !mounts::is_mounted(path)).collect();
+    if !unmounted.is_empty() {
+        lacks.push(format!("a file system mounted at {}", unmounted.join(" and ")));
+    }
+    let unknown: Vec<&str> =
+        requires.users.iter().map(String::as_str).filter(|user| Account::look_up(user).is_err()).collect();
+    if !unknown.is_empty() {
+        lacks.push(format!("the users {}", unknown.join(", ")));
     }
     lacks.extend(user_problem(manifest, machine.runner));
     if lacks.is_empty() {
@@ -83,7 +109,8 @@ fn user_problem(manifest: &Manifest, runner: Runner) -> Option<String> {
     }
 }
 
-fn is_on_path(command: &str) -> bool {
+/// A program of this name can be run.
+pub fn is_on_path(command: &str) -> bool {
     let runs = |path: PathBuf| {
         fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
@@ -99,8 +126,13 @@ mod tests {
 
     #[test]
     fn everything_that_lacks_is_named_at_once() {
-        let machine =
-            Machine { arch: "x86_64".into(), memory: 1 << 30, disk_free: 1 << 30, runner: Runner::Process };
+        let machine = Machine {
+            arch: "x86_64".into(),
+            os: "debian 12".into(),
+            memory: 1 << 30,
+            disk_free: 1 << 30,
+            runner: Runner::Process,
+        };
         let mut release = manifest(&[]);
         check(&release, &machine).unwrap();
         release.requires = Requires {
@@ -108,6 +140,10 @@ mod tests {
             disk: Some(2 << 30),
             memory: Some(3 << 30),
             commands: vec!["sh".into(), "no-such-command".into(), "../bin/sh".into()],
+            os: vec!["ubuntu 24.04".into(), "debian 13".into()],
+            mounts: vec!["/proc".into(), "/no/such/mount".into()],
+            users: vec!["root".into(), "nobody-here".into()],
+            ..Requires::default()
         };
         release.service.driver = Driver::Process;
         release.service.user = Some("no-such-user".into());
@@ -119,6 +155,9 @@ mod tests {
             "3.0 GiB of memory",
             "no-such-command, ../bin/sh on the PATH",
             "no user \"no-such-user\"",
+            "ubuntu 24.04 or debian 13 (this host is debian 12)",
+            "a file system mounted at /no/such/mount",
+            "the users nobody-here",
         ] {
             assert!(failure.message.contains(part), "{part} in {}", failure.message);
         }

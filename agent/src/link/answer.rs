@@ -15,7 +15,7 @@ use longshore_proto::v1::{
 };
 use tokio::{sync::mpsc, task::AbortHandle, task::JoinSet};
 
-use super::{facts::Facts, words};
+use super::{facts::Facts, survey::survey, words};
 use crate::{
     host::{Follow, Host, Sink},
     run::{Crew, Line},
@@ -60,6 +60,12 @@ impl<H: Host> Answerer<H> {
             Some(Asked::Facts(pb::Nothing {})) => {
                 let facts = self.facts.clone();
                 self.tasks.spawn(async move { reply(&say, id, Told::Facts(facts.gather().await)).await });
+            }
+            Some(Asked::Survey(asked)) => {
+                let facts = self.facts.clone();
+                self.tasks.spawn(async move {
+                    reply(&say, id, Told::Survey(survey(&crew, &facts, asked).await)).await;
+                });
             }
             Some(Asked::Logs(asked)) => self.logs(id, asked),
             None => {

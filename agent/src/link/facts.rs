@@ -4,6 +4,8 @@ use std::{fs, path::PathBuf};
 
 use longshore_proto::v1 as pb;
 
+use crate::host::requires;
+
 /// Cheap to clone; gathered afresh whenever somebody wants to know.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -27,7 +29,7 @@ impl Facts {
         let (free, total) = rustix::fs::statvfs(&self.root)
             .map_or((0, 0), |disk| (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize));
         pb::Facts {
-            os: os(),
+            os: requires::os(),
             kernel: text(uname.release()),
             arch: text(uname.machine()),
             cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u32),
@@ -38,16 +40,6 @@ impl Facts {
             driver: self.driver.clone(),
         }
     }
-}
-
-/// `debian 12`
-fn os() -> String {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.map(|value| value.trim_matches('"').to_owned()).unwrap_or_default()
-    };
-    format!("{} {}", value("ID"), value("VERSION_ID")).trim().to_owned()
 }
 
 /// Of all interfaces, loopback apart.

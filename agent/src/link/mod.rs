@@ -11,6 +11,7 @@ mod dial;
 mod facts;
 mod renew;
 mod session;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Artifact, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA, Service, Stop,
+    requires::read_requires,
 };
 use crate::{
     ids::{AppName, Version},
-    strict::{Bytes, File, Problems, Table},
+    strict::{File, Problems, Table},
     text::visible,
     time::Span,
 };
@@ -202,13 +203,13 @@ fn check_command(table: &Table<'_>, key: &str, command: &[String]) {
     }
 }
 
-fn is_inside(path: &str) -> bool {
+pub(super) fn is_inside(path: &str) -> bool {
     !path.is_empty()
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
         && visible(path) == path
 }
 
-fn is_user_name(name: &str) -> bool {
+pub(super) fn is_user_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-')
@@ -248,29 +249,6 @@ fn check_sockets(table: &Table<'_>, sockets: &[String]) {
 /// A literal address with a port that is not 0.
 fn is_address(text: &str) -> bool {
     text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.port() != 0)
-}
-
-fn read_requires(root: &Table<'_>) -> Requires {
-    let table = root.table("requires");
-    let requires = Requires {
-        arch: table.list("arch"),
-        disk: table.optional("disk").map(|Bytes(bytes)| bytes),
-        memory: table.optional("memory").map(|Bytes(bytes)| bytes),
-        commands: table.list("commands"),
-    };
-    let plain = |word: &String| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
-    };
-    if !requires.arch.iter().all(plain) {
-        table.problem_at("arch", "requires.arch: write architectures like \"x86_64\", \"aarch64\"");
-    }
-    if !requires.commands.iter().all(plain) {
-        table.problem_at(
-            "commands",
-            "requires.commands: write names of programs like \"openssl\", without a path",
-        );
-    }
-    requires
 }
 
 fn read_config(root: &Table<'_>) -> BTreeMap<String, ConfigFile> {

@@ -5,6 +5,7 @@
 
 pub mod file;
 mod model;
+mod requires;
 
 pub use model::*;
 

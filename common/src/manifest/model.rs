@@ -108,6 +108,69 @@ pub struct Requires {
     /// Found on PATH of the host.
     #[serde(default)]
     pub commands: Vec<String>,
+    /// `debian`, `debian 12`; empty: any. What was added later is left out when empty, so that manifests of before keep
+    /// their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os: Vec<String>,
+    /// TCP ports that nobody else listens on: `8080`, or `127.0.0.1:8080` for one address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// Paths where a file system is mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<String>,
+    /// Users that the host knows, beside the service's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
+    /// How far the host's clock may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Span>,
+}
+
+impl Requires {
+    /// Whether a host that says `debian 12.5` of itself is meant: by the name, or by name and version up to a dot.
+    pub fn allows_os(&self, os: &str) -> bool {
+        let meant = |wanted: &String| {
+            os.strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '.']))
+        };
+        self.os.is_empty() || self.os.iter().any(meant)
+    }
+}
+
+/// What a release says it listens on: `8080` (every address) or a literal `address:port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// None: every address.
+    pub address: Option<std::net::IpAddr>,
+    /// Never 0.
+    pub number: u16,
+}
+
+impl Port {
+    pub fn parse(text: &str) -> Option<Self> {
+        let port = match text.parse::<std::net::SocketAddr>() {
+            Ok(socket) => Port {
+                address: Some(socket.ip()).filter(|address| !address.is_unspecified()),
+                number: socket.port(),
+            },
+            Err(_) => Port { address: None, number: text.parse().ok()? },
+        };
+        (port.number != 0).then_some(port)
+    }
+
+    /// Whether two cannot be listened on at once.
+    pub fn clashes(&self, other: &Port) -> bool {
+        let apart = matches!((self.address, other.address), (Some(a), Some(b)) if a != b);
+        self.number == other.number && !apart
+    }
+}
+
+impl Manifest {
+    /// Every TCP port that the release claims for itself, as it is written.
+    pub fn ports(&self) -> impl Iterator<Item = &str> {
+        let sockets = self.service.sockets.iter().filter(|socket| !socket.starts_with('/'));
+        sockets.chain(&self.requires.ports).map(String::as_str)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What the engine keeps in the store, beside assignments: rollouts, locks, what is live, how apps stand on hosts.
 
 use longshore_common::{
+    digest::PlanDigest,
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
     report::{Failure, Outcome, Report},
     slot::Slot,
@@ -9,6 +10,7 @@ use longshore_common::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    plan::Check,
     rollout::{Header, HostProgress, Rollout, Target},
     store::{Key, Prefix, Revision, SharedStore, key::Name, record},
     trouble::Trouble,
@@ -32,6 +34,20 @@ pub struct Record {
     /// It goes back to a release that was live before.
     #[serde(default)]
     pub rollback: bool,
+    /// The plan that it follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanDigest>,
+    /// Preconditions of the plan that it was started in spite of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Overridden>,
+}
+
+/// A precondition that did not hold, and why somebody started nonetheless: `Record::started_by`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    pub check: Check,
+    /// Never empty.
+    pub reason: String,
 }
 
 /// Under `active/<env>/<app>`.

@@ -91,6 +91,8 @@ impl Engine {
             started_by: request.by.to_string(),
             reason: request.reason.clone(),
             rollback: request.rollback,
+            plan: None,
+            overrides: vec![],
         };
         let lock = Lock {
             rollout: id,

@@ -127,6 +127,35 @@ pub enum Question {
     Ping,
     Facts,
     Logs { app: AppName, lines: u32, follow: bool },
+    Survey(Box<Wanted>),
+}
+
+/// What a release needs of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub app: AppName,
+    pub commands: Vec<String>,
+    /// As the manifest writes them.
+    pub ports: Vec<String>,
+    pub mounts: Vec<String>,
+    pub users: Vec<String>,
+    pub run_as: Option<String>,
+}
+
+/// What a host is and has at this moment; of what was asked, what is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SurveyAnswer {
+    pub time_ms: Millis,
+    pub facts: Facts,
+    /// `None`: never deployed there.
+    pub app: Option<AppSeen>,
+    pub hold: Option<HostHold>,
+    pub commands_missing: Vec<String>,
+    /// Each with the program that listens, where that can be told.
+    pub ports_taken: Vec<(String, Option<String>)>,
+    pub mounts_missing: Vec<String>,
+    pub users_missing: Vec<String>,
+    pub run_as_problem: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,6 +165,7 @@ pub enum Answer {
         apps: Vec<AppSeen>,
     },
     Facts(Facts),
+    Survey(Box<SurveyAnswer>),
     Logs(Vec<LogLine>),
     /// The agent's own words for why not.
     Error(String),

@@ -34,9 +34,7 @@ impl Draft {
     }
 
     pub fn enter_baking(&mut self, wave: u32) {
-        let spec = self.rollout.spec();
-        let canary = wave == 0 && !spec.canary.is_zero();
-        let bake = if canary { spec.canary_bake } else { spec.bake };
+        let bake = self.rollout.bake_of(wave);
         let (since, until) = (self.now, self.now + bake.as_ms());
         self.enter(Phase::Baking(Baking { wave, since, until }));
     }

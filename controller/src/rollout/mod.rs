@@ -41,4 +41,4 @@ pub use phase::{
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
 pub use step::step;
-pub use waves::{Member, New, plan_waves};
+pub use waves::{Member, New, careful_waves, plan_waves};

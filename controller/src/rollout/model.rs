@@ -6,7 +6,7 @@ use longshore_common::{
     digest::ReleaseDigest,
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
     slot::Values,
-    time::Millis,
+    time::{Millis, Span},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,10 @@ pub struct Header {
     pub spec: Spec,
     /// How many there are; at least one unless no host takes part.
     pub waves: u32,
+    /// The first waves that bake for `canary_bake`. Rollouts made before this was kept have none here and go by the
+    /// canary.
+    #[serde(default)]
+    pub careful_waves: u32,
     /// Goes into every assignment.
     pub keep_slots: u32,
     pub created_ms: Millis,
@@ -80,6 +84,13 @@ impl Rollout {
             }
         }
         waves
+    }
+
+    /// How long a wave is watched after it is healthy.
+    pub fn bake_of(&self, wave: u32) -> Span {
+        let canary = wave == 0 && !self.spec().canary.is_zero();
+        let careful = canary || wave < self.header.careful_waves;
+        if careful { self.spec().canary_bake } else { self.spec().bake }
     }
 
     /// `wave 2 of 5`, counted from 1 as people do.

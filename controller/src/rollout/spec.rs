@@ -2,7 +2,7 @@
 
 use longshore_common::{
     code::{Code, Coded},
-    label::Selector,
+    label::{Selector, check_label},
     time::Span,
 };
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,16 @@ pub struct Spec {
     /// Hosts that go into the first wave before any other. Absent: the first by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_hosts: Option<Selector>,
+    /// Percent of all hosts that are reached wave by wave, after the canary; always rising, each 1 to 100. What is left
+    /// after the last goes in waves of `wave`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Share>,
     /// Size of each other wave, of all hosts.
     pub wave: Share,
+    /// Key of the label that tells failure domains apart: no wave has hosts of two. Hosts without it are a domain of
+    /// their own, the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread: Option<String>,
     /// Never more hosts than this are down at once, those already sick or unknown included. At least one.
     pub max_unavailable: Share,
     /// Failures allowed among the hosts of one wave; absent: as many as overall. Whatever it says, a wave in which
@@ -73,7 +81,7 @@ pub struct Spec {
     pub enough: u8,
     /// How often one host may try, the first time included.
     pub attempts: u8,
-    /// How long the first wave is watched after it is healthy.
+    /// How long the first wave is watched after it is healthy; with `spread`, every wave of the first domain.
     pub canary_bake: Span,
     /// How long each other wave is watched after it is healthy.
     pub bake: Span,
@@ -98,7 +106,9 @@ impl Default for Spec {
         Self {
             canary: Share::Count(1),
             canary_hosts: None,
+            steps: vec![],
             wave: Share::Percent(25),
+            spread: None,
             max_unavailable: Share::Count(1),
             wave_budget: Allowance::default(),
             budget: Allowance::default(),
@@ -142,6 +152,12 @@ impl Spec {
                 found.push((field, format!("{share} is more than all of them")));
             }
         }
+        found.extend(step_problem(&self.steps).map(|what| ("steps", what)));
+        if let Some(key) = &self.spread
+            && let Err(error) = check_label(key, "")
+        {
+            found.push(("spread", format!("names no label: {}", error.message)));
+        }
         for (field, allowance) in [("wave_budget.percent", self.wave_budget), ("budget.percent", self.budget)]
         {
             if allowance.percent.is_some_and(|percent| percent > 100) {
@@ -180,4 +196,21 @@ impl Spec {
         let list: Vec<String> = problems.iter().map(|(field, what)| format!("{field} {what}")).collect();
         Err(Coded::new(Code::V01, format!("strategy: {}", list.join("; "))))
     }
+}
+
+/// Waves that `steps` may say; more than that, `wave` says better.
+const STEPS_MAX: usize = 20;
+
+fn step_problem(steps: &[Share]) -> Option<String> {
+    let percent = |share: &Share| match share {
+        Share::Percent(percent @ 1..=100) => Some(*percent),
+        Share::Percent(_) | Share::Count(_) => None,
+    };
+    if let Some(odd) = steps.iter().find(|share| percent(share).is_none()) {
+        return Some(format!("must be percentages from 1% to 100%, not {odd}"));
+    }
+    if let Some(pair) = steps.windows(2).find(|pair| percent(&pair[0]) >= percent(&pair[1])) {
+        return Some(format!("must rise: {} comes before {}", pair[0], pair[1]));
+    }
+    (steps.len() > STEPS_MAX).then(|| format!("are {}; at most {STEPS_MAX}", steps.len()))
 }

@@ -46,27 +46,75 @@ pub struct New {
     pub keep_slots: u32,
 }
 
-/// The hosts of each wave. Every host that takes part is in exactly one; none is empty; the order depends only on
-/// names (then ids) and on which hosts the strategy wants first.
+/// The hosts of each wave. Every host that takes part is in exactly one; none is empty; with `spread`, none has hosts of
+/// two failure domains. The order depends only on domains, names (then ids) and on which hosts the strategy wants first.
 pub fn plan_waves(spec: &Spec, members: &[Member]) -> Vec<Vec<HostId>> {
-    let wanted_first = |member: &Member| {
-        spec.canary_hosts.as_ref().is_some_and(|selector| {
-            selector.matches(member.name.as_str(), &member.id.to_string(), &member.labels)
-        })
-    };
-    let mut order: Vec<&Member> = members.iter().filter(|member| member.excluded.is_none()).collect();
-    order.sort_by_key(|member| (!wanted_first(member), &member.name, member.id));
-    let total = order.len();
+    let waves = dealt(spec, members).into_iter();
+    waves.map(|wave| wave.into_iter().map(|member| member.id).collect()).collect()
+}
+
+/// How many of the first waves bake longer: those of the domain that is moved first, or the canary alone.
+pub fn careful_waves(spec: &Spec, members: &[Member]) -> u32 {
+    let canary = u32::from(!spec.canary.is_zero());
+    if spec.spread.is_none() {
+        return canary;
+    }
+    let waves = dealt(spec, members);
+    let domains: Vec<Option<&str>> = waves.iter().map(|wave| wave[0].domain(spec)).collect();
+    domains.iter().take_while(|domain| **domain == domains[0]).count() as u32
+}
+
+fn dealt<'a>(spec: &Spec, members: &'a [Member]) -> Vec<Vec<&'a Member>> {
+    let order = in_order(spec, members);
+    let marks = marks(spec, order.len());
+    let size = spec.wave.of(order.len()).max(1);
     let mut left = &order[..];
     let mut waves = vec![];
-    while !left.is_empty() {
-        let first = waves.is_empty() && !spec.canary.is_zero();
-        let size = if first { spec.canary } else { spec.wave }.of(total).clamp(1, left.len());
-        let (wave, rest) = left.split_at(size);
-        waves.push(wave.iter().map(|member| member.id).collect());
+    while let Some(first) = left.first() {
+        let begun = order.len() - left.len();
+        let wanted = marks.iter().find(|mark| **mark > begun).map_or(size, |mark| mark - begun);
+        let alike = left.iter().take_while(|member| member.domain(spec) == first.domain(spec)).count();
+        let (wave, rest) = left.split_at(wanted.min(alike));
+        waves.push(wave.to_vec());
         left = rest;
     }
     waves
+}
+
+/// Behind how many hosts the canary and each step end; always rising.
+fn marks(spec: &Spec, total: usize) -> Vec<usize> {
+    let canary = spec.canary.of(total);
+    let steps = spec.steps.iter().map(|step| step.of(total));
+    let mut marks: Vec<usize> = vec![];
+    for mark in std::iter::once(canary).chain(steps) {
+        if mark > marks.last().copied().unwrap_or(0) {
+            marks.push(mark);
+        }
+    }
+    marks
+}
+
+/// Hosts that take part, in the order in which they are moved.
+fn in_order<'a>(spec: &Spec, members: &'a [Member]) -> Vec<&'a Member> {
+    let mut order: Vec<&Member> = members.iter().filter(|member| member.excluded.is_none()).collect();
+    order.sort_by_cached_key(|member| {
+        let domain = member.domain(spec);
+        (!member.is_wanted_first(spec), domain.is_none(), domain, &member.name, member.id)
+    });
+    order
+}
+
+impl Member {
+    /// Its failure domain; `None` where the strategy knows none, or the host has no such label.
+    pub fn domain(&self, spec: &Spec) -> Option<&str> {
+        self.labels.get(spec.spread.as_ref()?).map(String::as_str)
+    }
+
+    fn is_wanted_first(&self, spec: &Spec) -> bool {
+        let wanted = spec.canary_hosts.as_ref();
+        wanted
+            .is_some_and(|selector| selector.matches(self.name.as_str(), &self.id.to_string(), &self.labels))
+    }
 }
 
 impl Rollout {
@@ -75,6 +123,7 @@ impl Rollout {
         let New { id, sequence, app, env, target, from_version, spec, keep_slots } = new;
         spec.check()?;
         let waves = plan_waves(&spec, members);
+        let careful_waves = careful_waves(&spec, members);
         let wave_of: BTreeMap<HostId, u32> =
             (0..).zip(&waves).flat_map(|(number, wave)| wave.iter().map(move |id| (*id, number))).collect();
         let hosts = members
@@ -93,6 +142,7 @@ impl Rollout {
             from_version,
             spec,
             waves: waves.len() as u32,
+            careful_waves,
             keep_slots,
             created_ms: now,
             started_ms: None,

@@ -32,7 +32,7 @@ pub fn whole(view: &View) -> pb::Rollout {
 
 /// What the header alone says.
 pub fn brief(record: &Record) -> pb::Rollout {
-    let Record { header, request_id: _, started_by, reason, rollback: _ } = record;
+    let Record { header, request_id: _, started_by, reason, rollback: _, plan, overrides } = record;
     let Header { id, app, env, target, from_version, phase, created_ms, started_ms, .. } = header;
     let done: Option<&Done> = match phase {
         Phase::Done(done) => Some(done),
@@ -54,19 +54,23 @@ pub fn brief(record: &Record) -> pb::Rollout {
         ended_ms: done.map_or(0, |done| done.at),
         deadline_ms: phase.deadline().unwrap_or_default(),
         reason: reason.clone(),
+        plan: plan.map(|plan| plan.hex()).unwrap_or_default(),
+        overrides: overrides
+            .iter()
+            .map(|given| pb::Override { name: given.check.to_string(), reason: given.reason.clone() })
+            .collect(),
         ..pb::Rollout::default()
     }
 }
 
 fn waves(rollout: &Rollout) -> Vec<pb::WaveRow> {
-    let spec = rollout.spec();
     let waves = (0..).zip(rollout.waves());
     waves
         .map(|(number, hosts): (u32, Vec<HostId>)| pb::WaveRow {
             number,
             hosts: hosts.iter().map(ToString::to_string).collect(),
             state: wave_state(rollout, number).to_owned(),
-            bake_ms: if number == 0 { spec.canary_bake } else { spec.bake }.as_ms(),
+            bake_ms: rollout.bake_of(number).as_ms(),
         })
         .collect()
 }

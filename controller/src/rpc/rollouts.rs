@@ -80,7 +80,8 @@ fn read_start(
     request: pb::StartRolloutRequest,
     by: longshore_common::ids::OperatorName,
 ) -> Result<StartRequest, Status> {
-    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback } = request;
+    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan: _, overrides: _ } =
+        request;
     let request_id = Uuid::try_parse(&request_id)
         .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
     Ok(StartRequest {

@@ -9,6 +9,8 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 
+use super::survey;
+
 use crate::fleet::words::{
     Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
 };
@@ -22,11 +24,11 @@ const ADDRESSES: usize = 32;
 /// Lines that one answer may carry.
 pub const LINES: usize = 1000;
 
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     cut(&visible(text), WORD)
 }
 
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     cut(&visible(text), LINE_BYTES)
 }
 
@@ -80,7 +82,7 @@ fn read_apps(apps: Vec<pb::AppState>) -> Result<Vec<AppSeen>, Invalid> {
     apps.into_iter().take(APPS).map(read_app).collect()
 }
 
-fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
+pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
     let pb::AppState { app, generation, current_slot, release, version, running, slots, verdict } = state;
     Ok(AppSeen {
         app: parse("app_state.app", &app)?,
@@ -94,7 +96,7 @@ fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
     })
 }
 
-fn read_facts(facts: pb::Facts) -> Facts {
+pub(super) fn read_facts(facts: pb::Facts) -> Facts {
     let pb::Facts {
         os,
         kernel,
@@ -119,7 +121,7 @@ fn read_facts(facts: pb::Facts) -> Facts {
     }
 }
 
-fn read_hold(hold: pb::HoldState) -> Option<HostHold> {
+pub(super) fn read_hold(hold: pb::HoldState) -> Option<HostHold> {
     let pb::HoldState { held, reason, by, since_ms } = hold;
     held.then(|| HostHold { reason: line(&reason), by: word(&by), since_ms })
 }
@@ -156,6 +158,7 @@ fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
             Answer::Logs(lines.into_iter().take(LINES).map(read_line).collect())
         }
         About::Facts(facts) => Answer::Facts(read_facts(facts)),
+        About::Survey(survey) => Answer::Survey(Box::new(survey::read(survey)?)),
         About::Error(why) => Answer::Error(line(&why)),
     })
 }
@@ -206,6 +209,7 @@ fn question_message(question: Question) -> pb::question::About {
     match question {
         Question::Ping => About::Ping(pb::Nothing {}),
         Question::Facts => About::Facts(pb::Nothing {}),
+        Question::Survey(wanted) => About::Survey(survey::question(*wanted)),
         Question::Logs { app, lines, follow } => {
             About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
         }

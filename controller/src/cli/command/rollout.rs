@@ -82,6 +82,7 @@ async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
         request_id: Uuid::new_v4().to_string(),
         reason: reason.unwrap_or_default(),
         rollback: false,
+        ..pb::StartRolloutRequest::default()
     };
     begin(desk, request, wait, timeout).await
 }
@@ -107,6 +108,7 @@ async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
         request_id: Uuid::new_v4().to_string(),
         reason: reason.unwrap_or_default(),
         rollback: true,
+        ..pb::StartRolloutRequest::default()
     };
     begin(desk, request, wait, timeout).await
 }

@@ -178,6 +178,7 @@ async fn roll(
         request_id: Uuid::new_v4().to_string(),
         reason: "the demo".to_owned(),
         rollback: false,
+        ..pb::StartRolloutRequest::default()
     };
     let rollout = client.answer(by, client.rollouts().start(request)).await?;
     stage.blank()?;

@@ -252,6 +252,8 @@ fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
         ended_at: None,
         deadline_at: None,
         revision: 9,
+        plan: None,
+        overrides: vec![],
     }
 }
 

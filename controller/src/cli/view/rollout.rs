@@ -32,6 +32,23 @@ pub struct Rollout {
     /// Of the present phase.
     pub deadline_at: Option<Moment>,
     pub revision: u64,
+    /// Digest of the plan that it follows.
+    pub plan: Option<String>,
+    /// Preconditions that it was started in spite of.
+    pub overrides: Vec<Override>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    pub name: String,
+    pub reason: String,
+}
+
+impl From<pb::Override> for Override {
+    fn from(given: pb::Override) -> Self {
+        let pb::Override { name, reason } = given;
+        Self { name, reason }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,6 +130,8 @@ impl From<pb::Rollout> for Rollout {
             revision,
             holds,
             reason,
+            plan,
+            overrides,
         } = rollout;
         Self {
             id,
@@ -134,6 +153,8 @@ impl From<pb::Rollout> for Rollout {
             ended_at: Moment::from_wire(ended_ms),
             deadline_at: Moment::from_wire(deadline_ms),
             revision,
+            plan: some(plan),
+            overrides: overrides.into_iter().map(Override::from).collect(),
         }
     }
 }

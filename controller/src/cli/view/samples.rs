@@ -257,6 +257,11 @@ fn rollout() -> pb::Rollout {
         revision: 4711,
         holds: vec![hold()],
         reason: "ticket 77".into(),
+        plan: DIGEST.into(),
+        overrides: vec![pb::Override {
+            name: "disk".into(),
+            reason: "the old log is removed at noon".into(),
+        }],
     }
 }
 

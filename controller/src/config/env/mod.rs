@@ -21,6 +21,7 @@
 
 pub mod approval;
 mod calendar;
+mod plan;
 pub mod promotion;
 mod stakeholders;
 mod strategy;
@@ -36,7 +37,7 @@ use longshore_common::{
     strict::{File, Problems, Table},
 };
 
-use crate::{approval::Rule, calendar::Calendar, notify::Stakeholders, rollout::Spec};
+use crate::{approval::Rule, calendar::Calendar, notify::Stakeholders, plan::PlanPolicy, rollout::Spec};
 use approval::roles;
 use promotion::Promotion;
 use strategy::strategy;
@@ -59,6 +60,7 @@ pub struct Environment {
     pub stakeholders: Stakeholders,
     /// As the file says; freezes by hand come on top.
     pub calendar: Calendar,
+    pub plan: PlanPolicy,
     values: Values,
     apps: BTreeMap<AppName, Values>,
 }
@@ -91,6 +93,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
         );
     }
     let spec = strategy(&root.table("rollout"));
+    let plan = plan::read(&root.table("plan"));
     let values = root.texts("values");
     check_values(root, "values", &values, &Values::new());
     let apps = apps(root, &values);
@@ -104,6 +107,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
         approval: approval::approval(root, &roles),
         stakeholders: stakeholders::stakeholders(root, &roles),
         calendar: calendar::calendar(root),
+        plan,
         values,
         apps,
     })

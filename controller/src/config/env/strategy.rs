@@ -15,7 +15,9 @@ pub(super) fn strategy(table: &Guard<'_>) -> Spec {
     let spec = Spec {
         canary: table.or("canary", default.canary),
         canary_hosts: table.optional("canary_hosts"),
+        steps: table.list("steps"),
         wave: table.or("wave", default.wave),
+        spread: table.optional("spread"),
         max_unavailable: table.or("max_unavailable", default.max_unavailable),
         wave_budget: allowance(
             table,

@@ -272,6 +272,7 @@ impl Site {
             request_id: uuid::Uuid::new_v4().to_string(),
             reason: String::new(),
             rollback: false,
+            ..pb::StartRolloutRequest::default()
         };
         RolloutsClient::new(self.operator().await).start(request).await.unwrap().into_inner().id
     }

@@ -1,0 +1,22 @@
+//! The pure core that plans: from what is known of the world, what a rollout would do to every host, and whether it may.
+//!
+//! Nothing here reads a clock, a disk or a network, waits, logs or draws a random number. `crate::prepare` asks the
+//! hosts and reads the store, hands everything over as a [`World`], keeps the [`Plan`] that comes out, and starts
+//! rollouts by it. Waves are those of `crate::rollout`: a rollout makes them by the same function from the same members.
+//!
+//! A plan is named by the digest of what is *binding* of it ([`Plan::binding`]): the release, the environment's file, who
+//! is moved from what to what in which wave, what must hold between waves. What was only measured or guessed (free
+//! bytes, times, who is silent at the moment) is shown and not binding.
+//!
+//! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
+//! host meets what the release requires), `fetch` (bytes), `compare` (manifests and values), `expect` (how long),
+//! `back` (the way back), and `moved` (two plans of the same, differing).
+
+mod model;
+mod policy;
+
+pub use model::{
+    Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Duration, Failed, Fault,
+    Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
+};
+pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};

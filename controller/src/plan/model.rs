@@ -1,0 +1,420 @@
+//! A plan, as it is kept and shown. Everything in it is data; nothing refers to anything outside.
+
+use std::fmt;
+
+use longshore_common::{
+    digest::{FileDigest, PlanDigest, ReleaseDigest},
+    ids::{AppName, EnvName, HostId, HostName, Version},
+    time::{Millis, Span},
+};
+use serde::{Deserialize, Serialize};
+
+/// Of the JSON that a plan is kept and sent as.
+pub const SCHEMA: &str = "longshore.plan/1";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Always `SCHEMA`.
+    pub schema: String,
+    /// Of [`Plan::binding`].
+    pub digest: PlanDigest,
+    pub made_ms: Millis,
+    pub made_by: String,
+    pub app: AppName,
+    pub env: EnvName,
+    /// What the hosts are to run.
+    pub to: Running,
+    /// What the environment runs since its last rollout that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Running>,
+    pub env_file: FileDigest,
+    /// In the order in which they are moved, then those that are not, by name. Every host of the environment is here once.
+    pub hosts: Vec<HostPlan>,
+    pub waves: Vec<Wave>,
+    /// Key of the label that tells failure domains apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<String>,
+    pub changes: Vec<Changed>,
+    pub files: FileChange,
+    /// The sum over all hosts.
+    pub fetch: Fetch,
+    /// What must hold between waves, in the order in which it is met.
+    pub gates: Vec<Gate>,
+    /// Windows, freezes and locks that apply.
+    #[serde(default)]
+    pub calendar: Vec<CalendarNote>,
+    /// `None`: the environment asks for no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    pub duration: Duration,
+    pub back: Back,
+    /// Preconditions that do not hold. Empty: the plan may start.
+    pub failed: Vec<Failed>,
+    /// What does not stop it and is worth knowing; one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// A release with the values that it is rendered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    pub version: Version,
+    pub release: ReleaseDigest,
+    /// SHA-256 over the values' JSON: tells values apart without saying them.
+    pub values: FileDigest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    pub id: HostId,
+    pub name: HostName,
+    /// Its value of the label `spread`; `None` without such a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    #[serde(flatten)]
+    pub part: Part,
+    pub change: Change,
+    /// What it runs, as something that it can be put back to; `None`: nothing of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Running>,
+    pub standing: Standing,
+    pub fetch: Fetch,
+    /// Whether the release before is unpacked there still; `None`: there is none, or nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_in_slot: Option<bool>,
+    /// What is worth knowing of this host: why it is left out, what it lacks, who holds it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A host's part in the rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "part")]
+pub enum Part {
+    Wave {
+        /// From 0.
+        wave: u32,
+    },
+    /// It keeps what it has.
+    Skipped {
+        /// Never empty.
+        because: Vec<Check>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Runs nothing of the app yet.
+    Install,
+    Update,
+    /// The same release with other values.
+    Values,
+    /// Runs exactly this.
+    Unchanged,
+    Skipped,
+}
+
+/// How much of what a plan says of a host is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "standing")]
+pub enum Standing {
+    /// It answered now.
+    Asked,
+    /// It is connected and could not say; what it said when it connected is used.
+    Unasked { why: String },
+    /// It did not answer in time, or is not connected.
+    Unknown,
+}
+
+/// What a host has to get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Unpacked, without what it holds already.
+    pub bytes: u64,
+    /// About as much over the network.
+    pub wire_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// From 0.
+    pub number: u32,
+    /// Distinct domains, sorted; with `spread` never more than one. Empty without `spread`.
+    pub domains: Vec<String>,
+    pub bake: Span,
+    pub blast: Blast,
+}
+
+/// How much is at stake when a wave begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blast {
+    /// Hosts of the wave.
+    pub hosts: u32,
+    /// Of all hosts that take part, this wave and those before it; 1 to 100.
+    pub percent_so_far: u8,
+    /// Of them, this wave alone; 1 to 100.
+    pub percent: u8,
+}
+
+/// One thing of manifest or values that differs between the live release and the new one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// `service.exec`, `values.workers`.
+    pub path: String,
+    /// As JSON, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// How the artifacts differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub added: u32,
+    pub changed: u32,
+    pub removed: u32,
+    pub same: u32,
+    /// Config templates that differ, line by line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<TextChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextChange {
+    pub path: String,
+    /// As `diff -u` shows them, each beginning with ` `, `+`, `-` or `@`; empty when there is too much to show.
+    pub lines: Vec<String>,
+}
+
+/// Something that must hold before the rollout goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// After which wave, from 0; `None`: before the first.
+    pub after: Option<u32>,
+    /// `bake`, `promotion`, or the name of a gate in the environment's file.
+    pub name: String,
+    /// What it looks at, in words.
+    pub what: String,
+    pub opens: Opens,
+    /// Longest that it takes; `None`: it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
+}
+
+/// Who or what opens a gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "opens", content = "who")]
+pub enum Opens {
+    /// Time alone.
+    Time,
+    /// A check that passes.
+    Check,
+    /// Whoever is named.
+    People(String),
+}
+
+/// A window, freeze or lock that applies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalendarNote {
+    /// `window`, `freeze`, `lock`.
+    pub kind: String,
+    /// One sentence.
+    pub what: String,
+    /// The rollout could not begin now.
+    pub closed: bool,
+    /// When that changes, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<Millis>,
+}
+
+/// What has to be given to this very digest before it may start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    pub count: u32,
+    /// Who may give it, in words.
+    pub by: String,
+    /// The author of the plan may not.
+    pub expires_after: Option<Span>,
+}
+
+/// How long it is likely to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duration {
+    /// Bakes and the time that probes have to be good for: it cannot be quicker.
+    pub least: Span,
+    /// Learnt from earlier rollouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<(Span, Span)>,
+    /// From how many; 0: it cannot be said.
+    pub learnt_from: u32,
+}
+
+/// How it would be undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// By release, the one of most hosts first. Hosts that are not moved are not counted.
+    pub to: Vec<BackTo>,
+    /// What going back does not bring back; one sentence each.
+    pub lost: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackTo {
+    /// `None`: the app is removed where it was not before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    pub hosts: u32,
+    /// Hosts that have it unpacked: they need neither network nor controller.
+    pub in_slot: u32,
+    /// Hosts that could not be asked.
+    pub unknown: u32,
+}
+
+/// A precondition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    pub check: Check,
+    /// One sentence.
+    pub what: String,
+    /// Where; empty when it is not about hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<Fault>,
+    /// The environment lets an operator start in spite of it.
+    pub may_override: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub host: HostName,
+    /// What it lacks.
+    pub what: String,
+}
+
+/// What is looked at before a rollout may start. The names are those of `--override`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// The release may be rolled out: it was not withdrawn.
+    Withdrawn,
+    /// No other rollout moves the app in the environment.
+    Busy,
+    /// No host belongs to another environment that the app is live in.
+    Overlap,
+    /// The hosts that the strategy wants first exist.
+    CanaryHosts,
+    /// Hosts have the label that tells failure domains apart.
+    Spread,
+    /// So many hosts answer that the failure budget covers the others.
+    Unknown,
+    Architecture,
+    Os,
+    Memory,
+    Disk,
+    Commands,
+    Ports,
+    Mounts,
+    Users,
+    Clock,
+    /// The host can run the release's service.
+    Service,
+}
+
+impl Check {
+    pub const ALL: [Check; 16] = [
+        Check::Withdrawn,
+        Check::Busy,
+        Check::Overlap,
+        Check::CanaryHosts,
+        Check::Spread,
+        Check::Unknown,
+        Check::Architecture,
+        Check::Os,
+        Check::Memory,
+        Check::Disk,
+        Check::Commands,
+        Check::Ports,
+        Check::Mounts,
+        Check::Users,
+        Check::Clock,
+        Check::Service,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Check::Withdrawn => "withdrawn",
+            Check::Busy => "busy",
+            Check::Overlap => "overlap",
+            Check::CanaryHosts => "canary-hosts",
+            Check::Spread => "spread",
+            Check::Unknown => "unknown",
+            Check::Architecture => "architecture",
+            Check::Os => "os",
+            Check::Memory => "memory",
+            Check::Disk => "disk",
+            Check::Commands => "commands",
+            Check::Ports => "ports",
+            Check::Mounts => "mounts",
+            Check::Users => "users",
+            Check::Clock => "clock",
+            Check::Service => "service",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Check> {
+        Check::ALL.into_iter().find(|check| check.as_str() == name)
+    }
+
+    /// No policy can allow these: the rollout could not be carried out at all.
+    pub fn is_absolute(self) -> bool {
+        matches!(self, Check::Withdrawn | Check::Busy)
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a plan is named by. Two plans with the same binding are the same plan.
+#[derive(Debug, Serialize)]
+pub struct Binding<'a> {
+    pub schema: &'a str,
+    pub app: &'a AppName,
+    pub env: &'a EnvName,
+    pub to: &'a Running,
+    pub live: Option<&'a Running>,
+    pub env_file: &'a FileDigest,
+    /// Who is moved from what in which wave.
+    pub hosts: Vec<(&'a HostId, &'a Part, Option<&'a Running>)>,
+    pub gates: &'a [Gate],
+    pub approval: Option<&'a Approval>,
+}
+
+impl Plan {
+    pub fn binding(&self) -> Binding<'_> {
+        Binding {
+            schema: &self.schema,
+            app: &self.app,
+            env: &self.env,
+            to: &self.to,
+            live: self.live.as_ref(),
+            env_file: &self.env_file,
+            hosts: self.hosts.iter().map(|host| (&host.id, &host.part, host.from.as_ref())).collect(),
+            gates: &self.gates,
+            approval: self.approval.as_ref(),
+        }
+    }
+
+    /// What names it.
+    pub fn digest_of_binding(&self) -> PlanDigest {
+        let json = serde_json::to_vec(&self.binding()).expect("a binding holds nothing that JSON cannot say");
+        PlanDigest::of(&json)
+    }
+
+    /// Every host runs it already.
+    pub fn is_nothing_to_do(&self) -> bool {
+        self.hosts.iter().all(|host| matches!(host.change, Change::Unchanged | Change::Skipped))
+    }
+}
