@@ -41,7 +41,13 @@ impl From<Coded> for Ended {
 
 /// Runs the agent on this machine until `shutdown`. `exec` is how the running program is started again as a helper.
 pub async fn run_agent(config: Config, exec: SelfExec, shutdown: CancellationToken) -> Result<(), Ended> {
-    run_over(config, async |config, uplink| RealHost::open(config, uplink, exec).await, shutdown).await
+    let make_host = async |config: &Config, uplink| {
+        let host = RealHost::open(config, uplink, exec).await?;
+        let tending = host.clone().tend();
+        tokio::spawn(shutdown.child_token().run_until_cancelled_owned(tending));
+        Ok(host)
+    };
+    run_over(config, make_host, shutdown.clone()).await
 }
 
 /// Runs the agent over a host until `shutdown`. `make_host` gets the way to the controller, by which the host fetches

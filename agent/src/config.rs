@@ -15,7 +15,7 @@ use longshore_common::{
     time::Span,
 };
 
-use crate::{local::Readers, run::Limits};
+use crate::{host::process::Lives, local::Readers, run::Limits};
 
 /// Below the root folder, which is `/` on a real host.
 const FILE: &str = "etc/longshore/agent.toml";
@@ -36,6 +36,8 @@ pub struct Config {
     pub labels: Labels,
     /// What runs services whose manifest says `systemd`; None: systemd where it is there, else our own supervisor.
     pub driver: Option<Runner>,
+    /// How long apps of the process driver live.
+    pub apps: Lives,
     /// What 127.0.0.1 means for apps of this agent; see `longshore_common::loopback`.
     pub loopback: Option<Ipv4Addr>,
     pub limits: Limits,
@@ -71,6 +73,7 @@ impl Config {
             readers: Readers::default(),
             labels: Labels::new(),
             driver: None,
+            apps: Lives::default(),
             loopback: None,
             limits: Limits::default(),
         }
@@ -128,6 +131,9 @@ impl Config {
         if let Some(driver) = self.driver {
             text.push_str(&format!("driver = {}\n", quoted(driver.as_str())));
         }
+        if self.apps == Lives::WithAgent {
+            text.push_str("apps = \"with-agent\"\n");
+        }
         if let Some(loopback) = self.loopback {
             text.push_str(&format!("loopback = {}\n", quoted(&loopback.to_string())));
         }
@@ -162,6 +168,8 @@ fn read(table: &Table<'_>, root: &Path) -> Option<Config> {
             .unwrap_or_default(),
         labels: labels(table),
         driver: choice(table, "driver", &[("systemd", Runner::Systemd), ("process", Runner::Process)]),
+        apps: choice(table, "apps", &[("outlive", Lives::Outlive), ("with-agent", Lives::WithAgent)])
+            .unwrap_or_default(),
         loopback: loopback(table),
         limits: limits(table),
         root: root.to_owned(),
@@ -238,6 +246,7 @@ mod tests {
         let mut config = Config::new("/srv".into(), vec!["a.example:7440".into(), "[::1]:7".into()]);
         config.labels.insert("role".into(), "web".into());
         config.driver = Some(Runner::Process);
+        config.apps = Lives::WithAgent;
         config.loopback = Some(Ipv4Addr::new(127, 3, 2, 1));
         assert_eq!(Config::parse("agent.toml", &config.to_toml(), Path::new("/srv")).unwrap(), config);
         assert_eq!(config.socket, Path::new("/srv/run/longshore/agent.sock"));

@@ -20,7 +20,7 @@ use std::{
 use longshore_agent::host::{
     launch::LaunchSpec,
     layout::Layout,
-    process::{ProcessDriver, protocol::Service},
+    process::{Lives, ProcessDriver, protocol::Service},
     procfs,
     unit::UnitState,
 };
@@ -307,26 +307,48 @@ async fn stopping_leaves_no_process_behind() {
 async fn the_agent() {
     let Ok(root) = std::env::var("THE_AGENT") else { return };
     let layout = Layout::under(Path::new(&root)).unwrap();
-    let driver = ProcessDriver::new(me(), layout);
+    let lives = if std::env::var_os("WITH_AGENT").is_some() { Lives::WithAgent } else { Lives::Outlive };
+    let driver = ProcessDriver::new(me(), layout).with_lives(lives);
     let app = "shop".parse().unwrap();
     driver.start(&app, shell(ONE, "while :; do date; sleep 0.05; done"), WITHIN).await.unwrap();
     println!("\nstarted");
     std::future::pending::<()>().await;
 }
 
-/// The app does not notice that the agent is killed, and the next agent finds it running.
-#[tokio::test]
-async fn an_app_outlives_the_agent() {
-    let fixture = Fixture::new();
+/// An agent with an app that runs.
+fn an_agent(fixture: &Fixture, more: &[(&str, &str)]) -> std::process::Child {
     let mut agent = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_agent", "--ignored", "--nocapture"])
         .env("THE_AGENT", fixture._root.path())
+        .envs(more.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let stdout = std::io::BufReader::new(agent.stdout.take().unwrap());
     let started = std::io::BufRead::lines(stdout).any(|line| line.unwrap() == "started");
     assert!(started);
+    agent
+}
+
+/// Where nothing is to stay behind, as in the demo.
+#[tokio::test]
+async fn an_app_that_is_bound_to_the_agent_ends_with_it() {
+    let fixture = Fixture::new();
+    let mut agent = an_agent(&fixture, &[("WITH_AGENT", "1")]);
+    let pids = [fixture.supervisor().unwrap(), fixture.pid().await as i32];
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    for pid in pids {
+        let gone = || procfs::one(pid).is_none_or(|proc| proc.zombie);
+        assert!(until(Duration::from_secs(10), gone), "{pid} lives on");
+    }
+}
+
+/// The app does not notice that the agent is killed, and the next agent finds it running.
+#[tokio::test]
+async fn an_app_outlives_the_agent() {
+    let fixture = Fixture::new();
+    let mut agent = an_agent(&fixture, &[]);
     let pid = fixture.pid().await;
     agent.kill().unwrap();
     agent.wait().unwrap();
@@ -355,6 +377,50 @@ async fn a_killed_supervisor_takes_its_app_along_and_can_be_replaced() {
     assert_eq!(get(address).unwrap(), ONE);
     fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
     assert_eq!(fixture.driver.wanted(&fixture.app), None);
+}
+
+/// The agent that lives notices it: the next look starts the app again, and further looks change nothing.
+#[tokio::test]
+async fn a_supervisor_that_died_is_restored_and_one_that_was_stopped_is_not() {
+    let fixture = Fixture::new();
+    let sleeper = || shell(ONE, "exec sleep 1000");
+    let restore = async || {
+        let order = async |slot: &Slot| {
+            assert_eq!(slot.to_string(), ONE);
+            Ok((sleeper(), WITHIN))
+        };
+        fixture.driver.restore(&fixture.app, order).await.unwrap()
+    };
+    assert_eq!(restore().await, None, "nothing was ever to run");
+    fixture.start(sleeper()).await;
+    assert_eq!(restore().await, None, "it runs");
+    let supervisor = fixture.supervisor().unwrap();
+    Command::new("kill").args(["-KILL", &supervisor.to_string()]).status().unwrap();
+    assert!(until(Duration::from_secs(10), || fixture.supervisor().is_none()));
+    assert_eq!(restore().await, Some(ONE.parse().unwrap()));
+    assert!(fixture.state().await.is_up());
+    fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
+    assert_eq!(restore().await, None, "it was stopped");
+}
+
+/// Whoever deletes an app's folder, or sends a signal, is not left with processes that nobody can reach any more.
+#[tokio::test]
+async fn a_supervisor_ends_with_its_folder_and_on_a_signal() {
+    let deletes = |fixture: &Fixture, _| std::fs::remove_dir_all(fixture.layout.run(&fixture.app)).unwrap();
+    let signals = |_: &Fixture, pid: i32| {
+        Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
+    };
+    let ways: [fn(&Fixture, i32); 2] = [deletes, signals];
+    for end in ways {
+        let fixture = Fixture::new();
+        fixture.start(shell(ONE, "exec sleep 1000")).await;
+        let (supervisor, app) = (fixture.supervisor().unwrap(), fixture.pid().await as i32);
+        end(&fixture, supervisor);
+        for pid in [supervisor, app] {
+            let gone = || procfs::one(pid).is_none_or(|proc| proc.zombie);
+            assert!(until(Duration::from_secs(10), gone), "{pid} lives on");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,19 @@ use std::collections::VecDeque;
 
 use longshore_common::report::EVIDENCE_LINES;
 
+/// Lines that are looked at: an app that crashes again and again says the same each time, which is folded.
+pub const LINES_READ: usize = 3 * EVIDENCE_LINES;
+/// The longest run of lines that is recognised when it comes again.
+const PERIOD_MAX: usize = 12;
+/// Folding fewer lines than this away would cost more than it saves.
+const WORTH: usize = 2;
+
 #[derive(Clone, Debug, Default)]
 pub struct LastLines(VecDeque<String>);
 
 impl LastLines {
     pub fn push(&mut self, line: &str) {
-        if self.0.len() == EVIDENCE_LINES {
+        if self.0.len() == LINES_READ {
             self.0.pop_front();
         }
         self.0.push_back(line.to_owned());
@@ -20,10 +27,82 @@ impl LastLines {
     }
 }
 
+/// Oldest first, at most `EVIDENCE_LINES`.
 impl IntoIterator for LastLines {
     type Item = String;
-    type IntoIter = std::collections::vec_deque::IntoIter<String>;
+    type IntoIter = std::vec::IntoIter<String>;
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        let mut lines = folded(self.0.into());
+        let excess = lines.len().saturating_sub(EVIDENCE_LINES);
+        lines.drain(..excess);
+        lines.into_iter()
+    }
+}
+
+/// Runs of lines that come several times one after the other are shown once, the latest, with how often they came.
+fn folded(lines: Vec<String>) -> Vec<String> {
+    let alike: Vec<String> = lines.iter().map(|line| without_numbers(line)).collect();
+    let mut kept = vec![];
+    let mut at = 0;
+    while at < lines.len() {
+        let longest = PERIOD_MAX.min((lines.len() - at) / 2);
+        let repeated = (1..=longest).find_map(|period| {
+            let times = times(&alike[at..], period);
+            ((times - 1) * period >= WORTH).then_some((period, times))
+        });
+        match repeated {
+            Some((period, times)) => {
+                at += period * times;
+                kept.extend_from_slice(&lines[at - period..at]);
+                kept.push(match period {
+                    1 => format!("(this line {times} times)"),
+                    _ => format!("(these {period} lines {times} times)"),
+                });
+            }
+            None => {
+                kept.push(lines[at].clone());
+                at += 1;
+            }
+        }
+    }
+    kept
+}
+
+/// How often the first `period` lines come from the beginning on.
+fn times(lines: &[String], period: usize) -> usize {
+    lines.chunks_exact(period).take_while(|chunk| *chunk == &lines[..period]).count()
+}
+
+/// Times, counters and process numbers differ from one run to the next.
+fn without_numbers(line: &str) -> String {
+    line.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(lines: &[&str]) -> Vec<String> {
+        let mut last = LastLines::default();
+        lines.iter().for_each(|line| last.push(line));
+        last.into_iter().collect()
+    }
+
+    #[test]
+    fn what_every_restart_says_is_said_once() {
+        let crash = ["12:00:01 starting", "12:00:02 cannot open /etc/shop.db", "exit 3"];
+        let lines = [&["listening"][..], &crash, &crash, &crash, &["12:00:09 starting"]].concat();
+        let folded = [&["listening"][..], &crash, &["(these 3 lines 3 times)", "12:00:09 starting"]].concat();
+        assert_eq!(shown(&lines), folded);
+        assert_eq!(shown(&["panic 7"; 30]), ["panic 7", "(this line 30 times)"]);
+    }
+
+    #[test]
+    fn what_differs_stays_and_the_newest_is_kept() {
+        assert_eq!(shown(&["a", "b", "b", "c"]), ["a", "b", "b", "c"]);
+        let many: Vec<String> = (0..100).map(|n| "x".repeat(n)).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(shown(&many), many[80..]);
+        assert!(shown(&[]).is_empty());
     }
 }

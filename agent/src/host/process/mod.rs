@@ -7,6 +7,7 @@
 pub mod log;
 pub mod protocol;
 pub mod shim;
+mod tend;
 
 use std::{
     fs::File,
@@ -14,7 +15,8 @@ use std::{
     os::fd::AsRawFd,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use longshore_common::{
@@ -23,8 +25,15 @@ use longshore_common::{
     ids::AppName,
     report::{Failure, StepName},
     slot::Slot,
+    time::Millis,
 };
-use tokio::{io::AsyncBufReadExt, io::BufReader, net::UnixStream, process::Command, time::timeout};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::UnixStream,
+    process::Command,
+    sync::RwLock,
+    time::timeout,
+};
 
 use self::protocol::{Answer, Ask, Entry, Service, Trouble};
 use super::{
@@ -43,15 +52,38 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 pub struct ProcessDriver {
     me: SelfExec,
     layout: Layout,
+    lives: Lives,
+    /// Held for reading by whoever starts or stops an app, so that nobody takes a supervisor that is just coming or
+    /// going for one that died.
+    moving: Arc<RwLock<()>>,
+}
+
+/// How long supervisors, and with them apps, live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lives {
+    /// Until they are stopped, whatever happens to the agent.
+    #[default]
+    Outlive,
+    /// No longer than the agent.
+    WithAgent,
 }
 
 impl ProcessDriver {
     pub fn new(me: SelfExec, layout: Layout) -> Self {
-        Self { me, layout }
+        Self { me, layout, lives: Lives::default(), moving: Arc::default() }
+    }
+
+    pub fn with_lives(self, lives: Lives) -> Self {
+        Self { lives, ..self }
     }
 
     /// Runs this instead of what runs. With the same sockets no connection is refused in between.
     pub async fn start(&self, app: &AppName, service: Service, within: Duration) -> Result<(), Failure> {
+        let _moving = self.moving.read().await;
+        self.start_as_told(app, service, within).await
+    }
+
+    async fn start_as_told(&self, app: &AppName, service: Service, within: Duration) -> Result<(), Failure> {
         let slot = service.slot.clone();
         write_atomic(&self.marker(app), slot.as_str().as_bytes(), 0o600)
             .map_err(fault::disk(StepName::Start))?;
@@ -73,6 +105,7 @@ impl ProcessDriver {
 
     /// Stops the app and its supervisor, for good. That nothing runs is not an error.
     pub async fn stop(&self, app: &AppName, within: Duration) -> Result<(), Failure> {
+        let _moving = self.moving.read().await;
         remove_durable(&self.marker(app)).map_err(fault::disk(StepName::Stop))?;
         match self.ask(app, &Ask::Stop, within, StepName::Stop).await? {
             Some(Answer::Done) | None => Ok(()),
@@ -102,6 +135,16 @@ impl ProcessDriver {
     /// The last lines, oldest first.
     pub fn tail(&self, app: &AppName, count: usize) -> io::Result<Vec<Entry>> {
         log::tail(&self.layout.run(app).join("app.log"), count)
+    }
+
+    /// The last lines since the app was last told to run, oldest first.
+    pub fn tail_of_present(&self, app: &AppName, count: usize) -> io::Result<Vec<Entry>> {
+        let told = std::fs::metadata(self.marker(app)).and_then(|marker| marker.modified());
+        let told = told.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let since = told.map_or(Millis::MIN, |at| at.as_millis() as Millis);
+        let mut entries = self.tail(app, count)?;
+        entries.retain(|entry| entry.time_ms >= since);
+        Ok(entries)
     }
 
     /// Calls `each` for every further line, until the supervisor ends or this is dropped.
@@ -167,7 +210,8 @@ impl ProcessDriver {
         let run = self.layout.run(app);
         let errors = File::create(run.join("shim.err")).map_err(&fail)?;
         let mut command = Command::from(self.me.command(Helper::Shim));
-        command.arg(&run).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        command.arg(&run).args((self.lives == Lives::WithAgent).then_some(shim::WITH_AGENT));
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.kill_on_drop(false).spawn().map_err(&fail)?;
         let mut word = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("asked to be piped"));
@@ -190,11 +234,16 @@ impl ProcessDriver {
 pub(crate) struct Door(File);
 
 impl Door {
+    /// The folder's own name, as this process holds it.
+    fn entry(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
     fn of(folder: &Path) -> io::Result<Self> {
         File::open(folder).map(Self)
     }
 
     fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}/shim.sock", self.0.as_raw_fd()).into()
+        self.entry().join("shim.sock")
     }
 }

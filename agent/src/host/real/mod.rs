@@ -5,6 +5,7 @@
 
 mod probing;
 mod service;
+mod tend;
 
 use std::net::Ipv4Addr;
 
@@ -54,7 +55,7 @@ impl RealHost {
     pub async fn open(config: &Config, uplink: Uplink, me: SelfExec) -> Result<Self, Coded> {
         let layout = Layout::under(&config.root).map_err(|e| Coded::new(Code::M01, e.to_string()))?;
         let host = Self {
-            processes: ProcessDriver::new(me.clone(), layout.clone()),
+            processes: ProcessDriver::new(me.clone(), layout.clone()).with_lives(config.apps),
             units: SystemdDriver::new(layout.clone()),
             runner: config.driver.unwrap_or_else(Runner::detect),
             loopback: config.loopback,
@@ -68,26 +69,12 @@ impl RealHost {
                 move |layout| layout.clean(&app)
             });
             cleaned.await.map_err(coded)?;
-            host.restore(&app).await;
+            if let Err(failure) = host.restore(&app).await {
+                // The next assignment sees that it does not run.
+                tracing::error!(%app, "could not start it again: {}", failure.message);
+            }
         }
         Ok(host)
-    }
-
-    /// Starts the app's supervisor again with the slot that it was last told to run, if it is gone.
-    async fn restore(&self, app: &AppName) {
-        let Some(slot) = self.processes.wanted(app) else { return };
-        let restored = async {
-            if self.processes.status(app).await?.is_none() {
-                tracing::info!(%app, %slot, "starting it again");
-                let (manifest, _) = self.layout.read_slot(app, &slot)?;
-                self.start_process(&slot, &manifest).await?;
-            }
-            Ok::<_, Failure>(())
-        };
-        if let Err(failure) = restored.await {
-            // The next assignment sees that it does not run.
-            tracing::error!(%app, %slot, "could not start it again: {}", failure.message);
-        }
     }
 
     /// Work on the disk, off the threads that must not block.

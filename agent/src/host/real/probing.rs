@@ -12,7 +12,7 @@ use super::RealHost;
 use crate::host::{
     Sink,
     environment::variables,
-    evidence::LastLines,
+    evidence::{LINES_READ, LastLines},
     fault,
     probe::{self, Pulse, Scene, Vitals},
     unit::{UnitState, UnitStatus},
@@ -53,8 +53,7 @@ impl RealHost {
             Driver::Systemd => self.units.last_lines(&manifest.app).await,
             Driver::Process => {
                 let mut lines = LastLines::default();
-                let count = longshore_common::report::EVIDENCE_LINES;
-                for entry in self.processes.tail(&manifest.app, count).unwrap_or_default() {
+                for entry in self.processes.tail_of_present(&manifest.app, LINES_READ).unwrap_or_default() {
                     lines.push(&entry.text);
                 }
                 lines

@@ -53,7 +53,13 @@ impl RealHost {
         self.units.start(slot, &self.at_home(manifest)).await
     }
 
-    pub(super) async fn start_process(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+    async fn start_process(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+        let (order, within) = self.process_order(slot, manifest).await?;
+        self.processes.start(&manifest.app, order, within).await
+    }
+
+    /// What a supervisor is told, and how long it may take.
+    async fn process_order(&self, slot: &Slot, manifest: &Manifest) -> Result<(Service, Duration), Failure> {
         let app = &manifest.app;
         let manifest = self.at_home(manifest);
         let service = &manifest.service;
@@ -70,7 +76,19 @@ impl RealHost {
             grace_ms: grace.as_millis() as u64,
         };
         let old = self.grace_of_running(app).await;
-        self.processes.start(app, order, service.start_timeout.0 + grace.max(old) + SLACK).await
+        Ok((order, service.start_timeout.0 + grace.max(old) + SLACK))
+    }
+
+    /// Starts the app again with the slot that it was last told to run, if its supervisor is gone.
+    pub(super) async fn restore(&self, app: &AppName) -> Result<(), Failure> {
+        let order = async |slot: &Slot| {
+            let manifest = self.manifest(app, slot).await?;
+            self.process_order(slot, &manifest).await
+        };
+        if let Some(slot) = self.processes.restore(app, order).await? {
+            tracing::info!(%app, %slot, "started again");
+        }
+        Ok(())
     }
 
     pub(super) async fn stop(&self, app: &AppName) -> Result<(), Failure> {

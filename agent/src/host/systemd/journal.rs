@@ -5,11 +5,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use longshore_common::{report::EVIDENCE_LINES, time::Millis};
+use longshore_common::time::Millis;
 use serde::Deserialize;
 use tokio::{process::Command, time::timeout};
 
-use crate::host::{evidence::LastLines, lines::read_lines};
+use crate::host::{
+    evidence::{LINES_READ, LastLines},
+    lines::read_lines,
+};
 
 /// For journalctl, which reads many files on a host with a long history.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -23,7 +26,7 @@ pub async fn last_lines_of(unit: &str, since: SystemTime) -> LastLines {
     let since = format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros());
     // What the app wrote just before it ended may still be on its way.
     run(&["--sync"], |_| ()).await;
-    let count = EVIDENCE_LINES.to_string();
+    let count = LINES_READ.to_string();
     let args = ["-q", "--no-pager", "-o", "cat", "-n", &count, "-u", unit, &since];
     run(&args, |line| lines.push(&line)).await;
     lines

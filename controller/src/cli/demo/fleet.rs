@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use longshore_agent::{
     config::{Config as AgentConfig, Runner},
+    host::process::Lives,
     identity::{Again, Enrolling, enroll},
 };
 use longshore_common::{
@@ -119,6 +120,7 @@ async fn enrol_host(host: &HostPlace, token: &JoinToken, addresses: Addresses) -
     .await?;
     config.controllers = joined.controllers;
     config.driver = Some(Runner::Process);
+    config.apps = Lives::WithAgent; // so that nothing is left when the demo is killed
     config.loopback = Some(host.loopback);
     let path = AgentConfig::file_below(&host.root);
     let folder = path.parent().expect("a file lies in a folder");

@@ -2,11 +2,13 @@
 //!
 //! It holds the app's listening sockets, starts the app with them, starts it again when it crashes, keeps its last
 //! lines, and answers on a socket in the app's `run` folder. It knows nothing of releases: the agent tells it what to
-//! run, and asks. One lives per app, which the lock on `run` sees to; it ends when it is told to stop.
+//! run, and asks. One lives per app, which the lock on `run` sees to; it ends when it is told to stop, by the agent or
+//! by a signal, and when its folder is gone: then nobody could tell it any more.
 
 mod held;
 mod instance;
 mod journal;
+mod leave;
 mod supervisor;
 
 use std::{
@@ -40,6 +42,8 @@ use crate::host::reexec::SelfExec;
 
 /// What the agent reads when the supervisor answers from now on.
 pub(super) const READY: &str = "ready";
+/// Says that the supervisor ends when the process that started it does.
+pub(super) const WITH_AGENT: &str = "--with-agent";
 /// Another supervisor has the app.
 const EXIT_TAKEN: u8 = 75;
 /// Orders that wait; the agent gives one at a time.
@@ -47,10 +51,14 @@ const ORDERS: usize = 8;
 /// After the end, for answers that are on their way.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// `args`: the app's `run` folder.
+/// `args`: the app's `run` folder, and perhaps `WITH_AGENT`.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let [folder] = args else { return ExitCode::from(64) };
-    match serve(Path::new(folder)) {
+    let (folder, bound) = match args {
+        [folder] => (folder, Ok(())),
+        [folder, word] if word == WITH_AGENT => (folder, leave::with_parent()),
+        _ => return ExitCode::from(64),
+    };
+    match bound.and_then(|()| serve(Path::new(folder))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&error.to_string());
@@ -85,10 +93,12 @@ async fn supervise(folder: PathBuf, journal: Arc<Journal>) -> io::Result<()> {
     let (orders, received) = mpsc::channel(ORDERS);
     let mut connections = JoinSet::new();
     let supervisor = Supervisor::new(SelfExec::same(), Arc::clone(&journal)).run(received, children);
-    tokio::pin!(supervisor);
+    let leaving = leave::when_due(&door, orders.clone())?;
+    tokio::pin!(supervisor, leaving);
     loop {
         tokio::select! {
             () = &mut supervisor => break,
+            never = &mut leaving => match never {},
             accepted = listener.accept() => accept(accepted, &mut connections, &orders, &journal).await,
             Some(_) = connections.join_next() => (),
         }
