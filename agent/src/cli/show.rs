@@ -214,9 +214,9 @@ pub fn history_json(history: &pb::LocalHistory) -> Value {
     let rows = history.rows.iter().map(|row| {
         json!({
             "at": at(row.time_ms),
-            "app": row.app,
+            "app": none_if_empty(&row.app),
             "generation": row.generation,
-            "version": row.version,
+            "version": none_if_empty(&row.version),
             "slot": none_if_empty(&row.slot),
             "event": row.event,
             "detail": none_if_empty(&row.detail),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
+    label::Labels,
     time::Millis,
     wire,
 };
@@ -141,8 +142,24 @@ impl<'l, H: Host> Session<'l, H> {
         }
     }
 
+    /// A host that could change its own labels could move itself into any environment, so those that it enrolled with,
+    /// as operators have changed them since, are the ones that count.
+    fn compare_labels(&self, counting: &Labels) {
+        let differs = |(key, value): &(&String, &String)| counting.get(*key) != Some(*value);
+        let changed: Vec<String> =
+            self.link.labels.iter().filter(differs).map(|(key, value)| format!("{key}={value}")).collect();
+        if !changed.is_empty() {
+            let (name, changed) = (&self.link.pair.name, changed.join(" "));
+            tracing::warn!(
+                "labels in agent.toml count at enrolment only, and the controller has others: {changed} is not in force. \
+                 On the controller: longshore host label {name} {changed}"
+            );
+        }
+    }
+
     /// Also said later in a session, when something in it changes.
     fn welcomed(&mut self, welcome: &pb::Welcome) {
+        self.compare_labels(&welcome.labels);
         let every = match welcome.heartbeat_ms {
             0 => HEARTBEAT,
             ms => Duration::from_millis(ms.into()),

@@ -60,7 +60,7 @@ impl<H: Host> Service<H> {
     }
 
     async fn set_hold(&self, hold: Option<Hold>, by: &Admin) -> Result<Response<pb::LocalHoldReply>, Status> {
-        let changed = self.crew.state().set_hold(hold).await;
+        let changed = self.crew.state().set_hold(hold, &by.name).await;
         let changed = changed.map_err(|e| to_status(&Coded::new(Code::S04, e.to_string())))?;
         if changed {
             let held = self.crew.state().hold().is_some();
@@ -110,13 +110,13 @@ impl<H: Host> Local for Service<H> {
         may_read(&request, self.readers)?;
         let pb::LocalHistoryRequest { app, limit } = request.into_inner();
         let limit = if limit == 0 { ROWS } else { limit } as usize;
-        let apps = match app.as_str() {
-            "" => self.crew.apps(),
-            app => vec![self.known(app)?],
+        let whose = match app.as_str() {
+            "" => self.crew.apps().into_iter().map(Some).chain([None]).collect(),
+            app => vec![Some(self.known(app)?)],
         };
         let mut rows = vec![];
-        for app in apps {
-            rows.extend(self.crew.state().history(&app, limit).await.map_err(|e| to_status(&e))?);
+        for app in whose {
+            rows.extend(self.crew.state().history(app.as_ref(), limit).await.map_err(|e| to_status(&e))?);
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.time_ms));
         rows.truncate(limit);
@@ -227,7 +227,7 @@ fn history_row(row: Row) -> pb::HistoryRow {
     let Row { time_ms, app, generation, version, slot, event, detail, by } = row;
     pb::HistoryRow {
         time_ms,
-        app: app.to_string(),
+        app: app.map(|app| app.to_string()).unwrap_or_default(),
         generation: generation.0,
         version,
         slot: slot.map(|slot| slot.to_string()).unwrap_or_default(),

@@ -97,7 +97,7 @@ async fn an_assignment_becomes_a_report() {
     assert_eq!(agent.reported(1).await, [(1, "healthy".into())]);
     let report = &agent.crew.state().outbox_after(0)[0].1;
     assert_eq!(report.live, Some(run(1, "1").slot()));
-    let rows = agent.crew.state().history(&app(), 9).await.unwrap();
+    let rows = agent.crew.state().history(Some(&app()), 9).await.unwrap();
     assert_eq!((rows.len(), rows[0].by.as_str()), (1, "controller"));
 }
 
@@ -217,12 +217,12 @@ async fn a_held_host_refuses_and_still_reverts_by_hand() {
         agent.concluded().await;
     }
     let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1 };
-    agent.crew.state().set_hold(Some(hold)).await.unwrap();
+    agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
     agent.crew.assign(run(3, "3"));
     assert_eq!(agent.reported(3).await[2], (3, "refused LS-P01".into()));
     agent.crew.revert(&app(), None, "ann".into()).await.unwrap();
     assert_eq!(agent.concluded().await, "reverted to 1: LS-P01 at revert");
-    let rows = agent.crew.state().history(&app(), 1).await.unwrap();
+    let rows = agent.crew.state().history(Some(&app()), 1).await.unwrap();
     assert_eq!(rows[0].by, "ann");
 
     let agent = agent.restart().await;

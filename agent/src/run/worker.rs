@@ -273,7 +273,7 @@ impl<H: Host> Worker<H> {
                 self.record = *record;
                 Ok(())
             }
-            None => self.tools.state.report(&self.app, report, row).await,
+            None => self.tools.state.report(report, row).await,
         }
     }
 
@@ -288,7 +288,7 @@ impl<H: Host> Worker<H> {
         let detail = failure_of(&outcome).map(|failure| format!("{}: {}", failure.step, failure.message));
         let row = Row {
             time_ms,
-            app: self.app.clone(),
+            app: Some(self.app.clone()),
             generation: assignment.generation,
             version: assignment.version.to_string(),
             slot: live.clone(),

@@ -1,4 +1,4 @@
-//! What happened on this host, per app, for admins. Bounded.
+//! What happened on this host, per app and to the host itself, for admins. Bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -28,6 +28,9 @@ pub enum Event {
     Inconsistent,
     Refused,
     Removed,
+    /// An admin holds the host.
+    Held,
+    Unheld,
 }
 
 impl Event {
@@ -41,6 +44,8 @@ impl Event {
             Event::Inconsistent => "inconsistent",
             Event::Refused => "refused",
             Event::Removed => "removed",
+            Event::Held => "held",
+            Event::Unheld => "unheld",
         }
     }
 }
@@ -63,7 +68,8 @@ impl From<&Outcome> for Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     pub time_ms: Millis,
-    pub app: AppName,
+    /// None: the host itself.
+    pub app: Option<AppName>,
     pub generation: Generation,
     pub version: String,
     /// What is live after it.
@@ -74,25 +80,34 @@ pub struct Row {
     pub by: String,
 }
 
+impl Row {
+    /// Of the host itself.
+    pub(super) fn of_host(time_ms: Millis, event: Event, detail: String, by: String) -> Self {
+        let (generation, version) = (Generation(0), String::new());
+        Self { time_ms, app: None, generation, version, slot: None, event, detail, by }
+    }
+}
+
 /// Which rows there are; the rows themselves stay on disk.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    by_app: BTreeMap<AppName, VecDeque<u64>>,
+    by_app: BTreeMap<Option<AppName>, VecDeque<u64>>,
     last: u64,
 }
 
 impl Rows {
     /// In the order of the keys, so ascending within an app.
-    pub(super) fn note(&mut self, app: AppName, nth: u64) {
+    pub(super) fn note(&mut self, app: Option<AppName>, nth: u64) {
         self.by_app.entry(app).or_default().push_back(nth);
         self.last = self.last.max(nth);
     }
 
     /// The batch with one more row, and without those that are too many now.
-    pub(super) fn append(&mut self, app: &AppName, batch: Batch, row: &Row) -> Batch {
+    pub(super) fn append(&mut self, batch: Batch, row: &Row) -> Batch {
         self.last += 1;
-        self.note(app.clone(), self.last);
-        let rows = self.by_app.get_mut(app).expect("noted above");
+        self.note(row.app.clone(), self.last);
+        let app = row.app.as_ref();
+        let rows = self.by_app.get_mut(&row.app).expect("noted above");
         let excess = rows.len().saturating_sub(ROWS_PER_APP);
         let batch = rows.drain(..excess).fold(batch, |batch, old| batch.delete(keys::history(app, old)));
         batch.put(keys::history(app, self.last), encode(row))
@@ -100,8 +115,8 @@ impl Rows {
 }
 
 impl State {
-    /// The latest rows first.
-    pub async fn history(&self, app: &AppName, limit: usize) -> Result<Vec<Row>, Coded> {
+    /// The latest rows first: of an app, or of the host itself.
+    pub async fn history(&self, app: Option<&AppName>, limit: usize) -> Result<Vec<Row>, Coded> {
         let listing = self.ledger.list(&keys::history_of(app)).await.map_err(|e| e.coded())?;
         let rows = listing.entries.iter().rev().take(limit);
         rows.map(|(key, stored)| decode(key, &stored.value))

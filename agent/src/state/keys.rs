@@ -6,12 +6,16 @@ pub const BOOT: &str = "meta/boot";
 pub const SEQ: &str = "meta/seq";
 pub const HOLD: &str = "meta/hold";
 
+/// In place of an app's name, and no name that an app may have.
+const HOST: &str = "-";
+
 pub enum Key {
     /// What was accepted last; apart from the record because both may be large.
     Assignment(AppName),
     Record(AppName),
     Outbox(u64),
-    History(AppName, u64),
+    /// Of an app, or of the host itself.
+    History(Option<AppName>, u64),
     Boot,
     Seq,
     Hold,
@@ -30,12 +34,12 @@ pub fn outbox(seq: u64) -> String {
     format!("outbox/{seq:020}")
 }
 
-pub fn history(app: &AppName, nth: u64) -> String {
+pub fn history(app: Option<&AppName>, nth: u64) -> String {
     format!("{}{nth:020}", history_of(app))
 }
 
-pub fn history_of(app: &AppName) -> String {
-    format!("history/{app}/")
+pub fn history_of(app: Option<&AppName>) -> String {
+    format!("history/{}/", app.map_or(HOST, AppName::as_str))
 }
 
 /// None for a key that this version does not write.
@@ -47,7 +51,8 @@ pub fn parse(key: &str) -> Option<Key> {
         ("outbox", seq) => seq.parse().ok().map(Key::Outbox),
         ("history", rest) => {
             let (app, nth) = rest.split_once('/')?;
-            Some(Key::History(app.parse().ok()?, nth.parse().ok()?))
+            let app = if app == HOST { None } else { Some(app.parse().ok()?) };
+            Some(Key::History(app, nth.parse().ok()?))
         }
         ("meta", "boot") => Some(Key::Boot),
         ("meta", "seq") => Some(Key::Seq),

@@ -138,29 +138,32 @@ impl State {
         row: Row,
     ) -> Result<(), StateFailed> {
         let batch = self.put_record(Batch::new(), app, &record);
-        self.post(app, batch, report, row).await?;
+        self.post(batch, report, row).await?;
         self.mirror().apps.insert(app.clone(), record);
         Ok(())
     }
 
     /// A report that changes nothing in the record: a refusal, or the same answer once more.
-    pub async fn report(&self, app: &AppName, report: Report, row: Row) -> Result<(), StateFailed> {
-        self.post(app, Batch::new(), report, row).await
+    pub async fn report(&self, report: Report, row: Row) -> Result<(), StateFailed> {
+        self.post(Batch::new(), report, row).await
     }
 
     pub fn hold(&self) -> Option<Hold> {
         self.hold.borrow().clone()
     }
 
-    /// Whether anything changed.
-    pub async fn set_hold(&self, hold: Option<Hold>) -> Result<bool, StateFailed> {
+    /// Whether anything changed. `by` is who wants it so.
+    pub async fn set_hold(&self, hold: Option<Hold>, by: &str) -> Result<bool, StateFailed> {
         if self.hold.borrow().is_some() == hold.is_some() {
             return Ok(false);
         }
-        let batch = match &hold {
-            Some(hold) => Batch::new().put(keys::HOLD, encode(hold)),
-            None => Batch::new().delete(keys::HOLD),
+        let (batch, event) = match &hold {
+            Some(hold) => (Batch::new().put(keys::HOLD, encode(hold)), Event::Held),
+            None => (Batch::new().delete(keys::HOLD), Event::Unheld),
         };
+        let reason = hold.as_ref().map(|hold| hold.reason.clone()).unwrap_or_default();
+        let row = Row::of_host(self.now_ms(), event, reason, by.to_owned());
+        let batch = self.mirror().history.append(batch, &row);
         self.ledger.commit(batch).await?;
         self.hold.send_replace(hold);
         Ok(true)

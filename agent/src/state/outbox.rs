@@ -1,7 +1,6 @@
 //! Reports that the controller has not acknowledged. They survive restarts of both sides.
 
 use longshore_common::{
-    ids::AppName,
     ledger::Batch,
     report::{Outcome, Report},
 };
@@ -41,13 +40,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) async fn post(
-        &self,
-        app: &AppName,
-        batch: Batch,
-        report: Report,
-        row: Row,
-    ) -> Result<(), StateFailed> {
+    pub(super) async fn post(&self, batch: Batch, report: Report, row: Row) -> Result<(), StateFailed> {
         let (batch, seq, dropped) = {
             let mut mirror = self.mirror();
             mirror.seq += 1;
@@ -56,7 +49,7 @@ impl State {
             let dropped = full.then(|| mirror.outbox.iter().find(|(_, old)| ends_nothing(&old.outcome)));
             let dropped = dropped.flatten().map(|(old, _)| *old);
             let batch = dropped.map(keys::outbox).into_iter().fold(batch, Batch::delete);
-            (mirror.history.append(app, batch, &row), seq, dropped)
+            (mirror.history.append(batch, &row), seq, dropped)
         };
         let batch = batch.put(keys::outbox(seq), encode(&report)).put(keys::SEQ, encode(&seq));
         self.ledger.commit(batch).await?;

@@ -35,7 +35,7 @@ fn report(generation: u64, outcome: Outcome) -> Report {
 fn row(time_ms: Millis, outcome: &Outcome) -> Row {
     Row {
         time_ms,
-        app: app(),
+        app: Some(app()),
         generation: Generation(1),
         version: "1".into(),
         slot: None,
@@ -58,8 +58,8 @@ async fn everything_is_there_after_a_restart() {
     state.keep(&app(), record.clone()).await.unwrap();
     state.conclude(&app(), record.clone(), report(3, failed()), row(5, &failed())).await.unwrap();
     let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4 };
-    assert!(state.set_hold(Some(hold.clone())).await.unwrap());
-    assert!(!state.set_hold(Some(hold.clone())).await.unwrap());
+    assert!(state.set_hold(Some(hold.clone()), "ann").await.unwrap());
+    assert!(!state.set_hold(Some(hold.clone()), "ann").await.unwrap());
     state.close().await;
 
     let state = open(dir.path()).await;
@@ -67,7 +67,11 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(state.record(&app()), record);
     assert_eq!(state.hold(), Some(hold));
     assert_eq!(state.outbox_after(0), [(65, report(3, failed()))]);
-    assert_eq!(state.history(&app(), 9).await.unwrap(), [row(5, &failed())]);
+    assert_eq!(state.history(Some(&app()), 9).await.unwrap(), [row(5, &failed())]);
+    assert!(state.set_hold(None, "bob").await.unwrap());
+    let of_host = state.history(None, 9).await.unwrap();
+    let said: Vec<_> = of_host.iter().map(|row| (row.event, row.by.as_str(), row.detail.as_str())).collect();
+    assert_eq!(said, [(Event::Unheld, "bob", ""), (Event::Held, "ann", "disk")]);
     state.close().await;
 }
 
@@ -75,13 +79,13 @@ async fn everything_is_there_after_a_restart() {
 async fn numbers_rise_even_when_everything_was_acknowledged() {
     let dir = tempdir().unwrap();
     let state = open(dir.path()).await;
-    state.report(&app(), report(1, Outcome::Staged), row(1, &Outcome::Staged)).await.unwrap();
+    state.report(report(1, Outcome::Staged), row(1, &Outcome::Staged)).await.unwrap();
     state.acknowledge(65).await.unwrap();
     state.acknowledge(65).await.unwrap();
     state.close().await;
     let state = open(dir.path()).await;
     assert_eq!(state.outbox_len(), 0);
-    state.report(&app(), report(2, Outcome::Staged), row(2, &Outcome::Staged)).await.unwrap();
+    state.report(report(2, Outcome::Staged), row(2, &Outcome::Staged)).await.unwrap();
     let seq = state.outbox_after(0)[0].0;
     assert!(seq > 65);
     assert_eq!(*state.watch_outbox().borrow(), seq);
@@ -95,16 +99,16 @@ async fn a_full_outbox_drops_only_what_ended_nothing() {
     let posts = (0..OUTBOX_MAX as u64).map(|n| {
         let outcome = if n == 7 { Outcome::Staged } else { failed() };
         let state = Arc::clone(&state);
-        async move { state.report(&app(), report(n, outcome.clone()), row(1, &outcome)).await }
+        async move { state.report(report(n, outcome.clone()), row(1, &outcome)).await }
     });
     futures_util::future::try_join_all(posts).await.unwrap();
     for _ in 0..2 {
-        state.report(&app(), report(999, failed()), row(1, &failed())).await.unwrap();
+        state.report(report(999, failed()), row(1, &failed())).await.unwrap();
     }
     let kept = state.outbox_after(0);
     assert_eq!(kept.len(), OUTBOX_MAX + 1);
     assert!(kept.iter().all(|(_, report)| report.outcome != Outcome::Staged));
-    assert_eq!(state.history(&app(), usize::MAX).await.unwrap().len(), ROWS_PER_APP);
+    assert_eq!(state.history(Some(&app()), usize::MAX).await.unwrap().len(), ROWS_PER_APP);
     state.close().await;
 }
 
