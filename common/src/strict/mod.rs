@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Bytes of a file; larger ones are refused unread.
-pub const FILE_BYTES: usize = 256 * 1024;
+pub const FILE_BYTES: usize = 64 * 1024;
 
 /// One thing that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,6 +189,6 @@ mod tests {
 
     #[test]
     fn a_file_of_endless_size_is_not_read() {
-        assert!(problems(&"#".repeat(FILE_BYTES + 1))[0].contains("at most 262144 are read"));
+        assert!(problems(&"#".repeat(FILE_BYTES + 1))[0].contains("at most 65536 are read"));
     }
 }

@@ -20,7 +20,7 @@ fn spoiled(sound: &str) -> [(String, &'static str); 6] {
         (format!("{sound}\n[servise]\nexec = 1\n"), "unknown"),
         (sound.replacen("name = ", "nmae = ", 1), "did you mean"),
         (sound.replacen("name = ", "name = \"twice\"\nname = ", 1), "duplicate"),
-        (format!("# {}\n{sound}", "x".repeat(300 << 10)), "at most"),
+        (format!("# {}\n{sound}", "x".repeat(70 << 10)), "at most"),
         (sound.replacen("name = \"", "name = \"\\u001b[31m", 1), "\\x1b[31m"),
         ("<html><body>404</body></html>".to_owned(), ":1:"),
     ]
