@@ -158,6 +158,13 @@ id!(
     RolloutId
 );
 
+impl RolloutId {
+    /// Enough to name it, short enough to type: its milliseconds, 48 bits of a UUIDv7.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(13).collect()
+    }
+}
+
 /// Orders the assignments of one app on one host. Only rises.
 ///
 /// The high bits are the rollout's sequence number, the low 16 the round within it, so that a later rollout

@@ -3,6 +3,7 @@
 //! rustls asks a resolver for the key and a verifier for the trust on every handshake; ours read them from an
 //! `ArcSwap`, so a renewal drops no connection. `serve` accepts, `pin` is for the one call without a certificate.
 
+mod crowd;
 mod identity;
 mod pin;
 mod serve;

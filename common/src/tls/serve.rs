@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
@@ -18,13 +19,22 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::{Identity, Leaf, read_leaf};
+use super::{
+    Identity, Leaf,
+    crowd::{Crowd, Place},
+    read_leaf,
+};
 use crate::digest::sha256;
 
 /// Accepted connections that wait for the server to take them.
 pub const ACCEPT_QUEUE: usize = 64;
 /// A peer that has not finished its handshake by then is dropped.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// What every HTTP/2 client says first: the preface, and the head of its first frame. A peer that has not by then is
+/// dropped.
+const FIRST_WORDS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FRAME_HEAD: usize = 9;
+const FIRST_WORDS_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause after `accept` failed (out of descriptors, mostly), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,19 +57,41 @@ pub struct Peer {
 pub struct PeerStream {
     io: TlsStream<TcpStream>,
     peer: Peer,
+    /// Read already, and not taken yet.
+    first_words: Bytes,
+    _place: Place,
 }
 
 impl PeerStream {
-    fn new(io: TlsStream<TcpStream>, address: SocketAddr) -> Self {
-        let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let certificate = leaf.map(|cert| sha256(cert));
-        let peer = match leaf.and_then(read_leaf) {
-            Some(Leaf { identity, serial, key }) => {
-                Peer { address, identity, certificate, key: Some(key), serial: serial.into() }
+    /// The error says why the peer is not let in.
+    async fn open(
+        mut io: TlsStream<TcpStream>,
+        address: SocketAddr,
+        crowd: &Crowd,
+    ) -> Result<Self, &'static str> {
+        let peer = peer_of(&io, address);
+        let place = crowd.enter(peer.identity.as_ref()).ok_or("its host has too many connections")?;
+        let mut first_words = vec![0; FIRST_WORDS.len() + FRAME_HEAD];
+        let read = tokio::time::timeout(FIRST_WORDS_DEADLINE, io.read_exact(&mut first_words)).await;
+        match read {
+            Ok(Ok(_)) if first_words.starts_with(FIRST_WORDS) => {
+                Ok(Self { io, peer, first_words: first_words.into(), _place: place })
             }
-            None => Peer { address, identity: None, certificate, key: None, serial: Arc::from([]) },
-        };
-        Self { io, peer }
+            Ok(Ok(_)) => Err("it does not speak HTTP/2"),
+            Ok(Err(_)) => Err("it went without a word"),
+            Err(_) => Err("it said nothing in time"),
+        }
+    }
+}
+
+fn peer_of(io: &TlsStream<TcpStream>, address: SocketAddr) -> Peer {
+    let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let certificate = leaf.map(|cert| sha256(cert));
+    match leaf.and_then(read_leaf) {
+        Some(Leaf { identity, serial, key }) => {
+            Peer { address, identity, certificate, key: Some(key), serial: serial.into() }
+        }
+        None => Peer { address, identity: None, certificate, key: None, serial: Arc::from([]) },
     }
 }
 
@@ -76,6 +108,11 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.first_words.is_empty() {
+            let count = buf.remaining().min(self.first_words.len());
+            buf.put_slice(&self.first_words.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
@@ -102,7 +139,7 @@ impl AsyncWrite for PeerStream {
     }
 }
 
-/// Connections whose handshake is done. tonic's own accept loop has no bound on handshakes under way and spins
+/// Connections whose handshake is done and that have begun to speak HTTP/2. tonic's own accept loop has no bound on handshakes under way and spins
 /// when descriptors run out; this one has a bound (`handshakes`), a deadline for each, and a pause.
 ///
 /// Ends when the stream is dropped.
@@ -112,6 +149,7 @@ pub fn incoming(
     handshakes: usize,
 ) -> ReceiverStream<io::Result<PeerStream>> {
     let (ready, stream) = mpsc::channel(ACCEPT_QUEUE);
+    let crowd = Crowd::default();
     tokio::spawn(async move {
         let slots = Arc::new(Semaphore::new(handshakes));
         while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -123,18 +161,22 @@ pub fn incoming(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (tls, ready) = (tls.clone(), ready.clone());
+            let (tls, ready, crowd) = (tls.clone(), ready.clone(), crowd.clone());
             tokio::spawn(async move {
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%address, %error, "no TCP_NODELAY on this connection");
                 }
-                let done = tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(tcp)).await;
+                let io = match tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(tcp)).await {
+                    Ok(Ok(io)) => io,
+                    Ok(Err(error)) => return tracing::debug!(%address, %error, "handshake failed"),
+                    Err(_) => return tracing::debug!(%address, "no handshake within {HANDSHAKE_DEADLINE:?}"),
+                };
+                let opened = PeerStream::open(io, address, &crowd).await;
                 drop(slot);
-                match done {
+                match opened {
                     // The receiver is gone only when the server stops, and then so is the connection.
-                    Ok(Ok(io)) => drop(ready.send(Ok(PeerStream::new(io, address))).await),
-                    Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
-                    Err(_) => tracing::debug!(%address, "handshake not done within {HANDSHAKE_DEADLINE:?}"),
+                    Ok(stream) => drop(ready.send(Ok(stream)).await),
+                    Err(why) => tracing::debug!(%address, "a connection is closed: {why}"),
                 }
             });
         }

@@ -15,8 +15,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
+use tower::layer::util::{Identity, Stack};
 
-use super::{GRACE, ServeError};
+use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
     ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, RolloutsService,
     SessionService, blobs::BlobsService, releases::ReleasesService,
@@ -35,14 +36,16 @@ const ENROL_HANDSHAKES: usize = 64;
 /// A connection that is silent for this long is asked whether it lives, and has as long again to say so.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(10);
-/// Of one enrolment, its commit included.
-const ENROL_DEADLINE: Duration = Duration::from_secs(30);
+/// What a stranger may stay for.
+const ENROL_STAY: Duration = Duration::from_secs(30);
 /// Resets that a peer may cause before its connection goes (rapid reset).
 const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 64;
 /// What a publisher or a fetching host may have under way. Fast links are long: 4 MiB at 50 ms are 80 MB a second.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+type Limits = Stack<Deadlines, Identity>;
 
 /// Everything on the main port.
 pub(super) struct Services {
@@ -93,15 +96,15 @@ pub(super) async fn serve_enrolment(
 ) {
     let tls = TlsAcceptor::from(open_server_config(identity));
     let router = limited()
-        .timeout(ENROL_DEADLINE)
         .max_concurrent_streams(4)
-        .max_connection_age(ENROL_DEADLINE)
+        .max_connection_age(ENROL_STAY)
         .add_service(EnrolmentServer::new(enrolment).max_decoding_message_size(ENROL_BYTES));
     run(router, listener, tls, ENROL_HANDSHAKES, stop).await;
 }
 
-fn limited() -> Server {
+fn limited() -> Server<Limits> {
     Server::builder()
+        .layer(Deadlines)
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
@@ -114,7 +117,7 @@ fn limited() -> Server {
 
 /// Until `stop`; then calls under way may end, for a while.
 async fn run(
-    router: Router,
+    router: Router<Limits>,
     listener: TcpListener,
     tls: TlsAcceptor,
     handshakes: usize,

@@ -3,6 +3,7 @@
 //! `serve` is all of it, for the daemon, for tests and for `longshore demo` alike; `listen` has the two ports and
 //! their limits; `process` is what only the daemon does: signals, systemd, exit codes.
 
+mod deadline;
 mod listen;
 pub mod process;
 #[cfg(test)]

@@ -1,21 +1,25 @@
 //! The `Enrolment` service: the one thing that strangers may ask.
 
 use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
 };
 
 use longshore_common::{
     code::{Code, Coded},
     time::Clock,
     tls::Peer,
-    wire::parse,
+    wire::{from_status, parse},
 };
 use longshore_proto::v1::{self as pb, enrolment_server::Enrolment as Service};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{coded, invalid, refuse};
+use super::{
+    coded, invalid, refuse,
+    strangers::{Strangers, TooMany},
+};
 use crate::identity::{
     Authority,
     enrol::{AskedKey, Asking, Enrolled, Enrolment},
@@ -23,11 +27,6 @@ use crate::identity::{
 
 /// Enrolments under way at once: each costs a signature and a commit.
 pub const IN_FLIGHT: usize = 32;
-/// Tries that may come at once, good or bad: a rack that boots together.
-const BURST: f64 = 100.0;
-/// Tries a second, for as long as one likes.
-const RATE: f64 = 20.0;
-
 /// What goes into every certificate's reply.
 #[derive(Clone)]
 pub struct Reply {
@@ -55,57 +54,56 @@ pub struct EnrolmentService {
     enrolment: Arc<Enrolment>,
     reply: Reply,
     in_flight: Semaphore,
-    bucket: Mutex<Bucket>,
-}
-
-/// Tries that may still come.
-struct Bucket {
-    left: f64,
-    at: Instant,
+    strangers: Mutex<Strangers>,
 }
 
 impl EnrolmentService {
     pub fn new(enrolment: Arc<Enrolment>, reply: Reply) -> Self {
-        let bucket = Mutex::new(Bucket { left: BURST, at: Instant::now() });
-        Self { enrolment, reply, in_flight: Semaphore::new(IN_FLIGHT), bucket }
+        let strangers = Mutex::new(Strangers::new(Instant::now()));
+        Self { enrolment, reply, in_flight: Semaphore::new(IN_FLIGHT), strangers }
     }
 
-    fn admit(&self) -> Result<(), Status> {
-        let mut bucket = self.bucket.lock().expect("nothing panics while it holds the lock");
-        if bucket.take(Instant::now()) { Ok(()) } else { Err(busy()) }
+    fn strangers(&self) -> MutexGuard<'_, Strangers> {
+        self.strangers.lock().expect("nothing panics while it holds the lock")
+    }
+
+    async fn enrol(&self, asking: Asking) -> Result<pb::Certificate, Status> {
+        let _slot = self.in_flight.try_acquire().map_err(|_| busy(TooMany::All))?;
+        let enrolled = self.enrolment.enrol(asking).await.map_err(refuse)?;
+        Ok(self.reply.certificate(enrolled))
     }
 }
 
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        let passed: Duration = now.saturating_duration_since(self.at);
-        self.left = (self.left + passed.as_secs_f64() * RATE).min(BURST);
-        self.at = now;
-        let enough = self.left >= 1.0;
-        if enough {
-            self.left -= 1.0;
+fn busy(why: TooMany) -> Status {
+    let message = match why {
+        TooMany::All => "too many hosts enrol at once; try again in a few seconds",
+        TooMany::Address => {
+            "too many tokens that were not good came from this address; try again in a minute, with a token from: \
+             longshore token create"
         }
-        enough
-    }
-}
-
-fn busy() -> Status {
-    coded(Coded::new(Code::C01, "too many hosts enrol at once; try again in a few seconds"))
+    };
+    coded(Coded::new(Code::C01, message))
 }
 
 #[tonic::async_trait]
 impl Service for EnrolmentService {
     async fn enroll(&self, request: Request<pb::EnrollRequest>) -> Result<Response<pb::Certificate>, Status> {
-        self.admit()?;
-        let _slot = self.in_flight.try_acquire().map_err(|_| busy())?;
-        let asking = read(request)?;
-        let enrolled = self.enrolment.enrol(asking).await.map_err(refuse)?;
-        Ok(Response::new(self.reply.certificate(enrolled)))
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+        let from = peer.ok_or_else(|| coded(Coded::new(Code::X01, "a connection without an address")))?;
+        self.strangers().admit(from.ip(), Instant::now()).map_err(busy)?;
+        let enrolled = match read(request, from) {
+            Ok(asking) => self.enrol(asking).await,
+            Err(refused) => Err(refused),
+        };
+        let their_fault = |code| matches!(code, Code::E01 | Code::E02 | Code::E03 | Code::V01);
+        if enrolled.as_ref().is_err_and(|status| their_fault(from_status(status).code)) {
+            self.strangers().refused(from.ip(), Instant::now());
+        }
+        enrolled.map(Response::new)
     }
 }
 
-fn read(request: Request<pb::EnrollRequest>) -> Result<Asking, Status> {
-    let from = request.extensions().get::<Peer>().map(|peer| peer.address);
+fn read(request: Request<pb::EnrollRequest>, from: SocketAddr) -> Result<Asking, Status> {
     let pb::EnrollRequest { token, csr_der, name, labels, machine_id } = request.into_inner();
     Ok(Asking {
         token: token.parse().map_err(coded)?,
@@ -113,22 +111,6 @@ fn read(request: Request<pb::EnrollRequest>) -> Result<Asking, Status> {
         name: parse("name", &name).map_err(invalid)?,
         labels,
         machine_id,
-        from: from.ok_or_else(|| coded(Coded::new(Code::X01, "a connection without an address")))?,
+        from,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_let_through_slowly() {
-        let start = Instant::now();
-        let mut bucket = Bucket { left: BURST, at: start };
-        let taken = (0..1000).filter(|_| bucket.take(start)).count();
-        assert_eq!(taken, BURST as usize);
-        assert!(!bucket.take(start));
-        let later = start + Duration::from_secs(2);
-        assert_eq!((0..1000).filter(|_| bucket.take(later)).count(), 2 * RATE as usize);
-    }
 }

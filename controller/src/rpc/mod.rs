@@ -14,6 +14,7 @@ mod renewal;
 mod rollout_rows;
 mod rollouts;
 mod session;
+mod strangers;
 mod survey;
 mod upload;
 mod words;
