@@ -28,12 +28,12 @@ impl Moment {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
-    /// `12s ago`, `in 3m`; a second either way is `now`.
+    /// `12s ago`, `in 3m`; a second either way is `now`. What has just been said to be in 30 minutes is not in 29m59s.
     pub fn relative(self, now: Moment) -> String {
         let ahead = self.0 - now.0;
         match ahead {
             -1_000..=1_000 => "now".to_owned(),
-            ahead if ahead > 0 => format!("in {}", coarse(ahead)),
+            ahead if ahead > 0 => format!("in {}", coarse(ahead + 999)),
             ahead => format!("{} ago", coarse(-ahead)),
         }
     }
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(Moment(1_000_500).relative(now), "now");
         assert_eq!(Moment(988_000).relative(now), "12s ago");
         assert_eq!(Moment(1_190_000).relative(now), "in 3m10s");
+        assert_eq!(Moment(2_799_400).relative(now), "in 30m");
         assert_eq!(coarse(7_200_000), "2h");
         assert_eq!(coarse(180_000_000), "2d2h");
         assert_eq!(took(4_260), "4.2s");

@@ -227,6 +227,7 @@ fn busy(lock: &Lock, request: &StartRequest, now: Millis) -> Coded {
     let ago = Span(Duration::from_secs(((now - lock.since_ms).max(0) / 1000) as u64));
     let StartRequest { app, env, .. } = request;
     let Lock { rollout, version, started_by, .. } = lock;
+    let rollout = rollout.short();
     let message = format!(
         "{env} is held by rollout {rollout} of {app}@{version}, started by {started_by} {ago} ago. \
          Watch it: longshore rollout watch {rollout}; or end it: longshore rollout abort {rollout}"

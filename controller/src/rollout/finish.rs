@@ -74,7 +74,7 @@ impl Draft {
         self.finish(outcome, reason);
     }
 
-    /// `; 1 unknown: web-4; 2 failed: web-5, web-6` for every host that is in none of these states.
+    /// `; 1 unknown: web-4; 1 refused: web-5 (disk swap); 2 failed: web-6, web-7` for every host that is in none of these states.
     fn rest_of(&self, good: &[HostState]) -> String {
         let mut text = String::new();
         for word in HostProgress::NAMES {
@@ -87,8 +87,10 @@ impl Draft {
         text
     }
 
+    /// A host that refuses says why.
     fn names(&self, hosts: &[longshore_common::ids::HostId]) -> String {
-        name_some(hosts.iter().map(|id| self.rollout.hosts[id].name.as_str()))
+        let names: Vec<String> = hosts.iter().map(|id| self.rollout.hosts[id].name_with_hold()).collect();
+        name_some(names.iter().map(String::as_str))
     }
 }
 

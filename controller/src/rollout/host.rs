@@ -180,6 +180,19 @@ impl HostProgress {
         matches!(self.state, HostState::Excluded { .. } | HostState::Left)
     }
 
+    /// `web-1`, or while it refuses `web-1 (disk swap)`.
+    pub(super) fn name_with_hold(&self) -> String {
+        match self.refusal() {
+            Some(held) => format!("{} ({})", self.name, held.reason),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// The hold for which it does not take what is asked of it.
+    pub fn refusal(&self) -> Option<&LocalHold> {
+        self.held.as_ref().filter(|_| self.silent.is_none() && self.is_refusing())
+    }
+
     /// Held, and there is work that it does not take.
     pub fn is_refusing(&self) -> bool {
         self.held.is_some()

@@ -1,6 +1,10 @@
 //! A rollout as a message.
 
-use longshore_common::ids::HostId;
+use longshore_common::{
+    code::Code,
+    ids::HostId,
+    report::{Blame, Failure, StepName},
+};
 use longshore_proto::v1 as pb;
 
 use crate::{
@@ -81,12 +85,20 @@ fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow 
         name: host.name.to_string(),
         wave: host.wave,
         state: host.as_str().to_owned(),
-        failure: host.failure.as_ref().map(|last| (&last.failure).into()),
+        failure: why_not(host).as_ref().map(Into::into),
         from_version: host.previous.as_ref().map(|target| target.version.to_string()).unwrap_or_default(),
         generation: rollout.generation(*id).map_or(0, |generation| generation.0),
         since_ms: host.since,
         ..pb::HostRow::default()
     }
+}
+
+/// Why the host does not run the target: its failure, or the hold for which it refuses.
+fn why_not(host: &HostProgress) -> Option<Failure> {
+    let refused = host.refusal().map(|held| {
+        Failure::new(Code::P01, StepName::Check, Blame::Environment, format!("held: {}", held.reason))
+    });
+    refused.or_else(|| host.failure.as_ref().map(|last| last.failure.clone()))
 }
 
 pub fn hold_row(hold: &Hold) -> pb::HoldRow {

@@ -261,6 +261,10 @@ impl Standing {
 }
 
 impl HostRow {
+    pub fn takes_part(&self) -> bool {
+        self.state != "excluded" && self.state != "left"
+    }
+
     pub fn standing(&self) -> Standing {
         match self.state.as_str() {
             "healthy" | "unchanged" => Standing::Good,
@@ -313,15 +317,18 @@ impl Rollout {
         self.outcome.as_deref().unwrap_or(&self.phase)
     }
 
+    /// Hosts that take part.
+    pub fn of_it(&self) -> usize {
+        self.hosts.iter().filter(|host| host.takes_part()).count()
+    }
+
     /// Hosts that run the release and are well.
     pub fn good(&self) -> usize {
         self.hosts.iter().filter(|host| host.standing() == Standing::Good).count()
     }
 
     pub fn in_wave(&self, number: u32) -> impl Iterator<Item = &HostRow> {
-        self.hosts
-            .iter()
-            .filter(move |host| host.wave == number && host.state != "excluded" && host.state != "left")
+        self.hosts.iter().filter(move |host| host.wave == number && host.takes_part())
     }
 }
 

@@ -3,7 +3,7 @@
 use longshore_common::text::visible;
 
 use super::{
-    rollout::{Explanation, Rollout, RolloutList, Standing},
+    rollout::{Explanation, HostRow, Rollout, RolloutList, Standing},
     short,
 };
 use crate::cli::{
@@ -44,10 +44,7 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         .add("rollout", visible(&rollout.id))
         .add("moves", visible(&format!("{} to {}@{}{from}", rollout.env, rollout.app, rollout.version)))
         .add("state", page.style.paint(rollout.standing().ink(), &visible(&state)))
-        .add(
-            "hosts",
-            format!("{} of {} on {}", rollout.good(), rollout.hosts.len(), visible(&rollout.version)),
-        );
+        .add("hosts", format!("{} of {} on {}", rollout.good(), rollout.of_it(), visible(&rollout.version)));
     if let Some(started) = rollout.started_at {
         let end = rollout.ended_at.unwrap_or(page.now);
         let length = took(end.0 - started.0);
@@ -119,12 +116,16 @@ impl View for Explanation {
                 lines.extend(paint::failure_lines(failure, usize::MAX, 2, page));
             }
         }
-        let waiting = self.rollout.hosts.iter().filter(|host| host.standing() == Standing::Idle).count();
+        if self.rollout.is_over() {
+            return lines; // the summary has said it all
+        }
+        let idle = |host: &&HostRow| host.takes_part() && host.standing() == Standing::Idle;
+        let waiting = self.rollout.hosts.iter().filter(idle).count();
         lines.push(String::new());
         lines.push(format!(
             "{} of {} on {}, {} not begun",
             self.rollout.good(),
-            count(self.rollout.hosts.len(), "host"),
+            count(self.rollout.of_it(), "host"),
             visible(&self.rollout.version),
             waiting
         ));

@@ -78,7 +78,7 @@ fn standing(hosts: &Named<'_>) -> String {
 }
 
 fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
-    let id = rollout.header.id;
+    let id = rollout.header.id.short();
     let undo = if rolling_back { "abort" } else { "rollback" };
     match &paused.why {
         Why::Operator { .. } => {

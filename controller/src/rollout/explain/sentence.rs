@@ -21,7 +21,7 @@ pub(super) type Named<'a> = Vec<(HostId, &'a HostProgress)>;
 impl Rollout {
     /// `longshore rollout promote 0190…`
     pub(super) fn command(&self, verb: &str) -> Option<String> {
-        Some(format!("longshore rollout {verb} {}", self.header.id))
+        Some(format!("longshore rollout {verb} {}", self.header.id.short()))
     }
 }
 

@@ -161,7 +161,7 @@ fn a_held_host_is_passed_over_until_it_is_let_go() {
     assert_eq!(play.act("b unheld"), "staging 3; stage b");
     assert_eq!(play.act("d b staged"), "switching 3; run d b");
     assert_eq!(play.act("b d healthy"), "succeeded");
-    assert_eq!(play.reason(), "3 of 4 hosts run 2; 1 refused: c");
+    assert_eq!(play.reason(), "3 of 4 hosts run 2; 1 refused: c (lunch)");
 }
 
 /// A held host is waited for where the strategy says so; the hold names the reason and the way out.

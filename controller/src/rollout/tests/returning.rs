@@ -167,7 +167,7 @@ fn a_held_host_goes_back_when_it_is_let_go() {
          a healthy  -> rolling-back
          +5m        -> rolled-back",
     );
-    assert!(play.reason().ends_with("will go back on return: b"), "{}", play.reason());
+    assert!(play.reason().ends_with("will go back on return: b (refuses)"), "{}", play.reason());
     assert_eq!(play.act("b unheld"), "rolled-back");
     assert_eq!(play.desired(), "a run 1, b run 1");
 }

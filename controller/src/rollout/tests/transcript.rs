@@ -187,7 +187,7 @@ impl Play {
                 let until =
                     hold.until.map(|at| format!(" until {}", Span::millis(at as u64))).unwrap_or_default();
                 let command =
-                    hold.command.as_deref().unwrap_or("-").replace(&self.rollout.header.id.to_string(), "ID");
+                    hold.command.as_deref().unwrap_or("-").replace(&self.rollout.header.id.short(), "ID");
                 format!("{}{until}: {} [{command}]", hold.kind.as_str(), hold.what)
             })
             .collect();
