@@ -21,11 +21,18 @@ use tower::Layer;
 
 /// Of a question that is answered from the store.
 const QUICK: Duration = Duration::from_secs(30);
-/// Of a call that reads or makes as much as a whole artifact.
+/// Of a call that reads or makes as much as a whole artifact, or asks every host and has a deadline of its own for that.
 const LONG: Duration = Duration::from_secs(30 * 60);
 /// Ends of the paths of those.
-const LONG_CALLS: [&str; 5] =
-    ["Releases/Upload", "Releases/Publish", "Releases/Verify", "Blobs/Index", "Blobs/Fetch"];
+const LONG_CALLS: [&str; 7] = [
+    "Releases/Upload",
+    "Releases/Publish",
+    "Releases/Verify",
+    "Blobs/Index",
+    "Blobs/Fetch",
+    "Plans/Make",
+    "Rollouts/Start",
+];
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines;
