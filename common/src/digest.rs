@@ -81,8 +81,8 @@ digest!(
     PlanDigest
 );
 digest!(
-    /// SHA-256 of an environment's file.
-    FileDigest
+    /// SHA-256 of some content that is compared and not fetched: a file of an environment, values.
+    ContentDigest
 );
 
 impl PlanDigest {
@@ -90,9 +90,9 @@ impl PlanDigest {
         Self(sha256(binding))
     }
 }
-impl FileDigest {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(sha256(bytes))
+impl ContentDigest {
+    pub fn of(content: &[u8]) -> Self {
+        Self(sha256(content))
     }
 }
 impl BlobDigest {

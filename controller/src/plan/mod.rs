@@ -9,14 +9,36 @@
 //! bytes, times, who is silent at the moment) is shown and not binding.
 //!
 //! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
-//! host meets what the release requires), `fetch` (bytes), `compare` (manifests and values), `expect` (how long),
-//! `back` (the way back), and `moved` (two plans of the same, differing).
+//! host meets what the release requires), `failed` (what stops it), `fetch` (bytes), `compare` (manifests, values,
+//! files), `expect` (how long), `back` (the way back). Then `moved` (two plans of the same that differ) and `follow`
+//! (a rollout held against its plan).
 
+mod back;
+mod compare;
+mod expect;
+mod failed;
+mod fetch;
+mod fit;
+mod follow;
+mod gates;
+mod lines;
+mod make;
 mod model;
+mod moved;
 mod policy;
+mod remarks;
+mod size;
+#[cfg(test)]
+mod tests;
+mod world;
 
+pub use expect::baking;
+pub use follow::strays;
+pub use make::{members, plan, running};
 pub use model::{
     Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Duration, Failed, Fault,
     Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
 };
+pub use moved::moved;
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};
+pub use world::{Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use longshore_common::{
-    digest::{FileDigest, PlanDigest, ReleaseDigest},
+    digest::{ContentDigest, PlanDigest, ReleaseDigest},
     ids::{AppName, EnvName, HostId, HostName, Version},
     time::{Millis, Span},
 };
@@ -27,7 +27,7 @@ pub struct Plan {
     /// What the environment runs since its last rollout that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Running>,
-    pub env_file: FileDigest,
+    pub env_file: ContentDigest,
     /// In the order in which they are moved, then those that are not, by name. Every host of the environment is here once.
     pub hosts: Vec<HostPlan>,
     pub waves: Vec<Wave>,
@@ -60,7 +60,7 @@ pub struct Running {
     pub version: Version,
     pub release: ReleaseDigest,
     /// SHA-256 over the values' JSON: tells values apart without saying them.
-    pub values: FileDigest,
+    pub values: ContentDigest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,8 +190,8 @@ pub struct TextChange {
 /// Something that must hold before the rollout goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
-    /// After which wave, from 0; `None`: before the first.
-    pub after: Option<u32>,
+    /// After which waves, from 0, rising; empty: before the first.
+    pub after: Vec<u32>,
     /// `bake`, `promotion`, or the name of a gate in the environment's file.
     pub name: String,
     /// What it looks at, in words.
@@ -305,6 +305,10 @@ pub enum Check {
     CanaryHosts,
     /// Hosts have the label that tells failure domains apart.
     Spread,
+    /// The release has proved itself where the environment demands it.
+    Promotion,
+    /// Nobody has locked the environment.
+    Locked,
     /// So many hosts answer that the failure budget covers the others.
     Unknown,
     Architecture,
@@ -321,12 +325,14 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Check; 16] = [
+    pub const ALL: [Check; 18] = [
         Check::Withdrawn,
         Check::Busy,
         Check::Overlap,
         Check::CanaryHosts,
         Check::Spread,
+        Check::Promotion,
+        Check::Locked,
         Check::Unknown,
         Check::Architecture,
         Check::Os,
@@ -347,6 +353,8 @@ impl Check {
             Check::Overlap => "overlap",
             Check::CanaryHosts => "canary-hosts",
             Check::Spread => "spread",
+            Check::Promotion => "promotion",
+            Check::Locked => "locked",
             Check::Unknown => "unknown",
             Check::Architecture => "architecture",
             Check::Os => "os",
@@ -385,7 +393,7 @@ pub struct Binding<'a> {
     pub env: &'a EnvName,
     pub to: &'a Running,
     pub live: Option<&'a Running>,
-    pub env_file: &'a FileDigest,
+    pub env_file: &'a ContentDigest,
     /// Who is moved from what in which wave.
     pub hosts: Vec<(&'a HostId, &'a Part, Option<&'a Running>)>,
     pub gates: &'a [Gate],

@@ -1,0 +1,65 @@
+//! The way back: to which release, on how many hosts it is still at hand, and what it does not bring back.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    ids::Version,
+    manifest::{Driver, Manifest},
+};
+
+use super::{Back, BackTo, Change, HostPlan, Standing, size};
+
+pub(super) fn back(manifest: &Manifest, hosts: &[HostPlan]) -> Back {
+    let mut groups: BTreeMap<Option<Version>, BackTo> = BTreeMap::new();
+    let moved = hosts.iter().filter(|host| !matches!(host.change, Change::Skipped | Change::Unchanged));
+    for host in moved {
+        let version = host.from.as_ref().map(|from| from.version.clone());
+        let fresh = BackTo { version: version.clone(), hosts: 0, in_slot: 0, unknown: 0 };
+        let group = groups.entry(version).or_insert(fresh);
+        group.hosts += 1;
+        match (host.back_in_slot, &host.standing) {
+            (Some(true), _) => group.in_slot += 1,
+            (None, Standing::Unasked { .. } | Standing::Unknown) if host.from.is_some() => group.unknown += 1,
+            (Some(false) | None, _) => {}
+        }
+    }
+    let mut to: Vec<BackTo> = groups.into_values().collect();
+    to.sort_by_key(|group| (std::cmp::Reverse(group.hosts), group.version.clone()));
+    let lost = lost(manifest, &to);
+    Back { to, lost }
+}
+
+fn lost(manifest: &Manifest, to: &[BackTo]) -> Vec<String> {
+    let mut lost = vec![];
+    if to.is_empty() {
+        return lost;
+    }
+    for group in to {
+        let missing = group.hosts - group.in_slot - group.unknown;
+        match &group.version {
+            None => lost.push(format!(
+                "{} ran nothing of the app before: going back removes it there",
+                size::hosts(group.hosts as usize)
+            )),
+            Some(version) if missing > 0 => lost.push(format!(
+                "{version} is in no slot any more on {}: it has to be fetched again",
+                size::hosts(missing as usize)
+            )),
+            Some(_) => {}
+        }
+    }
+    let hooks = &manifest.hooks;
+    let named = [
+        ("before_switch", &hooks.before_switch),
+        ("after_switch", &hooks.after_switch),
+        ("after_healthy", &hooks.after_healthy),
+    ];
+    let ran: Vec<&str> = named.into_iter().filter(|(_, hook)| hook.is_some()).map(|(name, _)| name).collect();
+    if !ran.is_empty() {
+        lost.push(format!("what the hooks {} did stays done", ran.join(", ")));
+    }
+    if manifest.service.driver != Driver::None {
+        lost.push(format!("data that {} has written stays as it wrote it", manifest.version));
+    }
+    lost
+}

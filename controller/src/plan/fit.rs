@@ -1,0 +1,124 @@
+//! Whether a host is and has what the release requires, by what it said.
+
+use longshore_common::{
+    manifest::{Driver, Manifest, Port},
+    time::Span,
+};
+
+use super::{
+    Check, PlanPolicy, size,
+    world::{Machine, Survey, Surveyed, World},
+};
+
+/// One thing that a host lacks, in words that say what it has instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lack {
+    pub check: Check,
+    pub what: String,
+}
+
+/// Everything that speaks against this host. Of a host that did not answer only what never changes is judged.
+pub(super) fn lacks(world: &World, surveyed: &Surveyed, fetch_bytes: u64) -> Vec<Lack> {
+    let mut found = Found::default();
+    if let Some(machine) = surveyed.machine() {
+        found.machine(&world.release.manifest, machine);
+    }
+    if let Some(survey) = surveyed.answer() {
+        found.disk(&world.release.manifest, survey, fetch_bytes);
+        found.clock(&world.release.manifest, &world.policy, survey);
+        found.surroundings(survey);
+        found.ports(world, survey);
+        found.service(&world.release.manifest, survey);
+    }
+    found.0
+}
+
+#[derive(Default)]
+struct Found(Vec<Lack>);
+
+impl Found {
+    fn note(&mut self, check: Check, what: String) {
+        self.0.push(Lack { check, what });
+    }
+
+    fn machine(&mut self, manifest: &Manifest, machine: &Machine) {
+        let requires = &manifest.requires;
+        if !requires.arch.is_empty() && !requires.arch.contains(&machine.arch) {
+            self.note(Check::Architecture, format!("is {}", machine.arch));
+        }
+        if !requires.allows_os(&machine.os) {
+            self.note(Check::Os, format!("is {}", machine.os));
+        }
+        if let Some(needed) = requires.memory.filter(|needed| *needed > machine.memory_bytes) {
+            let (has, needed) = (size::bytes(machine.memory_bytes), size::bytes(needed));
+            self.note(Check::Memory, format!("has {has} of memory, {needed} are required"));
+        }
+    }
+
+    /// What is unpacked comes on top of what has to stay free.
+    fn disk(&mut self, manifest: &Manifest, survey: &Survey, fetch_bytes: u64) {
+        let needed = fetch_bytes.saturating_add(manifest.requires.disk.unwrap_or(0));
+        let free = survey.machine.disk_free_bytes;
+        if needed > free {
+            let (free, needed) = (size::bytes(free), size::bytes(needed));
+            self.note(Check::Disk, format!("has {free} free, {needed} are needed"));
+        }
+    }
+
+    fn clock(&mut self, manifest: &Manifest, policy: &PlanPolicy, survey: &Survey) {
+        let allowed = manifest.requires.clock.map_or(policy.clock, |own| own.min(policy.clock));
+        let off = survey.clock_offset_ms.unsigned_abs();
+        if off > allowed.as_ms().unsigned_abs() {
+            let way = if survey.clock_offset_ms > 0 { "ahead" } else { "behind" };
+            let off = Span::millis((off - off % 100).min(Span::MAX_MS));
+            self.note(Check::Clock, format!("clock is {off} {way}, {allowed} are allowed"));
+        }
+    }
+
+    fn surroundings(&mut self, survey: &Survey) {
+        if !survey.commands_missing.is_empty() {
+            self.note(Check::Commands, format!("has no {}", survey.commands_missing.join(", ")));
+        }
+        if !survey.mounts_missing.is_empty() {
+            self.note(Check::Mounts, format!("has nothing mounted at {}", survey.mounts_missing.join(", ")));
+        }
+        if !survey.users_missing.is_empty() {
+            self.note(Check::Users, format!("has no user {}", survey.users_missing.join(", ")));
+        }
+    }
+
+    /// Ports that the app's present release claims are its own: it lets go of them.
+    fn ports(&mut self, world: &World, survey: &Survey) {
+        let own: Option<Vec<Port>> = match survey.live_slot.rsplit_once('-') {
+            None => Some(vec![]),
+            Some((version, _)) => {
+                let version = version.parse().ok();
+                let release = version.and_then(|version| world.known.get(&version));
+                release.map(|release| release.manifest.ports().filter_map(Port::parse).collect())
+            }
+        };
+        // Of a release that is not here any more nobody knows what it claims: then nothing is held against the host.
+        let Some(own) = own else { return };
+        let foreign = survey.ports_taken.iter().filter(|(port, _)| {
+            Port::parse(port).is_some_and(|port| !own.iter().any(|own| own.clashes(&port)))
+        });
+        let taken: Vec<String> = foreign
+            .map(|(port, by)| by.as_ref().map_or_else(|| port.clone(), |by| format!("{port} by {by}")))
+            .collect();
+        if !taken.is_empty() {
+            self.note(Check::Ports, format!("port is taken: {}", taken.join(", ")));
+        }
+    }
+
+    fn service(&mut self, manifest: &Manifest, survey: &Survey) {
+        let service = &manifest.service;
+        let asks = match service.driver {
+            Driver::None => false,
+            Driver::Process => service.user.is_some(),
+            Driver::Systemd => true,
+        };
+        if let (true, Some(problem)) = (asks, &survey.run_as_problem) {
+            self.note(Check::Service, problem.clone());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! From the world to the plan.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    digest::{ContentDigest, PlanDigest},
+    ids::HostId,
+    slot::{Slot, Values},
+    time::Span,
+};
+
+use super::{
+    Blast, Change, Check, Fetch, HostPlan, Part, Plan, Running, SCHEMA, Standing, Unfit, Wave,
+    back::back,
+    compare,
+    expect::duration,
+    failed::failed,
+    fetch::Counter,
+    fit::{Lack, lacks},
+    gates::gates,
+    remarks::remarks,
+    world::{Candidate, Surveyed, World},
+};
+use crate::rollout::{HeldHosts, Member, Target, UnknownHosts, careful_waves, plan_waves};
+
+/// What came out for one host, and what it lacks.
+pub(super) struct Judged {
+    pub plan: HostPlan,
+    pub lacks: Vec<Lack>,
+    pub held: Option<String>,
+}
+
+/// The plan for this world. The same world gives the same plan.
+pub fn plan(world: &World) -> Plan {
+    let members = members(world);
+    let waves = plan_waves(&world.spec, &members);
+    let judged = hosts(world, &waves);
+    let waves = wave_rows(world, &waves, &members);
+    let failed = failed(world, &judged);
+    let remarks = remarks(world, &judged);
+    let hosts: Vec<HostPlan> = judged.into_iter().map(|judged| judged.plan).collect();
+    let moving = hosts.iter().filter(|host| matches!(host.part, Part::Wave { .. }));
+    let fetch = moving.fold(Fetch::default(), |sum, host| Fetch {
+        bytes: sum.bytes + host.fetch.bytes,
+        wire_bytes: sum.wire_bytes + host.fetch.wire_bytes,
+    });
+    let manifest = &world.release.manifest;
+    let probing = manifest.probes.iter().map(|probe| probe.healthy_for).max().unwrap_or_default();
+    let mut plan = Plan {
+        schema: SCHEMA.to_owned(),
+        digest: PlanDigest([0; 32]),
+        made_ms: world.made_ms,
+        made_by: world.made_by.clone(),
+        app: manifest.app.clone(),
+        env: world.env.clone(),
+        to: running(&world.target),
+        live: world.live.as_ref().map(running),
+        env_file: world.env_file,
+        spread: world.spec.spread.clone(),
+        changes: compare::changes(world),
+        files: compare::files(world),
+        fetch,
+        gates: gates(&world.spec, &waves, &world.gates),
+        calendar: world.calendar.clone(),
+        approval: world.approval.clone(),
+        duration: duration(&waves, probing, &world.past),
+        back: back(manifest, &hosts),
+        failed,
+        remarks,
+        waves,
+        hosts,
+    };
+    plan.digest = plan.digest_of_binding();
+    plan
+}
+
+/// A release with its values, the values only by their digest.
+pub fn running(target: &Target) -> Running {
+    Running { version: target.version.clone(), release: target.release, values: digest_of(&target.values) }
+}
+
+fn digest_of(values: &Values) -> ContentDigest {
+    let json = serde_json::to_vec(values).expect("values are a map of text to text");
+    ContentDigest::of(&json)
+}
+
+/// The hosts as the rollout will take them: where the policy says so, without those that do not fit.
+pub fn members(world: &World) -> Vec<Member> {
+    let mut counter = Counter::new(world);
+    let member = |host: &Candidate| {
+        let mut member = host.member.clone();
+        if world.policy.unfit == Unfit::Skip && member.excluded.is_none() {
+            let lacks = lacks(world, &host.surveyed, counter.of(host).bytes);
+            member.excluded = lacks.first().map(|lack| format!("{}: {}", lack.check, lack.what));
+        }
+        member
+    };
+    world.hosts.iter().map(member).collect()
+}
+
+/// In the order in which they are moved, then those that are not, by name.
+fn hosts(world: &World, waves: &[Vec<HostId>]) -> Vec<Judged> {
+    let wave_of: BTreeMap<HostId, u32> =
+        (0..).zip(waves).flat_map(|(number, wave)| wave.iter().map(move |id| (*id, number))).collect();
+    let mut counter = Counter::new(world);
+    let mut judged: Vec<Judged> = world
+        .hosts
+        .iter()
+        .map(|host| judge(world, host, wave_of.get(&host.member.id), &mut counter))
+        .collect();
+    judged.sort_by(|a, b| {
+        let key = |judged: &Judged| match judged.plan.part {
+            Part::Wave { wave } => wave,
+            Part::Skipped { .. } => u32::MAX,
+        };
+        (key(a), &a.plan.name, a.plan.id).cmp(&(key(b), &b.plan.name, b.plan.id))
+    });
+    judged
+}
+
+fn judge(world: &World, host: &Candidate, wave: Option<&u32>, counter: &mut Counter<'_>) -> Judged {
+    let member = &host.member;
+    let fetch = counter.of(host);
+    let lacks = lacks(world, &host.surveyed, fetch.bytes);
+    let held = held(host);
+    let part = match wave {
+        Some(wave) => Part::Wave { wave: *wave },
+        None => Part::Skipped { because: because(&lacks) },
+    };
+    let change = match part {
+        Part::Skipped { .. } => Change::Skipped,
+        Part::Wave { .. } => change(world, host),
+    };
+    let gets = !matches!(change, Change::Unchanged | Change::Skipped);
+    let plan = HostPlan {
+        id: member.id,
+        name: member.name.clone(),
+        domain: member.domain(&world.spec).map(str::to_owned),
+        part,
+        change,
+        from: member.previous.as_ref().map(running),
+        standing: standing(&host.surveyed),
+        fetch: if gets { fetch } else { Fetch::default() },
+        back_in_slot: back_in_slot(host),
+        notes: notes(world, host, &lacks, held.as_deref()),
+    };
+    Judged { plan, lacks, held }
+}
+
+/// Distinct, in order.
+fn because(lacks: &[Lack]) -> Vec<Check> {
+    let mut checks: Vec<Check> = lacks.iter().map(|lack| lack.check).collect();
+    checks.dedup();
+    checks
+}
+
+fn change(world: &World, host: &Candidate) -> Change {
+    let wanted = slot(&world.target);
+    let live = host.surveyed.answer().map(|survey| survey.live_slot.as_str());
+    match &host.member.previous {
+        // Somebody there may have gone back by hand since the last report.
+        Some(previous) if *previous == world.target && live.is_none_or(|live| live == wanted) => {
+            Change::Unchanged
+        }
+        Some(previous) if previous.release == world.target.release => Change::Values,
+        Some(_) => Change::Update,
+        None => Change::Install,
+    }
+}
+
+fn standing(surveyed: &Surveyed) -> Standing {
+    match surveyed {
+        Surveyed::Answered(_) => Standing::Asked,
+        Surveyed::Unasked { why, .. } => Standing::Unasked { why: why.clone() },
+        Surveyed::Unknown { .. } => Standing::Unknown,
+    }
+}
+
+fn held(host: &Candidate) -> Option<String> {
+    let said = host.surveyed.answer().and_then(|survey| survey.hold.clone());
+    said.or_else(|| host.member.held.as_ref().map(|hold| hold.reason.clone()))
+}
+
+fn back_in_slot(host: &Candidate) -> Option<bool> {
+    let (survey, previous) = (host.surveyed.answer()?, host.member.previous.as_ref()?);
+    Some(survey.slots.contains(&slot(previous)))
+}
+
+fn slot(target: &Target) -> String {
+    Slot::new(&target.version, &target.release, &target.values).to_string()
+}
+
+fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) -> Vec<String> {
+    let mut notes: Vec<String> = vec![];
+    notes.extend(host.member.excluded.iter().map(|why| format!("left out: {why}")));
+    notes.extend(lacks.iter().map(|lack| lack.what.clone()));
+    if matches!(host.surveyed, Surveyed::Unknown { .. }) {
+        notes.push(match world.spec.unknown {
+            UnknownHosts::Count => "unknown: counts as a failure".to_owned(),
+            UnknownHosts::Wait => "unknown: its wave waits for it".to_owned(),
+            UnknownHosts::Skip => "unknown: the wave goes on without it until it is back".to_owned(),
+        });
+    }
+    if let Surveyed::Unasked { why, .. } = &host.surveyed {
+        notes.push(format!("could not be asked: {why}"));
+    }
+    if let Some(reason) = held {
+        let then = match world.spec.held {
+            HeldHosts::Wait => "its wave waits for it",
+            HeldHosts::Skip => "the wave goes on without it until it is let go",
+        };
+        notes.push(format!("held on the host ({reason}): {then}"));
+    }
+    notes.extend(drift(host));
+    if host.member.sick {
+        notes.push("the app does not serve there now".to_owned());
+    }
+    notes
+}
+
+/// What is live there is not what was assigned last.
+fn drift(host: &Candidate) -> Option<String> {
+    let live = &host.surveyed.answer()?.live_slot;
+    let expected = host.member.previous.as_ref().map(slot).unwrap_or_default();
+    let name =
+        |slot: &str| slot.rsplit_once('-').map_or("nothing".to_owned(), |(version, _)| version.to_owned());
+    (*live != expected).then(|| format!("{} is live there, not {}", name(live), name(&expected)))
+}
+
+fn wave_rows(world: &World, waves: &[Vec<HostId>], members: &[Member]) -> Vec<Wave> {
+    let careful = careful_waves(&world.spec, members);
+    let total: usize = waves.iter().map(Vec::len).sum();
+    let by_id: BTreeMap<HostId, &Member> = members.iter().map(|member| (member.id, member)).collect();
+    let mut so_far = 0;
+    let percent = |hosts: usize| (hosts * 100).div_ceil(total.max(1)).min(100) as u8;
+    (0..)
+        .zip(waves)
+        .map(|(number, hosts)| {
+            so_far += hosts.len();
+            let domains = hosts.iter().filter_map(|id| by_id[id].domain(&world.spec).map(str::to_owned));
+            let mut domains: Vec<String> = domains.collect();
+            domains.sort();
+            domains.dedup();
+            Wave {
+                number,
+                domains,
+                bake: bake(world, number, careful),
+                blast: Blast {
+                    hosts: hosts.len() as u32,
+                    percent: percent(hosts.len()),
+                    percent_so_far: percent(so_far),
+                },
+            }
+        })
+        .collect()
+}
+
+fn bake(world: &World, wave: u32, careful: u32) -> Span {
+    if wave < careful { world.spec.canary_bake } else { world.spec.bake }
+}

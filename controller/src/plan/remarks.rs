@@ -1,0 +1,62 @@
+//! What does not stop a plan and is worth knowing before one agrees to it.
+
+use super::{Change, Part, Standing, make::Judged, size, world::World};
+use crate::rollout::UnknownHosts;
+
+/// Hosts that a sentence names.
+const NAMED: usize = 8;
+
+pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
+    let mut told = vec![];
+    told.extend(unknown(world, judged));
+    told.extend(about(
+        judged,
+        |judged| matches!(judged.plan.standing, Standing::Unasked { .. }),
+        "connected and could not be asked; what needs a look was not checked there",
+    ));
+    told.extend(about(judged, |judged| judged.held.is_some(), "held by somebody there"));
+    told.extend(about(judged, |judged| matches!(judged.plan.part, Part::Skipped { .. }), "left out"));
+    if let Some(label) = &world.spec.spread {
+        let lacks =
+            |judged: &Judged| judged.plan.domain.is_none() && matches!(judged.plan.part, Part::Wave { .. });
+        told.extend(about(
+            judged,
+            lacks,
+            &format!("without the label {label}: a domain of their own, moved last"),
+        ));
+    }
+    let unchanged = judged.iter().filter(|judged| judged.plan.change == Change::Unchanged).count();
+    if unchanged > 0 {
+        told.push(format!("{} run it already and are left alone", size::hosts(unchanged)));
+    }
+    if let Some(live) = &world.live
+        && !world.known.contains_key(&live.version)
+    {
+        told.push(format!(
+            "{} is live and no longer published here: what changes cannot be said",
+            live.version
+        ));
+    }
+    told
+}
+
+fn unknown(world: &World, judged: &[Judged]) -> Option<String> {
+    let then = match world.spec.unknown {
+        UnknownHosts::Count => "each counts as a failure",
+        UnknownHosts::Wait => "their waves wait for them",
+        UnknownHosts::Skip => "the rollout goes on without them until they are back",
+    };
+    about(
+        judged,
+        |judged| judged.plan.standing == Standing::Unknown,
+        &format!("unknown, as they did not answer; {then}"),
+    )
+}
+
+fn about(judged: &[Judged], is: impl Fn(&Judged) -> bool, what: &str) -> Option<String> {
+    let names: Vec<&str> =
+        judged.iter().filter(|judged| is(judged)).map(|judged| judged.plan.name.as_str()).collect();
+    let (count, verb) = (names.len(), if names.len() == 1 { "is" } else { "are" });
+    (count > 0)
+        .then(|| format!("{} {verb} {what}: {}", size::hosts(count), size::some_of(names.into_iter(), NAMED)))
+}

@@ -1,0 +1,141 @@
+//! What a plan is made from: everything that was gathered, as data.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use longshore_common::{
+    bundle::Index,
+    digest::ContentDigest,
+    ids::{EnvName, HostName, Version},
+    manifest::Manifest,
+    time::{Millis, Span},
+};
+
+use super::{Approval, CalendarNote, Check, Gate, PlanPolicy};
+use crate::rollout::{Member, Spec, Target};
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub made_ms: Millis,
+    pub made_by: String,
+    pub env: EnvName,
+    pub env_file: ContentDigest,
+    pub policy: PlanPolicy,
+    pub spec: Spec,
+    pub target: Target,
+    pub release: Release,
+    /// Of the whole artifact in blocks.
+    pub wire_bytes: u64,
+    /// Why the release may not be rolled out any more.
+    pub withdrawn: Option<String>,
+    pub live: Option<Target>,
+    /// Releases that hosts run or may hold in a slot, by version, as far as they are here still.
+    pub known: BTreeMap<Version, Release>,
+    /// Every host of the environment, once.
+    pub hosts: Vec<Candidate>,
+    /// Which other rollout moves the app there, in words.
+    pub busy: Option<String>,
+    pub overlaps: Vec<Overlap>,
+    /// Rollouts of the app in the environment that succeeded, the newest first.
+    pub past: Vec<Past>,
+    /// Config templates by path: as in the live release, as in the new one.
+    pub templates: BTreeMap<String, (Option<String>, Option<String>)>,
+    /// What must hold between waves beside bakes and promotion.
+    pub gates: Vec<Gate>,
+    pub calendar: Vec<CalendarNote>,
+    pub approval: Option<Approval>,
+    /// Preconditions that were judged elsewhere and do not hold, each in a sentence.
+    pub unmet: Vec<(Check, String)>,
+}
+
+/// What is in a release.
+#[derive(Clone, Debug)]
+pub struct Release {
+    pub manifest: Arc<Manifest>,
+    pub index: Arc<Index>,
+}
+
+/// A host of the environment and what it said of itself.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub member: Member,
+    pub surveyed: Surveyed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Surveyed {
+    Answered(Box<Survey>),
+    /// Connected, and it could not say: an older agent. What it said when it connected is known.
+    Unasked {
+        why: String,
+        machine: Option<Machine>,
+    },
+    /// Silent. What it said last is known, if it was ever here.
+    Unknown {
+        machine: Option<Machine>,
+    },
+}
+
+/// What kind of machine a host is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    pub arch: String,
+    /// `debian 12`
+    pub os: String,
+    pub memory_bytes: u64,
+    /// Where releases lie.
+    pub disk_free_bytes: u64,
+}
+
+/// What a host said now. Of what it was asked for, what it lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    pub machine: Machine,
+    /// Its clock minus ours.
+    pub clock_offset_ms: Millis,
+    /// What is live, as a slot; empty: nothing of the app.
+    pub live_slot: String,
+    /// Sealed slots.
+    pub slots: Vec<String>,
+    pub hold: Option<String>,
+    pub commands_missing: Vec<String>,
+    /// Each with the program that listens, where that can be told.
+    pub ports_taken: Vec<(String, Option<String>)>,
+    pub mounts_missing: Vec<String>,
+    pub users_missing: Vec<String>,
+    pub run_as_problem: Option<String>,
+}
+
+/// Another environment that has some of the same hosts, and the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlap {
+    pub env: EnvName,
+    /// Never empty.
+    pub hosts: Vec<HostName>,
+}
+
+/// A rollout that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    pub took: Span,
+    /// At least one.
+    pub waves: u32,
+    /// How long all of its waves baked.
+    pub baked: Span,
+}
+
+impl Surveyed {
+    /// What is known of the machine, however long ago it was said.
+    pub fn machine(&self) -> Option<&Machine> {
+        match self {
+            Surveyed::Answered(survey) => Some(&survey.machine),
+            Surveyed::Unasked { machine, .. } | Surveyed::Unknown { machine } => machine.as_ref(),
+        }
+    }
+
+    pub fn answer(&self) -> Option<&Survey> {
+        match self {
+            Surveyed::Answered(survey) => Some(survey),
+            Surveyed::Unasked { .. } | Surveyed::Unknown { .. } => None,
+        }
+    }
+}
