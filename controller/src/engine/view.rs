@@ -33,7 +33,7 @@ impl Engine {
         let loaded = records::load(&self.inner.store, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
         let progress = self.progress(&loaded.rollout);
         let doing = progress.iter().map(|(host, progress)| (*host, doing(progress))).collect();
-        let holds = explain(&loaded.rollout, &Facts { doing });
+        let holds = explain(&loaded.rollout, &Facts { doing, ..Facts::default() });
         Ok(View {
             record: loaded.record,
             rollout: loaded.rollout,

@@ -18,7 +18,8 @@ pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
 
 /// When time alone will change the rollout: the engine sets one timer and then sends `Event::Tick`.
 pub fn next_deadline(rollout: &Rollout) -> Option<Millis> {
-    rollout.header.phase.deadline()
+    let (phase, gates) = (rollout.header.phase.deadline(), rollout.gate_deadline());
+    phase.into_iter().chain(gates).min()
 }
 
 /// One host's part of `desired`. It depends on the host's record and the header's constant fields only.

@@ -36,6 +36,7 @@ impl Draft {
     pub fn enter_baking(&mut self, wave: u32) {
         let bake = self.rollout.bake_of(wave);
         let (since, until) = (self.now, self.now + bake.as_ms());
+        self.begin_bake_gates(wave);
         self.enter(Phase::Baking(Baking { wave, since, until }));
     }
 

@@ -9,7 +9,7 @@ use longshore_common::{
     report,
 };
 
-use super::model::Rollout;
+use super::{gate::Verdict, model::Rollout};
 
 /// Everything that moves a rollout. Events about hosts that are not of it change nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,15 @@ pub enum Event {
         by: String,
     },
     Resume,
-    /// End the present bake, or let the wave that awaits it go on.
-    Promote,
+    /// What a run of a gate came to. Of one that has a verdict already, or of no present round: changes nothing.
+    Gate {
+        number: u32,
+        verdict: Verdict,
+        /// One sentence.
+        note: String,
+    },
+    /// End the present bake or watch, let the wave that awaits it go on, go past gates that allow it.
+    Promote(Promote),
     /// Put every touched host back; the outcome is `aborted`.
     Abort {
         by: String,
@@ -55,14 +62,25 @@ pub enum Event {
     HostRemoved(HostId),
 }
 
+/// An operator says "go on".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promote {
+    pub by: String,
+    /// Needed only to go past gates.
+    pub reason: String,
+    /// Past every gate and wait that is left, not only the present one.
+    pub full: bool,
+}
+
 impl Event {
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "start",
         "report",
         "silent",
         "back",
         "hold-changed",
         "tick",
+        "gate",
         "pause",
         "resume",
         "promote",
@@ -82,9 +100,10 @@ impl Event {
             Event::Back(_) => "back",
             Event::HoldChanged { .. } => "hold-changed",
             Event::Tick => "tick",
+            Event::Gate { .. } => "gate",
             Event::Pause { .. } => "pause",
             Event::Resume => "resume",
-            Event::Promote => "promote",
+            Event::Promote(_) => "promote",
             Event::Abort { .. } => "abort",
             Event::Rollback { .. } => "rollback",
             Event::Retry(_) => "retry",

@@ -52,8 +52,8 @@ impl Draft {
             _ if !broken.is_empty() => Outcome::Failed,
             Cause::Abort { .. } => Outcome::Aborted,
             Cause::Operator { .. } => Outcome::RolledBack,
-            Cause::VersionFailures(_) | Cause::Deadline if touched => Outcome::RolledBack,
-            Cause::VersionFailures(_) | Cause::Deadline => Outcome::Failed,
+            Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) if touched => Outcome::RolledBack,
+            Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) => Outcome::Failed,
         };
         let mut reason = cause.to_string();
         if !touched {

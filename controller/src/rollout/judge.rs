@@ -91,6 +91,16 @@ impl Rollout {
         wave + 1 >= self.header.waves
     }
 
+    /// The wave of the canary, where there is one.
+    pub(super) fn is_canary(&self, wave: u32) -> bool {
+        wave == 0 && !self.spec().canary.is_zero()
+    }
+
+    /// A host runs the release because of this rollout.
+    pub(super) fn has_changed(&self) -> bool {
+        self.hosts.values().any(|host| host.state == HostState::Healthy)
+    }
+
     /// Of the hosts that `wave` has to wait for, is this one? The last wave waits for every host.
     pub(super) fn awaits(&self, wave: u32, host: &HostProgress) -> bool {
         (host.wave == wave || self.is_last(wave)) && host.is_pending(self.spec())

@@ -15,11 +15,13 @@ mod draft;
 mod event;
 mod explain;
 mod finish;
+mod gate;
 mod host;
 mod judge;
 mod model;
 mod observe;
 mod phase;
+mod rounds;
 mod share;
 mod spec;
 mod steer;
@@ -30,13 +32,16 @@ mod waves;
 
 pub use closed::{Closed, UnderWay};
 pub use desired::{assignment_of, desired, next_deadline};
-pub use event::{Event, Refused, Transition};
+pub use event::{Event, Promote, Refused, Transition};
 pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
+pub use gate::{
+    After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Stage, Then, Verdict,
+};
 pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
 pub use model::{Header, Rollout, Target, changed_hosts};
 pub use phase::{
-    Awaiting, Baking, Cause, Done, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent, Staging,
-    Switching, Why,
+    Awaiting, Baking, Cause, Done, Gating, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent,
+    Staging, Switching, Watching, Why,
 };
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};

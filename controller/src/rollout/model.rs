@@ -10,7 +10,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{host::HostProgress, phase::Phase, spec::Spec};
+use super::{gate::Round, host::HostProgress, phase::Phase, spec::Spec};
 
 /// What a host runs: a release with the values it is rendered with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,15 @@ pub struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<Millis>,
     pub phase: Phase,
+    /// The gates that were begun where the rollout is now, or where it turned back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<Round>,
+    /// Runs of gates begun so far: the number of the last.
+    #[serde(default)]
+    pub gate_runs: u32,
+    /// Who said that every gate and wait that was left is to be passed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<String>,
 }
 
 /// The whole: what `step` takes and gives. Hosts are shared, so that a copy costs a pointer for each.

@@ -49,7 +49,9 @@ impl Draft {
             | Phase::Staging(_)
             | Phase::Switching(_)
             | Phase::Baking(_)
+            | Phase::Gating(_)
             | Phase::Awaiting(_)
+            | Phase::Watching(_)
             | Phase::RollingBack(_)
             | Phase::Paused(_)
             | Phase::Done(_) => {}
@@ -66,7 +68,9 @@ impl Draft {
             | Phase::Staging(_)
             | Phase::Switching(_)
             | Phase::Baking(_)
+            | Phase::Gating(_)
             | Phase::Awaiting(_)
+            | Phase::Watching(_)
             | Phase::Paused(_) => self.rollout.spec().attempts,
         }
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use longshore_common::{ids::RolloutId, time::Millis};
 use serde::{Deserialize, Serialize};
 
+use super::gate::GateStop;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "phase")]
 pub enum Phase {
@@ -13,7 +15,9 @@ pub enum Phase {
     Staging(Staging),
     Switching(Switching),
     Baking(Baking),
+    Gating(Gating),
     Awaiting(Awaiting),
+    Watching(Watching),
     RollingBack(RollingBack),
     Paused(Paused),
     Done(Done),
@@ -40,6 +44,29 @@ pub struct Switching {
 /// A wave is healthy and is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baking {
+    pub wave: u32,
+    pub since: Millis,
+    pub until: Millis,
+}
+
+/// Gates are looked at: those of the header's round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gating {
+    /// The one that they come after, or the first, which they come before.
+    pub wave: u32,
+    /// Nothing has been touched yet.
+    #[serde(default)]
+    pub before: bool,
+    /// An operator has said "go on" already; only the gates are waited for.
+    #[serde(default)]
+    pub promoted: bool,
+    pub since: Millis,
+}
+
+/// Every wave is done, and what breaks still takes the release back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watching {
+    /// The last.
     pub wave: u32,
     pub since: Millis,
     pub until: Millis,
@@ -86,7 +113,9 @@ pub enum Inside {
     Staging(Staging),
     Switching(Switching),
     Baking(Baking),
+    Gating(Gating),
     Awaiting(Awaiting),
+    Watching(Watching),
     RollingBack(RollingBack),
 }
 
@@ -121,6 +150,8 @@ pub enum Why {
     EnvironmentFailures(Spent),
     /// The deadline came and nothing was under way: hosts are unknown or held, or take every slot.
     NoProgress,
+    /// A gate did not pass, and the environment says to ask.
+    Gate(GateStop),
 }
 
 /// Why a rollout rolls back.
@@ -130,6 +161,8 @@ pub enum Cause {
     VersionFailures(Spent),
     /// A host ran the new release and did not come to healthy before the progress deadline.
     Deadline,
+    /// A gate failed.
+    Gate(GateStop),
     Operator {
         by: String,
     },
@@ -154,8 +187,18 @@ pub enum Outcome {
 }
 
 impl Phase {
-    pub const NAMES: [&'static str; 8] =
-        ["ready", "staging", "switching", "baking", "awaiting-promotion", "rolling-back", "paused", "done"];
+    pub const NAMES: [&'static str; 10] = [
+        "ready",
+        "staging",
+        "switching",
+        "baking",
+        "gating",
+        "awaiting-promotion",
+        "watching",
+        "rolling-back",
+        "paused",
+        "done",
+    ];
 
     /// The stable name: in the API, in `docs/rollout-states.md`.
     pub fn as_str(&self) -> &'static str {
@@ -164,7 +207,9 @@ impl Phase {
             Phase::Staging(_) => "staging",
             Phase::Switching(_) => "switching",
             Phase::Baking(_) => "baking",
+            Phase::Gating(_) => "gating",
             Phase::Awaiting(_) => "awaiting-promotion",
+            Phase::Watching(_) => "watching",
             Phase::RollingBack(_) => "rolling-back",
             Phase::Paused(_) => "paused",
             Phase::Done(_) => "done",
@@ -183,20 +228,23 @@ impl Phase {
             Phase::Staging(staging) => Some(staging.wave),
             Phase::Switching(switching) => Some(switching.wave),
             Phase::Baking(baking) => Some(baking.wave),
+            Phase::Gating(gating) => Some(gating.wave),
             Phase::Awaiting(awaiting) => Some(awaiting.wave),
+            Phase::Watching(watching) => Some(watching.wave),
             Phase::RollingBack(back) => Some(back.wave),
             Phase::Paused(paused) => Phase::from(paused.inside.clone()).wave(),
         }
     }
 
-    /// When time alone changes the rollout.
+    /// When the phase itself ends by time alone; gates have deadlines of their own: see `next_deadline`.
     pub fn deadline(&self) -> Option<Millis> {
         match self {
             Phase::Staging(staging) => Some(staging.deadline),
             Phase::Switching(switching) => Some(switching.deadline),
             Phase::Baking(baking) => Some(baking.until),
+            Phase::Watching(watching) => Some(watching.until),
             Phase::RollingBack(back) => Some(back.deadline),
-            Phase::Ready | Phase::Awaiting(_) | Phase::Paused(_) | Phase::Done(_) => None,
+            Phase::Ready | Phase::Gating(_) | Phase::Awaiting(_) | Phase::Paused(_) | Phase::Done(_) => None,
         }
     }
 }
@@ -207,7 +255,9 @@ impl From<Inside> for Phase {
             Inside::Staging(staging) => Phase::Staging(staging),
             Inside::Switching(switching) => Phase::Switching(switching),
             Inside::Baking(baking) => Phase::Baking(baking),
+            Inside::Gating(gating) => Phase::Gating(gating),
             Inside::Awaiting(awaiting) => Phase::Awaiting(awaiting),
+            Inside::Watching(watching) => Phase::Watching(watching),
             Inside::RollingBack(back) => Phase::RollingBack(back),
         }
     }
@@ -243,6 +293,7 @@ impl fmt::Display for Cause {
         match self {
             Cause::VersionFailures(spent) => write!(f, "{spent}"),
             Cause::Deadline => f.write_str("not healthy before the progress deadline"),
+            Cause::Gate(stop) => write!(f, "{stop}"),
             Cause::Operator { by } => write!(f, "rolled back by {by}"),
             Cause::Abort { by } => write!(f, "aborted by {by}"),
         }

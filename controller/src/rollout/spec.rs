@@ -7,7 +7,10 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::share::{Allowance, Share};
+use super::{
+    gate::{GATES_MAX, GateSpec},
+    share::{Allowance, Share},
+};
 
 /// What a silent host means for a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +89,11 @@ pub struct Spec {
     /// How long each other wave is watched after it is healthy.
     pub bake: Span,
     pub promotion: Promotion,
+    /// How long the release is watched after the last wave.
+    pub watch: Span,
+    /// What must hold before, between and after waves; their names differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<GateSpec>,
     /// Longest time in which no further host becomes healthy. Stops while paused, starts anew on resume.
     pub progress_deadline: Span,
     /// Longest time for a wave to fetch and unpack.
@@ -117,6 +125,8 @@ impl Default for Spec {
             canary_bake: Span::secs(60),
             bake: Span::secs(15),
             promotion: Promotion::Auto,
+            watch: Span::secs(0),
+            gates: vec![],
             progress_deadline: Span::secs(600),
             stage_deadline: Span::secs(3600),
             rollback_deadline: Span::secs(600),
@@ -178,6 +188,9 @@ impl Spec {
             if deadline.as_ms() == 0 {
                 found.push((field, "must be longer than nothing".to_owned()));
             }
+        }
+        if self.gates.len() > GATES_MAX {
+            found.push(("gate", format!("at most {GATES_MAX} gates")));
         }
         if self.canary.is_zero() && (self.promotion == Promotion::Canary || self.canary_hosts.is_some()) {
             found.push((

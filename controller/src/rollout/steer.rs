@@ -75,8 +75,9 @@ impl Draft {
     /// Goes on where the pause began. Deadlines start anew and a bake goes on with what was left of it. Unless the
     /// operator paused it, how hosts stand now is accepted: resuming is the answer to what it asked.
     pub fn resume(&mut self, paused: Paused) {
+        let again = matches!(paused.why, Why::Gate(_));
         match paused.why {
-            Why::Operator { .. } => {}
+            Why::Operator { .. } | Why::Gate(_) => {}
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
         }
         let now = self.now;
@@ -87,10 +88,12 @@ impl Draft {
             Inside::Staging(staging) => staging.deadline = now + stage.as_ms(),
             Inside::Switching(switching) => switching.deadline = now + progress.as_ms(),
             Inside::Baking(baking) => baking.until += now - paused.since,
-            Inside::Awaiting(_) => {}
+            Inside::Watching(watching) => watching.until += now - paused.since,
+            Inside::Gating(_) | Inside::Awaiting(_) => {}
             Inside::RollingBack(rolling) => rolling.deadline = now + back.as_ms(),
         }
         self.enter(inside.into());
+        self.renew_gates(again);
     }
 
     fn forgive(&mut self) {

@@ -147,6 +147,9 @@ impl Rollout {
             created_ms: now,
             started_ms: None,
             phase: Phase::Ready,
+            round: None,
+            gate_runs: 0,
+            promoted: None,
         };
         Ok(Rollout { header, hosts })
     }

@@ -24,7 +24,7 @@ use crate::{
         words::{Live, LiveLine},
     },
     identity::Door,
-    rollout::Event,
+    rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
 };
@@ -66,6 +66,11 @@ impl RolloutsService {
         };
         texts.iter().map(find).collect()
     }
+}
+
+fn promote(by: &str, reason: &str, full: bool) -> Event {
+    let reason = longshore_common::text::visible(&longshore_common::wire::cut(reason, REASON_BYTES));
+    Event::Promote(Promote { by: by.to_owned(), reason, full })
 }
 
 /// A name that nothing can have is a slip to be told, not a list without rows. None at all means every one.
@@ -172,7 +177,8 @@ impl Rollouts for RolloutsService {
         let event = match act {
             Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
             Act::Resume(pb::Nothing {}) => Event::Resume,
-            Act::Promote(pb::Nothing {}) => Event::Promote,
+            Act::Promote(pb::Nothing {}) => promote(&by, &reason, false),
+            Act::PromoteFully(pb::Nothing {}) => promote(&by, &reason, true),
             Act::Abort(pb::Nothing {}) => Event::Abort { by: by.clone() },
             Act::Rollback(pb::Nothing {}) => Event::Rollback { by: by.clone() },
             Act::Retry(pb::RetryHosts { hosts }) => {

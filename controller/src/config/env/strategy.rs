@@ -31,6 +31,8 @@ pub(super) fn strategy(table: &Guard<'_>) -> Spec {
         canary_bake: table.or("canary_bake", table.or("bake", default.canary_bake)),
         bake: table.or("bake", default.bake),
         promotion: word(table, "rollout", "promotion", default.promotion, &PROMOTION),
+        watch: table.or("watch", default.watch),
+        gates: vec![],
         progress_deadline: table.or("progress_deadline", default.progress_deadline),
         stage_deadline: table.or("stage_deadline", default.stage_deadline),
         rollback_deadline: table.or("rollback_deadline", default.rollback_deadline),

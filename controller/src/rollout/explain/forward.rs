@@ -8,6 +8,7 @@ use super::{
 };
 use crate::rollout::{
     finish::name_some,
+    gate::Stage,
     host::{HostProgress, HostState},
     model::Rollout,
     phase::{Awaiting, Baking, RollingBack, Staging, Switching},
@@ -100,7 +101,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(phase.until),
-        then: after(rollout, phase.wave),
+        then: after_bake(rollout, phase.wave),
         command: rollout.command("promote"),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
     }
@@ -121,8 +122,19 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
     }
 }
 
+fn after_bake(rollout: &Rollout, wave: u32) -> String {
+    let gates: Vec<&str> =
+        rollout.gates_at(Stage::After { wave }).into_iter().map(|gate| gate.name.as_str()).collect();
+    match gates.is_empty() {
+        true => after(rollout, wave),
+        false => format!("when its gates have passed ({}), {}", gates.join(", "), after(rollout, wave)),
+    }
+}
+
 fn after(rollout: &Rollout, wave: u32) -> String {
+    let watched = rollout.spec().watch.as_ms() > 0;
     match rollout.is_last(wave) {
+        true if watched => "the release is watched".to_owned(),
         true => "the rollout has succeeded".to_owned(),
         false => format!("{} begins", rollout.wave_name(wave + 1)),
     }

@@ -21,6 +21,12 @@ pub enum HoldKind {
     Held,
     /// The wave is watched.
     Baking,
+    /// A gate is being looked at.
+    Gate,
+    /// A gate did not pass; an operator decides.
+    GateNotPassed,
+    /// The last wave is done and the release is watched.
+    Watching,
     /// An operator has to promote.
     Promotion,
     /// An operator paused.
@@ -55,7 +61,7 @@ pub struct Hold {
 }
 
 impl HoldKind {
-    pub const ALL: [HoldKind; 13] = {
+    pub const ALL: [HoldKind; 16] = {
         use HoldKind::*;
         [
             NotStarted,
@@ -65,6 +71,9 @@ impl HoldKind {
             Unknown,
             Held,
             Baking,
+            Gate,
+            GateNotPassed,
+            Watching,
             Promotion,
             Paused,
             VersionFailures,
@@ -84,6 +93,9 @@ impl HoldKind {
             HoldKind::Unknown => "unknown-hosts",
             HoldKind::Held => "held-hosts",
             HoldKind::Baking => "baking",
+            HoldKind::Gate => "gate",
+            HoldKind::GateNotPassed => "gate-not-passed",
+            HoldKind::Watching => "watching",
             HoldKind::Promotion => "awaiting-promotion",
             HoldKind::Paused => "paused",
             HoldKind::VersionFailures => "version-failures",

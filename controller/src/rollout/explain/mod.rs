@@ -2,6 +2,7 @@
 //! exactly one hold, and every hold's `until` is the deadline that `step` obeys.
 
 mod forward;
+mod gates;
 mod hold;
 mod paused;
 mod sentence;
@@ -23,6 +24,8 @@ use super::{
 pub struct Facts {
     /// What a host says it is doing now: `fetch, 12 of 67 MiB`.
     pub doing: BTreeMap<HostId, String>,
+    /// What a run of a gate has seen so far, by its number.
+    pub seen: BTreeMap<u32, String>,
 }
 
 /// Everything that `rollout` waits for; empty only when it is done.
@@ -31,7 +34,12 @@ pub fn explain(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
         Phase::Ready => vec![paused::not_started(rollout)],
         Phase::Staging(staging) => forward::staging(rollout, staging, facts),
         Phase::Switching(switching) => forward::switching(rollout, switching, facts),
-        Phase::Baking(baking) => vec![forward::baking(rollout, baking)],
+        Phase::Baking(baking) => {
+            let bake = std::iter::once(forward::baking(rollout, baking));
+            bake.chain(gates::pending(rollout, facts)).collect()
+        }
+        Phase::Gating(_) => gates::pending(rollout, facts),
+        Phase::Watching(watching) => vec![gates::watching(rollout, watching, facts)],
         Phase::Awaiting(awaiting) => vec![forward::awaiting(rollout, awaiting)],
         Phase::RollingBack(back) => forward::rolling_back(rollout, back, facts),
         Phase::Paused(paused) => vec![paused::paused(rollout, paused)],
@@ -45,7 +53,7 @@ pub fn first_failure(rollout: &Rollout) -> Option<(HostId, &HostProgress, &LastF
     failures.min_by_key(|(_, host, last)| (last.failure.blame != Blame::Version, last.at, &host.name))
 }
 
-/// How a wave stands: scheduled, staging, switching, baking, done, failed. The stable name: `WaveRow.state` in the API.
+/// How a wave stands: scheduled, staging, switching, baking, gating, watching, done, failed. The stable name: `WaveRow.state` in the API.
 pub fn wave_state(rollout: &Rollout, wave: u32) -> &'static str {
     let phase = &rollout.header.phase;
     let touched = rollout
@@ -64,6 +72,9 @@ pub fn wave_state(rollout: &Rollout, wave: u32) -> &'static str {
         Phase::Paused(paused) => return wave_state(&paused.resumed(rollout), wave),
         Phase::Staging(_) => "staging",
         Phase::Switching(_) => "switching",
+        Phase::Gating(gating) if gating.before => "scheduled",
+        Phase::Gating(_) => "gating",
+        Phase::Watching(_) => "watching",
         Phase::Baking(_) | Phase::Awaiting(_) => "baking",
     };
     match phase.wave() {

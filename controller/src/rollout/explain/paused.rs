@@ -48,7 +48,13 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             let what = format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
             (HoldKind::NoProgress, what, hosts, "resume")
         }
+        Why::Gate(stop) => {
+            let fixed = rollout.gate(&stop.gate).is_none_or(|gate| !gate.promotable);
+            let verb = if fixed { "resume" } else { "promote" };
+            (HoldKind::GateNotPassed, format!("paused {at}: {stop}"), vec![], verb)
+        }
     };
+    let reason = if verb == "promote" { " --reason \"…\"" } else { "" };
     Hold {
         kind,
         what,
@@ -56,7 +62,7 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
         since: paused.since,
         until: None,
         then: then(rollout, paused, rolling_back),
-        command: rollout.command(verb),
+        command: rollout.command(verb).map(|command| command + reason),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
     }
 }
@@ -86,6 +92,15 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
         }
         Why::VersionFailures(_) => {
             format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
+        }
+        Why::Gate(stop) => {
+            let undo = format!("or undo it: longshore rollout {undo} {id}");
+            match rollout.gate(&stop.gate).is_some_and(|gate| gate.promotable) {
+                true => {
+                    format!("it goes on past the gate; to look again: longshore rollout resume {id}; {undo}")
+                }
+                false => format!("on resume the gate is looked at again; {undo}"),
+            }
         }
         Why::EnvironmentFailures(_) | Why::NoProgress if rolling_back => {
             "on resume unknown and sick hosts are no longer waited for and take no slot".to_owned()

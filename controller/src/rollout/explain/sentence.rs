@@ -45,6 +45,9 @@ impl HostProgress {
             | HoldKind::Switching
             | HoldKind::NoSlot
             | HoldKind::Baking
+            | HoldKind::Gate
+            | HoldKind::GateNotPassed
+            | HoldKind::Watching
             | HoldKind::Promotion
             | HoldKind::Paused
             | HoldKind::VersionFailures
@@ -90,7 +93,7 @@ impl Why {
     pub(in crate::rollout) fn is_failure(&self) -> bool {
         match self {
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) => true,
-            Why::Operator { .. } | Why::NoProgress => false,
+            Why::Operator { .. } | Why::NoProgress | Why::Gate(_) => false,
         }
     }
 }

@@ -14,9 +14,11 @@ pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event)
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Tick => {}
+        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
-        Event::Promote => draft.next_wave(awaiting.wave),
+        Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
+        Event::Promote(_) => draft.next_wave(awaiting.wave),
         Event::Pause { by } => draft.pause(Inside::Awaiting(awaiting), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
@@ -34,6 +36,9 @@ pub(super) fn settle_awaiting(draft: &mut Draft, awaiting: Awaiting) {
     }
     if draft.rollout.is_complete(wave) {
         draft.ask_to_stage(wave);
+        if draft.is_full() {
+            draft.next_wave(wave);
+        }
     } else {
         draft.enter_switching(wave);
     }

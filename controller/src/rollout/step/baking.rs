@@ -3,9 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    model::Rollout,
     phase::{Baking, Cause, Done, Inside, Phase, Why},
-    spec::Promotion,
 };
 
 pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Result<(), Refused> {
@@ -16,9 +14,11 @@ pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Re
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Tick => {}
+        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
-        Event::Promote => draft.next_wave(baking.wave),
+        Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
+        Event::Promote(_) => end_bake(draft, baking.wave),
         Event::Pause { by } => draft.pause(Inside::Baking(baking), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
@@ -29,29 +29,27 @@ pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Re
     Ok(())
 }
 
+/// Gates stay: only the wait for nothing but time is over.
+fn end_bake(draft: &mut Draft, wave: u32) {
+    draft.enter_gating(wave);
+    if let Phase::Gating(gating) = &mut draft.rollout.header.phase {
+        gating.promoted = true;
+    }
+}
+
 pub(super) fn settle_baking(draft: &mut Draft, baking: Baking) {
     let wave = baking.wave;
     if draft.judge(wave, Inside::Baking(baking.clone())) {
+        return;
+    }
+    if draft.judge_gates(Inside::Baking(baking.clone())) {
         return;
     }
     if !draft.rollout.is_complete(wave) {
         return draft.enter_switching(wave);
     }
     draft.ask_to_stage(wave);
-    if draft.now < baking.until {
-        return;
-    }
-    if needs_promotion(&draft.rollout, wave) {
-        draft.enter_awaiting(wave);
-    } else {
-        draft.next_wave(wave);
-    }
-}
-
-fn needs_promotion(rollout: &Rollout, wave: u32) -> bool {
-    match rollout.spec().promotion {
-        Promotion::Auto => false,
-        Promotion::Canary => wave == 0,
-        Promotion::EveryWave => wave == 0 || !rollout.is_last(wave),
+    if draft.now >= baking.until || draft.is_full() {
+        draft.enter_gating(wave);
     }
 }

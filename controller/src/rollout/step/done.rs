@@ -18,12 +18,13 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         | Event::Back(_)
         | Event::HoldChanged { .. }
         | Event::HostRemoved(_)
+        | Event::Gate { .. }
         | Event::Tick => {}
         Event::Supersede(_) => {}
         Event::Start => return draft.refuse("start", "it is over: start a new rollout"),
         Event::Pause { .. } => return draft.refuse("pause", "it is over"),
         Event::Resume => return draft.refuse("resume", "it is over"),
-        Event::Promote => return draft.refuse("promote", "it is over"),
+        Event::Promote(_) => return draft.refuse("promote", "it is over"),
         Event::Abort { .. } => return draft.refuse("abort", "it is over"),
         Event::Retry(_) => return draft.refuse("retry", "it is over: start a new rollout"),
         Event::Exclude(_) => return draft.refuse("exclude", "it is over"),

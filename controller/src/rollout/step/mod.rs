@@ -6,11 +6,13 @@
 mod awaiting;
 mod baking;
 mod done;
+mod gating;
 mod paused;
 mod ready;
 mod rolling_back;
 mod staging;
 mod switching;
+mod watching;
 
 use longshore_common::{report::Blame, time::Millis};
 
@@ -20,7 +22,7 @@ use super::{
     event::{Event, Refused, Transition},
     model::{Rollout, changed_hosts},
     phase::{Cause, Inside, Phase, Why},
-    spec::OnSpent,
+    spec::{OnSpent, Promotion},
 };
 
 /// What `rollout` becomes by `event` at `now`. The rollout that was given is as it was: commit the new one, then send
@@ -32,6 +34,8 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
         Phase::Staging(staging) => staging::when_staging(&mut draft, staging, event)?,
         Phase::Switching(switching) => switching::when_switching(&mut draft, switching, event)?,
         Phase::Baking(baking) => baking::when_baking(&mut draft, baking, event)?,
+        Phase::Gating(gating) => gating::when_gating(&mut draft, gating, event)?,
+        Phase::Watching(watching) => watching::when_watching(&mut draft, watching, event)?,
         Phase::Awaiting(awaiting) => awaiting::when_awaiting(&mut draft, awaiting, event)?,
         Phase::RollingBack(back) => rolling_back::when_rolling_back(&mut draft, back, event)?,
         Phase::Paused(paused) => paused::when_paused(&mut draft, paused, event)?,
@@ -60,6 +64,8 @@ impl Draft {
                 Phase::Staging(staging) => staging::settle_staging(self, staging),
                 Phase::Switching(switching) => switching::settle_switching(self, switching),
                 Phase::Baking(baking) => baking::settle_baking(self, baking),
+                Phase::Gating(gating) => gating::settle_gating(self, gating),
+                Phase::Watching(watching) => watching::settle_watching(self, watching),
                 Phase::Awaiting(awaiting) => awaiting::settle_awaiting(self, awaiting),
                 Phase::RollingBack(back) => rolling_back::settle_rolling_back(self, back),
                 Phase::Ready | Phase::Paused(_) | Phase::Done(_) => return,
@@ -84,10 +90,23 @@ impl Draft {
     }
 
     fn next_wave(&mut self, wave: u32) {
-        if self.rollout.is_last(wave) {
-            self.finish_forward();
-        } else {
+        self.leave_gates();
+        let watched = self.rollout.spec().watch.as_ms() > 0 && self.rollout.has_changed();
+        if !self.rollout.is_last(wave) {
             self.enter_staging(wave + 1);
+        } else if watched && !self.is_full() {
+            self.enter_watching(wave);
+        } else {
+            self.finish_forward();
         }
+    }
+
+    fn needs_promotion(&self, wave: u32) -> bool {
+        let asked = match self.rollout.spec().promotion {
+            Promotion::Auto => false,
+            Promotion::Canary => wave == 0,
+            Promotion::EveryWave => wave == 0 || !self.rollout.is_last(wave),
+        };
+        asked && !self.is_full()
     }
 }

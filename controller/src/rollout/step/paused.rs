@@ -2,14 +2,19 @@
 
 use crate::rollout::{
     draft::Draft,
-    event::{Event, Refused},
-    phase::{Cause, Done, Inside, Paused, Phase, RollingBack},
+    event::{Event, Promote, Refused},
+    phase::{Cause, Done, Inside, Paused, Phase, RollingBack, Why},
 };
 
 pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Result<(), Refused> {
     let back = match &paused.inside {
         Inside::RollingBack(back) => Some(back.clone()),
-        Inside::Staging(_) | Inside::Switching(_) | Inside::Baking(_) | Inside::Awaiting(_) => None,
+        Inside::Staging(_)
+        | Inside::Switching(_)
+        | Inside::Baking(_)
+        | Inside::Gating(_)
+        | Inside::Awaiting(_)
+        | Inside::Watching(_) => None,
     };
     match event {
         Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
@@ -18,6 +23,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Tick => {}
+        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(_) if back.is_some() => {
             return draft.refuse("retry", "it goes back: start a new rollout when it is done");
         }
@@ -32,7 +38,22 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Pause { .. } => return draft.refuse("pause", "it is paused already"),
-        Event::Promote => return draft.refuse("promote", "it is paused: resume it first"),
+        Event::Promote(promote) => promote_paused(draft, paused, promote)?,
+    }
+    Ok(())
+}
+
+/// Past the gate that it is paused for. With everything that is left, from an operator's pause as well.
+fn promote_paused(draft: &mut Draft, paused: Paused, promote: Promote) -> Result<(), Refused> {
+    match (&paused.why, &paused.inside, promote.full) {
+        (_, Inside::RollingBack(_), _) => return draft.refuse("promote", "it goes back"),
+        (Why::Gate(_) | Why::Operator { .. }, _, true) => draft.promote_fully(&promote)?,
+        (Why::Gate(_), _, false) => draft.pass_over(&promote)?,
+        _ => return draft.refuse("promote", "it is paused: resume it first"),
+    }
+    draft.resume(paused);
+    if let Phase::Gating(gating) = &mut draft.rollout.header.phase {
+        gating.promoted = true;
     }
     Ok(())
 }

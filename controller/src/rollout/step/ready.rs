@@ -3,6 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
+    gate::Stage,
     phase::{Done, Outcome, Phase},
 };
 
@@ -14,12 +15,12 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
-        Event::Report { .. } | Event::Tick => {}
+        Event::Report { .. } | Event::Tick | Event::Gate { .. } => {}
         Event::Abort { by } => draft.finish(Outcome::Aborted, format!("aborted by {by}; it had not started")),
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Pause { .. } => return draft.refuse("pause", "it has not started"),
         Event::Resume => return draft.refuse("resume", "it has not started"),
-        Event::Promote => return draft.refuse("promote", "it has not started"),
+        Event::Promote(_) => return draft.refuse("promote", "it has not started"),
         Event::Retry(_) => return draft.refuse("retry", "it has not started"),
         Event::Rollback { .. } => return draft.refuse("rollback", "nothing was touched: abort it instead"),
     }
@@ -30,7 +31,9 @@ fn start(draft: &mut Draft) {
     draft.rollout.header.started_ms = Some(draft.now);
     if draft.rollout.header.waves == 0 {
         draft.finish_forward();
-    } else {
+    } else if draft.rollout.gates_at(Stage::Before).is_empty() {
         draft.enter_staging(0);
+    } else {
+        draft.enter_gating_before();
     }
 }

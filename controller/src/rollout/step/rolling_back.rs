@@ -20,7 +20,7 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
-        Event::Tick => {}
+        Event::Tick | Event::Gate { .. } => {}
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::RollingBack(back), Why::Operator { by }),
         Event::Abort { by } => {
@@ -29,7 +29,7 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
-        Event::Promote => return draft.refuse("promote", format!("it goes back: {}", back.cause)),
+        Event::Promote(_) => return draft.refuse("promote", format!("it goes back: {}", back.cause)),
         Event::Retry(_) => return draft.refuse("retry", "it goes back: start a new rollout when it is done"),
         Event::Rollback { .. } => return draft.refuse("rollback", "it does already"),
     }

@@ -19,7 +19,7 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
-        Event::Tick => {}
+        Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::Staging(staging), Why::Operator { by }),
@@ -28,7 +28,8 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
-        Event::Promote => {
+        Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
+        Event::Promote(_) => {
             let wave = draft.rollout.wave_name(staging.wave);
             let why = format!("{wave} is not switched yet, so there is nothing to judge");
             return draft.refuse("promote", why);

@@ -22,7 +22,7 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
-        Event::Tick => {}
+        Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::Switching(switching), Why::Operator { by }),
@@ -31,7 +31,8 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
-        Event::Promote => return refuse_to_promote(draft, switching.wave),
+        Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
+        Event::Promote(_) => return refuse_to_promote(draft, switching.wave),
     }
     Ok(())
 }
@@ -68,6 +69,8 @@ fn complete(draft: &mut Draft, wave: u32) {
     let changed = |host: &HostState| *host == HostState::Healthy;
     if draft.rollout.hosts.values().any(|host| host.wave == wave && changed(&host.state)) {
         draft.enter_baking(wave);
+    } else if draft.rollout.is_last(wave) && draft.rollout.has_changed() {
+        draft.enter_gating(wave);
     } else {
         draft.next_wave(wave);
     }

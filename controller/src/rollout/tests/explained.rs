@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_common::{ids::HostId, time::Millis};
 
 use super::{transcript::Play, walk};
-use crate::rollout::{Event, Facts, HoldKind, Phase, Rollout, explain, next_deadline, step};
+use crate::rollout::{Event, Facts, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step};
 
 /// What is wrong with the holds of a settled rollout, if anything is.
 pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<String> {
@@ -14,11 +14,13 @@ pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<Str
     if holds.is_empty() != rollout.phase().is_done() {
         return fail("holds are empty exactly when it is done");
     }
-    if holds.iter().any(|hold| hold.until.is_some() && hold.until != next_deadline(rollout)) {
-        return fail("a hold ends at another time than the rollout's deadline");
+    if holds.iter().filter_map(|hold| hold.until).min() != next_deadline(rollout) {
+        return fail("the first hold to end ends at another time than the rollout's deadline");
     }
-    if holds.iter().all(|hold| hold.until.is_none()) && next_deadline(rollout).is_some() {
-        return fail("no hold tells the deadline");
+    let gates = holds.iter().filter(|hold| hold.kind == HoldKind::Gate).count();
+    let watched = matches!(rollout.phase(), Phase::Watching(_));
+    if gates != rollout.due_gates().len() && !watched {
+        return fail("other gates are named than are waited for");
     }
     if holds.iter().any(|hold| hold.since > now || hold.what.is_empty() || hold.then.is_empty()) {
         return fail("a hold is not whole");
@@ -44,15 +46,33 @@ fn awaited(rollout: &Rollout) -> Option<BTreeSet<HostId>> {
         Phase::Staging(staging) => of(&|host| host.wave == staging.wave && host.is_staging()),
         Phase::Switching(switching) => of(&|host| rollout.awaits(switching.wave, host)),
         Phase::RollingBack(_) => of(&|host| host.is_awaited_back()),
-        Phase::Ready | Phase::Baking(_) | Phase::Awaiting(_) | Phase::Paused(_) | Phase::Done(_) => None,
+        Phase::Ready
+        | Phase::Baking(_)
+        | Phase::Gating(_)
+        | Phase::Awaiting(_)
+        | Phase::Watching(_)
+        | Phase::Paused(_)
+        | Phase::Done(_) => None,
     }
+}
+
+fn promote(reason: &str) -> Event {
+    Event::Promote(Promote { by: "ann".to_owned(), reason: reason.to_owned(), full: false })
 }
 
 /// The act that a hold's command stands for is accepted, and the hold is gone afterwards.
 fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
     let event = match kind {
         HoldKind::NotStarted => Event::Start,
-        HoldKind::Baking | HoldKind::Promotion => Event::Promote,
+        HoldKind::Baking | HoldKind::Promotion => promote(""),
+        // The world answers a gate; where its command is to go past it, that works.
+        HoldKind::Gate => return true,
+        HoldKind::GateNotPassed => {
+            let past = step(rollout, promote("seen"), now);
+            let again = step(rollout, Event::Resume, now);
+            return past.or(again).is_ok_and(|transition| transition.next.phase() != rollout.phase());
+        }
+        HoldKind::Watching => promote("seen"),
         HoldKind::Paused | HoldKind::EnvironmentFailures | HoldKind::NoProgress => Event::Resume,
         HoldKind::VersionFailures => Event::Rollback { by: "ann".to_owned() },
         HoldKind::Staging
@@ -69,11 +89,11 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
 #[test]
 fn every_hold_has_its_sentence() {
     let mut seen = BTreeSet::new();
-    for (seed, strategy) in (0..).zip(walk::STRATEGIES.iter().cycle().take(120)) {
+    for (seed, strategy) in (0..).zip(walk::STRATEGIES.iter().cycle().take(240)) {
         let mut dice = walk::Dice(seed);
         let mut play = Play::new(&format!("{} | {strategy}", walk::FLEETS[dice.below(walk::FLEETS.len())]));
         let names = walk::names(&play);
-        for _ in 0..40 {
+        for _ in 0..60 {
             let holds = explain(&play.rollout, &Facts::default());
             seen.extend(holds.iter().map(|hold| hold.kind));
             play.act("start");
@@ -89,7 +109,7 @@ fn a_hold_tells_what_hosts_do() {
     let mut play = Play::new("a b");
     play.act("start");
     let first = *play.rollout.hosts.keys().next().expect("there are two");
-    let facts = Facts { doing: [(first, "fetch, 12 of 67 MiB".to_owned())].into() };
+    let facts = Facts { doing: [(first, "fetch, 12 of 67 MiB".to_owned())].into(), ..Facts::default() };
     let holds = explain(&play.rollout, &facts);
     assert_eq!(holds[0].what, "2 hosts stage: a (fetch, 12 of 67 MiB), b");
     assert_eq!(holds[0].owner, "the hosts");

@@ -20,7 +20,8 @@ use super::{
     world::{SimHost, World, failure},
 };
 use crate::rollout::{
-    Event, HostState, Member, Phase, Rollout, Spec, Transition, UnknownHosts, desired, next_deadline, step,
+    Event, HostState, Member, Phase, Promote, Rollout, Spec, Transition, UnknownHosts, desired,
+    next_deadline, step,
 };
 
 /// No rollout of these tests takes longer: a day of the fleet's time.
@@ -179,12 +180,18 @@ impl Fleet {
         self.operator = false;
         match self.rollout.phase() {
             Phase::Paused(_) => self.happens(Event::Resume),
-            Phase::Awaiting(_) => self.happens(Event::Promote),
+            Phase::Awaiting(_) => self.happens(Event::Promote(Promote {
+                by: "ann".to_owned(),
+                reason: String::new(),
+                full: false,
+            })),
             Phase::Ready
             | Phase::Staging(_)
             | Phase::Switching(_)
             | Phase::Baking(_)
             | Phase::RollingBack(_)
+            | Phase::Gating(_)
+            | Phase::Watching(_)
             | Phase::Done(_) => {}
         }
     }

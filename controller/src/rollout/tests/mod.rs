@@ -6,6 +6,7 @@ mod explained;
 mod failing;
 mod faults;
 mod fleet;
+mod gates;
 mod operators;
 mod properties;
 mod returning;

@@ -25,23 +25,32 @@ fn strategy() -> impl Strategy<Value = String> {
         prop_oneof![Just("auto"), Just("every-wave")],
         prop_oneof![Just("rollback"), Just("pause")],
         any::<bool>(),
+        proptest::option::of(proptest::sample::select(&GATES[..])),
         prop_oneof![3 => Just(100u8), 1 => 30u8..100],
     );
     (waves, budget, times, policy).prop_map(|(waves, budget, times, policy)| {
         let (canary, wave, down, ahead) = waves;
         let (count, percent, of_wave, attempts) = budget;
         let (canary_bake, bake, progress, stage, back) = times;
-        let (unknown, held, promotion, on_spent, auto, enough) = policy;
+        let (unknown, held, promotion, on_spent, auto, gates, enough) = policy;
+        let gates = gates.unwrap_or_default();
         let percent = percent.map_or(String::new(), |percent| format!("budget.percent={percent}"));
         let of_wave = of_wave.map_or(String::new(), |count| format!("wave_budget.count={count}"));
         format!(
             "canary={canary} wave={wave} max_unavailable={down} stage_ahead={ahead} budget.count={count} {percent} \
              {of_wave} attempts={attempts} canary_bake={canary_bake}s bake={bake}s progress_deadline={progress}s \
              stage_deadline={stage}s rollback_deadline={back}s unknown={unknown} held={held} promotion={promotion} \
-             on_spent={on_spent} auto_rollback={auto} enough={enough}"
+             on_spent={on_spent} auto_rollback={auto} enough={enough} {gates}"
         )
     })
 }
+
+const GATES: [&str; 4] = [
+    "watch=20s gate=errors:every-wave:beside:watch:promotable",
+    "gate=early:before gate=errors:canary:fail=pause:deadline=7s gate=smoke:last-wave:test:promotable",
+    "watch=9s gate=smoke:every-wave:test:beside gate=errors:last-wave:approval:no-data=continue:inconclusive=rollback",
+    "gate=early:before:promotable gate=errors:every-wave:promotable:fail=continue gate=smoke:canary:beside:deadline=3s",
+];
 
 fn fleet() -> impl Strategy<Value = String> {
     let mark = prop_oneof![
@@ -159,7 +168,8 @@ impl Watched {
         });
     }
 
-    /// However it stands, it ends within bounded time when an operator says "go on" wherever one is asked.
+    /// However it stands, it ends within bounded time when an operator says "go on" wherever one is asked and gates
+    /// pass in the end.
     fn end(&mut self, answers: impl Fn(&Rollout) -> Vec<String>) {
         let spec = self.play.rollout.spec().clone();
         let longest = [
@@ -168,8 +178,10 @@ impl Watched {
             spec.bake,
             spec.canary_bake,
             spec.rollback_deadline,
+            spec.watch,
         ];
-        let longest: Millis = longest.iter().map(|span| span.as_ms()).sum();
+        let gates: Millis = spec.gates.iter().map(|gate| gate.deadline.as_ms()).sum();
+        let longest: Millis = gates + longest.iter().map(|span| span.as_ms()).sum::<Millis>();
         let rounds = 20 + 8 * self.names.len();
         let begun = self.play.now;
         for _ in 0..rounds {
@@ -181,9 +193,18 @@ impl Watched {
                 Phase::Paused(_) => self.act("resume"),
                 Phase::Awaiting(_) => self.act("promote"),
                 Phase::Ready => self.act("start"),
-                Phase::Staging(_) | Phase::Switching(_) | Phase::Baking(_) | Phase::RollingBack(_) => {}
+                Phase::Staging(_)
+                | Phase::Switching(_)
+                | Phase::Baking(_)
+                | Phase::Gating(_)
+                | Phase::Watching(_)
+                | Phase::RollingBack(_) => {}
             }
-            let lines = answers(&self.play.rollout);
+            let mut lines = answers(&self.play.rollout);
+            if !matches!(self.play.rollout.phase(), Phase::Watching(_)) {
+                let due = self.play.rollout.due_gates().into_iter();
+                lines.extend(due.map(|(_, gate, _)| format!("gate {} pass", gate.name)));
+            }
             if lines.is_empty() {
                 let left = next_deadline(&self.play.rollout).map_or(0, |at| at - self.play.now);
                 self.act(&format!("+{left}ms"));

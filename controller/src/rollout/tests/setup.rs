@@ -10,10 +10,11 @@ use longshore_common::{
     digest::ReleaseDigest,
     ids::{HostId, RolloutId, Version},
     slot::Values,
+    time::Span,
 };
 use uuid::Uuid;
 
-use crate::rollout::{LocalHold, Member, New, Rollout, Spec, Target};
+use crate::rollout::{After, GateKind, GateSpec, LocalHold, Member, New, Rollout, Spec, Target, Then};
 
 pub(super) fn rollout(setup: &str) -> Rollout {
     let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
@@ -25,8 +26,13 @@ pub(super) fn rollout(setup: &str) -> Rollout {
 pub(super) fn spec(text: &str) -> Spec {
     let mut table = toml::Table::new();
     let quiet = "canary=0 wave=100% max_unavailable=100% canary_bake=0s bake=0s stage_ahead=0";
+    let mut gates = vec![];
     for field in quiet.split_whitespace().chain(text.split_whitespace()) {
         let (key, value) = field.split_once('=').expect("key=value");
+        if key == "gate" {
+            gates.push(gate(value));
+            continue;
+        }
         let (group, key) = key.split_once('.').map_or((None, key), |(group, key)| (Some(group), key));
         let value = match (value.parse::<i64>(), value.parse::<bool>()) {
             (Ok(number), _) => toml::Value::Integer(number),
@@ -43,7 +49,52 @@ pub(super) fn spec(text: &str) -> Spec {
         };
         into.insert(key.to_owned(), value);
     }
-    table.try_into().expect("a strategy")
+    Spec { gates, ..table.try_into().expect("a strategy") }
+}
+
+/// `errors:canary:beside:fail=pause:deadline=5m`: a gate with a name, a place, and what differs from the usual.
+fn gate(text: &str) -> GateSpec {
+    let mut parts = text.split(':');
+    let name = parts.next().expect("a name").to_owned();
+    let after = match parts.next().expect("a place") {
+        "before" => After::Before,
+        "canary" => After::Canary,
+        "every-wave" => After::EveryWave,
+        "last-wave" => After::LastWave,
+        other => panic!("no such place: {other}"),
+    };
+    let mut gate = GateSpec {
+        name,
+        kind: GateKind::Metrics,
+        after,
+        deadline: Span::secs(60),
+        on_fail: Then::Rollback,
+        on_inconclusive: Then::Pause,
+        on_no_data: Then::Pause,
+        beside_bake: false,
+        in_watch: false,
+        promotable: false,
+    };
+    let then = |word: &str| match word {
+        "continue" => Then::Continue,
+        "pause" => Then::Pause,
+        _ => Then::Rollback,
+    };
+    for part in parts {
+        match part.split_once('=').unwrap_or((part, "")) {
+            ("beside", _) => gate.beside_bake = true,
+            ("watch", _) => gate.in_watch = true,
+            ("promotable", _) => gate.promotable = true,
+            ("test", _) => gate.kind = GateKind::Test,
+            ("approval", _) => gate.kind = GateKind::Approval,
+            ("fail", word) => gate.on_fail = then(word),
+            ("inconclusive", word) => gate.on_inconclusive = then(word),
+            ("no-data", word) => gate.on_no_data = then(word),
+            ("deadline", span) => gate.deadline = span.parse().expect("a length of time"),
+            other => panic!("no such part of a gate: {other:?}"),
+        }
+    }
+    gate
 }
 
 pub(super) fn version(text: &str) -> Version {

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::setup::{self, target, version};
 use crate::rollout::{
-    Ask, Event, Facts, Header, HostProgress, Phase, Rollout, Transition, Why, desired, explain,
-    next_deadline, step,
+    Ask, Event, Facts, Header, HostProgress, Phase, Promote, Rollout, Transition, Verdict, Why, desired,
+    explain, next_deadline, step,
 };
 
 /// Plays the transcript and fails with the whole of what happened instead.
@@ -58,6 +58,7 @@ impl Play {
             self.now += span.parse::<Span>().expect("a length of time").as_ms();
         }
         let mut said = String::new();
+        let looked: Vec<u32> = self.rollout.due_gates().iter().map(|(_, _, run)| run.number).collect();
         for event in self.events(line) {
             match step(&self.rollout, event, self.now) {
                 Err(refused) => return format!("refused: {}", refused.why),
@@ -70,6 +71,10 @@ impl Play {
                     }
                 }
             }
+        }
+        let due = self.rollout.due_gates();
+        for (_, gate, _) in due.iter().filter(|(_, _, run)| !looked.contains(&run.number)) {
+            said += &format!("; look {}", gate.name);
         }
         format!("{}{}", phase(&self.rollout), join_same(&said))
     }
@@ -87,7 +92,11 @@ impl Play {
             "start" => vec![Event::Start],
             "pause" => vec![Event::Pause { by: by() }],
             "resume" => vec![Event::Resume],
-            "promote" => vec![Event::Promote],
+            "promote" => {
+                let (full, reason) = (words.contains(&"full"), words[1..].join(" "));
+                vec![Event::Promote(Promote { by: by(), reason, full })]
+            }
+            "gate" => vec![self.gate(words[1], words[2])],
             "abort" => vec![Event::Abort { by: by() }],
             "rollback" => vec![Event::Rollback { by: by() }],
             "retry" => vec![Event::Retry(rest())],
@@ -99,6 +108,14 @@ impl Play {
                 hosts.iter().map(|name| self.of_host(self.id(name), what)).collect()
             }
         }
+    }
+
+    /// `gate errors fail`, of its present run, or `gate errors@1 fail` of the first there was.
+    fn gate(&self, name: &str, verdict: &str) -> Event {
+        let (name, number) = name.split_once('@').map_or((name, None), |(name, n)| (name, n.parse().ok()));
+        let present = self.rollout.runs().iter().find(|run| run.gate == name).map(|run| run.number);
+        let verdict = Verdict::ALL.into_iter().find(|known| known.as_str() == verdict).expect("a verdict");
+        Event::Gate { number: number.or(present).unwrap_or_default(), verdict, note: "as it is".to_owned() }
     }
 
     fn of_host(&self, host: HostId, what: &str) -> Event {
@@ -258,10 +275,16 @@ fn phase(rollout: &Rollout) -> String {
                 Why::VersionFailures(_) => "for version failures",
                 Why::EnvironmentFailures(_) => "for environment failures",
                 Why::NoProgress => "for want of progress",
+                Why::Gate(_) => "for a gate",
             };
             format!("paused {why}")
         }
-        live @ (Phase::Staging(_) | Phase::Switching(_) | Phase::Baking(_) | Phase::Awaiting(_)) => {
+        live @ (Phase::Staging(_)
+        | Phase::Switching(_)
+        | Phase::Baking(_)
+        | Phase::Gating(_)
+        | Phase::Awaiting(_)
+        | Phase::Watching(_)) => {
             format!("{} {}", live.as_str(), live.wave().expect("a live phase has a wave"))
         }
     }

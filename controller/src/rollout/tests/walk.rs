@@ -57,12 +57,14 @@ const OF_HOSTS: [&str; 26] = [
 ];
 
 /// What an operator may do.
-const OF_OPERATORS: [&str; 12] = [
+const OF_OPERATORS: [&str; 14] = [
     "pause",
     "resume",
     "resume",
     "promote",
     "promote",
+    "promote seen",
+    "promote full",
     "retry",
     "start",
     "abort",
@@ -72,18 +74,35 @@ const OF_OPERATORS: [&str; 12] = [
     "exclude of",
 ];
 
+/// What a gate may come to, the good more often; on the gates of the strategies, present or not.
+const OF_GATES: [&str; 12] = [
+    "gate early pass",
+    "gate early fail",
+    "gate errors pass",
+    "gate errors pass",
+    "gate errors pass",
+    "gate errors fail",
+    "gate errors inconclusive",
+    "gate errors no-data",
+    "gate smoke pass",
+    "gate smoke fail",
+    "gate smoke no-data",
+    "gate errors@1 fail",
+];
+
 /// Numbers below this make every line there is.
 pub(super) const KINDS: usize = 100;
 
-/// One line: of 100 kinds, 70 are of hosts, 22 of time, 8 of operators.
+/// One line: of 100 kinds, 66 are of hosts, 18 of time, 8 of gates, 8 of operators.
 pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) -> String {
     let name = &names[host % names.len()];
     match kind {
-        0..70 => format!("{name} {}", OF_HOSTS[amount % OF_HOSTS.len()]),
-        70..92 => format!("+{}s", [1, 5, 10, 30, 60, 300][amount % 6]),
+        0..66 => format!("{name} {}", OF_HOSTS[amount % OF_HOSTS.len()]),
+        66..74 => OF_GATES[amount % OF_GATES.len()].to_owned(),
+        74..92 => format!("+{}s", [1, 5, 10, 30, 60, 300][amount % 6]),
         _ => match OF_OPERATORS[amount % OF_OPERATORS.len()].split_once(' ') {
+            Some(("promote", _)) | None => OF_OPERATORS[amount % OF_OPERATORS.len()].to_owned(),
             Some((verb, _)) => format!("{verb} {name}"),
-            None => OF_OPERATORS[amount % OF_OPERATORS.len()].to_owned(),
         },
     }
 }
@@ -92,7 +111,7 @@ pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) ->
 pub(super) fn all_lines(names: &[String]) -> BTreeSet<String> {
     let amounts = 0..OF_HOSTS.len();
     let all =
-        [0, 70, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
+        [0, 66, 74, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
     all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names))).collect()
 }
 
@@ -105,7 +124,7 @@ pub(super) fn names(play: &Play) -> Vec<String> {
 }
 
 /// Strategies that differ where the phases do.
-pub(super) const STRATEGIES: [&str; 9] = [
+pub(super) const STRATEGIES: [&str; 14] = [
     "canary=1 wave=2 promotion=every-wave unknown=wait max_unavailable=1 rollback_deadline=30s",
     "canary=2 promotion=canary unknown=count bake=5s canary_bake=5s stage_ahead=1 wave_budget.count=0 budget.count=1",
     "max_unavailable=1 unknown=wait held=wait bake=30s budget.count=2 progress_deadline=60s",
@@ -115,6 +134,11 @@ pub(super) const STRATEGIES: [&str; 9] = [
     "auto_rollback=false progress_deadline=30s stage_deadline=60s max_unavailable=1",
     "wave=2 bake=60s rollback_deadline=30s held=wait budget.count=1",
     "canary=2 enough=50 wave=2 progress_deadline=60s unknown=wait stage_ahead=3 budget.percent=50",
+    "canary=1 wave=2 bake=10s canary_bake=30s watch=60s gate=early:before gate=errors:every-wave:beside:watch:promotable gate=smoke:canary:test:promotable:deadline=20s",
+    "canary=1 wave=2 promotion=canary gate=errors:last-wave:fail=pause:watch gate=smoke:every-wave:approval:no-data=continue budget.count=1 watch=30s",
+    "max_unavailable=1 unknown=wait bake=5s watch=30s auto_rollback=false gate=early:before:promotable gate=errors:every-wave:beside:promotable attempts=2",
+    "unknown=skip held=skip budget.count=9 wave_budget.count=9 watch=10m",
+    "unknown=skip held=skip budget.count=2 wave_budget.count=2 watch=10m gate=errors:last-wave:watch:fail=pause:promotable",
 ];
 
 /// Fleets of few hosts that differ in what they begin with.

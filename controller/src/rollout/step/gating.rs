@@ -1,0 +1,62 @@
+//! Gates are looked at: before anything is touched, or after a wave that is good.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    phase::{Cause, Done, Gating, Inside, Phase, Why},
+};
+
+pub(super) fn when_gating(draft: &mut Draft, gating: Gating, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
+        Event::Promote(promote) => {
+            draft.pass_over(&promote)?;
+            draft.enter(Phase::Gating(Gating { promoted: true, ..gating }));
+        }
+        Event::Pause { by } => draft.pause(Inside::Gating(gating), Why::Operator { by }),
+        Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused: its gates are being looked at"),
+    }
+    Ok(())
+}
+
+pub(super) fn settle_gating(draft: &mut Draft, gating: Gating) {
+    let wave = gating.wave;
+    if !gating.before && draft.judge(wave, Inside::Gating(gating.clone())) {
+        return;
+    }
+    if draft.judge_gates(Inside::Gating(gating.clone())) {
+        return;
+    }
+    if gating.before {
+        if draft.gates_are_open() {
+            draft.leave_gates();
+            draft.enter_staging(0);
+        }
+        return;
+    }
+    if !draft.rollout.is_complete(wave) {
+        return draft.enter_switching(wave);
+    }
+    draft.ask_to_stage(wave);
+    if !draft.gates_are_open() {
+        return;
+    }
+    if draft.needs_promotion(wave) && !gating.promoted {
+        draft.enter_awaiting(wave);
+    } else {
+        draft.next_wave(wave);
+    }
+}

@@ -1,0 +1,57 @@
+//! Every wave is done and the release is watched: what breaks now still takes it back.
+
+use crate::rollout::{
+    draft::Draft,
+    event::{Event, Refused},
+    host::HostState,
+    phase::{Cause, Done, Inside, Phase, Watching, Why},
+};
+
+pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event) -> Result<(), Refused> {
+    match event {
+        Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
+        Event::Silent(host) => draft.silent(host),
+        Event::Back(host) => draft.back(host),
+        Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostRemoved(host) => draft.removed(host),
+        Event::Tick => {}
+        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
+        Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Exclude(hosts) => draft.exclude(&hosts)?,
+        Event::Promote(promote) => {
+            draft.pass_over(&promote)?;
+            draft.leave_gates();
+            draft.finish_forward();
+        }
+        Event::Pause { by } => draft.pause(Inside::Watching(watching), Why::Operator { by }),
+        Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
+        Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
+        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Start => return draft.refuse("start", "it has started already"),
+        Event::Resume => return draft.refuse("resume", "it is not paused: to end the watch, promote it"),
+    }
+    Ok(())
+}
+
+pub(super) fn settle_watching(draft: &mut Draft, watching: Watching) {
+    let wave = watching.wave;
+    if draft.judge(wave, Inside::Watching(watching.clone())) {
+        return;
+    }
+    if draft.judge_gates(Inside::Watching(watching.clone())) {
+        return;
+    }
+    // A host that an operator let try again has to be seen through; one that is merely silent is not waited for.
+    let again = [HostState::Waiting, HostState::Staging, HostState::Staged, HostState::Switching];
+    if draft
+        .rollout
+        .hosts
+        .values()
+        .any(|host| again.contains(&host.state) && draft.rollout.awaits(wave, host))
+    {
+        return draft.enter_switching(wave);
+    }
+    if draft.now >= watching.until {
+        draft.finish_forward();
+    }
+}
