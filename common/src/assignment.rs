@@ -6,6 +6,7 @@ use crate::{
     digest::ReleaseDigest,
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
     slot::{Slot, Values},
+    traffic::Traffic,
 };
 
 /// How far the host should go.
@@ -36,6 +37,10 @@ pub struct Assignment {
     pub intent: Intent,
     /// Good slots that stay on the host's disk; at least 2, the live one included.
     pub keep_slots: u32,
+    /// Who directs the app's traffic on the host; `None`: nobody, and a release that has sides is moved all at once by
+    /// its own sockets, where it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 impl Assignment {

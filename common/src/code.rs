@@ -69,6 +69,8 @@ pub enum Code {
     H01,
     /// The app did not start, or ended.
     U01,
+    /// What directs traffic could not be reached, or refused.
+    L01,
     /// A probe did not come to healthy in time.
     B01,
     /// The peer could not be reached, or not in time.
@@ -90,11 +92,11 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 40] = {
+    pub const ALL: [Code; 41] = {
         use Code::*;
         [
             A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, D01, D03, S01, S02,
-            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, H01, U01, B01, C01, C02, T01, T02, T03, T04,
+            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, H01, U01, L01, B01, C01, C02, T01, T02, T03, T04,
             T05, X01,
         ]
     };

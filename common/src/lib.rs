@@ -21,5 +21,6 @@ pub mod strict;
 pub mod text;
 pub mod time;
 pub mod tls;
+pub mod traffic;
 pub mod trust;
 pub mod wire;

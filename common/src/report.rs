@@ -32,6 +32,8 @@ pub enum StepName {
     Revert,
     Remove,
     Prune,
+    /// Directing traffic.
+    Traffic,
 }
 
 impl StepName {
@@ -51,6 +53,7 @@ impl StepName {
             StepName::Revert => "revert",
             StepName::Remove => "remove",
             StepName::Prune => "prune",
+            StepName::Traffic => "traffic",
         }
     }
 }
@@ -67,7 +70,7 @@ impl std::str::FromStr for StepName {
         use StepName::*;
         [
             Check, Fetch, Verify, Stage, Render, Hook, Switch, Stop, Start, Probe, Confirm, Revert, Remove,
-            Prune,
+            Prune, Traffic,
         ]
         .into_iter()
         .find(|step| step.as_str() == text)

@@ -13,6 +13,8 @@ use crate::{
     ids::Generation,
     report::{Blame, EVIDENCE_LINES, Failure, LINE_BYTES, Outcome, Report, StepName},
     text::visible,
+    time::Span,
+    traffic::Traffic,
 };
 
 /// Where a gRPC status carries the code, so that no one has to read it out of the message.
@@ -106,6 +108,7 @@ impl From<&Assignment> for pb::Assignment {
             values: assignment.values.clone(),
             intent: pb::Intent::from(assignment.intent).into(),
             keep_slots: assignment.keep_slots,
+            traffic: assignment.traffic.as_ref().map(Into::into),
         }
     }
 }
@@ -125,6 +128,7 @@ impl TryFrom<pb::Assignment> for Assignment {
             values,
             intent: _,
             keep_slots,
+            traffic,
         } = message;
         Ok(Assignment {
             host: parse("assignment.host", &host)?,
@@ -137,6 +141,35 @@ impl TryFrom<pb::Assignment> for Assignment {
             values,
             intent: Intent::try_from(intent)?,
             keep_slots: keep_slots.max(2),
+            traffic: traffic.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<&Traffic> for pb::Traffic {
+    fn from(traffic: &Traffic) -> Self {
+        pb::Traffic {
+            director: traffic.director.to_string(),
+            backend: traffic.backend.to_string(),
+            share: u32::from(traffic.share),
+            drain_ms: traffic.drain.as_ms() as u64,
+        }
+    }
+}
+
+impl TryFrom<pb::Traffic> for Traffic {
+    type Error = Invalid;
+    fn try_from(message: pb::Traffic) -> Result<Self, Invalid> {
+        let pb::Traffic { director, backend, share, drain_ms } = message;
+        let out_of_range = || Invalid::Malformed { field: "traffic.share", why: "is not 1 to 100".into() };
+        Ok(Traffic {
+            director: parse("traffic.director", &director)?,
+            backend: parse("traffic.backend", &backend)?,
+            share: u8::try_from(share)
+                .ok()
+                .filter(|share| (1..=100).contains(share))
+                .ok_or_else(out_of_range)?,
+            drain: Span::millis(drain_ms.min(Span::MAX_MS)),
         })
     }
 }
@@ -306,6 +339,12 @@ mod tests {
             values: Values::from([("workers".into(), "4".into())]),
             intent: Intent::Run,
             keep_slots: 3,
+            traffic: Some(Traffic {
+                director: crate::traffic::Director::Haproxy,
+                backend: "shop".parse().unwrap(),
+                share: 25,
+                drain: Span::secs(30),
+            }),
         }
     }
 
@@ -317,13 +356,15 @@ mod tests {
 
     #[test]
     fn each_field_of_an_assignment_is_checked() {
-        let spoilt: [fn(&mut pb::Assignment); 6] = [
+        let spoilt: [fn(&mut pb::Assignment); 8] = [
             |m| m.host = "web-1".into(),
             |m| m.app = "../etc".into(),
             |m| m.version = "..".into(),
             |m| m.release = vec![1, 2, 3].into(),
             |m| m.intent = 0,
             |m| m.rollout.clear(),
+            |m| m.traffic.as_mut().unwrap().share = 101,
+            |m| m.traffic.as_mut().unwrap().backend = "a b".into(),
         ];
         for spoil in spoilt {
             let mut message = pb::Assignment::from(&assignment());

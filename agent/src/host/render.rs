@@ -222,6 +222,7 @@ pub(crate) mod tests {
                 env: BTreeMap::new(),
                 sockets: vec![],
                 stop: Stop::default(),
+                sides: None,
                 start_timeout: Span::secs(5),
             },
             requires: Default::default(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Artifact, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA, Service, Stop,
-    requires::read_requires,
+    requires::read_requires, sides,
 };
 use crate::{
     ids::{AppName, Version},
@@ -92,6 +92,9 @@ fn read_file(root: &Table<'_>) -> Option<AppFile> {
     let requires = read_requires(root);
     let config = read_config(root);
     let probes = read_probes(root);
+    if let (Some(service), Some(probes)) = (&service, &probes) {
+        sides::check(root, service, probes);
+    }
     let hooks = read_hooks(root);
     Some(AppFile {
         app: name?,
@@ -138,6 +141,7 @@ fn read_service(root: &Table<'_>) -> Option<Service> {
     let exec: Vec<String> = service.list("exec");
     let user: Option<String> = service.optional("user");
     let sockets: Vec<String> = service.list("sockets");
+    let sides = sides::read(&service);
     let env = service.texts("env");
     let start_timeout = bounded(&service, "start_timeout", START_TIMEOUT);
     let stop = service.table("stop");
@@ -171,7 +175,7 @@ fn read_service(root: &Table<'_>) -> Option<Service> {
     }
     check_env(&service, &env);
     check_sockets(&service, &sockets);
-    Some(Service { driver, exec, user, env, sockets, stop: Stop { signal, grace }, start_timeout })
+    Some(Service { driver, exec, user, env, sockets, sides, stop: Stop { signal, grace }, start_timeout })
 }
 
 fn bounded(table: &Table<'_>, key: &str, default: Span) -> Span {
@@ -314,7 +318,7 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
     let check = match kind? {
         "http" => {
             let url = http?;
-            if !is_http_url(&url) {
+            if !is_http_url(&sides::sample(&url)) {
                 let why = format!(
                     "probe.http: \"{}\" is no URL like http://127.0.0.1:8080/healthz (https is not probed)",
                     visible(&url)
@@ -328,7 +332,7 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
         }
         "tcp" => {
             let address = tcp?;
-            if !is_address(&address) {
+            if !is_address(&sides::sample(&address)) {
                 table.problem_at("tcp", format!("probe.tcp: \"{}\" is no address:port", visible(&address)));
             }
             Check::Tcp { address }

@@ -6,8 +6,10 @@
 pub mod file;
 mod model;
 mod requires;
+mod sides;
 
 pub use model::*;
+pub use sides::Sides;
 
 use crate::{
     code::{Code, Coded},

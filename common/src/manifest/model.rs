@@ -74,6 +74,9 @@ pub struct Service {
     /// `address:port` or an absolute path, held open across restarts and handed over as LISTEN_FDS in this order.
     #[serde(default)]
     pub sockets: Vec<String>,
+    /// Where it can run beside itself while traffic moves. Without them a release takes the place of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sides: Option<super::Sides>,
     pub stop: Stop,
     /// How long a start may take before it counts as failed.
     pub start_timeout: Span,

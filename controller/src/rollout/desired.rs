@@ -41,5 +41,6 @@ pub fn assignment_of(header: &Header, id: HostId, host: &HostProgress) -> Option
         values: target.values.clone(),
         intent,
         keep_slots: header.keep_slots,
+        traffic: None,
     })
 }

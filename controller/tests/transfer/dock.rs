@@ -149,6 +149,7 @@ impl Dock {
             values: Values::new(),
             intent: Intent::Run,
             keep_slots: 2,
+            traffic: None,
         };
         let key = Key::assignment(&self.host, &assignment.app);
         let value = record::encode(&key, &assignment).unwrap();

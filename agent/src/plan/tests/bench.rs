@@ -46,6 +46,7 @@ pub fn assignment(generation: u64, version: &str, values: &[(&str, &str)], inten
         values: values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Values>(),
         intent,
         keep_slots: 2,
+        traffic: None,
     }
 }
 

@@ -88,3 +88,56 @@ fn several_mistakes_are_named_together() {
     let found = problems("[app]\nname = 1\n[service]\nuser='a'\n[[probe]]\nname='x'\n");
     assert!(found.len() >= 4, "{found:#?}");
 }
+
+const SIDED: &str = r#"
+[app]
+name = "shop"
+
+[artifact]
+path = "dist"
+
+[service]
+exec    = ["./bin/shop", "--listen", "{listen}", "--name={side}"]
+driver  = "process"
+sockets = ["127.0.0.1:8080"]
+env     = { PORT = "{port}" }
+
+[service.sides]
+blue  = "127.0.0.1:8081"
+green = "127.0.0.1:8082"
+warm  = "5m"
+
+[[probe]]
+name = "http"
+http = "http://{listen}/healthz"
+"#;
+
+#[test]
+fn an_app_with_sides_is_written_out_for_each() {
+    let file = AppFile::parse("longshore.toml", SIDED).unwrap();
+    let artifact = Artifact { index: IndexDigest::of(b""), files: 0, bytes: 0 };
+    let manifest = file.into_manifest("1".parse().unwrap(), artifact);
+    assert_eq!(Manifest::from_bytes(&manifest.to_bytes()).unwrap(), manifest);
+    let green = manifest.on_side(crate::traffic::Side::Green);
+    assert_eq!(green.service.exec[2..], ["127.0.0.1:8082", "--name=green"]);
+    assert_eq!((green.service.env["PORT"].as_str(), green.service.sockets.len()), ("8082", 0));
+    assert_eq!(green.service.env["LONGSHORE_SIDE"], "green");
+    assert!(
+        matches!(&green.probes[0].check, Check::Http { url, .. } if url == "http://127.0.0.1:8082/healthz")
+    );
+    for (from, to, expected) in [
+        ("green = \"127.0.0.1:8082\"", "green = \"127.0.0.1:8081\"", "must listen at different places"),
+        (
+            "green = \"127.0.0.1:8082\"",
+            "green = \"here\"",
+            "service.sides.green: \"here\" is no address:port",
+        ),
+        ("http://{listen}", "http://127.0.0.1:8081", "would look at both sides alike"),
+        ("[\"127.0.0.1:8080\"]", "[\"127.0.0.1:8081\"]", "other than where the sides listen"),
+        ("warm  = \"5m\"", "warm = \"30d\"", "service.sides.warm: at most 7d"),
+        ("[service.sides]", "[service.other]", "mean something only with [service.sides]"),
+    ] {
+        let found = problems(&SIDED.replace(from, to));
+        assert!(found.iter().any(|line| line.contains(expected)), "{to}: {found:#?}");
+    }
+}

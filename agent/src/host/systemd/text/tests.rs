@@ -25,6 +25,7 @@ fn manifest() -> Manifest {
             env: BTreeMap::new(),
             sockets: vec![],
             stop: Stop { signal: "SIGINT".into(), grace: Span::secs(20) },
+            sides: None,
             start_timeout: Span::secs(5),
         },
         requires: Default::default(),
