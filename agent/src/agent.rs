@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, Runner},
     host::{Host, real::RealHost, reexec::SelfExec},
-    identity::{Folder, Pair},
+    identity::{Folder, Opener, Pair},
     link::{self, Connection, Facts, Link},
     local::{self, Socket},
     run::Crew,
@@ -58,6 +58,7 @@ pub async fn run_over<H: Host>(
     shutdown: CancellationToken,
 ) -> Result<(), Ended> {
     let pair = enrolled(&config)?;
+    let recipient = Opener::load_or_make(&config.identity())?.recipient();
     create_dir_durable(&config.data(), 0o755)
         .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
     let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
@@ -83,6 +84,7 @@ pub async fn run_over<H: Host>(
         identity: config.identity(),
         pair,
         uplink: uplink_sender,
+        recipient,
     });
     let started_ms = SystemClock.now_ms();
     let parts = local::Parts {

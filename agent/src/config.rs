@@ -21,6 +21,8 @@ use crate::{host::process::Lives, local::Readers, run::Limits};
 const FILE: &str = "etc/longshore/agent.toml";
 const STATE: &str = "var/lib/longshore";
 const SOCKET: &str = "run/longshore/agent.sock";
+/// Where secrets may lie that the file says nothing of.
+const SECRETS: &str = "etc/longshore/secrets";
 
 /// All valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub struct Config {
     /// What 127.0.0.1 means for apps of this agent; see `longshore_common::loopback`.
     pub loopback: Option<Ipv4Addr>,
     pub limits: Limits,
+    /// Folders, below the root, whose files a controller may name as secrets.
+    pub secret_folders: Vec<PathBuf>,
+    /// systemd's credentials of this process; not of the file.
+    pub credentials: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +82,8 @@ impl Config {
             apps: Lives::default(),
             loopback: None,
             limits: Limits::default(),
+            secret_folders: vec![SECRETS.into()],
+            credentials: None,
         }
     }
 
@@ -172,6 +180,8 @@ fn read(table: &Table<'_>, root: &Path) -> Option<Config> {
             .unwrap_or_default(),
         loopback: loopback(table),
         limits: limits(table),
+        secret_folders: secret_folders(table),
+        credentials: None,
         root: root.to_owned(),
         controllers,
     };
@@ -217,6 +227,25 @@ fn loopback(table: &Table<'_>) -> Option<Ipv4Addr> {
     address
 }
 
+fn secret_folders(table: &Table<'_>) -> Vec<PathBuf> {
+    let given: Vec<String> = table.list("secret_folders");
+    let mut folders = vec![];
+    for text in &given {
+        let below = text.strip_prefix('/').unwrap_or_default();
+        let plain = below.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if plain {
+            folders.push(PathBuf::from(below));
+        } else {
+            let shown = longshore_common::text::visible(text);
+            table.problem_at(
+                "secret_folders",
+                format!("secret_folders: \"{shown}\" is no absolute path of a folder"),
+            );
+        }
+    }
+    if given.is_empty() { vec![SECRETS.into()] } else { folders }
+}
+
 fn limits(root: &Table<'_>) -> Limits {
     let table = root.table("limits");
     let Limits { parallel, fetch_attempts, fetch_backoff, fetch_deadline, step_deadline } = Limits::default();
@@ -254,15 +283,16 @@ mod tests {
 
     #[test]
     fn every_problem_is_named_at_once() {
-        let text = "controllers = [\"nowhere\"]\ndriver = \"docker\"\nloopback = \"10.0.0.1\"\nroto = 1\n[labels]\n\"a b\" = \"c\"\n[limits]\nparallel = 0\nfetch_deadline = \"soon\"\n";
+        let text = "controllers = [\"nowhere\"]\ndriver = \"docker\"\nsecret_folders = [\"/\"]\nloopback = \"10.0.0.1\"\nroto = 1\n[labels]\n\"a b\" = \"c\"\n[limits]\nparallel = 0\nfetch_deadline = \"soon\"\n";
         let problems = Config::parse("agent.toml", text, Path::new("/")).unwrap_err();
         let lines: Vec<&str> = problems.message.lines().collect();
-        assert_eq!(lines.len(), 7, "{problems}");
+        assert_eq!(lines.len(), 8, "{problems}");
         assert!(lines[0].starts_with("agent.toml:1:"), "{problems}");
         for expected in [
             "is not host:port",
             "\"systemd\", \"process\"",
             "127.0.0.0/8",
+            "secret_folders: \"/\"",
             "unknown key \"roto\"",
             "label \"a b=c\"",
             "from 1 to 64",

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::ReleaseDigest,
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
     traffic::Traffic,
 };
 
@@ -32,8 +33,8 @@ pub struct Assignment {
     pub generation: Generation,
     pub version: Version,
     pub release: ReleaseDigest,
-    #[serde(default, skip_serializing_if = "Values::is_empty")]
-    pub values: Values,
+    #[serde(flatten)]
+    pub settings: Settings,
     pub intent: Intent,
     /// Good slots that stay on the host's disk; at least 2, the live one included.
     pub keep_slots: u32,
@@ -45,6 +46,6 @@ pub struct Assignment {
 
 impl Assignment {
     pub fn slot(&self) -> Slot {
-        Slot::new(&self.version, &self.release, &self.values)
+        Slot::new(&self.version, &self.release, &self.settings)
     }
 }

@@ -85,6 +85,15 @@ digest!(
     ContentDigest
 );
 
+digest!(
+    /// SHA-256 over one sealed secret: its name and every host's ciphertext.
+    SealedDigest
+);
+digest!(
+    /// SHA-256 of a snapshot: the settings of an app as they were when a rollout began.
+    SnapshotDigest
+);
+
 impl PlanDigest {
     pub fn of(binding: &[u8]) -> Self {
         Self(sha256(binding))

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod loopback;
 pub mod manifest;
 pub mod report;
+pub mod settings;
 pub mod slot;
 pub mod strict;
 pub mod text;

@@ -1,6 +1,6 @@
 //! The name of an unpacked release on a host's disk.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -9,27 +9,32 @@ use crate::{
     code::{Code, Coded},
     digest::{ReleaseDigest, hex},
     ids::Version,
+    settings::Settings,
     text::visible,
 };
 
-/// Values that config templates are rendered with, by key.
-pub type Values = BTreeMap<String, String>;
-
-/// `<version>-<digest8>`. One release with other values is another slot, so a change of values alone is staged,
-/// switched and reverted like any release.
+/// `<version>-<digest8>`. One release with other settings is another slot, so a change of settings alone is
+/// staged, switched and reverted like any release.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Slot(String);
 
 impl Slot {
-    pub fn new(version: &Version, release: &ReleaseDigest, values: &Values) -> Self {
+    pub fn new(version: &Version, release: &ReleaseDigest, settings: &Settings) -> Self {
         let mut hash = sha2::Sha256::new();
         hash.update(release.as_bytes());
-        for (key, value) in values {
-            hash.update((key.len() as u64).to_le_bytes());
-            hash.update(key);
-            hash.update((value.len() as u64).to_le_bytes());
-            hash.update(value);
+        let mut add = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        for (name, value) in &settings.values {
+            add(name);
+            add(value);
+        }
+        for (name, reference) in &settings.secrets {
+            add("secret"); // three in a row, the last in braces: no row of names and values looks like this
+            add(name);
+            add(&serde_json::to_string(reference).expect("a reference is JSON"));
         }
         Self(format!("{version}-{}", hex(&hash.finalize()[..4])))
     }
@@ -79,14 +84,20 @@ impl fmt::Display for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{Reference, Values};
 
     #[test]
     fn other_values_are_another_slot() {
         let version = "1.2-rc1".parse().unwrap();
         let release = ReleaseDigest::of(b"x");
-        let plain = Slot::new(&version, &release, &Values::new());
-        let tuned = Slot::new(&version, &release, &Values::from([("a".into(), "b".into())]));
-        assert_ne!(plain, tuned);
+        let plain = Slot::new(&version, &release, &Settings::default());
+        let mut tuned = Settings { values: Values::from([("a".into(), "b".into())]), ..Settings::default() };
+        let slots = [plain.clone(), Slot::new(&version, &release, &tuned), {
+            let sealed = Reference::Credential { name: "b".into(), rev: 0 };
+            tuned.secrets.insert("a".into(), sealed);
+            Slot::new(&version, &release, &tuned)
+        }];
+        assert_eq!(slots.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
         assert_eq!(plain.version(), "1.2-rc1");
         assert_eq!(plain.as_str().parse::<Slot>().unwrap(), plain);
     }

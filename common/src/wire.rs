@@ -3,6 +3,8 @@
 //! A message from the wire is believed only after `TryFrom` has checked every field; destructuring makes a new
 //! field fail to compile here until somebody has thought about it.
 
+mod secrets;
+
 use longshore_proto::v1 as pb;
 use tonic::{Status, metadata::MetadataValue};
 
@@ -12,6 +14,7 @@ use crate::{
     digest::ReleaseDigest,
     ids::Generation,
     report::{Blame, EVIDENCE_LINES, Failure, LINE_BYTES, Outcome, Report, StepName},
+    settings::Settings,
     text::visible,
     time::Span,
     traffic::Traffic,
@@ -57,6 +60,7 @@ pub fn to_status(error: &Coded) -> Status {
         | Code::R03
         | Code::R04
         | Code::Q01
+        | Code::K01
         | Code::O03
         | Code::O04
         | Code::T01
@@ -105,7 +109,8 @@ impl From<&Assignment> for pb::Assignment {
             generation: assignment.generation.0,
             version: assignment.version.to_string(),
             release: assignment.release.as_bytes().to_vec().into(),
-            values: assignment.values.clone(),
+            values: assignment.settings.values.clone(),
+            secrets: secrets::to_messages(&assignment.settings.secrets),
             intent: pb::Intent::from(assignment.intent).into(),
             keep_slots: assignment.keep_slots,
             traffic: assignment.traffic.as_ref().map(Into::into),
@@ -129,6 +134,7 @@ impl TryFrom<pb::Assignment> for Assignment {
             intent: _,
             keep_slots,
             traffic,
+            secrets,
         } = message;
         Ok(Assignment {
             host: parse("assignment.host", &host)?,
@@ -138,7 +144,7 @@ impl TryFrom<pb::Assignment> for Assignment {
             generation: Generation(generation),
             version: parse("assignment.version", &version)?,
             release: digest("assignment.release", &release)?,
-            values,
+            settings: Settings { values, secrets: secrets::from_messages(secrets)? },
             intent: Intent::try_from(intent)?,
             keep_slots: keep_slots.max(2),
             traffic: traffic.map(TryInto::try_into).transpose()?,
@@ -325,7 +331,10 @@ pub fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slot::Values;
+    use crate::{
+        digest::SealedDigest,
+        settings::{Reference, Values},
+    };
 
     fn assignment() -> Assignment {
         Assignment {
@@ -336,7 +345,16 @@ mod tests {
             generation: Generation::new(3, 1),
             version: "1.4.2".parse().unwrap(),
             release: ReleaseDigest::of(b"manifest"),
-            values: Values::from([("workers".into(), "4".into())]),
+            settings: Settings {
+                values: Values::from([("workers".into(), "4".into())]),
+                secrets: [
+                    ("a", Reference::File { path: "/etc/longshore/secrets/a".into(), rev: 2 }),
+                    ("b", Reference::Credential { name: "b".into(), rev: 0 }),
+                    ("c", Reference::Sealed { digest: SealedDigest([7; 32]) }),
+                ]
+                .map(|(name, reference)| (name.to_owned(), reference))
+                .into(),
+            },
             intent: Intent::Run,
             keep_slots: 3,
             traffic: Some(Traffic {
@@ -356,7 +374,13 @@ mod tests {
 
     #[test]
     fn each_field_of_an_assignment_is_checked() {
-        let spoilt: [fn(&mut pb::Assignment); 8] = [
+        let spoilt: [fn(&mut pb::Assignment); 11] = [
+            |m| drop(m.secrets.insert("a b".into(), m.secrets["a"].clone())),
+            |m| drop(m.secrets.insert("d".into(), pb::SecretReference::default())),
+            |m| {
+                let outside = pb::secret_reference::From::File("/etc/../shadow".into());
+                m.secrets.insert("d".into(), pb::SecretReference { from: Some(outside), rev: 0 });
+            },
             |m| m.host = "web-1".into(),
             |m| m.app = "../etc".into(),
             |m| m.version = "..".into(),

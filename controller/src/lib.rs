@@ -16,6 +16,7 @@ pub mod plan;
 pub mod promotion;
 pub mod rollout;
 pub mod rpc;
+pub mod sealed;
 pub mod store;
 #[cfg(test)]
 mod testing;

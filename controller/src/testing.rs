@@ -67,6 +67,7 @@ impl HandAgent {
             enrolled_ms: 0,
             token: "tk_test".into(),
             machine_id: String::new(),
+            recipient: String::new(),
             seen: None,
         };
         let bad = Arc::new(bad.iter().map(|version| version.parse().unwrap()).collect());
@@ -155,6 +156,7 @@ impl HandAgent {
             apps: disk.accepted.iter().map(seen).collect(),
             hold: self.hold.clone(),
             time_ms: longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock),
+            recipient: self.host.recipient.clone(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `longshore-agent run`: the daemon.
 
-use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -37,6 +37,9 @@ pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
             return ExitCode::from(exit_of(error.code) as u8);
         }
     };
+    // systemd's word on where it put them; nothing after this looks at the environment.
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let config = Config { credentials: credentials.filter(|folder| folder.is_absolute()), ..config };
     let runtime = runtime();
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();

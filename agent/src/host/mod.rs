@@ -21,6 +21,7 @@ pub mod real;
 pub mod reexec;
 pub mod render;
 pub mod requires;
+pub mod secrets;
 pub mod sim;
 mod sink;
 pub mod slots;

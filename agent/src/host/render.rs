@@ -1,7 +1,10 @@
 //! Config files made on the host from templates and the environment's values.
 //!
-//! A rendered file is part of its slot: it is staged, sealed, switched and reverted with it. A value that a template
-//! needs and the environment does not have is an error, never an empty string.
+//! A rendered file is part of its slot: it is staged, sealed, switched and reverted with it. A value or secret that a
+//! template needs and the environment does not have is an error, never an empty string. Secrets come as
+//! `secret("name")` or `secrets.name`, are in no error, and make the file one that only the app's user reads.
+
+mod lent;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +19,7 @@ use longshore_common::{
     code::Code,
     manifest::{ConfigFile, Manifest},
     report::{Failure, StepName},
-    slot::Values,
+    settings::Values,
     text::visible,
 };
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
@@ -26,7 +29,9 @@ use super::{
     environment::environment_file,
     fault,
     layout::{ENVIRONMENT, META},
+    secrets::Opened,
 };
+use lent::Lent;
 
 /// Of one rendered file, and of one template.
 pub const FILE_BYTES: usize = 1 << 20;
@@ -34,16 +39,19 @@ pub const FILE_BYTES: usize = 1 << 20;
 const FUEL: u64 = 2_000_000;
 /// What only rendered files have, so that a repeat knows them from files of the artifact.
 const MODE: u32 = 0o440;
+/// Of rendered files with a secret in them: for the app's user alone.
+const SECRET_MODE: u32 = 0o400;
 
 /// Renders all config files of a release into its staging tree. Done twice, it ends the same.
-pub fn render(manifest: &Manifest, values: &Values, tree: &Path) -> Result<(), Failure> {
+pub fn render(manifest: &Manifest, values: &Values, opened: &Opened, tree: &Path) -> Result<(), Failure> {
     let account = Account::to_become(manifest.service.user.as_deref())
         .map_err(|e| fault::host(e.code, StepName::Render, e.message))?;
     for (path, config) in &manifest.config {
         let target = Target::of(tree, path, config)?;
-        if !target.is_rendered() {
-            let text = fill(manifest, values, tree, path, config)?;
-            target.write(text.as_bytes(), account.as_ref())?;
+        // A file that took the place of its template cannot be made again; any other is, from the secrets of now.
+        if !target.is_rendered() || *path != config.template {
+            let (text, mode) = fill(manifest, values, opened, tree, path, config)?;
+            target.write(text.as_bytes(), mode, account.as_ref())?;
         }
     }
     Ok(())
@@ -52,16 +60,18 @@ pub fn render(manifest: &Manifest, values: &Values, tree: &Path) -> Result<(), F
 /// Writes the app's environment into its slot, where its unit finds it. Done twice, it ends the same.
 pub fn environment(variables: &BTreeMap<String, String>, tree: &Path) -> Result<(), Failure> {
     let target = Target { path: tree.join(META).join(ENVIRONMENT), temp: tree.join(META).join("rendering") };
-    target.write(environment_file(variables).as_bytes(), None)
+    target.write(environment_file(variables).as_bytes(), MODE, None)
 }
 
+/// The text, and the mode that its content asks for.
 fn fill(
     manifest: &Manifest,
     values: &Values,
+    opened: &Opened,
     tree: &Path,
     path: &str,
     config: &ConfigFile,
-) -> Result<String, Failure> {
+) -> Result<(String, u32), Failure> {
     let name = &config.template;
     let bad = |words: String| fault::version(Code::M01, StepName::Render, words);
     let template = read_template(&inside(tree, name)?)
@@ -73,8 +83,15 @@ fn fill(
         SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(|e| bad(e.to_string()))?,
     );
     engine.set_fuel(Some(FUEL));
+    let lent = Lent::new(opened);
     let values_known = || Value::from_pairs(values.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let known = context! { app => manifest.app.as_str(), version => manifest.version.as_str(), values => values_known() };
+    let known = context! {
+        app => manifest.app.as_str(),
+        version => manifest.version.as_str(),
+        values => values_known(),
+        secrets => lent.map(),
+        secret => lent.function(),
+    };
     // Names of ours go first.
     let context = context! { ..known, ..values_known() };
     let mut text = Bounded(Vec::new());
@@ -82,20 +99,35 @@ fn fill(
         .template_from_named_str(name, &template)
         .and_then(|template| template.render_captured_to(context, &mut text).map(drop));
     match rendered {
-        Ok(()) => String::from_utf8(text.0).map_err(|_| bad(format!("{} is no text", visible(path)))),
-        Err(e) => Err(bad(format!("render {}: {}", visible(path), visible(&explain(&e, values))))),
+        Ok(()) => {
+            let text = String::from_utf8(text.0).map_err(|_| bad(format!("{} is no text", visible(path))))?;
+            Ok((text, if lent.was_used() { SECRET_MODE } else { MODE }))
+        }
+        Err(e) => Err(bad(format!("render {}: {}", visible(path), visible(&explain(&e, values, opened))))),
     }
 }
 
-/// With the values that there are, when one is missing.
-fn explain(error: &minijinja::Error, values: &Values) -> String {
-    let mut words = Chain(error).to_string();
-    if error.kind() == minijinja::ErrorKind::UndefinedError {
-        let known: Vec<&str> = values.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        words.push_str(&format!("; the environment has the values: {known}"));
+/// With the names that there are, when one is missing. Where a secret may be part of an error, only its kind and place
+/// are said.
+fn explain(error: &minijinja::Error, values: &Values, opened: &Opened) -> String {
+    use minijinja::ErrorKind;
+    let named = |names: Vec<&String>| match names[..] {
+        [] => "none".to_owned(),
+        _ => names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    };
+    match error.kind() {
+        ErrorKind::UndefinedError => {
+            let (values, secrets) = (named(values.keys().collect()), named(opened.keys().collect()));
+            let known = format!("the environment has the values: {values}; and the secrets: {secrets}");
+            format!("{}; {known}", Chain(error))
+        }
+        ErrorKind::SyntaxError | ErrorKind::OutOfFuel | ErrorKind::WriteFailure => Chain(error).to_string(),
+        _ if opened.is_empty() => Chain(error).to_string(),
+        kind => {
+            let place = error.name().zip(error.line()).map(|(name, line)| format!(" (in {name}:{line})"));
+            format!("{kind}{}", place.unwrap_or_default())
+        }
     }
-    words
 }
 
 fn read_template(path: &Path) -> io::Result<String> {
@@ -142,12 +174,14 @@ impl Target {
     }
 
     fn is_rendered(&self) -> bool {
-        let rendered = |meta: fs::Metadata| meta.is_file() && meta.permissions().mode() & 0o7777 == MODE;
+        let ours = |mode: u32| [MODE, SECRET_MODE].contains(&(mode & 0o7777));
+        let rendered = |meta: fs::Metadata| meta.is_file() && ours(meta.permissions().mode());
         fs::symlink_metadata(&self.path).is_ok_and(rendered)
     }
 
-    /// Whole or not at all. The seal's sync makes it durable with the rest of the slot.
-    fn write(&self, bytes: &[u8], account: Option<&Account>) -> Result<(), Failure> {
+    /// Whole or not at all. The seal's sync makes it durable with the rest of the slot. What holds secrets belongs to
+    /// the app's user, as its group may have other members.
+    fn write(&self, bytes: &[u8], mode: u32, account: Option<&Account>) -> Result<(), Failure> {
         let doing = format!("write {}", self.path.display());
         let fail = fault::io(StepName::Render, &doing);
         for folder in [&self.path, &self.temp].into_iter().filter_map(|path| path.parent()) {
@@ -165,9 +199,10 @@ impl Target {
             .map_err(&fail)?;
         file.write_all(bytes).map_err(&fail)?;
         if let Some(account) = account {
-            chown(&self.temp, None, Some(account.gid)).map_err(&fail)?;
+            let owner = (mode == SECRET_MODE).then_some(account.uid);
+            chown(&self.temp, owner, Some(account.gid)).map_err(&fail)?;
         }
-        file.set_permissions(fs::Permissions::from_mode(MODE)).map_err(&fail)?;
+        file.set_permissions(fs::Permissions::from_mode(mode)).map_err(&fail)?;
         drop(file);
         fs::rename(&self.temp, &self.path).map_err(&fail)
     }
@@ -196,112 +231,4 @@ fn inside(tree: &Path, path: &str) -> Result<PathBuf, Failure> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::os::unix::fs::symlink;
-
-    use longshore_common::{
-        digest::IndexDigest,
-        manifest::{Artifact, Driver, Service, Stop},
-        time::Span,
-    };
-
-    use super::*;
-
-    pub fn manifest(config: &[(&str, &str)]) -> Manifest {
-        Manifest {
-            schema: longshore_common::manifest::SCHEMA.into(),
-            app: "shop".parse().unwrap(),
-            version: "1.0".parse().unwrap(),
-            owner: None,
-            support: None,
-            artifact: Artifact { index: IndexDigest([0; 32]), files: 0, bytes: 0 },
-            service: Service {
-                driver: Driver::None,
-                exec: vec![],
-                user: None,
-                env: BTreeMap::new(),
-                sockets: vec![],
-                stop: Stop::default(),
-                sides: None,
-                start_timeout: Span::secs(5),
-            },
-            requires: Default::default(),
-            config: config
-                .iter()
-                .map(|(path, template)| ((*path).to_owned(), ConfigFile { template: (*template).to_owned() }))
-                .collect(),
-            probes: vec![],
-            hooks: Default::default(),
-        }
-    }
-
-    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let tree = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = tree.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
-        }
-        tree
-    }
-
-    fn values() -> Values {
-        Values::from([("port".into(), "8080".into()), ("name".into(), "a<b".into())])
-    }
-
-    #[test]
-    fn values_come_into_the_file_as_they_are() {
-        let tree = tree(&[("t.j2", "{{ app }} {{ version }} port={{ port }} {{ values.name }}\n")]);
-        let manifest = manifest(&[("etc/shop.html", "t.j2")]);
-        render(&manifest, &values(), tree.path()).unwrap();
-        render(&manifest, &values(), tree.path()).unwrap();
-        let path = tree.path().join("etc/shop.html");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "shop 1.0 port=8080 a<b\n");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE);
-    }
-
-    #[test]
-    fn a_file_may_be_its_own_template() {
-        let tree = tree(&[("etc/shop.toml", "port={{ port }} {% raw %}{{ kept }}{% endraw %}")]);
-        let manifest = manifest(&[("etc/shop.toml", "etc/shop.toml")]);
-        render(&manifest, &values(), tree.path()).unwrap();
-        render(&manifest, &values(), tree.path()).unwrap();
-        let text = fs::read_to_string(tree.path().join("etc/shop.toml")).unwrap();
-        assert_eq!(text, "port=8080 {{ kept }}", "a repeat does not render what was rendered");
-    }
-
-    #[test]
-    fn every_bad_template_or_path_is_refused_with_its_reason() {
-        let rows = [
-            ("etc/a", "missing.j2", "{{ x }}", "No such file"),
-            ("etc/a", "t.j2", "{{ prot }}", "the environment has the values: name, port"),
-            ("etc/a", "t.j2", "{% if", "syntax error"),
-            (
-                "etc/a",
-                "t.j2",
-                "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-                "fuel",
-            ),
-            (
-                "etc/a",
-                "t.j2",
-                "{% for i in range(90000) %}xxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
-                "larger than",
-            ),
-            ("taken", "t.j2", "x", "also a file of the artifact"),
-            ("../out", "t.j2", "x", "leaves the release directory"),
-            ("/etc/passwd", "t.j2", "x", "leaves the release directory"),
-            ("etc//a", "t.j2", "x", "leaves the release directory"),
-            (".longshore/sealed", "t.j2", "x", "not the release's"),
-            ("link/a", "t.j2", "x", "goes through a link"),
-        ];
-        for (path, template, text, reason) in rows {
-            let tree = tree(&[("t.j2", text), ("taken", "artifact")]);
-            symlink("etc", tree.path().join("link")).unwrap();
-            let failure = render(&manifest(&[(path, template)]), &values(), tree.path()).expect_err(path);
-            assert!(failure.message.contains(reason), "{path} {text}: {}", failure.message);
-            assert_eq!(fs::read_to_string(tree.path().join("taken")).unwrap(), "artifact");
-            assert!(!tree.path().join("etc/a").exists());
-        }
-    }
-}
+pub(crate) mod tests;

@@ -13,7 +13,8 @@ use longshore_common::{
     ids::AppName,
     manifest::{MANIFEST_BYTES, Manifest},
     report::{Failure, StepName},
-    slot::{Slot, Values},
+    settings::{Secrets, Settings, Values},
+    slot::Slot,
 };
 
 use super::{
@@ -40,14 +41,14 @@ impl Layout {
         self.slot(app, slot).join(META).join(SEALED).is_file()
     }
 
-    /// The manifest and the values that a sealed slot was made from.
-    pub fn read_slot(&self, app: &AppName, slot: &Slot) -> Result<(Manifest, Values), Failure> {
+    /// The manifest and the settings that a sealed slot was made from.
+    pub fn read_slot(&self, app: &AppName, slot: &Slot) -> Result<(Manifest, Settings), Failure> {
         let meta = self.slot(app, slot).join(META);
         let manifest = read_bounded(&meta.join(MANIFEST), MANIFEST_BYTES)?;
         let manifest = Manifest::from_bytes(&manifest).map_err(|e| damaged(slot, &e.message))?;
-        let values = read_bounded(&meta.join(VALUES), VALUES_BYTES)?;
-        let values = serde_json::from_slice(&values).map_err(|e| damaged(slot, &e.to_string()))?;
-        Ok((manifest, values))
+        let settings = read_bounded(&meta.join(VALUES), VALUES_BYTES)?;
+        let settings = serde_json::from_slice(&settings).map_err(|e| damaged(slot, &e.to_string()))?;
+        Ok((manifest, settings_of(settings)))
     }
 
     /// The slot that `current` names; None when the app has never been live.
@@ -144,7 +145,32 @@ impl Layout {
     }
 }
 
-/// Values of an environment are at most as large as a record of the store.
+/// What a slot says of its settings.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Noted {
+    Now(Noticed),
+    /// Of before there were secrets: values alone.
+    Values(Values),
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Noticed {
+    #[serde(default)]
+    values: Values,
+    #[serde(default)]
+    secrets: Secrets,
+}
+
+fn settings_of(noted: Noted) -> Settings {
+    match noted {
+        Noted::Now(Noticed { values, secrets }) => Settings { values, secrets },
+        Noted::Values(values) => Settings { values, ..Settings::default() },
+    }
+}
+
+/// Settings are at most as large as a record of the store.
 const VALUES_BYTES: usize = 64 * 1024;
 
 fn damaged(slot: &Slot, why: &str) -> Failure {

@@ -15,7 +15,7 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, enrolment_client::EnrolmentClient};
 use rcgen::KeyPair;
 
-use super::{Folder, request};
+use super::{Folder, Opener, request};
 use crate::link::{MAIN_PORT, dial, with_port};
 
 /// From connecting to the certificate.
@@ -75,6 +75,10 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     })?;
     check_clock(certificate.server_time_ms)?;
     let pair = folder.store(&key, &certificate)?;
+    match wanted.again {
+        Again::Refuse => Opener::load_or_make(folder.path())?,
+        Again::Replace => Opener::make(folder.path())?,
+    };
     let controllers = match certificate.controllers.is_empty() {
         true => vec![with_port(&wanted.server, MAIN_PORT)],
         false => certificate.controllers,

@@ -2,12 +2,15 @@
 //!
 //! `cert.pem` names its key: the key's file is called after the hash of the public key in it. So writing `cert.pem` is
 //! the one moment at which a new identity takes effect, and a crash around it leaves the old pair or the new one.
-//! A key that waits for its certificate lies in `key-new.pem` and is used again when the reply was lost.
+//! A key that waits for its certificate lies in `key-new.pem` and is used again when the reply was lost. Beside them lies
+//! `age-key.txt`, by which secrets are opened that were encrypted for this host.
 
 mod enroll;
+mod opener;
 mod pair;
 
 pub use enroll::{Again, Enrolling, Joined, enroll};
+pub use opener::{Opener, PLAIN_BYTES};
 pub use pair::{Pair, Validity};
 
 use std::{

@@ -71,6 +71,8 @@ pub struct Link<H> {
     pub(crate) trust: Arc<LiveServerTrust>,
     pub(crate) uplink: UplinkSender,
     pub(crate) connection: watch::Sender<Connection>,
+    /// Secrets encrypted to it are opened by this host only.
+    pub(crate) recipient: String,
 }
 
 /// What a link is made from.
@@ -84,11 +86,12 @@ pub struct Parts<H> {
     pub identity: PathBuf,
     pub pair: Pair,
     pub uplink: UplinkSender,
+    pub recipient: String,
 }
 
 impl<H: Host> Link<H> {
     pub fn new(parts: Parts<H>) -> (Self, watch::Receiver<Connection>) {
-        let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink } = parts;
+        let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink, recipient } = parts;
         let (identity, trust) = pair.live();
         let standing = Connection {
             controller: controllers.first().cloned().unwrap_or_default(),
@@ -99,8 +102,19 @@ impl<H: Host> Link<H> {
         };
         let (connection, receiver) = watch::channel(standing);
         let folder = Folder::new(folder);
-        let link =
-            Self { controllers, labels, crew, facts, folder, pair, identity, trust, uplink, connection };
+        let link = Self {
+            controllers,
+            labels,
+            crew,
+            facts,
+            folder,
+            pair,
+            identity,
+            trust,
+            uplink,
+            connection,
+            recipient,
+        };
         (link, receiver)
     }
 

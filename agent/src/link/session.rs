@@ -285,6 +285,7 @@ async fn hello<H: Host>(link: &Link<H>) -> pb::Hello {
         apps: words::app_states(&link.crew).await,
         hold: Some(words::hold_state(state.hold().as_ref())),
         time_ms: state.now_ms(),
+        recipient: link.recipient.clone(),
     }
 }
 

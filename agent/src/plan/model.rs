@@ -8,7 +8,8 @@ use longshore_common::{
     ids::Version,
     manifest::{Driver, Hook, Manifest},
     report::StepName,
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
     time::Span,
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub struct Wanted {
     pub slot: Slot,
     pub version: Version,
     pub release: ReleaseDigest,
-    pub values: Values,
+    pub settings: Settings,
 }
 
 impl From<&Assignment> for Wanted {
@@ -29,7 +30,7 @@ impl From<&Assignment> for Wanted {
             slot: assignment.slot(),
             version: assignment.version.clone(),
             release: assignment.release,
-            values: assignment.values.clone(),
+            settings: assignment.settings.clone(),
         }
     }
 }

@@ -130,7 +130,7 @@ async fn the_largest_record_fits() {
         fit(Failure::new(Code::U01, StepName::Start, Blame::Version, "x".repeat(9000)).with_evidence(lines()))
     };
     let mut accepted = assignment(1, "1", &[], Intent::Run);
-    accepted.values = (0..100).map(|n| (format!("key-{n}"), "v".repeat(120))).collect();
+    accepted.settings.values = (0..100).map(|n| (format!("key-{n}"), "v".repeat(120))).collect();
     let failed = crate::plan::Failed { failure: failure(), touched: true, way_back: Some(failure()) };
     let record = Record { accepted: Some(accepted), failed: Some(failed), ..Record::default() };
     state.keep(&app(), record).await.unwrap();

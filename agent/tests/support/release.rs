@@ -23,7 +23,8 @@ use longshore_common::{
     ids::AppName,
     manifest::{Artifact, Manifest, file::AppFile},
     report::Failure,
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
 };
 
 use super::me;
@@ -50,7 +51,7 @@ impl Bench {
     /// programs in the slot.
     pub fn slot(&self, version: &str, file: &str, scripts: &[(&str, &str)]) -> Slot {
         let manifest = manifest(&self.app, version, file);
-        let slot = Slot::new(&manifest.version, &manifest.digest(), &Values::new());
+        let slot = Slot::new(&manifest.version, &manifest.digest(), &Settings::default());
         let folder = self.layout.slot(&self.app, &slot);
         let meta = folder.join(META);
         create_dir_durable(&meta, 0o755).unwrap();

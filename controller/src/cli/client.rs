@@ -81,6 +81,7 @@ impl Client {
     service!(hosts, hosts_client, HostsClient);
     service!(releases, releases_client, ReleasesClient);
     service!(environments, environments_client, EnvironmentsClient);
+    service!(settings, settings_client, SettingsClient);
     service!(rollouts, rollouts_client, RolloutsClient);
 
     pub fn channel(&self) -> Channel {

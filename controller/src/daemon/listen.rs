@@ -9,7 +9,7 @@ use longshore_common::{
 use longshore_proto::v1::{
     blobs_server::BlobsServer, controller_server::ControllerServer, enrolment_server::EnrolmentServer,
     environments_server::EnvironmentsServer, hosts_server::HostsServer, renewal_server::RenewalServer,
-    rollouts_server::RolloutsServer, session_server::SessionServer,
+    rollouts_server::RolloutsServer, session_server::SessionServer, settings_server::SettingsServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +20,7 @@ use tower::layer::util::{Identity, Stack};
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
     ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, RolloutsService,
-    SessionService, blobs::BlobsService, releases::ReleasesService,
+    SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
 };
 
 /// Of one message on the main port.
@@ -57,6 +57,7 @@ pub(super) struct Services {
     pub environments: EnvironmentsService,
     pub releases: ReleasesService,
     pub rollouts: RolloutsService,
+    pub settings: SettingsService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -75,7 +76,8 @@ pub(super) async fn serve_main(
     stop: CancellationToken,
 ) {
     let tls = TlsAcceptor::from(server_config(identity, clients));
-    let Services { session, renewal, blobs, controller, hosts, environments, releases, rollouts } = services;
+    let Services { session, renewal, blobs, controller, hosts, environments, releases, rollouts, settings } =
+        services;
     let router = limited()
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RenewalServer::new(renewal).max_decoding_message_size(ENROL_BYTES))
@@ -84,6 +86,7 @@ pub(super) async fn serve_main(
         .add_service(HostsServer::new(hosts).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(EnvironmentsServer::new(environments).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(releases.into_server())
+        .add_service(SettingsServer::new(settings).max_decoding_message_size(ENROL_BYTES))
         .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;
 }

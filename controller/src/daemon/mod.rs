@@ -30,7 +30,7 @@ use crate::{
     identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
     rpc::{
         ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, Reply,
-        RolloutsService, SessionService, blobs::BlobsService, releases::ReleasesService,
+        RolloutsService, SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
     },
     store::{SharedStore, SledStore},
     trouble::Trouble,
@@ -217,6 +217,7 @@ impl Parts {
                 clock: clock.clone(),
                 door: door.clone(),
             },
+            settings: SettingsService { store: store.clone(), clock: clock.clone(), door: door.clone() },
             rollouts: RolloutsService {
                 store: store.clone(),
                 engine: engine.clone(),

@@ -12,9 +12,12 @@ use longshore_common::{
     time::Millis,
 };
 
-use super::records::{self, HostApp, LiveRecord, Loaded, Lock, Record};
+use super::{
+    records::{self, Given, HostApp, LiveRecord, Loaded, Lock, Record},
+    snapshots::Kept,
+};
 use crate::{
-    rollout::{Outcome, Phase, Rollout, assignment_of, changed_hosts},
+    rollout::{Outcome, Phase, Rollout, changed_hosts},
     store::{Guard, Key, Prefix, Revision, SharedStore, TXN_OPS_MAX, Txn, Write, record},
     trouble::Trouble,
 };
@@ -94,9 +97,9 @@ fn host_units(before: &Rollout, after: &Rollout) -> Result<Vec<Unit>, Trouble> {
         unit.put(Key::rollout_host(&after.header.id, &id), &**host)?;
         let asked_before = before.hosts.get(&id).map(|host| (host.ask, host.round));
         if asked_before != Some((host.ask, host.round))
-            && let Some(assignment) = assignment_of(&after.header, id, host)
+            && let Some(given) = Given::of(after, id, host)
         {
-            unit.put(Key::assignment(&id, &assignment.app), &assignment)?;
+            unit.put(Key::assignment(&id, &given.assignment.app), &given)?;
         }
         units.push(unit);
     }
@@ -184,6 +187,12 @@ pub async fn create(
     last.put(Key::rollout(id), record)?;
     last.put(sequence.0, &sequence.1)?;
     let mut units = vec![];
+    if let Some((digest, snapshot)) = record.header.target.snapshot.zip(rollout.snapshot()) {
+        let kept = Kept { at_ms: record.header.created_ms, snapshot: (**snapshot).clone() };
+        let mut unit = Unit::default();
+        unit.put(Key::snapshot(&digest), &kept)?;
+        units.push(unit);
+    }
     for (host, progress) in &rollout.hosts {
         let mut unit = Unit::default();
         unit.put(Key::rollout_host(id, host), &**progress)?;
@@ -199,7 +208,8 @@ pub async fn create(
 pub async fn restore_assignments(store: &SharedStore, loaded: &Loaded) -> Result<usize, Trouble> {
     let mut written = 0;
     for (id, host) in &loaded.rollout.hosts {
-        let Some(owed) = assignment_of(&loaded.rollout.header, *id, host) else { continue };
+        let Some(given) = Given::of(&loaded.rollout, *id, host) else { continue };
+        let owed = &given.assignment;
         let key = Key::assignment(id, &owed.app);
         let held = records::get::<Assignment>(store, &key).await?;
         let (held, read) = held.unzip();
@@ -209,7 +219,7 @@ pub async fn restore_assignments(store: &SharedStore, loaded: &Loaded) -> Result
         let txn = Txn::new()
             .as_read(key.clone(), read)
             .unchanged(Key::rollout(&loaded.record.header.id), loaded.revision)
-            .put(key.clone(), record::encode(&key, &owed)?);
+            .put(key.clone(), record::encode(&key, &given)?);
         store.commit(txn).await?;
         written += 1;
     }

@@ -10,6 +10,8 @@ mod commit;
 pub mod records;
 mod route;
 mod runner;
+pub mod settings;
+pub mod snapshots;
 mod start;
 mod states;
 #[cfg(test)]

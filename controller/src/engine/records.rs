@@ -1,17 +1,20 @@
 //! What the engine keeps in the store, beside assignments: rollouts, locks, what is live, how apps stand on hosts.
 
 use longshore_common::{
-    digest::PlanDigest,
+    assignment::Assignment,
+    digest::{PlanDigest, SnapshotDigest},
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
     report::{Failure, Outcome, Report},
+    settings::Values,
     slot::Slot,
     time::Millis,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::snapshots;
 use crate::{
     plan::Check,
-    rollout::{Header, HostProgress, Rollout, Target},
+    rollout::{Header, HostProgress, Rollout, Target, asked_target, assignment_of},
     store::{Key, Prefix, Revision, SharedStore, key::Name, record},
     trouble::Trouble,
 };
@@ -68,6 +71,33 @@ pub struct LiveRecord {
     pub rollout: RolloutId,
     /// What was live before, newest first; at most `BEFORE_MAX`. A rollback goes to the first and takes it out.
     pub before: Vec<Target>,
+}
+
+/// Under `assignments/<host>/<app>`: what the host is sent, and what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    #[serde(flatten)]
+    pub assignment: Assignment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotDigest>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<u16>,
+}
+
+impl Given {
+    /// What the host is owed, if this rollout asked it something.
+    pub fn of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Option<Given> {
+        let assignment = assignment_of(rollout, id, host)?;
+        let Target { snapshot, layers, .. } = asked_target(rollout, host)?;
+        Some(Given { assignment, snapshot, layers })
+    }
+
+    /// As what can be assigned again.
+    pub fn target(self) -> Target {
+        let Given { assignment, snapshot, layers } = self;
+        let values = if snapshot.is_some() { Values::new() } else { assignment.settings.values };
+        Target { version: assignment.version, release: assignment.release, snapshot, layers, values }
+    }
 }
 
 /// Under `states/<host>/<app>`: the last report, and what the host can go back to.
@@ -220,6 +250,13 @@ pub async fn load(store: &SharedStore, id: &RolloutId) -> Result<Option<Loaded>,
         }
     }
     let rollout = Rollout::from_parts(record.header.clone(), hosts);
+    let needed = rollout.snapshots_needed();
+    // What is over asks nothing of any host, and some of what it began with may have been dropped.
+    let snapshots = match rollout.phase().is_done() {
+        true => snapshots::load(store, needed).await?,
+        false => snapshots::load_all(store, needed).await?,
+    };
+    let rollout = rollout.with_snapshots(snapshots);
     Ok(Some(Loaded { record, rollout, revision }))
 }
 
@@ -246,7 +283,7 @@ mod tests {
         code::Code,
         digest::ReleaseDigest,
         report::{Blame, StepName},
-        slot::Values,
+        settings::Settings,
     };
 
     use super::*;
@@ -255,12 +292,14 @@ mod tests {
         Target {
             version: version.parse().unwrap(),
             release: ReleaseDigest::of(version.as_bytes()),
+            snapshot: None,
+            layers: vec![],
             values: Values::new(),
         }
     }
 
     fn slot(target: &Target) -> Slot {
-        Slot::new(&target.version, &target.release, &target.values)
+        Slot::new(&target.version, &target.release, &Settings::default())
     }
 
     fn report(generation: u64, outcome: Outcome, live: Option<&Target>) -> Report {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use longshore_common::{
     code::{Code, Coded},
     ids::{AppName, EnvName, OperatorName, RolloutId, Version},
+    settings::Values,
     time::{Millis, Span},
 };
 use uuid::Uuid;
@@ -12,14 +13,14 @@ use uuid::Uuid;
 use super::{
     Engine, commit,
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
-    states,
+    settings, snapshots, states,
 };
 use crate::{
     bundle::{self, Release},
     config::Environment,
     environments,
     fleet::{Host, host},
-    rollout::{LocalHold, Member, New, Rollout, Target},
+    rollout::{LocalHold, Member, New, Rollout, Snapshot, Target},
     store::{Guard, Key, Revision},
     trouble::Trouble,
 };
@@ -68,8 +69,10 @@ impl Engine {
         }
         let (environment, env_revision) = environments::load(store, env).await?;
         let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
-        let (target, release) = self.target(request, &environment, live.as_ref()).await?;
-        let members = self.members(&environment, app).await?;
+        let (target, snapshot, release) = self.target(request, &environment, live.as_ref()).await?;
+        let mut members = self.members(&environment, app).await?;
+        settings::settle(store, env, app, snapshot.as_ref(), &mut members).await?;
+        let snapshots = settings::gather(store, snapshot, &members).await?;
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
         let sequence = sequence.unwrap_or(0) + 1;
@@ -83,6 +86,7 @@ impl Engine {
             from_version: live.map(|live| live.target.version),
             spec: environment.spec.clone(),
             keep_slots: environment.keep_slots,
+            snapshots,
         };
         let rollout = Rollout::new(new, &members, now)?;
         let record = Record {
@@ -117,13 +121,13 @@ impl Engine {
         Ok(id)
     }
 
-    /// What is to run, and the revision of its release.
+    /// What is to run, its settings, and the revision of its release.
     async fn target(
         &self,
         request: &StartRequest,
         environment: &Environment,
         live: Option<&LiveRecord>,
-    ) -> Result<(Target, Revision), Trouble> {
+    ) -> Result<(Target, Option<Snapshot>, Revision), Trouble> {
         let StartRequest { app, env, version, rollback, .. } = request;
         let before = match (rollback, version) {
             (false, None) => return Err(Trouble::refused(Code::V01, "say which version to roll out")),
@@ -138,13 +142,21 @@ impl Engine {
         let found = bundle::load(&*self.inner.store, app, wanted).await?;
         let (release, revision) = found.ok_or_else(|| unpublished(app, wanted))?;
         refuse_withdrawn(&release)?;
-        // A rollback takes the values of that time along; everything else has those of now.
-        let target = before.unwrap_or_else(|| Target {
+        // A rollback takes the settings of that time along; everything else has those of now.
+        if let Some(target) = before {
+            let then = snapshots::load_all(&self.inner.store, target.snapshot.into_iter().collect()).await?;
+            let snapshot = then.into_values().next().map(|snapshot| (*snapshot).clone());
+            return Ok((target, snapshot, revision));
+        }
+        let snapshot = environment.snapshot(app);
+        let target = Target {
             version: release.version.clone(),
             release: release.digest,
-            values: environment.values_for(app),
-        });
-        Ok((target, revision))
+            snapshot: snapshot.as_ref().map(Snapshot::digest),
+            layers: vec![],
+            values: Values::new(),
+        };
+        Ok((target, snapshot, revision))
     }
 
     /// The environment's hosts, as they stand now. At least one.
@@ -172,6 +184,7 @@ impl Engine {
         let hold = presence.connected(&host.id).and_then(|connected| connected.hold);
         Ok(Member {
             previous: state.as_ref().and_then(|state| state.previous().cloned()),
+            layers: vec![],
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.reason, since: hold.since_ms }),
@@ -195,6 +208,12 @@ impl Engine {
                 let trouble = longshore_common::chain::Chain(&trouble).to_string();
                 tracing::warn!(rollout = %id, trouble, "an old rollout was not dropped; the next start tries again");
             }
+        }
+        if over.len() > KEPT
+            && let Err(trouble) = snapshots::sweep(&self.inner.store, self.now()).await
+        {
+            let trouble = longshore_common::chain::Chain(&trouble).to_string();
+            tracing::warn!(trouble, "old settings were not dropped; the next start tries again");
         }
     }
 }

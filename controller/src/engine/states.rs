@@ -1,14 +1,14 @@
 //! How apps stand on hosts, kept from reports and from what hosts say when they connect.
 
 use longshore_common::{
-    assignment::{Assignment, Intent},
+    assignment::Intent,
     ids::{AppName, HostId},
     report::Report,
     slot::Slot,
     time::Millis,
 };
 
-use super::records::{self, HostApp};
+use super::records::{self, Given, HostApp};
 use crate::{
     fleet::words::AppSeen,
     rollout::Target,
@@ -34,16 +34,13 @@ pub async fn assigned(
     host: &HostId,
     report: &Report,
 ) -> Result<Option<Target>, Trouble> {
-    let found = records::get::<Assignment>(store, &Key::assignment(host, &report.app)).await?;
-    let Some((assignment, _)) = found else { return Ok(None) };
+    let found = records::get::<Given>(store, &Key::assignment(host, &report.app)).await?;
+    let Some((given, _)) = found else { return Ok(None) };
+    let assignment = &given.assignment;
     // A report of an earlier generation may still be about the very slot that is assigned now.
     let same = assignment.generation == report.generation || report.live.as_ref() == Some(&assignment.slot());
     let runs = assignment.intent != Intent::Remove && assignment.release == report.release;
-    Ok((same && runs).then_some(Target {
-        version: assignment.version,
-        release: assignment.release,
-        values: assignment.values,
-    }))
+    Ok((same && runs).then(|| given.target()))
 }
 
 /// Keeps a report that no active rollout is about.

@@ -35,6 +35,9 @@ pub struct Host {
     /// Hash of the machine's own id; tells a reinstalled host from another one. May be empty.
     #[serde(default)]
     pub machine_id: String,
+    /// Secrets encrypted to it are opened by this host only; empty: it never told one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recipient: String,
     /// What it said of itself when it last connected.
     #[serde(default)]
     pub seen: Option<Seen>,

@@ -90,6 +90,8 @@ pub struct Hello {
     pub apps: Vec<AppSeen>,
     pub hold: Option<HostHold>,
     pub time_ms: Millis,
+    /// Empty where it has none.
+    pub recipient: String,
 }
 
 /// What an agent says.

@@ -183,6 +183,7 @@ impl Enrolment {
             enrolled_ms: now,
             token: token.id.clone(),
             machine_id: asking.machine_id.clone(),
+            recipient: String::new(),
             seen: None,
         })
     }

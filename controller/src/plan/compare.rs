@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::{bundle::Index, manifest::Manifest, slot::Values};
+use longshore_common::{bundle::Index, manifest::Manifest};
 use serde_json::Value;
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     lines::unified,
     world::{Release, World},
 };
+use crate::rollout::Target;
 
 /// Differences that a plan lists; of more it says how many there are.
 const CHANGED_MAX: usize = 200;
@@ -24,7 +25,7 @@ pub(super) fn changes(world: &World) -> Vec<Changed> {
         let (before, after) = (leaves(&before.manifest), leaves(&world.release.manifest));
         changed.extend(differences(&before, &after));
     }
-    changed.extend(differences(&texts(&live.values), &texts(&world.target.values)));
+    changed.extend(differences(&texts(world, live), &texts(world, &world.target)));
     if changed.len() > CHANGED_MAX {
         let more = changed.len() - CHANGED_MAX;
         changed.truncate(CHANGED_MAX);
@@ -45,11 +46,11 @@ fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, Strin
         .collect()
 }
 
-fn texts(values: &Values) -> BTreeMap<String, String> {
-    values
-        .iter()
-        .map(|(key, value)| (format!("values.{key}"), Value::from(value.as_str()).to_string()))
-        .collect()
+/// Every value and secret as it is declared. Of a secret only the reference.
+fn texts(world: &World, target: &Target) -> BTreeMap<String, String> {
+    let snapshot = target.snapshot.and_then(|digest| world.snapshots.get(&digest));
+    let declared = snapshot.map(|snapshot| snapshot.declared()).unwrap_or_default();
+    declared.into_iter().map(|(path, text)| (path, Value::from(text).to_string())).collect()
 }
 
 /// At most `SIDE_BYTES`, never inside a character.

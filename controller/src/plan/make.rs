@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use longshore_common::{
     digest::{ContentDigest, PlanDigest},
     ids::HostId,
-    slot::{Slot, Values},
+    slot::Slot,
     time::Span,
 };
 
@@ -74,13 +74,14 @@ pub fn plan(world: &World) -> Plan {
     plan
 }
 
-/// A release with its values, the values only by their digest.
+/// A release with its settings, the settings only by their digest.
 pub fn running(target: &Target) -> Running {
-    Running { version: target.version.clone(), release: target.release, values: digest_of(&target.values) }
+    Running { version: target.version.clone(), release: target.release, values: digest_of(target) }
 }
 
-fn digest_of(values: &Values) -> ContentDigest {
-    let json = serde_json::to_vec(values).expect("values are a map of text to text");
+fn digest_of(target: &Target) -> ContentDigest {
+    let Target { version: _, release: _, snapshot, layers, values } = target;
+    let json = serde_json::to_vec(&(snapshot, layers, values)).expect("text and numbers are JSON");
     ContentDigest::of(&json)
 }
 
@@ -141,7 +142,7 @@ fn judge(world: &World, host: &Candidate, wave: Option<&u32>, counter: &mut Coun
         from: member.previous.as_ref().map(running),
         standing: standing(&host.surveyed),
         fetch: if gets { fetch } else { Fetch::default() },
-        back_in_slot: back_in_slot(host),
+        back_in_slot: back_in_slot(world, host),
         notes: notes(world, host, &lacks, held.as_deref()),
     };
     Judged { plan, lacks, held }
@@ -155,11 +156,12 @@ fn because(lacks: &[Lack]) -> Vec<Check> {
 }
 
 fn change(world: &World, host: &Candidate) -> Change {
-    let wanted = slot(&world.target);
+    let target = world.target.on_host(&host.member.layers);
+    let wanted = slot(world, &target);
     let live = host.surveyed.answer().map(|survey| survey.live_slot.as_str());
     match &host.member.previous {
         // Somebody there may have gone back by hand since the last report.
-        Some(previous) if *previous == world.target && live.is_none_or(|live| live == wanted) => {
+        Some(previous) if slot(world, previous) == wanted && live.is_none_or(|live| live == wanted) => {
             Change::Unchanged
         }
         Some(previous) if previous.release == world.target.release => Change::Values,
@@ -181,13 +183,14 @@ fn held(host: &Candidate) -> Option<String> {
     said.or_else(|| host.member.held.as_ref().map(|hold| hold.reason.clone()))
 }
 
-fn back_in_slot(host: &Candidate) -> Option<bool> {
+fn back_in_slot(world: &World, host: &Candidate) -> Option<bool> {
     let (survey, previous) = (host.surveyed.answer()?, host.member.previous.as_ref()?);
-    Some(survey.slots.contains(&slot(previous)))
+    Some(survey.slots.contains(&slot(world, previous)))
 }
 
-fn slot(target: &Target) -> String {
-    Slot::new(&target.version, &target.release, &target.values).to_string()
+fn slot(world: &World, target: &Target) -> String {
+    let settings = target.settings(&world.snapshots).unwrap_or_default();
+    Slot::new(&target.version, &target.release, &settings).to_string()
 }
 
 fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) -> Vec<String> {
@@ -211,7 +214,7 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
         };
         notes.push(format!("held on the host ({reason}): {then}"));
     }
-    notes.extend(drift(host));
+    notes.extend(drift(world, host));
     if host.member.sick {
         notes.push("the app does not serve there now".to_owned());
     }
@@ -219,9 +222,9 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
 }
 
 /// What is live there is not what was assigned last.
-fn drift(host: &Candidate) -> Option<String> {
+fn drift(world: &World, host: &Candidate) -> Option<String> {
     let live = &host.surveyed.answer()?.live_slot;
-    let expected = host.member.previous.as_ref().map(slot).unwrap_or_default();
+    let expected = host.member.previous.as_ref().map(|target| slot(world, target)).unwrap_or_default();
     let name =
         |slot: &str| slot.rsplit_once('-').map_or("nothing".to_owned(), |(version, _)| version.to_owned());
     (*live != expected).then(|| format!("{} is live there, not {}", name(live), name(&expected)))

@@ -11,7 +11,7 @@ use longshore_common::{
 };
 
 use super::{Approval, CalendarNote, Check, Gate, PlanPolicy};
-use crate::rollout::{Member, Spec, Target};
+use crate::rollout::{Member, Snapshots, Spec, Target};
 
 #[derive(Clone, Debug)]
 pub struct World {
@@ -22,6 +22,8 @@ pub struct World {
     pub policy: PlanPolicy,
     pub spec: Spec,
     pub target: Target,
+    /// Those that the target, what is live and what hosts run name.
+    pub snapshots: Snapshots,
     pub release: Release,
     /// Of the whole artifact in blocks.
     pub wire_bytes: u64,

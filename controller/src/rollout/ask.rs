@@ -40,9 +40,9 @@ impl Draft {
     /// run the release already: staging touches nothing, and they will say so.
     pub fn ask_to_stage(&mut self, wave: u32) {
         let ahead = wave.saturating_add(self.rollout.spec().stage_ahead);
-        let target = &self.rollout.header.target;
+        let header = &self.rollout.header;
         let hosts = self.pick(|host| {
-            let due = host.wave <= ahead || host.previous.as_ref() == Some(target);
+            let due = host.wave <= ahead || host.previous.as_ref() == Some(&host.target(header));
             host.state == HostState::Waiting && host.is_reachable() && due
         });
         let now = self.now;

@@ -8,12 +8,12 @@ use longshore_common::{
 
 use super::{
     host::{Ask, HostProgress},
-    model::{Header, Rollout},
+    model::{Rollout, Target},
 };
 
 /// The assignment of every host that this rollout asked something; the others keep what they have.
 pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
-    rollout.hosts.iter().filter_map(|(id, host)| assignment_of(&rollout.header, *id, host)).collect()
+    rollout.hosts.iter().filter_map(|(id, host)| assignment_of(rollout, *id, host)).collect()
 }
 
 /// When time alone will change the rollout: the engine sets one timer and then sends `Event::Tick`.
@@ -22,13 +22,14 @@ pub fn next_deadline(rollout: &Rollout) -> Option<Millis> {
     phase.into_iter().chain(gates).min()
 }
 
-/// One host's part of `desired`. It depends on the host's record and the header's constant fields only.
-pub fn assignment_of(header: &Header, id: HostId, host: &HostProgress) -> Option<Assignment> {
-    let (target, intent) = match (host.ask?, &host.previous) {
-        (Ask::Stage, _) => (&header.target, Intent::Stage),
-        (Ask::Run, _) => (&header.target, Intent::Run),
-        (Ask::Return, Some(previous)) => (previous, Intent::Run),
-        (Ask::Return, None) => (&header.target, Intent::Remove),
+/// One host's part of `desired`. It depends on the host's record, and on what of the rollout never changes.
+pub fn assignment_of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Option<Assignment> {
+    let header = &rollout.header;
+    let target = asked_target(rollout, host)?;
+    let intent = match (host.ask?, &host.previous) {
+        (Ask::Stage, _) => Intent::Stage,
+        (Ask::Run, _) | (Ask::Return, Some(_)) => Intent::Run,
+        (Ask::Return, None) => Intent::Remove,
     };
     Some(Assignment {
         host: id,
@@ -36,11 +37,20 @@ pub fn assignment_of(header: &Header, id: HostId, host: &HostProgress) -> Option
         env: header.env.clone(),
         rollout: header.id,
         generation: Generation::new(header.sequence, host.round),
-        version: target.version.clone(),
+        // Snapshots are loaded with every rollout that may still ask something.
+        settings: target.settings(&rollout.snapshots)?,
+        version: target.version,
         release: target.release,
-        values: target.values.clone(),
         intent,
         keep_slots: header.keep_slots,
         traffic: None,
+    })
+}
+
+/// What the host is asked to stage, run or remove at present.
+pub fn asked_target(rollout: &Rollout, host: &HostProgress) -> Option<Target> {
+    Some(match (host.ask?, &host.previous) {
+        (Ask::Return, Some(previous)) => previous.clone(),
+        (Ask::Stage | Ask::Run | Ask::Return, _) => host.target(&rollout.header),
     })
 }

@@ -7,13 +7,16 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::model::Target;
+use super::model::{Header, Target};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProgress {
     pub name: HostName,
     /// From 0. Of no meaning when the host was excluded from the start.
     pub wave: u32,
+    /// Of the target's settings: the layers that hold for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<u16>,
     /// What it ran before; `None`: nothing of this app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Target>,
@@ -143,6 +146,11 @@ impl HostState {
 }
 
 impl HostProgress {
+    /// What it is to run in the end.
+    pub fn target(&self, header: &Header) -> Target {
+        header.target.on_host(&self.layers)
+    }
+
     /// Every word that `as_str` may give.
     pub const NAMES: [&'static str; 15] = [
         "waiting",

@@ -22,6 +22,7 @@ mod model;
 mod observe;
 mod phase;
 mod rounds;
+mod settings;
 mod share;
 mod spec;
 mod steer;
@@ -31,7 +32,7 @@ mod tests;
 mod waves;
 
 pub use closed::{Closed, UnderWay};
-pub use desired::{assignment_of, desired, next_deadline};
+pub use desired::{asked_target, assignment_of, desired, next_deadline};
 pub use event::{Event, Promote, Refused, Transition};
 pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
 pub use gate::{
@@ -43,6 +44,7 @@ pub use phase::{
     Awaiting, Baking, Cause, Done, Gating, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent,
     Staging, Switching, Watching, Why,
 };
+pub use settings::{Layer, Scope, Snapshot, Snapshots, clashes};
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
 pub use step::step;

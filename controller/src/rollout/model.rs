@@ -3,22 +3,50 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{
-    digest::ReleaseDigest,
+    digest::{ReleaseDigest, SnapshotDigest},
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
-    slot::Values,
+    settings::{Settings, Values},
     time::{Millis, Span},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{gate::Round, host::HostProgress, phase::Phase, spec::Spec};
+use super::{
+    gate::Round,
+    host::HostProgress,
+    phase::Phase,
+    settings::{Snapshot, Snapshots},
+    spec::Spec,
+};
 
-/// What a host runs: a release with the values it is rendered with.
+/// What an environment or a host runs: a release with the settings it is rendered with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub version: Version,
     pub release: ReleaseDigest,
+    /// Names the snapshot of its settings; `None`: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotDigest>,
+    /// Of a host: the snapshot's layers that hold for it. Empty for an environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<u16>,
+    /// In place of a snapshot, in records of before there were any.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub values: Values,
+}
+
+impl Target {
+    /// The same for a host for which these layers hold.
+    pub fn on_host(&self, layers: &[u16]) -> Target {
+        Target { layers: layers.to_vec(), ..self.clone() }
+    }
+
+    /// What a host is rendered with. `None`: the snapshot is not among these.
+    pub fn settings(&self, snapshots: &Snapshots) -> Option<Settings> {
+        match &self.snapshot {
+            Some(digest) => Some(snapshots.get(digest)?.resolve(&self.layers)),
+            None => Some(Settings { values: self.values.clone(), ..Settings::default() }),
+        }
+    }
 }
 
 /// Everything of a rollout but its hosts. Its size does not depend on how many there are.
@@ -62,12 +90,30 @@ pub struct Header {
 pub struct Rollout {
     pub header: Header,
     pub hosts: BTreeMap<HostId, Arc<HostProgress>>,
+    /// Those that the target and the hosts' ways back name. Never changes.
+    pub snapshots: Arc<Snapshots>,
 }
 
 impl Rollout {
     /// From what the store holds.
     pub fn from_parts(header: Header, hosts: impl IntoIterator<Item = (HostId, HostProgress)>) -> Self {
-        Self { header, hosts: hosts.into_iter().map(|(id, host)| (id, Arc::new(host))).collect() }
+        let hosts = hosts.into_iter().map(|(id, host)| (id, Arc::new(host))).collect();
+        Self { header, hosts, snapshots: Arc::default() }
+    }
+
+    pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
+        Self { snapshots: Arc::new(snapshots), ..self }
+    }
+
+    /// Digests of the snapshots that it cannot do without.
+    pub fn snapshots_needed(&self) -> std::collections::BTreeSet<SnapshotDigest> {
+        let previous = self.hosts.values().filter_map(|host| host.previous.as_ref());
+        previous.chain([&self.header.target]).filter_map(|target| target.snapshot).collect()
+    }
+
+    /// The settings of the target as they were declared when it was made; `None`: there were none.
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshots.get(self.header.target.snapshot.as_ref()?)
     }
 
     pub fn phase(&self) -> &Phase {

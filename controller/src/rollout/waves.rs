@@ -13,6 +13,7 @@ use super::{
     host::{HostProgress, HostState, LocalHold},
     model::{Header, Rollout, Target},
     phase::Phase,
+    settings::Snapshots,
     spec::Spec,
 };
 
@@ -24,6 +25,8 @@ pub struct Member {
     pub labels: Labels,
     /// What it runs of this app, by its last report; `None`: nothing.
     pub previous: Option<Target>,
+    /// Of the target's settings: the layers that hold for it.
+    pub layers: Vec<u16>,
     /// Its last report says that the app does not serve there.
     pub sick: bool,
     /// Not heard from since then.
@@ -44,6 +47,8 @@ pub struct New {
     pub from_version: Option<Version>,
     pub spec: Spec,
     pub keep_slots: u32,
+    /// Those that the target and the members' ways back name.
+    pub snapshots: Snapshots,
 }
 
 /// The hosts of each wave. Every host that takes part is in exactly one; none is empty; with `spread`, none has hosts of
@@ -120,7 +125,7 @@ impl Member {
 impl Rollout {
     /// Made, not started: nothing is assigned yet. Refused when the strategy cannot work.
     pub fn new(new: New, members: &[Member], now: Millis) -> Result<Self, Coded> {
-        let New { id, sequence, app, env, target, from_version, spec, keep_slots } = new;
+        let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots } = new;
         spec.check()?;
         let waves = plan_waves(&spec, members);
         let careful_waves = careful_waves(&spec, members);
@@ -151,7 +156,7 @@ impl Rollout {
             gate_runs: 0,
             promoted: None,
         };
-        Ok(Rollout { header, hosts })
+        Ok(Rollout { header, hosts, snapshots: Arc::new(snapshots) })
     }
 }
 
@@ -164,6 +169,7 @@ impl HostProgress {
         Self {
             name: member.name.clone(),
             wave,
+            layers: member.layers.clone(),
             previous: member.previous.clone(),
             state,
             since: now,

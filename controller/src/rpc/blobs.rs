@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
     assignment::Assignment,
@@ -11,7 +12,7 @@ use longshore_common::{
         limits,
     },
     code::{Code, Coded},
-    digest::ReleaseDigest,
+    digest::{ReleaseDigest, SealedDigest},
     ids::{AppName, HostId},
     wire::{parse, to_status},
 };
@@ -23,6 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     bundle::{self, BundleError, BundleStore, Purpose, Release, blocking},
     identity::Door,
+    sealed,
     store::{Key, SharedStore, record},
     trouble::Trouble,
 };
@@ -93,6 +95,19 @@ impl BlobsService {
         Ok(blocking(move || bundle.named.index_frame(&release.index)).await?)
     }
 
+    /// Of the caller alone: what was sealed for others is of no use to it, and is not told.
+    async fn read_sealed(&self, request: &Request<pb::SealedRequest>) -> Result<Vec<u8>, Trouble> {
+        let agent = self.door.admit(request.extensions().get()).await?.agent()?;
+        let digest = SealedDigest::try_from(request.get_ref().digest.as_ref())?;
+        let row = sealed::row(&self.store, &digest, &agent.host.id).await?.ok_or_else(|| {
+            let name = &agent.host.name;
+            Trouble::refused(Code::N01, format!("nothing was sealed for {name} under {}", digest.short()))
+        })?;
+        let damaged =
+            |_| Coded::new(Code::S02, format!("what was sealed under {} is damaged", digest.short()));
+        Ok(STANDARD.decode(row.text).map_err(damaged)?)
+    }
+
     async fn plan(&self, asked: Asked, wanted: &[u8]) -> Result<(Arc<Index>, Vec<Block>), Trouble> {
         let release = self.release(&asked).await?;
         let bundle = Arc::clone(&self.bundle);
@@ -116,6 +131,11 @@ impl Blobs for BlobsService {
     }
 
     type IndexStream = ReceiverStream<Result<pb::Piece, Status>>;
+
+    async fn sealed(&self, request: Request<pb::SealedRequest>) -> Result<Response<pb::SealedReply>, Status> {
+        let text = self.read_sealed(&request).await.map_err(status)?;
+        Ok(Response::new(pb::SealedReply { text: text.into() }))
+    }
 
     async fn index(&self, request: Request<pb::IndexRequest>) -> Result<Response<Self::IndexStream>, Status> {
         let pb::IndexRequest { app, release } = request.get_ref();

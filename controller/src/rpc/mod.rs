@@ -14,6 +14,7 @@ mod renewal;
 mod rollout_rows;
 mod rollouts;
 mod session;
+mod settings;
 mod strangers;
 mod survey;
 mod upload;
@@ -42,6 +43,7 @@ pub use hosts::HostsService;
 pub use renewal::RenewalService;
 pub use rollouts::RolloutsService;
 pub use session::SessionService;
+pub use settings::SettingsService;
 
 /// What streaming handlers return.
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -10,9 +10,11 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 
 use super::survey;
-
-use crate::fleet::words::{
-    Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
+use crate::{
+    fleet::words::{
+        Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
+    },
+    sealed::is_recipient,
 };
 
 /// Bytes of a short word from a host.
@@ -65,6 +67,7 @@ fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
         apps,
         hold,
         time_ms,
+        recipient,
     } = hello;
     Ok(Hello {
         protocol,
@@ -75,6 +78,7 @@ fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
         apps: read_apps(apps)?,
         hold: hold.and_then(read_hold),
         time_ms,
+        recipient: if is_recipient(&recipient) { recipient } else { String::new() },
     })
 }
 

@@ -12,6 +12,9 @@
 //! | `live/<env>/<app>` | the last good release |
 //! | `assignments/<host>/<app>` | what the host should run |
 //! | `states/<host>/<app>` | what the host last reported |
+//! | `snapshots/<digest>` | the settings of an app as they were when some rollout began |
+//! | `sealed/<digest>` | a sealed secret: its name, who sealed it, for how many hosts |
+//! | `sealed-hosts/<digest>/<host>` | what of it one host can open |
 //! | `counters/<name>` | a number that only rises |
 //!
 //! The progress of hosts lies beside the headers and not below them, so that listing rollouts reads headers only.
@@ -21,6 +24,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use longshore_common::digest::{SealedDigest, SnapshotDigest};
 use longshore_common::ids::{AppName, EnvName, HostId, RolloutId, Version};
 
 /// A key: parts joined by `/`. Cheap to clone.
@@ -44,6 +48,9 @@ pub enum Name {
     Live(EnvName, AppName),
     Assignment(HostId, AppName),
     State(HostId, AppName),
+    Snapshot(SnapshotDigest),
+    Sealed(SealedDigest),
+    SealedHost(SealedDigest, HostId),
     Counter(String),
 }
 
@@ -94,6 +101,18 @@ impl Key {
 
     pub fn state(host: &HostId, app: &AppName) -> Key {
         Key::of(&["states", &host.to_string(), app.as_str()])
+    }
+
+    pub fn snapshot(digest: &SnapshotDigest) -> Key {
+        Key::of(&["snapshots", &digest.hex()])
+    }
+
+    pub fn sealed(digest: &SealedDigest) -> Key {
+        Key::of(&["sealed", &digest.hex()])
+    }
+
+    pub fn sealed_host(digest: &SealedDigest, host: &HostId) -> Key {
+        Key::of(&["sealed-hosts", &digest.hex(), &host.to_string()])
     }
 
     /// By a name that the code fixes, such as `"rollouts"`.
@@ -193,6 +212,19 @@ impl Prefix {
         Prefix::of(&["states", &host.to_string()])
     }
 
+    pub fn snapshots() -> Prefix {
+        Prefix::of(&["snapshots"])
+    }
+
+    pub fn sealed() -> Prefix {
+        Prefix::of(&["sealed"])
+    }
+
+    /// Every host's part of one sealed secret.
+    pub fn sealed_hosts(digest: &SealedDigest) -> Prefix {
+        Prefix::of(&["sealed-hosts", &digest.hex()])
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -219,6 +251,9 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["live", env, app] => Name::Live(env.parse().ok()?, app.parse().ok()?),
         ["assignments", host, app] => Name::Assignment(host.parse().ok()?, app.parse().ok()?),
         ["states", host, app] => Name::State(host.parse().ok()?, app.parse().ok()?),
+        ["snapshots", digest] => Name::Snapshot(digest.parse().ok()?),
+        ["sealed", digest] => Name::Sealed(digest.parse().ok()?),
+        ["sealed-hosts", digest, host] => Name::SealedHost(digest.parse().ok()?, host.parse().ok()?),
         ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
         _ => return None,
     })
@@ -287,6 +322,9 @@ mod tests {
             (Key::live(&env, &app), Name::Live(env, app.clone())),
             (Key::assignment(&host, &app), Name::Assignment(host, app.clone())),
             (Key::state(&host, &app), Name::State(host, app)),
+            (Key::snapshot(&SnapshotDigest([1; 32])), Name::Snapshot(SnapshotDigest([1; 32]))),
+            (Key::sealed(&SealedDigest([2; 32])), Name::Sealed(SealedDigest([2; 32]))),
+            (Key::sealed_host(&SealedDigest([2; 32]), &host), Name::SealedHost(SealedDigest([2; 32]), host)),
             (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
         ]
     }

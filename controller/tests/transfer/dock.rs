@@ -25,7 +25,7 @@ use longshore_common::{
     assignment::{Assignment, Intent},
     digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, RolloutId},
-    slot::Values,
+    settings::Settings,
     time::{Clock, SystemClock},
     tls::{Identity, Peer},
 };
@@ -146,7 +146,7 @@ impl Dock {
             generation,
             version: release.version.parse().unwrap(),
             release: release.digest.parse::<ReleaseDigest>().unwrap(),
-            values: Values::new(),
+            settings: Settings::default(),
             intent: Intent::Run,
             keep_slots: 2,
             traffic: None,
@@ -226,6 +226,7 @@ async fn enrol(store: &SharedStore, id: HostId) {
         enrolled_ms: 0,
         token: "t".into(),
         machine_id: String::new(),
+        recipient: String::new(),
         seen: None,
     };
     let key = Key::host(&id);

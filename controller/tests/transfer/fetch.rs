@@ -3,12 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use longshore_agent::host::{Sink, fetch::fetch, stage::seal};
-use longshore_common::{
-    bundle::limits,
-    code::Code,
-    digest::ReleaseDigest,
-    slot::{Slot, Values},
-};
+use longshore_common::{bundle::limits, code::Code, digest::ReleaseDigest, settings::Settings, slot::Slot};
 
 use super::dock::{Dock, app, assert_same, content, put, snapshot};
 
@@ -45,8 +40,8 @@ async fn what_is_published_is_what_stands_in_the_slot() {
     assert_ne!(inode("bin/app"), inode("share/program-as-data"));
     assert!(!disk.staged(&app(), &wanted.slot).exists());
     assert!(disk.is_sealed(&app(), &wanted.slot));
-    let (manifest, values) = disk.read_slot(&app(), &wanted.slot).unwrap();
-    assert_eq!((manifest.digest(), values), (wanted.release, Values::new()));
+    let (manifest, settings) = disk.read_slot(&app(), &wanted.slot).unwrap();
+    assert_eq!((manifest.digest(), settings), (wanted.release, Settings::default()));
     // Once more: nothing to do, and nothing breaks.
     seal(&disk, &app(), &wanted).unwrap();
 }
@@ -104,7 +99,7 @@ async fn a_host_reads_only_what_is_assigned_to_it() {
     let mut wanted = dock.assign(&one).await;
     wanted.release = two.digest.parse::<ReleaseDigest>().unwrap();
     wanted.version = "2.0".parse().unwrap();
-    wanted.slot = Slot::new(&wanted.version, &wanted.release, &Values::new());
+    wanted.slot = Slot::new(&wanted.version, &wanted.release, &Settings::default());
     let error = dock.deploy(&disk, &wanted).await.unwrap_err();
     assert_eq!(error.coded().code, Code::C02);
     assert!(!error.is_retryable());

@@ -8,7 +8,8 @@ use longshore_common::{
     code::Code,
     digest::{BlobDigest, IndexDigest, ReleaseDigest},
     manifest::{Artifact, Manifest, file::AppFile},
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
 };
 use longshore_proto::v1::{
     self as pb,
@@ -42,6 +43,9 @@ impl Blobs for Liar {
         let manifest = self.0.lock().unwrap().manifest.clone().into();
         Ok(Response::new(pb::ManifestReply { manifest }))
     }
+    async fn sealed(&self, _: Request<pb::SealedRequest>) -> Result<Response<pb::SealedReply>, Status> {
+        Err(Status::not_found("nothing was sealed"))
+    }
     type IndexStream = Said<pb::Piece>;
     async fn index(&self, _: Request<pb::IndexRequest>) -> Result<Response<Self::IndexStream>, Status> {
         Ok(say(vec![pb::Piece { data: self.0.lock().unwrap().index.clone().into() }]))
@@ -60,7 +64,12 @@ fn manifest_of(index: &[u8], files: u64, bytes: u64) -> Manifest {
 
 fn wanted(manifest: &[u8]) -> Wanted {
     let (version, release) = ("1.0".parse().unwrap(), ReleaseDigest::of(manifest));
-    Wanted { slot: Slot::new(&version, &release, &Values::new()), version, release, values: Values::new() }
+    Wanted {
+        slot: Slot::new(&version, &release, &Settings::default()),
+        version,
+        release,
+        settings: Settings::default(),
+    }
 }
 
 fn piece(blobs: Option<Vec<u32>>, data: Vec<u8>) -> pb::BlockPiece {

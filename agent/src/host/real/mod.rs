@@ -29,6 +29,7 @@ use super::{
     reexec::SelfExec,
     render,
     requires::{self, Machine},
+    secrets::Sources,
     stage::{self, Tree},
     systemd::{SystemdDriver, journal},
 };
@@ -48,6 +49,7 @@ pub struct RealHost {
     loopback: Option<Ipv4Addr>,
     processes: ProcessDriver,
     units: SystemdDriver,
+    secrets: Sources,
 }
 
 impl RealHost {
@@ -59,6 +61,7 @@ impl RealHost {
             units: SystemdDriver::new(layout.clone()),
             runner: config.driver.unwrap_or_else(Runner::detect),
             loopback: config.loopback,
+            secrets: Sources::of(config)?,
             layout,
             me,
             uplink,
@@ -114,7 +117,9 @@ impl RealHost {
             layout.clean_staging(&app, Some(&keep))?;
             requires::check(&manifest, &Machine::look(layout.state(), runner))
         })
-        .await
+        .await?;
+        // Said now, before anything is fetched; rendering opens them again.
+        self.secrets.open(&self.uplink, &wanted.settings.secrets, StepName::Check).await.map(drop)
     }
 
     async fn fetch(&self, app: &AppName, wanted: &Wanted, sink: &Sink) -> Result<(), Failure> {
@@ -127,11 +132,12 @@ impl RealHost {
 
     async fn render(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
         let (app, wanted) = (app.clone(), wanted.clone());
+        let opened = self.secrets.open(&self.uplink, &wanted.settings.secrets, StepName::Render).await?;
         self.disk(move |layout| {
             let staged = layout.staged(&app, &wanted.slot);
             let meta = Tree::open(&staged).and_then(|tree| read_meta(&tree, &wanted));
             let (manifest, _) = meta.map_err(|e| FetchError::from(e).failure(StepName::Render))?;
-            render::render(&manifest, &wanted.values, &staged)?;
+            render::render(&manifest, &wanted.settings.values, &opened, &staged)?;
             render::environment(&variables(layout, &manifest, &wanted.slot, None), &staged)
         })
         .await

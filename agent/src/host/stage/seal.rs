@@ -18,7 +18,7 @@ use crate::{
     plan::Wanted,
 };
 
-/// Values may be secrets: for the agent alone.
+/// Values are nobody else's business; secrets are in there as references only.
 const VALUES_MODE: u32 = 0o400;
 
 /// Makes what `fetch` and the rendering laid out a sealed slot. Done again after it was done, it changes nothing.
@@ -46,7 +46,7 @@ pub fn seal(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<(), Stage
 fn write_values(tree: &mut Tree, wanted: &Wanted) -> Result<(), StageError> {
     let path = format!("{META}/{VALUES}");
     let full = tree.path().join(&path);
-    let json = serde_json::to_vec(&wanted.values).expect("a map of strings is JSON");
+    let json = serde_json::to_vec(&wanted.settings).expect("maps of strings are JSON");
     let mut file = tree.create(&path)?;
     file.write_all(&json).map_err(at(Step::Write, &full))?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(VALUES_MODE)).map_err(at(Step::SetMode, &full))

@@ -54,6 +54,7 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
         identity: dir.path().join("identity"),
         pair,
         uplink: sender,
+        recipient: String::new(),
     });
     let shutdown = CancellationToken::new();
     tokio::spawn(link.run(shutdown.clone()));

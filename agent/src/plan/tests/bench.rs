@@ -5,7 +5,8 @@ use longshore_common::{
     digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, RolloutId},
     report::{Failure, Outcome},
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
 };
 use uuid::Uuid;
 
@@ -43,7 +44,10 @@ pub fn assignment(generation: u64, version: &str, values: &[(&str, &str)], inten
         generation: Generation(generation),
         version: version.parse().unwrap(),
         release: ReleaseDigest::of(version.as_bytes()),
-        values: values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Values>(),
+        settings: Settings {
+            values: values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            ..Settings::default()
+        },
         intent,
         keep_slots: 2,
         traffic: None,

@@ -238,11 +238,19 @@ pub enum EnvCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// One environment and its file
-    #[command(after_help = "Example:\n  longshore env show production")]
+    /// One environment and its file; with --app, the values and secrets that hosts get
+    #[command(
+        after_help = "Examples:\n  longshore env show production\n  longshore env show production --app shop --host web-1"
+    )]
     Show {
         /// Its name
         env: String,
+        /// What hosts get for this app, and where each of it is declared
+        #[arg(long, value_name = "APP")]
+        app: Option<String>,
+        /// As it is on this host; what holds for every host when left out
+        #[arg(long, value_name = "HOST", requires = "app")]
+        host: Option<String>,
         #[command(flatten)]
         waiting: Waiting,
     },

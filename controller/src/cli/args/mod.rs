@@ -2,6 +2,7 @@
 
 mod fleet;
 mod rollout;
+mod secret;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
 };
 pub use rollout::{Acting, RollbackArgs, RolloutCommand, StartArgs};
+pub use secret::SecretCommand;
 
 use super::{exit::Exit, output::Format};
 
@@ -72,6 +74,9 @@ pub enum Noun {
     /// Environments: sets of hosts with a policy
     #[command(subcommand, arg_required_else_help = true)]
     Env(EnvCommand),
+    /// Secrets that only the hosts they are for can open
+    #[command(subcommand, arg_required_else_help = true)]
+    Secret(SecretCommand),
     /// Rollouts: moving an environment to a release
     #[command(subcommand, arg_required_else_help = true)]
     Rollout(RolloutCommand),

@@ -8,7 +8,10 @@ use crate::cli::{
     args::EnvCommand,
     exit::Exit,
     failure::Failure,
-    view::env::{Applied, Environment, EnvironmentList},
+    view::{
+        env::{Applied, Environment, EnvironmentList},
+        secret::Settings,
+    },
 };
 
 pub async fn run(desk: &Desk, command: EnvCommand) -> Result<Exit, Failure> {
@@ -33,7 +36,14 @@ pub async fn run(desk: &Desk, command: EnvCommand) -> Result<Exit, Failure> {
             desk.output.print(&EnvironmentList::from(reply))?;
             Ok(Exit::Done)
         }
-        EnvCommand::Show { env, waiting } => {
+        EnvCommand::Show { env, app: Some(app), host, waiting } => {
+            let client = desk.client().await?;
+            let request = pb::ShowSettingsRequest { env, app, host: host.unwrap_or_default() };
+            let reply = client.answer(deadline(waiting.timeout), client.settings().show(request)).await?;
+            desk.output.print(&Settings::from(reply))?;
+            Ok(Exit::Done)
+        }
+        EnvCommand::Show { env, app: None, host: _, waiting } => {
             let client = desk.client().await?;
             let request = pb::ShowEnvironmentRequest { env };
             let reply = client.answer(deadline(waiting.timeout), client.environments().show(request)).await?;

@@ -8,6 +8,7 @@ mod logs;
 mod publish;
 mod release;
 mod rollout;
+mod secret;
 mod watch;
 
 use clap::CommandFactory;
@@ -59,6 +60,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Host(command) => fleet::host(desk, command).await,
         Noun::Release(command) => release::run(desk, command).await,
         Noun::Env(command) => env::run(desk, command).await,
+        Noun::Secret(command) => secret::run(desk, command).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
         Noun::Lint { files } => lint::run(desk, &files),

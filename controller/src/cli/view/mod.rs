@@ -12,6 +12,7 @@ pub mod rollout;
 pub mod rollout_lines;
 #[cfg(test)]
 mod samples;
+pub mod secret;
 #[cfg(test)]
 mod tests;
 pub mod token;

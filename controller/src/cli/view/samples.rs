@@ -11,6 +11,7 @@ use super::{
     ping::Ping,
     release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
     rollout::{Explanation, Rollout, RolloutList},
+    secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
 };
 use crate::cli::output::{View, json};
@@ -26,11 +27,55 @@ pub fn all() -> Vec<Sample> {
     let mut samples = fleet();
     samples.extend(releases());
     samples.extend(rollouts());
+    samples.extend(secrets());
     samples
 }
 
 fn sample<V: View>(command: &'static str, view: &V) -> Sample {
     (command, V::SCHEMA, json(view))
+}
+
+fn secrets() -> Vec<Sample> {
+    let row = |name: &str, secret, value: &str, declared: &str| pb::SettingRow {
+        name: name.into(),
+        secret,
+        value: value.into(),
+        declared: declared.into(),
+    };
+    let shown = pb::ShowSettingsReply {
+        env: "production".into(),
+        app: "shop".into(),
+        host: "web-1".into(),
+        snapshot: DIGEST.into(),
+        rows: vec![
+            row("workers", false, "8", "app"),
+            row("db_password", true, &format!("sealed {DIGEST}"), "environment"),
+        ],
+    };
+    let shut = pb::Recipient { host: HOST.into(), name: "web-3".into(), recipient: String::new() };
+    let checked = pb::CheckSecretsReply {
+        env: "production".into(),
+        hosts: 5,
+        secrets: vec![pb::CheckedSecret {
+            name: "db_password".into(),
+            app: String::new(),
+            declared: "environment".into(),
+            reference: format!("sealed {DIGEST}"),
+            hosts: 5,
+            shut: vec![shut],
+            known: true,
+            checkable: true,
+        }],
+    };
+    let (env, hosts) = (Some("production".to_owned()), vec!["web-1".to_owned(), "web-2".to_owned()]);
+    vec![
+        sample("longshore env show --app", &Settings::from(shown)),
+        sample(
+            "longshore secret encrypt",
+            &Encrypted::new("db_password".into(), env, None, DIGEST.into(), hosts),
+        ),
+        sample("longshore secret check", &Checked::from(checked)),
+    ]
 }
 
 fn fleet() -> Vec<Sample> {

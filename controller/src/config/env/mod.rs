@@ -1,4 +1,4 @@
-//! An environment's file: which hosts, how carefully, and the values that config templates are rendered with.
+//! An environment's file: which hosts, how carefully, and what config templates are rendered with.
 //!
 //! ```toml
 //! [environment]
@@ -28,22 +28,25 @@ mod strategy;
 mod values;
 mod words;
 
-use std::collections::BTreeMap;
-
 use longshore_common::{
     ids::{AppName, EnvName},
     label::Selector,
-    slot::Values,
     strict::{File, Problems, Table},
 };
 
-use crate::{approval::Rule, calendar::Calendar, notify::Stakeholders, plan::PlanPolicy, rollout::Spec};
+use crate::{
+    approval::Rule,
+    calendar::Calendar,
+    notify::Stakeholders,
+    plan::PlanPolicy,
+    rollout::{Layer, Snapshot, Spec},
+};
 use approval::roles;
 use promotion::Promotion;
 use strategy::strategy;
-use values::{apps, check_values};
+use values::Declared;
 
-pub use values::VALUES_BYTES;
+pub use values::SETTINGS_BYTES;
 
 /// Good releases on a host's disk, the live one included, unless the file says otherwise.
 const KEEP_SLOTS: u32 = 3;
@@ -61,8 +64,7 @@ pub struct Environment {
     /// As the file says; freezes by hand come on top.
     pub calendar: Calendar,
     pub plan: PlanPolicy,
-    values: Values,
-    apps: BTreeMap<AppName, Values>,
+    declared: Declared,
 }
 
 impl Environment {
@@ -71,13 +73,14 @@ impl Environment {
         File::new(name, text).read(read)
     }
 
-    /// The environment's values, with those of the app over them.
-    pub fn values_for(&self, app: &AppName) -> Values {
-        let mut values = self.values.clone();
-        if let Some(own) = self.apps.get(app) {
-            values.extend(own.clone());
-        }
-        values
+    /// Values and secrets of an app, layer by layer. `None`: it has none.
+    pub fn snapshot(&self, app: &AppName) -> Option<Snapshot> {
+        self.declared.snapshot(app)
+    }
+
+    /// All values and secrets, with the app that they are for; `None`: every app.
+    pub fn declared_layers(&self) -> Vec<(Option<AppName>, Layer)> {
+        self.declared.layers()
     }
 }
 
@@ -94,9 +97,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     }
     let spec = strategy(&root.table("rollout"));
     let plan = plan::read(&root.table("plan"));
-    let values = root.texts("values");
-    check_values(root, "values", &values, &Values::new());
-    let apps = apps(root, &values);
+    let declared = values::read(root);
     let roles = roles(root);
     Some(Environment {
         name: name?,
@@ -108,8 +109,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
         stakeholders: stakeholders::stakeholders(root, &roles),
         calendar: calendar::calendar(root),
         plan,
-        values,
-        apps,
+        declared,
     })
 }
 
@@ -150,9 +150,9 @@ workers = 8
         assert_eq!(env.spec.budget, Allowance::count(1));
         assert_eq!(env.spec.wave_budget, Allowance::percent(50));
         assert_eq!((env.spec.enough, env.spec.canary_bake), (80, Span::secs(30)));
-        let shop = env.values_for(&"shop".parse().unwrap());
-        assert_eq!((shop["workers"].as_str(), shop["greeting"].as_str()), ("8", "ahoy"));
-        assert_eq!(env.values_for(&"other".parse().unwrap())["workers"], "4");
+        let values = |app: &str| env.snapshot(&app.parse().unwrap()).unwrap().resolve(&[0, 1]).values;
+        assert_eq!((values("shop")["workers"].as_str(), values("shop")["greeting"].as_str()), ("8", "ahoy"));
+        assert_eq!(values("other")["workers"], "4");
     }
 
     #[test]
@@ -168,7 +168,7 @@ workers = 8
             "p.toml:7:10: rollout.enough must be 1 to 100 percent, not 0",
             "p.toml:8:26: rollout.failure_budget_percent must be 0 to 100",
             "p.toml:9:11: rollout.unknown: expected text in quotes, found integer",
-            "p.toml:10:1: values: key \"a b\" is invalid",
+            "values: value \"a b\" is invalid",
             "apps: app name \"X\" is invalid",
         ] {
             assert!(problems.contains(part), "{part}\nis not in\n{problems}");

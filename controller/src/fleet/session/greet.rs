@@ -114,11 +114,17 @@ impl Session {
                 && held.agent_version == seen.agent_version
                 && held.facts.alike(&seen.facts)
         });
-        if known {
+        let told = &hello.recipient;
+        // An agent of before sealed secrets tells none; that takes nothing back.
+        let same = told.is_empty() || *told == self.host.recipient;
+        if known && same {
             return;
         }
         let kept = self.fleet.change(self.host.id, |host| {
             host.seen = Some(seen.clone());
+            if !told.is_empty() {
+                host.recipient.clone_from(told);
+            }
             Ok(())
         });
         if let Err(trouble) = kept.await {

@@ -50,7 +50,7 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
             let (before, after) = (rollout.hosts.get(id), &next.hosts[id]);
             before.is_none_or(|before| (before.ask, before.round) != (after.ask, after.round))
         })
-        .filter_map(|id| assignment_of(&next.header, *id, &next.hosts[id]))
+        .filter_map(|id| assignment_of(&next, *id, &next.hosts[id]))
         .collect();
     Ok(Transition { next, assign, changed })
 }

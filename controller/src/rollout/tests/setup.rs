@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use longshore_common::{
     digest::ReleaseDigest,
     ids::{HostId, RolloutId, Version},
-    slot::Values,
+    settings::Values,
     time::Span,
 };
 use uuid::Uuid;
 
-use crate::rollout::{After, GateKind, GateSpec, LocalHold, Member, New, Rollout, Spec, Target, Then};
+use crate::rollout::{
+    After, GateKind, GateSpec, LocalHold, Member, New, Rollout, Snapshots, Spec, Target, Then,
+};
 
 pub(super) fn rollout(setup: &str) -> Rollout {
     let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
@@ -102,7 +104,13 @@ pub(super) fn version(text: &str) -> Version {
 }
 
 pub(super) fn target(text: &str) -> Target {
-    Target { version: version(text), release: ReleaseDigest::of(text.as_bytes()), values: Values::new() }
+    Target {
+        version: version(text),
+        release: ReleaseDigest::of(text.as_bytes()),
+        snapshot: None,
+        layers: vec![],
+        values: Values::new(),
+    }
 }
 
 pub(super) fn new(spec: Spec) -> New {
@@ -115,6 +123,7 @@ pub(super) fn new(spec: Spec) -> New {
         from_version: Some(version("1")),
         spec,
         keep_slots: 3,
+        snapshots: Snapshots::new(),
     }
 }
 
@@ -125,6 +134,7 @@ pub(super) fn member(text: &str, number: u128) -> Member {
         name: parts.next().expect("a name").parse().expect("a host name"),
         labels: BTreeMap::new(),
         previous: Some(target("1")),
+        layers: vec![],
         sick: false,
         silent: None,
         held: None,

@@ -9,7 +9,8 @@ use longshore_common::{
     code::Code,
     ids::{Generation, HostId, RolloutId},
     report::{Blame, Failure, Outcome, StepName},
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
     time::{Millis, Span},
 };
 use uuid::Uuid;
@@ -144,7 +145,7 @@ impl Play {
             }
             "reverted" => report(Outcome::Reverted {
                 failure: probe(),
-                to_slot: Slot::new(&version("1"), &target("1").release, &Values::new()),
+                to_slot: Slot::new(&version("1"), &target("1").release, &Settings::default()),
                 to_version: version("1"),
             }),
             "inconsistent" => report(Outcome::Inconsistent { failure: probe() }),

@@ -4,7 +4,8 @@ use longshore_common::{
     code::Code,
     ids::{Generation, HostId},
     report::{Blame, Failure, Outcome, StepName},
-    slot::{Slot, Values},
+    settings::Settings,
+    slot::Slot,
     time::Millis,
 };
 
@@ -78,7 +79,7 @@ impl SimHost {
             return Outcome::Inconsistent { failure };
         }
         let old = target("1");
-        let to_slot = Slot::new(&old.version, &old.release, &Values::new());
+        let to_slot = Slot::new(&old.version, &old.release, &Settings::default());
         Outcome::Reverted { failure, to_slot, to_version: version("1") }
     }
 }

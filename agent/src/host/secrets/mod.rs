@@ -1,0 +1,137 @@
+//! From references to secrets: found on this host or opened by its key, used at once, kept nowhere.
+//!
+//! A secret that cannot be had is named with the way out, all of them at once, and never with anything of its content.
+
+mod file;
+mod sealed;
+mod text;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use longshore_common::{
+    code::{Code, Coded},
+    report::{Failure, StepName},
+    settings::{Reference, Secrets},
+};
+
+pub use text::Plain;
+
+use super::fault;
+use crate::{config::Config, identity::Opener, uplink::Uplink};
+
+/// Every secret of one app on this host, by the name that templates use.
+pub type Opened = BTreeMap<String, Plain>;
+
+/// Where this host looks for secrets.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    root: PathBuf,
+    /// Of `file`: a controller may name files below these and no others. Below the root.
+    folders: Vec<PathBuf>,
+    /// Of `credential`, in this order.
+    credentials: Vec<Credentials>,
+    opener: Opener,
+}
+
+/// A folder with a file for each credential.
+#[derive(Clone, Debug)]
+struct Credentials {
+    /// What is trusted without a look: `/`, or the root of a test.
+    base: PathBuf,
+    /// Below it.
+    folder: PathBuf,
+}
+
+/// Below the root.
+const STORE: &str = "etc/longshore/credentials";
+
+impl Sources {
+    pub fn of(config: &Config) -> Result<Self, Coded> {
+        let systemd = config.credentials.iter().filter_map(|folder| {
+            Some(Credentials { base: "/".into(), folder: folder.strip_prefix("/").ok()?.to_owned() })
+        });
+        let own = Credentials { base: config.root.clone(), folder: STORE.into() };
+        Ok(Self {
+            root: config.root.clone(),
+            folders: config.secret_folders.clone(),
+            credentials: systemd.chain([own]).collect(),
+            opener: Opener::load_or_make(&config.identity())?,
+        })
+    }
+
+    /// Every secret, or a failure that names all that are missing.
+    pub async fn open(&self, uplink: &Uplink, secrets: &Secrets, step: StepName) -> Result<Opened, Failure> {
+        let mut sealed = BTreeMap::new();
+        for (name, reference) in secrets {
+            if let Reference::Sealed { digest } = reference {
+                sealed.insert(name.clone(), sealed::ask(uplink, digest, step).await?);
+            }
+        }
+        let (sources, secrets) = (self.clone(), secrets.clone());
+        let opened = tokio::task::spawn_blocking(move || sources.open_all(&secrets, &sealed, step)).await;
+        opened.unwrap_or_else(|died| {
+            let words = format!("opening secrets ended: {died}");
+            Err(fault::host(Code::X01, step, words))
+        })
+    }
+
+    fn open_all(
+        &self,
+        secrets: &Secrets,
+        sealed: &BTreeMap<String, sealed::Answer>,
+        step: StepName,
+    ) -> Result<Opened, Failure> {
+        let mut opened = Opened::new();
+        let mut missing = vec![];
+        for (name, reference) in secrets {
+            let found = match reference {
+                Reference::File { path, .. } => self.file(path),
+                Reference::Credential { name, .. } => self.credential(name),
+                Reference::Sealed { digest } => sealed::open(&self.opener, digest, sealed.get(name)),
+            };
+            match found.and_then(Plain::new) {
+                Ok(plain) => drop(opened.insert(name.clone(), plain)),
+                Err(why) => missing.push(format!("secret {name}: {why}")),
+            }
+        }
+        if missing.is_empty() { Ok(opened) } else { Err(fault::host(Code::K01, step, missing.join("; "))) }
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        let below = PathBuf::from(path.trim_start_matches('/'));
+        let full = self.root.join(&below);
+        if !self
+            .folders
+            .iter()
+            .any(|folder| below.strip_prefix(folder).is_ok_and(|rest| rest.iter().count() > 0))
+        {
+            let folders: Vec<String> = self.folders.iter().map(|f| format!("/{}", f.display())).collect();
+            return Err(format!(
+                "/{} is in none of the folders that this host allows ({}). Move it there, or add its folder to \
+                 `secret_folders` in /etc/longshore/agent.toml and restart the agent",
+                below.display(),
+                folders.join(", ")
+            ));
+        }
+        let found = file::read(&self.root, &below).map_err(|e| e.explain(&full))?;
+        found.ok_or_else(|| format!("there is no {}. Put it there: root, mode 0600", full.display()))
+    }
+
+    fn credential(&self, name: &str) -> Result<Vec<u8>, String> {
+        for Credentials { base, folder } in &self.credentials {
+            let below = folder.join(name);
+            if let Some(found) = file::read(base, &below).map_err(|e| e.explain(&base.join(&below)))? {
+                return Ok(found);
+            }
+        }
+        let store = self.root.join(STORE);
+        Err(format!(
+            "this host has no credential {name}. Write it to {}/{name} (root, mode 0600), or give it to the agent: \
+             LoadCredential={name}:… in longshore-agent.service",
+            store.display()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Which hosts cannot open what was sealed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_common::{
+    code::{Code, Coded},
+    digest::SealedDigest,
+    ids::{EnvName, HostId},
+    settings::Reference,
+};
+
+use super::{Head, Row};
+use crate::{
+    engine::records,
+    fleet::{Host, host},
+    rollout::{Member, Snapshot},
+    store::{Key, Prefix, SharedStore, key::Name, record},
+    trouble::Trouble,
+};
+
+/// Hosts named in a message; the rest are counted.
+const NAMES_MAX: usize = 5;
+
+/// How a digest stands with some hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shut {
+    /// `None`: nothing was sealed under it here.
+    pub head: Option<Head>,
+    /// By which key each host opens it.
+    recipients: BTreeMap<HostId, String>,
+}
+
+impl Shut {
+    /// It was not sealed for the host, or for a key that the host has no more.
+    pub fn is_shut_for(&self, host: &Host) -> bool {
+        self.head.is_none() || self.recipients.get(&host.id) != Some(&host.recipient)
+    }
+}
+
+pub async fn shut(store: &SharedStore, digest: &SealedDigest) -> Result<Shut, Trouble> {
+    let head = records::get::<Head>(store, &Key::sealed(digest)).await?.map(|(head, _)| head);
+    let mut recipients = BTreeMap::new();
+    for entry in store.list(&Prefix::sealed_hosts(digest)).await?.entries {
+        if let Name::SealedHost(_, host) = entry.key.name()? {
+            recipients.insert(host, record::decode_entry::<Row>(&entry)?.recipient);
+        }
+    }
+    Ok(Shut { head, recipients })
+}
+
+/// Refuses when a member that takes part gets a sealed secret that it cannot open.
+pub async fn check(
+    store: &SharedStore,
+    env: &EnvName,
+    snapshot: &Snapshot,
+    members: &[Member],
+) -> Result<(), Trouble> {
+    if snapshot.sealed().is_empty() {
+        return Ok(());
+    }
+    let hosts: BTreeMap<HostId, Host> =
+        host::list(store).await?.into_iter().map(|host| (host.id, host)).collect();
+    let mut wanted: BTreeMap<(String, SealedDigest), BTreeSet<HostId>> = BTreeMap::new();
+    for member in members.iter().filter(|member| member.excluded.is_none()) {
+        for (name, reference) in snapshot.resolve(&member.layers).secrets {
+            if let Reference::Sealed { digest } = reference {
+                wanted.entry((name, digest)).or_default().insert(member.id);
+            }
+        }
+    }
+    for ((name, digest), of) in wanted {
+        let shut = shut(store, &digest).await?;
+        let of = of.iter().filter_map(|id| hosts.get(id));
+        let names: Vec<&str> =
+            of.filter(|host| shut.is_shut_for(host)).map(|host| host.name.as_str()).collect();
+        if !names.is_empty() {
+            return Err(refused(env, &name, &shut, &names).into());
+        }
+    }
+    Ok(())
+}
+
+fn refused(env: &EnvName, name: &str, shut: &Shut, hosts: &[&str]) -> Coded {
+    let shown = match hosts.len() {
+        0..=NAMES_MAX => hosts.join(", "),
+        more => format!("{} and {} more", hosts[..NAMES_MAX].join(", "), more - NAMES_MAX),
+    };
+    let why = match shut.head {
+        Some(_) => "it was not encrypted for the key of",
+        None => "nothing was sealed under its digest on this controller; it is wanted by",
+    };
+    let message = format!(
+        "secret {name} cannot be opened: {why} {shown}. Nothing was changed. Encrypt it again: \
+         longshore secret encrypt --env {env} {name}; see all: longshore secret check {env}"
+    );
+    Coded::new(Code::K01, message)
+}
