@@ -72,7 +72,7 @@ impl Draft {
         else {
             return;
         };
-        let note = longshore_common::wire::cut(note, NOTE_BYTES);
+        let note = short(note);
         self.conclude(number, RunState::Concluded { verdict, note, at: self.now, then });
     }
 
@@ -157,7 +157,7 @@ impl Draft {
         self.check_reason(promote)?;
         for (number, _) in closed {
             let Promote { by, reason, .. } = promote.clone();
-            let reason = longshore_common::wire::cut(&reason, NOTE_BYTES);
+            let reason = short(&reason);
             self.conclude(number, RunState::PassedOver { by, reason, at: self.now });
         }
         Ok(())
@@ -188,4 +188,8 @@ impl Draft {
         let names = super::finish::name_some(fixed.into_iter());
         self.refuse("promote", format!("the environment lets nobody past gate {names}; it must pass"))
     }
+}
+
+fn short(text: &str) -> String {
+    text[..text.floor_char_boundary(NOTE_BYTES)].to_owned()
 }
