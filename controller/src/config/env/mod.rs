@@ -156,6 +156,16 @@ workers = 8
     }
 
     #[test]
+    fn the_documented_file_is_valid() {
+        let page = include_str!("../../../../docs/config.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let env = Environment::parse("config.md", rest.split_once("```").unwrap().0).unwrap();
+        let snapshot = env.snapshot(&"shop".parse().unwrap()).unwrap();
+        let scopes: Vec<String> = snapshot.layers.iter().map(|layer| layer.scope.to_string()).collect();
+        assert_eq!(scopes, ["environment", "app", "hosts \"size=big\"", "host web-1"]);
+    }
+
+    #[test]
     fn every_problem_is_named_at_once() {
         let text = "[environment]\nname = \"P\"\n[rollout]\ncanray = 1\nwave = \"0%\"\npromotion = \"never\"\nenough = 0\nfailure_budget_percent = 101\nunknown = 3\n[values]\n\"a b\" = 1\n[apps.\"X\".values]\n";
         let problems = Environment::parse("p.toml", text).unwrap_err().to_string();

@@ -35,8 +35,8 @@ use crate::rollout::{Layer, Scope, Snapshot, clashes};
 pub const SETTINGS_BYTES: usize = 8 * 1024;
 /// Bytes (as JSON) of all settings of one app; its snapshot has to fit a record.
 pub const SNAPSHOT_BYTES: usize = 14 * 1024;
-/// Layers of one app.
-const LAYERS_MAX: usize = 500;
+/// `[[values_for]]` of one file. A host remembers which layers hold for it with every release that it can go back to.
+const SELECTED_MAX: usize = 64;
 
 /// What the file says of values and secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,18 +195,15 @@ fn check(root: &Table<'_>, declared: &Declared) {
         let why = format!("secrets: \"{name}\" is also a value; call one of them differently");
         root.problem_at("secrets", why);
     }
+    if declared.selected.len() > SELECTED_MAX {
+        let found = declared.selected.len();
+        root.problem_at("values_for", format!("values_for: {found} of them; at most {SELECTED_MAX}"));
+    }
     for (whose, snapshot) in declared.snapshots() {
         let bytes = snapshot.to_json().len();
         if bytes > SNAPSHOT_BYTES {
             let why = format!("values: those of {whose} have {bytes} bytes in all; at most {SNAPSHOT_BYTES}");
             root.problem_at("values", why);
-        }
-        if snapshot.layers.len() > LAYERS_MAX {
-            let (found, most) = (snapshot.layers.len(), LAYERS_MAX);
-            root.problem_at(
-                "values_for",
-                format!("values: {whose} has them in {found} places; at most {most}"),
-            );
         }
         let general = |layer: &Layer| matches!(layer.scope, Scope::Environment | Scope::App);
         let most: Vec<u16> =
@@ -326,5 +323,7 @@ a = 1
         let hosts: String =
             (0..20).map(|n| format!("[hosts.h{n}.values]\na=\"{}\"\n", "x".repeat(1000))).collect();
         assert!(declared(&hosts).unwrap_err().contains("at most 14336"));
+        let selected = "[[values_for]]\nselector = \"a\"\nvalues = { a = 1 }\n".repeat(SELECTED_MAX + 1);
+        assert!(declared(&selected).unwrap_err().contains("65 of them; at most 64"));
     }
 }
