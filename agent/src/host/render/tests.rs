@@ -1,3 +1,5 @@
+//! Templates over real folders: what they may see, what their errors tell, and what becomes of a file with a secret in it.
+
 use std::os::unix::fs::symlink;
 
 use longshore_common::{

@@ -1,3 +1,5 @@
+//! Every kind of reference against a real folder, and everything that must not be taken for a secret.
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
