@@ -13,6 +13,7 @@ use super::{
     Exit,
     args::{Args, History, Hold, Logs, Output, Revert},
     run::runtime,
+    say::say,
     show,
 };
 use crate::{config::Config, local::client::connect};
@@ -71,9 +72,9 @@ fn tell_hold(args: &Args, reply: &pb::LocalHoldReply, done: &str) {
     let hold = reply.hold.clone().unwrap_or_default();
     match args.output {
         Output::Json => show::json(&show::hold_json(&hold, reply.changed)),
-        Output::Table if reply.changed => println!("{done}"),
-        Output::Table if hold.held => println!("held already, {}", show::held(&hold)),
-        Output::Table => println!("not held: nothing to do"),
+        Output::Table if reply.changed => say!("{done}"),
+        Output::Table if hold.held => say!("held already, {}", show::held(&hold)),
+        Output::Table => say!("not held: nothing to do"),
     }
 }
 

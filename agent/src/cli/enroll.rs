@@ -16,6 +16,7 @@ use super::{
     Exit,
     args::{Args, Enroll, Output},
     run::runtime,
+    say::say,
     show::at,
     token,
 };
@@ -77,17 +78,17 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
     match output {
         Output::Table => {
             let left = span(expires_ms - SystemClock.now_ms());
-            println!(
+            say!(
                 "enrolled as {} ({host}); the certificate is good for {left} and renews itself",
                 visible(name)
             );
             let (file, list) = (file.display(), controllers.join(", "));
             if written {
-                println!("wrote {file}: controllers {}", visible(&list));
+                say!("wrote {file}: controllers {}", visible(&list));
             } else {
-                println!("{file} was there already and is as it was; the controllers are {}", visible(&list));
+                say!("{file} was there already and is as it was; the controllers are {}", visible(&list));
             }
-            println!("next: systemctl enable --now longshore-agent");
+            say!("next: systemctl enable --now longshore-agent");
         }
         Output::Json => {
             let said = serde_json::json!({
@@ -99,7 +100,7 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
                 "config": file,
                 "config_written": written,
             });
-            println!("{said}");
+            say!("{said}");
         }
     }
 }

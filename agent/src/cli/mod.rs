@@ -7,6 +7,7 @@ mod args;
 mod ask;
 mod enroll;
 mod run;
+mod say;
 mod show;
 mod token;
 

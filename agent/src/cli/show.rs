@@ -8,38 +8,39 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use serde_json::{Value, json};
 
+use super::say::say;
 use crate::link::span;
 
 pub fn json(value: &Value) {
-    println!("{value}");
+    say!("{value}");
 }
 
 pub fn status(status: &pb::LocalStatus) {
     let now = SystemClock.now_ms();
     let ago = |ms: Millis| span(now - ms);
-    println!("host        {} ({})", visible(&status.name), visible(&status.host_id));
-    println!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
+    say!("host        {} ({})", visible(&status.name), visible(&status.host_id));
+    say!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
     let (controller, since) = (visible(&status.controller), ago(status.connection_since_ms));
     if status.connected {
-        println!("controller  connected to {controller} for {since}");
+        say!("controller  connected to {controller} for {since}");
     } else {
-        println!("controller  not connected for {since}: {}", visible(&status.connection_error));
+        say!("controller  not connected for {since}: {}", visible(&status.connection_error));
     }
     let left = status.certificate_expires_ms - now;
     if left > 0 {
-        println!("certificate good for {}, renews itself", span(left));
+        say!("certificate good for {}, renews itself", span(left));
     } else {
-        println!("certificate EXPIRED {} ago", span(-left));
+        say!("certificate EXPIRED {} ago", span(-left));
     }
     if let Some(hold) = status.hold.as_ref().filter(|hold| hold.held) {
-        println!("hold        {}", held(hold));
+        say!("hold        {}", held(hold));
     }
     if status.outbox > 0 {
-        println!("outbox      {} reports wait for the controller", status.outbox);
+        say!("outbox      {} reports wait for the controller", status.outbox);
     }
-    println!();
+    say!("");
     if status.apps.is_empty() {
-        println!("no apps");
+        say!("no apps");
         return;
     }
     let rows = status.apps.iter().map(app_row).collect();
@@ -71,24 +72,24 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
     let name = visible(&state.app);
     if !app.step.is_empty() {
         let (spent, left) = (span(now - app.step_since_ms), span(app.step_deadline_ms - now));
-        println!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
+        say!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
     }
     if !app.pending.is_empty() {
-        println!("\n{name}: on the way to {}", visible(&app.pending));
+        say!("\n{name}: on the way to {}", visible(&app.pending));
     }
     if let Some(failure) = &app.last_failure {
-        println!(
+        say!(
             "\n{name}: {} at {}: {}",
             visible(&failure.code),
             visible(&failure.step),
             visible(&failure.message)
         );
-        failure.evidence.iter().for_each(|line| println!("    {}", visible(line)));
+        failure.evidence.iter().for_each(|line| say!("    {}", visible(line)));
     }
     let others: Vec<String> =
         state.slots.iter().filter(|slot| **slot != state.current_slot).map(|s| visible(s)).collect();
     if !others.is_empty() {
-        println!("\n{name}: also on disk: {}", others.join(", "));
+        say!("\n{name}: also on disk: {}", others.join(", "));
     }
 }
 
@@ -100,7 +101,7 @@ pub fn held(hold: &pb::HoldState) -> String {
 
 pub fn history(history: &pb::LocalHistory) {
     if history.rows.is_empty() {
-        println!("nothing happened here yet");
+        say!("nothing happened here yet");
         return;
     }
     let zone = TimeZone::system();
@@ -122,22 +123,22 @@ pub fn history(history: &pb::LocalHistory) {
 pub fn line(line: &pb::LogLine) {
     let time = moment(line.time_ms, &TimeZone::system());
     let mark = if line.stream == "stderr" { "!" } else { " " };
-    println!("{time} {mark} {}", visible(&line.line));
+    say!("{time} {mark} {}", visible(&line.line));
 }
 
 pub fn step(app: &str, step: &pb::LocalStep) {
     match (&step.failure, step.done) {
         (Some(failure), _) => {
-            println!(
+            say!(
                 "failed: {} at {}: {}",
                 visible(&failure.code),
                 visible(&failure.step),
                 visible(&failure.message)
             );
-            failure.evidence.iter().for_each(|line| println!("    {}", visible(line)));
+            failure.evidence.iter().for_each(|line| say!("    {}", visible(line)));
         }
-        (None, true) => println!("{app} is back on {}", visible(&step.detail)),
-        (None, false) => println!("{}", visible(&step.detail)),
+        (None, true) => say!("{app} is back on {}", visible(&step.detail)),
+        (None, false) => say!("{}", visible(&step.detail)),
     }
 }
 
@@ -158,7 +159,7 @@ fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) {
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in std::iter::once(&header).chain(&rows) {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        say!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
