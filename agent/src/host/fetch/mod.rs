@@ -52,8 +52,13 @@ pub async fn manifest(
     wanted: &Wanted,
 ) -> Result<Manifest, FetchError> {
     let place = Place::find(layout, app, wanted).await?;
-    let tree = place.clone().blocking(|place| meta::open(&place)).await?;
-    meta::manifest(channel, tree, place).await.map(|(manifest, _)| manifest)
+    let asked = async {
+        let tree = place.clone().blocking(|place| meta::open(&place)).await?;
+        meta::manifest(channel, tree, place.clone()).await
+    };
+    let asked = asked.await.map(|(manifest, _)| manifest);
+    place.clear_if_wrong(&asked).await;
+    asked
 }
 
 /// Everything into the staging tree but what is rendered. Dropping the future gives it up; what was verified by then
@@ -68,12 +73,7 @@ pub async fn fetch(
     let place = Place::find(layout, app, wanted).await?;
     let stop = StopOnDrop::default();
     let fetched = rounds(channel, &place, sink, &stop.0).await;
-    if let Err(FetchError::Content(_)) = &fetched {
-        // What came was wrong: nothing of it is to be believed. The error to tell is the one that came first.
-        if let Err(error) = place.blocking(|place| stage_discard(&place)).await {
-            tracing::warn!("the staging tree could not be removed: {error}");
-        }
-    }
+    place.clear_if_wrong(&fetched).await;
     unblocked(|| {
         sys::give_back_memory();
         Ok(())
@@ -113,6 +113,14 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where what came was wrong, nothing of it is to be believed. The error to tell is the one that came first.
+    async fn clear_if_wrong<T>(&self, result: &Result<T, FetchError>) {
+        let Err(FetchError::Content(_)) = result else { return };
+        if let Err(error) = self.clone().blocking(|place| stage_discard(&place)).await {
+            tracing::warn!("the staging tree could not be removed: {error}");
+        }
+    }
+
     async fn find(layout: &Layout, app: &AppName, wanted: &Wanted) -> Result<Self, FetchError> {
         let (layout, app, wanted) = (layout.clone(), app.clone(), wanted.clone());
         unblocked(move || {
