@@ -86,7 +86,11 @@ pub fn from_status(status: &Status) -> Coded {
         .get(CODE_KEY)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
+    // What came from the other side has no cause here; what broke on the way to it has one, or is of unknown kind: all
+    // that our own services say names its code.
+    let broken = std::error::Error::source(status).is_some() || status.code() == tonic::Code::Unknown;
     let code = told.unwrap_or(match status.code() {
+        _ if broken => Code::C01,
         tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Code::C01,
         tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => Code::C02,
         tonic::Code::NotFound => Code::N01,
@@ -364,6 +368,15 @@ mod tests {
                 drain: Span::secs(30),
             }),
         }
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_no_fault_of_ours() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(from_status(&Status::from_error(Box::new(reset))).code, Code::C01);
+        let cut = Status::unknown("h2 protocol error: error reading a body from connection");
+        assert_eq!(from_status(&cut).code, Code::C01);
+        assert_eq!(from_status(&Status::internal("bug")).code, Code::X01);
     }
 
     #[test]

@@ -108,18 +108,9 @@ fn uncoded(status: &tonic::Status) -> Failure {
         Grpc::NotFound => Failure::coded(Code::N01, text),
         Grpc::AlreadyExists => Failure::coded(Code::N02, text),
         Grpc::FailedPrecondition | Grpc::Aborted => Failure::coded(Code::R01, text),
-        Grpc::Unknown if status.source_is_transport() => Failure::coded(Code::C01, text),
+        // All that a handler of ours says names its code; this is a connection that broke.
+        Grpc::Unknown => Failure::coded(Code::C01, text),
         _ => Failure::coded(Code::X01, text),
-    }
-}
-
-trait SourceIsTransport {
-    fn source_is_transport(&self) -> bool;
-}
-
-impl SourceIsTransport for tonic::Status {
-    fn source_is_transport(&self) -> bool {
-        std::error::Error::source(self).is_some_and(|source| source.is::<tonic::transport::Error>())
     }
 }
 

@@ -61,11 +61,7 @@ impl Engine {
                 }
             }
             FleetEvent::Hold(host, hold) => {
-                self.tell_all(Event::HoldChanged {
-                    host,
-                    hold: hold.map(|hold| format!("{}; held by {}", hold.reason, hold.by)),
-                })
-                .await;
+                self.tell_all(Event::HoldChanged { host, hold: hold.map(|hold| hold.sentence()) }).await;
             }
             FleetEvent::Removed(host) => self.tell_all(Event::HostRemoved(host)).await,
             FleetEvent::Ahead { host, app, generation } => {

@@ -187,7 +187,7 @@ impl Engine {
             layers: vec![],
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
-            held: hold.map(|hold| LocalHold { reason: hold.reason, since: hold.since_ms }),
+            held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
             excluded: None,
             id: host.id,
             name: host.name,

@@ -42,6 +42,13 @@ pub struct HostHold {
     pub since_ms: Millis,
 }
 
+impl HostHold {
+    /// `disk swap; held by ann`
+    pub fn sentence(&self) -> String {
+        format!("{}; held by {}", self.reason, self.by)
+    }
+}
+
 /// How one app stands on a host, as the host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppSeen {

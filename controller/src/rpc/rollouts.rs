@@ -32,6 +32,8 @@ use crate::{
 /// Updates that wait for one watcher.
 const UPDATES: usize = 256;
 const LIST_DEFAULT: usize = 50;
+/// Bytes of a reason for steering, which stands in every sentence that says who did it.
+const STEER_REASON_BYTES: usize = 200;
 /// Bytes of a reason that an operator gives.
 const REASON_BYTES: usize = 1024;
 
@@ -173,7 +175,8 @@ impl Rollouts for RolloutsService {
         let pb::SteerRequest { rollout, reason, act } = request.into_inner();
         let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "steer.act is missing")))?;
         let id = self.engine.find(&rollout).await.map_err(refuse)?;
-        let by = by.to_string();
+        let reason = longshore_common::wire::cut(reason.trim(), STEER_REASON_BYTES);
+        let by = if reason.is_empty() { by.to_string() } else { format!("{by} ({reason})") };
         let event = match act {
             Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
             Act::Resume(pb::Nothing {}) => Event::Resume,
@@ -190,8 +193,7 @@ impl Rollouts for RolloutsService {
         };
         let act = event.as_str();
         self.engine.steer(id, event).await.map_err(refuse)?;
-        let reason = longshore_common::text::visible(&reason);
-        tracing::info!(rollout = %id, act, by, reason, "steered");
+        tracing::info!(rollout = %id, act, by = %longshore_common::text::visible(&by), "steered");
         self.message(&id).await
     }
 }

@@ -193,10 +193,10 @@ impl View for Steered {
     fn lines(&self, page: &Page) -> Vec<String> {
         let Steered(rollout) = self;
         let state = page.style.paint(rollout.standing().ink(), rollout.state());
-        vec![format!(
-            "Rollout {} is now: {state}. Follow it: longshore rollout watch {}",
-            short(&rollout.id),
-            short(&rollout.id)
-        )]
+        let id = short(&rollout.id);
+        vec![match &rollout.outcome_reason {
+            Some(reason) => format!("Rollout {id}: {state}. {}", longshore_common::text::visible(reason)),
+            None => format!("Rollout {id} is now: {state}. Follow it: longshore rollout watch {id}"),
+        }]
     }
 }

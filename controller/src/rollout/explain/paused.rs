@@ -44,7 +44,7 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             (HoldKind::EnvironmentFailures, what, hosts, "resume")
         }
         Why::NoProgress => {
-            let hosts = blockers(rollout);
+            let hosts = blockers(rollout, phase.wave().filter(|_| !rolling_back));
             let what = format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
             (HoldKind::NoProgress, what, hosts, "resume")
         }
@@ -67,15 +67,21 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
     }
 }
 
-/// Hosts that are unknown, held or sick: what keeps the others from moving.
-fn blockers(rollout: &Rollout) -> Named<'_> {
+/// Hosts that are unknown, held or sick, which keeps the others from moving; and those that the wave itself waits for.
+fn blockers(rollout: &Rollout, wave: Option<u32>) -> Named<'_> {
     rollout.named(|host| {
-        !host.is_out()
-            && (host.silent.is_some() || host.held.is_some() || host.sick || host.is_pending(rollout.spec()))
+        let awaited = match wave {
+            Some(wave) => rollout.awaits(wave, host),
+            None => host.is_pending(rollout.spec()),
+        };
+        !host.is_out() && (host.silent.is_some() || host.held.is_some() || host.sick || awaited)
     })
 }
 
 fn standing(hosts: &Named<'_>) -> String {
+    if hosts.is_empty() {
+        return "what was in the way is gone".to_owned();
+    }
     let text: Vec<String> = hosts
         .iter()
         .map(|(_, host): &(_, &HostProgress)| format!("{} ({})", host.name, host.as_str()))
@@ -105,10 +111,17 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
         Why::EnvironmentFailures(_) | Why::NoProgress if rolling_back => {
             "on resume unknown and sick hosts are no longer waited for and take no slot".to_owned()
         }
+        Why::NoProgress if blockers(rollout, phase_wave(paused)).is_empty() => {
+            format!("on resume it goes on; or undo it: longshore rollout rollback {id}")
+        }
         Why::EnvironmentFailures(_) | Why::NoProgress => {
             format!("on resume it goes on without these hosts; or undo it: longshore rollout rollback {id}")
         }
     }
+}
+
+fn phase_wave(paused: &Paused) -> Option<u32> {
+    Phase::from(paused.inside.clone()).wave()
 }
 
 impl Paused {

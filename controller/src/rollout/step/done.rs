@@ -29,7 +29,9 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         Event::Retry(_) => return draft.refuse("retry", "it is over: start a new rollout"),
         Event::Exclude(_) => return draft.refuse("exclude", "it is over"),
         Event::Rollback { .. } => {
-            let why = "it is over: to go back, start a rollout of the release that was live before";
+            let header = &draft.rollout.header;
+            let (app, env) = (&header.app, &header.env);
+            let why = format!("it is over; to go back: longshore rollout rollback {app} --to {env}");
             return draft.refuse("rollback", why);
         }
     }

@@ -210,3 +210,23 @@ fn unknown_hosts_take_slots() {
     );
     assert_eq!(play.act("c back"), "switching 0; run a");
 }
+
+/// A pause for want of progress names who was in the way, not who has not had its turn; and says so when nobody is
+/// any more.
+#[test]
+fn a_pause_names_what_is_in_the_way() {
+    let mut play = check(
+        "a b c | wave=1 unknown=wait progress_deadline=10m",
+        "start    -> staging 0; stage a
+         a staged -> switching 0; run a
+         a silent -> switching 0
+         +10m     -> paused for want of progress",
+    );
+    let paused =
+        "no-progress: paused while switching in the first of 3 waves: nothing could move before the deadline";
+    let resume = "[longshore rollout resume ID]";
+    assert_eq!(play.explained(), format!("{paused}: a (unknown) {resume}"));
+    play.act("a back");
+    play.act("a healthy");
+    assert_eq!(play.explained(), format!("{paused}: what was in the way is gone {resume}"));
+}

@@ -86,7 +86,7 @@ fn an_operator_rolls_back_at_any_time() {
          promote   -> refused: it goes back: rolled back by ann
          retry     -> refused: it goes back: start a new rollout when it is done
          a healthy -> rolled-back
-         rollback  -> refused: it is over: to go back, start a rollout of the release that was live before",
+         rollback  -> refused: it is over; to go back: longshore rollout rollback shop --to prod",
     );
 }
 
