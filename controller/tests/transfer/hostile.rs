@@ -23,9 +23,9 @@ use super::dock::{Dock, app, channel, content, serve, snapshot};
 
 /// What the liar says next.
 #[derive(Clone, Default)]
-struct Script {
-    manifest: Vec<u8>,
-    index: Vec<u8>,
+pub struct Script {
+    pub manifest: Vec<u8>,
+    pub index: Vec<u8>,
     pieces: Vec<pb::BlockPiece>,
 }
 
@@ -89,11 +89,11 @@ fn an_index() -> (Index, Vec<u8>) {
     (Index::new(vec![entry("a", &contents[0]), entry("b", &contents[1])]).unwrap(), contents.concat())
 }
 
-struct Row {
-    script: Script,
+pub struct Row {
+    pub script: Script,
     wanted: Wanted,
-    code: Code,
-    says: &'static str,
+    pub code: Code,
+    pub says: &'static str,
 }
 
 fn rows() -> Vec<Row> {
@@ -149,7 +149,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Indexes with the right digest that mean ill.
-fn hostile_indexes() -> Vec<Row> {
+pub fn hostile_indexes() -> Vec<Row> {
     let file = |path: &str| pb::IndexEntry {
         path: path.into(),
         size: 3,

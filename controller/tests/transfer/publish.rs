@@ -19,7 +19,10 @@ use longshore_controller::{
 };
 use longshore_proto::v1::{self as pb, releases_client::ReleasesClient};
 
-use super::dock::{Cutter, Dock, Way, assert_same, channel, content, put};
+use super::{
+    dock::{Cutter, Dock, Way, assert_same, channel, content, put},
+    hostile::{Row, hostile_indexes},
+};
 
 fn files(seed: u64) -> Vec<(&'static str, Vec<u8>)> {
     vec![
@@ -107,9 +110,25 @@ async fn a_release_without_all_its_blobs_does_not_exist() {
     for (row, (manifest, index, code)) in table.into_iter().enumerate() {
         assert_eq!(offer(&dock, manifest, index).await.unwrap_err().code, code, "row {row}");
     }
+    assert_nothing_is_published(&dock).await;
+}
+
+async fn assert_nothing_is_published(dock: &Dock) {
     let mut client = ReleasesClient::new(dock.operator());
     let list = client.list(pb::ListReleasesRequest { app: "shop".into() }).await.unwrap().into_inner();
     assert!(list.releases.is_empty());
+}
+
+/// A publisher of its own making may send any index; what no host would take is refused at the door.
+#[tokio::test]
+async fn a_hostile_index_is_refused_at_the_door() {
+    let dock = Dock::open().await;
+    for Row { script, code, says, .. } in hostile_indexes() {
+        let refused = offer(&dock, script.manifest, script.index).await.unwrap_err();
+        assert_eq!(refused.code, code, "{refused}");
+        assert!(refused.message.contains(says), "{refused} does not say {says:?}");
+    }
+    assert_nothing_is_published(&dock).await;
 }
 
 async fn offer(dock: &Dock, manifest: Vec<u8>, index: Vec<u8>) -> Result<(), longshore_common::code::Coded> {

@@ -199,3 +199,22 @@ fn values_alone_are_a_rollout_and_can_be_undone() {
     let answer = Answer { exit: 4, code: "LS-R01", says: "loses orders" };
     refused(&site, "withdrawn", &answer, || site.roll_out("1.0"));
 }
+
+/// The connection breaks without a word, and the operator's terminal goes on when the controller is back.
+#[test]
+fn a_watch_outlives_a_controller_that_is_killed() {
+    let mut site = Site::raise();
+    site.publish("1.1", "exec sleep 1001").success().unwrap();
+    site.write("prod.toml", &crate::site::env_file("ahoy").replace("bake = \"100ms\"", "bake = \"4s\""));
+    site.longshore(["env", "apply", &site.text("prod.toml")]).success().unwrap();
+    let mut start = crate::site::program_called("longshore");
+    start.args(["rollout", "start", "shop@1.1", "--to", "prod", "--wait"]);
+    start.env("LONGSHORE_CONTEXT", site.text("ctl/operator"));
+    let mut watch = longshore_tests::Process::start(&mut start).unwrap();
+    watch.until_it_says("baking", ASK).unwrap();
+    site.controller.take(); // SIGKILL
+    watch.until_it_says("controller away", ASK).unwrap();
+    site.serve();
+    let ended = watch.wait(ASK).unwrap().code_is(0).unwrap();
+    assert!(ended.stdout.contains("controller is back") && ended.stdout.contains("succeeded"), "{ended}");
+}

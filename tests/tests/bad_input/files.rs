@@ -95,6 +95,19 @@ fn folders_that_may_not_become_releases_are_refused() {
             site.longshore(["release", "publish", &dir, "--version", "1.1"])
         });
     }
+    // Only root can make one.
+    if rustix::process::geteuid().is_root() {
+        site.write_app("1.1", "exec sleep 1000");
+        let null = site.path("app/dist/null");
+        let made = run(std::process::Command::new("mknod").arg(null).args(["c", "1", "3"]), ASK).unwrap();
+        if made.code == Some(0) {
+            let dir = site.text("app");
+            let answer = Answer { exit: FAILED, code: "LS-A03", says: "null" };
+            refused(&site, "a device", &answer, || {
+                site.longshore(["release", "publish", &dir, "--version", "1.1"])
+            });
+        }
+    }
     let none = Answer { exit: 4, code: "LS-N01", says: "shop@1.1" };
     check("nothing was published", &none, &site.longshore(["release", "show", "shop@1.1"]));
 }

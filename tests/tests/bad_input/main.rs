@@ -1,11 +1,10 @@
 //! Bad input of every kind, and the answer that each must give: exit code, error code, message; and a host that is as
-//! it was. One row a case. What a lying controller may send to an agent is in `controller/tests/transfer/hostile.rs`,
-//! generations that are stale or differ in `agent/src/plan/tests`, wrong clocks in `agent/src/link`: none of these can be
-//! said through our own programs.
+//! it was. One row a case. Clocks for which certificates are not yet valid are in `agent/src/link`: this machine has one.
 
 mod damage;
 mod enrolling;
 mod files;
+mod liar;
 mod names;
 mod site;
 

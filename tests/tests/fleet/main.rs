@@ -18,9 +18,10 @@ fn main() -> ExitCode {
     if let Some(code) = run_helper(&args) {
         return code;
     }
-    let cases: [(&str, fn()); 2] = [
+    let cases: [(&str, fn()); 3] = [
         ("five_agents_go_through_three_releases_while_the_controller_is_killed", three_releases),
         ("a_removed_host_keeps_what_it_has_and_everybody_answers", removed_and_asked),
+        ("an_excluded_host_is_touched_no_more_and_the_rest_goes_on", excluded),
     ];
     let trials = cases.map(|(name, case)| {
         Trial::test(name, move || {
@@ -89,6 +90,32 @@ fn removed_and_asked() {
         assert_eq!(site.outcome(&second).await.outcome, "succeeded");
         assert_eq!(site.runs("web-1").as_deref(), Some("1.1"));
         assert_eq!(site.runs("web-2").as_deref(), Some("1.0"), "a removed host keeps what it has");
+        site.lower().await;
+    });
+}
+
+/// The operator pauses after the canary, takes a host out, and goes on.
+fn excluded() {
+    use pb::steer_request::Act;
+    run(async {
+        let site = Site::raise(3).await;
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.publish("1.1").await;
+        let second = site.start("1.1").await;
+        site.steer(&second, Act::Pause(pb::Nothing {})).await;
+        site.steer(&second, Act::Exclude(pb::ExcludeHosts { hosts: vec!["web-3".into()] })).await;
+        site.steer(&second, Act::Resume(pb::Nothing {})).await;
+        let over = site.outcome(&second).await;
+        assert_eq!(
+            (over.outcome.as_str(), over.outcome_reason.as_str()),
+            ("succeeded", "2 of 2 hosts run 1.1")
+        );
+        let row = over.hosts.iter().find(|host| host.name == "web-3").unwrap();
+        assert_eq!(row.state, "excluded", "{row:#?}");
+        assert_eq!(site.runs("web-2").as_deref(), Some("1.1"));
+        assert_eq!(site.runs("web-3").as_deref(), Some("1.0"), "it keeps what it has");
         site.lower().await;
     });
 }

@@ -207,6 +207,11 @@ impl Site {
         self.rollouts().await.start(request).await.unwrap().into_inner().id
     }
 
+    pub async fn steer(&self, id: &str, act: pb::steer_request::Act) {
+        let request = pb::SteerRequest { rollout: id.into(), reason: "a test".into(), act: Some(act) };
+        self.rollouts().await.steer(request).await.unwrap();
+    }
+
     /// Returns once the rollout is, or was, in this phase.
     pub async fn when(&self, id: &str, phase: &str) {
         self.watch(id, |rollout| rollout.phase == phase || !rollout.outcome.is_empty()).await;
