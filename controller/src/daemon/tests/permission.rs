@@ -6,7 +6,7 @@ use longshore_common::{code::Coded, tls::pinned_client_config};
 use longshore_proto::v1::{
     blobs_client::BlobsClient, controller_client::ControllerClient, environments_client::EnvironmentsClient,
     hosts_client::HostsClient, releases_client::ReleasesClient, renewal_client::RenewalClient,
-    rollouts_client::RolloutsClient, session_client::SessionClient,
+    rollouts_client::RolloutsClient, session_client::SessionClient, settings_client::SettingsClient,
 };
 use tonic::{Status, transport::Channel};
 
@@ -56,6 +56,10 @@ async fn operators_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)
         RolloutsClient::watch(pb::ShowRolloutRequest::default()),
         RolloutsClient::explain(pb::ShowRolloutRequest::default()),
         RolloutsClient::steer(pb::SteerRequest::default()),
+        SettingsClient::show(pb::ShowSettingsRequest::default()),
+        SettingsClient::recipients(pb::RecipientsRequest::default()),
+        SettingsClient::seal(tokio_stream::iter(Vec::<pb::SealPiece>::new())),
+        SettingsClient::check(pb::CheckSecretsRequest::default()),
     )
 }
 
@@ -71,6 +75,7 @@ async fn agents_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)> {
             release: vec![0; 32].into(),
             wanted: vec![].into(),
         }),
+        BlobsClient::sealed(pb::SealedRequest { digest: vec![0; 32].into() }),
     )
 }
 
@@ -80,7 +85,12 @@ fn every_method_is_in_a_list() {
     let count = |proto: &str| proto.lines().filter(|line| line.trim_start().starts_with("rpc ")).count();
     let agent = include_str!("../../../../proto/longshore/v1/agent.proto");
     let fleet = include_str!("../../../../proto/longshore/v1/fleet.proto");
-    assert_eq!((count(agent), count(fleet)), (1 + 5, 26), "Enrolment.Enroll, 5 for agents, 26 for operators");
+    let plans = 3; // described, not served yet
+    assert_eq!(
+        (count(agent), count(fleet)),
+        (1 + 6, 30 + plans),
+        "Enrolment.Enroll, 6 for agents, 30 for operators"
+    );
 }
 
 #[tokio::test]
