@@ -85,6 +85,7 @@ pub async fn run_over<H: Host>(
         pair,
         uplink: uplink_sender,
         recipient,
+        witness: link::Witness::open(config.checkpoints()),
     });
     let started_ms = SystemClock.now_ms();
     let parts = local::Parts {

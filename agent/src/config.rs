@@ -99,6 +99,11 @@ impl Config {
         self.root.join(STATE).join("identity")
     }
 
+    /// What is kept of the controller's audit log.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join(STATE).join("audit-checkpoints.json")
+    }
+
     pub fn state(&self) -> PathBuf {
         self.root.join(STATE).join("state")
     }

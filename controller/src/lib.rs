@@ -1,6 +1,8 @@
 //! The controller of a fleet, and the operator's command line.
 
+pub mod access;
 pub mod approval;
+pub mod audit;
 pub mod bundle;
 pub mod calendar;
 pub mod cli;

@@ -125,7 +125,7 @@ impl HandAgent {
                     vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: vec![] })]
                 }
                 ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
-                ToAgent::Welcome { .. } | ToAgent::Farewell(_) => vec![],
+                ToAgent::Welcome { .. } | ToAgent::Checkpoint(_) | ToAgent::Farewell(_) => vec![],
             };
             for answer in answers {
                 if say.send(answer).await.is_err() {

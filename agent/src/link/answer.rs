@@ -15,7 +15,7 @@ use longshore_proto::v1::{
 };
 use tokio::{sync::mpsc, task::AbortHandle, task::JoinSet};
 
-use super::{facts::Facts, survey::survey, words};
+use super::{facts::Facts, survey::survey, witness::Witness, words};
 use crate::{
     host::{Follow, Host, Sink},
     run::{Crew, Line},
@@ -34,14 +34,20 @@ pub(super) struct Answerer<H> {
     crew: Crew<H>,
     facts: Facts,
     say: mpsc::Sender<pb::FromAgent>,
+    witness: Witness,
     tasks: JoinSet<()>,
     /// One per app: a new question takes the place of the one before.
     following: BTreeMap<AppName, AbortHandle>,
 }
 
 impl<H: Host> Answerer<H> {
-    pub(super) fn new(crew: Crew<H>, facts: Facts, say: mpsc::Sender<pb::FromAgent>) -> Self {
-        Self { crew, facts, say, tasks: JoinSet::new(), following: BTreeMap::new() }
+    pub(super) fn new(
+        crew: Crew<H>,
+        facts: Facts,
+        witness: Witness,
+        say: mpsc::Sender<pb::FromAgent>,
+    ) -> Self {
+        Self { crew, facts, witness, say, tasks: JoinSet::new(), following: BTreeMap::new() }
     }
 
     pub(super) fn answer(&mut self, question: pb::Question) {
@@ -68,6 +74,10 @@ impl<H: Host> Answerer<H> {
                 });
             }
             Some(Asked::Logs(asked)) => self.logs(id, asked),
+            Some(Asked::Checkpoints(pb::Nothing {})) => {
+                let kept = self.witness.all();
+                self.tasks.spawn(async move { reply(&say, id, Told::Checkpoints(kept)).await });
+            }
             None => {
                 let unknown =
                     "this agent does not know that question: it is older than the controller".to_owned();

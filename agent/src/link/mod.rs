@@ -14,7 +14,10 @@ mod session;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod witness;
 mod words;
+
+pub use witness::Witness;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -73,6 +76,7 @@ pub struct Link<H> {
     pub(crate) connection: watch::Sender<Connection>,
     /// Secrets encrypted to it are opened by this host only.
     pub(crate) recipient: String,
+    pub(crate) witness: Witness,
 }
 
 /// What a link is made from.
@@ -87,11 +91,13 @@ pub struct Parts<H> {
     pub pair: Pair,
     pub uplink: UplinkSender,
     pub recipient: String,
+    pub witness: Witness,
 }
 
 impl<H: Host> Link<H> {
     pub fn new(parts: Parts<H>) -> (Self, watch::Receiver<Connection>) {
-        let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink, recipient } = parts;
+        let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink, recipient, witness } =
+            parts;
         let (identity, trust) = pair.live();
         let standing = Connection {
             controller: controllers.first().cloned().unwrap_or_default(),
@@ -114,6 +120,7 @@ impl<H: Host> Link<H> {
             uplink,
             connection,
             recipient,
+            witness,
         };
         (link, receiver)
     }

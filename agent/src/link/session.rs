@@ -93,7 +93,8 @@ impl<'l, H: Host> Session<'l, H> {
             }
         };
         let renew_at = renew::at(link);
-        let answerer = Answerer::new(link.crew.clone(), link.facts.clone(), say.clone());
+        let answerer =
+            Answerer::new(link.crew.clone(), link.facts.clone(), link.witness.clone(), say.clone());
         let mut session = Self {
             address: address.to_owned(),
             channel,
@@ -195,6 +196,10 @@ impl<'l, H: Host> Session<'l, H> {
                 }
             }
             Some(Hear::Question(question)) => self.answerer.answer(question),
+            Some(Hear::Checkpoint(checkpoint)) => {
+                let witness = self.link.witness.clone();
+                tokio::task::spawn_blocking(move || witness.keep(checkpoint));
+            }
             Some(Hear::Farewell(farewell)) => return Err(End::Told(of_farewell(farewell))),
             None => tracing::debug!("the controller sent a message that this version does not know"),
         }

@@ -10,6 +10,7 @@ use longshore_common::{
     time::{Clock, SystemClock},
 };
 use longshore_controller::{
+    access::{Grant, Grants},
     config::{Config, ENROL_PORT, MAIN_PORT},
     daemon,
     identity::{
@@ -70,6 +71,10 @@ enum Command {
         /// The operator's name, as it will appear in histories.
         #[arg(long, value_name = "NAME")]
         name: OperatorName,
+        /// What the operator may do: viewer, deployer, approver, host-admin, policy-admin, auditor, ci; with a scope:
+        /// deployer:shop@staging. May be given several times; none: everything. An operator who exists keeps their own.
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<Grant>,
         /// The folder to make.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -83,7 +88,7 @@ fn main() -> ExitCode {
             let wanted = Wanted { dir, listen, enrol_listen, names, operator };
             report(init::init(wanted, SystemClock.now_ms()).map(|made| say(&made)))
         }
-        Command::Operator { config, name, out } => report(make_operator(&config, &name, &out)),
+        Command::Operator { config, name, roles, out } => report(make_operator(&config, &name, roles, &out)),
     }
 }
 
@@ -100,13 +105,15 @@ fn say(made: &Made) {
 fn make_operator(
     config: &std::path::Path,
     name: &OperatorName,
+    roles: Vec<Grant>,
     out: &std::path::Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let text = std::fs::read_to_string(config)?;
     let config = Config::parse(&config.display().to_string(), &text)?;
     let authority = Authority::load(&config.identity_dir())?;
     let address = init::main_address(&config, config.listen.port());
-    init::make_operator(&authority, name, &address, out, SystemClock.now_ms())?;
+    let grants = if roles.is_empty() { Grants::all() } else { Grants(roles) };
+    init::make_operator(&authority, &config, name, grants, &address, out, SystemClock.now_ms())?;
     println!("operator     {}", out.display());
     println!("Then:        longshore context add NAME --from {}", out.display());
     Ok(())

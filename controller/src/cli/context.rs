@@ -113,6 +113,20 @@ impl Contexts {
         self.save()
     }
 
+    /// Another key and certificate for the context that is asked for, or else the one in use.
+    pub fn renew(
+        config: Option<&Path>,
+        asked: Option<&str>,
+        operator: OperatorFolder,
+    ) -> Result<(), Failure> {
+        if let Some(path) = asked.filter(|name| name.contains('/')) {
+            return operator.write(Path::new(path)).map_err(|error| failed(&error));
+        }
+        let contexts = Self::load(config)?;
+        let name = asked.or(contexts.file.current.as_deref()).ok_or_else(no_context)?;
+        operator.write(&contexts.operator_folder(name)).map_err(|error| failed(&error))
+    }
+
     /// Name, address, and whether it is the one in use.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str, bool)> {
         self.file.contexts.iter().map(|(name, entry)| {

@@ -100,6 +100,10 @@ impl Config {
         self.data.join("state")
     }
 
+    pub fn audit_dir(&self) -> PathBuf {
+        self.data.join("audit")
+    }
+
     pub fn blobs_dir(&self) -> PathBuf {
         self.data.join("blobs")
     }

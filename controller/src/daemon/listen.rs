@@ -7,9 +7,10 @@ use longshore_common::{
     tls::{LiveClientTrust, LiveIdentity, incoming, open_server_config, server_config},
 };
 use longshore_proto::v1::{
-    blobs_server::BlobsServer, controller_server::ControllerServer, enrolment_server::EnrolmentServer,
-    environments_server::EnvironmentsServer, hosts_server::HostsServer, renewal_server::RenewalServer,
-    rollouts_server::RolloutsServer, session_server::SessionServer, settings_server::SettingsServer,
+    access_server::AccessServer, blobs_server::BlobsServer, controller_server::ControllerServer,
+    enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
+    renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer,
+    settings_server::SettingsServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -19,9 +20,10 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
-    ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, RolloutsService,
-    SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
+    AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService,
+    RolloutsService, SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
 };
+use crate::{access::CalledLayer, audit::Audit};
 
 /// Of one message on the main port.
 const MESSAGE_BYTES: usize = 1024 * 1024;
@@ -45,7 +47,8 @@ const LOCAL_RESETS: usize = 64;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-type Limits = Stack<Deadlines, Identity>;
+/// Every call has its deadline, and knows which method it is.
+type Limits = Stack<Deadlines, Stack<CalledLayer, Identity>>;
 
 /// Everything on the main port.
 pub(super) struct Services {
@@ -58,6 +61,7 @@ pub(super) struct Services {
     pub releases: ReleasesService,
     pub rollouts: RolloutsService,
     pub settings: SettingsService,
+    pub access: AccessService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -73,12 +77,23 @@ pub(super) async fn serve_main(
     identity: Arc<LiveIdentity>,
     clients: Arc<LiveClientTrust>,
     services: Services,
+    audit: Audit,
     stop: CancellationToken,
 ) {
     let tls = TlsAcceptor::from(server_config(identity, clients));
-    let Services { session, renewal, blobs, controller, hosts, environments, releases, rollouts, settings } =
-        services;
-    let router = limited()
+    let Services {
+        access,
+        session,
+        renewal,
+        blobs,
+        controller,
+        hosts,
+        environments,
+        releases,
+        rollouts,
+        settings,
+    } = services;
+    let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RenewalServer::new(renewal).max_decoding_message_size(ENROL_BYTES))
         .add_service(BlobsServer::new(blobs).max_decoding_message_size(MESSAGE_BYTES))
@@ -87,7 +102,8 @@ pub(super) async fn serve_main(
         .add_service(EnvironmentsServer::new(environments).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(releases.into_server())
         .add_service(SettingsServer::new(settings).max_decoding_message_size(ENROL_BYTES))
-        .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES));
+        .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES))
+        .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;
 }
 
@@ -95,18 +111,20 @@ pub(super) async fn serve_enrolment(
     listener: TcpListener,
     identity: Arc<LiveIdentity>,
     enrolment: EnrolmentService,
+    audit: Audit,
     stop: CancellationToken,
 ) {
     let tls = TlsAcceptor::from(open_server_config(identity));
-    let router = limited()
+    let router = limited(audit)
         .max_concurrent_streams(4)
         .max_connection_age(ENROL_STAY)
         .add_service(EnrolmentServer::new(enrolment).max_decoding_message_size(ENROL_BYTES));
     run(router, listener, tls, ENROL_HANDSHAKES, stop).await;
 }
 
-fn limited() -> Server<Limits> {
+fn limited(audit: Audit) -> Server<Limits> {
     Server::builder()
+        .layer(CalledLayer::new(audit))
         .layer(Deadlines)
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES)

@@ -23,14 +23,17 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access::{OPERATORS_DIR, Waiting},
+    audit::Audit,
     bundle::{self, BundleStore},
     config::Config,
     engine::Engine,
     fleet::Fleet,
     identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
     rpc::{
-        ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService, Reply,
-        RolloutsService, SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
+        AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService,
+        RenewalService, Reply, RolloutsService, SessionService, SettingsService, blobs::BlobsService,
+        releases::ReleasesService,
     },
     store::{SharedStore, SledStore},
     trouble::Trouble,
@@ -115,11 +118,29 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let (fleet, events) = Fleet::start(store.clone(), clock.clone(), config.heartbeat, inner.clone()).await?;
     let engine =
         Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, inner.clone()).await?;
-    let parts = Parts { config, clock, authority, store, bundle, fleet, engine, addresses };
+    let audit = open_audit(&config, &clock).await?;
+    let waiting = Waiting(Some(config.identity_dir().join(OPERATORS_DIR)));
+    waiting.take_all(&store, clock.now_ms()).await?;
+    let parts = Parts { config, clock, authority, store, bundle, fleet, engine, audit, waiting, addresses };
     let trust = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
     let tasks = TaskTracker::new();
-    tasks.spawn(listen::serve_main(main, leaf.live.clone(), trust, parts.services(), calls.clone()));
-    tasks.spawn(listen::serve_enrolment(enrol, leaf.live.clone(), parts.enrolment(), calls.clone()));
+    tasks.spawn(listen::serve_main(
+        main,
+        leaf.live.clone(),
+        trust,
+        parts.services(),
+        parts.audit.clone(),
+        calls.clone(),
+    ));
+    tasks.spawn(listen::serve_enrolment(
+        enrol,
+        leaf.live.clone(),
+        parts.enrolment(),
+        parts.audit.clone(),
+        calls.clone(),
+    ));
+    tasks.spawn(parts.audit.clone().keep(calls.clone()));
+    tasks.spawn(tell_checkpoints(parts.audit.clone(), parts.fleet.clone(), calls.clone()));
     tasks.spawn(leaf.keep(parts.clock.clone(), calls.clone()));
     tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
     tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -161,12 +182,15 @@ struct Parts {
     bundle: Arc<BundleStore>,
     fleet: Fleet,
     engine: Engine,
+    audit: Audit,
+    waiting: Waiting,
     addresses: Addresses,
 }
 
 impl Parts {
     fn door(&self) -> Door {
-        Door { store: self.store.clone(), clock: self.clock.clone() }
+        let door = Door::new(self.store.clone(), self.clock.clone());
+        door.with(self.waiting.clone(), self.audit.clone())
     }
 
     fn enroller(&self) -> Arc<Enrolment> {
@@ -222,6 +246,14 @@ impl Parts {
                 store: store.clone(),
                 engine: engine.clone(),
                 fleet: fleet.clone(),
+                door: door.clone(),
+            },
+            access: AccessService {
+                store: store.clone(),
+                clock: clock.clone(),
+                fleet: fleet.clone(),
+                authority: self.authority.clone(),
+                audit: self.audit.clone(),
                 door,
             },
         }
@@ -236,6 +268,27 @@ async fn open_store(config: &Config) -> Result<Arc<SledStore>, ServeError> {
         SledStore::open(&dir).map_err(|error| ServeError::Refused(error.coded()))
     });
     Ok(Arc::new(joined(opened.await)??))
+}
+
+async fn open_audit(config: &Config, clock: &Arc<dyn Clock>) -> Result<Audit, ServeError> {
+    let (dir, keys, clock) = (config.audit_dir(), config.identity_dir(), clock.clone());
+    let opened = tokio::task::spawn_blocking(move || Audit::open(&dir, &keys, clock)).await;
+    Ok(joined(opened)?.map_err(|error| Coded::new(Code::S02, Chain(&error).to_string()))?)
+}
+
+/// Every checkpoint goes to every host.
+async fn tell_checkpoints(audit: Audit, fleet: Fleet, stop: CancellationToken) {
+    let mut checkpoints = audit.checkpoints();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = checkpoints.changed() => if changed.is_err() { return },
+        }
+        let latest = checkpoints.borrow_and_update().clone();
+        if let Some(checkpoint) = latest {
+            fleet.tell_checkpoint(checkpoint);
+        }
+    }
 }
 
 async fn open_bundle(config: &Config) -> Result<Arc<BundleStore>, ServeError> {

@@ -1,5 +1,6 @@
 //! A whole controller on free ports, spoken to over real TLS: who gets in, who does not, and a fleet driven by hand.
 
+mod access;
 mod messages;
 mod permission;
 mod site;

@@ -22,10 +22,11 @@ use longshore_common::{
     report::Report,
     time::Clock,
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    audit::Checkpoint,
     store::{Change, Key, Prefix, SharedStore, Txn, WatchEvent, key::Name, record},
     trouble::Trouble,
 };
@@ -96,6 +97,8 @@ struct Inner {
     presence: Presence,
     events: mpsc::Sender<FleetEvent>,
     live: broadcast::Sender<LiveLine>,
+    /// The audit log's last, which every agent is told.
+    checkpoints: watch::Sender<Option<Checkpoint>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -124,6 +127,7 @@ impl Fleet {
                 presence,
                 events,
                 live: broadcast::channel(LIVE_QUEUE).0,
+                checkpoints: watch::Sender::new(None),
                 stop,
                 tasks: TaskTracker::new(),
             }),
@@ -139,6 +143,11 @@ impl Fleet {
 
     pub fn store(&self) -> &SharedStore {
         &self.inner.store
+    }
+
+    /// Every agent is told of it: those that are connected now, the others when they come.
+    pub fn tell_checkpoint(&self, checkpoint: Checkpoint) {
+        self.inner.checkpoints.send_replace(Some(checkpoint));
     }
 
     /// Everything live from now on.

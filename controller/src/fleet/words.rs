@@ -10,6 +10,8 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Checkpoint;
+
 /// What kind of machine a host is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -126,6 +128,8 @@ pub enum ToAgent {
     Assignment(Box<Assignment>),
     Ack(u64),
     Question(u64, Question),
+    /// Of the audit log: agents keep the last ones.
+    Checkpoint(Checkpoint),
     /// The last message of a session that the controller ends.
     Farewell(Coded),
 }
@@ -135,7 +139,13 @@ pub enum ToAgent {
 pub enum Question {
     Ping,
     Facts,
-    Logs { app: AppName, lines: u32, follow: bool },
+    /// The checkpoints that it keeps.
+    Checkpoints,
+    Logs {
+        app: AppName,
+        lines: u32,
+        follow: bool,
+    },
     Survey(Box<Wanted>),
 }
 
@@ -176,6 +186,7 @@ pub enum Answer {
     Facts(Facts),
     Survey(Box<SurveyAnswer>),
     Logs(Vec<LogLine>),
+    Checkpoints(Vec<Checkpoint>),
     /// The agent's own words for why not.
     Error(String),
 }

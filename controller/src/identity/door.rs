@@ -1,14 +1,25 @@
-//! Who is calling, looked up on every call: a host that was removed a moment ago is a stranger now.
+//! Who is calling, looked up on every call: a host that was removed or an operator who was locked a moment ago is a
+//! stranger now. What an operator may do is held against the table (`crate::access`), and recorded, before the call
+//! goes any further.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use longshore_common::{
+    chain::Chain,
     code::{Code, Coded},
+    digest::hex,
     ids::OperatorName,
     time::Clock,
     tls::{Identity, Peer},
 };
-use std::sync::Arc;
+use tonic::Extensions;
 
 use crate::{
+    access::{self, Called, Method, Permission, Scope, User, Waiting, Who},
+    audit::{Audit, What},
     fleet::{Host, host},
     store::SharedStore,
     trouble::Trouble,
@@ -17,15 +28,10 @@ use crate::{
 /// Lets callers in.
 #[derive(Clone)]
 pub struct Door {
-    pub store: SharedStore,
-    pub clock: Arc<dyn Clock>,
-}
-
-/// Somebody we know.
-#[derive(Clone, Debug)]
-pub enum Caller {
-    Agent(Box<Agent>),
-    Operator(OperatorName),
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    waiting: Waiting,
+    audit: Option<Audit>,
 }
 
 /// A host that called, with the key it called with.
@@ -37,19 +43,145 @@ pub struct Agent {
     pub expires_ms: i64,
 }
 
+/// An operator who was let in, for one call.
+#[derive(Clone)]
+pub struct Admission {
+    pub user: User,
+    door: Door,
+    key: String,
+    method: &'static Method,
+    needs: Permission,
+}
+
+/// In the extensions of a call: under which number it was recorded, for the record of its end.
+#[derive(Clone, Debug, Default)]
+pub struct Noted(Arc<AtomicU64>);
+
+impl Noted {
+    fn set(&self, entry: u64) {
+        self.0.store(entry + 1, Ordering::Release);
+    }
+
+    pub fn get(&self) -> Option<u64> {
+        self.0.load(Ordering::Acquire).checked_sub(1)
+    }
+}
+
 impl Door {
-    pub async fn admit(&self, peer: Option<&Peer>) -> Result<Caller, Trouble> {
-        let nobody = || Coded::new(Code::C02, "this call needs a client certificate of this controller's CA");
-        let peer = peer.ok_or_else(nobody)?;
-        match (&peer.identity, peer.key) {
-            (Some(Identity::Host(id)), Some(key)) => {
-                let (host, _) = host::get(&self.store, id).await?.ok_or_else(|| host::gone(id))?;
-                let expires_ms = self.check_key(&host, &key)?;
-                Ok(Caller::Agent(Box::new(Agent { host, key, expires_ms })))
+    /// Without an audit log: for tests of single services.
+    pub fn new(store: SharedStore, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, waiting: Waiting::default(), audit: None }
+    }
+
+    /// Operators whose files wait in the folder are taken up when they first call; every decision is recorded.
+    pub fn with(self, waiting: Waiting, audit: Audit) -> Self {
+        Self { waiting, audit: Some(audit), ..self }
+    }
+
+    /// The host that calls, if it may call this method.
+    pub async fn agent(&self, call: &Extensions) -> Result<Agent, Trouble> {
+        let (identity, key) = peer(call)?;
+        let id = match identity {
+            Identity::Host(id) => id,
+            Identity::Operator(name) => {
+                return Err(not_for(&format!("operator {name}"), "for hosts").into());
             }
-            (Some(Identity::Operator(name)), Some(_)) => Ok(Caller::Operator(name.clone())),
-            _ => Err(nobody().into()),
+            Identity::Controller => return Err(nobody().into()),
+        };
+        if called(call)?.who != Who::Agent {
+            return Err(not_for(&format!("host {id}"), "for operators").into());
         }
+        let (host, _) = host::get(&self.store, &id).await?.ok_or_else(|| host::gone(&id))?;
+        let expires_ms = self.check_key(&host, &key)?;
+        Ok(Agent { host, key, expires_ms })
+    }
+
+    /// The operator who calls, if their roles cover the method and what it touches. `target` is for the record.
+    pub async fn operator(
+        &self,
+        call: &Extensions,
+        scope: &Scope,
+        target: String,
+    ) -> Result<Admission, Trouble> {
+        let (identity, key) = peer(call)?;
+        let method = called(call)?;
+        let Identity::Operator(name) = identity else {
+            let who = self.host_words(&identity).await?;
+            return Err(not_for(&who, "for operators").into());
+        };
+        let Who::Operator(needs) = method.who else {
+            return Err(not_for(&format!("operator {name}"), "for hosts").into());
+        };
+        let record = Record { actor: &name, key: &key, method, target };
+        let user = match self.user(&name, &key).await? {
+            Ok(user) => user,
+            Err(why) => return Err(self.denied(record, why).await),
+        };
+        if let Err(why) = user.allow(needs, scope) {
+            return Err(self.denied(record, why).await);
+        }
+        if needs != Permission::Read {
+            self.allowed(record, call.get::<Noted>()).await?;
+        }
+        Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs })
+    }
+
+    /// For events that no operator's call is.
+    pub async fn note(&self, actor: &str, event: &str, target: &str) -> Result<(), Trouble> {
+        let what = What::Event { actor: actor.into(), event: event.into(), target: target.into() };
+        self.record(what).await.map(drop)
+    }
+
+    /// The operator as they are now. The inner error is a refusal.
+    async fn user(&self, name: &OperatorName, key: &[u8; 32]) -> Result<Result<User, Coded>, Trouble> {
+        let now = self.clock.now_ms();
+        let known = access::get(&self.store, name).await?.map(|(user, _)| user);
+        let admitted = known.as_ref().map(|user| user.admit(key, now));
+        if matches!(admitted, Some(Ok(()))) {
+            return Ok(Ok(known.expect("it was admitted")));
+        }
+        if self.waiting.take(&self.store, name, now).await? {
+            self.note("the controller's machine", "operator's key taken up", name.as_str()).await?;
+            let user = access::get(&self.store, name).await?.map(|(user, _)| user);
+            let user = user.ok_or_else(|| unknown(name))?;
+            return Ok(user.admit(key, now).map(|()| user));
+        }
+        Ok(Err(admitted.and_then(Result::err).unwrap_or_else(|| unknown(name))))
+    }
+
+    async fn host_words(&self, identity: &Identity) -> Result<String, Trouble> {
+        let Identity::Host(id) = identity else { return Ok("this caller".to_owned()) };
+        let known = host::get(&self.store, id).await?;
+        Ok(known.map_or_else(|| format!("host {id}"), |(host, _)| format!("host {}", host.name)))
+    }
+
+    async fn allowed(&self, record: Record<'_>, noted: Option<&Noted>) -> Result<(), Trouble> {
+        let Record { actor, key, method, target } = record;
+        let (actor, key, method) = (actor.to_string(), hex(&key[..4]), method.to_string());
+        let entry = self.record(What::Allowed { actor, key, method, target }).await?;
+        if let (Some(noted), Some(entry)) = (noted, entry) {
+            noted.set(entry);
+        }
+        Ok(())
+    }
+
+    async fn denied(&self, record: Record<'_>, why: Coded) -> Trouble {
+        let Record { actor, key, method, target } = record;
+        let (actor, key, method) = (actor.to_string(), hex(&key[..4]), method.to_string());
+        let (code, message) = (why.code.to_string(), why.message.clone());
+        let what = What::Denied { actor, key, method, target, code, why: message };
+        match self.record(what).await {
+            Ok(_) => why.into(),
+            Err(trouble) => trouble,
+        }
+    }
+
+    async fn record(&self, what: What) -> Result<Option<u64>, Trouble> {
+        let Some(audit) = &self.audit else { return Ok(None) };
+        audit.append(what).await.map_err(|error| {
+            tracing::error!(error = %Chain(&error), "the audit log takes no entries");
+            Trouble::Refused(error.coded())
+        })
     }
 
     fn check_key(&self, host: &Host, key: &[u8; 32]) -> Result<i64, Coded> {
@@ -67,23 +199,57 @@ impl Door {
     }
 }
 
-impl Caller {
-    pub fn operator(self) -> Result<OperatorName, Coded> {
-        match self {
-            Caller::Operator(name) => Ok(name),
-            Caller::Agent(agent) => {
-                let message = format!("host {} may not do this: it is for operators", agent.host.name);
-                Err(Coded::new(Code::C02, message))
-            }
-        }
+impl Admission {
+    pub fn name(&self) -> &OperatorName {
+        &self.user.name
     }
 
-    pub fn agent(self) -> Result<Agent, Coded> {
-        match self {
-            Caller::Agent(agent) => Ok(*agent),
-            Caller::Operator(name) => {
-                Err(Coded::new(Code::C02, format!("operator {name} may not do this: it is for hosts")))
-            }
-        }
+    /// For what only the handler can tell of: is it within the operator's grants?
+    pub async fn within(&self, scope: &Scope, target: &str) -> Result<(), Trouble> {
+        let Err(why) = self.user.allow(self.needs, scope) else { return Ok(()) };
+        let what = What::Denied {
+            actor: self.user.name.to_string(),
+            key: self.key.clone(),
+            method: self.method.to_string(),
+            target: target.to_owned(),
+            code: why.code.to_string(),
+            why: why.message.clone(),
+        };
+        self.door.record(what).await?;
+        Err(why.into())
     }
+}
+
+/// What an entry says of a call.
+struct Record<'a> {
+    actor: &'a OperatorName,
+    key: &'a [u8; 32],
+    method: &'static Method,
+    target: String,
+}
+
+fn peer(call: &Extensions) -> Result<(Identity, [u8; 32]), Coded> {
+    let peer = call.get::<Peer>().ok_or_else(nobody)?;
+    Ok((peer.identity.clone().ok_or_else(nobody)?, peer.key.ok_or_else(nobody)?))
+}
+
+fn called(call: &Extensions) -> Result<&'static Method, Coded> {
+    let known = call.get::<Called>().and_then(|called| called.0);
+    known
+        .ok_or_else(|| Coded::new(Code::C02, "nobody may call this method: no permission is declared for it"))
+}
+
+fn nobody() -> Coded {
+    Coded::new(Code::C02, "this call needs a client certificate of this controller's CA")
+}
+
+fn not_for(who: &str, whom: &str) -> Coded {
+    Coded::new(Code::C02, format!("{who} may not do this: it is {whom}"))
+}
+
+fn unknown(name: &OperatorName) -> Coded {
+    let message = format!(
+        "operator {name} is not known here (any more). A policy-admin adds operators: longshore user add {name}"
+    );
+    Coded::new(Code::C02, message)
 }

@@ -54,7 +54,7 @@ pub struct Asking {
 /// A public key whose private half the asker has shown to hold. Everything else in its request is ignored.
 #[derive(Clone, Debug)]
 pub struct AskedKey {
-    key: PublicKey,
+    pub(crate) key: PublicKey,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub spki: [u8; 32],
 }

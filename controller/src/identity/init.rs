@@ -5,14 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_common::{durable, ids::OperatorName, time::Millis, tls::Identity};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use longshore_common::{digest::sha256, durable, ids::OperatorName, time::Millis, tls::Identity};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 
 use super::{
     Authority, IdentityError,
     authority::{OPERATOR_LIFETIME, check_server_name, write},
 };
-use crate::{cli::operator, config::Config};
+use crate::{
+    access::{FirstKeys, Grants, OPERATORS_DIR, OperatorKey},
+    cli::operator,
+    config::Config,
+};
 
 /// Name of the file that `serve --config` reads.
 pub const CONFIG_FILE: &str = "controller.toml";
@@ -56,15 +60,20 @@ pub fn init(wanted: Wanted, now: Millis) -> Result<Made, IdentityError> {
     let authority = Authority::load_or_create(&config.identity_dir(), now)?;
     let operator_dir = dir.join(OPERATOR_DIR);
     let address = main_address(&config, listen.port());
-    make_operator(&authority, &operator, &address, &operator_dir, now)?;
+    make_operator(&authority, &config, &operator, Grants::all(), &address, &operator_dir, now)?;
     write(&config_path, config.to_text().as_bytes(), 0o644)?;
     Ok(Made { config, config_path, operator_dir, ca_hash: authority.hash() })
 }
 
 /// Makes a folder with everything by which the controller believes this operator: `longshore context add --from`.
+///
+/// What makes the operator known waits in the identity folder until the daemon takes it up; `grants` are for one who
+/// is new.
 pub fn make_operator(
     authority: &Authority,
+    config: &Config,
     name: &OperatorName,
+    grants: Grants,
     address: &str,
     dir: &Path,
     now: Millis,
@@ -73,6 +82,13 @@ pub fn make_operator(
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let who = Identity::Operator(name.clone());
     let issued = authority.issue_client(&who, &key, OPERATOR_LIFETIME, now)?;
+    let first = FirstKeys {
+        name: name.clone(),
+        key: OperatorKey { key: sha256(&key.subject_public_key_info()), expires_ms: issued.expires_ms },
+        grants,
+    };
+    let waiting = config.identity_dir().join(OPERATORS_DIR);
+    first.write(&waiting).map_err(|source| IdentityError::Write { path: waiting, source })?;
     write(&dir.join(operator::KEY), key.serialize_pem().as_bytes(), 0o600)?;
     write(&dir.join(operator::CERTIFICATE), issued.chain_pem.as_bytes(), 0o644)?;
     write(&dir.join(operator::CA), authority.pem().as_bytes(), 0o644)?;

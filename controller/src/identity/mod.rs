@@ -17,4 +17,4 @@ mod tests;
 pub mod token;
 
 pub use authority::{Authority, IdentityError};
-pub use door::{Caller, Door};
+pub use door::{Admission, Agent, Door, Noted};

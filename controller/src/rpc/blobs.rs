@@ -53,7 +53,7 @@ struct Asked {
 
 impl BlobsService {
     async fn asked<T>(&self, request: &Request<T>, app: &str, release: &[u8]) -> Result<Asked, Trouble> {
-        let agent = self.door.admit(request.extensions().get()).await?.agent()?;
+        let agent = self.door.agent(request.extensions()).await?;
         let app = parse("app", app).map_err(Coded::from)?;
         Ok(Asked { host: agent.host.id, app, release: ReleaseDigest::try_from(release)? })
     }
@@ -97,7 +97,7 @@ impl BlobsService {
 
     /// Of the caller alone: what was sealed for others is of no use to it, and is not told.
     async fn read_sealed(&self, request: &Request<pb::SealedRequest>) -> Result<Vec<u8>, Trouble> {
-        let agent = self.door.admit(request.extensions().get()).await?.agent()?;
+        let agent = self.door.agent(request.extensions()).await?;
         let digest = SealedDigest::try_from(request.get_ref().digest.as_ref())?;
         let row = sealed::row(&self.store, &digest, &agent.host.id).await?.ok_or_else(|| {
             let name = &agent.host.name;

@@ -6,8 +6,9 @@ use longshore_common::{ids::EnvName, time::Clock, wire::parse};
 use longshore_proto::v1::{self as pb, environments_server::Environments};
 use tonic::{Request, Response, Status};
 
-use super::{invalid, operator, refuse};
+use super::{admitted, invalid, operator, refuse};
 use crate::{
+    access::Scope,
     config::Environment,
     engine::records::LiveRecord,
     environments::{self, Applied},
@@ -75,10 +76,16 @@ impl Environments for EnvironmentsService {
         &self,
         request: Request<pb::ApplyEnvironmentRequest>,
     ) -> Result<Response<pb::ApplyEnvironmentReply>, Status> {
-        let by = operator(&self.door, &request).await?;
+        let admission = admitted(&self.door, &request).await?;
         let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
+        // A file that does not read is refused in full below, with every problem.
+        if let Ok(environment) = Environment::parse(&file_name, &file) {
+            let target = format!("environment {}", environment.name);
+            admission.within(&Scope::Env(environment.name), &target).await.map_err(refuse)?;
+        }
+        let by = admission.name();
         let now = self.clock.now_ms();
-        let applied = environments::apply(&self.store, &file_name, &file, &by, now).await;
+        let applied = environments::apply(&self.store, &file_name, &file, by, now).await;
         let (environment, changed) = applied.map_err(refuse)?;
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
         Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed }))

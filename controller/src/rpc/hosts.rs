@@ -116,7 +116,7 @@ async fn ping(fleet: Fleet, clock: Arc<dyn Clock>, host: Host, deadline: Duratio
                     reply.apps = apps.into_iter().map(words::app_message).collect();
                 }
                 Answer::Error(why) => reply.error = why,
-                Answer::Facts(_) | Answer::Survey(_) | Answer::Logs(_) => {
+                Answer::Facts(_) | Answer::Survey(_) | Answer::Logs(_) | Answer::Checkpoints(_) => {
                     reply.error = "answered another question".to_owned()
                 }
             }

@@ -3,6 +3,7 @@
 //! Every handler begins by asking the door who calls: agents may call `Session`, `Renewal` and `Blobs`, operators the
 //! rest. `Enrolment` is served on a port of its own, to strangers.
 
+mod access;
 pub mod blobs;
 mod controller;
 mod enrolment;
@@ -13,6 +14,7 @@ pub mod releases;
 mod renewal;
 mod rollout_rows;
 mod rollouts;
+mod scope;
 mod session;
 mod settings;
 mod strangers;
@@ -25,37 +27,43 @@ use std::pin::Pin;
 use longshore_common::{
     code::Coded,
     ids::OperatorName,
-    tls::Peer,
     wire::{Invalid, to_status},
 };
 use tokio_stream::Stream;
 use tonic::{Request, Status};
 
 use crate::{
-    identity::{Door, door::Agent},
+    identity::{Admission, Agent, Door},
     trouble::Trouble,
 };
 
+pub use access::AccessService;
 pub use controller::ControllerService;
 pub use enrolment::{EnrolmentService, Reply};
 pub use environments::EnvironmentsService;
 pub use hosts::HostsService;
 pub use renewal::RenewalService;
 pub use rollouts::RolloutsService;
+use scope::Act;
 pub use session::SessionService;
 pub use settings::SettingsService;
 
 /// What streaming handlers return.
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-async fn operator<T>(door: &Door, request: &Request<T>) -> Result<OperatorName, Status> {
-    let caller = door.admit(request.extensions().get::<Peer>()).await.map_err(refuse)?;
-    caller.operator().map_err(|why| to_status(&why))
+/// Who calls, if they may.
+async fn operator<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorName, Status> {
+    Ok(admitted(door, request).await?.name().clone())
+}
+
+/// The same, for handlers that know more of what the call touches than its request says.
+async fn admitted<T: Act>(door: &Door, request: &Request<T>) -> Result<Admission, Status> {
+    let (scope, target) = (request.get_ref().scope(), request.get_ref().target());
+    door.operator(request.extensions(), &scope, target).await.map_err(refuse)
 }
 
 async fn agent<T>(door: &Door, request: &Request<T>) -> Result<Agent, Status> {
-    let caller = door.admit(request.extensions().get::<Peer>()).await.map_err(refuse)?;
-    caller.agent().map_err(|why| to_status(&why))
+    door.agent(request.extensions()).await.map_err(refuse)
 }
 
 fn refuse(trouble: Trouble) -> Status {

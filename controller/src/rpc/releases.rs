@@ -19,8 +19,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::upload;
+use super::{admitted, operator, scope::Act, upload};
 use crate::{
+    access::Scope,
     bundle::{self, BundleStore, Published, Publisher, Release, blocking},
     identity::Door,
     store::{Prefix, SharedStore, record},
@@ -47,9 +48,8 @@ impl ReleasesService {
         ReleasesServer::new(self).max_decoding_message_size(limits::PUBLISH_BYTES)
     }
 
-    async fn operator<T>(&self, request: &Request<T>) -> Result<OperatorName, Status> {
-        let caller = self.door.admit(request.extensions().get()).await.map_err(status)?;
-        caller.operator().map_err(|e| to_status(&e))
+    async fn operator<T: Act>(&self, request: &Request<T>) -> Result<OperatorName, Status> {
+        operator(&self.door, request).await
     }
 
     fn publisher(&self) -> Publisher {
@@ -144,9 +144,13 @@ impl Releases for ReleasesService {
     }
 
     async fn publish(&self, request: Request<pb::PublishRequest>) -> Result<Response<pb::Release>, Status> {
-        let by = self.operator(&request).await?;
+        let admission = admitted(&self.door, &request).await?;
         let pb::PublishRequest { manifest, index } = request.into_inner();
-        let published = self.publisher().publish(&by, manifest.into(), index.into()).await;
+        if let Some(app) = app_of(&manifest) {
+            let target = format!("a release of {app}");
+            admission.within(&Scope::App(app), &target).await.map_err(status)?;
+        }
+        let published = self.publisher().publish(admission.name(), manifest.into(), index.into()).await;
         let Published { release, created } = published.map_err(status)?;
         Ok(Response::new(message(&release, created)))
     }
@@ -193,6 +197,15 @@ impl Releases for ReleasesService {
         let pb::ShowReleaseRequest { app, version } = request.get_ref();
         self.verify_one(app, version).await.map(Response::new).map_err(status)
     }
+}
+
+/// Whose release a manifest says it is. What does not read is refused by the publisher, in better words.
+fn app_of(manifest: &[u8]) -> Option<AppName> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        app: AppName,
+    }
+    serde_json::from_slice::<Named>(manifest).ok().map(|named| named.app)
 }
 
 fn name(app: &str, version: &str) -> Result<(AppName, Version), Coded> {

@@ -16,14 +16,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Replies, coded, invalid, logs, operator, refuse, rollout_rows, words};
+use super::{Replies, admitted, coded, invalid, logs, operator, refuse, rollout_rows, words};
 use crate::{
+    access::Scope,
     engine::{Engine, StartRequest, View},
     fleet::{
         Fleet,
         words::{Live, LiveLine},
     },
-    identity::Door,
+    identity::{Admission, Door},
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
@@ -48,6 +49,13 @@ impl RolloutsService {
     async fn view(&self, text: &str) -> Result<View, Status> {
         let id = self.engine.find(text).await.map_err(refuse)?;
         self.engine.view(&id).await.map_err(refuse)
+    }
+
+    /// Is the rollout within what the operator may touch?
+    async fn covered(&self, admission: &Admission, id: &RolloutId) -> Result<(), Status> {
+        let header = self.engine.view(id).await.map_err(refuse)?.rollout.header;
+        let target = format!("rollout {id} of {} in {}", header.app, header.env);
+        admission.within(&Scope::Both(header.app, header.env), &target).await.map_err(refuse)
     }
 
     async fn message(&self, id: &RolloutId) -> Result<Response<pb::Rollout>, Status> {
@@ -171,12 +179,14 @@ impl Rollouts for RolloutsService {
     }
 
     async fn steer(&self, request: Request<pb::SteerRequest>) -> Result<Response<pb::Rollout>, Status> {
-        let by = operator(&self.door, &request).await?;
+        let admission = admitted(&self.door, &request).await?;
         let pb::SteerRequest { rollout, reason, act } = request.into_inner();
         let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "steer.act is missing")))?;
         let id = self.engine.find(&rollout).await.map_err(refuse)?;
+        self.covered(&admission, &id).await?;
         let reason = longshore_common::wire::cut(reason.trim(), STEER_REASON_BYTES);
-        let by = if reason.is_empty() { by.to_string() } else { format!("{by} ({reason})") };
+        let name = admission.name();
+        let by = if reason.is_empty() { name.to_string() } else { format!("{name} ({reason})") };
         let event = match act {
             Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
             Act::Resume(pb::Nothing {}) => Event::Resume,

@@ -11,6 +11,7 @@ use longshore_proto::v1 as pb;
 
 use super::survey;
 use crate::{
+    audit::Checkpoint,
     fleet::words::{
         Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
     },
@@ -23,6 +24,8 @@ const WORD: usize = 128;
 const APPS: usize = 256;
 const SLOTS: usize = 64;
 const ADDRESSES: usize = 32;
+/// Checkpoints of the audit log that one host may show.
+const CHECKPOINTS: usize = 256;
 /// Lines that one answer may carry.
 pub const LINES: usize = 1000;
 
@@ -163,6 +166,10 @@ fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
         }
         About::Facts(facts) => Answer::Facts(read_facts(facts)),
         About::Survey(survey) => Answer::Survey(Box::new(survey::read(survey)?)),
+        About::Checkpoints(pb::AuditCheckpoints { checkpoints }) => {
+            let kept = checkpoints.into_iter().take(CHECKPOINTS).map(read_checkpoint);
+            Answer::Checkpoints(kept.collect::<Result<_, _>>()?)
+        }
         About::Error(why) => Answer::Error(line(&why)),
     })
 }
@@ -201,6 +208,7 @@ pub fn to_agent(message: ToAgent) -> pb::ToAgent {
         ToAgent::Question(id, question) => {
             Message::Question(pb::Question { id, about: Some(question_message(question)) })
         }
+        ToAgent::Checkpoint(checkpoint) => Message::Checkpoint(checkpoint_message(checkpoint)),
         ToAgent::Farewell(Coded { code, message }) => {
             Message::Farewell(pb::Farewell { code: code.to_string(), message })
         }
@@ -214,9 +222,31 @@ fn question_message(question: Question) -> pb::question::About {
         Question::Ping => About::Ping(pb::Nothing {}),
         Question::Facts => About::Facts(pb::Nothing {}),
         Question::Survey(wanted) => About::Survey(survey::question(*wanted)),
+        Question::Checkpoints => About::Checkpoints(pb::Nothing {}),
         Question::Logs { app, lines, follow } => {
             About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
         }
+    }
+}
+
+fn read_checkpoint(checkpoint: pb::AuditCheckpoint) -> Result<Checkpoint, Invalid> {
+    let bytes = |field, bytes: &[u8]| {
+        let short = |_| Invalid::Malformed { field, why: "must have 32 bytes".to_owned() };
+        <[u8; 32]>::try_from(bytes).map_err(short)
+    };
+    let pb::AuditCheckpoint { entries, head, time_ms, key, signature } = checkpoint;
+    let (head, key) = (bytes("checkpoint.head", &head)?, bytes("checkpoint.key", &key)?);
+    Ok(Checkpoint { entries, head, at_ms: time_ms, key, signature: signature.to_vec() })
+}
+
+pub fn checkpoint_message(checkpoint: Checkpoint) -> pb::AuditCheckpoint {
+    let Checkpoint { entries, head, at_ms, key, signature } = checkpoint;
+    pb::AuditCheckpoint {
+        entries,
+        head: head.to_vec().into(),
+        time_ms: at_ms,
+        key: key.to_vec().into(),
+        signature: signature.into(),
     }
 }
 

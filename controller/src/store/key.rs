@@ -15,6 +15,7 @@
 //! | `snapshots/<digest>` | the settings of an app as they were when some rollout began |
 //! | `sealed/<digest>` | a sealed secret: its name, who sealed it, for how many hosts |
 //! | `sealed-hosts/<digest>/<host>` | what of it one host can open |
+//! | `users/<operator>` | an operator: keys, roles, whether they are locked |
 //! | `counters/<name>` | a number that only rises |
 //!
 //! The progress of hosts lies beside the headers and not below them, so that listing rollouts reads headers only.
@@ -25,7 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_common::digest::{SealedDigest, SnapshotDigest};
-use longshore_common::ids::{AppName, EnvName, HostId, RolloutId, Version};
+use longshore_common::ids::{AppName, EnvName, HostId, OperatorName, RolloutId, Version};
 
 /// A key: parts joined by `/`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +52,7 @@ pub enum Name {
     Snapshot(SnapshotDigest),
     Sealed(SealedDigest),
     SealedHost(SealedDigest, HostId),
+    User(OperatorName),
     Counter(String),
 }
 
@@ -113,6 +115,10 @@ impl Key {
 
     pub fn sealed_host(digest: &SealedDigest, host: &HostId) -> Key {
         Key::of(&["sealed-hosts", &digest.hex(), &host.to_string()])
+    }
+
+    pub fn user(name: &OperatorName) -> Key {
+        Key::of(&["users", name.as_str()])
     }
 
     /// By a name that the code fixes, such as `"rollouts"`.
@@ -225,6 +231,10 @@ impl Prefix {
         Prefix::of(&["sealed-hosts", &digest.hex()])
     }
 
+    pub fn users() -> Prefix {
+        Prefix::of(&["users"])
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -254,6 +264,7 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["snapshots", digest] => Name::Snapshot(digest.parse().ok()?),
         ["sealed", digest] => Name::Sealed(digest.parse().ok()?),
         ["sealed-hosts", digest, host] => Name::SealedHost(digest.parse().ok()?, host.parse().ok()?),
+        ["users", name] => Name::User(name.parse().ok()?),
         ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
         _ => return None,
     })
@@ -325,6 +336,7 @@ mod tests {
             (Key::snapshot(&SnapshotDigest([1; 32])), Name::Snapshot(SnapshotDigest([1; 32]))),
             (Key::sealed(&SealedDigest([2; 32])), Name::Sealed(SealedDigest([2; 32]))),
             (Key::sealed_host(&SealedDigest([2; 32]), &host), Name::SealedHost(SealedDigest([2; 32]), host)),
+            (Key::user(&"ann".parse().unwrap()), Name::User("ann".parse().unwrap())),
             (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
         ]
     }

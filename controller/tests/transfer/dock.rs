@@ -30,6 +30,8 @@ use longshore_common::{
     tls::{Identity, Peer},
 };
 use longshore_controller::{
+    access::{self, CalledLayer, Grants, OperatorKey, User},
+    audit::Audit,
     bundle::BundleStore,
     cli::publish::{Event as Told, Options, PublishError, publish},
     fleet::host::{BoundKey, Host},
@@ -51,6 +53,7 @@ use tonic::{
     service::interceptor::InterceptedService,
     transport::{Channel, Endpoint, Server, server::Router},
 };
+use tower::layer::util::Stack;
 
 /// The key that every peer here shows.
 const SPKI: [u8; 32] = [7; 32];
@@ -72,18 +75,21 @@ impl Dock {
         let store: SharedStore = Arc::new(MemoryStore::new());
         let bundle = BundleStore::open(&folder.path().join("bundle"), 1 << 30).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let door = Door { store: store.clone(), clock: clock.clone() };
+        let audit = Audit::open(&folder.path().join("audit"), folder.path(), clock.clone()).unwrap();
+        let door = Door::new(store.clone(), clock.clone());
+        let mut ann = User::new("ann".parse().unwrap(), Grants::all(), "the dock", 0);
+        ann.add_key(OperatorKey { key: SPKI, expires_ms: i64::MAX }, 0);
+        access::create(&store, &ann).await.unwrap();
         let host = HostId(uuid::Uuid::new_v4());
         enrol(&store, host).await;
         let releases =
             ReleasesService { store: store.clone(), bundle: bundle.clone(), clock, door: door.clone() };
         let blobs = BlobsService { store: store.clone(), bundle: bundle.clone(), door };
         let by_ann = shows(Identity::Operator("ann".parse().unwrap()));
-        let operators =
-            Server::builder().add_service(InterceptedService::new(releases.into_server(), by_ann));
+        let operators = served(&audit).add_service(InterceptedService::new(releases.into_server(), by_ann));
         let by_host = shows(Identity::Host(host));
-        let hosts = Server::builder().add_service(InterceptedService::new(BlobsServer::new(blobs), by_host));
-        let (operators, hosts) = (serve(operators).await, serve(hosts).await);
+        let hosts = served(&audit).add_service(InterceptedService::new(BlobsServer::new(blobs), by_host));
+        let (operators, hosts) = (serve_marked(operators).await, serve_marked(hosts).await);
         Self { store, bundle, folder, host, operators, hosts, generation: AtomicU64::new(1) }
     }
 
@@ -197,9 +203,27 @@ pub fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
-pub async fn serve(router: Router) -> SocketAddr {
+/// Calls know their method, as on a controller's ports.
+type Marked = Stack<CalledLayer, tower::layer::util::Identity>;
+
+fn served(audit: &Audit) -> Server<Marked> {
+    Server::builder().layer(CalledLayer::new(audit.clone()))
+}
+
+async fn listening() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn serve_marked(router: Router<Marked>) -> SocketAddr {
+    let (listener, address) = listening().await;
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
+
+pub async fn serve(router: Router) -> SocketAddr {
+    let (listener, address) = listening().await;
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }

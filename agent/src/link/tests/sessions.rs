@@ -55,6 +55,7 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
         pair,
         uplink: sender,
         recipient: String::new(),
+        witness: crate::link::Witness::open(dir.path().join("audit-checkpoints.json")),
     });
     let shutdown = CancellationToken::new();
     tokio::spawn(link.run(shutdown.clone()));

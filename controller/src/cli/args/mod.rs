@@ -1,5 +1,6 @@
 //! What may be typed. Every command that is named here works; every one has an example.
 
+mod access;
 mod fleet;
 mod rollout;
 mod secret;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use longshore_common::time::Span;
 
+pub use access::{AuditCommand, UserCommand};
 pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
 };
@@ -85,6 +87,18 @@ pub enum Noun {
         after_help = "Examples:\n  longshore logs shop\n  longshore logs shop --host web-3 -n 500\n  longshore logs shop -f"
     )]
     Logs(LogsArgs),
+    /// Operators and what they may do
+    #[command(subcommand, arg_required_else_help = true)]
+    User(UserCommand),
+    /// The record of who did what
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(AuditCommand),
+    /// Who you are to the controller, and what you may do
+    #[command(after_help = "Example:\n  longshore whoami")]
+    Whoami(Waiting),
+    /// Make a new key and get a new certificate for it, while the present one is good
+    #[command(after_help = "Examples:\n  longshore login\n  longshore --context prod login")]
+    Login(Waiting),
     /// Check longshore.toml and environment files without a controller
     #[command(
         after_help = "Examples:\n  longshore lint longshore.toml\n  longshore lint environments/*.toml"

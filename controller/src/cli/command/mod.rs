@@ -1,5 +1,6 @@
 //! What each command does: ask the controller, turn the answer into a view, print it.
 
+mod access;
 mod context;
 mod env;
 mod fleet;
@@ -63,6 +64,10 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Secret(command) => secret::run(desk, command).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
+        Noun::User(command) => access::user(desk, command).await,
+        Noun::Audit(command) => access::audit(desk, command).await,
+        Noun::Whoami(waiting) => access::whoami(desk, waiting.timeout).await,
+        Noun::Login(waiting) => access::login(desk, waiting.timeout).await,
         Noun::Lint { files } => lint::run(desk, &files),
         Noun::Completions { shell } => {
             let mut script = vec![];

@@ -1,6 +1,7 @@
 //! The words of the command line: what the controller answered, in structs of our own that are printed as a table
 //! or, by the same fields, as JSON. The JSON keeps text as it came; tables show it escaped.
 
+pub mod access;
 pub mod context;
 pub mod controller;
 pub mod env;

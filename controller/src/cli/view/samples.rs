@@ -3,6 +3,7 @@
 use longshore_proto::v1 as pb;
 
 use super::{
+    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
     context::{ContextChosen, ContextList, ContextRow},
     controller::Status,
     env::{Applied, Environment, EnvironmentList},
@@ -14,7 +15,10 @@ use super::{
     secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
 };
-use crate::cli::output::{View, json};
+use crate::{
+    audit::{Broken, Chained},
+    cli::output::{View, json},
+};
 
 /// 2026-11-22T10:30:00Z
 const AT: i64 = 1_795_343_400_000;
@@ -28,7 +32,43 @@ pub fn all() -> Vec<Sample> {
     samples.extend(releases());
     samples.extend(rollouts());
     samples.extend(secrets());
+    samples.extend(access());
     samples
+}
+
+fn access() -> Vec<Sample> {
+    let bob = pb::User {
+        name: "bob".into(),
+        grants: vec!["deployer:shop@staging".into(), "viewer".into()],
+        created_ms: AT,
+        created_by: "ada".into(),
+        keys: vec![pb::UserKey { key: DIGEST.into(), expires_ms: AT }],
+        ..Default::default()
+    };
+    let locked = pb::User {
+        locked: true,
+        locked_by: "ada".into(),
+        locked_reason: "laptop stolen".into(),
+        locked_ms: AT,
+        ..bob.clone()
+    };
+    let line = format!(
+        r#"{{"i":41,"at_ms":{AT},"prev":"{DIGEST}","kind":"allowed","actor":"bob","key":"9c1e5a5f","method":"Rollouts/Start","target":"shop@1.4.2 to staging: "}}"#
+    );
+    let entry = || Entry::new(Chained::parse(&line).expect("a line of the log"));
+    let (mut done, holders) = (entry(), vec!["web-1".to_owned(), "web-2".to_owned()]);
+    done.ended(None, "");
+    let broken = Broken { index: 17, why: "is missing: the log goes on with entry 18".into() };
+    vec![
+        sample("`longshore whoami`, `user grant|revoke|lock|unlock`", &User::from(locked)),
+        sample("`longshore user list`", &UserList::from(pb::ListUsersReply { users: vec![bob.clone()] })),
+        sample("`longshore user add`", &UserMade::new(bob, std::path::Path::new("./bob"), AT)),
+        sample("`longshore user remove`", &UserRemoved { name: "bob".into() }),
+        sample("`longshore login`", &LoggedIn::new("prod", AT)),
+        sample("`longshore audit list`", &Entries { entries: vec![done] }),
+        sample("`longshore audit list -f`, one a line", &entry()),
+        sample("`longshore audit verify`", &Verdict::new(Err(broken), holders, 12, vec![])),
+    ]
 }
 
 fn sample<V: View>(command: &'static str, view: &V) -> Sample {

@@ -3,7 +3,10 @@
 use longshore_common::code::Coded;
 use longshore_proto::v1 as pb;
 
-use crate::fleet::words::{Answer, AppSeen, FromAgent, Question, ToAgent};
+use crate::{
+    audit::Checkpoint,
+    fleet::words::{Answer, AppSeen, FromAgent, Question, ToAgent},
+};
 
 pub fn agent_message(message: FromAgent) -> pb::FromAgent {
     use pb::from_agent::Message;
@@ -48,6 +51,13 @@ pub fn controller_message(message: pb::ToAgent) -> ToAgent {
         Message::Assignment(assignment) => ToAgent::Assignment(Box::new(assignment.try_into().unwrap())),
         Message::Ack(ack) => ToAgent::Ack(ack.seq),
         Message::Question(question) => ToAgent::Question(question.id, Question::Ping),
+        Message::Checkpoint(checkpoint) => ToAgent::Checkpoint(Checkpoint {
+            entries: checkpoint.entries,
+            head: checkpoint.head[..].try_into().unwrap(),
+            at_ms: checkpoint.time_ms,
+            key: checkpoint.key[..].try_into().unwrap(),
+            signature: checkpoint.signature.to_vec(),
+        }),
         Message::Farewell(farewell) => {
             ToAgent::Farewell(Coded::new(farewell.code.parse().unwrap(), farewell.message))
         }

@@ -40,7 +40,7 @@ pub struct Site {
 
 /// A key made on a host.
 pub struct HostKey {
-    pair: KeyPair,
+    pub pair: KeyPair,
 }
 
 impl HostKey {
@@ -48,7 +48,7 @@ impl HostKey {
         Self { pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap() }
     }
 
-    fn csr(&self) -> Vec<u8> {
+    pub fn csr(&self) -> Vec<u8> {
         CertificateParams::default().serialize_request(&self.pair).unwrap().der().to_vec()
     }
 }
@@ -107,7 +107,7 @@ impl Site {
         self.with_identity(identity).await
     }
 
-    async fn with_identity(&self, identity: Arc<LiveIdentity>) -> Channel {
+    pub async fn with_identity(&self, identity: Arc<LiveIdentity>) -> Channel {
         let trust = LiveServerTrust::new(self.ca().as_bytes()).unwrap();
         dial(self.addresses().main, client_config(identity, trust)).await.unwrap()
     }

@@ -151,6 +151,8 @@ impl Session {
         let expiry = tokio::time::sleep(Duration::from_millis(left as u64));
         tokio::pin!(expiry);
         let mut heard = Instant::now();
+        let mut checkpoints = self.fleet.inner.checkpoints.subscribe();
+        checkpoints.mark_changed(); // the one that stands is told to whoever comes
         loop {
             let reading = self.committing.len() < REPORTS_IN_FLIGHT;
             let step = tokio::select! {
@@ -163,6 +165,13 @@ impl Session {
                     self.take(message).await
                 }
                 event = watch.next() => self.changed(event, &mut watch).await,
+                Ok(()) = checkpoints.changed() => {
+                    let latest = checkpoints.borrow_and_update().clone();
+                    match latest {
+                        Some(checkpoint) => self.send(ToAgent::Checkpoint(checkpoint)).await,
+                        None => Ok(()),
+                    }
+                }
                 () = &mut expiry => Err(End::Said(expired())),
                 () = tokio::time::sleep_until(heard + silence), if reading => Err(End::Said(silent(silence))),
             };

@@ -1,0 +1,369 @@
+//! Operators, and the audit log.
+
+use std::path::Path;
+
+use longshore_common::{digest::hex, text::visible};
+use longshore_proto::v1 as pb;
+use serde::Serialize;
+
+use crate::{
+    audit::{Broken, Chained, Verified, What},
+    cli::{
+        moment::{Moment, count},
+        output::{Page, View},
+        style::Ink,
+        table::{Cell, Table},
+    },
+};
+
+#[derive(Clone, Debug, Serialize)]
+pub struct User {
+    pub name: String,
+    pub roles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Lock>,
+    pub created_at: Moment,
+    pub created_by: String,
+    /// The end of the certificate that lasts longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Moment>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Lock {
+    pub by: String,
+    pub reason: String,
+    pub at: Moment,
+}
+
+impl From<pb::User> for User {
+    fn from(user: pb::User) -> Self {
+        let pb::User {
+            name,
+            grants,
+            locked,
+            locked_by,
+            locked_reason,
+            locked_ms,
+            created_ms,
+            created_by,
+            keys,
+        } = user;
+        Self {
+            name,
+            roles: grants,
+            locked: locked.then(|| Lock { by: locked_by, reason: locked_reason, at: Moment(locked_ms) }),
+            created_at: Moment(created_ms),
+            created_by,
+            expires_at: keys.iter().map(|key| key.expires_ms).max().map(Moment),
+        }
+    }
+}
+
+impl User {
+    fn roles(&self) -> String {
+        if self.roles.is_empty() { "none".to_owned() } else { visible(&self.roles.join(", ")) }
+    }
+
+    fn standing(&self, now: Moment) -> (Ink, String) {
+        match (&self.locked, self.expires_at) {
+            (Some(lock), _) if lock.reason.is_empty() => {
+                (Ink::Bad, format!("locked by {}", visible(&lock.by)))
+            }
+            (Some(lock), _) => {
+                (Ink::Bad, format!("locked by {}: {}", visible(&lock.by), visible(&lock.reason)))
+            }
+            (None, Some(expires)) if expires < now => {
+                (Ink::Warn, format!("expired {}", expires.relative(now)))
+            }
+            (None, Some(expires)) => (Ink::Plain, format!("until {}", expires.relative(now))),
+            (None, None) => (Ink::Warn, "no certificate".to_owned()),
+        }
+    }
+}
+
+impl View for User {
+    const SCHEMA: &'static str = "longshore.cli.user/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let (ink, standing) = self.standing(page.now);
+        vec![
+            format!("operator     {}", visible(&self.name)),
+            format!("roles        {}", self.roles()),
+            format!("certificate  {}", page.style.paint(ink, &standing)),
+        ]
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UserList {
+    pub users: Vec<User>,
+}
+
+impl From<pb::ListUsersReply> for UserList {
+    fn from(reply: pb::ListUsersReply) -> Self {
+        Self { users: reply.users.into_iter().map(User::from).collect() }
+    }
+}
+
+impl View for UserList {
+    const SCHEMA: &'static str = "longshore.cli.user-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut table = Table::new(["OPERATOR", "CERTIFICATE", "MADE BY", "ROLES"]);
+        for user in &self.users {
+            let (ink, standing) = user.standing(page.now);
+            table.row([
+                visible(&user.name).into(),
+                Cell::new(ink, standing),
+                visible(&user.created_by).into(),
+                user.roles().into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UserMade {
+    pub user: User,
+    pub folder: String,
+    pub expires_at: Moment,
+}
+
+impl UserMade {
+    pub fn new(user: pb::User, folder: &Path, expires_ms: i64) -> Self {
+        Self { user: user.into(), folder: folder.display().to_string(), expires_at: Moment(expires_ms) }
+    }
+}
+
+impl View for UserMade {
+    const SCHEMA: &'static str = "longshore.cli.user-made/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let (name, folder) = (visible(&self.user.name), visible(&self.folder));
+        vec![
+            format!(
+                "Operator {name}: {}; certificate until {}.",
+                self.user.roles(),
+                self.expires_at.relative(page.now)
+            ),
+            format!("Hand {folder} over safely, it holds a private key; then, on {name}'s machine:"),
+            format!("  longshore context add NAME --from {folder}"),
+        ]
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct UserRemoved {
+    pub name: String,
+}
+
+impl View for UserRemoved {
+    const SCHEMA: &'static str = "longshore.cli.user-removed/1";
+
+    fn lines(&self, _page: &Page) -> Vec<String> {
+        vec![format!("Operator {} is forgotten; their next call is refused.", visible(&self.name))]
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LoggedIn {
+    pub context: String,
+    pub expires_at: Moment,
+}
+
+impl LoggedIn {
+    pub fn new(context: &str, expires_ms: i64) -> Self {
+        Self { context: context.to_owned(), expires_at: Moment(expires_ms) }
+    }
+}
+
+impl View for LoggedIn {
+    const SCHEMA: &'static str = "longshore.cli.logged-in/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let expires = self.expires_at.relative(page.now);
+        vec![format!("Context {} has a new key and a certificate until {expires}.", visible(&self.context))]
+    }
+}
+
+/// One entry of the audit log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    pub i: u64,
+    pub at: Moment,
+    #[serde(flatten)]
+    what: What,
+    /// `done`, `refused`, or the code of the error; empty while nothing is known of its end.
+    pub outcome: String,
+}
+
+impl Entry {
+    pub fn new(entry: Chained) -> Self {
+        let outcome = match &entry.what {
+            What::Denied { code, .. } => format!("refused {code}"),
+            What::Event { .. } => "done".to_owned(),
+            What::Ended { code, .. } => code.clone().unwrap_or_else(|| "done".to_owned()),
+            What::Allowed { .. } | What::Pruned { .. } | What::Suppressed { .. } => String::new(),
+        };
+        Self { i: entry.i, at: Moment(entry.at_ms), what: entry.what, outcome }
+    }
+
+    pub fn ended(&mut self, code: Option<&str>, why: &str) {
+        self.outcome = match code {
+            None => "done".to_owned(),
+            Some(code) => format!("{code} {why}"),
+        };
+    }
+
+    fn ink(&self) -> Ink {
+        match self.outcome.as_str() {
+            "done" => Ink::Plain,
+            "" => Ink::Faint,
+            _ => Ink::Warn,
+        }
+    }
+
+    fn words(&self) -> (String, String) {
+        match &self.what {
+            What::Allowed { actor, method, target, .. } => (actor.clone(), format!("{method} {target}")),
+            What::Denied { actor, method, target, why, .. } => {
+                (actor.clone(), format!("{method} {target}: {why}"))
+            }
+            What::Event { actor, event, target } => (actor.clone(), format!("{event}: {target}")),
+            What::Ended { of, why, .. } => (String::new(), format!("end of {of} {why}")),
+            What::Pruned { before } => {
+                (String::new(), format!("entries before {before} were taken away: the log was full"))
+            }
+            What::Suppressed { refusals } => {
+                (String::new(), format!("{refusals} more refusals, not written one by one"))
+            }
+        }
+    }
+}
+
+impl View for Entry {
+    const SCHEMA: &'static str = "longshore.cli.audit-entry/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let (actor, what) = self.words();
+        let outcome = page.style.paint(self.ink(), &visible(&self.outcome));
+        vec![format!(
+            "{:>6}  {}  {}  {}  {outcome}",
+            self.i,
+            self.at.clock(&page.zone),
+            visible(&actor),
+            visible(what.trim_end())
+        )]
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Entries {
+    pub entries: Vec<Entry>,
+}
+
+impl View for Entries {
+    const SCHEMA: &'static str = "longshore.cli.audit-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.entries.is_empty() {
+            return vec!["No entries.".to_owned()];
+        }
+        let mut table = Table::new(["ENTRY", "WHEN", "WHO", "OUTCOME", "WHAT"]);
+        for entry in &self.entries {
+            let (actor, what) = entry.words();
+            table.row([
+                entry.i.to_string().into(),
+                entry.at.relative(page.now).into(),
+                visible(&actor).into(),
+                Cell::new(entry.ink(), visible(&entry.outcome)),
+                visible(what.trim_end()).into(),
+            ]);
+        }
+        table.lines(page.style)
+    }
+}
+
+/// What `audit verify` found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    pub sound: bool,
+    /// The first entry that is missing or not what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<u64>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    pub first: u64,
+    pub entries: u64,
+    pub head: String,
+    /// Hosts and files that hold checkpoints.
+    pub witnesses: Vec<String>,
+    pub checkpoints: usize,
+    /// Hosts that did not show theirs, and why.
+    pub silent: Vec<String>,
+}
+
+impl Verdict {
+    pub fn new(
+        found: Result<Verified, Broken>,
+        witnesses: Vec<String>,
+        checkpoints: usize,
+        silent: Vec<String>,
+    ) -> Self {
+        let mut verdict = Self {
+            sound: found.is_ok(),
+            broken_at: None,
+            why: String::new(),
+            first: 0,
+            entries: 0,
+            head: String::new(),
+            witnesses,
+            checkpoints,
+            silent,
+        };
+        match found {
+            Ok(Verified { first, entries, head }) => {
+                (verdict.first, verdict.entries, verdict.head) = (first, entries, hex(&head));
+            }
+            Err(Broken { index, why }) => (verdict.broken_at, verdict.why) = (Some(index), why),
+        }
+        verdict
+    }
+}
+
+impl View for Verdict {
+    const SCHEMA: &'static str = "longshore.cli.audit-verdict/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let mut lines = match self.broken_at {
+            Some(entry) => {
+                vec![page.style.paint(Ink::Bad, &format!("BROKEN  entry {entry} {}", visible(&self.why)))]
+            }
+            None => vec![format!(
+                "Sound: entries {} to {} follow from each other (head {}).",
+                self.first,
+                self.entries.saturating_sub(1).max(self.first),
+                visible(self.head.get(..16).unwrap_or_default())
+            )],
+        };
+        lines.push(match self.witnesses.len() {
+            0 => page.style.paint(
+                Ink::Warn,
+                "No witness: no host showed a checkpoint, so only the chain itself was checked.",
+            ),
+            holders => format!(
+                "Held against {} of {}.",
+                count(self.checkpoints, "checkpoint"),
+                count(holders, "witness")
+            ),
+        });
+        lines.extend(
+            self.silent
+                .iter()
+                .map(|host| page.style.paint(Ink::Warn, &format!("not asked: {}", visible(host)))),
+        );
+        lines
+    }
+}

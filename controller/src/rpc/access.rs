@@ -1,0 +1,307 @@
+//! The `Access` service: operators, and the audit log.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use longshore_common::{
+    code::{Code, Coded},
+    digest::hex,
+    ids::OperatorName,
+    time::{Clock, Span},
+    tls::Identity,
+    wire::parse,
+};
+use longshore_proto::v1::{self as pb, access_server::Access, change_user_request::Act as Change};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Replies, admitted, coded, invalid, operator, refuse, words};
+use crate::{
+    access::{self, Grant, Grants, OperatorKey, User},
+    audit::Audit,
+    fleet::{
+        Asked, Fleet, Host, host,
+        words::{Answer, Question},
+    },
+    identity::{Authority, Door, authority::Issued, enrol::AskedKey},
+    store::SharedStore,
+    trouble::Trouble,
+};
+
+/// Of an operator's certificate, unless the caller says otherwise.
+const TTL: Duration = Duration::from_secs(90 * 86_400);
+const TTL_MAX: Duration = Duration::from_secs(365 * 86_400);
+const TTL_MIN: Duration = Duration::from_secs(60);
+/// Lines of one message, and messages that wait for a slow reader.
+const LINES: usize = 256;
+const PAGES: usize = 4;
+/// How long a host has to show its checkpoints, and how many are asked at a time.
+const WITNESS_DEADLINE: Duration = Duration::from_secs(5);
+const ASKED_AT_ONCE: usize = 64;
+/// Between two looks at the log for whoever follows it.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+pub struct AccessService {
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub fleet: Fleet,
+    pub authority: Arc<Authority>,
+    pub audit: Audit,
+    pub door: Door,
+}
+
+impl AccessService {
+    /// A certificate for the key in the request, and the key as the store will know it.
+    fn issue(
+        &self,
+        name: &OperatorName,
+        csr: &[u8],
+        ttl: Duration,
+    ) -> Result<(OperatorKey, Issued), Trouble> {
+        let key = AskedKey::from_csr(csr)?;
+        let who = Identity::Operator(name.clone());
+        let issued = self.authority.issue_client(&who, &key.key, ttl, self.clock.now_ms());
+        let issued = issued.map_err(|error| {
+            Trouble::refused(Code::X01, longshore_common::chain::Chain(&error).to_string())
+        })?;
+        let bound = OperatorKey { key: key.spki, expires_ms: issued.expires_ms };
+        Ok((bound, issued))
+    }
+
+    fn reply(&self, user: User, issued: Issued) -> Response<pb::AddUserReply> {
+        Response::new(pb::AddUserReply {
+            user: Some(row(user)),
+            certificate_pem: issued.chain_pem.into_bytes().into(),
+            ca_pem: self.authority.pem().as_bytes().to_vec().into(),
+            not_after_ms: issued.expires_ms,
+        })
+    }
+
+    async fn add(&self, by: &OperatorName, request: pb::AddUserRequest) -> Result<(User, Issued), Trouble> {
+        let pb::AddUserRequest { name, grants, csr_der, ttl_ms } = request;
+        let name: OperatorName = name.parse()?;
+        let grants = grants.iter().map(|grant| grant.parse::<Grant>()).collect::<Result<Vec<_>, _>>()?;
+        if grants.is_empty() {
+            return Err(Trouble::refused(Code::V01, "say at least one role: --role viewer"));
+        }
+        let ttl = if ttl_ms == 0 { TTL } else { Duration::from_millis(ttl_ms) };
+        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
+            let message =
+                format!("a certificate lives from {} to {}, not {}", Span(TTL_MIN), Span(TTL_MAX), Span(ttl));
+            return Err(Trouble::refused(Code::V01, message));
+        }
+        let (key, issued) = self.issue(&name, &csr_der, ttl)?;
+        let now = self.clock.now_ms();
+        let mut user = User::new(name, Grants(grants), by.as_str(), now);
+        user.add_key(key, now);
+        access::create(&self.store, &user).await?;
+        Ok((user, issued))
+    }
+
+    async fn login(&self, name: &OperatorName, csr: &[u8]) -> Result<(User, Issued), Trouble> {
+        let (key, issued) = self.issue(name, csr, TTL)?;
+        let now = self.clock.now_ms();
+        let user = access::change(&self.store, name, |user| {
+            user.add_key(key.clone(), now);
+            Ok(())
+        });
+        Ok((user.await?, issued))
+    }
+
+    async fn change(&self, by: &OperatorName, name: &OperatorName, act: Change) -> Result<User, Trouble> {
+        let now = self.clock.now_ms();
+        match act {
+            Change::Grant(grant) => {
+                let grant: Grant = grant.parse()?;
+                access::change(&self.store, name, |user| {
+                    if !user.grants.0.contains(&grant) {
+                        user.grants.0.push(grant.clone());
+                    }
+                    Ok(())
+                })
+                .await
+            }
+            Change::Revoke(grant) => {
+                let grant: Grant = grant.parse()?;
+                access::change(&self.store, name, |user| {
+                    let had = user.grants.0.len();
+                    user.grants.0.retain(|held| *held != grant);
+                    if user.grants.0.len() == had {
+                        let message =
+                            format!("operator {name} has no role {grant} (has: {})", user.grants.text());
+                        return Err(Coded::new(Code::N01, message));
+                    }
+                    Ok(())
+                })
+                .await
+            }
+            Change::Lock(reason) => {
+                access::change(&self.store, name, |user| {
+                    user.lock(by, &reason, now);
+                    Ok(())
+                })
+                .await
+            }
+            Change::Unlock(pb::Nothing {}) => {
+                access::change(&self.store, name, |user| {
+                    user.locked = None;
+                    Ok(())
+                })
+                .await
+            }
+        }
+    }
+}
+
+fn row(user: User) -> pb::User {
+    let User { name, grants, keys, locked, created_ms, created_by } = user;
+    let (is_locked, locked) = (locked.is_some(), locked);
+    let (locked_by, locked_reason, locked_ms) =
+        locked.map(|locked| (locked.by, locked.reason, locked.at_ms)).unwrap_or_default();
+    pb::User {
+        name: name.to_string(),
+        grants: grants.0.iter().map(Grant::to_string).collect(),
+        locked: is_locked,
+        locked_by,
+        locked_reason,
+        locked_ms,
+        created_ms,
+        created_by,
+        keys: keys.iter().map(|key| pb::UserKey { key: hex(&key.key), expires_ms: key.expires_ms }).collect(),
+    }
+}
+
+async fn witness(fleet: Fleet, host: Host) -> pb::Witness {
+    let mut told = pb::Witness {
+        host: host.id.to_string(),
+        name: host.name.to_string(),
+        error: String::new(),
+        checkpoints: vec![],
+    };
+    match fleet.ask(host.id, Question::Checkpoints, WITNESS_DEADLINE).await {
+        Asked::Answered { answer: Answer::Checkpoints(checkpoints), .. } => {
+            told.checkpoints = checkpoints.into_iter().map(words::checkpoint_message).collect();
+        }
+        Asked::Answered { answer: Answer::Error(why), .. } => told.error = why,
+        Asked::Answered { .. } => told.error = "answered another question".to_owned(),
+        Asked::Silent => told.error = "no answer".to_owned(),
+    }
+    told
+}
+
+/// Pages of the log, and what is added to it while somebody follows.
+async fn send_lines(
+    audit: Audit,
+    from: u64,
+    follow: bool,
+    stop: tokio_util::sync::CancellationToken,
+    pages: mpsc::Sender<Result<pb::AuditLines, Status>>,
+) {
+    let mut next = from;
+    loop {
+        let log = audit.clone();
+        let read = tokio::task::spawn_blocking(move || log.read(next, LINES)).await;
+        let (lines, then) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return drop(pages.send(Err(coded(error.coded()))).await),
+            Err(_) => return,
+        };
+        let (full, some) = (lines.len() == LINES, !lines.is_empty());
+        next = then;
+        if some && pages.send(Ok(pb::AuditLines { lines })).await.is_err() {
+            return;
+        }
+        if full {
+            continue;
+        }
+        if !follow {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = pages.closed() => return,
+            () = tokio::time::sleep(FOLLOW_EVERY) => {}
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Access for AccessService {
+    type AuditStream = Replies<pb::AuditLines>;
+    type WitnessesStream = Replies<pb::Witness>;
+
+    async fn who_am_i(&self, request: Request<pb::WhoAmIRequest>) -> Result<Response<pb::User>, Status> {
+        let admission = admitted(&self.door, &request).await?;
+        Ok(Response::new(row(admission.user)))
+    }
+
+    async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::AddUserReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let (user, issued) = self.login(&by, &request.into_inner().csr_der).await.map_err(refuse)?;
+        self.door.note(by.as_str(), "a new certificate", by.as_str()).await.map_err(refuse)?;
+        Ok(self.reply(user, issued))
+    }
+
+    async fn add_user(
+        &self,
+        request: Request<pb::AddUserRequest>,
+    ) -> Result<Response<pb::AddUserReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let (user, issued) = self.add(&by, request.into_inner()).await.map_err(refuse)?;
+        Ok(self.reply(user, issued))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersReply>, Status> {
+        operator(&self.door, &request).await?;
+        let users = access::list(&self.store).await.map_err(refuse)?;
+        Ok(Response::new(pb::ListUsersReply { users: users.into_iter().map(row).collect() }))
+    }
+
+    async fn change_user(
+        &self,
+        request: Request<pb::ChangeUserRequest>,
+    ) -> Result<Response<pb::User>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::ChangeUserRequest { name, act } = request.into_inner();
+        let name: OperatorName = parse("name", &name).map_err(invalid)?;
+        let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "change_user.act is missing")))?;
+        let user = self.change(&by, &name, act).await.map_err(refuse)?;
+        Ok(Response::new(row(user)))
+    }
+
+    async fn remove_user(
+        &self,
+        request: Request<pb::RemoveUserRequest>,
+    ) -> Result<Response<pb::RemoveUserReply>, Status> {
+        operator(&self.door, &request).await?;
+        let name: OperatorName = parse("name", &request.into_inner().name).map_err(invalid)?;
+        access::remove(&self.store, &name).await.map_err(refuse)?;
+        Ok(Response::new(pb::RemoveUserReply {}))
+    }
+
+    async fn audit(&self, request: Request<pb::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
+        operator(&self.door, &request).await?;
+        let pb::AuditRequest { from, follow } = request.into_inner();
+        let (pages, receiver) = mpsc::channel(PAGES);
+        tokio::spawn(send_lines(self.audit.clone(), from, follow, self.fleet.stopping(), pages));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn witnesses(
+        &self,
+        request: Request<pb::WitnessesRequest>,
+    ) -> Result<Response<Self::WitnessesStream>, Status> {
+        operator(&self.door, &request).await?;
+        let hosts = host::list(&self.store).await.map_err(refuse)?;
+        let fleet = self.fleet.clone();
+        let told = stream::iter(hosts)
+            .map(move |host| witness(fleet.clone(), host))
+            .buffer_unordered(ASKED_AT_ONCE)
+            .map(Ok);
+        Ok(Response::new(Box::pin(told)))
+    }
+}

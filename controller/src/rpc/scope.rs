@@ -1,0 +1,124 @@
+//! What each request of an operator touches, and how the audit log names it. A request that has no entry here does
+//! not compile: somebody has to think about it.
+
+use longshore_common::ids::{AppName, EnvName};
+use longshore_proto::v1 as pb;
+use tonic::Streaming;
+
+use crate::access::Scope;
+
+/// A request of an operator.
+pub(super) trait Act {
+    fn scope(&self) -> Scope;
+    /// Names and ids, never a secret. Cut to size by the log.
+    fn target(&self) -> String {
+        String::new()
+    }
+}
+
+/// Names that nothing can have cover nothing narrower than everything: the handler refuses them anyway.
+fn app(name: &str) -> Scope {
+    name.parse::<AppName>().map_or(Scope::Fleet, Scope::App)
+}
+
+fn both(app: &str, env: &str) -> Scope {
+    match (app.parse::<AppName>(), env.parse::<EnvName>()) {
+        (Ok(app), Ok(env)) => Scope::Both(app, env),
+        _ => Scope::Fleet,
+    }
+}
+
+macro_rules! act {
+    ($($request:ty => |$this:ident| $scope:expr, $target:expr;)*) => {
+        $(impl Act for $request {
+            fn scope(&self) -> Scope {
+                let $this = self;
+                let _: &Self = $this; // what some scopes need nothing of
+                $scope
+            }
+            fn target(&self) -> String {
+                let $this = self;
+                let _: &Self = $this;
+                $target
+            }
+        })*
+    };
+}
+
+act! {
+    pb::StatusRequest => |r| Scope::Any, String::new();
+    pb::CreateTokenRequest => |r| Scope::Fleet, "a join token".to_owned();
+    pb::ListTokensRequest => |r| Scope::Any, String::new();
+    pb::RevokeTokenRequest => |r| Scope::Fleet, format!("join token {}", r.id);
+    pb::ListHostsRequest => |r| Scope::Any, String::new();
+    pb::ShowHostRequest => |r| Scope::Any, format!("host {}", r.host);
+    pb::LabelHostRequest => |r| Scope::Fleet, format!("host {}: set {:?}, unset {:?}", r.host, r.set, r.unset);
+    pb::RemoveHostRequest => |r| Scope::Fleet, format!("host {}", r.host);
+    pb::PingRequest => |r| Scope::Any, String::new();
+    pb::LogsRequest => |r| app(&r.app), format!("logs of {}", r.app);
+    // The release that it is for is named when it is published.
+    pb::MissingRequest => |r| Scope::Any, "which blobs are missing".to_owned();
+    Streaming<pb::UploadPiece> => |r| Scope::Any, "blobs".to_owned();
+    pb::PublishRequest => |r| Scope::Any, "a release".to_owned();
+    pb::ListReleasesRequest => |r| Scope::Any, String::new();
+    pb::ShowReleaseRequest => |r| app(&r.app), format!("{}@{}", r.app, r.version);
+    pb::WithdrawReleaseRequest => |r| app(&r.app), format!("{}@{}: {}", r.app, r.version, r.reason);
+    // The file names its environment; the handler looks.
+    pb::ApplyEnvironmentRequest => |r| Scope::Any, r.file_name.clone();
+    pb::ListEnvironmentsRequest => |r| Scope::Any, String::new();
+    pb::ShowEnvironmentRequest => |r| Scope::Any, String::new();
+    pb::StartRolloutRequest => |r| both(&r.app, &r.env), started(r);
+    pb::MakePlanRequest => |r| Scope::Any, format!("{}@{} to {}", r.app, r.version, r.env);
+    pb::ListPlansRequest => |r| Scope::Any, String::new();
+    pb::ShowPlanRequest => |r| Scope::Any, String::new();
+    pb::ShowSettingsRequest => |r| both(&r.app, &r.env), String::new();
+    pb::RecipientsRequest => |r| Scope::Any, String::new();
+    Streaming<pb::SealPiece> => |r| Scope::Any, "a sealed secret".to_owned();
+    pb::CheckSecretsRequest => |r| Scope::Any, String::new();
+    pb::ListRolloutsRequest => |r| Scope::Any, String::new();
+    pb::ShowRolloutRequest => |r| Scope::Any, String::new();
+    // The rollout knows its app and environment; the handler looks.
+    pb::SteerRequest => |r| Scope::Any, steered(r);
+    pb::WhoAmIRequest => |r| Scope::Any, String::new();
+    pb::LoginRequest => |r| Scope::Any, "a new certificate".to_owned();
+    pb::AddUserRequest => |r| Scope::Fleet, format!("operator {}: {}", r.name, r.grants.join(", "));
+    pb::ListUsersRequest => |r| Scope::Any, String::new();
+    pb::ChangeUserRequest => |r| Scope::Fleet, changed(r);
+    pb::RemoveUserRequest => |r| Scope::Fleet, format!("operator {}", r.name);
+    pb::AuditRequest => |r| Scope::Any, "the audit log".to_owned();
+    pb::WitnessesRequest => |r| Scope::Any, "what hosts keep of the audit log".to_owned();
+}
+
+fn started(request: &pb::StartRolloutRequest) -> String {
+    let pb::StartRolloutRequest { app, version, env, rollback, reason, .. } = request;
+    let verb = if *rollback { "back to " } else { "" };
+    format!("{verb}{app}@{version} to {env}: {reason}")
+}
+
+fn steered(request: &pb::SteerRequest) -> String {
+    use pb::steer_request::Act as Steer;
+    let act = match &request.act {
+        Some(Steer::Pause(_)) => "pause",
+        Some(Steer::Resume(_)) => "resume",
+        Some(Steer::Promote(_)) => "promote",
+        Some(Steer::PromoteFully(_)) => "promote fully",
+        Some(Steer::Abort(_)) => "abort",
+        Some(Steer::Retry(_)) => "retry",
+        Some(Steer::Rollback(_)) => "rollback",
+        Some(Steer::Exclude(_)) => "exclude",
+        None => "nothing",
+    };
+    format!("{act} rollout {}: {}", request.rollout, request.reason)
+}
+
+fn changed(request: &pb::ChangeUserRequest) -> String {
+    use pb::change_user_request::Act as Change;
+    let act = match &request.act {
+        Some(Change::Grant(grant)) => format!("grant {grant}"),
+        Some(Change::Revoke(grant)) => format!("revoke {grant}"),
+        Some(Change::Lock(reason)) => format!("lock: {reason}"),
+        Some(Change::Unlock(_)) => "unlock".to_owned(),
+        None => "nothing".to_owned(),
+    };
+    format!("operator {}: {act}", request.name)
+}
