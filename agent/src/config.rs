@@ -15,7 +15,7 @@ use longshore_common::{
     time::Span,
 };
 
-use crate::{host::process::Lives, local::Readers, run::Limits};
+use crate::{host::direct::Directors, host::process::Lives, local::Readers, run::Limits};
 
 /// Below the root folder, which is `/` on a real host.
 const FILE: &str = "etc/longshore/agent.toml";
@@ -47,6 +47,8 @@ pub struct Config {
     pub secret_folders: Vec<PathBuf>,
     /// systemd's credentials of this process; not of the file.
     pub credentials: Option<PathBuf>,
+    /// Where HAProxy and nginx are told where traffic goes.
+    pub directors: Directors,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,7 @@ impl Config {
             limits: Limits::default(),
             secret_folders: vec![SECRETS.into()],
             credentials: None,
+            directors: Directors::default(),
         }
     }
 
@@ -187,6 +190,7 @@ fn read(table: &Table<'_>, root: &Path) -> Option<Config> {
         limits: limits(table),
         secret_folders: secret_folders(table),
         credentials: None,
+        directors: directors(table),
         root: root.to_owned(),
         controllers,
     };
@@ -249,6 +253,25 @@ fn secret_folders(table: &Table<'_>) -> Vec<PathBuf> {
         }
     }
     if given.is_empty() { vec![SECRETS.into()] } else { folders }
+}
+
+fn directors(root: &Table<'_>) -> Directors {
+    let table = root.table("traffic");
+    let default = Directors::default();
+    let path = |key: &str, default: PathBuf| {
+        let path = table.optional::<String>(key).map_or(default, PathBuf::from);
+        if !path.is_absolute() {
+            table.problem_at(key, format!("traffic.{key}: must be an absolute path"));
+        }
+        path
+    };
+    let haproxy = path("haproxy", default.haproxy);
+    let nginx_folder = path("nginx_folder", default.nginx_folder);
+    let nginx: Vec<String> = table.list("nginx");
+    if nginx.first().is_some_and(|program| !program.starts_with('/')) {
+        table.problem_at("nginx", "traffic.nginx: the program must be an absolute path");
+    }
+    Directors { haproxy, nginx: if nginx.is_empty() { default.nginx } else { nginx }, nginx_folder }
 }
 
 fn limits(root: &Table<'_>) -> Limits {

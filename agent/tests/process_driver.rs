@@ -52,7 +52,10 @@ impl Fixture {
     }
 
     fn supervisor(&self) -> Option<i32> {
-        let lock = std::fs::read_to_string(self.layout.run(&self.app).join("lock")).ok()?;
+        let lock = std::fs::read_to_string(
+            self.layout.run(&self.app, longshore_agent::host::layout::Part::Whole).join("lock"),
+        )
+        .ok()?;
         lock.trim().parse().ok().filter(|pid| procfs::one(*pid).is_some_and(|proc| !proc.zombie))
     }
 
@@ -406,7 +409,10 @@ async fn a_supervisor_that_died_is_restored_and_one_that_was_stopped_is_not() {
 /// Whoever deletes an app's folder, or sends a signal, is not left with processes that nobody can reach any more.
 #[tokio::test]
 async fn a_supervisor_ends_with_its_folder_and_on_a_signal() {
-    let deletes = |fixture: &Fixture, _| std::fs::remove_dir_all(fixture.layout.run(&fixture.app)).unwrap();
+    let deletes = |fixture: &Fixture, _| {
+        std::fs::remove_dir_all(fixture.layout.run(&fixture.app, longshore_agent::host::layout::Part::Whole))
+            .unwrap()
+    };
     let signals = |_: &Fixture, pid: i32| {
         Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
     };
@@ -427,8 +433,11 @@ async fn a_supervisor_ends_with_its_folder_and_on_a_signal() {
 async fn a_second_supervisor_is_refused() {
     let fixture = Fixture::new();
     fixture.start(shell(ONE, "exec sleep 1000")).await;
-    let second =
-        Command::new(me().program).arg("__shim").arg(fixture.layout.run(&fixture.app)).output().unwrap();
+    let second = Command::new(me().program)
+        .arg("__shim")
+        .arg(fixture.layout.run(&fixture.app, longshore_agent::host::layout::Part::Whole))
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(75));
     assert!(String::from_utf8_lossy(&second.stdout).contains("in use by pid"), "{second:?}");
     assert!(fixture.state().await.is_up());

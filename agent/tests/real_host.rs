@@ -34,7 +34,9 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
-        let lock = std::fs::read_to_string(self.bench.layout.run(&self.bench.app).join("lock"));
+        let lock = std::fs::read_to_string(
+            self.bench.layout.run(&self.bench.app, longshore_agent::host::layout::Part::Whole).join("lock"),
+        );
         if let Ok(pid) = lock {
             let _ = std::process::Command::new("kill").args(["-KILL", pid.trim()]).output();
         }
@@ -238,7 +240,8 @@ async fn an_app_is_started_again_after_a_boot() {
     let fixture = Fixture::new().await;
     let slot = fixture.bench.slot("1.0", QUIET, &[SLEEPER]);
     fixture.bench.perform(Step::Start(slot.clone())).await.unwrap();
-    let lock = fixture.bench.layout.run(&fixture.bench.app).join("lock");
+    let lock =
+        fixture.bench.layout.run(&fixture.bench.app, longshore_agent::host::layout::Part::Whole).join("lock");
     let supervisor = std::fs::read_to_string(lock).unwrap();
     std::process::Command::new("kill").args(["-KILL", supervisor.trim()]).status().unwrap();
     let pid: i32 = supervisor.trim().parse().unwrap();

@@ -260,7 +260,7 @@ async fn a_switch_that_was_cut_short_is_seen() {
     let old = fixture.script("1.0", "exec sleep 1000", "");
     let new = fixture.script("1.1", "exec sleep 1000", "");
     fixture.0.perform(Step::Start(old.clone())).await.unwrap();
-    let links = fixture.0.layout.unit_links(&fixture.0.app);
+    let links = fixture.0.layout.unit_links(&fixture.0.app, longshore_agent::host::layout::Part::Whole);
     let link = std::fs::read_dir(&links).unwrap().next().unwrap().unwrap().file_name();
     for (link, slot) in [("before".as_ref(), &old), (link.as_os_str(), &new)] {
         let target = Path::new("../releases").join(slot.as_str());

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_common::{ids::AppName, slot::Slot, text::visible};
+use longshore_common::{ids::AppName, slot::Slot, text::visible, traffic::Side};
 
 /// In every slot: what the slot is. Artifacts may not contain it.
 pub const META: &str = ".longshore";
@@ -16,6 +16,28 @@ pub const VALUES: &str = "values.json";
 pub const ENVIRONMENT: &str = "environment";
 /// Written last: a slot without it does not exist.
 pub const SEALED: &str = "sealed";
+
+/// Which of an app's processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The app, where it has no sides.
+    Whole,
+    Side(Side),
+    /// Holds the public sockets of an app that has sides.
+    Relay,
+}
+
+impl Part {
+    /// Behind the names of its folders and units.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Part::Whole => "",
+            Part::Side(Side::Blue) => "-blue",
+            Part::Side(Side::Green) => "-green",
+            Part::Relay => "-relay",
+        }
+    }
+}
 
 /// All paths below one folder, `/` on a real host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +96,16 @@ impl Layout {
     }
     /// Links through which the app's unit finds its slot. They move with the (re)start, not with `current`, so that
     /// a crash between the two starts what ran before.
-    pub fn unit_links(&self, app: &AppName) -> PathBuf {
-        self.app(app).join("unit")
+    pub fn unit_links(&self, app: &AppName, part: Part) -> PathBuf {
+        self.app(app).join(format!("unit{}", part.suffix()))
     }
     /// The process driver's lock, socket and logs.
-    pub fn run(&self, app: &AppName) -> PathBuf {
-        self.app(app).join("run")
+    pub fn run(&self, app: &AppName, part: Part) -> PathBuf {
+        self.app(app).join(format!("run{}", part.suffix()))
+    }
+    /// Where traffic was directed last.
+    pub fn traffic(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("traffic.json")
     }
 }
 

@@ -4,6 +4,7 @@
 //! its twin in memory, on which every crash can be tried. `fetch` and `stage` are the half of `real` that gets bytes.
 
 pub mod account;
+pub mod direct;
 pub mod environment;
 pub mod evidence;
 pub mod fault;

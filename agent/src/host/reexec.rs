@@ -10,7 +10,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use super::{launch, process, tree};
+use super::{direct::relay, launch, process, tree};
 
 /// The command line that leads to [`run_helper`].
 #[derive(Clone, Debug)]
@@ -47,16 +47,19 @@ pub(crate) enum Helper {
     Tree,
     /// Supervises one app.
     Shim,
+    /// Holds an app's public sockets and hands their connections on.
+    Relay,
 }
 
 impl Helper {
-    const ALL: [Helper; 3] = [Helper::Launch, Helper::Tree, Helper::Shim];
+    const ALL: [Helper; 4] = [Helper::Launch, Helper::Tree, Helper::Shim, Helper::Relay];
 
     fn as_str(self) -> &'static str {
         match self {
             Helper::Launch => "__launch",
             Helper::Tree => "__tree",
             Helper::Shim => "__shim",
+            Helper::Relay => "__relay",
         }
     }
 }
@@ -71,6 +74,8 @@ pub fn run_helper(args: &[OsString]) -> Option<ExitCode> {
         Some(tree::runner::main())
     } else if is(Helper::Shim) {
         Some(process::shim::main(rest))
+    } else if is(Helper::Relay) {
+        Some(relay::main(rest))
     } else {
         None
     }

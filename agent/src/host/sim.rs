@@ -17,8 +17,10 @@ use longshore_common::{
 };
 use tokio::sync::Semaphore;
 
+mod beside;
+
 use super::{Follow, Host, Sink, Stream};
-use crate::plan::{HookPoint, Needs, Running, Seen, Step, Wanted};
+use crate::plan::{HookPoint, Needs, Running, Seen, Shown, Step, Wanted};
 
 /// What is wrong with a release (or, at the network's and disk's places, with the host).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +34,8 @@ pub enum Flaw {
     Hook(HookPoint),
     Start,
     Probe,
+    /// Whoever directs traffic refuses what would come to this release.
+    Traffic,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +50,8 @@ struct World {
     crash_after: Option<u64>,
     performed: Vec<String>,
     gate: Option<(StepName, Arc<Semaphore>)>,
+    /// Whoever directs traffic cannot be asked.
+    director_away: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,7 +101,7 @@ impl SimHost {
         let mut world = self.world();
         world.crash_after = None;
         let World { apps, releases, .. } = &mut *world;
-        for running in apps.values_mut().filter_map(|app| app.seen.running.as_mut()) {
+        for running in apps.values_mut().flat_map(beside::all_running) {
             let flaws = releases.get(running.slot.version()).map(|(_, flaws)| flaws);
             running.up = flaws.is_none_or(|flaws| !flaws.contains(&Flaw::Start));
         }
@@ -131,7 +137,12 @@ impl SimHost {
     }
 
     pub fn look(&self, app: &AppName) -> Seen {
-        self.world().apps.get(app).map(|app| app.seen.clone()).unwrap_or_default()
+        let world = self.world();
+        let mut seen = world.apps.get(app).map(|app| app.seen.clone()).unwrap_or_default();
+        if world.director_away && seen.sides.traffic != Shown::Never {
+            seen.sides.traffic = Shown::Unknown;
+        }
+        seen
     }
 
     pub fn step(&self, app: &AppName, step: &Step) -> Result<(), Failure> {
@@ -149,6 +160,10 @@ impl SimHost {
             Step::Start(slot) => world.start(app, slot),
             Step::Stop => world.change(app, |app| app.seen.running = None),
             Step::Probe { slot, .. } => world.probe(app, slot),
+            Step::StartSide { slot, side } => world.start_side(app, slot, *side),
+            Step::Rehearse { slot, .. } => world.probe(app, slot),
+            Step::Shift { slot, side, traffic } => world.shift(app, slot, *side, traffic),
+            Step::StopSide(side) => world.stop_side(app, *side),
             Step::Prune(slots) => world.prune(app, slots),
             Step::Remove => world.remove(app),
         }

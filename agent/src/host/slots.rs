@@ -19,7 +19,7 @@ use longshore_common::{
 
 use super::{
     fault,
-    layout::{Layout, MANIFEST, META, SEALED, VALUES},
+    layout::{Layout, MANIFEST, META, Part, SEALED, VALUES},
     stage::Tree,
 };
 
@@ -103,10 +103,12 @@ impl Layout {
 
     /// Makes the app's folders. Anybody may pass through them, as apps run as users of their own.
     pub fn make_app(&self, app: &AppName) -> Result<(), Failure> {
-        for folder in [self.releases(app), self.staging(app), self.shared(app), self.unit_links(app)] {
+        for folder in
+            [self.releases(app), self.staging(app), self.shared(app), self.unit_links(app, Part::Whole)]
+        {
             create_dir_durable(&folder, 0o755).map_err(fault::disk(StepName::Stage))?;
         }
-        create_dir_durable(&self.run(app), 0o700).map_err(fault::disk(StepName::Stage))
+        create_dir_durable(&self.run(app, Part::Whole), 0o700).map_err(fault::disk(StepName::Stage))
     }
 
     /// Removes what writers that died left behind. Before anything is done for the app, by its only writer. What

@@ -78,6 +78,7 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         good: record.good.clone(),
         disturbed: record.disturbed || given_up,
         order: None,
+        share: record.share,
     }
 }
 

@@ -20,12 +20,16 @@
 //! disk for whoever wants to look. A release that was good before and fails on being assigned once more is left
 //! alone: one automatic rollback, then a human.
 //!
+//! An app that runs beside itself goes another way (`beside`).
+//!
 //! Left out on purpose: time (deadlines are the runner's), doing anything (`host`), keeping anything (`state`).
 
 mod accept;
+mod beside;
 mod model;
 mod next;
 mod record;
+mod sides;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -33,3 +37,4 @@ pub use accept::{Acceptance, accept, accept_order, goes_on};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
 pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, blind, conclude, ended_blind};
+pub use sides::{Shown, Sides, Split};

@@ -11,8 +11,11 @@ use longshore_common::{
     settings::Settings,
     slot::Slot,
     time::Span,
+    traffic::{Side, Traffic},
 };
 use serde::{Deserialize, Serialize};
+
+use super::sides::Sides;
 
 /// What a slot is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +114,25 @@ pub enum Step {
         slot: Slot,
         manner: Manner,
     },
+    /// (Re)start this slot on a side that has no traffic, whatever ran there before.
+    StartSide {
+        slot: Slot,
+        side: Side,
+    },
+    /// Probe a slot on its side. `live`: `current` names it.
+    Rehearse {
+        slot: Slot,
+        manner: Manner,
+        live: bool,
+    },
+    /// Give a side, on which this slot was found healthy, its share of new connections, and the other side the rest.
+    Shift {
+        slot: Slot,
+        side: Side,
+        traffic: Traffic,
+    },
+    /// Stop a side that has no traffic, when its last connections have ended or their time is over.
+    StopSide(Side),
     /// Remove these slots; never one that is live or needed for going back.
     Prune(Vec<Slot>),
     /// Remove everything of the app, which does not run any more.
@@ -128,7 +150,10 @@ impl Step {
             Step::Point(_) | Step::Unpoint => StepName::Switch,
             Step::Start(_) => StepName::Start,
             Step::Stop => StepName::Stop,
-            Step::Probe { .. } => StepName::Probe,
+            Step::StartSide { .. } => StepName::Start,
+            Step::Shift { .. } => StepName::Traffic,
+            Step::StopSide(_) => StepName::Stop,
+            Step::Probe { .. } | Step::Rehearse { .. } => StepName::Probe,
             Step::Prune(_) => StepName::Prune,
             Step::Remove => StepName::Remove,
         }
@@ -137,9 +162,10 @@ impl Step {
     /// May be dropped half way for a newer assignment: it changes nothing live and starts nothing.
     pub fn is_interruptible(&self) -> bool {
         match self {
-            Step::Check(_) | Step::Fetch(_) | Step::Probe { .. } => true,
+            Step::Check(_) | Step::Fetch(_) | Step::Probe { .. } | Step::Rehearse { .. } => true,
             Step::Render(_) | Step::Seal(_) | Step::Hook { .. } | Step::Point(_) | Step::Unpoint => false,
             Step::Start(_) | Step::Stop | Step::Prune(_) | Step::Remove => false,
+            Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) => false,
         }
     }
 
@@ -150,6 +176,8 @@ impl Step {
             Step::Hook { point, .. } => matches!(point, HookPoint::AfterSwitch | HookPoint::AfterHealthy),
             Step::Point(_) | Step::Unpoint | Step::Start(_) | Step::Stop => true,
             Step::Probe { .. } | Step::Remove => true,
+            Step::Rehearse { live, .. } => *live,
+            Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) => false,
         }
     }
 }
@@ -168,6 +196,13 @@ impl fmt::Display for Step {
             Step::Stop => f.write_str("stop"),
             Step::Probe { slot, manner: Manner::Settle } => write!(f, "probe {slot}"),
             Step::Probe { slot, manner: Manner::Glance } => write!(f, "glance at {slot}"),
+            Step::StartSide { slot, side } => write!(f, "start {slot} on {side}"),
+            Step::Rehearse { slot, manner: Manner::Settle, .. } => write!(f, "try {slot}"),
+            Step::Rehearse { slot, manner: Manner::Glance, .. } => write!(f, "glance at {slot}"),
+            Step::Shift { slot, side, traffic } => {
+                write!(f, "shift {}% of traffic to {slot} on {side}", traffic.share)
+            }
+            Step::StopSide(side) => write!(f, "stop {side}"),
             Step::Prune(slots) => {
                 f.write_str("prune")?;
                 slots.iter().try_for_each(|slot| write!(f, " {slot}"))
@@ -184,6 +219,8 @@ pub struct Needs {
     pub release: Option<ReleaseDigest>,
     /// There is a process to keep running; false for static content.
     pub runs: bool,
+    /// It runs beside what ran before, on a side of its own.
+    pub sides: bool,
     /// The hooks it has, with their timeouts.
     pub hooks: BTreeMap<HookPoint, Span>,
     /// How long a start may take, the stop of the old process included.
@@ -202,6 +239,7 @@ impl Needs {
         Self {
             release: Some(manifest.digest()),
             runs: manifest.service.driver != Driver::None,
+            sides: manifest.service.sides.is_some(),
             hooks,
             start: Span(manifest.service.start_timeout.0 + manifest.service.stop.grace.0),
             probe: Span(probe),
@@ -227,8 +265,9 @@ pub struct Seen {
     pub slots: BTreeMap<Slot, Needs>,
     /// What `current` names.
     pub current: Option<Slot>,
-    /// None when nothing is set up to run.
+    /// None when nothing is set up to run, but for what runs on sides.
     pub running: Option<Running>,
+    pub sides: Sides,
 }
 
 impl Seen {
@@ -243,6 +282,9 @@ impl Seen {
 
     /// What runs is what this slot asks for.
     pub fn is_run(&self, slot: &Slot) -> bool {
+        if self.has_sides(slot) {
+            return Side::BOTH.into_iter().any(|side| self.sides.is_up(side, slot));
+        }
         let runs = self.slots.get(slot).is_some_and(|needs| needs.runs);
         match &self.running {
             Some(running) => runs && running.up && running.slot == *slot,

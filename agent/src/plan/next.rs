@@ -5,9 +5,11 @@ use longshore_common::{
     code::Code,
     report::{Blame, Failure, Outcome, StepName},
     slot::Slot,
+    traffic::Side,
 };
 
 use super::{
+    beside,
     model::{HookPoint, Manner, Seen, Step, Wanted},
     record::{Attempt, Failed, Order, Pass, Record, both, ordered},
 };
@@ -29,13 +31,17 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
     if let Some(concluded) = &record.concluded {
         return tidy(record, assignment, &concluded.outcome, attempt, seen);
     }
-    if let Some(failed) = &record.failed {
-        return on_failure(record, assignment, failed, attempt, seen);
+    let beside = assignment.intent == Intent::Run && seen.has_sides(&assignment.slot());
+    match &record.failed {
+        Some(failed) if beside => return beside::on_failure(record, assignment, failed, attempt, seen),
+        Some(failed) => return on_failure(record, assignment, failed, attempt, seen),
+        None => {}
     }
     let wanted = Wanted::from(assignment);
     match assignment.intent {
         Intent::Stage => make_slot(&wanted, attempt, seen)
             .map_or_else(|| when_staged(record, &wanted.slot, attempt, seen), Next::Do),
+        Intent::Run if beside => beside::make_live(record, assignment, attempt, seen),
         Intent::Run => make_slot(&wanted, attempt, seen)
             .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
         Intent::Remove => remove(attempt, seen),
@@ -133,7 +139,7 @@ fn on_failure(
         return Next::Conclude(Outcome::Failed { failure: failure() });
     }
     if let Some(back) = record.fallback(&assignment.slot(), seen) {
-        return go_back(&back, attempt, seen)
+        return way_to(record, &back, attempt, seen)
             .map_or_else(|| Next::Conclude(reverted_to(&back, failure())), Next::Do);
     }
     if !record.good.iter().any(|slot| seen.is_sealed(slot)) {
@@ -145,6 +151,14 @@ fn on_failure(
         }
     }
     Next::Conclude(Outcome::Failed { failure: failure() })
+}
+
+fn way_to(record: &Record, back: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {
+    if seen.has_sides(back) {
+        beside::go_back(record, back, attempt, seen)
+    } else {
+        go_back(back, attempt, seen)
+    }
 }
 
 /// What is missing until this good slot is live and healthy again. No hooks, no network.
@@ -160,7 +174,7 @@ fn go_back(back: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {
     }
 }
 
-fn reverted_to(slot: &Slot, failure: Failure) -> Outcome {
+pub(super) fn reverted_to(slot: &Slot, failure: Failure) -> Outcome {
     let to_version = slot.version().parse().expect("a slot begins with a version");
     Outcome::Reverted { failure, to_slot: slot.clone(), to_version }
 }
@@ -178,11 +192,14 @@ fn on_order(record: &Record, order: &Order, attempt: &Attempt, seen: &Seen) -> N
         );
         return Next::Conclude(Outcome::Failed { failure: gone });
     }
-    go_back(&order.to, attempt, seen)
+    way_to(record, &order.to, attempt, seen)
         .map_or_else(|| Next::Conclude(reverted_to(&order.to, ordered(order))), Next::Do)
 }
 
 fn remove(attempt: &Attempt, seen: &Seen) -> Next {
+    if let Some(side) = Side::BOTH.into_iter().find(|side| seen.sides.on(*side).is_some()) {
+        return Next::Do(Step::StopSide(side));
+    }
     if let Some(running) = &seen.running {
         let has = seen.slots.get(&running.slot).is_some_and(|n| n.hooks.contains_key(&HookPoint::BeforeStop));
         if running.up && has && !attempt.has(Pass::Hook(HookPoint::BeforeStop)) {
@@ -195,6 +212,9 @@ fn remove(attempt: &Attempt, seen: &Seen) -> Next {
 
 /// After a success: whatever is neither live nor worth going back to may go.
 fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, attempt: &Attempt, seen: &Seen) -> Next {
+    if let Some(step) = beside::tidy(record, attempt, seen) {
+        return Next::Do(step);
+    }
     match outcome {
         Outcome::Healthy | Outcome::Unchanged => {}
         Outcome::Staged | Outcome::Failed { .. } | Outcome::Reverted { .. } | Outcome::Removed => {
@@ -209,6 +229,7 @@ fn tidy(record: &Record, assignment: &Assignment, outcome: &Outcome, attempt: &A
         .filter(|slot| **slot != target && !record.good.contains(slot))
         .filter(|slot| seen.current.as_ref() != Some(slot))
         .filter(|slot| seen.running.as_ref().is_none_or(|running| running.slot != **slot))
+        .filter(|slot| seen.sides.home_of(slot).is_none())
         .cloned()
         .collect();
     if surplus.is_empty() || attempt.has(Pass::PruneFailed) {

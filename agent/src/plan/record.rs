@@ -74,6 +74,9 @@ pub struct Record {
     pub disturbed: bool,
     #[serde(default)]
     pub order: Option<Order>,
+    /// Percent of the traffic that what is live was given last; `None` for an app without sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
 }
 
 impl Record {
@@ -122,7 +125,9 @@ pub(super) enum Pass {
     GlancedHealthy,
     GlancedUnhealthy,
     Removed,
+    Shifted,
     PruneFailed,
+    TidyFailed,
 }
 
 impl Attempt {
@@ -143,7 +148,17 @@ pub fn after(record: &mut Record, attempt: &mut Attempt, step: &Step, result: Re
             attempt.passed.insert(Pass::PruneFailed); // the deployment is not worse for it; the next one tries again
             false
         }
-        Err(_) if matches!(step, Step::Probe { manner: Manner::Glance, .. }) => {
+        // Between assignments nothing can fail any more; it is tried again at the next look.
+        Err(_) if record.concluded.is_some() && record.order.is_none() => {
+            attempt.passed.insert(Pass::TidyFailed);
+            false
+        }
+        Err(_)
+            if matches!(
+                step,
+                Step::Probe { manner: Manner::Glance, .. } | Step::Rehearse { manner: Manner::Glance, .. }
+            ) =>
+        {
             attempt.passed.insert(Pass::GlancedUnhealthy);
             false
         }
@@ -162,12 +177,19 @@ fn note(attempt: &mut Attempt, step: &Step) {
         Step::Render(_) => Pass::Rendered,
         Step::Hook { point, .. } => Pass::Hook(*point),
         Step::Point(_) => Pass::Pointed,
-        Step::Start(_) => Pass::Started,
-        Step::Probe { manner: Manner::Settle, .. } => Pass::Settled,
-        Step::Probe { manner: Manner::Glance, .. } => Pass::GlancedHealthy,
+        Step::Start(_) | Step::StartSide { .. } => {
+            attempt.passed.remove(&Pass::Settled);
+            attempt.passed.remove(&Pass::GlancedHealthy);
+            Pass::Started
+        }
+        Step::Shift { .. } => Pass::Shifted,
+        Step::Probe { manner, .. } | Step::Rehearse { manner, .. } => match manner {
+            Manner::Settle => Pass::Settled,
+            Manner::Glance => Pass::GlancedHealthy,
+        },
         Step::Remove => Pass::Removed,
         // These show on disk, or at the service manager.
-        Step::Seal(_) | Step::Unpoint | Step::Stop | Step::Prune(_) => return,
+        Step::Seal(_) | Step::Unpoint | Step::Stop | Step::StopSide(_) | Step::Prune(_) => return,
     };
     attempt.passed.insert(pass);
 }
@@ -216,15 +238,18 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     match outcome {
         Outcome::Healthy | Outcome::Unchanged => {
             remember_good(&mut next, assignment.slot(), assignment.keep_slots);
+            next.share = Some(assignment.traffic.as_ref().map_or(100, |traffic| traffic.share));
         }
         Outcome::Reverted { to_slot, .. } => {
             if let Some(Order { from: Some(from), .. }) = order {
                 next.good.retain(|slot| *slot != from); // a human judged it
             }
             remember_good(&mut next, to_slot.clone(), assignment.keep_slots);
+            next.share = Some(100);
         }
         Outcome::Removed => {
             next.good.clear();
+            next.share = None;
             next.disturbed = false;
         }
         Outcome::Failed { .. } if assignment.intent == Intent::Run && record.good.is_empty() => {

@@ -12,6 +12,8 @@ use longshore_common::{
 use super::Limits;
 use crate::plan::{Needs, Seen, Step};
 
+/// Longest that connections to a side may take to end; environments say less.
+const DRAIN: Duration = Duration::from_secs(3600);
 /// For ending process trees and the like, on top of what the manifest says.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -23,7 +25,10 @@ pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
         Step::Hook { point, slot } => needs(slot).hooks.get(point).copied().unwrap_or_default().0 + GRACE,
         Step::Start(slot) => needs(slot).start.0.max(running.start.0) + limits.step_deadline,
         Step::Stop => running.start.0 + limits.step_deadline,
-        Step::Probe { slot, .. } => {
+        Step::StartSide { slot, .. } => 2 * needs(slot).start.0 + DRAIN + limits.step_deadline,
+        Step::StopSide(_) => running.start.0 + DRAIN + limits.step_deadline,
+        Step::Shift { .. } => limits.step_deadline,
+        Step::Probe { slot, .. } | Step::Rehearse { slot, .. } => {
             let Needs { probe: Span(longest), .. } = needs(slot);
             longest + GRACE
         }
@@ -36,8 +41,10 @@ pub(super) fn overdue(step: &Step, deadline: Duration) -> Failure {
     let (code, blame) = match step {
         Step::Check(_) | Step::Fetch(_) => (Code::C01, Blame::Environment),
         Step::Hook { .. } => (Code::H01, Blame::Version),
-        Step::Start(_) => (Code::U01, Blame::Version),
-        Step::Probe { .. } => (Code::B01, Blame::Version),
+        Step::Start(_) | Step::StartSide { .. } => (Code::U01, Blame::Version),
+        Step::Shift { .. } => (Code::L01, Blame::Environment),
+        Step::StopSide(_) => (Code::X01, Blame::Environment),
+        Step::Probe { .. } | Step::Rehearse { .. } => (Code::B01, Blame::Version),
         Step::Render(_) | Step::Seal(_) | Step::Point(_) | Step::Unpoint => (Code::X01, Blame::Environment),
         Step::Stop | Step::Prune(_) | Step::Remove => (Code::X01, Blame::Environment),
     };

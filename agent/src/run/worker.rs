@@ -32,6 +32,9 @@ pub(super) enum Mail {
     Revert { to: Option<Slot>, by: String, reply: oneshot::Sender<Result<(), Coded>> },
 }
 
+/// Between two looks at an app that runs beside itself.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What reading a mail led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mind {
@@ -49,6 +52,9 @@ pub(super) struct Worker<H> {
     activity: watch::Sender<Activity>,
     /// Came while the way back (or a local order) was being gone, which nothing interrupts.
     later: Option<Box<Assignment>>,
+    /// The app runs beside itself, so it is looked at again and again: traffic is kept as it was settled, and a side
+    /// that nobody needs any more is stopped.
+    beside: bool,
 }
 
 impl<H: Host> Worker<H> {
@@ -59,7 +65,16 @@ impl<H: Host> Worker<H> {
         activity: watch::Sender<Activity>,
     ) -> Self {
         let record = tools.state.record(&app);
-        Self { tools, app, record, attempt: Attempt::default(), mailbox, activity, later: None }
+        Self {
+            tools,
+            app,
+            record,
+            attempt: Attempt::default(),
+            mailbox,
+            activity,
+            later: None,
+            beside: false,
+        }
     }
 
     /// Until nobody can send mail any more, or the state cannot be written.
@@ -70,7 +85,14 @@ impl<H: Host> Worker<H> {
             self.converge().await?;
             drop(permit);
             loop {
-                let Some(mail) = self.mailbox.recv().await else { return Ok(()) };
+                let mail = match self.beside {
+                    false => self.mailbox.recv().await,
+                    true => match tokio::time::timeout(LOOK, self.mailbox.recv()).await {
+                        Ok(mail) => mail,
+                        Err(_) => break,
+                    },
+                };
+                let Some(mail) = mail else { return Ok(()) };
                 if self.read(mail).await? == Mind::Changed {
                     break;
                 }
@@ -94,7 +116,10 @@ impl<H: Host> Worker<H> {
                 }
             };
             match next(&self.record, &self.attempt, &seen) {
-                Next::Idle => return Ok(()),
+                Next::Idle => {
+                    self.beside = !seen.sides.is_empty();
+                    return Ok(());
+                }
                 Next::Conclude(outcome) => self.conclude(outcome, seen.current).await?,
                 Next::Do(step) => self.take_step(step, &seen).await?,
             }

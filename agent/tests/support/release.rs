@@ -53,18 +53,13 @@ impl Bench {
         let manifest = manifest(&self.app, version, file);
         let slot = Slot::new(&manifest.version, &manifest.digest(), &Settings::default());
         let folder = self.layout.slot(&self.app, &slot);
-        let meta = folder.join(META);
-        create_dir_durable(&meta, 0o755).unwrap();
+        create_dir_durable(&folder, 0o755).unwrap();
         for (name, text) in scripts {
             let path = folder.join(name);
             create_dir_durable(path.parent().unwrap(), 0o755).unwrap();
             write_atomic(&path, text.as_bytes(), 0o555).unwrap();
         }
-        write_atomic(&meta.join(MANIFEST), &manifest.to_bytes(), 0o444).unwrap();
-        write_atomic(&meta.join(VALUES), b"{}", 0o400).unwrap();
-        let env = environment::variables(&self.layout, &manifest, &slot, None);
-        render::environment(&env, &folder).unwrap();
-        write_atomic(&meta.join(SEALED), b"", 0o444).unwrap();
+        seal(&self.layout, &self.app, &manifest, &slot);
         slot
     }
 
@@ -100,6 +95,18 @@ impl Bench {
     pub async fn runs(&self, slot: &Slot) -> bool {
         self.seen().await.running.is_some_and(|running| running.up && running.slot == *slot)
     }
+}
+
+/// What makes a folder of files a slot.
+pub fn seal(layout: &Layout, app: &AppName, manifest: &Manifest, slot: &Slot) {
+    let folder = layout.slot(app, slot);
+    let meta = folder.join(META);
+    create_dir_durable(&meta, 0o755).unwrap();
+    write_atomic(&meta.join(MANIFEST), &manifest.to_bytes(), 0o444).unwrap();
+    write_atomic(&meta.join(VALUES), b"{}", 0o400).unwrap();
+    let env = environment::variables(layout, manifest, slot, None);
+    render::environment(&env, &folder).unwrap();
+    write_atomic(&meta.join(SEALED), b"", 0o444).unwrap();
 }
 
 pub fn lines(events: &Arc<Mutex<Vec<Event>>>) -> Vec<String> {

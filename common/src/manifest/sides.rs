@@ -62,6 +62,14 @@ impl Manifest {
     }
 }
 
+impl Service {
+    /// Variables whose value is another on each side; they are set when the release is started there.
+    pub fn is_of_side(&self, name: &str, value: &str) -> bool {
+        let own = ["LONGSHORE_SIDE", "LONGSHORE_LISTEN", "LONGSHORE_PORT"].contains(&name);
+        self.sides.is_some() && (own || has_placeholder(value))
+    }
+}
+
 fn fill(text: &str, side: Side, listen: &str, port: &str) -> String {
     text.replace("{side}", side.as_str()).replace("{listen}", listen).replace("{port}", port)
 }

@@ -125,7 +125,7 @@ impl Place {
         let (layout, app, wanted) = (layout.clone(), app.clone(), wanted.clone());
         unblocked(move || {
             // The last that is made; durable by whoever made it, and again by the sync before the seal.
-            if !layout.run(&app).is_dir() {
+            if !layout.run(&app, super::layout::Part::Whole).is_dir() {
                 layout.make_app(&app).map_err(FetchError::from_failure)?;
             }
             let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;

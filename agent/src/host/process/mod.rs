@@ -21,7 +21,7 @@ use std::{
 
 use longshore_common::{
     code::Code,
-    durable::{remove_durable, write_atomic},
+    durable::{create_dir_durable, remove_durable, write_atomic},
     ids::AppName,
     report::{Failure, StepName},
     slot::Slot,
@@ -38,7 +38,7 @@ use tokio::{
 use self::protocol::{Answer, Ask, Entry, Service, Trouble};
 use super::{
     fault,
-    layout::Layout,
+    layout::{Layout, Part},
     reexec::{Helper, SelfExec},
     unit::UnitStatus,
 };
@@ -56,6 +56,7 @@ pub struct ProcessDriver {
     /// Held for reading by whoever starts or stops an app, so that nobody takes a supervisor that is just coming or
     /// going for one that died.
     moving: Arc<RwLock<()>>,
+    part: Part,
 }
 
 /// How long supervisors, and with them apps, live.
@@ -70,7 +71,12 @@ pub enum Lives {
 
 impl ProcessDriver {
     pub fn new(me: SelfExec, layout: Layout) -> Self {
-        Self { me, layout, lives: Lives::default(), moving: Arc::default() }
+        Self { me, layout, lives: Lives::default(), moving: Arc::default(), part: Part::Whole }
+    }
+
+    /// The same for another of the app's processes.
+    pub fn on(&self, part: Part) -> Self {
+        Self { part, ..self.clone() }
     }
 
     pub fn with_lives(self, lives: Lives) -> Self {
@@ -85,6 +91,7 @@ impl ProcessDriver {
 
     async fn start_as_told(&self, app: &AppName, service: Service, within: Duration) -> Result<(), Failure> {
         let slot = service.slot.clone();
+        create_dir_durable(&self.layout.run(app, self.part), 0o700).map_err(fault::disk(StepName::Start))?;
         write_atomic(&self.marker(app), slot.as_str().as_bytes(), 0o600)
             .map_err(fault::disk(StepName::Start))?;
         if self.connect(app).await?.is_none() {
@@ -134,7 +141,7 @@ impl ProcessDriver {
 
     /// The last lines, oldest first.
     pub fn tail(&self, app: &AppName, count: usize) -> io::Result<Vec<Entry>> {
-        log::tail(&self.layout.run(app).join("app.log"), count)
+        log::tail(&self.layout.run(app, self.part).join("app.log"), count)
     }
 
     /// The last lines since the app was last told to run, oldest first.
@@ -159,7 +166,7 @@ impl ProcessDriver {
     }
 
     fn marker(&self, app: &AppName) -> PathBuf {
-        self.layout.run(app).join("slot")
+        self.layout.run(app, self.part).join("slot")
     }
 
     /// None: nobody is there to ask, or it ended before it answered.
@@ -190,7 +197,7 @@ impl ProcessDriver {
 
     async fn connect(&self, app: &AppName) -> Result<Option<UnixStream>, Failure> {
         let fail = fault::io(StepName::Check, "reach the app's supervisor");
-        let door = match Door::of(&self.layout.run(app)) {
+        let door = match Door::of(&self.layout.run(app, self.part)) {
             Ok(door) => door,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e)),
@@ -207,7 +214,7 @@ impl ProcessDriver {
     /// Our child only until we end: it makes a session of its own, and nothing ties it to us.
     async fn spawn_supervisor(&self, app: &AppName) -> Result<(), Failure> {
         let fail = fault::io(StepName::Start, "start the app's supervisor");
-        let run = self.layout.run(app);
+        let run = self.layout.run(app, self.part);
         let errors = File::create(run.join("shim.err")).map_err(&fail)?;
         let mut command = Command::from(self.me.command(Helper::Shim));
         command.arg(&run).args((self.lives == Lives::WithAgent).then_some(shim::WITH_AGENT));

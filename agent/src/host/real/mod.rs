@@ -3,6 +3,7 @@
 //! Nothing is decided here. `slots`, `fetch` and `stage` know the disk, `systemd` and `process` know what runs, and
 //! each step is one call of theirs.
 
+mod beside;
 mod probing;
 mod service;
 mod tend;
@@ -20,11 +21,12 @@ use longshore_common::{
 
 use super::{
     Event, Follow, Host, Sink, Stream,
+    direct::Directors,
     environment::variables,
     fault,
     fetch::{self, FetchError, read_meta},
     hook::{self, Keeper},
-    layout::Layout,
+    layout::{Layout, Part},
     process::ProcessDriver,
     reexec::SelfExec,
     render,
@@ -50,6 +52,7 @@ pub struct RealHost {
     processes: ProcessDriver,
     units: SystemdDriver,
     secrets: Sources,
+    directors: Directors,
 }
 
 impl RealHost {
@@ -62,6 +65,7 @@ impl RealHost {
             runner: config.driver.unwrap_or_else(Runner::detect),
             loopback: config.loopback,
             secrets: Sources::of(config)?,
+            directors: config.directors.clone(),
             layout,
             me,
             uplink,
@@ -138,7 +142,9 @@ impl RealHost {
             let meta = Tree::open(&staged).and_then(|tree| read_meta(&tree, &wanted));
             let (manifest, _) = meta.map_err(|e| FetchError::from(e).failure(StepName::Render))?;
             render::render(&manifest, &wanted.settings.values, &opened, &staged)?;
-            render::environment(&variables(layout, &manifest, &wanted.slot, None), &staged)
+            let mut own = variables(layout, &manifest, &wanted.slot, None);
+            own.retain(|name, value| !manifest.service.is_of_side(name, value));
+            render::environment(&own, &staged)
         })
         .await
     }
@@ -191,6 +197,7 @@ impl RealHost {
         });
         let mut seen = on_disk.await?;
         seen.running = self.running(app).await?;
+        seen.sides = self.sides(app, seen.current.as_ref()).await?;
         Ok(seen)
     }
 
@@ -212,6 +219,7 @@ impl RealHost {
 
     async fn remove(&self, app: &AppName) -> Result<(), Failure> {
         self.stop(app).await?;
+        self.stop_relay(app).await?;
         let app = app.clone();
         self.disk(move |layout| layout.remove(&app)).await
     }
@@ -241,6 +249,11 @@ impl Host for RealHost {
             Step::Stop => self.stop(app).await,
             Step::Probe { slot, manner: Manner::Settle } => self.settle(app, slot, sink).await,
             Step::Probe { slot, manner: Manner::Glance } => self.glance(app, slot).await,
+            Step::StartSide { slot, side } => self.start_side(app, slot, *side).await,
+            Step::Rehearse { slot, manner: Manner::Settle, .. } => self.settle(app, slot, sink).await,
+            Step::Rehearse { slot, manner: Manner::Glance, .. } => self.glance(app, slot).await,
+            Step::Shift { slot, side, traffic } => self.shift(app, slot, *side, traffic, sink).await,
+            Step::StopSide(side) => self.stop_side(app, *side).await,
             Step::Prune(slots) => {
                 let (app, slots) = (app.clone(), slots.clone());
                 self.disk(move |layout| layout.prune(&app, &slots)).await
@@ -254,22 +267,25 @@ impl Host for RealHost {
             sink.send(Event::Line { source: "app".into(), stream, line, time_ms: Some(time_ms) });
         };
         let fail = fault::io(StepName::Check, "read the app's log");
-        if self.runner == Runner::Systemd && self.units.status(app).await?.is_some() {
+        let part = match self.layout.live(app)? {
+            Some(live) => self.part_of(app, &live).await?,
+            None => Part::Whole,
+        };
+        let (units, processes) = (self.units.on(part), self.processes.on(part));
+        if self.runner == Runner::Systemd && units.status(app).await?.is_some() {
             let until = match follow {
                 Follow::Yes => journal::Until::Dropped,
                 Follow::No => journal::Until::Now,
             };
-            let unit = self.units.unit_name(app);
+            let unit = units.unit_name(app);
             let each = |time, line| say(time, Stream::Stdout, line);
             return journal::lines_of(&unit, lines, until, each).await.map_err(fail);
         }
-        for entry in self.processes.tail(app, lines).map_err(fail)? {
+        for entry in processes.tail(app, lines).map_err(fail)? {
             say(entry.time_ms, entry.stream, entry.text);
         }
         match follow {
-            Follow::Yes => {
-                self.processes.follow(app, |entry| say(entry.time_ms, entry.stream, entry.text)).await
-            }
+            Follow::Yes => processes.follow(app, |entry| say(entry.time_ms, entry.stream, entry.text)).await,
             Follow::No => Ok(()),
         }
     }

@@ -14,6 +14,7 @@ use crate::host::{
     environment::variables,
     evidence::{LINES_READ, LastLines},
     fault,
+    layout::Part,
     probe::{self, Pulse, Scene, Vitals},
     unit::{UnitState, UnitStatus},
 };
@@ -23,37 +24,60 @@ const CRASHES: u32 = 3;
 
 impl RealHost {
     pub(super) async fn settle(&self, app: &AppName, slot: &Slot, sink: &Sink) -> Result<(), Failure> {
-        let manifest = self.manifest(app, slot).await?;
-        let vitals = self.vitals(&manifest).await?;
+        let part = self.part_of(app, slot).await?;
+        let manifest = self.manifest_on(app, slot, part).await?;
+        let vitals = self.vitals(&manifest, part).await?;
         let scene = self.scene(slot, &manifest);
         let result = probe::settle(&manifest.probes, &scene, &vitals, sink).await;
-        self.with_evidence(&manifest, result).await
+        self.with_evidence(&manifest, part, result).await
     }
 
     pub(super) async fn glance(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
-        let manifest = self.manifest(app, slot).await?;
-        let vitals = self.vitals(&manifest).await?;
+        let part = self.part_of(app, slot).await?;
+        let manifest = self.manifest_on(app, slot, part).await?;
+        let vitals = self.vitals(&manifest, part).await?;
         let result = probe::glance(&manifest.probes, &self.scene(slot, &manifest), &vitals).await;
-        self.with_evidence(&manifest, result).await
+        self.with_evidence(&manifest, part, result).await
+    }
+
+    /// The release as it is meant where it runs.
+    pub(super) async fn manifest_on(
+        &self,
+        app: &AppName,
+        slot: &Slot,
+        part: Part,
+    ) -> Result<Manifest, Failure> {
+        let manifest = self.manifest(app, slot).await?;
+        Ok(match part {
+            Part::Side(side) => self.on_side(&manifest, side),
+            Part::Whole | Part::Relay => manifest,
+        })
     }
 
     /// What the app said last explains most failures.
-    async fn with_evidence(&self, manifest: &Manifest, result: Result<(), Failure>) -> Result<(), Failure> {
+    async fn with_evidence(
+        &self,
+        manifest: &Manifest,
+        part: Part,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         match result {
             Err(failure) if failure.evidence.is_empty() => {
-                let lines = self.last_lines(manifest).await;
+                let lines = self.last_lines(manifest, part).await;
                 Err(failure.with_evidence(lines))
             }
             result => result,
         }
     }
 
-    async fn last_lines(&self, manifest: &Manifest) -> LastLines {
+    async fn last_lines(&self, manifest: &Manifest, part: Part) -> LastLines {
         match self.driver_of(manifest) {
-            Driver::Systemd => self.units.last_lines(&manifest.app).await,
+            Driver::Systemd => self.units.on(part).last_lines(&manifest.app).await,
             Driver::Process => {
                 let mut lines = LastLines::default();
-                for entry in self.processes.tail_of_present(&manifest.app, LINES_READ).unwrap_or_default() {
+                for entry in
+                    self.processes.on(part).tail_of_present(&manifest.app, LINES_READ).unwrap_or_default()
+                {
                     lines.push(&entry.text);
                 }
                 lines
@@ -72,15 +96,15 @@ impl RealHost {
         }
     }
 
-    async fn vitals<'a>(&'a self, manifest: &'a Manifest) -> Result<UnitVitals<'a>, Failure> {
-        let restarts = self.unit_status(manifest).await?.map_or(0, |status| status.restarts);
-        Ok(UnitVitals { host: self, manifest, restarts })
+    async fn vitals<'a>(&'a self, manifest: &'a Manifest, part: Part) -> Result<UnitVitals<'a>, Failure> {
+        let restarts = self.unit_status(manifest, part).await?.map_or(0, |status| status.restarts);
+        Ok(UnitVitals { host: self, manifest, part, restarts })
     }
 
-    async fn unit_status(&self, manifest: &Manifest) -> Result<Option<UnitStatus>, Failure> {
+    async fn unit_status(&self, manifest: &Manifest, part: Part) -> Result<Option<UnitStatus>, Failure> {
         match self.driver_of(manifest) {
-            Driver::Systemd => self.units.status(&manifest.app).await,
-            Driver::Process => self.processes.status(&manifest.app).await,
+            Driver::Systemd => self.units.on(part).status(&manifest.app).await,
+            Driver::Process => self.processes.on(part).status(&manifest.app).await,
             Driver::None => Ok(None),
         }
     }
@@ -90,6 +114,7 @@ impl RealHost {
 struct UnitVitals<'a> {
     host: &'a RealHost,
     manifest: &'a Manifest,
+    part: Part,
     /// When the probing began.
     restarts: u32,
 }
@@ -99,7 +124,7 @@ impl Vitals for UnitVitals<'_> {
         if self.host.driver_of(self.manifest) == Driver::None {
             return Pulse::Alive(String::new());
         }
-        match self.host.unit_status(self.manifest).await {
+        match self.host.unit_status(self.manifest, self.part).await {
             Ok(Some(status)) => self.judge(status),
             Ok(None) => self.lost("is not there any more"),
             // Whoever cannot be asked may answer at the next look; the probes' deadlines go on.

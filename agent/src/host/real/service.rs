@@ -10,6 +10,7 @@ use longshore_common::{
     report::{Failure, StepName},
     slot::Slot,
     time::Span,
+    traffic::Side,
 };
 use rustix::process::Signal;
 
@@ -21,13 +22,13 @@ use crate::{
         environment::variables,
         fault,
         launch::{Fault, LaunchSpec},
-        layout::Layout,
+        layout::{Layout, Part},
         process::protocol::Service,
     },
 };
 
 /// For a supervisor, beyond what the app is allowed.
-const SLACK: Duration = Duration::from_secs(30);
+pub(super) const SLACK: Duration = Duration::from_secs(30);
 
 impl RealHost {
     pub(super) async fn start(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
@@ -35,27 +36,37 @@ impl RealHost {
         match self.driver_of(&manifest) {
             Driver::Systemd => {
                 self.stop_process(app).await?;
-                self.start_unit(slot, &manifest).await
+                self.start_unit(slot, &manifest, Part::Whole).await
             }
             Driver::Process => {
                 self.stop_unit(app).await?;
-                self.start_process(slot, &manifest).await
+                self.start_process(slot, &manifest, Part::Whole).await
             }
             // Nothing is to run, so what runs is of another release.
             Driver::None => self.stop(app).await,
         }
     }
 
-    async fn start_unit(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+    pub(super) async fn start_unit(
+        &self,
+        slot: &Slot,
+        manifest: &Manifest,
+        part: Part,
+    ) -> Result<(), Failure> {
         let account = Account::to_become(manifest.service.user.as_deref())
             .map_err(|e| fault::host(e.code, StepName::Start, e.message))?;
         own_shared(&self.layout, &manifest.app, account.as_ref(), StepName::Start)?;
-        self.units.start(slot, &self.at_home(manifest)).await
+        self.units.on(part).start(slot, &self.at_home(manifest)).await
     }
 
-    async fn start_process(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
+    pub(super) async fn start_process(
+        &self,
+        slot: &Slot,
+        manifest: &Manifest,
+        part: Part,
+    ) -> Result<(), Failure> {
         let (order, within) = self.process_order(slot, manifest).await?;
-        self.processes.start(&manifest.app, order, within).await
+        self.processes.on(part).start(&manifest.app, order, within).await
     }
 
     /// What a supervisor is told, and how long it may take.
@@ -81,14 +92,16 @@ impl RealHost {
 
     /// Starts the app again with the slot that it was last told to run, if its supervisor is gone.
     pub(super) async fn restore(&self, app: &AppName) -> Result<(), Failure> {
-        let order = async |slot: &Slot| {
-            let manifest = self.manifest(app, slot).await?;
-            self.process_order(slot, &manifest).await
-        };
-        if let Some(slot) = self.processes.restore(app, order).await? {
-            tracing::info!(%app, %slot, "started again");
+        for part in [Part::Whole, Part::Side(Side::Blue), Part::Side(Side::Green)] {
+            let order = async |slot: &Slot| {
+                let manifest = self.manifest_on(app, slot, part).await?;
+                self.process_order(slot, &manifest).await
+            };
+            if let Some(slot) = self.processes.on(part).restore(app, order).await? {
+                tracing::info!(%app, %slot, "started again");
+            }
         }
-        Ok(())
+        self.restore_relay(app).await
     }
 
     pub(super) async fn stop(&self, app: &AppName) -> Result<(), Failure> {
@@ -125,6 +138,7 @@ impl RealHost {
                 *address = on_own_loopback(address, own);
             }
         }
+        self.sides_at_home(&mut manifest);
         manifest
     }
 

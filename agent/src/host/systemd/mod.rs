@@ -33,7 +33,7 @@ use self::{
 use super::{
     fault,
     launch::Fault,
-    layout::Layout,
+    layout::{Layout, Part},
     tree::Ended,
     unit::{UnitState, UnitStatus},
 };
@@ -45,11 +45,17 @@ const JOB_SLACK: Duration = Duration::from_secs(20);
 pub struct SystemdDriver {
     bus: Bus,
     layout: Layout,
+    part: Part,
 }
 
 impl SystemdDriver {
     pub fn new(layout: Layout) -> Self {
-        Self { bus: Bus, layout }
+        Self { bus: Bus, layout, part: Part::Whole }
+    }
+
+    /// The same for another of the app's units.
+    pub fn on(&self, part: Part) -> Self {
+        Self { part, ..self.clone() }
     }
 
     pub fn bus(&self) -> &Bus {
@@ -59,7 +65,7 @@ impl SystemdDriver {
     /// Runs this slot instead of what runs. Sockets stay open meanwhile, unless they are other sockets.
     pub async fn start(&self, slot: &Slot, manifest: &Manifest) -> Result<(), Failure> {
         let app = &manifest.app;
-        let service = text::service(&self.layout, manifest)?;
+        let service = text::service(&self.layout, manifest, self.part)?;
         let socket = text::socket(manifest)?;
         let manager = self.open(StepName::Start).await?;
         let before = self.status_over(&manager, app).await?;
@@ -69,7 +75,8 @@ impl SystemdDriver {
         let written = self.write(app, &service.text, socket.as_deref()).map_err(&disk)?;
         let result = self.switch(&manager, manifest, written).await.map_err(failed(StepName::Start))?;
         self.drop_old_links(app, &service.link);
-        let properties = manager.properties(&service_name(app)).await.map_err(failed(StepName::Start))?;
+        let properties =
+            manager.properties(&self.service_name(app)).await.map_err(failed(StepName::Start))?;
         if result == JobResult::Done && property(&properties, "ActiveState") == "active" {
             return Ok(());
         }
@@ -83,12 +90,12 @@ impl SystemdDriver {
         service: &str,
         socket: Option<&str>,
     ) -> longshore_common::durable::Result<Written> {
-        let path = self.layout.units().join(service_name(app));
+        let path = self.layout.units().join(self.service_name(app));
         let same = std::fs::read_to_string(&path).is_ok_and(|old| old == service);
         if !same {
             write_atomic(&path, service.as_bytes(), 0o644)?;
         }
-        let path = self.layout.units().join(socket_name(app));
+        let path = self.layout.units().join(socket_name(app, self.part));
         let sockets = match (std::fs::read_to_string(&path).ok(), socket) {
             (Some(old), Some(new)) if old == new => Sockets::Kept,
             (_, Some(new)) => {
@@ -110,16 +117,16 @@ impl SystemdDriver {
         running: Option<Slot>,
     ) -> longshore_common::durable::Result<()> {
         let target = |slot: &Slot| Path::new("../releases").join(slot.as_str());
-        create_dir_durable(&self.layout.unit_links(app), 0o755)?;
+        create_dir_durable(&self.layout.unit_links(app, self.part), 0o755)?;
         if let Some(running) = running.filter(|running| running != slot) {
-            symlink_atomic(&target(&running), &self.layout.unit_links(app).join(BEFORE))?;
+            symlink_atomic(&target(&running), &self.layout.unit_links(app, self.part).join(BEFORE))?;
         }
         symlink_atomic(&target(slot), link)
     }
 
     /// Links of units that are not there any more. One that stays by accident goes with the next start.
     fn drop_old_links(&self, app: &AppName, current: &Path) {
-        let Ok(links) = std::fs::read_dir(self.layout.unit_links(app)) else { return };
+        let Ok(links) = std::fs::read_dir(self.layout.unit_links(app, self.part)) else { return };
         for path in links.filter_map(|entry| Some(entry.ok()?.path())) {
             if path != current && path.file_name().is_some_and(|name| name != BEFORE) {
                 let _ = remove_durable(&path);
@@ -133,7 +140,7 @@ impl SystemdDriver {
         manifest: &Manifest,
         Written { sockets, same }: Written,
     ) -> Result<JobResult, BusError> {
-        let (service, socket) = (service_name(&manifest.app), socket_name(&manifest.app));
+        let (service, socket) = (self.service_name(&manifest.app), socket_name(&manifest.app, self.part));
         let within = job_deadline(manifest);
         if sockets == Sockets::Gone {
             manager.disable(&[&socket]).await?;
@@ -191,15 +198,16 @@ impl SystemdDriver {
 
     /// None: no unit was written for the app.
     pub async fn status(&self, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
-        if !self.layout.units().join(service_name(app)).exists() {
+        if !self.layout.units().join(self.service_name(app)).exists() {
             return Ok(None);
         }
         self.status_over(&self.open(StepName::Check).await?, app).await
     }
 
     async fn status_over(&self, manager: &Manager, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
-        let Some(told) = Told::read(&self.layout, app) else { return Ok(None) };
-        let properties = manager.properties(&service_name(app)).await.map_err(failed(StepName::Check))?;
+        let Some(told) = Told::read(&self.layout, app, self.part) else { return Ok(None) };
+        let properties =
+            manager.properties(&self.service_name(app)).await.map_err(failed(StepName::Check))?;
         Ok(Some(UnitStatus {
             slot: told.running(&properties),
             state: state_of(&properties),
@@ -209,20 +217,24 @@ impl SystemdDriver {
 
     /// What the app said since it was last told to run, and what systemd said of it.
     pub async fn last_lines(&self, app: &AppName) -> super::evidence::LastLines {
-        match Told::read(&self.layout, app) {
-            Some(told) => journal::last_lines_of(&service_name(app), told.at).await,
+        match Told::read(&self.layout, app, self.part) {
+            Some(told) => journal::last_lines_of(&self.service_name(app), told.at).await,
             None => Default::default(),
         }
     }
 
     pub fn unit_name(&self, app: &AppName) -> String {
-        service_name(app)
+        self.service_name(app)
+    }
+
+    fn service_name(&self, app: &AppName) -> String {
+        service_name(app, self.part)
     }
 
     /// Stops the app and takes its units away, so that no boot and no connection starts it again.
     pub async fn stop(&self, app: &AppName, grace: Duration) -> Result<(), Failure> {
         let units = self.layout.units();
-        let (service, socket) = (service_name(app), socket_name(app));
+        let (service, socket) = (self.service_name(app), socket_name(app, self.part));
         if !units.join(&service).exists() && !units.join(&socket).exists() {
             return Ok(());
         }
@@ -236,7 +248,7 @@ impl SystemdDriver {
         for unit in [&socket, &service] {
             remove_durable(&units.join(unit)).map_err(fault::disk(StepName::Stop))?;
         }
-        remove_dir_durable(&self.layout.unit_links(app)).map_err(fault::disk(StepName::Stop))?;
+        remove_dir_durable(&self.layout.unit_links(app, self.part)).map_err(fault::disk(StepName::Stop))?;
         manager.reload().await.map_err(&fail)?;
         for unit in [&socket, &service] {
             manager.reset_failed(unit).await.map_err(&fail)?;
@@ -300,8 +312,8 @@ struct Told {
 
 impl Told {
     /// None: the app has no unit.
-    fn read(layout: &Layout, app: &AppName) -> Option<Self> {
-        let unit = layout.units().join(service_name(app));
+    fn read(layout: &Layout, app: &AppName, part: Part) -> Option<Self> {
+        let unit = layout.units().join(service_name(app, part));
         let text = std::fs::read_to_string(&unit).ok()?;
         let link = PathBuf::from(text.lines().find_map(|line| line.strip_prefix("WorkingDirectory="))?);
         let slot = slot_of(&link)?;

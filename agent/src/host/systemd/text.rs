@@ -20,7 +20,7 @@ use longshore_common::{
 use crate::host::{
     fault,
     launch::program_path,
-    layout::{ENVIRONMENT, Layout, META},
+    layout::{ENVIRONMENT, Layout, META, Part},
 };
 
 /// Between a crash and the next start.
@@ -28,12 +28,12 @@ const RESTART_SEC: &str = "1s";
 /// What connections may wait while the app is replaced; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: u32 = 4096;
 
-pub fn service_name(app: &AppName) -> String {
-    format!("longshore-{app}.service")
+pub fn service_name(app: &AppName, part: Part) -> String {
+    format!("longshore-{app}{}.service", part.suffix())
 }
 
-pub fn socket_name(app: &AppName) -> String {
-    format!("longshore-{app}.socket")
+pub fn socket_name(app: &AppName, part: Part) -> String {
+    format!("longshore-{app}{}.socket", part.suffix())
 }
 
 /// Only what is worth keeping from an app and breaks none that a unit file of its own would have run.
@@ -61,14 +61,14 @@ pub struct ServiceUnit {
     pub link: PathBuf,
 }
 
-pub fn service(layout: &Layout, manifest: &Manifest) -> Result<ServiceUnit, Failure> {
-    let links = layout.unit_links(&manifest.app);
-    let text = service_through(&links.join("0"), manifest)?;
+pub fn service(layout: &Layout, manifest: &Manifest, part: Part) -> Result<ServiceUnit, Failure> {
+    let links = layout.unit_links(&manifest.app, part);
+    let text = service_through(&links.join("0"), manifest, part)?;
     let link = links.join(hex(&sha256(text.as_bytes())[..4]));
-    Ok(ServiceUnit { text: service_through(&link, manifest)?, link })
+    Ok(ServiceUnit { text: service_through(&link, manifest, part)?, link })
 }
 
-fn service_through(path: &Path, manifest: &Manifest) -> Result<String, Failure> {
+fn service_through(path: &Path, manifest: &Manifest, part: Part) -> Result<String, Failure> {
     let app = &manifest.app;
     let service = &manifest.service;
     let user = service.user.as_deref().ok_or_else(|| {
@@ -82,7 +82,10 @@ fn service_through(path: &Path, manifest: &Manifest) -> Result<String, Failure> 
     line(format_args!(
         "# Written by longshore-agent, which overwrites it when a release of {app} needs another."
     ));
-    line(format_args!("# Settings of your own belong in a drop-in: systemctl edit {}", service_name(app)));
+    line(format_args!(
+        "# Settings of your own belong in a drop-in: systemctl edit {}",
+        service_name(app, part)
+    ));
     line(format_args!("[Unit]\nDescription={app} (deployed by Longshore)"));
     line(format_args!("Wants=network-online.target\nAfter=network-online.target"));
     // A revert may follow at once and must not be counted; crashes are paced by RestartSec.
@@ -91,9 +94,17 @@ fn service_through(path: &Path, manifest: &Manifest) -> Result<String, Failure> 
     line(format_args!("User={}", plain_word("service.user", user)?));
     line(format_args!("WorkingDirectory={link}"));
     line(format_args!("EnvironmentFile={link}/{META}/{ENVIRONMENT}"));
+    // What differs between sides is not in the slot's file; what is in both is the same in both.
+    let own = match part {
+        Part::Side(_) => manifest.service.env.clone(),
+        Part::Whole | Part::Relay => Default::default(),
+    };
+    for (name, value) in own {
+        line(format_args!("Environment={}", quote(&format!("{name}={value}"))?));
+    }
     line(format_args!("ExecStart={}", command(service, path)?));
     if !service.sockets.is_empty() {
-        line(format_args!("Sockets={}", socket_name(app)));
+        line(format_args!("Sockets={}", socket_name(app, part)));
     }
     line(format_args!("KillMode=control-group"));
     line(format_args!("KillSignal={}", plain_word("service.stop.signal", &service.stop.signal)?));
@@ -121,7 +132,7 @@ pub fn socket(manifest: &Manifest) -> Result<Option<String>, Failure> {
     write!(
         text,
         "Service={}\nFileDescriptorName=longshore\nBacklog={BACKLOG}\n\n[Install]\nWantedBy=sockets.target\n",
-        service_name(app)
+        service_name(app, Part::Whole)
     )
     .expect("writing into a string");
     Ok(Some(text))

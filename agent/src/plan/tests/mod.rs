@@ -1,6 +1,7 @@
 //! Transcripts, crashes at every effect, and properties of the core, on the host's twin in memory.
 
 pub(crate) mod bench;
+mod beside;
 mod crashes;
 mod properties;
 mod transcripts;

@@ -37,7 +37,7 @@ fn manifest() -> Manifest {
 
 fn text_of(manifest: &Manifest) -> String {
     let layout = Layout::under(Path::new("/")).unwrap();
-    service(&layout, manifest).unwrap().text
+    service(&layout, manifest, Part::Whole).unwrap().text
 }
 
 /// Whatever the words hold, each directive stays one line and the program stays the program.
@@ -61,7 +61,7 @@ fn hostile_words_stay_words() {
     assert_eq!(text.lines().filter(|line| line.starts_with("User=")).collect::<Vec<_>>(), ["User=daemon"]);
     assert_eq!(text.lines().filter(|line| line.starts_with("ExecStart=")).count(), 1);
     let exec = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    let link = service(&Layout::under(Path::new("/")).unwrap(), &manifest).unwrap().link;
+    let link = service(&Layout::under(Path::new("/")).unwrap(), &manifest, Part::Whole).unwrap().link;
     let exec = exec.replace(link.to_str().unwrap(), "LINK");
     let expected = r#""@LINK/bin/shop" "./bin/shop" "%%n" "$$HOME" "$${HOME}" "a\"b" "back\\slash" "two\nlines\nUser=root" ";" "+x" "é\x1b[31m" """#;
     assert_eq!(exec, expected);
@@ -82,7 +82,7 @@ fn what_no_unit_can_say_is_refused() {
     for (spoil, reason) in rows {
         let mut manifest = manifest();
         spoil(&mut manifest);
-        let failure = service(&layout, &manifest).err().unwrap();
+        let failure = service(&layout, &manifest, Part::Whole).err().unwrap();
         assert!(failure.message.contains(reason), "{}", failure.message);
     }
     let mut manifest = manifest();

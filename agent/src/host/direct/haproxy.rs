@@ -1,0 +1,240 @@
+//! HAProxy, over its runtime socket: weights, drain, ready and maintenance of two servers of a backend.
+//!
+//! The side that gains is made ready first and has to be up before the other side loses anything. A side without
+//! traffic is drained: connections that are pinned to it by a cookie stay until it is let go, which puts it into
+//! maintenance and so clears their cookie at the next request. Weights are forgotten when HAProxy is started again;
+//! the agent looks every few seconds and says them again.
+
+use std::{path::Path, time::Duration};
+
+use longshore_common::{
+    report::Failure,
+    text::visible,
+    traffic::{BackendName, Side},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{ANSWER, Addresses, LOOK, failure};
+
+/// Of an answer; the list of a large HAProxy has some 200 bytes a server.
+const ANSWER_BYTES: u64 = 4 << 20;
+/// For HAProxy's own check of a server that was made ready.
+const UP: Duration = Duration::from_secs(20);
+
+/// Bits of an administrative state: maintenance of any origin, drain of any origin.
+const MAINTENANCE: u32 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40;
+const DRAIN: u32 = 0x08 | 0x10;
+/// The operational state of a server that is up.
+const RUNNING: u32 = 2;
+
+#[derive(Clone, Debug)]
+pub struct Haproxy<'a> {
+    pub socket: &'a Path,
+    pub backend: &'a BackendName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Server {
+    name: String,
+    address: String,
+    operational: u32,
+    administrative: u32,
+    weight: u32,
+}
+
+impl Server {
+    /// What it gets of new connections, in relation to the others.
+    fn counts(&self) -> u32 {
+        if self.administrative & (MAINTENANCE | DRAIN) == 0 { self.weight } else { 0 }
+    }
+}
+
+impl Haproxy<'_> {
+    /// Percent of new connections that go to green.
+    pub async fn green(&self) -> Result<u8, Failure> {
+        let [blue, green] = self.sides().await?;
+        let (blue, green) = (blue.counts(), green.counts());
+        // Neither of them has traffic: no split of ours.
+        Ok((green * 100).checked_div(blue + green).map_or(255, |percent| percent as u8))
+    }
+
+    /// Gives green its percentage of new connections and blue the rest.
+    pub async fn split(&self, green: u8, addresses: &Addresses) -> Result<(), Failure> {
+        let shares = [(Side::Blue, 100 - green), (Side::Green, green)];
+        let before = self.sides().await?;
+        for (side, server) in Side::BOTH.into_iter().zip(&before) {
+            self.check_address(server, addresses.of(side))?;
+        }
+        let gaining = |share: u8| share > 0;
+        for (side, share) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
+            self.set(side, "state ready").await?;
+            let was = before[side as usize].counts();
+            // What loses some keeps it until the other is up.
+            if u32::from(share) >= was {
+                self.set(side, &format!("weight {share}")).await?;
+            }
+        }
+        for (side, _) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
+            if let Err(failure) = self.wait_until_up(side).await {
+                if before[side as usize].counts() == 0 {
+                    self.set(side, "state maint").await?;
+                }
+                return Err(failure);
+            }
+        }
+        for (side, share) in shares {
+            match share {
+                0 => self.set(side, "state drain").await?,
+                share => self.set(side, &format!("weight {share}")).await?,
+            }
+        }
+        let shown = self.green().await?;
+        if shown == green {
+            return Ok(());
+        }
+        Err(self.failure(format!("was told {green}% for green and shows {shown}%")))
+    }
+
+    /// Connections to this side that have not ended.
+    pub async fn active(&self, side: Side) -> Result<u64, Failure> {
+        let text = self.ask("show stat").await?;
+        let mut lines = text.lines();
+        let head = lines.next().unwrap_or_default().trim_start_matches("# ");
+        let column = |name: &str| head.split(',').position(|field| field == name);
+        let (Some(proxy), Some(server), Some(now)) = (column("pxname"), column("svname"), column("scur"))
+        else {
+            return Err(self.failure("answered \"show stat\" without the columns pxname, svname and scur"));
+        };
+        let row = lines.map(|line| line.split(',').collect::<Vec<_>>()).find(|row| {
+            row.get(proxy) == Some(&self.backend.as_str()) && row.get(server) == Some(&side.as_str())
+        });
+        Ok(row.and_then(|row| row.get(now)?.parse().ok()).unwrap_or(0))
+    }
+
+    /// Nothing is pinned to this side any more.
+    pub async fn let_go(&self, side: Side) -> Result<(), Failure> {
+        self.set(side, "state maint").await
+    }
+
+    async fn wait_until_up(&self, side: Side) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            let up = self.sides().await?[side as usize].operational == RUNNING;
+            if up {
+                return Ok(());
+            }
+            if begun.elapsed() >= UP {
+                let words = format!("holds {}/{side} for down though it is healthy here", self.backend);
+                return Err(self.failure(words));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn check_address(&self, server: &Server, ours: &str) -> Result<(), Failure> {
+        if server.address == ours || ours.starts_with('/') {
+            return Ok(());
+        }
+        let (name, theirs) = (&server.name, visible(&server.address));
+        let words = format!(
+            "sends {}/{name} to {theirs}, and the release listens at {ours} there: they must be the same",
+            self.backend
+        );
+        Err(self.failure(words))
+    }
+
+    /// Blue and green, as they are now.
+    async fn sides(&self) -> Result<[Server; 2], Failure> {
+        let text = self.ask(&format!("show servers state {}", self.backend)).await?;
+        let servers = read_servers(&text).ok_or_else(|| {
+            let said = visible(text.lines().next().unwrap_or_default());
+            self.failure(format!("does not know the backend {}: \"{said}\"", self.backend))
+        })?;
+        let find = |side: Side| {
+            let found = servers.iter().find(|server| server.name == side.as_str()).cloned();
+            found.ok_or_else(|| self.failure(format!("has no server {}/{side}", self.backend)))
+        };
+        Ok([find(Side::Blue)?, find(Side::Green)?])
+    }
+
+    async fn set(&self, side: Side, what: &str) -> Result<(), Failure> {
+        let command = format!("set server {}/{side} {what}", self.backend);
+        let said = self.ask(&command).await?;
+        let said = said.trim();
+        // Anything that it says is a complaint.
+        if said.is_empty() {
+            Ok(())
+        } else {
+            Err(self.failure(format!("refused \"{command}\": {}", visible(said))))
+        }
+    }
+
+    async fn ask(&self, command: &str) -> Result<String, Failure> {
+        let talk = async {
+            let mut stream = UnixStream::connect(self.socket).await?;
+            stream.write_all(format!("{command}\n").as_bytes()).await?;
+            let mut said = String::new();
+            stream.take(ANSWER_BYTES).read_to_string(&mut said).await?;
+            Ok::<_, std::io::Error>(said)
+        };
+        match timeout(ANSWER, talk).await {
+            Ok(Ok(said)) => Ok(said),
+            Ok(Err(e)) => Err(self.failure(format!("cannot be asked: {e}"))),
+            Err(_) => Err(self.failure(format!("did not answer within {} s", ANSWER.as_secs()))),
+        }
+    }
+
+    fn failure(&self, words: impl std::fmt::Display) -> Failure {
+        failure(format!("HAProxy at {} {words}", self.socket.display()))
+    }
+}
+
+/// None: no list of servers.
+fn read_servers(text: &str) -> Option<Vec<Server>> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("# "));
+    let columns: Vec<&str> = lines.next()?.trim_start_matches("# ").split(' ').collect();
+    let servers = lines.filter(|line| !line.is_empty()).map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let field = |name: &str| fields.get(columns.iter().position(|column| *column == name)?).copied();
+        let number = |name: &str| field(name)?.parse().ok();
+        let (host, port) = (field("srv_addr")?, field("srv_port")?);
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Some(Server {
+            name: field("srv_name")?.to_owned(),
+            address,
+            operational: number("srv_op_state")?,
+            administrative: number("srv_admin_state")?,
+            weight: number("srv_uweight")?,
+        })
+    });
+    servers.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_servers_reads() {
+        let text = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
+                    4 shop 1 blue 127.0.0.1 2 0 90 8081\n4 shop 2 green 127.0.0.1 0 8 10 8082\n\n";
+        let servers = read_servers(text).unwrap();
+        assert_eq!((servers[0].address.as_str(), servers[0].counts()), ("127.0.0.1:8081", 90));
+        assert_eq!((servers[1].name.as_str(), servers[1].counts()), ("green", 0));
+        assert!(read_servers("Can't find backend.\n").is_none());
+        assert!(read_servers("1\n# srv_name\nblue\n").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_not_there_is_a_failure_that_names_it() {
+        let backend = "shop".parse().unwrap();
+        let haproxy = Haproxy { socket: Path::new("/nowhere/admin.sock"), backend: &backend };
+        let failure = haproxy.green().await.unwrap_err();
+        assert!(failure.message.contains("/nowhere/admin.sock cannot be asked"), "{}", failure.message);
+        assert_eq!(failure.code, "LS-L01");
+    }
+}

@@ -1,0 +1,173 @@
+//! nginx: an upstream file of ours, its own test of it, a reload; the file of before when the test fails.
+//!
+//! What nginx has loaded cannot be asked. So the file counts together with what was kept after the reload: where they
+//! differ, a crash came between the two, and it is directed anew.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use longshore_common::{
+    durable::{remove_durable, write_atomic},
+    report::Failure,
+    text::visible,
+    traffic::{BackendName, Side},
+};
+
+use super::{Addresses, Directors, failure};
+use crate::host::{
+    launch::LaunchSpec,
+    systemd::{Bus, transient},
+    tree::Ended,
+};
+
+/// A test reads files and resolves names; a reload is one signal.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Of what it complains, the last.
+const SAID_BYTES: usize = 1024;
+
+#[derive(Clone, Debug)]
+pub struct Nginx<'a> {
+    pub directors: &'a Directors,
+    pub upstream: &'a BackendName,
+    /// Where systemd runs things, nginx runs in a unit of its own: the agent's limits are not for it.
+    pub bus: Option<&'a Bus>,
+}
+
+impl Nginx<'_> {
+    fn file(&self) -> PathBuf {
+        self.directors.nginx_folder.join(format!("{}.conf", self.upstream))
+    }
+
+    /// Whether the file says this.
+    pub fn says(&self, green: u8, addresses: &Addresses) -> bool {
+        fs::read_to_string(self.file()).is_ok_and(|text| text == self.text(green, addresses))
+    }
+
+    /// Gives green its percentage of new connections and blue the rest. On a failure the file is as it was.
+    pub async fn split(&self, green: u8, addresses: &Addresses) -> Result<(), Failure> {
+        let path = self.file();
+        let before = read(&path)?;
+        let disk = |e: longshore_common::durable::DurableError| {
+            failure(format!("write {}: {}", path.display(), longshore_common::chain::Chain(&e)))
+        };
+        write_atomic(&path, self.text(green, addresses).as_bytes(), 0o644).map_err(disk)?;
+        let done = match self.run(&["-t"]).await {
+            Ok(()) => self.run(&["-s", "reload"]).await,
+            refused => refused,
+        };
+        if let Err(why) = done {
+            match before {
+                Some(text) => write_atomic(&path, text.as_bytes(), 0o644),
+                None => remove_durable(&path),
+            }
+            .map_err(disk)?;
+            return Err(why);
+        }
+        Ok(())
+    }
+
+    fn text(&self, green: u8, addresses: &Addresses) -> String {
+        let mut text = format!(
+            "# Written by longshore-agent, which overwrites it when traffic moves.\nupstream {} {{\n",
+            self.upstream
+        );
+        for (side, share) in [(Side::Blue, 100 - green), (Side::Green, green)] {
+            let address = addresses.of(side);
+            let address =
+                if address.starts_with('/') { format!("unix:{address}") } else { address.to_owned() };
+            let share = if share == 0 { "down".to_owned() } else { format!("weight={share}") };
+            text.push_str(&format!("    server {address} {share}; # {side}\n"));
+        }
+        text + "}\n"
+    }
+
+    async fn run(&self, args: &[&str]) -> Result<(), Failure> {
+        let (program, always) =
+            self.directors.nginx.split_first().ok_or_else(|| failure("traffic.nginx names no program"))?;
+        let args: Vec<String> =
+            always.iter().cloned().chain(args.iter().map(|arg| (*arg).to_owned())).collect();
+        let shown = format!("{program} {}", args.join(" "));
+        let (ended, said) = match self.bus {
+            Some(bus) => in_unit(bus, program, args).await.map_err(|e| failure(format!("{shown}: {e}")))?,
+            None => alone(program, args).await.map_err(|e| failure(format!("{shown}: {e}")))?,
+        };
+        match ended.succeeded() {
+            true => Ok(()),
+            false => Err(failure(format!("{shown} failed with {ended}: {}", visible(&said)))),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failure(format!("read {}: {e}", path.display()))),
+    }
+}
+
+async fn alone(program: &str, args: Vec<String>) -> io::Result<(Ended, String)> {
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    match tokio::time::timeout(PATIENCE, command.spawn()?.wait_with_output()).await {
+        Ok(output) => {
+            let output = output?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let ended = Ended::Exit(output.status.code().unwrap_or(-1));
+            Ok((ended, last(&said)))
+        }
+        Err(_) => Ok((Ended::TimedOut, String::new())),
+    }
+}
+
+async fn in_unit(bus: &Bus, program: &str, args: Vec<String>) -> Result<(Ended, String), String> {
+    let exec: Vec<String> = std::iter::once(program.to_owned()).chain(args).collect();
+    let mut spec = LaunchSpec::of(&exec, Path::new("/"), Some("root")).map_err(|fault| fault.to_string())?;
+    spec.env.insert("LONGSHORE_APP".into(), "traffic-nginx".into());
+    let mut said = String::new();
+    let each = |_, line: String| {
+        said.push_str(&line);
+        said.push('\n');
+    };
+    let ended = transient::run(bus, &spec, PATIENCE, each).await.map_err(|fault| fault.to_string())?;
+    Ok((ended, last(&said)))
+}
+
+fn last(said: &str) -> String {
+    let start = said.len().saturating_sub(SAID_BYTES);
+    said[said.ceil_char_boundary(start)..].trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses() -> Addresses {
+        Addresses { blue: "127.0.0.1:8081".into(), green: "/run/shop/green.sock".into() }
+    }
+
+    fn directors(folder: &Path, program: &str) -> Directors {
+        Directors { nginx: vec![program.to_owned()], nginx_folder: folder.to_owned(), ..Directors::default() }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_nginx_refuses_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream: BackendName = "shop".parse().unwrap();
+        let good = directors(folder.path(), "/bin/true");
+        let nginx = Nginx { directors: &good, upstream: &upstream, bus: None };
+        nginx.split(25, &addresses()).await.unwrap();
+        let text = fs::read_to_string(folder.path().join("shop.conf")).unwrap();
+        assert!(text.contains("server 127.0.0.1:8081 weight=75;"), "{text}");
+        assert!(text.contains("server unix:/run/shop/green.sock weight=25;"), "{text}");
+        let bad = directors(folder.path(), "/bin/false");
+        let nginx = Nginx { directors: &bad, ..nginx };
+        let failure = nginx.split(100, &addresses()).await.unwrap_err();
+        assert!(failure.message.contains("/bin/false -t failed with exit status 1"), "{}", failure.message);
+        assert!(nginx.says(25, &addresses()) && !nginx.says(100, &addresses()));
+    }
+}
