@@ -65,6 +65,7 @@ impl HandAgent {
             labels: BTreeMap::from([("env".to_owned(), "prod".to_owned())]),
             keys: vec![BoundKey { spki: [1; 32], expires_ms: i64::MAX / 2 }],
             enrolled_ms: 0,
+            drained: None,
             token: "tk_test".into(),
             machine_id: String::new(),
             recipient: String::new(),

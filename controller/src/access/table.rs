@@ -44,6 +44,7 @@ pub const METHODS: &[Method] = &[
     operator("Hosts", "List", Read),
     operator("Hosts", "Show", Read),
     operator("Hosts", "Label", Hosts),
+    operator("Hosts", "Drain", Hosts),
     operator("Hosts", "Remove", Hosts),
     operator("Hosts", "Ping", Read),
     operator("Hosts", "Logs", Read),

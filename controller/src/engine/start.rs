@@ -188,7 +188,7 @@ impl Engine {
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
-            excluded: None,
+            excluded: host.drained.map(|drained| format!("drained by {}: {}", drained.by, drained.reason)),
             id: host.id,
             name: host.name,
             labels: host.labels,

@@ -41,6 +41,17 @@ pub struct Host {
     /// What it said of itself when it last connected.
     #[serde(default)]
     pub seen: Option<Seen>,
+    /// An operator wants no new work on it; what runs there runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
+}
+
+/// Who drained a host, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    pub by: String,
+    pub reason: String,
+    pub since_ms: Millis,
 }
 
 /// A key that was certified for the host.

@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub use ask::Asked;
-pub use host::{BoundKey, Host};
+pub use host::{BoundKey, Drained, Host};
 pub use presence::{Connected, Presence};
 pub use session::Inbound;
 use words::{AppSeen, HostHold, LiveLine};
@@ -183,6 +183,19 @@ impl Fleet {
             Ok(())
         })
         .await
+    }
+
+    /// Keeps new work from a host from now on, or lets it take some again. Whether anything was changed by it.
+    pub async fn drain(&self, text: &str, drained: Option<Drained>) -> Result<(Host, bool), Trouble> {
+        let found = host::find(&self.inner.store, text).await?;
+        if found.drained.is_some() == drained.is_some() {
+            return Ok((found, false));
+        }
+        let changed = self.change(found.id, |host| {
+            host.drained.clone_from(&drained);
+            Ok(())
+        });
+        Ok((changed.await?, true))
     }
 
     /// Takes the host out of the fleet: from now on it is refused, and its session ends.

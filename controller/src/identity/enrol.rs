@@ -181,6 +181,7 @@ impl Enrolment {
             labels,
             keys: vec![BoundKey { spki: asking.key.spki, expires_ms }],
             enrolled_ms: now,
+            drained: None,
             token: token.id.clone(),
             machine_id: asking.machine_id.clone(),
             recipient: String::new(),

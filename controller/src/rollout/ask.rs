@@ -23,14 +23,16 @@ impl HostProgress {
         self.enter(HostState::Staging, now);
     }
 
-    pub(super) fn run(&mut self, now: Millis) {
+    pub(super) fn run(&mut self, share: u8, now: Millis) {
         self.put(Ask::Run);
+        self.share = share;
         self.touched = true;
         self.enter(HostState::Switching, now);
     }
 
     pub(super) fn send_back(&mut self, now: Millis) {
         self.put(Ask::Return);
+        self.share = 100;
         self.enter(HostState::RollingBack, now);
     }
 }
@@ -55,7 +57,8 @@ impl Draft {
     pub fn ask_to_run(&mut self, wave: u32) {
         let hosts =
             self.pick(|host| host.wave <= wave && host.state == HostState::Staged && host.is_reachable());
-        self.in_slots(hosts, HostProgress::run);
+        let (first, whole) = (self.rollout.share_of(0), self.rollout.share_of(1));
+        self.in_slots(hosts, |host, now| host.run(if host.wave == 0 { first } else { whole }, now));
     }
 
     /// Touched hosts go back, as many as may be down. Silent ones are told once and take no slot: it stands until they

@@ -43,7 +43,7 @@ pub fn assignment_of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Opti
         release: target.release,
         intent,
         keep_slots: header.keep_slots,
-        traffic: None,
+        traffic: header.spec.traffic.as_ref().map(|routing| routing.for_share(host.share)),
     })
 }
 

@@ -9,7 +9,7 @@ use longshore_common::{
     report,
 };
 
-use super::{gate::Verdict, model::Rollout};
+use super::{gate::Verdict, model::Rollout, pace::Pace};
 
 /// Everything that moves a rollout. Events about hosts that are not of it change nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Event {
     Rollback {
         by: String,
     },
+    /// Go on at another pace.
+    Pace(Pace),
     /// Let failed hosts try again; empty: all of them.
     Retry(BTreeSet<HostId>),
     /// Touch these hosts no more.
@@ -73,7 +75,7 @@ pub struct Promote {
 }
 
 impl Event {
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "start",
         "report",
         "silent",
@@ -86,6 +88,7 @@ impl Event {
         "promote",
         "abort",
         "rollback",
+        "pace",
         "retry",
         "exclude",
         "supersede",
@@ -106,6 +109,7 @@ impl Event {
             Event::Promote(_) => "promote",
             Event::Abort { .. } => "abort",
             Event::Rollback { .. } => "rollback",
+            Event::Pace(_) => "pace",
             Event::Retry(_) => "retry",
             Event::Exclude(_) => "exclude",
             Event::Supersede(_) => "supersede",

@@ -7,7 +7,10 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::model::{Header, Target};
+use super::{
+    model::{Header, Target},
+    routing,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProgress {
@@ -32,6 +35,9 @@ pub struct HostProgress {
     /// Of the present ask; 0: none yet. Only rises.
     #[serde(default)]
     pub round: u16,
+    /// Percent of its traffic that its present ask gives what it asks for; 100 where nobody directs any.
+    #[serde(default = "routing::whole", skip_serializing_if = "routing::is_whole")]
+    pub share: u8,
     /// Tries begun since the last retry by an operator.
     #[serde(default)]
     pub attempts: u8,

@@ -20,8 +20,10 @@ mod host;
 mod judge;
 mod model;
 mod observe;
+mod pace;
 mod phase;
 mod rounds;
+mod routing;
 mod settings;
 mod share;
 mod spec;
@@ -40,10 +42,12 @@ pub use gate::{
 };
 pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
 pub use model::{Header, Rollout, Target, changed_hosts};
+pub use pace::Pace;
 pub use phase::{
     Awaiting, Baking, Cause, Done, Gating, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent,
     Staging, Switching, Watching, Why,
 };
+pub use routing::Routing;
 pub use settings::{Layer, Scope, Snapshot, Snapshots, clashes};
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};

@@ -68,6 +68,9 @@ pub struct Header {
     /// canary.
     #[serde(default)]
     pub careful_waves: u32,
+    /// Steps of traffic that the first wave is through with.
+    #[serde(default)]
+    pub traffic_step: u32,
     /// Goes into every assignment.
     pub keep_slots: u32,
     pub created_ms: Millis,
@@ -143,6 +146,9 @@ impl Rollout {
 
     /// How long a wave is watched after it is healthy.
     pub fn bake_of(&self, wave: u32) -> Span {
+        if let (Some(routing), true) = (&self.spec().traffic, self.next_share(wave).is_some()) {
+            return routing.hold;
+        }
         let canary = wave == 0 && !self.spec().canary.is_zero();
         let careful = canary || wave < self.header.careful_waves;
         if careful { self.spec().canary_bake } else { self.spec().bake }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     gate::{GATES_MAX, GateSpec},
+    routing::Routing,
     share::{Allowance, Share},
 };
 
@@ -94,6 +95,9 @@ pub struct Spec {
     /// What must hold before, between and after waves; their names differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<GateSpec>,
+    /// Who directs the traffic of apps that run beside themselves, and in what steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Routing>,
     /// Longest time in which no further host becomes healthy. Stops while paused, starts anew on resume.
     pub progress_deadline: Span,
     /// Longest time for a wave to fetch and unpack.
@@ -127,6 +131,7 @@ impl Default for Spec {
             promotion: Promotion::Auto,
             watch: Span::secs(0),
             gates: vec![],
+            traffic: None,
             progress_deadline: Span::secs(600),
             stage_deadline: Span::secs(3600),
             rollback_deadline: Span::secs(600),

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
     fleet::{
-        Asked, Connected, Fleet, Host, host,
+        Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, Question},
     },
     identity::{
@@ -23,6 +23,8 @@ use crate::{
     trouble::Trouble,
 };
 
+/// Of a reason why a host is drained.
+const REASON_BYTES: usize = 256;
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 const PING_DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Hosts that are asked at the same time.
@@ -85,6 +87,11 @@ fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host 
         apps: now.apps.into_iter().map(words::app_message).collect(),
         enrolled_ms: host.enrolled_ms,
         certificate_expires_ms,
+        drained: host.drained.map(|drained| pb::Drained {
+            by: drained.by,
+            reason: drained.reason,
+            since_ms: drained.since_ms,
+        }),
     }
 }
 
@@ -196,6 +203,20 @@ impl Hosts for HostsService {
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
         Ok(Response::new(self.row(host)))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<pb::DrainHostRequest>,
+    ) -> Result<Response<pb::DrainHostReply>, Status> {
+        let by = operator(&self.door, &request).await?.to_string();
+        let pb::DrainHostRequest { host, undrain, reason } = request.into_inner();
+        let reason = longshore_common::wire::cut(&reason, REASON_BYTES);
+        let since_ms = self.clock.now_ms();
+        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms });
+        let (host, changed) = self.fleet.drain(&host, drained).await.map_err(refuse)?;
+        tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
+        Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host)), changed }))
     }
 
     async fn remove(

@@ -197,6 +197,7 @@ impl Rollouts for RolloutsService {
             Act::Retry(pb::RetryHosts { hosts }) => {
                 Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
+            Act::Pace(pace) => Event::Pace(words::pace(pace).map_err(coded)?),
             Act::Exclude(pb::ExcludeHosts { hosts }) => {
                 Event::Exclude(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }

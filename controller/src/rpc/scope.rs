@@ -52,6 +52,7 @@ act! {
     pb::RevokeTokenRequest => |r| Scope::Fleet, format!("join token {}", r.id);
     pb::ListHostsRequest => |r| Scope::Any, String::new();
     pb::ShowHostRequest => |r| Scope::Any, format!("host {}", r.host);
+    pb::DrainHostRequest => |r| Scope::Fleet, format!("host {}: {} {:?}", r.host, if r.undrain { "undrain" } else { "drain" }, r.reason);
     pb::LabelHostRequest => |r| Scope::Fleet, format!("host {}: set {:?}, unset {:?}", r.host, r.set, r.unset);
     pb::RemoveHostRequest => |r| Scope::Fleet, format!("host {}", r.host);
     pb::PingRequest => |r| Scope::Any, String::new();

@@ -5,6 +5,7 @@ use longshore_common::{
     ids::Generation,
     report::{Failure, LINE_BYTES, Outcome, Report},
     text::visible,
+    time::Span,
     wire::{Invalid, cut, parse},
 };
 use longshore_proto::v1 as pb;
@@ -15,6 +16,7 @@ use crate::{
     fleet::words::{
         Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
     },
+    rollout::Pace,
     sealed::is_recipient,
 };
 
@@ -283,4 +285,16 @@ pub fn progress_message(progress: Progress) -> pb::Progress {
 pub fn line_message(log: LogLine) -> pb::LogLine {
     let LogLine { app, generation, source, stream, line, time_ms } = log;
     pb::LogLine { app, generation: generation.0, source, stream, line, time_ms }
+}
+/// The pace that an operator asks for; its amounts are checked against the rollout's strategy by the core.
+pub fn pace(message: pb::Pace) -> Result<Pace, Coded> {
+    let pb::Pace { wave, max_unavailable, bake_ms, hold_ms } = message;
+    let amount = |text: Option<String>| text.map(|text| text.parse()).transpose();
+    let span = |ms: Option<u64>| ms.map(|ms| Span::millis(ms.min(Span::MAX_MS)));
+    Ok(Pace {
+        wave: amount(wave)?,
+        max_unavailable: amount(max_unavailable)?,
+        bake: span(bake_ms),
+        hold: span(hold_ms),
+    })
 }

@@ -248,6 +248,7 @@ async fn enrol(store: &SharedStore, id: HostId) {
         labels: Default::default(),
         keys: vec![BoundKey { spki: SPKI, expires_ms: i64::MAX }],
         enrolled_ms: 0,
+        drained: None,
         token: "t".into(),
         machine_id: String::new(),
         recipient: String::new(),

@@ -99,6 +99,25 @@ pub enum HostCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Keep new work from a host: rollouts that start from now on leave it out; what runs there runs on
+    #[command(after_help = "Example:\n  longshore host drain web-3 --reason \"disk is being replaced\"")]
+    Drain {
+        /// Its name or id
+        host: String,
+        /// Shown wherever the host is left out
+        #[arg(long, default_value = "no reason given")]
+        reason: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Let a drained host take new work again
+    #[command(after_help = "Example:\n  longshore host undrain web-3")]
+    Undrain {
+        /// Its name or id
+        host: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Refuse a host's certificate from now on and forget the host
     #[command(after_help = "Example:\n  longshore host remove web-3")]
     Remove {

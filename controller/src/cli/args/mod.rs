@@ -14,7 +14,7 @@ pub use access::{AuditCommand, UserCommand};
 pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
 };
-pub use rollout::{Acting, RollbackArgs, RolloutCommand, StartArgs};
+pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
 
 use super::{exit::Exit, output::Format};

@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use longshore_common::time::Span;
 
+use crate::rollout::Share;
+
 use super::{
     Waiting,
     fleet::{ReleaseName, release_name},
@@ -64,6 +66,21 @@ pub enum RolloutCommand {
     /// End the present bake or wait of the wave now
     #[command(after_help = "Example:\n  longshore rollout promote latest")]
     Promote(Acting),
+    /// Change the pace of a rollout under way
+    #[command(
+        after_help = "Examples:\n  longshore rollout pace latest --wave 50% --max-unavailable 4\n  longshore rollout pace latest --bake 10s"
+    )]
+    Pace {
+        /// Its id, the beginning of it, or `latest`
+        rollout: String,
+        #[command(flatten)]
+        pace: PaceArgs,
+        /// Kept with the rollout
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Try failed hosts again
     #[command(
         after_help = "Examples:\n  longshore rollout retry latest\n  longshore rollout retry 0192f3a1 web-3 web-4"
@@ -121,6 +138,24 @@ pub struct StartArgs {
     /// Give up after this long (30s; with --wait 1d)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
+}
+
+/// What is to be otherwise from now on.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct PaceArgs {
+    /// Size of the waves that have not begun: a count, or a percentage of all hosts
+    #[arg(long, value_name = "HOSTS")]
+    pub wave: Option<Share>,
+    /// How many hosts may be down at once: a count, or a percentage
+    #[arg(long, value_name = "HOSTS")]
+    pub max_unavailable: Option<Share>,
+    /// How long each wave is watched, the present one included
+    #[arg(long, value_name = "TIME")]
+    pub bake: Option<Span>,
+    /// How long each step of traffic is watched
+    #[arg(long, value_name = "TIME")]
+    pub hold: Option<Span>,
 }
 
 #[derive(Debug, Args)]

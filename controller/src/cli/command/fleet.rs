@@ -5,9 +5,10 @@ use longshore_proto::v1 as pb;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use super::{Desk, deadline};
+use super::{Desk, deadline, hollow};
 use crate::cli::{
     args::{HostCommand, LabelChange, TokenCommand},
+    client::Client,
     exit::Exit,
     failure::Failure,
     view::{
@@ -73,6 +74,14 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
             let reply = client.answer(deadline(waiting.timeout), hosts.label(request)).await?;
             desk.output.print(&Host::from(reply))?;
         }
+        HostCommand::Drain { host, reason, waiting } => {
+            let request = pb::DrainHostRequest { host, undrain: false, reason };
+            return drain(desk, &client, request, waiting.timeout).await;
+        }
+        HostCommand::Undrain { host, waiting } => {
+            let request = pb::DrainHostRequest { host, undrain: true, reason: String::new() };
+            return drain(desk, &client, request, waiting.timeout).await;
+        }
         HostCommand::Remove { host, waiting } => {
             let request = pb::RemoveHostRequest { host: host.clone() };
             client.answer(deadline(waiting.timeout), hosts.remove(request)).await?;
@@ -97,6 +106,18 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+async fn drain(
+    desk: &Desk,
+    client: &Client,
+    request: pb::DrainHostRequest,
+    timeout: Span,
+) -> Result<Exit, Failure> {
+    let reply = client.answer(deadline(timeout), client.hosts().drain(request)).await?;
+    let pb::DrainHostReply { host, changed } = reply;
+    desk.output.print(&Host::from(host.ok_or_else(|| hollow("host"))?))?;
+    Ok(if changed { Exit::Done } else { Exit::NothingToDo })
 }
 
 fn label_request(host: String, changes: Vec<LabelChange>) -> pb::LabelHostRequest {

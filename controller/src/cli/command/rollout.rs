@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Desk, deadline, hollow, watch};
 use crate::cli::{
-    args::{RollbackArgs, RolloutCommand, StartArgs},
+    args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs},
     client::Client,
     exit::Exit,
     failure::Failure,
@@ -62,6 +62,18 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
         RolloutCommand::Resume(acting) => steer(desk, acting.into(), Act::Resume(pb::Nothing {})).await,
         RolloutCommand::Promote(acting) => steer(desk, acting.into(), Act::Promote(pb::Nothing {})).await,
         RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
+        RolloutCommand::Pace { rollout, pace, reason, waiting } => {
+            let steering = Steering { rollout, reason, timeout: waiting.timeout };
+            let PaceArgs { wave, max_unavailable, bake, hold } = pace;
+            let ms = |span: Span| span.as_ms() as u64;
+            let act = Act::Pace(pb::Pace {
+                wave: wave.map(|wave| wave.to_string()),
+                max_unavailable: max_unavailable.map(|most| most.to_string()),
+                bake_ms: bake.map(ms),
+                hold_ms: hold.map(ms),
+            });
+            steer(desk, steering, act).await
+        }
         RolloutCommand::Retry { rollout, hosts, reason, waiting } => {
             let steering = Steering { rollout, reason, timeout: waiting.timeout };
             steer(desk, steering, Act::Retry(pb::RetryHosts { hosts })).await

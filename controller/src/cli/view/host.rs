@@ -31,6 +31,8 @@ pub struct Host {
     pub facts: Option<HostFacts>,
     /// Set while an admin on the host holds it.
     pub hold: Option<HostHold>,
+    /// Set while an operator wants no new work on it.
+    pub drained: Option<HostHold>,
     pub apps: Vec<HostApp>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
@@ -91,6 +93,7 @@ impl From<pb::Host> for Host {
             apps,
             enrolled_ms,
             certificate_expires_ms,
+            drained,
         } = host;
         Self {
             id,
@@ -102,6 +105,11 @@ impl From<pb::Host> for Host {
             address,
             facts: facts.map(HostFacts::from),
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
+            drained: drained.map(|pb::Drained { by, reason, since_ms }| HostHold {
+                reason,
+                by,
+                since: Moment::from_wire(since_ms),
+            }),
             apps: apps.into_iter().map(HostApp::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
@@ -165,6 +173,12 @@ impl HostApp {
 
 impl Host {
     fn standing(&self) -> Cell {
+        if self.drained.is_some() {
+            return match self.connected {
+                true => Cell::new(Ink::Warn, "drained"),
+                false => Cell::new(Ink::Bad, "away, drained"),
+            };
+        }
         match (&self.hold, self.connected) {
             (Some(_), true) => Cell::new(Ink::Warn, "held"),
             (Some(_), false) => Cell::new(Ink::Bad, "away, held"),
@@ -215,6 +229,10 @@ impl View for Host {
             format!("away, seen {}", self.seen(page.now))
         };
         facts.add("host", visible(&self.name)).add("id", visible(&self.id)).add("state", state);
+        if let Some(drained) = &self.drained {
+            let since = drained.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
+            facts.add("drained", visible(&format!("by {}{since}: {}", drained.by, drained.reason)));
+        }
         if let Some(hold) = &self.hold {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             facts.add("held", visible(&format!("by {}{since}: {}", hold.by, hold.reason)));

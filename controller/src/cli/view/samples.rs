@@ -211,6 +211,7 @@ fn host() -> pb::Host {
         apps: vec![app_state()],
         enrolled_ms: AT,
         certificate_expires_ms: AT,
+        drained: Some(pb::Drained { by: "ada".into(), reason: "disk swap".into(), since_ms: AT }),
     }
 }
 

@@ -25,6 +25,7 @@ mod plan;
 pub mod promotion;
 mod stakeholders;
 mod strategy;
+mod traffic;
 mod values;
 mod words;
 
@@ -95,7 +96,8 @@ fn read(root: &Table<'_>) -> Option<Environment> {
             "environment.keep_slots: must be 2 to 20: the live release and a way back",
         );
     }
-    let spec = strategy(&root.table("rollout"));
+    let mut spec = strategy(&root.table("rollout"));
+    spec.traffic = traffic::traffic(root);
     let plan = plan::read(&root.table("plan"));
     let declared = values::read(root);
     let roles = roles(root);

@@ -33,6 +33,7 @@ pub(super) fn strategy(table: &Guard<'_>) -> Spec {
         promotion: word(table, "rollout", "promotion", default.promotion, &PROMOTION),
         watch: table.or("watch", default.watch),
         gates: vec![],
+        traffic: None,
         progress_deadline: table.or("progress_deadline", default.progress_deadline),
         stage_deadline: table.or("stage_deadline", default.stage_deadline),
         rollback_deadline: table.or("rollback_deadline", default.rollback_deadline),

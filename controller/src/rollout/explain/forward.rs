@@ -97,7 +97,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} is healthy and is watched for {length}"),
+        what: format!("{wave} is healthy{} and is watched for {length}", with_share(rollout, phase.wave)),
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(phase.until),
@@ -122,6 +122,14 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
     }
 }
 
+/// ` with 10% of its traffic`, while it has not the whole.
+fn with_share(rollout: &Rollout, wave: u32) -> String {
+    match rollout.next_share(wave) {
+        Some(_) => format!(" with {}% of its traffic", rollout.share_of(wave)),
+        None => String::new(),
+    }
+}
+
 fn after_bake(rollout: &Rollout, wave: u32) -> String {
     let gates: Vec<&str> =
         rollout.gates_at(Stage::After { wave }).into_iter().map(|gate| gate.name.as_str()).collect();
@@ -133,6 +141,9 @@ fn after_bake(rollout: &Rollout, wave: u32) -> String {
 
 fn after(rollout: &Rollout, wave: u32) -> String {
     let watched = rollout.spec().watch.as_ms() > 0;
+    if let Some(share) = rollout.next_share(wave) {
+        return format!("{share}% of its traffic goes to the release");
+    }
     match rollout.is_last(wave) {
         true if watched => "the release is watched".to_owned(),
         true => "the rollout has succeeded".to_owned(),

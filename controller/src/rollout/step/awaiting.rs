@@ -16,6 +16,7 @@ pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event)
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
         Event::Promote(_) => draft.next_wave(awaiting.wave),

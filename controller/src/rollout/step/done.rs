@@ -27,6 +27,7 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         Event::Promote(_) => return draft.refuse("promote", "it is over"),
         Event::Abort { .. } => return draft.refuse("abort", "it is over"),
         Event::Retry(_) => return draft.refuse("retry", "it is over: start a new rollout"),
+        Event::Pace(_) => return draft.refuse("pace", "it is over"),
         Event::Exclude(_) => return draft.refuse("exclude", "it is over"),
         Event::Rollback { .. } => {
             let header = &draft.rollout.header;

@@ -91,6 +91,9 @@ impl Draft {
 
     fn next_wave(&mut self, wave: u32) {
         self.leave_gates();
+        if self.shift_more(wave) {
+            return;
+        }
         let watched = self.rollout.spec().watch.as_ms() > 0 && self.rollout.has_changed();
         if !self.rollout.is_last(wave) {
             self.enter_staging(wave + 1);

@@ -28,6 +28,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
             return draft.refuse("retry", "it goes back: start a new rollout when it is done");
         }
         Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Resume => draft.resume(paused),
         Event::Abort { by } => abort(draft, back, by),

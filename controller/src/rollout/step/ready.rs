@@ -14,6 +14,7 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Report { .. } | Event::Tick | Event::Gate { .. } => {}
         Event::Abort { by } => draft.finish(Outcome::Aborted, format!("aborted by {by}; it had not started")),

@@ -24,6 +24,7 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::HostRemoved(host) => draft.removed(host),
         Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::Switching(switching), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),

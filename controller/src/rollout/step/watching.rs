@@ -17,6 +17,7 @@ pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event)
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(hosts) => draft.retry(&hosts)?,
+        Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Promote(promote) => {
             draft.pass_over(&promote)?;

@@ -14,6 +14,7 @@ mod rolling;
 mod setup;
 mod simulation;
 mod states;
+mod traffic;
 mod transcript;
 mod walk;
 mod world;

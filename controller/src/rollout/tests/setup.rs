@@ -15,7 +15,7 @@ use longshore_common::{
 use uuid::Uuid;
 
 use crate::rollout::{
-    After, GateKind, GateSpec, LocalHold, Member, New, Rollout, Snapshots, Spec, Target, Then,
+    After, GateKind, GateSpec, LocalHold, Member, New, Pace, Rollout, Snapshots, Spec, Target, Then,
 };
 
 pub(super) fn rollout(setup: &str) -> Rollout {
@@ -36,7 +36,11 @@ pub(super) fn spec(text: &str) -> Spec {
             continue;
         }
         let (group, key) = key.split_once('.').map_or((None, key), |(group, key)| (Some(group), key));
+        let numbers: Option<Vec<i64>> = value.split('+').map(|number| number.parse().ok()).collect();
         let value = match (value.parse::<i64>(), value.parse::<bool>()) {
+            (Err(_), Err(_)) if numbers.is_some() => {
+                toml::Value::Array(numbers.into_iter().flatten().map(toml::Value::Integer).collect())
+            }
             (Ok(number), _) => toml::Value::Integer(number),
             (_, Ok(flag)) => toml::Value::Boolean(flag),
             (Err(_), Err(_)) => toml::Value::String(value.to_owned()),
@@ -151,4 +155,19 @@ pub(super) fn member(text: &str, number: u128) -> Member {
         }
     }
     member
+}
+
+/// `wave=50% max_unavailable=2 bake=5s hold=1s`
+pub(super) fn pace(fields: &[&str]) -> Pace {
+    let mut pace = Pace::default();
+    for (key, value) in fields.iter().filter_map(|field| field.split_once('=')) {
+        match key {
+            "wave" => pace.wave = Some(value.parse().expect("an amount")),
+            "max_unavailable" => pace.max_unavailable = Some(value.parse().expect("an amount")),
+            "bake" => pace.bake = Some(value.parse().expect("a time")),
+            "hold" => pace.hold = Some(value.parse().expect("a time")),
+            other => panic!("no such pace: {other}"),
+        }
+    }
+    pace
 }

@@ -101,6 +101,7 @@ impl Play {
             "abort" => vec![Event::Abort { by: by() }],
             "rollback" => vec![Event::Rollback { by: by() }],
             "retry" => vec![Event::Retry(rest())],
+            "pace" => vec![Event::Pace(setup::pace(&words[1..]))],
             "exclude" => vec![Event::Exclude(rest())],
             "supersede" => vec![Event::Supersede(RolloutId(Uuid::from_u128(99)))],
             time if time.starts_with('+') => vec![Event::Tick],

@@ -112,7 +112,10 @@ pub(super) fn all_lines(names: &[String]) -> BTreeSet<String> {
     let amounts = 0..OF_HOSTS.len();
     let all =
         [0, 66, 74, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
-    all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names))).collect()
+    let pace = "pace max_unavailable=2".to_owned(); // no walk has it, so that walks stay as they are
+    all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names)))
+        .chain([pace])
+        .collect()
 }
 
 pub(super) fn random_line(dice: &mut Dice, names: &[String]) -> String {

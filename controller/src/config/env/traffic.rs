@@ -1,0 +1,119 @@
+//! `[traffic]`: who directs traffic on the environment's hosts, and in what steps.
+
+use longshore_common::{
+    strict::{Scalar, Table},
+    text::visible,
+    time::Span,
+    traffic::Director,
+};
+
+use crate::rollout::Routing;
+
+const DRAIN: Span = Span::secs(30);
+const HOLD: Span = Span::secs(60);
+
+/// None: nobody but the releases' own sockets.
+pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
+    let table = root.table("traffic");
+    if !table.is_present() {
+        return None;
+    }
+    let word: Option<String> = table.required("driver");
+    let director = word.and_then(|word| {
+        let director = word.parse::<Director>();
+        if let Err(error) = &director {
+            table.problem_at("driver", format!("traffic.driver: {}", error.message));
+        }
+        director.ok()
+    });
+    let own_sockets = director == Some(Director::Socket);
+    let name: Option<String> =
+        if own_sockets { table.optional("backend") } else { table.required("backend") };
+    let backend = name.or(own_sockets.then(|| "app".to_owned())).and_then(|name| {
+        let backend = name.parse();
+        if let Err(error) = &backend {
+            let error: &longshore_common::code::Coded = error;
+            table.problem_at("backend", format!("traffic.backend: {}", error.message));
+        }
+        backend.ok()
+    });
+    let steps = table.list::<Scalar>("steps");
+    let count = steps.len();
+    let steps: Vec<u8> = steps
+        .into_iter()
+        .filter_map(|Scalar(text)| {
+            let percent = text.strip_suffix('%').unwrap_or(&text).parse().ok();
+            if percent.is_none() {
+                let why = format!("traffic.steps: \"{}\" is not a percentage: write \"10%\"", visible(&text));
+                table.problem_at("steps", why);
+            }
+            percent
+        })
+        .collect();
+    let (hold, drain) = (table.or("hold", HOLD), table.or("drain", DRAIN));
+    if steps.len() < count {
+        return None;
+    }
+    let routing = Routing { director: director?, backend: backend?, drain, steps, hold };
+    for (key, what) in routing.problems() {
+        table.problem_at(key, format!("traffic.{key} {what}"));
+    }
+    Some(routing)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::manifest::file::AppFile;
+
+    use super::super::Environment;
+
+    fn read(traffic: &str) -> Result<Environment, String> {
+        let text = format!("[environment]\nname = \"p\"\nselector = \"env=p\"\n[traffic]\n{traffic}");
+        Environment::parse("p.toml", &text).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn traffic_says_who_directs_it_and_in_what_steps() {
+        let env =
+            read("driver = \"haproxy\"\nbackend = \"shop\"\nsteps = [\"10%\", 50]\nhold = \"5s\"\n").unwrap();
+        let routing = env.spec.traffic.unwrap();
+        assert_eq!((routing.backend.as_str(), routing.steps), ("shop", vec![10, 50]));
+        assert!(read("driver = \"socket\"\n").unwrap().spec.traffic.is_some());
+    }
+
+    #[test]
+    fn the_examples_of_the_page_are_valid() {
+        let page = include_str!("../../../../docs/strategies.md");
+        let blocks: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 4);
+        for block in blocks {
+            match block.starts_with("[app]") {
+                true => drop(AppFile::parse("longshore.toml", block).unwrap()),
+                false => drop(Environment::parse("production.toml", block).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named_where_it_is() {
+        for (text, expected) in [
+            (
+                "driver = \"envoy\"\nbackend = \"a\"\n",
+                "p.toml:5:10: traffic.driver: \"envoy\" is none of socket",
+            ),
+            ("driver = \"nginx\"\n", "[traffic] needs the key \"backend\""),
+            ("driver = \"nginx\"\nbackend = \"a;b\"\n", "traffic.backend: \"a;b\" is no name of a backend"),
+            ("driver = \"socket\"\nsteps = [\"0%\"]\n", "traffic.steps must be 1% to 99%, not 0%"),
+            ("driver = \"socket\"\nsteps = [100]\n", "traffic.steps must be 1% to 99%, not 100%"),
+            ("driver = \"socket\"\nsteps = [50, 10]\n", "traffic.steps must rise: 50% comes before 10%"),
+            ("driver = \"socket\"\nsteps = [\"some\"]\n", "\"some\" is not a percentage"),
+            ("driver = \"socket\"\nsteps = [300]\n", "\"300\" is not a percentage"),
+            ("driver = \"socket\"\ndrain = \"2h\"\n", "traffic.drain is 2h; at most 1h"),
+            ("driver = \"socket\"\nstep = 1\n", "did you mean \"steps\"?"),
+        ] {
+            let problems = read(text).unwrap_err();
+            assert!(problems.contains(expected), "{expected}\nis not in\n{problems}");
+        }
+    }
+}

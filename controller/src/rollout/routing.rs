@@ -1,0 +1,112 @@
+//! How an environment's traffic is directed while a rollout moves it, and in what steps the first wave gets its share.
+
+use longshore_common::{
+    time::Span,
+    traffic::{BackendName, Director, Traffic},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    draft::Draft,
+    host::{HostProgress, HostState},
+    model::{Header, Rollout},
+};
+
+/// Each host directs the traffic of its own two sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    pub director: Director,
+    pub backend: BackendName,
+    /// How long connections may take to end before what serves them is stopped.
+    pub drain: Span,
+    /// Percent of a host's traffic that the release gets one after the other, in the first wave, before it gets all of
+    /// it; always rising, each 1 to 99.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<u8>,
+    /// How long each step is watched.
+    pub hold: Span,
+}
+
+/// Steps that an environment may say.
+pub const TRAFFIC_STEPS_MAX: usize = 20;
+
+impl Routing {
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = vec![];
+        if let Some(odd) = self.steps.iter().find(|share| !(1..=99).contains(*share)) {
+            found.push((
+                "steps",
+                format!("must be 1% to 99%, not {odd}%: the last step, 100%, comes by itself"),
+            ));
+        }
+        if let Some(pair) = self.steps.windows(2).find(|pair| pair[0] >= pair[1]) {
+            found.push(("steps", format!("must rise: {}% comes before {}%", pair[0], pair[1])));
+        }
+        if self.steps.len() > TRAFFIC_STEPS_MAX {
+            found.push(("steps", format!("are {}; at most {TRAFFIC_STEPS_MAX}", self.steps.len())));
+        }
+        if self.drain > Span::secs(3600) {
+            found.push(("drain", format!("is {}; at most 1h", self.drain)));
+        }
+        found
+    }
+
+    pub(super) fn for_share(&self, share: u8) -> Traffic {
+        Traffic { director: self.director, backend: self.backend.clone(), share, drain: self.drain }
+    }
+}
+
+/// Of a host that was asked before shares were kept, or of an environment without traffic.
+pub(super) fn whole() -> u8 {
+    100
+}
+
+pub(super) fn is_whole(share: &u8) -> bool {
+    *share == 100
+}
+
+impl Header {
+    /// Shares of this wave that come before the whole.
+    fn steps_of(&self, wave: u32) -> &[u8] {
+        match &self.spec.traffic {
+            Some(routing) if wave == 0 => &routing.steps,
+            Some(_) | None => &[],
+        }
+    }
+}
+
+impl Rollout {
+    /// Percent of its traffic that a host of this wave gives the release now.
+    pub fn share_of(&self, wave: u32) -> u8 {
+        self.header.steps_of(wave).get(self.header.traffic_step as usize).copied().unwrap_or(100)
+    }
+
+    /// The share that comes after the present one; `None`: it has the whole.
+    pub fn next_share(&self, wave: u32) -> Option<u8> {
+        let steps = self.header.steps_of(wave);
+        let next = self.header.traffic_step as usize + 1;
+        (next <= steps.len()).then(|| steps.get(next).copied().unwrap_or(100))
+    }
+}
+
+impl Draft {
+    /// The wave gets its next share, if it has not the whole; whether it does.
+    pub fn shift_more(&mut self, wave: u32) -> bool {
+        if self.rollout.next_share(wave).is_none() {
+            return false;
+        }
+        self.rollout.header.traffic_step = match self.is_full() {
+            true => self.rollout.header.steps_of(wave).len() as u32,
+            false => self.rollout.header.traffic_step + 1,
+        };
+        let (share, now) = (self.rollout.share_of(wave), self.now);
+        let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
+        for id in self.pick(|host| host.wave == wave && good(host) && host.share < share) {
+            // Its slot is there; it is asked as any staged host is.
+            self.change(id, |host| host.enter(HostState::Staged, now));
+        }
+        self.enter_switching(wave);
+        true
+    }
+}
