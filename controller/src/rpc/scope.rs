@@ -106,6 +106,7 @@ fn steered(request: &pb::SteerRequest) -> String {
         Some(Steer::Abort(_)) => "abort",
         Some(Steer::Retry(_)) => "retry",
         Some(Steer::Rollback(_)) => "rollback",
+        Some(Steer::Pace(_)) => "pace",
         Some(Steer::Exclude(_)) => "exclude",
         None => "nothing",
     };
