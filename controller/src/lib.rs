@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod engine;
 pub mod environments;
 pub mod fleet;
+pub mod gate;
 pub mod http;
 pub mod identity;
 pub mod notify;

@@ -99,6 +99,10 @@ impl Layout {
     pub fn unit_links(&self, app: &AppName, part: Part) -> PathBuf {
         self.app(app).join(format!("unit{}", part.suffix()))
     }
+    /// Where a test of the app writes its report; there only while it runs.
+    pub fn reports(&self, app: &AppName, test: &str) -> PathBuf {
+        self.app(app).join("reports").join(test)
+    }
     /// The process driver's lock, socket and logs.
     pub fn run(&self, app: &AppName, part: Part) -> PathBuf {
         self.app(app).join(format!("run{}", part.suffix()))

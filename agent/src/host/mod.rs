@@ -27,16 +27,19 @@ pub mod sim;
 mod sink;
 pub mod slots;
 pub mod stage;
+pub mod suite;
 pub mod sys;
 pub mod systemd;
 pub mod tree;
 pub mod unit;
+mod usage;
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use longshore_common::{ids::AppName, report::Failure};
+use longshore_common::{digest::ReleaseDigest, ids::AppName, report::Failure, time::Millis};
 
 pub use sink::{Event, Sink, Stream};
+pub use usage::Usage;
 
 use crate::plan::{Seen, Step};
 
@@ -63,6 +66,20 @@ pub trait Host: Send + Sync + 'static {
         follow: Follow,
         sink: &Sink,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What the app uses now, and the error lines among the last of its log that came after `since`.
+    fn usage(&self, app: &AppName, since: Millis) -> impl Future<Output = Result<Usage, Failure>> + Send;
+
+    /// Runs a test that the release brings along, from the slot that holds the release; `None` where none does. It
+    /// touches nothing that runs.
+    fn test(
+        &self,
+        app: &AppName,
+        release: &ReleaseDigest,
+        test: &str,
+        limit: Duration,
+        sink: &Sink,
+    ) -> impl Future<Output = Result<Option<suite::Outcome>, Failure>> + Send;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,19 +7,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use longshore_common::{
     code::Code,
+    digest::ReleaseDigest,
     ids::AppName,
     report::{Blame, Failure, StepName},
     slot::Slot,
+    time::Millis,
 };
 use tokio::sync::Semaphore;
 
 mod beside;
 
-use super::{Follow, Host, Sink, Stream};
+use super::{Follow, Host, Sink, Stream, Usage, suite};
 use crate::plan::{HookPoint, Needs, Running, Seen, Shown, Step, Wanted};
 
 /// What is wrong with a release (or, at the network's and disk's places, with the host).
@@ -189,6 +192,23 @@ impl Host for SimHost {
             sink.line(point.as_str(), Stream::Stdout, format!("hello from {slot}"));
         }
         self.step(app, step)
+    }
+
+    async fn usage(&self, app: &AppName, _since: Millis) -> Result<Usage, Failure> {
+        let up = self.look(app).running.is_some_and(|running| running.up);
+        Ok(Usage { running: up, memory_bytes: 1 << 20, main_pid: u32::from(up), ..Usage::default() })
+    }
+
+    /// The twin's releases bring no tests.
+    async fn test(
+        &self,
+        _app: &AppName,
+        _release: &ReleaseDigest,
+        _test: &str,
+        _limit: Duration,
+        _sink: &Sink,
+    ) -> Result<Option<suite::Outcome>, Failure> {
+        Ok(None)
     }
 
     async fn logs(&self, app: &AppName, lines: usize, follow: Follow, sink: &Sink) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use longshore_proto::v1::{
 };
 use tokio::{sync::mpsc, task::AbortHandle, task::JoinSet};
 
-use super::{facts::Facts, survey::survey, witness::Witness, words};
+use super::{facts::Facts, gates, survey::survey, witness::Witness, words};
 use crate::{
     host::{Follow, Host, Sink},
     run::{Crew, Line},
@@ -38,6 +38,8 @@ pub(super) struct Answerer<H> {
     tasks: JoinSet<()>,
     /// One per app: a new question takes the place of the one before.
     following: BTreeMap<AppName, AbortHandle>,
+    /// Apps of which a test runs.
+    testing: Arc<Mutex<Vec<AppName>>>,
 }
 
 impl<H: Host> Answerer<H> {
@@ -47,7 +49,15 @@ impl<H: Host> Answerer<H> {
         witness: Witness,
         say: mpsc::Sender<pb::FromAgent>,
     ) -> Self {
-        Self { crew, facts, witness, say, tasks: JoinSet::new(), following: BTreeMap::new() }
+        Self {
+            crew,
+            facts,
+            witness,
+            say,
+            tasks: JoinSet::new(),
+            following: BTreeMap::new(),
+            testing: Arc::default(),
+        }
     }
 
     pub(super) fn answer(&mut self, question: pb::Question) {
@@ -77,6 +87,19 @@ impl<H: Host> Answerer<H> {
             Some(Asked::Checkpoints(pb::Nothing {})) => {
                 let kept = self.witness.all();
                 self.tasks.spawn(async move { reply(&say, id, Told::Checkpoints(kept)).await });
+            }
+            Some(Asked::Reach(asked)) => {
+                self.tasks.spawn(async move { reply(&say, id, gates::reach(asked).await).await });
+            }
+            Some(Asked::Usage(asked)) => {
+                self.tasks.spawn(async move { reply(&say, id, gates::usage(&crew, asked).await).await });
+            }
+            Some(Asked::Test(asked)) => {
+                let testing = Arc::clone(&self.testing);
+                self.tasks.spawn(async move {
+                    let told = gates::test(&crew, &testing, &say, asked).await;
+                    reply(&say, id, told).await;
+                });
             }
             None => {
                 let unknown =
@@ -112,7 +135,7 @@ impl<H: Host> Answerer<H> {
     }
 }
 
-fn known<H: Host>(crew: &Crew<H>, app: &str) -> Result<AppName, Coded> {
+pub(super) fn known<H: Host>(crew: &Crew<H>, app: &str) -> Result<AppName, Coded> {
     let app: AppName = app.parse()?;
     if crew.apps().contains(&app) { Ok(app) } else { Err(crew.unknown(&app)) }
 }

@@ -9,6 +9,7 @@ mod answer;
 mod backoff;
 mod dial;
 mod facts;
+mod gates;
 mod renew;
 mod session;
 mod survey;

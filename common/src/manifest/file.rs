@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Artifact, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA, Service, Stop,
-    requires::read_requires, sides,
+    requires::read_requires,
+    sides,
+    test::{Test, read_tests},
 };
 use crate::{
     ids::{AppName, Version},
@@ -28,6 +30,7 @@ pub struct AppFile {
     pub config: BTreeMap<String, ConfigFile>,
     pub probes: Vec<Probe>,
     pub hooks: Hooks,
+    pub tests: Vec<Test>,
 }
 
 const STOP_SIGNALS: [&str; 6] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
@@ -63,6 +66,7 @@ impl AppFile {
             config,
             probes,
             hooks,
+            tests,
         } = self;
         Manifest {
             schema: SCHEMA.to_owned(),
@@ -76,6 +80,7 @@ impl AppFile {
             config,
             probes,
             hooks,
+            tests,
         }
     }
 }
@@ -96,6 +101,7 @@ fn read_file(root: &Table<'_>) -> Option<AppFile> {
         sides::check(root, service, probes);
     }
     let hooks = read_hooks(root);
+    let tests = read_tests(root);
     Some(AppFile {
         app: name?,
         version,
@@ -107,6 +113,7 @@ fn read_file(root: &Table<'_>) -> Option<AppFile> {
         config,
         probes: probes?,
         hooks,
+        tests,
     })
 }
 

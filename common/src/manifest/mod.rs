@@ -7,9 +7,11 @@ pub mod file;
 mod model;
 mod requires;
 mod sides;
+mod test;
 
 pub use model::*;
 pub use sides::Sides;
+pub use test::{Report, Test};
 
 use crate::{
     code::{Code, Coded},

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::test::Test;
 use crate::{
     digest::IndexDigest,
     ids::{AppName, Version},
@@ -34,6 +35,9 @@ pub struct Manifest {
     pub probes: Vec<Probe>,
     #[serde(default)]
     pub hooks: Hooks,
+    /// Left out when there are none, so that manifests of before keep their digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<Test>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

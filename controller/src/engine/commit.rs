@@ -13,10 +13,12 @@ use longshore_common::{
 };
 
 use super::{
+    gates::GateResult,
     records::{self, Given, HostApp, LiveRecord, Loaded, Lock, Record},
     snapshots::Kept,
 };
 use crate::{
+    gate::Checks,
     rollout::{Outcome, Phase, Rollout, changed_hosts},
     store::{Guard, Key, Prefix, Revision, SharedStore, TXN_OPS_MAX, Txn, Write, record},
     trouble::Trouble,
@@ -65,12 +67,18 @@ pub async fn advance(
     loaded: &Loaded,
     next: &Rollout,
     states: Vec<StateChange>,
+    gates: &[GateResult],
     now: Millis,
 ) -> Result<Revision, Trouble> {
     let mut units = host_units(&loaded.rollout, next)?;
     let moved = !units.is_empty() || next.header != loaded.rollout.header;
     for state in states {
         units.push(state_unit(&state)?);
+    }
+    for result in gates {
+        let mut unit = Unit::default();
+        unit.put(Key::gate_result(&next.header.id, result.settled.run.number), result)?;
+        units.push(unit);
     }
     let header = if moved { Some(header_unit(store, loaded, next, now).await?) } else { None };
     let end_last = next.header.phase.is_done();
@@ -177,6 +185,7 @@ pub async fn create(
     guards: Vec<Guard>,
     sequence: (Key, u64),
     lock: &Lock,
+    checks: &Checks,
 ) -> Result<(), Trouble> {
     let id = &record.header.id;
     let mut last = Unit { guards, writes: vec![] };
@@ -186,6 +195,9 @@ pub async fn create(
     last.guards.push(Guard::Absent(Key::rollout(id)));
     last.put(Key::rollout(id), record)?;
     last.put(sequence.0, &sequence.1)?;
+    if !checks.by_gate.is_empty() {
+        last.put(Key::rollout_gates(id), checks)?;
+    }
     let mut units = vec![];
     if let Some((digest, snapshot)) = record.header.target.snapshot.zip(rollout.snapshot()) {
         let kept = Kept { at_ms: record.header.created_ms, snapshot: (**snapshot).clone() };
@@ -228,10 +240,12 @@ pub async fn restore_assignments(store: &SharedStore, loaded: &Loaded) -> Result
 
 /// Drops a rollout that is over. The header goes last, so that what a crash leaves is found again.
 pub async fn forget(store: &SharedStore, id: &RolloutId) -> Result<(), Trouble> {
-    for chunk in store.list(&Prefix::rollout_hosts(id)).await?.entries.chunks(TXN_OPS_MAX) {
-        let txn = chunk.iter().fold(Txn::new(), |txn, entry| txn.delete(entry.key.clone()));
-        store.commit(txn).await?;
+    for prefix in [Prefix::rollout_hosts(id), Prefix::gate_results(id), Prefix::gate_answers(id)] {
+        for chunk in store.list(&prefix).await?.entries.chunks(TXN_OPS_MAX) {
+            let txn = chunk.iter().fold(Txn::new(), |txn, entry| txn.delete(entry.key.clone()));
+            store.commit(txn).await?;
+        }
     }
-    store.commit(Txn::new().delete(Key::rollout(id))).await?;
+    store.commit(Txn::new().delete(Key::rollout_gates(id)).delete(Key::rollout(id))).await?;
     Ok(())
 }

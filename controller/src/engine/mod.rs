@@ -7,6 +7,7 @@
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
 mod commit;
+pub mod gates;
 pub mod records;
 mod route;
 mod runner;
@@ -34,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fleet::{Fleet, FleetEvent},
+    gate::Seen,
     rollout::{Event, Rollout, step},
     store::{Key, SharedStore},
     trouble::Trouble,
@@ -55,6 +57,8 @@ struct Inner {
     fleet: Fleet,
     /// The rollouts that have a task.
     active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
+    /// What gates have seen so far.
+    seen: Seen,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -69,8 +73,8 @@ impl Engine {
         stop: CancellationToken,
     ) -> Result<Engine, Trouble> {
         let locks = records::locks(&store).await?;
-        let (active, tasks) = (Mutex::default(), TaskTracker::new());
-        let engine = Engine { inner: Arc::new(Inner { store, clock, fleet, active, stop, tasks }) };
+        let (active, tasks, seen) = (Mutex::default(), TaskTracker::new(), Seen::default());
+        let engine = Engine { inner: Arc::new(Inner { store, clock, fleet, active, seen, stop, tasks }) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
             engine.spawn(lock.rollout);

@@ -87,7 +87,7 @@ impl Engine {
             return job.answer(Err(Trouble::Stopping));
         }
         match job {
-            Job::Fact(_) => {}
+            Job::Fact(_) | Job::Gate(_) => {}
             // Whoever asked may have gone: an agent says it again.
             Job::Report { host, report, done } => drop(done.send(self.late_report(&host, &report).await)),
             Job::Steer { event, done } => drop(done.send(self.steer_idle(rollout, event).await)),
@@ -104,7 +104,7 @@ impl Engine {
             let (generation, outcome) = (report.generation, report.outcome.clone());
             let stepped = step(&loaded.rollout, Event::Report { host: *host, generation, outcome }, now);
             let transition = stepped.map_err(Coded::from)?;
-            match commit::advance(store, &loaded, &transition.next, vec![], now).await {
+            match commit::advance(store, &loaded, &transition.next, vec![], &[], now).await {
                 // Somebody else wrote the rollout: with its next report or start it is looked at anew.
                 Err(trouble) if trouble.is_conflict() => {
                     return Err(Trouble::refused(Code::S04, "the rollout was written at the same time"));

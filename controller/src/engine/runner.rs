@@ -18,11 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Engine,
     commit::{self, StateChange},
+    gates::{self, GateResult},
     records::{self, HostApp, Loaded},
     states,
 };
 use crate::{
-    rollout::{Event, Phase, Rollout, next_deadline, step},
+    gate::{Concluded, Desk},
+    rollout::{Event, Phase, Rollout, RunState, next_deadline, step},
     trouble::Trouble,
 };
 
@@ -46,6 +48,8 @@ pub(super) enum Job {
     Fact(Event),
     /// A result; acknowledged once it is committed.
     Report { host: HostId, report: Box<Report>, done: oneshot::Sender<Result<(), Trouble>> },
+    /// What a gate came to.
+    Gate(Concluded),
     /// An operator's word.
     Steer { event: Event, done: oneshot::Sender<Result<(), Trouble>> },
 }
@@ -54,6 +58,7 @@ pub(super) enum Job {
 struct Decided {
     next: Rollout,
     states: Vec<StateChange>,
+    gates: Vec<GateResult>,
     /// Answered by the state itself: an act that the phase does not allow.
     refused: Vec<Option<Coded>>,
     events: Vec<&'static str>,
@@ -111,10 +116,16 @@ impl Runner {
             tracing::info!(rollout = %self.id, owed, "assignments written that a crash had left owing");
         }
         let first = if matches!(loaded.rollout.phase(), Phase::Ready) { Event::Start } else { Event::Tick };
+        let checks = gates::checks(&self.engine.inner.store, &self.id).await?;
+        let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
+        let (mut desk, mut concluded) = Desk::new(checks, fleet, clock, self.engine.inner.seen.clone());
         let mut batch = vec![Job::Fact(first)];
+        let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
+        batch.extend(open.into_iter().map(Job::Fact));
         batch.extend(self.engine.presence_facts(&loaded.rollout));
         loop {
             loaded = self.take(loaded, batch).await?;
+            desk.keep_up(&loaded.rollout);
             if loaded.rollout.phase().is_done() {
                 return Ok(());
             }
@@ -125,6 +136,7 @@ impl Runner {
                     Some(job) => self.gather(job),
                     None => return Ok(()),
                 },
+                Some(gate) = concluded.recv() => vec![Job::Gate(gate)],
                 () = deadline(&self.engine, &loaded.rollout) => vec![Job::Fact(Event::Tick)],
             };
         }
@@ -147,7 +159,9 @@ impl Runner {
             let decided = self.decide(&loaded, &batch).await?;
             let now = self.engine.now();
             let store = &self.engine.inner.store;
-            let committed = commit::advance(store, &loaded, &decided.next, decided.states.clone(), now).await;
+            let committed =
+                commit::advance(store, &loaded, &decided.next, decided.states.clone(), &decided.gates, now)
+                    .await;
             match committed {
                 Ok(revision) => {
                     self.say(&loaded.rollout, &decided);
@@ -186,10 +200,14 @@ impl Runner {
         let now = self.engine.now();
         let mut next = loaded.rollout.clone();
         let mut states: BTreeMap<(HostId, AppName), StateChange> = BTreeMap::new();
-        let (mut refused, mut events) = (vec![], vec![]);
+        let (mut refused, mut events, mut gates) = (vec![], vec![], vec![]);
         for job in batch {
             let event = match job {
                 Job::Fact(event) | Job::Steer { event, .. } => event.clone(),
+                Job::Gate(Concluded { number, conclusion }) => {
+                    let (number, verdict) = (*number, conclusion.verdict);
+                    Event::Gate { number, verdict, note: conclusion.note.clone() }
+                }
                 Job::Report { host, report, .. } => {
                     let folded = self.fold(&mut states, *host, report, now).await?;
                     if !folded {
@@ -205,13 +223,21 @@ impl Runner {
             events.push(event.as_str());
             match step(&next, event, now) {
                 Ok(transition) => {
+                    let evidence = |number| match job {
+                        Job::Gate(gate) if gate.number == number => gate.conclusion.evidence.clone(),
+                        _ => vec![],
+                    };
+                    for settled in transition.settled {
+                        let evidence = evidence(settled.run.number);
+                        gates.extend(GateResult::of(&transition.next, settled, evidence));
+                    }
                     next = transition.next;
                     refused.push(None);
                 }
                 Err(why) => refused.push(Some(Coded::from(why))),
             }
         }
-        Ok(Decided { next, states: states.into_values().collect(), refused, events })
+        Ok(Decided { next, states: states.into_values().collect(), gates, refused, events })
     }
 
     /// Adds a report to what is known of the host's app. Whether it was news.
@@ -259,6 +285,15 @@ impl Runner {
             tracing::info!(rollout = %self.id, %app, %env, event, from = from.as_str(), to = to.as_str(),
                 wave = to.wave(), "rollout");
         }
+        for GateResult { gate, settled, .. } in &decided.gates {
+            let note = match &settled.run.state {
+                RunState::Concluded { note, .. } => note,
+                RunState::PassedOver { reason, .. } => reason,
+                RunState::Pending => "",
+            };
+            tracing::info!(rollout = %self.id, gate = gate.name, run = settled.run.number,
+                verdict = settled.run.as_str(), note, "gate");
+        }
         for id in crate::rollout::changed_hosts(before, &decided.next) {
             let was = before.hosts.get(&id).map_or("", |host| host.as_str());
             let host = &decided.next.hosts[&id];
@@ -272,7 +307,7 @@ impl Runner {
 impl Job {
     pub fn answer(self, result: Result<(), Trouble>) {
         match self {
-            Job::Fact(_) => {}
+            Job::Fact(_) | Job::Gate(_) => {}
             // Whoever asked may have gone.
             Job::Report { done, .. } | Job::Steer { done, .. } => drop(done.send(result)),
         }

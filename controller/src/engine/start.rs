@@ -20,6 +20,7 @@ use crate::{
     config::Environment,
     environments,
     fleet::{Host, host},
+    gate::Checks,
     rollout::{LocalHold, Member, New, Rollout, Snapshot, Target},
     store::{Guard, Key, Revision},
     trouble::Trouble,
@@ -105,6 +106,7 @@ impl Engine {
             started_by: request.by.to_string(),
             since_ms: now,
         };
+        let checks = Checks::of(&environment.gates);
         let guards = vec![
             Guard::Unchanged(Key::env(env), env_revision),
             Guard::Unchanged(Key::release(app, &target.version), release),
@@ -113,7 +115,7 @@ impl Engine {
                 None => Guard::Absent(counter.clone()),
             },
         ];
-        commit::create(store, &record, &rollout, guards, (counter, sequence), &lock).await?;
+        commit::create(store, &record, &rollout, guards, (counter, sequence), &lock, &checks).await?;
         tracing::info!(rollout = %id, %app, %env, version = %target.version, by = %request.by,
             hosts = members.len(), "rollout started");
         self.spawn(id);

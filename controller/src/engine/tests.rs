@@ -1,5 +1,7 @@
 //! The engine over a store in memory, with agents that are driven by hand and no network between.
 
+mod gates;
+
 use std::{sync::Arc, time::Duration};
 
 use longshore_common::{

@@ -6,6 +6,7 @@ use longshore_common::ids::{HostId, RolloutId};
 
 use super::{
     Engine,
+    gates::{self, GateResult},
     records::{self, Record},
     unknown,
 };
@@ -26,6 +27,10 @@ pub struct View {
     pub progress: BTreeMap<HostId, Progress>,
     /// Empty only when it is over.
     pub holds: Vec<Hold>,
+    /// Gates that came to their end, in order.
+    pub gates: Vec<GateResult>,
+    /// What gates that are looked at have seen so far.
+    pub seen: BTreeMap<u32, String>,
 }
 
 impl Engine {
@@ -33,13 +38,17 @@ impl Engine {
         let loaded = records::load(&self.inner.store, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
         let progress = self.progress(&loaded.rollout);
         let doing = progress.iter().map(|(host, progress)| (*host, doing(progress))).collect();
-        let holds = explain(&loaded.rollout, &Facts { doing, ..Facts::default() });
+        let seen = self.inner.seen.of(id);
+        let holds = explain(&loaded.rollout, &Facts { doing, seen: seen.clone() });
+        let gates = gates::results(&self.inner.store, id).await?;
         Ok(View {
             record: loaded.record,
             rollout: loaded.rollout,
             revision: loaded.revision,
             progress,
             holds,
+            gates,
+            seen,
         })
     }
 

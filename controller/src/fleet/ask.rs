@@ -23,6 +23,11 @@ pub enum Asked {
 }
 
 impl Fleet {
+    /// The host of this name, if there is exactly one.
+    pub async fn by_name(&self, name: &str) -> Option<HostId> {
+        super::host::find(&self.inner.store, name).await.ok().map(|host| host.id)
+    }
+
     /// Asks one host. Ends within `deadline` whatever happens.
     pub async fn ask(&self, host: HostId, question: Question, deadline: Duration) -> Asked {
         let asked = Instant::now();

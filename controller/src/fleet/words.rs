@@ -1,8 +1,11 @@
 //! What agents say of themselves, in our own words. Everything here was cut to size and checked at the door.
 
+use std::{net::IpAddr, time::Duration};
+
 use longshore_common::{
     assignment::Assignment,
     code::Coded,
+    digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, HostName},
     label::Labels,
     report::Report,
@@ -147,6 +150,72 @@ pub enum Question {
         follow: bool,
     },
     Survey(Box<Wanted>),
+    Reach {
+        to: Reach,
+        timeout: Duration,
+    },
+    /// Error lines after `since_ms` are counted.
+    Usage {
+        app: AppName,
+        since_ms: Millis,
+    },
+    Test {
+        app: AppName,
+        release: ReleaseDigest,
+        test: String,
+        generation: Generation,
+        timeout: Duration,
+    },
+}
+
+/// Something that a host may reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// `http://` only.
+    Http {
+        url: String,
+        status: Option<u16>,
+    },
+    Tcp(String),
+    Dns {
+        name: String,
+        address: Option<IpAddr>,
+    },
+}
+
+/// What an app uses: counters that only rise while it is the same process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub running: bool,
+    pub restarts: u32,
+    pub cpu_ms: u64,
+    pub memory_bytes: u64,
+    pub error_lines: u32,
+    /// 0: none.
+    pub main_pid: u64,
+}
+
+/// How a test of a release went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TestAnswer {
+    pub cases: Vec<TestCase>,
+    pub passed: u32,
+    pub failed: u32,
+    pub skipped: u32,
+    /// Empty: it could not be run.
+    pub ended: String,
+    pub trouble: String,
+    pub good: bool,
+    /// The last it said.
+    pub lines: Vec<String>,
+    pub not_here: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestCase {
+    pub name: String,
+    pub state: String,
+    pub message: String,
 }
 
 /// What a release needs of a host.
@@ -185,6 +254,10 @@ pub enum Answer {
     },
     Facts(Facts),
     Survey(Box<SurveyAnswer>),
+    /// Whether it was; why not.
+    Reached(Result<(), String>),
+    Usage(Usage),
+    Test(Box<TestAnswer>),
     Logs(Vec<LogLine>),
     Checkpoints(Vec<Checkpoint>),
     /// The agent's own words for why not.

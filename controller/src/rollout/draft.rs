@@ -4,6 +4,7 @@ use longshore_common::{ids::HostId, time::Millis};
 
 use super::{
     event::Refused,
+    gate::Settled,
     host::{HostProgress, HostState},
     model::Rollout,
     phase::{Awaiting, Baking, Inside, Paused, Phase, Staging, Switching, Why},
@@ -12,6 +13,8 @@ use super::{
 pub(super) struct Draft {
     pub rollout: Rollout,
     pub now: Millis,
+    /// Gates that came to their end in this step.
+    pub settled: Vec<Settled>,
 }
 
 impl Draft {

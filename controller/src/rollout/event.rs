@@ -9,7 +9,11 @@ use longshore_common::{
     report,
 };
 
-use super::{gate::Verdict, model::Rollout, pace::Pace};
+use super::{
+    gate::{Settled, Verdict},
+    model::Rollout,
+    pace::Pace,
+};
 
 /// Everything that moves a rollout. Events about hosts that are not of it change nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +130,8 @@ pub struct Transition {
     pub assign: Vec<Assignment>,
     /// Hosts whose record changed.
     pub changed: Vec<HostId>,
+    /// Gates that came to their end with this step, in order.
+    pub settled: Vec<Settled>,
 }
 
 /// The state does not allow it; nothing changed.

@@ -149,6 +149,13 @@ pub enum RunState {
     },
 }
 
+/// A run that came to its end, where it stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    pub stage: Stage,
+    pub run: Run,
+}
+
 /// A gate that keeps a rollout from going on, or turned it back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateStop {

@@ -38,7 +38,8 @@ pub use desired::{asked_target, assignment_of, desired, next_deadline};
 pub use event::{Event, Promote, Refused, Transition};
 pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
 pub use gate::{
-    After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Stage, Then, Verdict,
+    After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then,
+    Verdict,
 };
 pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
 pub use model::{Header, Rollout, Target, changed_hosts};

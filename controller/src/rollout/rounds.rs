@@ -5,7 +5,7 @@ use longshore_common::time::Millis;
 use super::{
     draft::Draft,
     event::{Promote, Refused},
-    gate::{NOTE_BYTES, Round, Run, RunState, Stage, Then, Verdict},
+    gate::{NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then, Verdict},
     phase::{Cause, Gating, Inside, Phase, Watching, Why},
 };
 
@@ -77,9 +77,10 @@ impl Draft {
     }
 
     fn conclude(&mut self, number: u32, state: RunState) {
-        let round = self.rollout.header.round.as_mut();
-        if let Some(run) = round.and_then(|round| round.runs.iter_mut().find(|run| run.number == number)) {
+        let Some(round) = self.rollout.header.round.as_mut() else { return };
+        if let Some(run) = round.runs.iter_mut().find(|run| run.number == number) {
             run.state = state;
+            self.settled.push(Settled { stage: round.stage, run: run.clone() });
         }
     }
 

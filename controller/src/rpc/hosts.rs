@@ -123,9 +123,13 @@ async fn ping(fleet: Fleet, clock: Arc<dyn Clock>, host: Host, deadline: Duratio
                     reply.apps = apps.into_iter().map(words::app_message).collect();
                 }
                 Answer::Error(why) => reply.error = why,
-                Answer::Facts(_) | Answer::Survey(_) | Answer::Logs(_) | Answer::Checkpoints(_) => {
-                    reply.error = "answered another question".to_owned()
-                }
+                Answer::Facts(_)
+                | Answer::Survey(_)
+                | Answer::Logs(_)
+                | Answer::Checkpoints(_)
+                | Answer::Reached(_)
+                | Answer::Usage(_)
+                | Answer::Test(_) => reply.error = "answered another question".to_owned(),
             }
         }
     }

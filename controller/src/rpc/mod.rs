@@ -8,6 +8,8 @@ pub mod blobs;
 mod controller;
 mod enrolment;
 mod environments;
+mod gate_rows;
+mod gate_words;
 mod hosts;
 mod logs;
 pub mod releases;

@@ -7,6 +7,7 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 
+use super::gate_rows;
 use crate::{
     engine::{View, records::Record},
     rollout::{Done, Header, Hold, HostProgress, Phase, Rollout, first_failure, wave_state},
@@ -14,7 +15,7 @@ use crate::{
 
 /// The whole: waves, hosts, holds.
 pub fn whole(view: &View) -> pb::Rollout {
-    let View { record, rollout, revision, progress, holds } = view;
+    let View { record, rollout, revision, progress, holds, gates: _, seen: _ } = view;
     let hosts = rollout.hosts.iter().map(|(id, host)| {
         let mut row = host_row(rollout, id, host);
         if let Some(progress) = progress.get(id) {
@@ -30,6 +31,7 @@ pub fn whole(view: &View) -> pb::Rollout {
         hosts,
         revision: revision.0,
         holds: holds.iter().map(hold_row).collect(),
+        gates: gate_rows::rows(view),
         ..brief(record)
     }
 }

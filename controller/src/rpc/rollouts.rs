@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{Replies, admitted, coded, invalid, logs, operator, refuse, rollout_rows, words};
 use crate::{
     access::Scope,
+    approval::Answer,
     engine::{Engine, StartRequest, View},
     fleet::{
         Fleet,
@@ -190,14 +191,21 @@ impl Rollouts for RolloutsService {
         let event = match act {
             Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
             Act::Resume(pb::Nothing {}) => Event::Resume,
-            Act::Promote(pb::Nothing {}) => promote(&by, &reason, false),
-            Act::PromoteFully(pb::Nothing {}) => promote(&by, &reason, true),
+            Act::Promote(pb::Nothing {}) => promote(name.as_str(), &reason, false),
+            Act::PromoteFully(pb::Nothing {}) => promote(name.as_str(), &reason, true),
             Act::Abort(pb::Nothing {}) => Event::Abort { by: by.clone() },
             Act::Rollback(pb::Nothing {}) => Event::Rollback { by: by.clone() },
             Act::Retry(pb::RetryHosts { hosts }) => {
                 Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
             Act::Pace(pace) => Event::Pace(words::pace(pace).map_err(coded)?),
+            Act::AnswerGate(pb::GateAnswer { gate, denied }) => {
+                let answer = if denied { Answer::Denied } else { Answer::Approved };
+                let reason =
+                    longshore_common::text::visible(&longshore_common::wire::cut(&reason, REASON_BYTES));
+                self.engine.answer_gate(id, &gate, admission.name(), answer, reason).await.map_err(refuse)?;
+                return self.message(&id).await;
+            }
             Act::Exclude(pb::ExcludeHosts { hosts }) => {
                 Event::Exclude(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }

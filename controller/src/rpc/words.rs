@@ -10,7 +10,7 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 
-use super::survey;
+use super::{gate_words, survey};
 use crate::{
     audit::Checkpoint,
     fleet::words::{
@@ -172,6 +172,9 @@ fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
             let kept = checkpoints.into_iter().take(CHECKPOINTS).map(read_checkpoint);
             Answer::Checkpoints(kept.collect::<Result<_, _>>()?)
         }
+        About::Reach(answer) => gate_words::reached(answer),
+        About::Usage(answer) => gate_words::usage(answer),
+        About::Test(answer) => gate_words::test(answer),
         About::Error(why) => Answer::Error(line(&why)),
     })
 }
@@ -220,6 +223,9 @@ pub fn to_agent(message: ToAgent) -> pb::ToAgent {
 
 fn question_message(question: Question) -> pb::question::About {
     use pb::question::About;
+    if let Some(about) = gate_words::question(&question) {
+        return about;
+    }
     match question {
         Question::Ping => About::Ping(pb::Nothing {}),
         Question::Facts => About::Facts(pb::Nothing {}),
@@ -227,6 +233,9 @@ fn question_message(question: Question) -> pb::question::About {
         Question::Checkpoints => About::Checkpoints(pb::Nothing {}),
         Question::Logs { app, lines, follow } => {
             About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
+        }
+        Question::Reach { .. } | Question::Usage { .. } | Question::Test { .. } => {
+            unreachable!("these were answered above")
         }
     }
 }

@@ -8,6 +8,9 @@
 //! | `envs/<env>` | an environment |
 //! | `rollouts/<rollout>` | a rollout's header; small |
 //! | `rollout-hosts/<rollout>/<host>` | how one host stands in a rollout, so that writes are proportional to change |
+//! | `rollout-gates/<rollout>` | what the gates of a rollout look at |
+//! | `gate-results/<rollout>/<run>` | what a gate came to, with its evidence |
+//! | `gate-answers/<rollout>/<run>` | what operators said of a gate that asks them |
 //! | `active/<env>/<app>` | which rollout is moving this app in this environment: a lock |
 //! | `live/<env>/<app>` | the last good release |
 //! | `assignments/<host>/<app>` | what the host should run |
@@ -45,6 +48,9 @@ pub enum Name {
     Env(EnvName),
     Rollout(RolloutId),
     RolloutHost(RolloutId, HostId),
+    RolloutGates(RolloutId),
+    GateResult(RolloutId, u32),
+    GateAnswers(RolloutId, u32),
     Active(EnvName, AppName),
     Live(EnvName, AppName),
     Assignment(HostId, AppName),
@@ -87,6 +93,19 @@ impl Key {
 
     pub fn rollout_host(rollout: &RolloutId, host: &HostId) -> Key {
         Key::of(&["rollout-hosts", &rollout.to_string(), &host.to_string()])
+    }
+
+    pub fn rollout_gates(rollout: &RolloutId) -> Key {
+        Key::of(&["rollout-gates", &rollout.to_string()])
+    }
+
+    /// Ten digits, so that runs are listed in their order.
+    pub fn gate_result(rollout: &RolloutId, run: u32) -> Key {
+        Key::of(&["gate-results", &rollout.to_string(), &format!("{run:010}")])
+    }
+
+    pub fn gate_answers(rollout: &RolloutId, run: u32) -> Key {
+        Key::of(&["gate-answers", &rollout.to_string(), &format!("{run:010}")])
     }
 
     pub fn active(env: &EnvName, app: &AppName) -> Key {
@@ -189,6 +208,14 @@ impl Prefix {
         Prefix::of(&["rollout-hosts", &rollout.to_string()])
     }
 
+    pub fn gate_results(rollout: &RolloutId) -> Prefix {
+        Prefix::of(&["gate-results", &rollout.to_string()])
+    }
+
+    pub fn gate_answers(rollout: &RolloutId) -> Prefix {
+        Prefix::of(&["gate-answers", &rollout.to_string()])
+    }
+
     pub fn active() -> Prefix {
         Prefix::of(&["active"])
     }
@@ -257,6 +284,9 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["envs", env] => Name::Env(env.parse().ok()?),
         ["rollouts", rollout] => Name::Rollout(rollout.parse().ok()?),
         ["rollout-hosts", rollout, host] => Name::RolloutHost(rollout.parse().ok()?, host.parse().ok()?),
+        ["rollout-gates", rollout] => Name::RolloutGates(rollout.parse().ok()?),
+        ["gate-results", rollout, run] => Name::GateResult(rollout.parse().ok()?, ten_digits(run)?),
+        ["gate-answers", rollout, run] => Name::GateAnswers(rollout.parse().ok()?, ten_digits(run)?),
         ["active", env, app] => Name::Active(env.parse().ok()?, app.parse().ok()?),
         ["live", env, app] => Name::Live(env.parse().ok()?, app.parse().ok()?),
         ["assignments", host, app] => Name::Assignment(host.parse().ok()?, app.parse().ok()?),
@@ -268,6 +298,11 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
         _ => return None,
     })
+}
+
+fn ten_digits(part: &str) -> Option<u32> {
+    let sound = part.len() == 10 && part.bytes().all(|byte| byte.is_ascii_digit());
+    part.parse().ok().filter(|_| sound)
 }
 
 /// A part that no identifier type guards: 1 to 64 of a-z, 0-9, `-` and `_`.
@@ -329,6 +364,9 @@ mod tests {
             (Key::env(&env), Name::Env(env.clone())),
             (Key::rollout(&rollout), Name::Rollout(rollout)),
             (Key::rollout_host(&rollout, &host), Name::RolloutHost(rollout, host)),
+            (Key::rollout_gates(&rollout), Name::RolloutGates(rollout)),
+            (Key::gate_result(&rollout, 7), Name::GateResult(rollout, 7)),
+            (Key::gate_answers(&rollout, u32::MAX), Name::GateAnswers(rollout, u32::MAX)),
             (Key::active(&env, &app), Name::Active(env.clone(), app.clone())),
             (Key::live(&env, &app), Name::Live(env, app.clone())),
             (Key::assignment(&host, &app), Name::Assignment(host, app.clone())),

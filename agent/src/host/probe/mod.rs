@@ -5,7 +5,7 @@
 //! is visibly not going to live.
 
 mod attempt;
-mod http;
+pub mod http;
 mod streak;
 
 use std::{sync::Mutex, time::Duration};

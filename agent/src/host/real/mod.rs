@@ -4,14 +4,16 @@
 //! each step is one call of theirs.
 
 mod beside;
+mod gates;
 mod probing;
 mod service;
 mod tend;
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
+    digest::ReleaseDigest,
     ids::AppName,
     manifest::{Driver, Manifest},
     report::{Failure, StepName},
@@ -20,7 +22,7 @@ use longshore_common::{
 };
 
 use super::{
-    Event, Follow, Host, Sink, Stream,
+    Event, Follow, Host, Sink, Stream, Usage,
     direct::Directors,
     environment::variables,
     fault,
@@ -33,6 +35,7 @@ use super::{
     requires::{self, Machine},
     secrets::Sources,
     stage::{self, Tree},
+    suite,
     systemd::{SystemdDriver, journal},
 };
 use crate::{
@@ -260,6 +263,21 @@ impl Host for RealHost {
             }
             Step::Remove => self.remove(app).await,
         }
+    }
+
+    async fn usage(&self, app: &AppName, since: Millis) -> Result<Usage, Failure> {
+        self.usage_of(app, since).await
+    }
+
+    async fn test(
+        &self,
+        app: &AppName,
+        release: &ReleaseDigest,
+        test: &str,
+        limit: Duration,
+        sink: &Sink,
+    ) -> Result<Option<suite::Outcome>, Failure> {
+        self.run_test(app, release, test, limit, sink).await
     }
 
     async fn logs(&self, app: &AppName, lines: usize, follow: Follow, sink: &Sink) -> Result<(), Failure> {

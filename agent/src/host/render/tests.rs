@@ -36,6 +36,7 @@ pub fn manifest(config: &[(&str, &str)]) -> Manifest {
             .collect(),
         probes: vec![],
         hooks: Default::default(),
+        tests: vec![],
     }
 }
 

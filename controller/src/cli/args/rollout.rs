@@ -63,9 +63,35 @@ pub enum RolloutCommand {
     /// Go on after a pause
     #[command(after_help = "Example:\n  longshore rollout resume latest")]
     Resume(Acting),
-    /// End the present bake or wait of the wave now
-    #[command(after_help = "Example:\n  longshore rollout promote latest")]
-    Promote(Acting),
+    /// End the present bake or wait now, or go past gates that allow it
+    #[command(
+        after_help = "Examples:\n  longshore rollout promote latest\n  longshore rollout promote latest --reason \"the metric is known to be wrong\"\n  longshore rollout promote latest --full --reason \"hotfix\""
+    )]
+    Promote {
+        #[command(flatten)]
+        acting: Acting,
+        /// Past every gate and wait that is left, where each of them allows it
+        #[arg(long)]
+        full: bool,
+    },
+    /// Approve a gate that asks operators, or deny it
+    #[command(
+        after_help = "Examples:\n  longshore rollout open latest go-live\n  longshore rollout open latest go-live --deny --reason \"the shop is full\""
+    )]
+    Open {
+        /// Its id, the beginning of it, or `latest`
+        rollout: String,
+        /// The gate's name
+        gate: String,
+        /// Say no: the gate fails
+        #[arg(long)]
+        deny: bool,
+        /// Kept with the gate
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Change the pace of a rollout under way
     #[command(
         after_help = "Examples:\n  longshore rollout pace latest --wave 50% --max-unavailable 4\n  longshore rollout pace latest --bake 10s"

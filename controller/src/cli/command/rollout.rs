@@ -60,7 +60,14 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
         }
         RolloutCommand::Pause(acting) => steer(desk, acting.into(), Act::Pause(pb::Nothing {})).await,
         RolloutCommand::Resume(acting) => steer(desk, acting.into(), Act::Resume(pb::Nothing {})).await,
-        RolloutCommand::Promote(acting) => steer(desk, acting.into(), Act::Promote(pb::Nothing {})).await,
+        RolloutCommand::Promote { acting, full } => {
+            let act = if full { Act::PromoteFully(pb::Nothing {}) } else { Act::Promote(pb::Nothing {}) };
+            steer(desk, acting.into(), act).await
+        }
+        RolloutCommand::Open { rollout, gate, deny, reason, waiting } => {
+            let steering = Steering { rollout, reason, timeout: waiting.timeout };
+            steer(desk, steering, Act::AnswerGate(pb::GateAnswer { gate, denied: deny })).await
+        }
         RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
         RolloutCommand::Pace { rollout, pace, reason, waiting } => {
             let steering = Steering { rollout, reason, timeout: waiting.timeout };

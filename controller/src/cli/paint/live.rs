@@ -23,6 +23,8 @@ const STATE_COLUMNS: usize = 14;
 const EVIDENCE: usize = 4;
 /// Nobody reads a line that ends far to the right of where it began.
 const WIDEST: usize = 100;
+/// Lines of gates that are over; the last are shown.
+const GATE_ROWS: usize = 12;
 /// Lines that header, waves and holds need beside the hosts.
 const FRAME_ROWS: usize = 14;
 
@@ -33,6 +35,17 @@ pub fn picture(tracker: &Tracker, page: &Page) -> Vec<String> {
     for wave in &rollout.waves {
         lines.push(wave_line(rollout, wave, page));
         lines.extend(host_lines(tracker, wave, page));
+    }
+    // Gates that wait say so among the reasons below.
+    let settled: Vec<String> = rollout
+        .gates
+        .iter()
+        .filter(|gate| !gate.is_pending())
+        .flat_map(|gate| gate.lines(false, page))
+        .collect();
+    if !settled.is_empty() {
+        lines.push(String::new());
+        lines.extend(settled.iter().map(|line| format!("    {line}")).rev().take(GATE_ROWS).rev());
     }
     let holds = hold_lines(&rollout.holds, 4, page);
     if !holds.is_empty() {

@@ -28,7 +28,14 @@ pub fn opening(rollout: &Rollout, page: &Page) -> Vec<String> {
             count(rollout.waves.len(), "wave")
         ),
     )];
-    let nothing = Rollout { waves: vec![], hosts: vec![], holds: vec![], outcome: None, ..rollout.clone() };
+    let nothing = Rollout {
+        waves: vec![],
+        hosts: vec![],
+        holds: vec![],
+        gates: vec![],
+        outcome: None,
+        ..rollout.clone()
+    };
     lines.extend(changes(&nothing, rollout, page));
     lines
 }
@@ -64,6 +71,16 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
             lines.push(stamp(page.now, page, &format!("wave {} {}", wave.number, wave.state)));
         }
     }
+    for gate in &after.gates {
+        let known = before.gates.iter().find(|known| known.run == gate.run);
+        if known.is_none_or(|known| (&known.state, &known.note) != (&gate.state, &gate.note)) {
+            lines.push(stamp(page.now, page, &gate.sentence()));
+            if gate.state != "pass" {
+                let indent = " ".repeat(page.now.clock(&page.zone).len() + 3);
+                lines.extend(gate.evidence.iter().map(|line| format!("{indent}| {}", visible(line))));
+            }
+        }
+    }
     if before.phase != after.phase && is_of_the_whole(&after.phase) {
         lines.push(stamp(page.now, page, &format!("rollout {}", after.phase)));
     }
@@ -83,12 +100,12 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
 
 /// Phases that the lines of waves and hosts do not tell.
 fn is_of_the_whole(phase: &str) -> bool {
-    matches!(phase, "paused" | "rolling-back" | "awaiting-promotion")
+    matches!(phase, "paused" | "rolling-back" | "awaiting-promotion" | "watching")
 }
 
 /// Waiting for hosts that are at work: their own lines say so.
 fn is_plain_work(hold: &Hold) -> bool {
-    matches!(hold.kind.as_str(), "staging" | "switching" | "rolling-back")
+    matches!(hold.kind.as_str(), "staging" | "switching" | "rolling-back" | "gate")
 }
 
 fn host_change(host: &HostRow, page: &Page) -> Vec<String> {

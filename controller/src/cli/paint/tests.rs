@@ -254,6 +254,7 @@ fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
         revision: 9,
         plan: None,
         overrides: vec![],
+        gates: vec![],
     }
 }
 

@@ -5,6 +5,7 @@ pub mod access;
 pub mod context;
 pub mod controller;
 pub mod env;
+pub mod gate;
 pub mod host;
 pub mod log;
 pub mod ping;

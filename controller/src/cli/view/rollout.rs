@@ -3,7 +3,7 @@
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::some;
+use super::{gate::Gate, some};
 use crate::cli::{exit::Exit, moment::Moment, style::Ink};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,6 +36,8 @@ pub struct Rollout {
     pub plan: Option<String>,
     /// Preconditions that it was started in spite of.
     pub overrides: Vec<Override>,
+    /// In the order in which they came to their end, then those that are looked at.
+    pub gates: Vec<Gate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +58,7 @@ pub struct Wave {
     /// From 1.
     pub number: u32,
     pub hosts: Vec<String>,
-    /// scheduled, staging, switching, baking, done or failed.
+    /// scheduled, staging, switching, baking, gating, watching, done or failed.
     pub state: String,
     pub bake_ms: i64,
 }
@@ -132,6 +134,7 @@ impl From<pb::Rollout> for Rollout {
             reason,
             plan,
             overrides,
+            gates,
         } = rollout;
         Self {
             id,
@@ -155,6 +158,7 @@ impl From<pb::Rollout> for Rollout {
             revision,
             plan: some(plan),
             overrides: overrides.into_iter().map(Override::from).collect(),
+            gates: gates.into_iter().map(Gate::from).collect(),
         }
     }
 }

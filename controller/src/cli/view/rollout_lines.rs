@@ -3,6 +3,7 @@
 use longshore_common::text::visible;
 
 use super::{
+    gate::Gate,
     rollout::{Explanation, HostRow, Rollout, RolloutList, Standing},
     short,
 };
@@ -28,6 +29,7 @@ impl View for Rollout {
                 lines.extend(paint::failure_lines(failure, usize::MAX, 2, page));
             }
         }
+        lines.extend(gates(&self.gates, page));
         lines.extend(paint::hold_lines(&self.holds, 0, page));
         lines
     }
@@ -58,6 +60,12 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         rollout.deadline_at.map(|at| format!("{} ({})", at.clock(&page.zone), at.relative(page.now))),
     );
     facts
+}
+
+/// Every gate with its evidence.
+fn gates(gates: &[Gate], page: &Page) -> Vec<String> {
+    let lines: Vec<String> = gates.iter().flat_map(|gate| gate.lines(true, page)).collect();
+    if lines.is_empty() { lines } else { std::iter::once(String::new()).chain(lines).collect() }
 }
 
 fn hosts(rollout: &Rollout, page: &Page) -> Table {
@@ -107,6 +115,9 @@ impl View for Explanation {
         let columns = page.columns.min(PROSE);
         let mut lines = wrap(&visible(&self.summary), columns);
         lines.extend(paint::hold_lines(&self.holds, 0, page));
+        // What stopped it, or the last that was said of every gate that did not pass.
+        let told = self.rollout.gates.iter().filter(|gate| gate.state != "pass" && !gate.is_pending());
+        lines.extend(told.flat_map(|gate| gate.lines(true, page)));
         if let Some(first) = &self.first_failure {
             let at = first.at.map(|at| format!(" at {}", at.clock(&page.zone))).unwrap_or_default();
             let name = visible(&first.name);

@@ -21,6 +21,7 @@
 
 pub mod approval;
 mod calendar;
+mod gates;
 mod plan;
 pub mod promotion;
 mod stakeholders;
@@ -38,6 +39,7 @@ use longshore_common::{
 use crate::{
     approval::Rule,
     calendar::Calendar,
+    gate::Declaration,
     notify::Stakeholders,
     plan::PlanPolicy,
     rollout::{Layer, Snapshot, Spec},
@@ -52,7 +54,7 @@ pub use values::SETTINGS_BYTES;
 /// Good releases on a host's disk, the live one included, unless the file says otherwise.
 const KEEP_SLOTS: u32 = 3;
 /// What a file says, all of it valid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
     pub name: EnvName,
     pub selector: Selector,
@@ -66,6 +68,8 @@ pub struct Environment {
     pub calendar: Calendar,
     pub plan: PlanPolicy,
     declared: Declared,
+    /// `spec.gates` with what each looks at, in the same order.
+    pub gates: Vec<Declaration>,
 }
 
 impl Environment {
@@ -101,6 +105,8 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     let plan = plan::read(&root.table("plan"));
     let declared = values::read(root);
     let roles = roles(root);
+    let gates = gates::gates(root, &roles, !spec.canary.is_zero());
+    spec.gates = gates.iter().map(|declared| declared.gate.clone()).collect();
     Some(Environment {
         name: name?,
         selector: selector?,
@@ -112,6 +118,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
         calendar: calendar::calendar(root),
         plan,
         declared,
+        gates,
     })
 }
 

@@ -50,7 +50,7 @@ fn owner(gate: &GateSpec) -> &'static str {
 
 fn command(rollout: &Rollout, gate: &GateSpec) -> Option<String> {
     match (gate.kind, gate.promotable) {
-        (GateKind::Approval, _) => Some(rollout.command("approve")? + " --gate " + &gate.name),
+        (GateKind::Approval, _) => Some(rollout.command("open")? + " " + &gate.name),
         (_, true) => Some(rollout.command("promote")? + " --reason \"…\""),
         (_, false) => rollout.command("watch"),
     }

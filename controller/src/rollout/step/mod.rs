@@ -28,7 +28,7 @@ use super::{
 /// What `rollout` becomes by `event` at `now`. The rollout that was given is as it was: commit the new one, then send
 /// the assignments. Refused when the phase does not allow what an operator asks; facts are never refused.
 pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, Refused> {
-    let mut draft = Draft { rollout: rollout.clone(), now };
+    let mut draft = Draft { rollout: rollout.clone(), now, settled: vec![] };
     match rollout.header.phase.clone() {
         Phase::Ready => ready::when_ready(&mut draft, event)?,
         Phase::Staging(staging) => staging::when_staging(&mut draft, staging, event)?,
@@ -42,7 +42,7 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
         Phase::Done(_) => done::when_done(&mut draft, event)?,
     }
     draft.settle();
-    let next = draft.rollout;
+    let (next, settled) = (draft.rollout, draft.settled);
     let changed = changed_hosts(rollout, &next);
     let assign = changed
         .iter()
@@ -52,7 +52,7 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
         })
         .filter_map(|id| assignment_of(&next, *id, &next.hosts[id]))
         .collect();
-    Ok(Transition { next, assign, changed })
+    Ok(Transition { next, assign, changed, settled })
 }
 
 impl Draft {

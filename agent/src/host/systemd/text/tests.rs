@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
         config: BTreeMap::new(),
         probes: vec![],
         hooks: Default::default(),
+        tests: vec![],
     }
 }
 

@@ -1,0 +1,111 @@
+//! What gates ask of the host: what an app uses, and running a test of its release.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use longshore_common::{
+    code::Code,
+    digest::ReleaseDigest,
+    ids::AppName,
+    report::{Failure, StepName},
+    slot::Slot,
+    text::visible,
+    time::Millis,
+};
+
+use super::RealHost;
+use crate::{
+    config::Runner,
+    host::{
+        Event, Follow, Host, Sink, fault, suite,
+        unit::{UnitState, UnitStatus},
+        usage::{self, Usage},
+    },
+    plan::Needs,
+};
+
+impl RealHost {
+    pub(super) async fn usage_of(&self, app: &AppName, since: Millis) -> Result<Usage, Failure> {
+        let status = self.status(app).await?;
+        let Some(UnitStatus { state, restarts, .. }) = status else {
+            return Err(fault::host(Code::N01, StepName::Check, format!("{app} does not run here")));
+        };
+        let main_pid = match state {
+            UnitState::Up { pid, .. } => pid,
+            UnitState::Changing
+            | UnitState::Crashing { .. }
+            | UnitState::Ended { .. }
+            | UnitState::Stopped => 0,
+        };
+        let (cpu_ms, memory_bytes) = match main_pid {
+            0 => (0, 0),
+            main => self.disk(move |_| Ok(usage::of_tree(main))).await?,
+        };
+        let errors = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&errors);
+        let sink = Sink::new(move |event| {
+            if let Event::Line { line, time_ms, .. } = event
+                && time_ms.is_some_and(|at| at >= since)
+                && usage::is_error(&line)
+            {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        self.logs(app, usage::LINES, Follow::No, &sink).await?;
+        let error_lines = errors.load(Ordering::Relaxed);
+        Ok(Usage { running: main_pid != 0, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+    }
+
+    async fn status(&self, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
+        if self.runner == Runner::Systemd
+            && let Some(status) = self.units.status(app).await?
+        {
+            return Ok(Some(status));
+        }
+        self.processes.status(app).await
+    }
+
+    pub(super) async fn run_test(
+        &self,
+        app: &AppName,
+        release: &ReleaseDigest,
+        test: &str,
+        limit: Duration,
+        sink: &Sink,
+    ) -> Result<Option<suite::Outcome>, Failure> {
+        let Some(slot) = self.slot_of(app, release).await? else { return Ok(None) };
+        let manifest = self.manifest(app, &slot).await?;
+        let Some(test) = manifest.tests.iter().find(|known| known.name == test) else {
+            let trouble =
+                format!("{app}@{} has no test \"{}\" in its manifest", manifest.version, visible(test));
+            return Ok(Some(suite::Outcome { trouble, ..suite::Outcome::default() }));
+        };
+        let spec = match self.launch_spec(&test.run, &slot, &manifest, None) {
+            Ok(spec) => spec,
+            Err(fault) => {
+                return Ok(Some(suite::Outcome { trouble: fault.to_string(), ..suite::Outcome::default() }));
+            }
+        };
+        let reports = self.layout.reports(app, &test.name);
+        Ok(Some(suite::run(&self.me, test, spec, &reports, limit, sink).await))
+    }
+
+    async fn slot_of(&self, app: &AppName, release: &ReleaseDigest) -> Result<Option<Slot>, Failure> {
+        let (app, release) = (app.clone(), *release);
+        self.disk(move |layout| {
+            for slot in layout.sealed(&app)? {
+                let read = layout.read_slot(&app, &slot);
+                if read.is_ok_and(|(manifest, _)| Needs::of(&manifest).release == Some(release)) {
+                    return Ok(Some(slot));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+}

@@ -1,0 +1,206 @@
+//! Tests that a release brings along, run in its slot where a gate asks for it.
+//!
+//! They run as the app's user below a subreaper of ours, so that at their timeout nothing of them is left. What they
+//! print is told as it comes; which tests passed is read from that (TAP) or from a file (JUnit). Both are written by
+//! the release and not to be believed: everything read is bounded.
+
+mod junit;
+mod tap;
+mod xml;
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use longshore_common::{
+    manifest::{Report, Test},
+    text::visible,
+    wire::cut,
+};
+use rustix::fs::{Mode, OFlags};
+
+use super::{
+    Sink,
+    account::Account,
+    evidence::LastLines,
+    launch::{Fault, LaunchSpec},
+    reexec::SelfExec,
+    tree::{self, Ended},
+};
+
+/// Tests that one run may tell of; further ones are counted.
+pub const CASES_MAX: usize = 2000;
+const NAME_BYTES: usize = 200;
+const MESSAGE_BYTES: usize = 400;
+const REPORT_BYTES: u64 = 16 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+impl State {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Passed => "passed",
+            State::Failed => "failed",
+            State::Skipped => "skipped",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub name: String,
+    pub state: State,
+    pub message: String,
+}
+
+/// Tests in the order in which they were told of, and how many of each there were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cases {
+    pub told: Vec<Case>,
+    pub passed: u32,
+    pub failed: u32,
+    pub skipped: u32,
+}
+
+impl Cases {
+    fn add(&mut self, name: &str, state: State, message: &str) {
+        *match state {
+            State::Passed => &mut self.passed,
+            State::Failed => &mut self.failed,
+            State::Skipped => &mut self.skipped,
+        } += 1;
+        let case = || Case {
+            name: cut(&visible(name.trim()), NAME_BYTES),
+            state,
+            message: cut(&visible(message.trim()), MESSAGE_BYTES),
+        };
+        if self.told.len() < CASES_MAX {
+            self.told.push(case());
+        } else if state == State::Failed
+            && let Some(place) = self.told.iter().rposition(|case| case.state != State::Failed)
+        {
+            self.told[place] = case(); // what failed is what people look for
+        }
+    }
+}
+
+/// How a run went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub cases: Cases,
+    /// None: it could not be run.
+    pub ended: Option<Ended>,
+    /// Why it could not be run, or its report not be read.
+    pub trouble: String,
+    /// The last lines.
+    pub lines: Vec<String>,
+}
+
+/// Runs it to its end, its timeout or `limit`. Dropped half way, everything of it is killed.
+pub async fn run(
+    me: &SelfExec,
+    test: &Test,
+    mut spec: LaunchSpec,
+    reports: &Path,
+    limit: Duration,
+    sink: &Sink,
+) -> Outcome {
+    let folder = match make_reports(reports, spec.account.as_ref()) {
+        Ok(folder) => folder,
+        Err(e) => {
+            return Outcome { trouble: format!("make {}: {e}", reports.display()), ..Outcome::default() };
+        }
+    };
+    spec.env.insert("LONGSHORE_REPORTS".to_owned(), folder.path.display().to_string());
+    let source = format!("test:{}", test.name);
+    let (mut last, mut tap) = (LastLines::default(), tap::Reader::default());
+    let each = |stream, line: String| {
+        last.push(&line);
+        if test.report == Report::Tap {
+            tap.line(&line);
+        }
+        sink.line(&source, stream, line);
+    };
+    let ended = match tree::run(me, &spec, test.timeout.0.min(limit), each).await {
+        Ok(ended) => ended,
+        Err(Fault(why)) => return Outcome { trouble: why, ..Outcome::default() },
+    };
+    let lines = last.into_iter().collect();
+    let read = match &test.report {
+        Report::Tap => tap.finish(),
+        Report::Junit { path } => read_report(&folder.path, path).and_then(|text| junit::read(&text)),
+    };
+    let (cases, trouble) = match read {
+        Ok(cases) => (cases, String::new()),
+        Err(why) => (Cases::default(), why),
+    };
+    if let Report::Junit { .. } = &test.report {
+        for case in &cases.told {
+            let message = if case.message.is_empty() { String::new() } else { format!(": {}", case.message) };
+            sink.line(
+                &source,
+                super::Stream::Stdout,
+                format!("{} {}{message}", case.state.as_str(), case.name),
+            );
+        }
+    }
+    Outcome { cases, ended: Some(ended), trouble, lines }
+}
+
+/// Removed when it is dropped.
+struct Reports {
+    path: PathBuf,
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.path) {
+            tracing::warn!("{} is left: {e}", self.path.display());
+        }
+    }
+}
+
+/// A fresh folder that belongs to whoever runs the test.
+fn make_reports(path: &Path, account: Option<&Account>) -> io::Result<Reports> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(path)?;
+    if let Some(account) = account {
+        std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid))?;
+    }
+    Ok(Reports { path: path.to_owned() })
+}
+
+/// The file's text. Whatever the test made of its folder: no link is followed out of it, no pipe waited for.
+fn read_report(folder: &Path, path: &str) -> Result<String, String> {
+    let bad = |why: String| format!("{path}: {why}");
+    let file = folder.join(path);
+    let real = file.canonicalize().map_err(|e| bad(e.to_string()))?;
+    let home = folder.canonicalize().map_err(|e| bad(e.to_string()))?;
+    if !real.starts_with(home) {
+        return Err(bad("it lies outside of the folder for reports".to_owned()));
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&real, flags, Mode::empty()).map_err(|e| bad(e.to_string()))?;
+    let file = fs::File::from(opened);
+    let meta = file.metadata().map_err(|e| bad(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(bad("it is no file".to_owned()));
+    }
+    if meta.len() > REPORT_BYTES {
+        return Err(bad(format!("it has {} bytes; at most {REPORT_BYTES} are read", meta.len())));
+    }
+    let mut bytes = vec![];
+    file.take(REPORT_BYTES).read_to_end(&mut bytes).map_err(|e| bad(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| bad("it is no UTF-8".to_owned()))
+}

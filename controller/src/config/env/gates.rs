@@ -1,0 +1,458 @@
+//! `[[gate]]`: what must hold before, between and after waves.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use longshore_common::{
+    ids::{HostName, OperatorName},
+    strict::{Bytes, Guard, Read, Scalar, Table},
+    text::visible,
+    time::Span,
+};
+
+use super::{
+    approval::{Roles, operators},
+    words::word,
+};
+use crate::{
+    gate::{
+        Check, Checks, Declaration,
+        check::{
+            AppLimits, Approval, Endpoint, From, Matrix, Metrics, Reach, Rule, TestRun, To, Webhook, Worse,
+        },
+    },
+    http::Url,
+    rollout::{After, GATES_MAX, GateKind, GateSpec, Then},
+};
+
+const DEADLINE: Span = Span::secs(600);
+const APPROVAL_DEADLINE: Span = Span::secs(24 * 3600);
+const EVERY: Span = Span::secs(5);
+const STEP: Span = Span::secs(15);
+const WINDOW: Span = Span::secs(120);
+const TIMEOUT: Span = Span::secs(5);
+const NAME_BYTES: usize = 64;
+/// Of all gates as a rollout keeps them: they have to fit a record.
+const GATES_BYTES: usize = 12 * 1024;
+/// Lines of one access matrix.
+const REACH_MAX: usize = 64;
+/// Nothing is asked more often.
+const EVERY_MIN: Span = Span::millis(200);
+
+const KINDS: [(&str, GateKind); 7] = [
+    ("probe", GateKind::Probe),
+    ("test", GateKind::Test),
+    ("metrics", GateKind::Metrics),
+    ("app", GateKind::App),
+    ("approval", GateKind::Approval),
+    ("webhook", GateKind::Webhook),
+    ("http", GateKind::Http),
+];
+const AFTER: [(&str, After); 4] = [
+    ("before", After::Before),
+    ("canary", After::Canary),
+    ("every-wave", After::EveryWave),
+    ("last-wave", After::LastWave),
+];
+const THEN: [(&str, Then); 3] =
+    [("continue", Then::Continue), ("pause", Then::Pause), ("rollback", Then::Rollback)];
+const WORSE: [(&str, Worse); 3] =
+    [("higher", Worse::Higher), ("lower", Worse::Lower), ("either", Worse::Either)];
+
+/// A number with or without a point.
+struct Number(f64);
+
+impl Read for Number {
+    const EXPECTED: &'static str = "a number";
+    fn read(value: &toml::de::DeValue<'_>) -> Result<Self, Option<String>> {
+        let Scalar(text) = Scalar::read(value)?;
+        match text.replace('_', "").parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Number(number)),
+            Ok(_) | Err(_) => Err(Some(format!("\"{}\" is not a number", visible(&text)))),
+        }
+    }
+}
+
+pub(super) fn gates(root: &Table<'_>, roles: &Roles, has_canary: bool) -> Vec<Declaration> {
+    let tables = root.tables("gate");
+    if tables.len() > GATES_MAX {
+        root.problem_at("gate", format!("gate: at most {GATES_MAX} gates; there are {}", tables.len()));
+    }
+    let mut names = BTreeSet::new();
+    let mut found = vec![];
+    for table in &tables {
+        let Some(declared) = gate(table, roles) else { continue };
+        let GateSpec { name, after, .. } = &declared.gate;
+        if !names.insert(name.clone()) {
+            table.problem_at("name", format!("gate.name: there are two gates \"{name}\""));
+        }
+        if *after == After::Canary && !has_canary {
+            table.problem_at("after", "gate.after: rollout.canary is 0, so there is no canary");
+        }
+        let baseline = matches!(&declared.check, Check::Metrics(Metrics { rule: Rule::Baseline { .. }, .. }));
+        if baseline && (*after != After::Canary || declared.gate.in_watch) {
+            let what = "gate.compare: only after \"canary\" and not in the watch is a host left that runs what was before";
+            table.problem_at("compare", what);
+        }
+        found.push(declared);
+    }
+    let bytes = serde_json::to_vec(&Checks::of(&found)).map_or(0, |json| json.len());
+    if bytes > GATES_BYTES {
+        root.problem_at(
+            "gate",
+            format!("gate: all gates together are too long ({bytes} bytes of {GATES_BYTES})"),
+        );
+    }
+    found
+}
+
+fn gate(table: &Guard<'_>, roles: &Roles) -> Option<Declaration> {
+    let name = name(table);
+    let kind = one_of(table, "kind", &KINDS);
+    let after = one_of(table, "after", &AFTER);
+    let usual = if kind == Some(GateKind::Approval) { APPROVAL_DEADLINE } else { DEADLINE };
+    let deadline = table.or("deadline", usual);
+    if deadline < Span::secs(1) {
+        table.problem_at("deadline", "gate.deadline: must be at least 1s");
+    }
+    let then = |key, usual| word(table, "gate", key, usual, &THEN);
+    let (on_fail, on_inconclusive, on_no_data) = (
+        then("on_fail", Then::Rollback),
+        then("on_inconclusive", Then::Pause),
+        then("on_no_data", Then::Pause),
+    );
+    let (beside_bake, in_watch) = (table.or("beside_bake", false), table.or("in_watch", false));
+    let promotable = table.or("promote", false);
+    let check = check(table, kind?, deadline, roles);
+    if after == Some(After::Before) && (beside_bake || in_watch) {
+        table.problem_at("after", "gate.after: a gate \"before\" has no bake or watch beside it");
+    }
+    if in_watch && matches!(kind, Some(GateKind::Approval)) {
+        table.problem_at("in_watch", "gate.in_watch: nobody approves again and again");
+    }
+    let (kind, after) = (kind?, after?);
+    let gate = GateSpec {
+        name: name?,
+        kind,
+        after,
+        deadline,
+        on_fail,
+        on_inconclusive,
+        on_no_data,
+        beside_bake,
+        in_watch,
+        promotable,
+    };
+    Some(Declaration { gate, check: check? })
+}
+
+fn name(table: &Guard<'_>) -> Option<String> {
+    let name: String = table.required("name")?;
+    let sound = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+    if name.is_empty() || name.len() > NAME_BYTES || !sound {
+        let shown = visible(&name);
+        table.problem_at(
+            "name",
+            format!("gate.name: \"{shown}\" is invalid: use a-z 0-9 \"-\" \"_\", at most {NAME_BYTES}"),
+        );
+        return None;
+    }
+    Some(name)
+}
+
+fn one_of<T: Copy>(table: &Guard<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    let given: String = table.required(key)?;
+    let found = words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value);
+    if found.is_none() {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let (shown, known) = (visible(&given), known.join(", "));
+        table.problem_at(key, format!("gate.{key}: \"{shown}\" is none of {known}"));
+    }
+    found
+}
+
+fn check(table: &Guard<'_>, kind: GateKind, deadline: Span, roles: &Roles) -> Option<Check> {
+    Some(match kind {
+        GateKind::Probe => Check::Probe(matrix(table)?),
+        GateKind::Test => Check::Test(TestRun { test: table.required("test")?, on: table.required("on")? }),
+        GateKind::Metrics => Check::Metrics(metrics(table, deadline)?),
+        GateKind::App => Check::App(app(table, deadline)?),
+        GateKind::Approval => Check::Approval(approval(table, roles)),
+        GateKind::Webhook => Check::Webhook(Webhook {
+            url: url(table, "url")?,
+            secret_file: path(table, "secret_file"),
+            every: every(table, "every", EVERY),
+            ca: path(table, "ca"),
+        }),
+        GateKind::Http => Check::Http(Endpoint {
+            url: url(table, "url")?,
+            status: status(table, "status"),
+            body: table.optional("body"),
+            fail_status: table.list("fail_status"),
+            every: every(table, "every", EVERY),
+            ca: path(table, "ca"),
+        }),
+    })
+}
+
+fn matrix(table: &Guard<'_>) -> Option<Matrix> {
+    let reaches = table.tables("reach");
+    if reaches.is_empty() || reaches.len() > REACH_MAX {
+        table.problem_at("reach", format!("gate.reach: needs 1 to {REACH_MAX} tables [[gate.reach]]"));
+    }
+    let read: Vec<Option<Vec<Reach>>> = reaches.iter().map(reach).collect();
+    let lines: Vec<Reach> = read.into_iter().collect::<Option<Vec<_>>>()?.concat();
+    if lines.is_empty() {
+        return None;
+    }
+    Some(Matrix { lines, every: every(table, "every", EVERY), ca: path(table, "ca") })
+}
+
+/// One line for each place that it is reached from.
+fn reach(table: &Guard<'_>) -> Option<Vec<Reach>> {
+    let expect: String = table.or("expect", "allow".to_owned());
+    if !["allow", "deny"].contains(&expect.as_str()) {
+        table.problem_at("expect", "gate.reach.expect: must be \"allow\" or \"deny\"");
+    }
+    let from: Vec<String> = table.list("from");
+    let timeout = table.or("timeout", TIMEOUT);
+    let to = match table.one_of(&["http", "tcp", "dns"])? {
+        "http" => To::Http {
+            url: url(table, "http")?,
+            status: status(table, "status"),
+            body: table.optional("body"),
+            tls_left: table.optional("tls_left"),
+        },
+        "tcp" => To::Tcp { address: address(table)? },
+        _ => To::Dns { name: table.required("dns")?, address: ip(table) },
+    };
+    let hosts: Vec<From> = from.iter().filter_map(|from| place(table, from)).collect();
+    if hosts.len() < from.len() {
+        return None;
+    }
+    if let (To::Http { url, body, tls_left, .. }, true) =
+        (&to, hosts.iter().any(|from| *from != From::Controller))
+    {
+        if !url.starts_with("http://") || body.is_some() || tls_left.is_some() {
+            table.problem_at(
+                "from",
+                "gate.reach.from: hosts reach http:// and its status; TLS and bodies are the controller's",
+            );
+        }
+    }
+    let hosts = if hosts.is_empty() { vec![From::Controller] } else { hosts };
+    let allowed = expect == "allow";
+    Some(hosts.into_iter().map(|from| Reach { from, to: to.clone(), allowed, timeout }).collect())
+}
+
+fn place(table: &Guard<'_>, from: &str) -> Option<From> {
+    if from == "controller" {
+        return Some(From::Controller);
+    }
+    match from.parse::<HostName>() {
+        Ok(host) => Some(From::Host(host)),
+        Err(error) => {
+            table.problem_at("from", format!("gate.reach.from: {}", error.message));
+            None
+        }
+    }
+}
+
+fn address(table: &Guard<'_>) -> Option<String> {
+    let text: String = table.required("tcp")?;
+    let port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    if !port.is_some_and(|(host, port)| !host.is_empty() && port > 0) {
+        table.problem_at("tcp", format!("gate.reach.tcp: \"{}\" is not host:port", visible(&text)));
+        return None;
+    }
+    Some(text)
+}
+
+fn ip(table: &Guard<'_>) -> Option<std::net::IpAddr> {
+    let text: String = table.optional("address")?;
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        table.problem_at("address", format!("gate.reach.address: \"{}\" is no IP address", visible(&text)));
+    }
+    parsed
+}
+
+fn metrics(table: &Guard<'_>, deadline: Span) -> Option<Metrics> {
+    let (min, max): (Option<Number>, Option<Number>) = (table.optional("min"), table.optional("max"));
+    let compare: Option<String> = table.optional("compare");
+    let worse = word(table, "gate", "worse", Worse::Higher, &WORSE);
+    let part = |key: &str, usual: f64| match table.optional::<Number>(key) {
+        Some(Number(number)) if number > 0.0 && number < 1.0 => number,
+        Some(_) => {
+            table.problem_at(key, format!("gate.{key}: must lie between 0 and 1"));
+            usual
+        }
+        None => usual,
+    };
+    let (significance, effect) = (part("significance", 0.05), part("effect", 0.33));
+    let breaches = table.or("breaches", 0);
+    let rule = match (compare.as_deref(), min.map(|n| n.0), max.map(|n| n.0)) {
+        (Some("baseline"), None, None) => Rule::Baseline { worse, significance, effect },
+        (None, min, max) if min.is_some() || max.is_some() => Rule::Within { min, max, breaches },
+        _ => {
+            let what = "gate: a metric needs \"min\" or \"max\", or compare = \"baseline\" and neither";
+            table.problem_at("compare", what);
+            return None;
+        }
+    };
+    let (window, step) = (table.or("window", WINDOW), every(table, "step", STEP));
+    if window > deadline {
+        table.problem_at(
+            "window",
+            format!("gate.window: {window} does not fit into the deadline of {deadline}"),
+        );
+    }
+    let usual = if compare.is_some() { 10 } else { 1 };
+    let samples = table.or("samples", usual);
+    if samples == 0 {
+        table.problem_at("samples", "gate.samples: must be at least 1: without values there is no verdict");
+    }
+    Some(Metrics {
+        prometheus: url(table, "prometheus")?,
+        query: table.required("query")?,
+        rule,
+        window,
+        step,
+        samples,
+        ca: path(table, "ca"),
+        token_file: path(table, "token_file"),
+    })
+}
+
+fn app(table: &Guard<'_>, deadline: Span) -> Option<AppLimits> {
+    let memory: Option<Bytes> = table.optional("memory");
+    let limits = AppLimits {
+        window: table.or("window", Span::secs(60)),
+        every: every(table, "every", EVERY),
+        restarts: table.optional("restarts"),
+        errors_per_minute: table.optional("errors_per_minute"),
+        cpu_percent: table.optional("cpu_percent"),
+        memory_bytes: memory.map(|Bytes(bytes)| bytes),
+    };
+    if limits.window >= deadline {
+        table.problem_at("window", format!("gate.window: must be shorter than the deadline of {deadline}"));
+    }
+    let none = limits.restarts.is_none() && limits.errors_per_minute.is_none();
+    if none && limits.cpu_percent.is_none() && limits.memory_bytes.is_none() {
+        let what = "gate: needs one of restarts, errors_per_minute, cpu_percent, memory";
+        table.problem_at("kind", what);
+        return None;
+    }
+    Some(limits)
+}
+
+fn approval(table: &Guard<'_>, roles: &Roles) -> Approval {
+    let by: Vec<String> = operators(table, "gate", "by", roles).iter().map(OperatorName::to_string).collect();
+    let count = table.or("count", 1);
+    if count == 0 || (!by.is_empty() && count as usize > by.len()) {
+        table.problem_at("count", format!("gate.count: must be 1 to the {} who may approve", by.len()));
+    }
+    Approval { count, by }
+}
+
+/// An address in which `$host` and the like may stand.
+fn url(table: &Guard<'_>, key: &str) -> Option<String> {
+    let text: String = table.required(key)?;
+    let filled = ["$address", "$host", "$app", "$env", "$version", "$rollout"]
+        .into_iter()
+        .fold(text.clone(), |text, name| text.replace(name, "x"));
+    match filled.parse::<Url>() {
+        Ok(_) => Some(text),
+        Err(error) => {
+            table.problem_at(key, format!("gate.{key}: {error}"));
+            None
+        }
+    }
+}
+
+fn status(table: &Guard<'_>, key: &str) -> Option<u16> {
+    let status: u16 = table.optional(key)?;
+    if !(100..=599).contains(&status) {
+        table.problem_at(key, format!("gate.{key}: {status} is no HTTP status"));
+    }
+    Some(status)
+}
+
+fn path(table: &Guard<'_>, key: &str) -> Option<PathBuf> {
+    let text: String = table.optional(key)?;
+    if !text.starts_with('/') {
+        table.problem_at(key, format!("gate.{key}: must be an absolute path on the controller's machine"));
+    }
+    Some(text.into())
+}
+
+fn every(table: &Guard<'_>, key: &str, usual: Span) -> Span {
+    let every = table.or(key, usual);
+    if every < EVERY_MIN {
+        table.problem_at(key, format!("gate.{key}: must be at least {EVERY_MIN}"));
+    }
+    every.max(EVERY_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Environment;
+
+    const HEAD: &str = "[environment]\nname = \"p\"\nselector = \"env=p\"\n";
+
+    fn problems(gates: &str) -> String {
+        Environment::parse("p.toml", &format!("{HEAD}{gates}")).unwrap_err().to_string()
+    }
+
+    /// The examples of the docs are files that work.
+    #[test]
+    fn every_example_of_the_docs_is_sound() {
+        let docs = include_str!("../../../../docs/gates.md");
+        let examples: Vec<&str> =
+            docs.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        let gates: Vec<&&str> = examples.iter().filter(|text| text.contains("[[gate]]")).collect();
+        for kind in ["probe", "test", "metrics", "app", "approval", "webhook", "http"] {
+            let word = format!("kind = \"{kind}\"");
+            assert!(gates.iter().any(|text| text.contains(&word)), "no example of {kind}");
+        }
+        for text in gates {
+            let env = Environment::parse(
+                "docs/gates.md",
+                &format!("{HEAD}[roles]\nsre = [\"ann\", \"bea\"]\n{text}"),
+            );
+            let env = env.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+            assert!(!env.gates.is_empty() && env.gates.len() == env.spec.gates.len());
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_gate_is_named() {
+        let text = "[[gate]]\nname = \"A B\"\nkind = \"metrics\"\nafter = \"canary\"\nprometheus = \"ftp://p\"\nquery = \"up\"\nmax = 1\nwindow = \"20m\"\nsamples = 0\n\
+                    [[gate]]\nname = \"b\"\nkind = \"webhok\"\nafter = \"never\"\n\
+                    [[gate]]\nname = \"c\"\nkind = \"app\"\nafter = \"before\"\nin_watch = true\n\
+                    [[gate]]\nname = \"d\"\nkind = \"probe\"\nafter = \"canary\"\n[[gate.reach]]\ntcp = \"nowhere\"\nfrom = [\"web-1\"]\nexpect = \"perhaps\"\n\
+                    [[gate]]\nname = \"e\"\nkind = \"http\"\nafter = \"canary\"\nurl = \"http://ann:pw@x/\"\non_fail = \"explode\"\nca = \"ca.pem\"\n";
+        let said = problems(text);
+        for part in [
+            "gate.name: \"A B\" is invalid",
+            "gate.prometheus: \"ftp://p\" is no URL: it has to begin with http:// or https://",
+            "gate.window: 20m does not fit into the deadline of 10m",
+            "gate.samples: must be at least 1",
+            "gate.kind: \"webhok\" is none of probe, test, metrics, app, approval, webhook, http",
+            "gate.after: \"never\" is none of before, canary, every-wave, last-wave",
+            "gate: needs one of restarts, errors_per_minute, cpu_percent, memory",
+            "gate.after: a gate \"before\" has no bake or watch beside it",
+            "gate.reach.tcp: \"nowhere\" is not host:port",
+            "gate.reach.expect: must be \"allow\" or \"deny\"",
+            "credentials do not belong into an address",
+            "gate.on_fail: \"explode\" is none of continue, pause, rollback",
+            "gate.ca: must be an absolute path",
+        ] {
+            assert!(said.contains(part), "{part}\nis not in\n{said}");
+        }
+        assert!(!said.contains("pw@"), "{said}");
+        let twice = "[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\n".repeat(2);
+        assert!(problems(&twice).contains("there are two gates \"a\""));
+        let none = "[rollout]\ncanary = 0\n[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\n";
+        assert!(problems(none).contains("there is no canary"));
+    }
+}

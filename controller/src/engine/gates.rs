@@ -1,0 +1,171 @@
+//! Gates of rollouts in the store: what they look at, what they came to, and what operators say of them.
+
+use longshore_common::{
+    code::Code,
+    ids::{OperatorName, RolloutId},
+    time::Millis,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Engine, records, unknown};
+use crate::{
+    approval::{Answer, Approval, Rule, Standing, admit, standing},
+    gate::{Check, Checks, check},
+    rollout::{Event, GateKind, GateSpec, Rollout, RunState, Settled, Verdict},
+    store::{Key, Prefix, SharedStore, Txn, record},
+    trouble::Trouble,
+};
+
+/// New attempts when two operators answer at the same moment.
+const ATTEMPTS: u32 = 8;
+/// Answers that one gate keeps.
+const ANSWERS_MAX: usize = 64;
+
+/// Under `gate-results/<rollout>/<run>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateResult {
+    pub gate: GateSpec,
+    pub settled: Settled,
+    #[serde(default)]
+    pub evidence: Vec<String>,
+}
+
+impl GateResult {
+    /// `None` for a gate that the rollout does not know, which would be a fault of ours.
+    pub fn of(rollout: &Rollout, settled: Settled, evidence: Vec<String>) -> Option<Self> {
+        let gate = rollout.gate(&settled.run.gate)?.clone();
+        Some(Self { gate, settled, evidence })
+    }
+}
+
+/// What every gate of the rollout looks at; nothing for a rollout from before there were gates.
+pub async fn checks(store: &SharedStore, id: &RolloutId) -> Result<Checks, Trouble> {
+    let found = records::get::<Checks>(store, &Key::rollout_gates(id)).await?;
+    Ok(found.map(|(checks, _)| checks).unwrap_or_default())
+}
+
+/// Every gate that came to its end, in order.
+pub async fn results(store: &SharedStore, id: &RolloutId) -> Result<Vec<GateResult>, Trouble> {
+    let listing = store.list(&Prefix::gate_results(id)).await?;
+    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+}
+
+impl Engine {
+    /// An operator approves a gate, or denies it. With enough of them it has its verdict.
+    pub async fn answer_gate(
+        &self,
+        id: RolloutId,
+        name: &str,
+        by: &OperatorName,
+        answer: Answer,
+        reason: String,
+    ) -> Result<(), Trouble> {
+        let store = &self.inner.store;
+        let loaded = records::load(store, &id).await?.ok_or_else(|| unknown(&id.to_string()))?;
+        let due = loaded.rollout.due_gates();
+        let shown = longshore_common::text::visible(name);
+        let waits = due.iter().find(|(_, gate, _)| gate.name == name && gate.kind == GateKind::Approval);
+        let Some((_, _, run)) = waits else {
+            let message = format!(
+                "no gate {shown} of this rollout waits for an approval. See: longshore rollout explain {id}"
+            );
+            return Err(Trouble::refused(Code::R01, message));
+        };
+        let Some(Check::Approval(asked)) = checks(store, &id).await?.by_gate.remove(name) else {
+            return Err(Trouble::refused(Code::R01, format!("gate {shown} asks nobody")));
+        };
+        let (rule, author) = (rule(&asked)?, loaded.record.started_by.parse()?);
+        admit(&rule, &author, by).map_err(|refusal| {
+            let why = match refusal {
+                crate::approval::Refusal::Author => {
+                    "whoever started the rollout does not open its gates".to_owned()
+                }
+                other => other.to_string(),
+            };
+            Trouble::refused(Code::C02, format!("{by} cannot open gate {shown}: {why}"))
+        })?;
+        let number = run.number;
+        let said = Approval { by: by.clone(), at: self.now(), answer, reason };
+        let answers = self.keep_answer(&id, number, said).await?;
+        match opinion(&rule, &answers, &author, self.now()) {
+            None => Ok(()),
+            Some((verdict, note)) => self.steer(id, Event::Gate { number, verdict, note }).await,
+        }
+    }
+
+    /// All answers with this one, in place of what the same operator said before.
+    async fn keep_answer(&self, id: &RolloutId, run: u32, said: Approval) -> Result<Vec<Approval>, Trouble> {
+        let (store, key) = (&self.inner.store, Key::gate_answers(id, run));
+        for attempt in 0.. {
+            let (answers, read) = records::get::<Vec<Approval>>(store, &key).await?.unzip();
+            let mut answers = answers.unwrap_or_default();
+            answers.retain(|one| one.by != said.by);
+            answers.push(said.clone());
+            if answers.len() > ANSWERS_MAX {
+                return Err(Trouble::refused(Code::R01, "too many operators have answered"));
+            }
+            let txn = Txn::new().as_read(key.clone(), read).put(key.clone(), record::encode(&key, &answers)?);
+            match store.commit(txn).await.map_err(Trouble::from) {
+                Ok(_) => return Ok(answers),
+                Err(trouble) if trouble.is_conflict() && attempt < ATTEMPTS => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Opinions that were committed just before a crash and led nowhere yet.
+    pub(super) async fn open_answers(&self, rollout: &Rollout, author: &str) -> Result<Vec<Event>, Trouble> {
+        let mut events = vec![];
+        for (_, gate, run) in rollout.due_gates() {
+            if gate.kind != GateKind::Approval {
+                continue;
+            }
+            let (store, id) = (&self.inner.store, &rollout.header.id);
+            let found = records::get::<Vec<Approval>>(store, &Key::gate_answers(id, run.number)).await?;
+            let (Some((answers, _)), Some(Check::Approval(asked))) =
+                (found, checks(store, id).await?.by_gate.remove(&gate.name))
+            else {
+                continue;
+            };
+            if let Some((verdict, note)) = opinion(&rule(&asked)?, &answers, &author.parse()?, self.now()) {
+                events.push(Event::Gate { number: run.number, verdict, note });
+            }
+        }
+        Ok(events)
+    }
+}
+
+fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {
+    let by = asked.by.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+    Ok(Rule { count: asked.count, by, ..Rule::default() })
+}
+
+/// The verdict that answers come to, once they do.
+fn opinion(
+    rule: &Rule,
+    answers: &[Approval],
+    author: &OperatorName,
+    now: Millis,
+) -> Option<(Verdict, String)> {
+    match standing(rule, answers, author, now) {
+        Standing::NotNeeded => Some((Verdict::Pass, "nobody is asked".to_owned())),
+        Standing::Approved { .. } => {
+            let names: Vec<String> = answers.iter().map(|one| one.by.to_string()).collect();
+            Some((Verdict::Pass, format!("approved by {}", names.join(", "))))
+        }
+        Standing::Denied(Approval { by, reason, .. }) => {
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            Some((Verdict::Fail, format!("denied by {by}{reason}")))
+        }
+        Standing::Pending(_) => None,
+    }
+}
+
+/// When a run was settled.
+pub fn settled_at(state: &RunState) -> Millis {
+    match state {
+        RunState::Pending => 0,
+        RunState::Concluded { at, .. } | RunState::PassedOver { at, .. } => *at,
+    }
+}

@@ -1,0 +1,158 @@
+//! Gates through the engine: looked at, kept, begun again after a restart, answered by operators.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use longshore_common::ids::RolloutId;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{Controller, FILE, PATIENCE, request, world};
+use crate::{
+    approval::Answer,
+    environments,
+    rollout::{Event, HoldKind, Outcome, RunState, Verdict},
+    store::SharedStore,
+    testing::HandAgent,
+    trouble::Trouble,
+};
+
+/// Answers every caller so; counts them.
+async fn server(status: &'static str) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream
+                .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nhi").as_bytes())
+                .await;
+        }
+    });
+    (port, asked)
+}
+
+async fn gated(store: &SharedStore, gates: &str) {
+    let (file, by) = (format!("{FILE}{gates}"), "alice".parse().unwrap());
+    environments::apply(store, "production.toml", &file, &by, 1).await.unwrap();
+}
+
+fn http_gate(port: u16, more: &str) -> String {
+    format!(
+        "[[gate]]\nname = \"ready\"\nkind = \"http\"\nafter = \"canary\"\nurl = \"http://127.0.0.1:{port}/\"\n\
+         every = \"200ms\"\nfail_status = [500]\n{more}"
+    )
+}
+
+async fn waits_for(controller: &Controller, id: RolloutId, kind: HoldKind) {
+    for _ in 0..PATIENCE.as_millis() / 5 {
+        let view = controller.engine.view(&id).await.unwrap();
+        if view.holds.iter().any(|hold| hold.kind == kind) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never {}", kind.as_str());
+}
+
+#[tokio::test]
+async fn a_gate_lets_on_or_takes_back_and_leaves_its_evidence() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let (good, _) = server("200 OK").await;
+    gated(&store, &http_gate(good, "")).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let (bad, _) = server("500 Broken").await;
+    gated(&store, &http_gate(bad, "")).await;
+    let second = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    assert_eq!(controller.done(second).await, Outcome::RolledBack);
+    assert_eq!(agents[0].runs("shop").as_deref(), Some("1.0"));
+    for (id, verdict) in [(first, Verdict::Pass), (second, Verdict::Fail)] {
+        let view = controller.engine.view(&id).await.unwrap();
+        let [result] = &view.gates[..] else { panic!("{:?}", view.gates) };
+        let RunState::Concluded { verdict: was, .. } = &result.settled.run.state else { panic!() };
+        assert_eq!((*was, result.evidence.as_slice()), (verdict, &["hi".to_owned()][..]));
+    }
+}
+
+/// What has its verdict keeps it; what has none is begun again by the next controller.
+#[tokio::test]
+async fn a_restart_looks_again_only_at_what_has_no_verdict() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let (good, asked_good) = server("200 OK").await;
+    let (slow, asked_slow) = server("503 Later").await;
+    let waiting = http_gate(slow, "deadline = \"30s\"\n").replace("ready", "waiting");
+    gated(&store, &format!("{}{waiting}", http_gate(good, ""))).await;
+    let first = Controller::start(store.clone()).await;
+    first.connect(&agents);
+    let id = first.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&first, id, HoldKind::Gate).await;
+    while first.engine.view(&id).await.unwrap().gates.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.stop.cancel();
+    first.engine.stopped().await;
+    first.fleet.stopped().await;
+    let (before, slow_before) = (asked_good.load(Ordering::SeqCst), asked_slow.load(Ordering::SeqCst));
+    let second = Controller::start(store).await;
+    second.connect(&agents);
+    while asked_slow.load(Ordering::SeqCst) == slow_before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(asked_good.load(Ordering::SeqCst), before);
+    let refused = second.engine.steer(id, promote()).await.unwrap_err();
+    assert!(refused.to_string().contains("nobody past gate waiting"), "{refused}");
+    second.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(second.done(id).await, Outcome::Aborted);
+}
+
+fn promote() -> Event {
+    Event::Promote(crate::rollout::Promote { by: "alice".into(), reason: "hurry".into(), full: false })
+}
+
+#[tokio::test]
+async fn operators_open_a_gate_but_not_whoever_started_it() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let gate = "[[gate]]\nname = \"go\"\nkind = \"approval\"\nafter = \"canary\"\ncount = 2\n";
+    gated(&store, gate).await;
+    let answer = async |id: RolloutId, by: &str, answer: Answer| -> Result<(), Trouble> {
+        controller.engine.answer_gate(id, "go", &by.parse().unwrap(), answer, "because".into()).await
+    };
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Gate).await;
+    let own = answer(id, "alice", Answer::Approved).await.unwrap_err();
+    assert!(own.to_string().contains("does not open its gates"), "{own}");
+    answer(id, "bob", Answer::Approved).await.unwrap();
+    answer(id, "bob", Answer::Approved).await.unwrap();
+    waits_for(&controller, id, HoldKind::Gate).await;
+    answer(id, "carl", Answer::Approved).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let over = answer(id, "dora", Answer::Approved).await.unwrap_err();
+    assert!(over.to_string().contains("waits for an approval"), "{over}");
+    let id = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Gate).await;
+    answer(id, "bob", Answer::Denied).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::RolledBack);
+    let view = controller.engine.view(&id).await.unwrap();
+    assert!(view.rollout.phase().wave().is_none() && view.gates.len() == 1);
+}

@@ -1,0 +1,210 @@
+//! What the app uses and how it fares on the hosts that run the release, as their agents count: no Prometheus needed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use longshore_common::ids::HostName;
+
+use super::{Conclusion, Scene, check::AppLimits};
+use crate::{
+    fleet::{
+        Asked,
+        words::{Answer, Question, Usage},
+    },
+    rollout::Verdict,
+};
+
+const ANSWER: Duration = Duration::from_secs(5);
+/// Hosts that are asked; of more, the first are.
+const HOSTS: usize = 500;
+
+/// A host's counters at the beginning, and what was added up since.
+struct Track {
+    first: Usage,
+    last: Usage,
+    /// Over processes that came and went.
+    cpu_ms: u64,
+    restarts: u32,
+}
+
+pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
+    if scene.changed.is_empty() {
+        return Conclusion::new(Verdict::NoData, "no host runs the release");
+    }
+    let mut tracks: BTreeMap<HostName, Track> = BTreeMap::new();
+    let begun = tokio::time::Instant::now();
+    let mut silent: Vec<String>;
+    loop {
+        silent = vec![];
+        let asked = scene.changed.iter().take(HOSTS).map(|host| async move {
+            // Lines of a log have the host's own time.
+            let offset = scene.fleet.presence().connected(&host.id).map_or(0, |known| known.clock_offset_ms);
+            let question = Question::Usage { app: scene.app.clone(), since_ms: scene.since + offset };
+            (&host.name, scene.fleet.ask(host.id, question, ANSWER.min(scene.left())).await)
+        });
+        for (name, asked) in futures_util::future::join_all(asked).await {
+            match asked {
+                Asked::Answered { answer: Answer::Usage(usage), .. } => note(&mut tracks, name, usage),
+                Asked::Answered { answer: Answer::Error(why), .. } => silent.push(format!("{name}: {why}")),
+                Asked::Answered { .. } => silent.push(format!("{name} answered another question")),
+                Asked::Silent => silent.push(format!("{name} does not answer")),
+            }
+        }
+        let passed = begun.elapsed();
+        let lines = lines(&tracks, passed, &silent);
+        if let Some(broken) = tracks.iter().find_map(|(name, track)| track.breaks(limits, name, passed)) {
+            return Conclusion::new(Verdict::Fail, broken).with(lines);
+        }
+        scene.tell(lines.first().cloned().unwrap_or_default());
+        if passed >= limits.window.0 && silent.is_empty() {
+            if let Some(broken) = tracks.iter().find_map(|(name, track)| track.too_busy(limits, name, passed))
+            {
+                return Conclusion::new(Verdict::Fail, broken).with(lines);
+            }
+            let note = format!("{} hosts within bounds for {}", tracks.len(), limits.window);
+            return Conclusion::new(Verdict::Pass, note).with(lines);
+        }
+        if !scene.pause(limits.every.0).await {
+            let verdict = if tracks.is_empty() { Verdict::NoData } else { Verdict::Inconclusive };
+            let why = silent.first().cloned().unwrap_or_else(|| "the window was not over in time".to_owned());
+            return Conclusion::new(verdict, why).with(lines);
+        }
+    }
+}
+
+fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage) {
+    match tracks.get_mut(name) {
+        None => {
+            let (first, last) = (usage.clone(), usage);
+            drop(tracks.insert(name.clone(), Track { first, last, cpu_ms: 0, restarts: 0 }));
+        }
+        Some(track) => {
+            // Counters begin anew with every process.
+            let same = usage.main_pid == track.last.main_pid && usage.cpu_ms >= track.last.cpu_ms;
+            track.cpu_ms += if same { usage.cpu_ms - track.last.cpu_ms } else { usage.cpu_ms };
+            let counted = usage.restarts.saturating_sub(track.last.restarts);
+            let another = u32::from(usage.main_pid != track.last.main_pid && usage.main_pid != 0);
+            track.restarts += counted.max(another);
+            track.last = usage;
+        }
+    }
+}
+
+impl Track {
+    /// What may never be passed.
+    fn breaks(&self, limits: &AppLimits, name: &HostName, passed: Duration) -> Option<String> {
+        if let Some(most) = limits.restarts
+            && self.restarts > most
+        {
+            return Some(format!("{name} restarted {} times; at most {most}", self.restarts));
+        }
+        if let Some(most) = limits.memory_bytes
+            && self.last.memory_bytes > most
+        {
+            return Some(format!("{name} uses {}; at most {}", mib(self.last.memory_bytes), mib(most)));
+        }
+        let most = limits.errors_per_minute?;
+        // Within the first minute the whole minute's share is there to be used.
+        let allowed = f64::from(most) * (passed.as_secs_f64() / 60.0).max(1.0);
+        let errors = self.last.error_lines;
+        (f64::from(errors) > allowed).then(|| {
+            format!("{name} logged {errors} errors in {}s; at most {most} a minute", passed.as_secs())
+        })
+    }
+
+    /// What counts over the whole window.
+    fn too_busy(&self, limits: &AppLimits, name: &HostName, passed: Duration) -> Option<String> {
+        let most = limits.cpu_percent?;
+        let busy = self.cpu_percent(passed);
+        (busy > f64::from(most)).then(|| format!("{name} took {busy:.0}% of a core; at most {most}%"))
+    }
+
+    fn cpu_percent(&self, passed: Duration) -> f64 {
+        self.cpu_ms as f64 / passed.as_millis().max(1) as f64 * 100.0
+    }
+}
+
+fn lines(tracks: &BTreeMap<HostName, Track>, passed: Duration, silent: &[String]) -> Vec<String> {
+    let of_track = |(name, track): (&HostName, &Track)| {
+        let up = if track.last.running { "" } else { ", not running" };
+        let before = if track.first.restarts > 0 {
+            format!(" ({} before)", track.first.restarts)
+        } else {
+            String::new()
+        };
+        format!(
+            "{name}: {} restarts{before}, {} error lines, {:.0}% of a core, {}{up}",
+            track.restarts,
+            track.last.error_lines,
+            track.cpu_percent(passed),
+            mib(track.last.memory_bytes),
+        )
+    };
+    tracks.iter().map(of_track).chain(silent.iter().cloned()).collect()
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::time::Span;
+
+    use super::*;
+
+    fn usage(main_pid: u64, restarts: u32, cpu_ms: u64, error_lines: u32) -> Usage {
+        Usage { running: true, restarts, cpu_ms, memory_bytes: 10 << 20, error_lines, main_pid }
+    }
+
+    fn track(usages: &[Usage]) -> Track {
+        let (mut tracks, name) = (BTreeMap::new(), "web-1".parse().unwrap());
+        for one in usages {
+            note(&mut tracks, &name, one.clone());
+        }
+        tracks.remove(&name).unwrap()
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn counters_go_on_over_restarts() {
+        let seen =
+            track(&[usage(1, 0, 500, 0), usage(1, 0, 900, 0), usage(2, 1, 100, 0), usage(2, 1, 300, 0)]);
+        assert_eq!((seen.cpu_ms, seen.restarts), (400 + 100 + 200, 1));
+        let told_anew = track(&[usage(1, 3, 0, 0), usage(9, 0, 0, 0)]);
+        assert_eq!(told_anew.restarts, 1, "another process is a restart, whoever counts");
+    }
+
+    #[test]
+    fn each_bound_is_named_when_it_is_passed() {
+        let limits = AppLimits {
+            window: Span::secs(60),
+            every: Span::secs(5),
+            restarts: Some(0),
+            errors_per_minute: Some(10),
+            cpu_percent: Some(50),
+            memory_bytes: Some(64 << 20),
+        };
+        let name: HostName = "web-1".parse().unwrap();
+        let broken = |usages: &[Usage]| {
+            let track = track(usages);
+            track.breaks(&limits, &name, MINUTE).or_else(|| track.too_busy(&limits, &name, MINUTE))
+        };
+        let first = usage(1, 0, 0, 0);
+        assert_eq!(broken(&[first.clone(), usage(1, 0, 1000, 10)]), None);
+        assert_eq!(
+            broken(&[first.clone(), usage(2, 1, 0, 0)]).unwrap(),
+            "web-1 restarted 1 times; at most 0"
+        );
+        assert_eq!(
+            broken(&[first.clone(), usage(1, 0, 0, 11)]).unwrap(),
+            "web-1 logged 11 errors in 60s; at most 10 a minute"
+        );
+        assert_eq!(
+            broken(&[first.clone(), usage(1, 0, 45_000, 0)]).unwrap(),
+            "web-1 took 75% of a core; at most 50%"
+        );
+        let fat = Usage { memory_bytes: 100 << 20, ..first.clone() };
+        assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 100 MiB; at most 64 MiB");
+    }
+}

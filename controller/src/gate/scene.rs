@@ -1,0 +1,205 @@
+//! What a check may know of its rollout, and how it says what it found.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use longshore_common::{
+    code::Coded,
+    digest::ReleaseDigest,
+    ids::{AppName, EnvName, Generation, HostId, HostName, RolloutId, Version},
+    text::visible,
+    time::{Clock, Millis},
+    wire::cut,
+};
+use tokio::time::Instant;
+
+use super::desk::Seen;
+use crate::{
+    fleet::Fleet,
+    http::{Trust, Url},
+    rollout::{GateSpec, HostState, Rollout, Run, Stage, Verdict},
+};
+
+/// Lines of evidence that a verdict keeps, and bytes of each: together they fit a record.
+const LINES: usize = 60;
+const LINE_BYTES: usize = 160;
+/// A check ends so long before its deadline, so that its own word comes first: a tenth, but not more than this.
+const MARGIN_MAX: Duration = Duration::from_secs(2);
+/// Bytes of a file with a key or a token.
+const SECRET_BYTES: u64 = 4096;
+
+/// A verdict with what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conclusion {
+    pub verdict: Verdict,
+    /// One sentence.
+    pub note: String,
+    /// Lines for people, the newest last.
+    pub evidence: Vec<String>,
+}
+
+impl Conclusion {
+    pub fn new(verdict: Verdict, note: impl Into<String>) -> Self {
+        Self { verdict, note: cut(&visible(&note.into()), crate::rollout::NOTE_BYTES), evidence: vec![] }
+    }
+
+    /// With the last of these lines, cut to size.
+    pub fn with(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.evidence.extend(lines.into_iter().map(|line| cut(&visible(&line), LINE_BYTES)));
+        let excess = self.evidence.len().saturating_sub(LINES);
+        self.evidence.drain(..excess);
+        self
+    }
+}
+
+/// A host that a check is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub id: HostId,
+    pub name: HostName,
+}
+
+/// The rollout at the moment in which a gate is due, and what can be asked.
+#[derive(Clone)]
+pub struct Scene {
+    pub rollout: RolloutId,
+    pub app: AppName,
+    pub env: EnvName,
+    pub version: Version,
+    pub release: ReleaseDigest,
+    pub from_version: Option<Version>,
+    pub gate: GateSpec,
+    pub stage: Stage,
+    pub number: u32,
+    /// Of the rollout's own assignments, below those of any later one.
+    pub generation: Generation,
+    /// Hosts that run the release because of this rollout.
+    pub changed: Vec<Named>,
+    /// Hosts that have not been touched: the baseline.
+    pub untouched: Vec<Named>,
+    pub since: Millis,
+    pub until: Instant,
+    pub fleet: Fleet,
+    pub clock: Arc<dyn Clock>,
+    pub seen: Seen,
+}
+
+impl Scene {
+    pub(super) fn of(
+        rollout: &Rollout,
+        stage: Stage,
+        gate: &GateSpec,
+        run: &Run,
+        fleet: Fleet,
+        clock: Arc<dyn Clock>,
+        seen: Seen,
+    ) -> Self {
+        let header = &rollout.header;
+        let pick = |fits: &dyn Fn(&HostState) -> bool| {
+            let hosts = rollout.hosts.iter().filter(|(_, host)| fits(&host.state) && host.silent.is_none());
+            hosts.map(|(id, host)| Named { id: *id, name: host.name.clone() }).collect::<Vec<_>>()
+        };
+        let changed = pick(&|state| *state == HostState::Healthy);
+        let untouched =
+            pick(&|state| matches!(state, HostState::Waiting | HostState::Staging | HostState::Staged));
+        let length = if stage == Stage::Watch { gate.deadline.0 } else { left(run.deadline, clock.now_ms()) };
+        Self {
+            rollout: header.id,
+            app: header.app.clone(),
+            env: header.env.clone(),
+            version: header.target.version.clone(),
+            release: header.target.release,
+            from_version: header.from_version.clone(),
+            gate: gate.clone(),
+            stage,
+            number: run.number,
+            generation: Generation::new(header.sequence, 0),
+            changed,
+            untouched,
+            since: run.since,
+            until: Instant::now() + length,
+            fleet,
+            clock,
+            seen,
+        }
+    }
+
+    /// Time that is left to look, less what it takes to say so.
+    pub fn left(&self) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        left.saturating_sub(MARGIN_MAX.min(self.gate.deadline.0 / 10))
+    }
+
+    /// Waits for this long, or says that there is no time for it.
+    pub async fn pause(&self, length: Duration) -> bool {
+        if self.left() <= length {
+            return false;
+        }
+        tokio::time::sleep(length).await;
+        true
+    }
+
+    /// What can be seen so far, for whoever asks why it waits.
+    pub fn tell(&self, seen: impl Into<String>) {
+        self.seen.put(self.rollout, self.number, cut(&visible(&seen.into()), crate::rollout::NOTE_BYTES));
+    }
+
+    /// `$app`, `$env`, `$version` and `$rollout` put in.
+    pub fn fill(&self, text: &str) -> String {
+        let id = self.rollout.to_string();
+        [
+            ("$app", self.app.as_str()),
+            ("$env", self.env.as_str()),
+            ("$version", self.version.as_str()),
+            ("$rollout", &id),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
+    }
+
+    /// An address with everything put in.
+    pub fn url(&self, text: &str) -> Result<Url, Conclusion> {
+        let url = self.fill(text).parse::<Url>();
+        url.map_err(|error| Conclusion::new(Verdict::NoData, format!("cannot be asked: {error}")))
+    }
+
+    pub fn trust(ca: Option<&Path>) -> Result<Arc<Trust>, Conclusion> {
+        let trust = match ca {
+            None => Ok(Trust::system()),
+            Some(file) => Trust::file(file),
+        };
+        trust.map(Arc::new).map_err(|error: Coded| Conclusion::new(Verdict::NoData, error.message))
+    }
+
+    /// `wave 2`, `before the first wave`, `watch`
+    pub fn place(&self) -> String {
+        match self.stage {
+            Stage::Before => "before".to_owned(),
+            Stage::After { wave } => format!("wave {}", wave + 1),
+            Stage::Watch => "watch".to_owned(),
+        }
+    }
+}
+
+fn left(deadline: Millis, now: Millis) -> Duration {
+    Duration::from_millis((deadline - now).max(0).unsigned_abs())
+}
+
+/// A key or token out of a file of the controller's machine, without the blanks around it.
+pub(super) fn secret(file: &Path) -> Result<Vec<u8>, Conclusion> {
+    let shown = visible(&file.display().to_string());
+    let bad = |why: String| Conclusion::new(Verdict::NoData, format!("the file {shown}: {why}"));
+    let size = std::fs::metadata(file).map_err(|e| bad(e.to_string()))?.len();
+    if size == 0 || size > SECRET_BYTES {
+        return Err(bad(format!("it has {size} bytes; a secret has 1 to {SECRET_BYTES}")));
+    }
+    let bytes = std::fs::read(file).map_err(|e| bad(e.to_string()))?;
+    Ok(bytes.trim_ascii().to_vec())
+}
+
+/// What a verdict is when nothing has answered until its end.
+pub(super) fn unheard(last: Option<String>) -> Conclusion {
+    match last {
+        None => Conclusion::new(Verdict::NoData, "nothing answered in time"),
+        Some(last) => Conclusion::new(Verdict::NoData, format!("nothing answered in time; last: {last}")),
+    }
+}
