@@ -103,6 +103,8 @@ fn steered(request: &pb::SteerRequest) -> String {
         Some(Steer::Resume(_)) => "resume",
         Some(Steer::Promote(_)) => "promote",
         Some(Steer::PromoteFully(_)) => "promote fully",
+        Some(Steer::AnswerGate(pb::GateAnswer { denied: false, .. })) => "approve a gate of",
+        Some(Steer::AnswerGate(pb::GateAnswer { denied: true, .. })) => "deny a gate of",
         Some(Steer::Abort(_)) => "abort",
         Some(Steer::Retry(_)) => "retry",
         Some(Steer::Rollback(_)) => "rollback",
