@@ -12,10 +12,9 @@ use longshore_common::{
     bundle::{Blob, Entry, Index, Kind},
     digest::{BlobDigest, ContentDigest, IndexDigest, ReleaseDigest},
     ids::{HostId, Version},
-    manifest::{Artifact, Hooks, Manifest, Requires, SCHEMA, Service, Stop},
+    manifest::{Artifact, Hooks, Manifest, Requires, SCHEMA, Service},
     settings::{Settings, Values},
     slot::Slot,
-    time::Span,
 };
 use longshore_controller::{
     plan::{Candidate, Machine, PlanPolicy, Release, Survey, Surveyed, World, moved, plan},
@@ -125,19 +124,18 @@ fn release(version: &Version, changed: usize) -> Release {
         owner: None,
         support: None,
         artifact: Artifact { index: IndexDigest([0; 32]), files: FILES as u64, bytes: index.bytes() },
-        service: Service {
-            driver: longshore_common::manifest::Driver::Process,
-            exec: vec!["./bin/shop".to_owned()],
-            user: None,
-            env: BTreeMap::new(),
-            sockets: vec![],
-            stop: Stop::default(),
-            start_timeout: Span::secs(60),
-        },
+        service: service(),
         requires: Requires::default(),
         config: BTreeMap::new(),
         probes: vec![],
         hooks: Hooks::default(),
     };
     Release { manifest: Arc::new(manifest), index: Arc::new(index) }
+}
+
+fn service() -> Service {
+    let said = serde_json::json!({
+        "driver": "process", "exec": ["./bin/shop"], "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m"
+    });
+    serde_json::from_value(said).expect("a service")
 }

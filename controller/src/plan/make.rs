@@ -63,7 +63,7 @@ pub fn plan(world: &World) -> Plan {
         gates: gates(&world.spec, &waves, &world.gates),
         calendar: world.calendar.clone(),
         approval: world.approval.clone(),
-        duration: duration(&waves, probing, &world.past),
+        duration: duration(&world.spec, &waves, probing, &world.past),
         back: back(manifest, &hosts),
         failed,
         remarks,

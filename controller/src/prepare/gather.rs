@@ -15,7 +15,7 @@ use longshore_common::{
     time::Span,
 };
 
-use super::{Planner, Wish};
+use super::{Planner, Wish, policy};
 use crate::{
     bundle::{self, BundleError, BundleStore, Release as Published, blocking},
     config::Environment,
@@ -92,8 +92,8 @@ impl Planner {
             past: past(store, wish).await?,
             templates,
             gates: vec![],
-            calendar: vec![],
-            approval: None,
+            calendar: policy::calendar(&environment.calendar, self.now()),
+            approval: policy::approval(&environment.approval),
             unmet: vec![],
             spec: environment.spec,
             hosts: candidates,

@@ -7,6 +7,7 @@ mod ask;
 mod begin;
 mod gather;
 mod keep;
+mod policy;
 #[cfg(test)]
 mod tests;
 

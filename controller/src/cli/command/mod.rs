@@ -5,6 +5,7 @@ mod context;
 mod env;
 mod fleet;
 mod lint;
+mod lint_across;
 mod logs;
 mod plan;
 mod publish;

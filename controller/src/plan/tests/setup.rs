@@ -11,11 +11,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use longshore_common::{
     bundle::{Blob, Entry, Index, Kind},
     digest::{BlobDigest, ContentDigest, IndexDigest},
-    manifest::{Artifact, Driver, Hooks, Manifest, Requires, SCHEMA, Service, Stop},
+    manifest::{Artifact, Hooks, Manifest, Requires, SCHEMA, Service},
     settings::Settings,
     slot::Slot,
-    time::Span,
 };
+use serde_json::{Value, json};
 
 use crate::{
     plan::{
@@ -105,21 +105,21 @@ pub(crate) fn release(text: &str, requires: Requires, files: &[(&str, &str, u64)
             files: index.entries().len() as u64,
             bytes: index.bytes(),
         },
-        service: Service {
-            driver: Driver::Systemd,
-            exec: vec!["./bin".into(), format!("--release={text}")],
-            user: Some("shop".into()),
-            env: BTreeMap::new(),
-            sockets: vec![],
-            stop: Stop::default(),
-            start_timeout: Span::secs(60),
-        },
+        service: service(json!({"exec": ["./bin", format!("--release={text}")], "user": "shop"})),
         requires,
         config: BTreeMap::new(),
         probes: vec![],
         hooks: Hooks::default(),
     };
     Release { manifest: Arc::new(manifest), index: Arc::new(index) }
+}
+
+/// What is not said is as it is by default, whatever a service can say.
+fn service(said: Value) -> Service {
+    let mut all =
+        json!({"driver": "systemd", "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m"});
+    all.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+    serde_json::from_value(all).unwrap()
 }
 
 fn slot(target: &Target) -> String {
