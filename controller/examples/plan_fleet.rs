@@ -12,7 +12,7 @@ use longshore_common::{
     bundle::{Blob, Entry, Index, Kind},
     digest::{BlobDigest, ContentDigest, IndexDigest, ReleaseDigest},
     ids::{HostId, Version},
-    manifest::{Artifact, Hooks, Manifest, Requires, SCHEMA, Service},
+    manifest::{Manifest, SCHEMA},
     settings::{Settings, Values},
     slot::Slot,
 };
@@ -117,25 +117,14 @@ fn release(version: &Version, changed: usize) -> Release {
         Entry { path: format!("lib/{number:05}"), kind: Kind::File { executable: false, blob } }
     };
     let index = Index::new((0..FILES).map(entry).collect()).expect("the index is sound");
-    let manifest = Manifest {
-        schema: SCHEMA.to_owned(),
-        app: "shop".parse().expect("a name"),
-        version: version.clone(),
-        owner: None,
-        support: None,
-        artifact: Artifact { index: IndexDigest([0; 32]), files: FILES as u64, bytes: index.bytes() },
-        service: service(),
-        requires: Requires::default(),
-        config: BTreeMap::new(),
-        probes: vec![],
-        hooks: Hooks::default(),
-    };
-    Release { manifest: Arc::new(manifest), index: Arc::new(index) }
-}
-
-fn service() -> Service {
-    let said = serde_json::json!({
-        "driver": "process", "exec": ["./bin/shop"], "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m"
+    let manifest = serde_json::json!({
+        "schema": SCHEMA, "app": "shop", "version": version,
+        "artifact": {"index": IndexDigest([0; 32]), "files": FILES, "bytes": index.bytes()},
+        "service": {
+            "driver": "process", "exec": ["./bin/shop"],
+            "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m",
+        },
     });
-    serde_json::from_value(said).expect("a service")
+    let manifest: Manifest = serde_json::from_value(manifest).expect("a manifest");
+    Release { manifest: Arc::new(manifest), index: Arc::new(index) }
 }

@@ -65,7 +65,7 @@ impl Planner {
             .collect();
         let known = self.known(app, live.as_ref(), &candidates).await?;
         let before = live.as_ref().and_then(|live| known.get(&live.version));
-        let of_live = live.iter().filter_map(|live| live.snapshot);
+        let of_live: Vec<_> = live.iter().filter_map(|live| live.snapshot).collect();
         snapshots.extend(engine::snapshots::load(store, of_live).await?);
         let templates = self.templates(before, &release).await?;
         Ok(World {

@@ -11,11 +11,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use longshore_common::{
     bundle::{Blob, Entry, Index, Kind},
     digest::{BlobDigest, ContentDigest, IndexDigest},
-    manifest::{Artifact, Hooks, Manifest, Requires, SCHEMA, Service},
+    manifest::{Manifest, Requires, SCHEMA},
     settings::Settings,
     slot::Slot,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     plan::{
@@ -94,32 +94,18 @@ pub(crate) fn release(text: &str, requires: Requires, files: &[(&str, &str, u64)
         },
     });
     let index = Index::new(entries.collect()).unwrap();
-    let manifest = Manifest {
-        schema: SCHEMA.to_owned(),
-        app: "shop".parse().unwrap(),
-        version: version(text),
-        owner: None,
-        support: None,
-        artifact: Artifact {
-            index: IndexDigest([0; 32]),
-            files: index.entries().len() as u64,
-            bytes: index.bytes(),
+    let (files, bytes) = (index.entries().len(), index.bytes());
+    // What is not said is as it is by default, whatever a manifest can say.
+    let manifest: Manifest = serde_json::from_value(json!({
+        "schema": SCHEMA, "app": "shop", "version": text, "requires": requires,
+        "artifact": {"index": IndexDigest([0; 32]), "files": files, "bytes": bytes},
+        "service": {
+            "driver": "systemd", "exec": ["./bin", format!("--release={text}")], "user": "shop",
+            "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m",
         },
-        service: service(json!({"exec": ["./bin", format!("--release={text}")], "user": "shop"})),
-        requires,
-        config: BTreeMap::new(),
-        probes: vec![],
-        hooks: Hooks::default(),
-    };
+    }))
+    .unwrap();
     Release { manifest: Arc::new(manifest), index: Arc::new(index) }
-}
-
-/// What is not said is as it is by default, whatever a service can say.
-fn service(said: Value) -> Service {
-    let mut all =
-        json!({"driver": "systemd", "stop": {"signal": "SIGTERM", "grace": "10s"}, "start_timeout": "1m"});
-    all.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
-    serde_json::from_value(all).unwrap()
 }
 
 fn slot(target: &Target) -> String {
