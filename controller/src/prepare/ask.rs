@@ -48,7 +48,8 @@ impl Planner {
             Asked::Answered { answer: Answer::Error(why), .. } => {
                 Surveyed::Unasked { why, machine: remembered() }
             }
-            Asked::Answered { answer: Answer::Pong { .. } | Answer::Facts(_) | Answer::Logs(_), .. } => {
+            // Every other answer, whatever questions there will be.
+            Asked::Answered { .. } => {
                 Surveyed::Unasked { why: "answered another question".to_owned(), machine: remembered() }
             }
         }
