@@ -16,6 +16,7 @@ pub mod http;
 pub mod identity;
 pub mod notify;
 pub mod plan;
+pub mod prepare;
 pub mod promotion;
 pub mod rollout;
 pub mod rpc;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::{
     fleet::{
         BoundKey, Fleet, Host,
-        words::{Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, ToAgent},
+        words::{Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, SurveyAnswer, ToAgent},
     },
     store::{
         CommitError, Entry, Key, Listing, MemoryStore, Prefix, Revision, SharedStore, Store, StoreFuture,
@@ -55,6 +55,8 @@ pub struct HandAgent {
     /// Versions whose probe fails here.
     pub bad: Arc<BTreeSet<Version>>,
     pub hold: Option<HostHold>,
+    /// Commands that a survey does not find here.
+    pub lacks: Arc<Mutex<Vec<String>>>,
 }
 
 impl HandAgent {
@@ -72,7 +74,7 @@ impl HandAgent {
             seen: None,
         };
         let bad = Arc::new(bad.iter().map(|version| version.parse().unwrap()).collect());
-        Self { host, disk: Arc::default(), bad, hold: None }
+        Self { host, disk: Arc::default(), bad, hold: None, lacks: Arc::default() }
     }
 
     pub async fn enrol(&self, store: &SharedStore) {
@@ -125,6 +127,9 @@ impl HandAgent {
                 ToAgent::Question(id, Question::Ping) => {
                     vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: vec![] })]
                 }
+                ToAgent::Question(id, Question::Survey(wanted)) => {
+                    vec![FromAgent::Answer(id, Answer::Survey(Box::new(self.survey(&wanted.app))))]
+                }
                 ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
                 ToAgent::Welcome { .. } | ToAgent::Checkpoint(_) | ToAgent::Farewell(_) => vec![],
             };
@@ -136,17 +141,30 @@ impl HandAgent {
         }
     }
 
+    /// A machine that lacks nothing but what `lacks` says.
+    fn survey(&self, app: &AppName) -> SurveyAnswer {
+        let disk = self.disk.lock().unwrap();
+        let live = disk.live.get(app).map(|(slot, _)| slot.to_string()).unwrap_or_default();
+        let seen = disk.accepted.get(app).map(|accepted| AppSeen {
+            slots: vec![live.clone()],
+            current_slot: live,
+            ..seen((app, accepted))
+        });
+        SurveyAnswer {
+            time_ms: now_ms(),
+            facts: Facts { disk_free_bytes: 1 << 40, memory_bytes: 1 << 40, ..Facts::default() },
+            app: seen,
+            hold: self.hold.clone(),
+            commands_missing: self.lacks.lock().unwrap().clone(),
+            ..SurveyAnswer::default()
+        }
+    }
+
     pub fn hello(&self) -> Hello {
         let disk = self.disk.lock().unwrap();
         let seen = |(app, accepted): (&AppName, &Assignment)| AppSeen {
-            app: app.clone(),
-            generation: accepted.generation,
             current_slot: disk.live.get(app).map(|(slot, _)| slot.to_string()).unwrap_or_default(),
-            release: String::new(),
-            version: String::new(),
-            running: true,
-            slots: vec![],
-            verdict: String::new(),
+            ..seen((app, accepted))
         };
         Hello {
             protocol: 1,
@@ -156,7 +174,7 @@ impl HandAgent {
             facts: Facts::default(),
             apps: disk.accepted.iter().map(seen).collect(),
             hold: self.hold.clone(),
-            time_ms: longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock),
+            time_ms: now_ms(),
             recipient: self.host.recipient.clone(),
         }
     }
@@ -234,6 +252,24 @@ impl HandAgent {
         let rising = disk.done.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1);
         assert!(rising, "{}: {:?}", self.host.name, disk.done);
     }
+}
+
+/// How an app stands of which nothing is live.
+fn seen((app, accepted): (&AppName, &Assignment)) -> AppSeen {
+    AppSeen {
+        app: app.clone(),
+        generation: accepted.generation,
+        current_slot: String::new(),
+        release: String::new(),
+        version: String::new(),
+        running: true,
+        slots: vec![],
+        verdict: String::new(),
+    }
+}
+
+fn now_ms() -> i64 {
+    longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock)
 }
 
 /// A store that dies at a commit: before it lands, or after it landed and before anybody learns of it. From then on

@@ -82,6 +82,7 @@ impl Client {
     service!(releases, releases_client, ReleasesClient);
     service!(environments, environments_client, EnvironmentsClient);
     service!(settings, settings_client, SettingsClient);
+    service!(plans, plans_client, PlansClient);
     service!(rollouts, rollouts_client, RolloutsClient);
     service!(access, access_client, AccessClient);
 

@@ -1,6 +1,9 @@
 //! Columns without lines: a header, rows, two spaces between. The last column may be as long as it likes.
 
-use super::style::{Ink, Style, pad, width};
+use super::style::{Ink, Style, clip, pad, width};
+
+/// What is left of the last column on the narrowest screen.
+const LAST_MIN: usize = 12;
 
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -37,13 +40,33 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    pub fn drop_column(&mut self, name: &str) {
+        let Some(at) = self.header.iter().position(|header| *header == name) else { return };
+        self.header.remove(at);
+        self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+    }
+
+    /// The same with the last column cut where the screen ends.
+    pub fn lines_within(mut self, style: Style, columns: usize) -> Vec<String> {
+        let taken: usize = self.widths().iter().rev().skip(1).map(|width| width + 2).sum();
+        let room = columns.saturating_sub(taken).max(LAST_MIN);
+        for cell in self.rows.iter_mut().filter_map(|row| row.last_mut()) {
+            cell.text = clip(&cell.text, room);
+        }
+        self.lines(style)
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let columns = 0..self.header.len();
+        let widest = columns.map(|column| {
+            let cells = self.rows.iter().map(|row| width(&row[column].text).max(1));
+            cells.chain([width(self.header[column])]).max().unwrap_or(0)
+        });
+        widest.collect()
+    }
+
     pub fn lines(&self, style: Style) -> Vec<String> {
-        let widths: Vec<usize> = (0..self.header.len())
-            .map(|column| {
-                let cells = self.rows.iter().map(|row| width(&row[column].text).max(1));
-                cells.chain([width(self.header[column])]).max().unwrap_or(0)
-            })
-            .collect();
+        let widths = self.widths();
         let header: Vec<Cell> = self.header.iter().map(|name| Cell::new(Ink::Faint, *name)).collect();
         std::iter::once(&header).chain(&self.rows).map(|row| line(row, &widths, style)).collect()
     }

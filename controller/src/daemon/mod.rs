@@ -30,8 +30,9 @@ use crate::{
     engine::Engine,
     fleet::Fleet,
     identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
+    prepare::Planner,
     rpc::{
-        AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService,
+        AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
         RenewalService, Reply, RolloutsService, SessionService, SettingsService, blobs::BlobsService,
         releases::ReleasesService,
     },
@@ -204,6 +205,16 @@ impl Parts {
         Reply { authority: self.authority.clone(), clock: self.clock.clone(), controllers }
     }
 
+    fn planner(&self) -> Planner {
+        Planner {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            fleet: self.fleet.clone(),
+            engine: self.engine.clone(),
+            bundle: self.bundle.clone(),
+        }
+    }
+
     fn enrolment(&self) -> EnrolmentService {
         EnrolmentService::new(self.enroller(), self.reply())
     }
@@ -245,6 +256,7 @@ impl Parts {
             rollouts: RolloutsService {
                 store: store.clone(),
                 engine: engine.clone(),
+                planner: self.planner(),
                 fleet: fleet.clone(),
                 door: door.clone(),
             },
@@ -254,8 +266,9 @@ impl Parts {
                 fleet: fleet.clone(),
                 authority: self.authority.clone(),
                 audit: self.audit.clone(),
-                door,
+                door: door.clone(),
             },
+            plans: PlansService { planner: self.planner(), door },
         }
     }
 }

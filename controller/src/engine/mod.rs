@@ -1,7 +1,7 @@
 //! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
-//! `start` how a rollout begins, `view` how it is shown. What becomes of a rollout is decided in `crate::rollout`
+//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown. What becomes of a rollout is decided in `crate::rollout`
 //! and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -17,6 +17,7 @@ mod start;
 mod states;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod view;
 
 use std::{
@@ -43,6 +44,7 @@ use crate::{
 use runner::{JOB_QUEUE, Job};
 
 pub use start::StartRequest;
+pub use ticket::Ticket;
 pub use view::View;
 
 /// Cheap to clone.

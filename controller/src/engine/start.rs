@@ -1,6 +1,6 @@
 //! How a rollout begins: everything that can be known to be wrong is refused here, before a record exists.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
@@ -11,7 +11,7 @@ use longshore_common::{
 use uuid::Uuid;
 
 use super::{
-    Engine, commit,
+    Engine, Ticket, commit,
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
 };
@@ -21,7 +21,7 @@ use crate::{
     environments,
     fleet::{Host, host},
     gate::Checks,
-    rollout::{LocalHold, Member, New, Rollout, Snapshot, Target},
+    rollout::{LocalHold, Member, New, Rollout, Snapshot, Snapshots, Target},
     store::{Guard, Key, Revision},
     trouble::Trouble,
 };
@@ -43,6 +43,8 @@ pub struct StartRequest {
     pub by: OperatorName,
     pub reason: String,
     pub rollback: bool,
+    /// The plan that it follows; `None`: going back, which asks nobody first.
+    pub ticket: Option<Arc<Ticket>>,
 }
 
 impl Engine {
@@ -66,14 +68,15 @@ impl Engine {
             return Ok(done.header.id);
         }
         if let Some((lock, _)) = records::get::<Lock>(store, &Key::active(env, app)).await? {
-            return Err(busy(&lock, request, self.now()).into());
+            return Err(busy(&lock, env, app, self.now()).into());
         }
         let (environment, env_revision) = environments::load(store, env).await?;
         let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
         let (target, snapshot, release) = self.target(request, &environment, live.as_ref()).await?;
-        let mut members = self.members(&environment, app).await?;
-        settings::settle(store, env, app, snapshot.as_ref(), &mut members).await?;
-        let snapshots = settings::gather(store, snapshot, &members).await?;
+        let (mut members, snapshots) = self.settled(&environment, app, snapshot).await?;
+        if let Some(ticket) = &request.ticket {
+            ticket.exclude(&mut members);
+        }
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
         let sequence = sequence.unwrap_or(0) + 1;
@@ -90,14 +93,16 @@ impl Engine {
             snapshots,
         };
         let rollout = Rollout::new(new, &members, now)?;
+        let ticket = request.ticket.as_deref();
+        ticket.map_or(Ok(()), |ticket| ticket.check(&rollout))?;
         let record = Record {
             header: rollout.header.clone(),
             request_id: request_id.clone(),
             started_by: request.by.to_string(),
             reason: request.reason.clone(),
             rollback: request.rollback,
-            plan: None,
-            overrides: vec![],
+            plan: ticket.map(|ticket| ticket.plan.digest),
+            overrides: ticket.map(|ticket| ticket.overrides.clone()).unwrap_or_default(),
         };
         let lock = Lock {
             rollout: id,
@@ -159,6 +164,34 @@ impl Engine {
             values: Values::new(),
         };
         Ok((target, snapshot, revision))
+    }
+
+    /// The rollout that a request started before.
+    pub async fn started_by(&self, request_id: &Uuid) -> Result<Option<RolloutId>, Trouble> {
+        let request_id = request_id.to_string();
+        let past = records::list(&self.inner.store).await?;
+        Ok(past.into_iter().find(|record| record.request_id == request_id).map(|record| record.header.id))
+    }
+
+    /// Which rollout moves the app in the environment now, in words that say what can be done.
+    pub async fn busy(&self, env: &EnvName, app: &AppName) -> Result<Option<String>, Trouble> {
+        let lock = records::get::<Lock>(&self.inner.store, &Key::active(env, app)).await?;
+        Ok(lock.map(|(lock, _)| busy(&lock, env, app, self.now()).message))
+    }
+
+    /// The environment's hosts, as they stand now, each with the layers of the settings that hold for it; and every
+    /// snapshot that they name. At least one host.
+    pub async fn settled(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+        snapshot: Option<Snapshot>,
+    ) -> Result<(Vec<Member>, Snapshots), Trouble> {
+        let store = &self.inner.store;
+        let mut members = self.members(environment, app).await?;
+        settings::settle(store, &environment.name, app, snapshot.as_ref(), &mut members).await?;
+        let snapshots = settings::gather(store, snapshot, &members).await?;
+        Ok((members, snapshots))
     }
 
     /// The environment's hosts, as they stand now. At least one.
@@ -244,9 +277,8 @@ fn refuse_withdrawn(release: &Release) -> Result<(), Coded> {
     Err(Coded::new(Code::R01, message))
 }
 
-fn busy(lock: &Lock, request: &StartRequest, now: Millis) -> Coded {
+fn busy(lock: &Lock, env: &EnvName, app: &AppName, now: Millis) -> Coded {
     let ago = Span(Duration::from_secs(((now - lock.since_ms).max(0) / 1000) as u64));
-    let StartRequest { app, env, .. } = request;
     let Lock { rollout, version, started_by, .. } = lock;
     let rollout = rollout.short();
     let message = format!(

@@ -113,6 +113,7 @@ fn request(version: Option<&str>) -> StartRequest {
         by: "alice".parse().unwrap(),
         reason: String::new(),
         rollback: version.is_none(),
+        ticket: None,
     }
 }
 

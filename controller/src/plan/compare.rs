@@ -48,9 +48,16 @@ fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, Strin
 
 /// Every value and secret as it is declared. Of a secret only the reference.
 fn texts(world: &World, target: &Target) -> BTreeMap<String, String> {
-    let snapshot = target.snapshot.and_then(|digest| world.snapshots.get(&digest));
-    let declared = snapshot.map(|snapshot| snapshot.declared()).unwrap_or_default();
-    declared.into_iter().map(|(path, text)| (path, Value::from(text).to_string())).collect()
+    let quoted = |text: String| Value::from(text).to_string();
+    match target.snapshot.and_then(|digest| world.snapshots.get(&digest)) {
+        Some(snapshot) => {
+            snapshot.declared().into_iter().map(|(place, text)| (place, quoted(text))).collect()
+        }
+        None => {
+            let values = target.values.clone().into_iter();
+            values.map(|(key, value)| (format!("values.{key}"), quoted(value))).collect()
+        }
+    }
 }
 
 /// At most `SIDE_BYTES`, never inside a character.

@@ -9,8 +9,9 @@ use crate::rollout::Spec;
 const LEARN_FROM: usize = 10;
 
 /// What earlier rollouts spent beside baking is taken for each wave of this one.
-pub(super) fn duration(waves: &[Wave], probing: Span, past: &[Past]) -> Duration {
-    let baking: Millis = waves.iter().map(|wave| wave.bake.as_ms()).sum();
+pub(super) fn duration(spec: &Spec, waves: &[Wave], probing: Span, past: &[Past]) -> Duration {
+    let bakes: Millis = waves.iter().map(|wave| wave.bake.as_ms()).sum();
+    let baking = bakes + spec.watch.as_ms();
     let least = span(baking + probing.as_ms() * waves.len() as Millis);
     let past = &past[..past.len().min(LEARN_FROM)];
     let per_wave = past
@@ -22,11 +23,11 @@ pub(super) fn duration(waves: &[Wave], probing: Span, past: &[Past]) -> Duration
     Duration { least, range, learnt_from: past.len() as u32 }
 }
 
-/// How long all waves of a rollout bake, of which the first few do so longer.
+/// How long all waves of a rollout bake, of which the first few do so longer, and the watch time after the last.
 pub fn baking(spec: &Spec, waves: u32, careful: u32) -> Span {
     let careful = careful.min(waves);
     let (long, short) = (spec.canary_bake.as_ms(), spec.bake.as_ms());
-    span(long * Millis::from(careful) + short * Millis::from(waves - careful))
+    span(long * Millis::from(careful) + short * Millis::from(waves - careful) + spec.watch.as_ms())
 }
 
 fn span(ms: Millis) -> Span {

@@ -28,12 +28,12 @@ pub fn strays(plan: &Plan, rollout: &Rollout) -> Vec<String> {
         .iter()
         .filter(|host| {
             let now = rollout.hosts.get(&host.id);
-            now.is_none_or(|now| now.previous.as_ref().map(running) != host.from)
+            now.is_none_or(|now| now.previous.as_ref().map(running) != host.from || now.layers != host.layers)
         })
         .map(|host| &host.name)
         .collect();
     if let Some(first) = other.first() {
-        told.push(format!("{first} runs something else than planned ({} such hosts)", other.len()));
+        told.push(format!("{first} runs or gets something else than planned ({} such hosts)", other.len()));
     }
     told
 }

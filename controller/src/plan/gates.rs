@@ -1,17 +1,25 @@
-//! What must hold between waves, beside what the environment's file names: bakes, and an operator's word.
+//! What must hold before, between and after waves: bakes, an operator's word, the gates of the environment's file, and
+//! the watch time.
 
 use std::collections::BTreeMap;
 
 use longshore_common::time::Span;
 
 use super::{Gate, Opens, Wave};
-use crate::rollout::{Promotion, Spec};
+use crate::rollout::{After, GateKind, GateSpec, Promotion, Spec, Then};
 
+/// In the order in which they are met.
 pub(super) fn gates(spec: &Spec, waves: &[Wave], further: &[Gate]) -> Vec<Gate> {
+    let count = waves.len() as u32;
+    if count == 0 {
+        return vec![];
+    }
     let mut gates = bakes(waves);
-    gates.extend(promotion(spec, waves.len() as u32));
+    gates.extend(promotion(spec, count));
+    gates.extend(spec.gates.iter().filter_map(|gate| declared(gate, spec, count)));
     gates.extend(further.iter().cloned());
     gates.sort_by_key(|gate| gate.after.first().copied());
+    gates.extend(watch(spec, count));
     gates
 }
 
@@ -36,13 +44,69 @@ fn promotion(spec: &Spec, waves: u32) -> Option<Gate> {
         Promotion::Auto => vec![],
         Promotion::Canary => vec![0],
         Promotion::EveryWave if waves == 1 => vec![0],
-        Promotion::EveryWave => (0..waves.saturating_sub(1)).collect(),
+        Promotion::EveryWave => (0..waves - 1).collect(),
     };
-    (!after.is_empty() && waves > 0).then(|| Gate {
+    (!after.is_empty()).then(|| Gate {
         after,
         name: "promotion".to_owned(),
         what: "an operator looks and says go on".to_owned(),
         opens: Opens::People("any operator: longshore rollout promote".to_owned()),
         deadline: None,
+    })
+}
+
+/// `None`: without a canary nothing comes after it.
+fn declared(gate: &GateSpec, spec: &Spec, waves: u32) -> Option<Gate> {
+    let after = match gate.after {
+        After::Before => vec![],
+        After::Canary if spec.canary.is_zero() => return None,
+        After::Canary => vec![0],
+        After::EveryWave => (0..waves).collect(),
+        After::LastWave => vec![waves - 1],
+    };
+    Some(Gate {
+        after,
+        name: gate.name.clone(),
+        what: format!("{}; a failure {}", kind(gate.kind), then(gate.on_fail)),
+        opens: match gate.kind {
+            GateKind::Approval => Opens::People("an approval: longshore rollout approve".to_owned()),
+            GateKind::Probe
+            | GateKind::Test
+            | GateKind::Metrics
+            | GateKind::App
+            | GateKind::Webhook
+            | GateKind::Http => Opens::Check,
+        },
+        deadline: Some(gate.deadline),
+    })
+}
+
+fn kind(kind: GateKind) -> &'static str {
+    match kind {
+        GateKind::Probe => "who may reach what is probed",
+        GateKind::Test => "a test of the release runs",
+        GateKind::Metrics => "metrics are held against their thresholds",
+        GateKind::App => "the app is looked at as the agents see it",
+        GateKind::Approval => "somebody has to approve",
+        GateKind::Webhook => "another system is told and says",
+        GateKind::Http => "an address is asked until it says yes",
+    }
+}
+
+fn then(then: Then) -> &'static str {
+    match then {
+        Then::Continue => "is noted",
+        Then::Pause => "pauses",
+        Then::Rollback => "rolls back",
+    }
+}
+
+fn watch(spec: &Spec, waves: u32) -> Option<Gate> {
+    (spec.watch > Span::default()).then(|| Gate {
+        after: vec![waves - 1],
+        name: "watch".to_owned(),
+        what: format!("the release is watched for {}, and a breach rolls back", spec.watch),
+        opens: Opens::Time,
+        deadline: Some(spec.watch),
     })
 }

@@ -63,7 +63,7 @@ pub fn plan(world: &World) -> Plan {
         gates: gates(&world.spec, &waves, &world.gates),
         calendar: world.calendar.clone(),
         approval: world.approval.clone(),
-        duration: duration(&waves, probing, &world.past),
+        duration: duration(&world.spec, &waves, probing, &world.past),
         back: back(manifest, &hosts),
         failed,
         remarks,
@@ -74,15 +74,11 @@ pub fn plan(world: &World) -> Plan {
     plan
 }
 
-/// A release with its settings, the settings only by their digest.
+/// A release with its settings, the settings only by a digest.
 pub fn running(target: &Target) -> Running {
-    Running { version: target.version.clone(), release: target.release, values: digest_of(target) }
-}
-
-fn digest_of(target: &Target) -> ContentDigest {
-    let Target { version: _, release: _, snapshot, layers, values } = target;
-    let json = serde_json::to_vec(&(snapshot, layers, values)).expect("text and numbers are JSON");
-    ContentDigest::of(&json)
+    let Target { version, release, snapshot, layers, values } = target;
+    let json = serde_json::to_vec(&(snapshot, layers, values)).expect("digests, numbers and texts are JSON");
+    Running { version: version.clone(), release: *release, settings: ContentDigest::of(&json) }
 }
 
 /// The hosts as the rollout will take them: where the policy says so, without those that do not fit.
@@ -139,6 +135,7 @@ fn judge(world: &World, host: &Candidate, wave: Option<&u32>, counter: &mut Coun
         domain: member.domain(&world.spec).map(str::to_owned),
         part,
         change,
+        layers: member.layers.clone(),
         from: member.previous.as_ref().map(running),
         standing: standing(&host.surveyed),
         fetch: if gets { fetch } else { Fetch::default() },
@@ -158,15 +155,15 @@ fn because(lacks: &[Lack]) -> Vec<Check> {
 fn change(world: &World, host: &Candidate) -> Change {
     let target = world.target.on_host(&host.member.layers);
     let wanted = slot(world, &target);
+    let Some(previous) = &host.member.previous else { return Change::Install };
+    let same = *previous == target || (wanted.is_some() && slot(world, previous) == wanted);
+    // Somebody there may have gone back by hand since the last report.
     let live = host.surveyed.answer().map(|survey| survey.live_slot.as_str());
-    match &host.member.previous {
-        // Somebody there may have gone back by hand since the last report.
-        Some(previous) if slot(world, previous) == wanted && live.is_none_or(|live| live == wanted) => {
-            Change::Unchanged
-        }
-        Some(previous) if previous.release == world.target.release => Change::Values,
-        Some(_) => Change::Update,
-        None => Change::Install,
+    let is_live = live.is_none_or(|live| wanted.is_none_or(|wanted| live == wanted));
+    match previous.release == target.release {
+        true if same && is_live => Change::Unchanged,
+        true => Change::Settings,
+        false => Change::Update,
     }
 }
 
@@ -185,12 +182,13 @@ fn held(host: &Candidate) -> Option<String> {
 
 fn back_in_slot(world: &World, host: &Candidate) -> Option<bool> {
     let (survey, previous) = (host.surveyed.answer()?, host.member.previous.as_ref()?);
-    Some(survey.slots.contains(&slot(world, previous)))
+    Some(survey.slots.contains(&slot(world, previous)?))
 }
 
-fn slot(world: &World, target: &Target) -> String {
-    let settings = target.settings(&world.snapshots).unwrap_or_default();
-    Slot::new(&target.version, &target.release, &settings).to_string()
+/// `None`: its settings are no longer kept.
+fn slot(world: &World, target: &Target) -> Option<String> {
+    let settings = target.settings(&world.snapshots)?;
+    Some(Slot::new(&target.version, &target.release, &settings).to_string())
 }
 
 fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) -> Vec<String> {
@@ -224,10 +222,18 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
 /// What is live there is not what was assigned last.
 fn drift(world: &World, host: &Candidate) -> Option<String> {
     let live = &host.surveyed.answer()?.live_slot;
-    let expected = host.member.previous.as_ref().map(|target| slot(world, target)).unwrap_or_default();
+    let expected = match &host.member.previous {
+        Some(previous) => slot(world, previous)?,
+        None => String::new(),
+    };
     let name =
         |slot: &str| slot.rsplit_once('-').map_or("nothing".to_owned(), |(version, _)| version.to_owned());
-    (*live != expected).then(|| format!("{} is live there, not {}", name(live), name(&expected)))
+    let (is, was) = (name(live), name(&expected));
+    match *live == expected {
+        true => None,
+        false if is == was => Some(format!("{is} is live there with other settings than assigned")),
+        false => Some(format!("{is} is live there, not {was}")),
+    }
 }
 
 fn wave_rows(world: &World, waves: &[Vec<HostId>], members: &[Member]) -> Vec<Wave> {

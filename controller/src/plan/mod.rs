@@ -29,7 +29,7 @@ mod policy;
 mod remarks;
 mod size;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod world;
 
 pub use expect::baking;

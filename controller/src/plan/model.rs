@@ -54,13 +54,13 @@ pub struct Plan {
     pub remarks: Vec<String>,
 }
 
-/// A release with the values that it is rendered with.
+/// A release with the settings that it is rendered with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     pub version: Version,
     pub release: ReleaseDigest,
-    /// SHA-256 over the values' JSON: tells values apart without saying them.
-    pub values: ContentDigest,
+    /// Tells its settings apart without saying them.
+    pub settings: ContentDigest,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct HostPlan {
     #[serde(flatten)]
     pub part: Part,
     pub change: Change,
+    /// Of the release's settings: the layers that hold for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<u16>,
     /// What it runs, as something that it can be put back to; `None`: nothing of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Running>,
@@ -107,8 +110,8 @@ pub enum Change {
     /// Runs nothing of the app yet.
     Install,
     Update,
-    /// The same release with other values.
-    Values,
+    /// The same release with other settings.
+    Settings,
     /// Runs exactly this.
     Unchanged,
     Skipped,
@@ -156,10 +159,10 @@ pub struct Blast {
     pub percent: u8,
 }
 
-/// One thing of manifest or values that differs between the live release and the new one.
+/// One thing of manifest or settings that differs between the live release and the new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
-    /// `service.exec`, `values.workers`.
+    /// `service.exec`, `values.workers`, `hosts "zone=a": secrets.db`. Of a secret never more than where it is found.
     pub path: String,
     /// As JSON, or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -395,7 +398,7 @@ pub struct Binding<'a> {
     pub live: Option<&'a Running>,
     pub env_file: &'a ContentDigest,
     /// Who is moved from what in which wave.
-    pub hosts: Vec<(&'a HostId, &'a Part, Option<&'a Running>)>,
+    pub hosts: Vec<(&'a HostId, &'a Part, Option<&'a Running>, &'a [u16])>,
     pub gates: &'a [Gate],
     pub approval: Option<&'a Approval>,
 }
@@ -409,7 +412,11 @@ impl Plan {
             to: &self.to,
             live: self.live.as_ref(),
             env_file: &self.env_file,
-            hosts: self.hosts.iter().map(|host| (&host.id, &host.part, host.from.as_ref())).collect(),
+            hosts: self
+                .hosts
+                .iter()
+                .map(|host| (&host.id, &host.part, host.from.as_ref(), &host.layers[..]))
+                .collect(),
             gates: &self.gates,
             approval: self.approval.as_ref(),
         }

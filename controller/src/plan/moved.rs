@@ -38,7 +38,7 @@ pub fn moved(was: &Plan, is: &Plan) -> Vec<String> {
 fn running(what: &str, was: Option<&Running>, is: Option<&Running>) -> String {
     match (was, is) {
         (Some(was), Some(is)) if was.version == is.version && was.release == is.release => {
-            format!("{what}: the values of {} are others", is.version)
+            format!("{what}: the settings of {} are others", is.version)
         }
         (Some(was), Some(is)) if was.version == is.version => {
             format!(
@@ -63,6 +63,7 @@ fn hosts(was: &Plan, is: &Plan) -> Vec<String> {
     let joined = new.iter().filter(|(id, _)| !old.contains_key(id)).map(|(_, host)| *host);
     let left = old.iter().filter(|(id, _)| !new.contains_key(id)).map(|(_, host)| *host);
     let runs = both().filter(|(was, is)| was.from != is.from).map(|(_, is)| is);
+    let settings = both().filter(|(was, is)| was.layers != is.layers).map(|(_, is)| is);
     let skipped = |host: &HostPlan| matches!(host.part, Part::Skipped { .. });
     let out = both().filter(|(was, is)| !skipped(was) && skipped(is)).map(|(_, is)| is);
     let back = both().filter(|(was, is)| skipped(was) && !skipped(is)).map(|(_, is)| is);
@@ -74,6 +75,7 @@ fn hosts(was: &Plan, is: &Plan) -> Vec<String> {
         say(joined, "joined the environment"),
         say(left, "left the environment"),
         say(runs, "run something else than planned"),
+        say(settings, "would get other settings"),
         say(out, "would be skipped now"),
         say(back, "would no longer be skipped"),
         say(other_wave, "would be moved in another wave"),

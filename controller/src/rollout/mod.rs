@@ -30,7 +30,7 @@ mod spec;
 mod steer;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waves;
 
 pub use closed::{Closed, UnderWay};

@@ -12,6 +12,7 @@ mod gate_rows;
 mod gate_words;
 mod hosts;
 mod logs;
+mod plans;
 pub mod releases;
 mod renewal;
 mod rollout_rows;
@@ -24,12 +25,12 @@ mod survey;
 mod upload;
 mod words;
 
-use std::pin::Pin;
+use std::{pin::Pin, str::FromStr};
 
 use longshore_common::{
     code::Coded,
     ids::OperatorName,
-    wire::{Invalid, to_status},
+    wire::{Invalid, parse, to_status},
 };
 use tokio_stream::Stream;
 use tonic::{Request, Status};
@@ -44,6 +45,7 @@ pub use controller::ControllerService;
 pub use enrolment::{EnrolmentService, Reply};
 pub use environments::EnvironmentsService;
 pub use hosts::HostsService;
+pub use plans::PlansService;
 pub use renewal::RenewalService;
 pub use rollouts::RolloutsService;
 use scope::Act;
@@ -81,4 +83,12 @@ fn invalid(invalid: Invalid) -> Status {
 
 fn coded(why: Coded) -> Status {
     to_status(&why)
+}
+
+/// A name that nothing can have is a slip to be told, not a list without rows. None at all means every one.
+fn wanted_name<T: FromStr<Err = Coded>>(field: &'static str, text: &str) -> Result<(), Status> {
+    if !text.is_empty() {
+        parse::<T>(field, text).map_err(invalid)?;
+    }
+    Ok(())
 }

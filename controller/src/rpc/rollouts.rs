@@ -1,6 +1,6 @@
 //! The `Rollouts` service.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::collections::BTreeSet;
 
 use longshore_common::{
     chain::Chain,
@@ -16,7 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Replies, admitted, coded, invalid, logs, operator, refuse, rollout_rows, words};
+use super::{
+    Replies, admitted, coded, invalid, logs, operator, plans, refuse, rollout_rows, wanted_name, words,
+};
 use crate::{
     access::Scope,
     approval::Answer,
@@ -26,6 +28,7 @@ use crate::{
         words::{Live, LiveLine},
     },
     identity::{Admission, Door},
+    prepare::{Begin, Planner, What},
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
@@ -38,10 +41,13 @@ const LIST_DEFAULT: usize = 50;
 const STEER_REASON_BYTES: usize = 200;
 /// Bytes of a reason that an operator gives.
 const REASON_BYTES: usize = 1024;
+/// Overrides of one start; there are fewer preconditions.
+const OVERRIDES_MAX: usize = 64;
 
 pub struct RolloutsService {
     pub store: SharedStore,
     pub engine: Engine,
+    pub planner: Planner,
     pub fleet: Fleet,
     pub door: Door,
 }
@@ -57,6 +63,13 @@ impl RolloutsService {
         let header = self.engine.view(id).await.map_err(refuse)?.rollout.header;
         let target = format!("rollout {id} of {} in {}", header.app, header.env);
         admission.within(&Scope::Both(header.app, header.env), &target).await.map_err(refuse)
+    }
+
+    /// Is what the plan moves within what the operator may touch?
+    async fn covered_plan(&self, admission: &Admission, plan: &str) -> Result<(), Status> {
+        let plan = self.planner.find(plan).await.map_err(refuse)?;
+        let target = format!("plan {} of {} in {}", plan.digest.short(), plan.app, plan.env);
+        admission.within(&Scope::Both(plan.app, plan.env), &target).await.map_err(refuse)
     }
 
     async fn message(&self, id: &RolloutId) -> Result<Response<pb::Rollout>, Status> {
@@ -84,31 +97,39 @@ fn promote(by: &str, reason: &str, full: bool) -> Event {
     Event::Promote(Promote { by: by.to_owned(), reason, full })
 }
 
-/// A name that nothing can have is a slip to be told, not a list without rows. None at all means every one.
-fn wanted_name<T: FromStr<Err = Coded>>(field: &'static str, text: &str) -> Result<(), Status> {
-    if !text.is_empty() {
-        parse::<T>(field, text).map_err(invalid)?;
-    }
-    Ok(())
+/// What an operator wants started: the way back, which asks nobody first, or a way forward by a plan.
+enum Wanted {
+    Back(StartRequest),
+    Forward(Begin),
 }
 
 fn read_start(
     request: pb::StartRolloutRequest,
     by: longshore_common::ids::OperatorName,
-) -> Result<StartRequest, Status> {
-    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan: _, overrides: _ } =
+) -> Result<Wanted, Status> {
+    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan, overrides } =
         request;
     let request_id = Uuid::try_parse(&request_id)
         .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
-    Ok(StartRequest {
+    let reason = longshore_common::wire::cut(&reason, REASON_BYTES);
+    if !rollback {
+        let what = match plan.is_empty() {
+            true => What::Wish(plans::wish(&app, &version, &env)?),
+            false => What::Plan(plan),
+        };
+        let overrides = overrides.into_iter().take(OVERRIDES_MAX).map(|given| (given.name, given.reason));
+        return Ok(Wanted::Forward(Begin { what, request_id, by, reason, overrides: overrides.collect() }));
+    }
+    Ok(Wanted::Back(StartRequest {
         app: parse("app", &app).map_err(invalid)?,
         version: if version.is_empty() { None } else { Some(parse("version", &version).map_err(invalid)?) },
         env: parse("env", &env).map_err(invalid)?,
         request_id,
         by,
-        reason: longshore_common::wire::cut(&reason, REASON_BYTES),
+        reason,
         rollback,
-    })
+        ticket: None,
+    }))
 }
 
 #[tonic::async_trait]
@@ -119,9 +140,18 @@ impl Rollouts for RolloutsService {
         &self,
         request: Request<pb::StartRolloutRequest>,
     ) -> Result<Response<pb::Rollout>, Status> {
-        let by = operator(&self.door, &request).await?;
-        let wanted = read_start(request.into_inner(), by)?;
-        let id = self.engine.start(wanted).await.map_err(refuse)?;
+        let admission = admitted(&self.door, &request).await?;
+        let by = admission.name().clone();
+        let id = match read_start(request.into_inner(), by)? {
+            Wanted::Back(request) => self.engine.start(request).await,
+            Wanted::Forward(begin) => {
+                if let What::Plan(plan) = &begin.what {
+                    self.covered_plan(&admission, plan).await?;
+                }
+                self.planner.begin(begin).await
+            }
+        };
+        let id = id.map_err(refuse)?;
         self.message(&id).await
     }
 

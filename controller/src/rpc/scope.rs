@@ -68,7 +68,8 @@ act! {
     pb::ApplyEnvironmentRequest => |r| Scope::Any, r.file_name.clone();
     pb::ListEnvironmentsRequest => |r| Scope::Any, String::new();
     pb::ShowEnvironmentRequest => |r| Scope::Any, String::new();
-    pb::StartRolloutRequest => |r| both(&r.app, &r.env), started(r);
+    // A plan knows its app and environment; the handler looks.
+    pb::StartRolloutRequest => |r| if r.plan.is_empty() { both(&r.app, &r.env) } else { Scope::Any }, started(r);
     pb::MakePlanRequest => |r| Scope::Any, format!("{}@{} to {}", r.app, r.version, r.env);
     pb::ListPlansRequest => |r| Scope::Any, String::new();
     pb::ShowPlanRequest => |r| Scope::Any, String::new();
@@ -92,6 +93,9 @@ act! {
 
 fn started(request: &pb::StartRolloutRequest) -> String {
     let pb::StartRolloutRequest { app, version, env, rollback, reason, .. } = request;
+    if !request.plan.is_empty() {
+        return format!("plan {}: {reason}", request.plan);
+    }
     let verb = if *rollback { "back to " } else { "" };
     format!("{verb}{app}@{version} to {env}: {reason}")
 }

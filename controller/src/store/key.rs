@@ -19,6 +19,8 @@
 //! | `sealed/<digest>` | a sealed secret: its name, who sealed it, for how many hosts |
 //! | `sealed-hosts/<digest>/<host>` | what of it one host can open |
 //! | `users/<operator>` | an operator: keys, roles, whether they are locked |
+//! | `plans/<plan>` | a plan, by its digest; small |
+//! | `plan-pages/<plan>/<number>` | what is in a plan, in pieces |
 //! | `counters/<name>` | a number that only rises |
 //!
 //! The progress of hosts lies beside the headers and not below them, so that listing rollouts reads headers only.
@@ -28,6 +30,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use longshore_common::digest::PlanDigest;
 use longshore_common::digest::{SealedDigest, SnapshotDigest};
 use longshore_common::ids::{AppName, EnvName, HostId, OperatorName, RolloutId, Version};
 
@@ -59,6 +62,8 @@ pub enum Name {
     Sealed(SealedDigest),
     SealedHost(SealedDigest, HostId),
     User(OperatorName),
+    Plan(PlanDigest),
+    PlanPage(PlanDigest, u32),
     Counter(String),
 }
 
@@ -138,6 +143,14 @@ impl Key {
 
     pub fn user(name: &OperatorName) -> Key {
         Key::of(&["users", name.as_str()])
+    }
+
+    pub fn plan(plan: &PlanDigest) -> Key {
+        Key::of(&["plans", &plan.hex()])
+    }
+
+    pub fn plan_page(plan: &PlanDigest, number: u32) -> Key {
+        Key::of(&["plan-pages", &plan.hex(), &number.to_string()])
     }
 
     /// By a name that the code fixes, such as `"rollouts"`.
@@ -262,6 +275,14 @@ impl Prefix {
         Prefix::of(&["users"])
     }
 
+    pub fn plans() -> Prefix {
+        Prefix::of(&["plans"])
+    }
+
+    pub fn plan_pages(plan: &PlanDigest) -> Prefix {
+        Prefix::of(&["plan-pages", &plan.hex()])
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -295,6 +316,8 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["sealed", digest] => Name::Sealed(digest.parse().ok()?),
         ["sealed-hosts", digest, host] => Name::SealedHost(digest.parse().ok()?, host.parse().ok()?),
         ["users", name] => Name::User(name.parse().ok()?),
+        ["plans", plan] => Name::Plan(plan.parse().ok()?),
+        ["plan-pages", plan, number] => Name::PlanPage(plan.parse().ok()?, number.parse().ok()?),
         ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
         _ => return None,
     })
@@ -375,6 +398,8 @@ mod tests {
             (Key::sealed(&SealedDigest([2; 32])), Name::Sealed(SealedDigest([2; 32]))),
             (Key::sealed_host(&SealedDigest([2; 32]), &host), Name::SealedHost(SealedDigest([2; 32]), host)),
             (Key::user(&"ann".parse().unwrap()), Name::User("ann".parse().unwrap())),
+            (Key::plan(&PlanDigest([7; 32])), Name::Plan(PlanDigest([7; 32]))),
+            (Key::plan_page(&PlanDigest([7; 32]), 12), Name::PlanPage(PlanDigest([7; 32]), 12)),
             (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
         ]
     }

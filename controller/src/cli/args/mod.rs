@@ -2,6 +2,7 @@
 
 mod access;
 mod fleet;
+mod plan;
 mod rollout;
 mod secret;
 
@@ -12,8 +13,10 @@ use longshore_common::time::Span;
 
 pub use access::{AuditCommand, UserCommand};
 pub use fleet::{
-    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
+    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, ReleaseName,
+    TokenCommand, release_name,
 };
+pub use plan::{PlanArgs, PlanCommand};
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
 
@@ -79,6 +82,11 @@ pub enum Noun {
     /// Secrets that only the hosts they are for can open
     #[command(subcommand, arg_required_else_help = true)]
     Secret(SecretCommand),
+    /// What a rollout would do to every host, asked of the hosts now; nothing is changed
+    #[command(
+        after_help = "Examples:\n  longshore plan shop@1.4.2 --to production\n  longshore plan show latest --hosts\n  longshore rollout start 1a2b3c4d       start the plan of that digest"
+    )]
+    Plan(PlanArgs),
     /// Rollouts: moving an environment to a release
     #[command(subcommand, arg_required_else_help = true)]
     Rollout(RolloutCommand),
@@ -153,6 +161,7 @@ const FIRST_STEPS: &str = "First steps:
   longshore token create                                 prints the command that enrols a host
   longshore env apply production.toml                    which hosts, and how carefully
   longshore release publish                              beside the app's longshore.toml
+  longshore plan shop@1.4.2 --to production              what would happen, and what stands in the way
   longshore rollout start shop@1.4.2 --to production --wait";
 
 #[cfg(test)]

@@ -5,16 +5,13 @@ use longshore_common::time::Span;
 
 use crate::rollout::Share;
 
-use super::{
-    Waiting,
-    fleet::{ReleaseName, release_name},
-};
+use super::Waiting;
 
 #[derive(Debug, Subcommand)]
 pub enum RolloutCommand {
     /// Begin to move an environment to a release
     #[command(
-        after_help = "Examples:\n  longshore rollout start shop@1.4.2 --to staging\n  longshore rollout start shop@1.4.2 --to production --wait --timeout 1h"
+        after_help = "Examples:\n  longshore rollout start shop@1.4.2 --to staging\n  longshore rollout start shop@1.4.2 --to production --wait --timeout 1h\n  longshore rollout start 1a2b3c4d                             exactly that plan\n  longshore rollout start 1a2b3c4d --override disk --reason \"the log is removed at noon\""
     )]
     Start(StartArgs),
     /// Rollouts, newest first
@@ -149,12 +146,15 @@ pub enum RolloutCommand {
 
 #[derive(Debug, Args)]
 pub struct StartArgs {
-    /// Such as shop@1.4.2
-    #[arg(value_name = "APP@VERSION", value_parser = release_name)]
-    pub release: ReleaseName,
-    /// The environment
+    /// A release such as shop@1.4.2, or the digest of a plan
+    #[arg(value_name = "APP@VERSION|PLAN")]
+    pub what: String,
+    /// The environment; a plan knows its own
     #[arg(long, value_name = "ENV")]
-    pub to: String,
+    pub to: Option<String>,
+    /// Start although this precondition of the plan does not hold, where the environment allows it
+    #[arg(long = "override", value_name = "NAME", requires = "reason")]
+    pub overrides: Vec<String>,
     /// Follow it until it is over; the exit code says how it ended
     #[arg(long)]
     pub wait: bool,

@@ -1,12 +1,12 @@
 //! `lint FILE...`: the same reading of `longshore.toml` that `release publish` does, and of an environment's file that
-//! the controller does; nothing is sent anywhere.
+//! the controller does, and what lies beside them (`lint_across`); nothing is sent anywhere.
 
 use std::path::{Path, PathBuf};
 
 use longshore_common::{code::Code, manifest::file::AppFile, strict::FILE_BYTES, text::visible};
 use serde::Serialize;
 
-use super::Desk;
+use super::{Desk, lint_across as across};
 use crate::{
     cli::{
         exit::Exit,
@@ -56,22 +56,44 @@ impl View for Linted {
 }
 
 pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
-    let files = files.iter().map(|path| lint(path)).collect::<Result<Vec<_>, _>>()?;
-    let linted = Linted { files };
+    let mut read = files.iter().map(|path| lint(path)).collect::<Result<Vec<_>, _>>()?;
+    among_each_other(&mut read);
+    let linted = Linted { files: read.into_iter().map(|read| read.linted).collect() };
     desk.output.print(&linted)?;
     let sound = linted.files.iter().all(|file| file.problems.is_empty());
     Ok(if sound { Exit::Done } else { Exit::Usage })
 }
 
-fn lint(path: &Path) -> Result<LintedFile, Failure> {
+/// A file with what it says, where that can be read.
+struct Read {
+    linted: LintedFile,
+    text: String,
+    environment: Option<Environment>,
+}
+
+fn lint(path: &Path) -> Result<Read, Failure> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_BYTES)?;
+    let mut environment = None;
     let read = match is_environment(&text) {
-        true => Environment::parse(&file, &text).map(|env| format!("environment {}", env.name)),
-        false => AppFile::parse(&file, &text).map(|app| format!("app {}", app.app)),
+        true => Environment::parse(&file, &text).map(|env| {
+            let what = format!("environment {}", env.name);
+            environment = Some(env);
+            (what, vec![])
+        }),
+        false => AppFile::parse(&file, &text).map(|app| {
+            let mut found = across::of_app(path, &app);
+            found.extend(across::too_large(&app).map(|problem| (String::new(), problem)));
+            (format!("app {}", app.app), found)
+        }),
     };
-    Ok(match read {
-        Ok(what) => LintedFile { file, what: Some(what), problems: vec![] },
+    let linted = match read {
+        Ok((what, found)) => {
+            let problems: Vec<Problem> =
+                found.into_iter().map(|(word, message)| problem(&text, &word, message)).collect();
+            let what = problems.is_empty().then_some(what);
+            LintedFile { file, what, problems }
+        }
         Err(problems) => {
             let problems = problems.list.into_iter();
             let problems = problems.map(|problem| Problem {
@@ -81,7 +103,25 @@ fn lint(path: &Path) -> Result<LintedFile, Failure> {
             });
             LintedFile { file, what: None, problems: problems.collect() }
         }
-    })
+    };
+    Ok(Read { linted, text, environment })
+}
+
+fn problem(text: &str, word: &str, message: String) -> Problem {
+    let (line, column) = across::place(text, word);
+    Problem { line, column, message }
+}
+
+/// Environments that are given together have to get along.
+fn among_each_other(files: &mut [Read]) {
+    let (at, environments): (Vec<usize>, Vec<&Environment>) =
+        files.iter().enumerate().filter_map(|(at, read)| Some((at, read.environment.as_ref()?))).unzip();
+    for (nth, word, message) in across::of_environments(&environments) {
+        let found = problem(&files[at[nth]].text, &word, message);
+        let linted = &mut files[at[nth]].linted;
+        linted.what = None;
+        linted.problems.push(found);
+    }
 }
 
 /// An environment's file has a table of that name; an app's has none.

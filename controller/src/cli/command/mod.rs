@@ -5,7 +5,9 @@ mod context;
 mod env;
 mod fleet;
 mod lint;
+mod lint_across;
 mod logs;
+mod plan;
 mod publish;
 mod release;
 mod rollout;
@@ -62,6 +64,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Release(command) => release::run(desk, command).await,
         Noun::Env(command) => env::run(desk, command).await,
         Noun::Secret(command) => secret::run(desk, command).await,
+        Noun::Plan(args) => plan::run(desk, args).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
         Noun::User(command) => access::user(desk, command).await,

@@ -2,11 +2,12 @@
 
 use longshore_common::time::Span;
 use longshore_proto::v1::{self as pb, steer_request::Act};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Desk, deadline, hollow, watch};
+use super::{Desk, deadline, hollow, plan, watch};
 use crate::cli::{
-    args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs},
+    args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs, release_name},
     client::Client,
     exit::Exit,
     failure::Failure,
@@ -21,6 +22,8 @@ use crate::cli::{
 /// A rollout may bake for hours between waves.
 const WAIT: Span = Span::secs(86_400);
 const ANSWER: Span = Span::secs(30);
+/// Every host is asked twice, each time within what its environment allows.
+const PLANNING: Span = Span::secs(150);
 
 pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> {
     match command {
@@ -92,18 +95,32 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
     }
 }
 
+/// A plan that was made before, or one that is made now and shown before it is started.
 async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
-    let StartArgs { release, to, wait, reason, timeout } = args;
-    let request = pb::StartRolloutRequest {
-        app: release.app,
-        version: release.version,
-        env: to,
-        request_id: Uuid::new_v4().to_string(),
-        reason: reason.unwrap_or_default(),
-        rollback: false,
-        ..pb::StartRolloutRequest::default()
+    let StartArgs { what, to, overrides, wait, reason, timeout } = args;
+    let reason = reason.unwrap_or_default();
+    let by = deadline(timeout.unwrap_or(if wait { WAIT } else { PLANNING }));
+    let plan = match (what.contains('@'), to) {
+        (true, Some(env)) => {
+            let release = release_name(&what).map_err(Failure::usage)?;
+            let client = desk.client().await?;
+            let made = plan::make(&client, release, env, by).await?;
+            desk.output.remark(&made.brief(&desk.output.fresh()))?;
+            made.plan.digest.hex()
+        }
+        (true, None) => {
+            return Err(Failure::usage(format!("say where: longshore rollout start {what} --to ENV")));
+        }
+        (false, Some(_)) => {
+            return Err(Failure::usage("a plan knows its environment: leave out --to, or name APP@VERSION"));
+        }
+        (false, None) => what,
     };
-    begin(desk, request, wait, timeout).await
+    let overrides = overrides.into_iter().map(|name| pb::Override { name, reason: reason.clone() }).collect();
+    let request_id = Uuid::new_v4().to_string();
+    let request =
+        pb::StartRolloutRequest { plan, overrides, request_id, reason, ..pb::StartRolloutRequest::default() };
+    begin(desk, request, wait, by).await
 }
 
 async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
@@ -129,7 +146,7 @@ async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
         rollback: true,
         ..pb::StartRolloutRequest::default()
     };
-    begin(desk, request, wait, timeout).await
+    begin(desk, request, wait, deadline(timeout.unwrap_or(if wait { WAIT } else { ANSWER }))).await
 }
 
 /// The request has an id, so asking again after a broken connection cannot start a second rollout.
@@ -137,9 +154,8 @@ async fn begin(
     desk: &Desk,
     request: pb::StartRolloutRequest,
     wait: bool,
-    timeout: Option<Span>,
+    by: Instant,
 ) -> Result<Exit, Failure> {
-    let by = deadline(timeout.unwrap_or(if wait { WAIT } else { ANSWER }));
     let client = desk.client().await?;
     let reply = match client.answer(by, client.rollouts().start(request.clone())).await {
         Err(failure) if failure.exit == Exit::Unreachable => {

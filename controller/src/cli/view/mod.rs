@@ -9,6 +9,11 @@ pub mod gate;
 pub mod host;
 pub mod log;
 pub mod ping;
+pub mod plan;
+pub mod plan_lines;
+mod plan_parts;
+#[cfg(test)]
+mod plan_tests;
 pub mod release;
 pub mod rollout;
 pub mod rollout_lines;

@@ -10,6 +10,7 @@ use super::{
     host::{Host, HostList, HostRemoved},
     log::LogLine,
     ping::Ping,
+    plan::{PlanList, PlanView},
     release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
     rollout::{Explanation, Rollout, RolloutList},
     secret::{Checked, Encrypted, Settings},
@@ -30,6 +31,7 @@ pub type Sample = (&'static str, &'static str, String);
 pub fn all() -> Vec<Sample> {
     let mut samples = fleet();
     samples.extend(releases());
+    samples.extend(plans());
     samples.extend(rollouts());
     samples.extend(secrets());
     samples.extend(access());
@@ -115,6 +117,30 @@ fn secrets() -> Vec<Sample> {
             &Encrypted::new("db_password".into(), env, None, DIGEST.into(), hosts),
         ),
         sample("longshore secret check", &Checked::from(checked)),
+    ]
+}
+
+fn plans() -> Vec<Sample> {
+    let fleet =
+        "web-1@east web-2@west:full web-3@west:silent | canary=1 spread=zone canary_bake=60s | disk=500";
+    let mut world = crate::plan::tests::setup::world(fleet);
+    world.made_ms = AT;
+    let plan = crate::plan::plan(&world);
+    let row = pb::PlanRow {
+        digest: plan.digest.hex(),
+        app: "shop".into(),
+        version: "2".into(),
+        env: "prod".into(),
+        made_ms: AT,
+        made_by: "ada".into(),
+        hosts: 3,
+        waves: 2,
+        failed: vec!["disk".into()],
+        rollout: String::new(),
+    };
+    vec![
+        sample("longshore plan, plan show", &PlanView { plan, all_hosts: false }),
+        sample("longshore plan list", &PlanList::from(pb::ListPlansReply { plans: vec![row] })),
     ]
 }
 

@@ -53,3 +53,47 @@ fn overrides(table: &Guard<'_>) -> Vec<Check> {
     }
     allowed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Environment, rollout::Share};
+
+    fn read(rest: &str) -> Result<Environment, String> {
+        let text = format!("[environment]\nname = \"a\"\nselector = \"*\"\n{rest}");
+        Environment::parse("a.toml", &text).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn what_plans_may_do_is_read() {
+        let env =
+            read("[plan]\ndeadline = \"2s\"\nunfit = \"skip\"\noverrides = [\"disk\", \"clock\"]\n").unwrap();
+        assert_eq!(env.plan.overrides, [Check::Disk, Check::Clock]);
+        assert_eq!((env.plan.unfit, env.plan.deadline), (Unfit::Skip, Span::secs(2)));
+        assert_eq!(read("").unwrap().plan, PlanPolicy::default());
+        let env = read("[rollout]\nsteps = [\"5%\", \"25%\"]\nspread = \"zone\"\n").unwrap();
+        assert_eq!(env.spec.steps, [Share::Percent(5), Share::Percent(25)]);
+        assert_eq!(env.spec.spread.as_deref(), Some("zone"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_place() {
+        for (text, problem) in [
+            (
+                "[plan]\ndeadline = \"2m\"\n",
+                "a.toml:5:12: plan.deadline: must be longer than 0s and at most 1m",
+            ),
+            ("[plan]\nunfit = \"maybe\"\n", "a.toml:5:9: plan.unfit: \"maybe\" is none of refuse, skip"),
+            ("[plan]\noverrides = [\"busy\"]\n", "plan.overrides: \"busy\" cannot be overridden"),
+            ("[plan]\noverrides = [\"dsk\"]\n", "plan.overrides: \"dsk\" is none of overlap, canary-hosts"),
+            ("[rollout]\nsteps = [\"5%\", \"101%\"]\n", "a.toml:5"),
+            ("[rollout]\nsteps = [\"25%\", \"5%\"]\n", "rollout.steps must rise: 25% comes before 5%"),
+            ("[rollout]\nsteps = [\"0%\"]\n", "rollout.steps must be percentages from 1% to 100%, not 0%"),
+            ("[rollout]\nsteps = [3]\n", "rollout.steps must be percentages from 1% to 100%, not 3"),
+            ("[rollout]\nspread = \"a b\"\n", "rollout.spread names no label"),
+        ] {
+            let found = read(text).unwrap_err();
+            assert!(found.contains(problem), "{problem}\nis not in\n{found}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ mod operators;
 mod properties;
 mod returning;
 mod rolling;
-mod setup;
+pub(crate) mod setup;
 mod simulation;
 mod states;
 mod traffic;

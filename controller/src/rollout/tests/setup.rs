@@ -18,14 +18,14 @@ use crate::rollout::{
     After, GateKind, GateSpec, LocalHold, Member, New, Pace, Rollout, Snapshots, Spec, Target, Then,
 };
 
-pub(super) fn rollout(setup: &str) -> Rollout {
+pub(crate) fn rollout(setup: &str) -> Rollout {
     let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
     let hosts = fleet.split_whitespace().zip(1..);
     let members: Vec<Member> = hosts.map(|(host, number)| member(host, number)).collect();
     Rollout::new(new(spec(strategy)), &members, 0).expect("the strategy is sound")
 }
 
-pub(super) fn spec(text: &str) -> Spec {
+pub(crate) fn spec(text: &str) -> Spec {
     let mut table = toml::Table::new();
     let quiet = "canary=0 wave=100% max_unavailable=100% canary_bake=0s bake=0s stage_ahead=0";
     let mut gates = vec![];
@@ -103,11 +103,11 @@ fn gate(text: &str) -> GateSpec {
     gate
 }
 
-pub(super) fn version(text: &str) -> Version {
+pub(crate) fn version(text: &str) -> Version {
     text.parse().expect("a version")
 }
 
-pub(super) fn target(text: &str) -> Target {
+pub(crate) fn target(text: &str) -> Target {
     Target {
         version: version(text),
         release: ReleaseDigest::of(text.as_bytes()),
@@ -117,7 +117,7 @@ pub(super) fn target(text: &str) -> Target {
     }
 }
 
-pub(super) fn new(spec: Spec) -> New {
+pub(crate) fn new(spec: Spec) -> New {
     New {
         id: RolloutId(Uuid::from_u128(7)),
         sequence: 7,
@@ -131,7 +131,7 @@ pub(super) fn new(spec: Spec) -> New {
     }
 }
 
-pub(super) fn member(text: &str, number: u128) -> Member {
+pub(crate) fn member(text: &str, number: u128) -> Member {
     let mut parts = text.split(':');
     let mut member = Member {
         id: HostId(Uuid::from_u128(number)),

@@ -1,0 +1,151 @@
+//! What only shows when a file is held against what lies beside it: an app's file against the folder that it packs,
+//! environments that are given together against each other.
+
+use std::{collections::BTreeMap, path::Path};
+
+use longshore_common::{
+    ids::EnvName,
+    manifest::{Check, Manifest, file::AppFile},
+    text::visible,
+};
+
+use crate::{
+    config::Environment,
+    promotion::{self, Place},
+};
+
+/// A file of the artifact that the app's file names, where the folder is there already and lacks it.
+pub(super) fn of_app(file: &Path, app: &AppFile) -> Vec<(String, String)> {
+    let folder = file.parent().unwrap_or(Path::new("")).join(&app.artifact_path);
+    if !folder.is_dir() {
+        return vec![]; // not built yet: publishing says so
+    }
+    let lacks = |path: &str| !folder.join(path).exists();
+    let mut found = vec![];
+    for config in app.config.values().filter(|config| lacks(&config.template)) {
+        let template = visible(&config.template);
+        found
+            .push((config.template.clone(), format!("template \"{template}\" is not in {}", shown(&folder))));
+    }
+    for program in programs(app).filter(|program| lacks(program.trim_start_matches("./"))) {
+        found.push((
+            program.to_owned(),
+            format!("program \"{}\" is not in {}", visible(program), shown(&folder)),
+        ));
+    }
+    found
+}
+
+fn shown(folder: &Path) -> String {
+    visible(&folder.display().to_string())
+}
+
+/// Programs that lie in the artifact.
+fn programs(app: &AppFile) -> impl Iterator<Item = &str> {
+    let hooks = &app.hooks;
+    let hooks = [&hooks.before_switch, &hooks.after_switch, &hooks.after_healthy, &hooks.before_stop];
+    let hooks = hooks.into_iter().flatten().map(|hook| &hook.run);
+    let probes = app.probes.iter().filter_map(|probe| match &probe.check {
+        Check::Exec { run } => Some(run),
+        Check::Http { .. } | Check::Tcp { .. } => None,
+    });
+    let commands = std::iter::once(&app.service.exec).chain(hooks).chain(probes);
+    commands
+        .filter_map(|command| command.first())
+        .map(String::as_str)
+        .filter(|program| program.starts_with("./"))
+}
+
+/// Of each environment by its place in the list, what is wrong with it among the others.
+pub(super) fn of_environments(all: &[&Environment]) -> Vec<(usize, String, String)> {
+    let mut found = vec![];
+    for (at, env) in all.iter().enumerate() {
+        for other in &all[..at] {
+            if other.name == env.name {
+                found.push((
+                    at,
+                    env.name.to_string(),
+                    format!("environment {} is in another file too", env.name),
+                ));
+            } else if other.selector == env.selector {
+                let message = format!(
+                    "environment {} has the same hosts as {}: \"{}\". An app that runs in both is undone by each",
+                    env.name, other.name, env.selector
+                );
+                found.push((at, env.selector.to_string(), message));
+            }
+        }
+    }
+    let places: BTreeMap<&EnvName, Place<'_>> = all
+        .iter()
+        .map(|env| (&env.name, Place { order: env.promotion.order, demands: &env.promotion.after }))
+        .collect();
+    for (at, env) in all.iter().enumerate() {
+        // What is not among these files may be applied already: only the controller knows.
+        let here = env.promotion.after.iter().all(|demand| places.contains_key(&demand.env));
+        let problems = if here { promotion::problems(&env.name, &places) } else { vec![] };
+        found.extend(
+            problems.into_iter().map(|problem| (at, "promotion".to_owned(), format!("promotion: {problem}"))),
+        );
+    }
+    found
+}
+
+/// Where a word stands first, as line and column from 1.
+pub(super) fn place(text: &str, word: &str) -> (usize, usize) {
+    let at = text.find(word).unwrap_or(0);
+    let line = text[..at].matches('\n').count();
+    let column = at - text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    (line + 1, column + 1)
+}
+
+/// Bytes of the manifest that the file would become, its artifact apart; `None`: it fits.
+pub(super) fn too_large(app: &AppFile) -> Option<String> {
+    use longshore_common::{digest::IndexDigest, manifest::Artifact};
+    let version = app.version.clone().or_else(|| "0".parse().ok())?;
+    let artifact = Artifact { index: IndexDigest([0; 32]), files: 0, bytes: 0 };
+    let manifest: Manifest = app.clone().into_manifest(version, artifact);
+    let (bytes, most) = (manifest.to_bytes().len(), longshore_common::manifest::MANIFEST_BYTES);
+    (bytes > most).then(|| format!("the manifest would have {bytes} bytes; at most {most} are allowed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(text: &str) -> Environment {
+        Environment::parse("e.toml", text).unwrap()
+    }
+
+    #[test]
+    fn environments_that_are_given_together_are_held_against_each_other() {
+        let one = env("[environment]\nname = \"a\"\nselector = \"env=prod\"\n");
+        let same_hosts = env("[environment]\nname = \"b\"\nselector = \"env=prod\"\n");
+        let found = of_environments(&[&one, &same_hosts, &one]);
+        let messages: Vec<&str> = found.iter().map(|(_, _, message)| message.as_str()).collect();
+        assert!(messages[0].contains("environment b has the same hosts as a"), "{messages:?}");
+        assert!(messages.contains(&"environment a is in another file too"), "{messages:?}");
+        let circle = |name: &str, after: &str| {
+            env(&format!(
+                "[environment]\nname = \"{name}\"\nselector = \"env={name}\"\n[[promotion.after]]\nenv = \"{after}\"\n"
+            ))
+        };
+        let found = of_environments(&[&circle("a", "b"), &circle("b", "a")]);
+        assert!(found.iter().all(|(_, _, message)| message.starts_with("promotion: ")) && !found.is_empty());
+        assert_eq!(of_environments(&[&circle("a", "elsewhere")]), []);
+    }
+
+    #[test]
+    fn what_the_folder_lacks_is_named_where_the_file_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\nexec = [\"./bin/shop\"]\nuser = \"shop\"\n[config.\"etc/shop.toml\"]\ntemplate = \"shop.j2\"\n";
+        let app = AppFile::parse("longshore.toml", text).unwrap();
+        let file = dir.path().join("longshore.toml");
+        assert_eq!(of_app(&file, &app), [], "not built yet");
+        std::fs::create_dir_all(dir.path().join("dist/bin")).unwrap();
+        let found = of_app(&file, &app);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(place(text, &found[0].0), (9, 13));
+        assert_eq!(too_large(&app), None);
+    }
+}

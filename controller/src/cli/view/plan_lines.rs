@@ -1,0 +1,209 @@
+//! A plan on a screen: whether it may start, what it would do, what stands in the way, and the next command. As readable
+//! for three hosts as for five hundred: of many, only those that stand out are listed.
+
+use longshore_common::text::visible;
+
+use super::{
+    plan::{PlanList, PlanView},
+    plan_parts::{back, changes, failed, gates, hosts, waves},
+    short,
+};
+use crate::{
+    cli::{
+        moment::{Moment, bytes, coarse, count},
+        output::{Page, View},
+        style::{Ink, wrap},
+        table::{Cell, Facts, Table},
+    },
+    plan::{Change, Plan},
+};
+
+/// Longer lines are hard to read, however wide the screen.
+pub(super) const WIDE: usize = 120;
+
+impl View for PlanView {
+    const SCHEMA: &'static str = "longshore.cli.plan/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let page = &Page { columns: page.columns.min(WIDE), ..page.clone() };
+        let plan = &self.plan;
+        let mut lines = head(plan, page);
+        lines.extend(summary(plan, page));
+        let parts = [
+            ("Does not hold", failed(plan, page)),
+            ("Worth knowing", remarks(plan, page)),
+            ("Waves", waves(plan, page)),
+            ("Hosts", hosts(plan, self.all_hosts, page)),
+            ("Changes", changes(plan, page)),
+            ("Between waves", gates(plan, page)),
+            ("Way back", back(plan, page)),
+        ];
+        for (title, part) in parts {
+            if !part.is_empty() {
+                lines.push(String::new());
+                lines.push(page.style.paint(Ink::Strong, title));
+                lines.extend(part);
+            }
+        }
+        lines.push(String::new());
+        lines.extend(next(plan));
+        lines
+    }
+}
+
+impl PlanView {
+    /// For whoever starts at once: the head, what stands in the way, and how far it goes.
+    pub fn brief(&self, page: &Page) -> Vec<String> {
+        let page = &Page { columns: page.columns.min(WIDE), ..page.clone() };
+        let mut lines = head(&self.plan, page);
+        lines.extend(summary(&self.plan, page));
+        lines.extend(remarks(&self.plan, page));
+        lines
+    }
+}
+
+fn head(plan: &Plan, page: &Page) -> Vec<String> {
+    let from =
+        plan.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("from {}", live.version));
+    let title = visible(&format!("{}@{} to {} ({from})", plan.app, plan.to.version, plan.env));
+    let digest = page.style.paint(Ink::Strong, &format!("Plan {}", plan.digest.short()));
+    let standing = match (plan.failed.len(), plan.is_nothing_to_do()) {
+        (0, true) => {
+            page.style.paint(Ink::Faint, "Nothing to do: every host that takes part runs it already.")
+        }
+        (0, false) => page.style.paint(Ink::Good, "It may start."),
+        (1, _) => page.style.paint(Ink::Bad, "It may not start: a precondition does not hold."),
+        (failed, _) => {
+            page.style.paint(Ink::Bad, &format!("It may not start: {failed} preconditions do not hold."))
+        }
+    };
+    vec![format!("{digest}  {title}"), standing]
+}
+
+fn summary(plan: &Plan, page: &Page) -> Vec<String> {
+    let mut facts = Facts::default();
+    facts.add("  hosts", shares(plan));
+    facts.add("  waves", format!("{}{}", plan.waves.len(), domains(plan)));
+    facts.add(
+        "  fetch",
+        match plan.fetch.wire_bytes {
+            0 => "nothing: hosts hold all of it".to_owned(),
+            wire => format!("about {} in all ({} unpacked)", bytes(wire), bytes(plan.fetch.bytes)),
+        },
+    );
+    facts.add("  takes", expected(plan));
+    let made = Moment(plan.made_ms);
+    facts.add("  made", visible(&format!("{} by {}", made.relative(page.now), plan.made_by)));
+    facts.lines(page.style)
+}
+
+/// `20: 18 updated, 1 installed, 1 left out`
+fn shares(plan: &Plan) -> String {
+    let of = |change: Change| plan.hosts.iter().filter(|host| host.change == change).count();
+    let words = [
+        (Change::Update, "to update"),
+        (Change::Install, "to install on"),
+        (Change::Settings, "get other settings"),
+        (Change::Unchanged, "run it already"),
+        (Change::Skipped, "left out"),
+    ];
+    let parts = words.into_iter().map(|(change, word)| (of(change), word)).filter(|(hosts, _)| *hosts > 0);
+    let parts: Vec<String> = parts.map(|(hosts, word)| format!("{hosts} {word}")).collect();
+    format!("{}: {}", plan.hosts.len(), parts.join(", "))
+}
+
+fn domains(plan: &Plan) -> String {
+    let Some(label) = &plan.spread else { return String::new() };
+    let mut domains: Vec<&String> = plan.waves.iter().flat_map(|wave| &wave.domains).collect();
+    domains.sort();
+    domains.dedup();
+    visible(&format!(", one {label} at a time, {} in all", domains.len()))
+}
+
+fn expected(plan: &Plan) -> String {
+    let least = coarse(plan.duration.least.as_ms());
+    match (plan.duration.range, plan.duration.learnt_from) {
+        (Some((low, high)), learnt) => {
+            let (low, high) = (coarse(low.as_ms()), coarse(high.as_ms()));
+            let range = if low == high { format!("about {low}") } else { format!("{low} to {high}") };
+            format!("{range}, by {} that succeeded", count(learnt as usize, "rollout"))
+        }
+        (None, _) => {
+            let (app, env) = (&plan.app, &plan.env);
+            format!("at least {least}; no rollout of {app} in {env} has succeeded yet to learn from")
+        }
+    }
+}
+
+fn remarks(plan: &Plan, page: &Page) -> Vec<String> {
+    let calendar = plan.calendar.iter().map(|note| {
+        let ink = if note.closed { Ink::Warn } else { Ink::Plain };
+        (ink, &note.what)
+    });
+    let remarks = plan.remarks.iter().map(|remark| (Ink::Plain, remark));
+    let approval = plan.approval.as_ref().map(|approval| {
+        let good_for = approval.expires_after.map(|span| format!(", good for {span}")).unwrap_or_default();
+        format!("{} by {}{good_for}", count(approval.count as usize, "approval"), approval.by)
+    });
+    let approval = approval.iter().map(|approval| (Ink::Warn, approval));
+    calendar.chain(approval).chain(remarks).flat_map(|(ink, text)| paragraph(text, ink, page)).collect()
+}
+
+/// `  - text`, wrapped.
+pub(super) fn paragraph(text: &str, ink: Ink, page: &Page) -> Vec<String> {
+    let lines = wrap(&visible(text), page.columns.saturating_sub(4).max(20));
+    let lead = |at: usize| if at == 0 { "  - " } else { "    " };
+    lines
+        .iter()
+        .enumerate()
+        .map(|(at, line)| format!("{}{}", lead(at), page.style.paint(ink, line)))
+        .collect()
+}
+
+fn next(plan: &Plan) -> Vec<String> {
+    let digest = plan.digest.short();
+    if !plan.failed.is_empty() {
+        let again = format!("longshore plan {}@{} --to {}", plan.app, plan.to.version, plan.env);
+        let mut lines = vec![format!("Mend what does not hold, then plan again: {again}")];
+        if plan.failed.iter().all(|failed| failed.may_override) {
+            let mut names: Vec<&str> = plan.failed.iter().map(|failed| failed.check.as_str()).collect();
+            names.dedup();
+            let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
+            lines.push(format!(
+                "Or in spite of it: longshore rollout start {digest} {} --reason \"...\"",
+                options.join(" ")
+            ));
+        }
+        return lines;
+    }
+    if plan.is_nothing_to_do() { vec![] } else { vec![format!("Start it: longshore rollout start {digest}")] }
+}
+
+impl View for PlanList {
+    const SCHEMA: &'static str = "longshore.cli.plan-list/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        if self.plans.is_empty() {
+            return vec!["No plans. Make one: longshore plan APP@VERSION --to ENVIRONMENT".to_owned()];
+        }
+        let mut table = Table::new(["PLAN", "RELEASE", "TO", "HOSTS", "WAVES", "MADE", "BY", "STANDING"]);
+        for plan in &self.plans {
+            let standing = match (&plan.rollout, plan.failed.is_empty()) {
+                (Some(rollout), _) => Cell::new(Ink::Plain, format!("started: {}", short(rollout))),
+                (None, true) => Cell::new(Ink::Good, "may start"),
+                (None, false) => Cell::new(Ink::Bad, visible(&format!("failed: {}", plan.failed.join(", ")))),
+            };
+            table.row([
+                visible(&plan.digest).chars().take(8).collect::<String>().into(),
+                visible(&format!("{}@{}", plan.app, plan.version)).into(),
+                visible(&plan.env).into(),
+                plan.hosts.to_string().into(),
+                plan.waves.to_string().into(),
+                plan.made_at.relative(page.now).into(),
+                visible(&plan.made_by).into(),
+                standing,
+            ]);
+        }
+        table.lines_within(page.style, page.columns)
+    }
+}

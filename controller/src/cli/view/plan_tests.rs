@@ -1,0 +1,71 @@
+//! How plans look: three hosts and five hundred, at 80 columns and at 120.
+
+use jiff::tz::TimeZone;
+
+use super::plan::PlanView;
+use crate::{
+    cli::{
+        moment::Moment,
+        output::{Page, View},
+        style::{Style, width},
+    },
+    plan::{plan, tests::setup::world},
+};
+
+fn page(columns: usize) -> Page {
+    Page { style: Style::PLAIN, columns, rows: 50, now: Moment(1_060_000), zone: TimeZone::UTC }
+}
+
+fn shown(setup: &str, columns: usize) -> Vec<String> {
+    let mut world = world(setup);
+    world.past = vec![];
+    PlanView { plan: plan(&world), all_hosts: false }.lines(&page(columns))
+}
+
+#[test]
+fn a_small_plan_says_everything() {
+    let lines =
+        shown("a@east b@west:full c@west:silent | canary=1 spread=zone canary_bake=60s | disk=500", 80);
+    let text = lines.join("\n");
+    for part in [
+        "shop@2 to prod (from 1)",
+        "It may not start: a precondition does not hold.",
+        "3: 3 to update",
+        "2, one zone at a time, 2 in all",
+        "at least 1m; no rollout of shop in prod has succeeded yet to learn from",
+        "  - disk: 1 host has too little free disk",
+        "b  has 1.0 MB free, 555.7 MB are needed",
+        "  1     1      34%    34%     east    1m    15.7 MB  a",
+        "  2     2      67%    100%    west    0s    31.5 MB  b c",
+        "unknown: its wave waits for it",
+        "service.exec: [\"./bin\",\"--release=1\"] -> [\"./bin\",\"--release=2\"]",
+        "to 1 on 3 hosts, unpacked there still on 2, 1 unknown",
+        "longshore plan shop@2 --to prod",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
+#[test]
+fn no_line_is_wider_than_the_screen() {
+    let fleet: Vec<String> = (0..500)
+        .map(|n| {
+            format!("harbour-{n:03}@{}{}", ["east", "west"][n % 2], if n % 41 == 0 { ":full" } else { "" })
+        })
+        .collect();
+    for columns in [80, 120] {
+        let setup = format!("{} | canary=1 wave=5% spread=zone | disk=500", fleet.join(" "));
+        let lines = shown(&setup, columns);
+        let wide: Vec<&String> = lines.iter().filter(|line| width(line) > columns).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+        assert!(lines.len() < 90, "{} lines for 500 hosts:\n{}", lines.len(), lines.join("\n"));
+    }
+}
+
+#[test]
+fn starting_at_once_shows_it_shortly() {
+    let view = PlanView { plan: plan(&world("a b:held")), all_hosts: false };
+    let lines = view.brief(&page(80));
+    assert!(lines.len() < 10 && lines[0].contains("shop@2 to prod"), "{lines:#?}");
+    assert!(lines.last().unwrap().contains("held by somebody there: b"), "{lines:#?}");
+}

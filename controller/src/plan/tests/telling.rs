@@ -1,0 +1,105 @@
+//! What a plan says beside who is moved: bytes, differences, gates, time, the way back.
+
+use longshore_common::time::Span;
+
+use super::setup::{MIB, world};
+use crate::plan::{Change, Opens, Past, Plan, plan};
+
+fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
+    plan.hosts.iter().find(|host| host.name.as_str() == name).unwrap()
+}
+
+#[test]
+fn only_what_no_slot_holds_is_fetched() {
+    let plan = plan(&world("a b:new c:pruned d:2 e:silent"));
+    let bytes = |name: &str| host(&plan, name).fetch.bytes;
+    assert_eq!(
+        [bytes("a"), bytes("b"), bytes("c"), bytes("d"), bytes("e")],
+        [30 * MIB, 40 * MIB, 40 * MIB, 0, 30 * MIB]
+    );
+    assert_eq!(host(&plan, "b").fetch.wire_bytes, 20 * MIB);
+    assert_eq!(plan.fetch.bytes, 140 * MIB);
+    let changes = ["a", "b", "d"].map(|name| host(&plan, name).change);
+    assert_eq!(changes, [Change::Update, Change::Install, Change::Unchanged]);
+}
+
+#[test]
+fn other_settings_alone_are_a_change_that_fetches_nothing() {
+    let mut world = world("a:2");
+    world.target.values.insert("workers".into(), "8".into());
+    world.live = Some(crate::rollout::tests::setup::target("2"));
+    world.known.insert(world.target.version.clone(), world.release.clone());
+    let plan = plan(&world);
+    assert_eq!((host(&plan, "a").change, plan.fetch.bytes), (Change::Settings, 0));
+    let changed: Vec<(&str, Option<&str>, Option<&str>)> = plan
+        .changes
+        .iter()
+        .map(|changed| (changed.path.as_str(), changed.from.as_deref(), changed.to.as_deref()))
+        .collect();
+    assert_eq!(changed, [("values.workers", None, Some("\"8\""))]);
+}
+
+#[test]
+fn what_differs_between_the_releases_is_listed() {
+    let mut world = world("a");
+    world.templates.insert("etc".into(), (Some("port = 1\n".into()), Some("port = 2\n".into())));
+    let plan = plan(&world);
+    assert_eq!(plan.changes.len(), 1);
+    assert_eq!(plan.changes[0].path, "service.exec");
+    assert_eq!((plan.files.changed, plan.files.same, plan.files.added), (1, 1, 0));
+    assert_eq!(plan.files.templates[0].lines, ["@ line 1", "-port = 1", "+port = 2"]);
+}
+
+#[test]
+fn gates_stand_in_the_order_in_which_they_are_met() {
+    let plan = plan(&world("a b c | canary=1 wave=1 canary_bake=60s bake=10s promotion=canary"));
+    let gates: Vec<(&str, &[u32])> =
+        plan.gates.iter().map(|gate| (gate.name.as_str(), &gate.after[..])).collect();
+    assert_eq!(gates, [("bake", &[0][..]), ("promotion", &[0]), ("bake", &[1, 2])]);
+    assert!(matches!(plan.gates[1].opens, Opens::People(_)));
+}
+
+#[test]
+fn how_long_it_takes_is_learnt_from_what_it_took() {
+    let mut world = world("a b c d | wave=2 bake=10s");
+    assert_eq!((plan(&world).duration.least, plan(&world).duration.learnt_from), (Span::secs(20), 0));
+    let past =
+        |took: u64, waves: u32, baked: u64| Past { took: Span::secs(took), waves, baked: Span::secs(baked) };
+    world.past = vec![past(50, 2, 20), past(100, 4, 40)];
+    let duration = plan(&world).duration;
+    assert_eq!(duration.range, Some((Span::secs(50), Span::secs(50))));
+    world.past.push(past(120, 1, 10));
+    let duration = plan(&world).duration;
+    assert_eq!((duration.range, duration.learnt_from), (Some((Span::secs(50), Span::secs(240))), 3));
+}
+
+#[test]
+fn the_way_back_says_what_it_does_not_bring_back() {
+    let plan = plan(&world("a b:pruned c:new d:silent e:2"));
+    let to: Vec<(Option<String>, u32, u32, u32)> = plan
+        .back
+        .to
+        .iter()
+        .map(|to| (to.version.as_ref().map(ToString::to_string), to.hosts, to.in_slot, to.unknown))
+        .collect();
+    assert_eq!(to, [(Some("1".into()), 3, 1, 1), (None, 1, 0, 0)]);
+    assert_eq!(
+        plan.back.lost,
+        [
+            "1 is in no slot any more on 1 host: it has to be fetched again",
+            "1 host ran nothing of the app before: going back removes it there",
+            "data that 2 has written stays as it wrote it"
+        ]
+    );
+}
+
+#[test]
+fn what_stands_out_of_a_host_is_noted() {
+    let plan = plan(&world("a:held b:by-hand c:sick d:silent e:older"));
+    let notes = |name: &str| host(&plan, name).notes.join("; ");
+    assert_eq!(notes("a"), "held on the host (lunch): the wave goes on without it until it is let go");
+    assert_eq!(notes("b"), "0 is live there, not 1");
+    assert_eq!(notes("c"), "the app does not serve there now");
+    assert_eq!(notes("d"), "unknown: its wave waits for it");
+    assert_eq!(notes("e"), "could not be asked: this agent does not know that question");
+}

@@ -1,0 +1,108 @@
+//! Asks hosts what they are and have: all of them, a bounded number at a time, within one deadline.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use longshore_common::{
+    manifest::{Driver, Manifest},
+    time::Millis,
+};
+use tokio::time::Instant;
+
+use super::Planner;
+use crate::{
+    fleet::{
+        Asked, Host,
+        words::{Answer, Facts, Question, SurveyAnswer, Wanted},
+    },
+    plan::{Machine, Survey, Surveyed},
+};
+
+/// Questions under way at a time: each is a message and an answer of a few hundred bytes.
+const PARALLEL: usize = 256;
+
+impl Planner {
+    /// One answer for each host, in their order. Ends within `deadline`, whatever happens.
+    pub(super) async fn ask_all(
+        &self,
+        manifest: &Manifest,
+        hosts: &[Host],
+        deadline: Duration,
+    ) -> Vec<Surveyed> {
+        let until = Instant::now() + deadline;
+        let question = Question::Survey(Box::new(wanted(manifest)));
+        let ask = |host: &Host| ask(self.clone(), host.clone(), question.clone(), until);
+        let questions: Vec<_> = hosts.iter().map(ask).collect();
+        stream::iter(questions).buffered(PARALLEL).collect().await
+    }
+
+    fn surveyed(&self, host: &Host, asked: Asked) -> Surveyed {
+        let connected = || self.fleet.presence().connected(&host.id).map(|connected| connected.facts);
+        let remembered =
+            || connected().or_else(|| host.seen.as_ref().map(|seen| seen.facts.clone())).map(machine);
+        match asked {
+            Asked::Silent => Surveyed::Unknown { machine: remembered() },
+            Asked::Answered { answer: Answer::Survey(survey), took } => {
+                Surveyed::Answered(Box::new(survey_of(*survey, took, self.now())))
+            }
+            Asked::Answered { answer: Answer::Error(why), .. } => {
+                Surveyed::Unasked { why, machine: remembered() }
+            }
+            // Every other answer, whatever questions there will be.
+            Asked::Answered { .. } => {
+                Surveyed::Unasked { why: "answered another question".to_owned(), machine: remembered() }
+            }
+        }
+    }
+}
+
+async fn ask(planner: Planner, host: Host, question: Question, until: Instant) -> Surveyed {
+    let left = until.saturating_duration_since(Instant::now());
+    let asked = planner.fleet.ask(host.id, question, left).await;
+    planner.surveyed(&host, asked)
+}
+
+fn wanted(manifest: &Manifest) -> Wanted {
+    let requires = &manifest.requires;
+    Wanted {
+        app: manifest.app.clone(),
+        commands: requires.commands.clone(),
+        ports: manifest.ports().map(str::to_owned).collect(),
+        mounts: requires.mounts.clone(),
+        users: requires.users.clone(),
+        run_as: (manifest.service.driver != Driver::None).then(|| manifest.service.user.clone()).flatten(),
+    }
+}
+
+fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis) -> Survey {
+    let SurveyAnswer {
+        time_ms,
+        facts,
+        app,
+        hold,
+        commands_missing,
+        ports_taken,
+        mounts_missing,
+        users_missing,
+        run_as_problem,
+    } = answer;
+    let (live_slot, slots) = app.map(|app| (app.current_slot, app.slots)).unwrap_or_default();
+    Survey {
+        machine: machine(facts),
+        // The host's clock was read about half a round trip ago.
+        clock_offset_ms: time_ms.saturating_add(took.as_millis() as Millis / 2).saturating_sub(now),
+        live_slot,
+        slots,
+        hold: hold.map(|hold| hold.reason),
+        commands_missing,
+        ports_taken,
+        mounts_missing,
+        users_missing,
+        run_as_problem,
+    }
+}
+
+fn machine(facts: Facts) -> Machine {
+    let Facts { arch, os, memory_bytes, disk_free_bytes, .. } = facts;
+    Machine { arch, os, memory_bytes, disk_free_bytes }
+}

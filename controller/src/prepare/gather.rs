@@ -1,0 +1,220 @@
+//! Everything that a plan is made from, read and asked at one time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use longshore_common::{
+    bundle::{Index, Kind, frame::FrameReader},
+    code::{Code, Coded},
+    digest::ContentDigest,
+    ids::{AppName, HostName, OperatorName, Version},
+    manifest::Manifest,
+    settings::Values,
+    time::Span,
+};
+
+use super::{Planner, Wish, policy};
+use crate::{
+    bundle::{self, BundleError, BundleStore, Release as Published, blocking},
+    config::Environment,
+    engine::{
+        self,
+        records::{self, LiveRecord, Record},
+    },
+    environments,
+    fleet::{Host, host},
+    plan::{self, Candidate, Overlap, Past, Release, Surveyed, World},
+    rollout::{Outcome, Phase, Target},
+    store::{Key, SharedStore},
+    trouble::Trouble,
+};
+
+/// Releases that hosts hold and that are looked into; of others their bytes count as not there.
+const KNOWN_MAX: usize = 40;
+/// Bytes of a config template that is shown with its differences.
+const TEMPLATE_BYTES: u64 = 64 * 1024;
+/// Rollouts that are learnt from.
+const PAST_MAX: usize = 10;
+
+impl Planner {
+    pub(super) async fn gather(&self, wish: &Wish, by: &OperatorName) -> Result<World, Trouble> {
+        let Wish { app, version, env } = wish;
+        let store = &self.store;
+        let (applied, _) = environments::get(store, env).await?;
+        let environment = applied.read()?;
+        let (published, _) =
+            bundle::load(&**store, app, version).await?.ok_or_else(|| bundle::unknown(app, version))?;
+        let release = self.open(&published).await?;
+        let live =
+            records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live.target);
+        let hosts: Vec<Host> =
+            host::list(store).await?.into_iter().filter(|host| host.fits(&environment.selector)).collect();
+        let snapshot = environment.snapshot(app);
+        let (members, mut snapshots) = self.engine.settled(&environment, app, snapshot.clone()).await?;
+        let answers = self.ask_all(&release.manifest, &hosts, environment.plan.deadline.0).await;
+        let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
+        // A host that was enrolled between the two readings has not been asked.
+        let candidates: Vec<Candidate> = members
+            .into_iter()
+            .map(|member| Candidate {
+                surveyed: surveyed.remove(&member.id).unwrap_or(Surveyed::Unknown { machine: None }),
+                member,
+            })
+            .collect();
+        let known = self.known(app, live.as_ref(), &candidates).await?;
+        let before = live.as_ref().and_then(|live| known.get(&live.version));
+        let of_live: Vec<_> = live.iter().filter_map(|live| live.snapshot).collect();
+        snapshots.extend(engine::snapshots::load(store, of_live).await?);
+        let templates = self.templates(before, &release).await?;
+        Ok(World {
+            made_ms: self.now(),
+            made_by: by.to_string(),
+            env: env.clone(),
+            env_file: ContentDigest::of(applied.file.as_bytes()),
+            policy: environment.plan.clone(),
+            target: Target {
+                version: published.version.clone(),
+                release: published.digest,
+                snapshot: snapshot.map(|snapshot| snapshot.digest()),
+                layers: vec![],
+                values: Values::new(),
+            },
+            snapshots,
+            wire_bytes: published.wire_bytes,
+            withdrawn: published
+                .withdrawn
+                .map(|withdrawn| format!("{} ({})", withdrawn.reason, withdrawn.by)),
+            known,
+            busy: self.engine.busy(env, app).await?,
+            overlaps: overlaps(store, &environment, app, &hosts).await?,
+            past: past(store, wish).await?,
+            templates,
+            gates: vec![],
+            calendar: policy::calendar(&environment.calendar, self.now()),
+            approval: policy::approval(&environment.approval),
+            unmet: vec![],
+            spec: environment.spec,
+            hosts: candidates,
+            release,
+            live,
+        })
+    }
+
+    async fn open(&self, published: &Published) -> Result<Release, Trouble> {
+        let (bundle, digest, index) = (Arc::clone(&self.bundle), published.digest, published.index);
+        let release = blocking(move || {
+            let manifest = Manifest::from_bytes(&bundle.named.manifest(&digest)?)?;
+            Ok(Release { manifest: Arc::new(manifest), index: bundle.named.index(&index)? })
+        });
+        Ok(release.await?)
+    }
+
+    /// Releases of which hosts have something, as far as they are here still.
+    async fn known(
+        &self,
+        app: &AppName,
+        live: Option<&Target>,
+        hosts: &[Candidate],
+    ) -> Result<BTreeMap<Version, Release>, Trouble> {
+        let mut versions: BTreeSet<Version> = live.iter().map(|live| live.version.clone()).collect();
+        for host in hosts {
+            versions.extend(host.member.previous.iter().map(|target| target.version.clone()));
+            let slots = host.surveyed.answer().map(|survey| &survey.slots[..]).unwrap_or_default();
+            versions.extend(slots.iter().filter_map(|slot| slot.rsplit_once('-')?.0.parse().ok()));
+        }
+        let mut known = BTreeMap::new();
+        for version in versions.into_iter().take(KNOWN_MAX) {
+            let Some((published, _)) = bundle::load(&*self.store, app, &version).await? else { continue };
+            match self.open(&published).await {
+                Ok(release) => drop(known.insert(version, release)),
+                Err(trouble) => {
+                    let trouble = longshore_common::chain::Chain(&trouble).to_string();
+                    tracing::warn!(%app, %version, trouble, "a release cannot be read: what hosts hold of it is not counted");
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// The text of each config template on both sides. What is no text, or too long to read, is left out.
+    async fn templates(
+        &self,
+        before: Option<&Release>,
+        after: &Release,
+    ) -> Result<BTreeMap<String, (Option<String>, Option<String>)>, Trouble> {
+        let (bundle, before, after) = (Arc::clone(&self.bundle), before.cloned(), after.clone());
+        let read = blocking(move || {
+            let mut templates = BTreeMap::new();
+            let Some(before) = before else { return Ok(templates) };
+            let of = |release: &Release| -> BTreeSet<String> {
+                release.manifest.config.values().map(|config| config.template.clone()).collect()
+            };
+            for path in of(&before).union(&of(&after)) {
+                let sides = (text(&bundle, &before.index, path)?, text(&bundle, &after.index, path)?);
+                templates.insert(path.clone(), sides);
+            }
+            Ok(templates)
+        });
+        Ok(read.await?)
+    }
+}
+
+fn text(bundle: &BundleStore, index: &Index, path: &str) -> Result<Option<String>, BundleError> {
+    let Some(Kind::File { blob, .. }) = index.find(path) else { return Ok(None) };
+    if blob.size > TEMPLATE_BYTES {
+        return Ok(None);
+    }
+    let mut reader = FrameReader::new().map_err(|error| Coded::new(Code::X01, format!("zstd: {error}")))?;
+    let mut bytes = vec![];
+    bundle.blobs.read(&mut reader, blob, |chunk| {
+        bytes.extend_from_slice(chunk);
+        Ok(())
+    })?;
+    Ok(String::from_utf8(bytes).ok())
+}
+
+/// Other environments that run the app on some of the same hosts.
+async fn overlaps(
+    store: &SharedStore,
+    own: &Environment,
+    app: &AppName,
+    hosts: &[Host],
+) -> Result<Vec<Overlap>, Trouble> {
+    let mut found = vec![];
+    for applied in environments::list(store).await? {
+        let Ok(other) = applied.read() else { continue }; // its own commands say what is wrong with it
+        if other.name == own.name {
+            continue;
+        }
+        let common: Vec<HostName> =
+            hosts.iter().filter(|host| host.fits(&other.selector)).map(|host| host.name.clone()).collect();
+        let runs = store.get(&Key::live(&other.name, app)).await?.is_some()
+            || store.get(&Key::active(&other.name, app)).await?.is_some();
+        if runs && !common.is_empty() {
+            found.push(Overlap { env: other.name, hosts: common });
+        }
+    }
+    Ok(found)
+}
+
+/// Rollouts of the app in the environment that went forward and succeeded, the newest first.
+async fn past(store: &SharedStore, wish: &Wish) -> Result<Vec<Past>, Trouble> {
+    let records = records::list(store).await?;
+    let of_this =
+        |record: &&Record| record.header.app == wish.app && record.header.env == wish.env && !record.rollback;
+    Ok(records.iter().rev().filter(of_this).filter_map(took).take(PAST_MAX).collect())
+}
+
+fn took(record: &Record) -> Option<Past> {
+    let header = &record.header;
+    let Phase::Done(done) = &header.phase else { return None };
+    if done.outcome != Outcome::Succeeded || header.waves == 0 {
+        return None;
+    }
+    let took = (done.at - header.started_ms.unwrap_or(header.created_ms)).clamp(0, Span::MAX_MS as i64);
+    let careful = header.careful_waves.max(u32::from(!header.spec.canary.is_zero()));
+    let baked = plan::baking(&header.spec, header.waves, careful);
+    Some(Past { took: Span::millis(took as u64), waves: header.waves, baked })
+}

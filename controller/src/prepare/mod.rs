@@ -1,0 +1,75 @@
+//! Plans, in the world: hosts are asked, the store is read, `crate::plan` decides, and the plan is kept and started.
+//!
+//! `ask` puts the questions to hosts, `gather` makes the world that a plan is computed from, `keep` stores plans and finds
+//! them again, `begin` starts a rollout by one. What a plan says is decided in `crate::plan` and nowhere else.
+
+mod ask;
+mod begin;
+mod gather;
+mod keep;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use longshore_common::{
+    ids::{AppName, EnvName, OperatorName, Version},
+    time::{Clock, Millis},
+};
+
+pub use begin::{Begin, What};
+pub use keep::{Kept, PLANS_KEPT};
+
+use crate::{
+    bundle::BundleStore, engine::Engine, fleet::Fleet, plan, plan::Plan, store::SharedStore, trouble::Trouble,
+};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Planner {
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub fleet: Fleet,
+    pub engine: Engine,
+    pub bundle: Arc<BundleStore>,
+}
+
+/// What is to be planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    pub app: AppName,
+    pub version: Version,
+    pub env: EnvName,
+}
+
+impl Planner {
+    /// Asks every host of the environment now, computes the plan and keeps it.
+    pub async fn make(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
+        let plan = self.compute(wish, by).await?;
+        keep::keep(&self.store, plan).await
+    }
+
+    /// The plans that are kept, the newest first.
+    pub async fn list(&self) -> Result<Vec<Kept>, Trouble> {
+        keep::list(&self.store).await
+    }
+
+    /// The plan that an operator means: its digest, a unique beginning of it, or `latest`.
+    pub async fn find(&self, text: &str) -> Result<Plan, Trouble> {
+        keep::find(&self.store, text).await
+    }
+
+    async fn compute(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
+        let world = self.gather(wish, by).await?;
+        let planned = tokio::task::spawn_blocking(move || plan::plan(&world)).await;
+        let plan = planned.expect("computing a plan does not panic");
+        tracing::info!(app = %plan.app, env = %plan.env, version = %plan.to.version, plan = %plan.digest.short(),
+            hosts = plan.hosts.len(), failed = plan.failed.len(), "planned");
+        Ok(plan)
+    }
+
+    fn now(&self) -> Millis {
+        self.clock.now_ms()
+    }
+}

@@ -1,0 +1,268 @@
+//! Plans by a fleet of agents that are driven by hand: made, kept, found, started, refused.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_common::{
+    bundle::Index,
+    code::Code,
+    manifest::{Manifest, Requires},
+    time::SystemClock,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Begin, Planner, What, Wish, keep};
+use crate::{
+    bundle::{BLOCK_CACHE_BYTES, BundleStore, Release},
+    engine::Engine,
+    environments,
+    fleet::{Fleet, Heartbeat},
+    plan::tests::setup,
+    rollout::{Outcome, Phase},
+    store::{Key, MemoryStore, SharedStore, Txn, record},
+    testing::HandAgent,
+    trouble::Trouble,
+};
+
+/// Nothing here takes longer; what does is stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const FILE: &str = r#"
+[environment]
+name = "production"
+selector = "env=prod"
+[rollout]
+canary = 1
+canary_bake = "0s"
+wave = "100%"
+bake = "0s"
+max_unavailable = "100%"
+[plan]
+deadline = "2s"
+"#;
+
+struct Site {
+    planner: Planner,
+    agents: Vec<HandAgent>,
+    _dir: tempfile::TempDir,
+}
+
+impl Site {
+    async fn start(hosts: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let (clock, stop) = (Arc::new(SystemClock), CancellationToken::new());
+        let agents: Vec<HandAgent> =
+            (0..hosts).map(|n| HandAgent::new(&format!("web-{n:03}"), &[])).collect();
+        for agent in &agents {
+            agent.enrol(&store).await;
+        }
+        let beat = Heartbeat { every: Duration::from_millis(200), missed: 3 };
+        let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
+        let engine = Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, stop.clone())
+            .await
+            .unwrap();
+        let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
+        let planner = Planner { store, clock, fleet: fleet.clone(), engine, bundle };
+        let site = Self { planner, agents, _dir: dir };
+        site.apply(FILE).await;
+        for version in ["1.0", "1.1"] {
+            site.publish(version).await;
+        }
+        for agent in &site.agents {
+            tokio::spawn(agent.clone().live_with(fleet.clone()));
+        }
+        site.connected(hosts).await;
+        site
+    }
+
+    async fn connected(&self, hosts: usize) {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if self.planner.fleet.presence().connected_count() == hosts {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("not every agent connected");
+    }
+
+    async fn apply(&self, file: &str) {
+        let alice = "alice".parse().unwrap();
+        environments::apply(&self.planner.store, "production.toml", file, &alice, 0).await.unwrap();
+    }
+
+    async fn publish(&self, version: &str) {
+        let requires = Requires { commands: vec!["openssl".into()], ..Requires::default() };
+        let manifest: Manifest = (*setup::release(version, requires, &[]).manifest).clone();
+        let index = Index::new(vec![]).unwrap();
+        let named = &self.planner.bundle.named;
+        let release = Release {
+            app: "shop".parse().unwrap(),
+            version: version.parse().unwrap(),
+            digest: named.put_manifest(&manifest.to_bytes()).unwrap(),
+            index: named.put_index(&index).unwrap(),
+            published_ms: 0,
+            published_by: "alice".into(),
+            files: 0,
+            bytes: 0,
+            wire_bytes: 0,
+            withdrawn: None,
+        };
+        let key = Key::release(&release.app, &release.version);
+        let value = record::encode(&key, &release).unwrap();
+        self.planner.store.commit(Txn::new().put(key, value)).await.unwrap();
+    }
+
+    async fn plan(&self, version: &str) -> crate::plan::Plan {
+        self.planner.make(&wish(version), &"alice".parse().unwrap()).await.unwrap()
+    }
+
+    async fn begin(&self, what: What, overrides: &[(&str, &str)]) -> Result<Outcome, Trouble> {
+        let overrides = overrides.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect();
+        let begin = Begin {
+            what,
+            request_id: Uuid::new_v4(),
+            by: "bob".parse().unwrap(),
+            reason: String::new(),
+            overrides,
+        };
+        let id = self.planner.begin(begin).await?;
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if let Phase::Done(done) = self.planner.engine.view(&id).await?.rollout.phase() {
+                return Ok(done.outcome);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("not done: {:#?}", self.planner.engine.view(&id).await?.holds);
+    }
+}
+
+fn wish(version: &str) -> Wish {
+    Wish {
+        app: "shop".parse().unwrap(),
+        version: version.parse().unwrap(),
+        env: "production".parse().unwrap(),
+    }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, Trouble>) -> (Code, String) {
+    let coded = result.unwrap_err().coded();
+    (coded.code, coded.message)
+}
+
+#[tokio::test]
+async fn a_plan_is_made_found_and_followed() {
+    let site = Site::start(3).await;
+    let plan = site.plan("1.0").await;
+    assert_eq!((plan.waves.len(), plan.failed.len(), plan.hosts.len()), (2, 0, 3));
+    let digest = plan.digest.hex();
+    for name in [&digest, &digest[..6], "latest"] {
+        assert_eq!(site.planner.find(name).await.unwrap(), plan);
+    }
+    let done = site.begin(What::Plan(digest[..8].to_owned()), &[]).await.unwrap();
+    assert_eq!(done, Outcome::Succeeded);
+    let record = site.planner.engine.records().await.unwrap().remove(0);
+    assert_eq!(record.plan, Some(plan.digest));
+    let kept = site.planner.list().await.unwrap().remove(0);
+    assert_eq!((kept.rollout, kept.made_by.as_str()), (Some(record.header.id), "alice"));
+    // Scenario 118: now there is nothing to do, and it is said so.
+    let again = site.plan("1.0").await;
+    assert!(again.is_nothing_to_do());
+    assert_eq!(site.begin(What::Wish(wish("1.0")), &[]).await.unwrap(), Outcome::NothingToDo);
+    assert_eq!(site.plan("1.1").await.duration.learnt_from, 1);
+}
+
+#[tokio::test]
+async fn a_plan_is_refused_when_the_world_has_moved() {
+    let site = Site::start(2).await;
+    let plan = site.plan("1.0").await;
+    site.apply(&FILE.replace("canary = 1", "canary = 2")).await;
+    let (code, message) = refusal(site.begin(What::Plan(plan.digest.hex()), &[]).await);
+    assert_eq!(code, Code::R03);
+    for part in [
+        "the file of environment production was applied anew",
+        "1 host would be moved in another wave: web-001",
+    ] {
+        assert!(message.contains(part), "{part}\nis not in\n{message}");
+    }
+    let new = site.planner.find("latest").await.unwrap();
+    assert!(message.contains(&format!("longshore plan show {}", new.digest.short())), "{message}");
+    assert_eq!(site.begin(What::Plan(new.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+    // The same plan a second time: what is live has moved.
+    let (code, message) = refusal(site.begin(What::Plan(new.digest.hex()), &[]).await);
+    assert_eq!(code, Code::R03);
+    assert!(message.contains("what is live was nothing, and is 1.0"), "{message}");
+}
+
+#[tokio::test]
+async fn what_does_not_hold_stops_it_unless_the_environment_lets_somebody_override_it() {
+    let site = Site::start(2).await;
+    *site.agents[1].lacks.lock().unwrap() = vec!["openssl".into()];
+    let (code, message) = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
+    assert_eq!(code, Code::R04);
+    assert!(message.contains("commands: 1 host has not every command"), "{message}");
+    assert!(message.contains("web-001: has no openssl") && !message.contains("--override"), "{message}");
+    let because = [("commands", "it is in the image")];
+    let (code, message) = refusal(site.begin(What::Wish(wish("1.0")), &because).await);
+    assert_eq!(code, Code::R04);
+    assert!(message.contains("does not allow to override \"commands\""), "{message}");
+
+    site.apply(&format!("{FILE}overrides = [\"commands\"]\n")).await;
+    let (_, message) = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
+    assert!(message.contains("--override commands --reason"), "{message}");
+    let (code, _) = refusal(site.begin(What::Wish(wish("1.0")), &[("commands", " ")]).await);
+    assert_eq!(code, Code::V01);
+    let (code, message) = refusal(site.begin(What::Wish(wish("1.0")), &[("command", "x")]).await);
+    assert_eq!(code, Code::V01);
+    assert!(message.contains("a precondition is one of withdrawn"), "{message}");
+    assert_eq!(site.begin(What::Wish(wish("1.0")), &because).await.unwrap(), Outcome::Succeeded);
+    let record = site.planner.engine.records().await.unwrap().remove(0);
+    assert_eq!(record.overrides[0].reason, "it is in the image");
+}
+
+#[tokio::test]
+async fn strange_digests_are_refused() {
+    let site = Site::start(1).await;
+    for text in ["latest", "1234abcd", "1", "zzzz", "../../etc", &"0".repeat(64)] {
+        let (code, message) = refusal(site.planner.find(text).await);
+        assert_eq!(code, Code::N01, "{text}");
+        assert!(message.contains("longshore plan APP@VERSION --to ENV"), "{message}");
+    }
+    let nowhere = Wish { env: "nowhere".parse().unwrap(), ..wish("1.0") };
+    let by = "alice".parse().unwrap();
+    assert_eq!(refusal(site.planner.make(&nowhere, &by).await).0, Code::N01);
+    assert_eq!(refusal(site.planner.make(&wish("7.7"), &by).await).0, Code::N01);
+    site.apply(&FILE.replace("env=prod", "env=nothing")).await;
+    let (code, message) = refusal(site.planner.make(&wish("1.0"), &by).await);
+    assert_eq!(code, Code::R01);
+    assert!(message.contains("no host matches the selector \"env=nothing\""), "{message}");
+}
+
+/// A silent host is unknown within the deadline, named, and does not hold up the plan.
+#[tokio::test]
+async fn a_host_that_is_away_is_unknown() {
+    let site = Site::start(1).await;
+    let away = HandAgent::new("web-away", &[]);
+    away.enrol(&site.planner.store).await;
+    let plan = site.plan("1.0").await;
+    assert_eq!(plan.hosts.len(), 2);
+    assert!(plan.remarks.iter().any(|remark| remark.contains("unknown") && remark.contains("web-away")));
+}
+
+#[tokio::test]
+async fn a_plan_of_a_large_fleet_is_kept_whole_and_old_ones_go() {
+    let store: SharedStore = Arc::new(MemoryStore::new());
+    let fleet: Vec<String> = (0..9000).map(|n| format!("web-{n}")).collect();
+    let mut world = setup::world(&fleet.join(" "));
+    let large = keep::keep(&store, crate::plan::plan(&world)).await.unwrap();
+    assert!(keep::list(&store).await.unwrap()[0].pages > 1, "it takes several pages");
+    assert_eq!(keep::find(&store, &large.digest.hex()).await.unwrap(), large);
+    world.hosts.truncate(2);
+    for number in 0..40 {
+        world.made_ms += 1;
+        world.target.values.insert("n".into(), number.to_string());
+        keep::keep(&store, crate::plan::plan(&world)).await.unwrap();
+    }
+    assert_eq!(keep::list(&store).await.unwrap().len(), super::PLANS_KEPT);
+    assert_eq!(refusal(keep::find(&store, &large.digest.hex()).await).0, Code::N01);
+}
