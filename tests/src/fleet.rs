@@ -29,12 +29,24 @@ pub struct Fleet<'a> {
     controller: Option<Process>,
 }
 
+/// How often agents say that they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heartbeat {
+    AsShipped,
+    /// A host that lost its power is missed after seconds, not after the half minute of production.
+    Quick,
+}
+
 impl<'a> Fleet<'a> {
     /// A controller, and an enrolled and connected agent on every host, each with the label role=web.
     pub fn raise(lab: &'a Lab) -> Result<Self> {
+        Self::raise_with(lab, Heartbeat::Quick)
+    }
+
+    pub fn raise_with(lab: &'a Lab, heartbeat: Heartbeat) -> Result<Self> {
         let mut fleet = Self { lab, home: lab.folder().join("fleet"), controller: None };
         fs::create_dir_all(&fleet.home).within(|| format!("make {}", fleet.home.display()))?;
-        fleet.init()?;
+        fleet.init(heartbeat)?;
         fleet.start_controller()?;
         fleet
             .longshore(["context", "add", "lab", "--from", &fleet.path("controller/operator")])?
@@ -44,14 +56,16 @@ impl<'a> Fleet<'a> {
         Ok(fleet)
     }
 
-    fn init(&self) -> Result<()> {
+    fn init(&self, heartbeat: Heartbeat) -> Result<()> {
         let address = self.lab.gateway();
         let mut init = Command::new(program("longshore-controller")?);
         init.args(["init", "--dir", &self.path("controller"), "--name", &address.to_string()]);
         init.args(["--listen", &format!("{address}:{MAIN_PORT}")]);
         init.args(["--enrol-listen", &format!("{address}:{ENROL_PORT}")]);
         run(&mut init, START)?.success()?;
-        // A host that lost its power is missed after seconds, not after the half minute of production.
+        if heartbeat == Heartbeat::AsShipped {
+            return Ok(());
+        }
         let config = self.home.join("controller/controller.toml");
         let text = fs::read_to_string(&config).within(|| format!("read {}", config.display()))?;
         crate::lab::overwrite(&config, &text.replace("every = \"10s\"", "every = \"1s\""))

@@ -23,7 +23,11 @@ use longshore_common::{
 };
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::{BundleError, BundleStore, blocking, sound, zstd_fault};
+use super::{
+    BundleError, BundleStore, blocking,
+    sound::{self, Marks},
+    zstd_fault,
+};
 
 /// Bytes of disk that blocks may take, unless configured. They are made again when somebody asks.
 pub const BLOCK_CACHE_BYTES: u64 = 16 << 30;
@@ -60,8 +64,8 @@ struct Kept {
 struct Use {
     bytes: u64,
     last: u64,
-    /// This process made it, or has read it back.
-    sound: bool,
+    /// This process made it, or has read it back: what its pieces were then.
+    sound: Option<Arc<Marks>>,
 }
 
 /// An open block. Stays readable when the cache lets go of it.
@@ -70,6 +74,10 @@ pub struct BlockFile {
     file: File,
     path: PathBuf,
     pub wire_bytes: u64,
+    /// What its pieces have to be; none while it is read back.
+    marks: Option<Arc<Marks>>,
+    /// Pieces that were read.
+    read: usize,
 }
 
 impl BlockCache {
@@ -86,7 +94,7 @@ impl BlockCache {
         found.sort();
         let mut kept = Kept::default();
         for (_, name, bytes) in found {
-            kept.used(name, bytes, false);
+            kept.used(name, bytes, None);
         }
         Ok(Self {
             folder: folder.into(),
@@ -106,13 +114,8 @@ impl BlockCache {
             result => result.at(Step::Open, &path)?,
         };
         let wire_bytes = file.metadata().at(Step::Inspect, &path)?.len();
-        self.kept.lock().expect("no holder panics").used(name, wire_bytes, false);
-        Ok(Some(BlockFile { file, path, wire_bytes }))
-    }
-
-    fn is_sound(&self, key: &BlockKey) -> bool {
-        let kept = self.kept.lock().expect("no holder panics");
-        kept.files.get(&key.hex()).is_some_and(|found| found.sound)
+        let marks = self.kept.lock().expect("no holder panics").used(name, wire_bytes, None);
+        Ok(Some(BlockFile { file, path, wire_bytes, marks, read: 0 }))
     }
 
     /// Lets go of the least used until the rest fits.
@@ -133,12 +136,13 @@ impl BlockCache {
 }
 
 impl Kept {
-    /// What was sound once stays so.
-    fn used(&mut self, name: String, bytes: u64, sound: bool) {
+    /// What was sound once stays so. Gives what is known of its pieces.
+    fn used(&mut self, name: String, bytes: u64, sound: Option<Arc<Marks>>) -> Option<Arc<Marks>> {
         self.clock += 1;
-        let found = self.files.entry(name).or_insert(Use { bytes: 0, last: 0, sound: false });
+        let found = self.files.entry(name).or_insert(Use { bytes: 0, last: 0, sound: None });
         self.bytes = self.bytes - found.bytes + bytes;
-        *found = Use { bytes, last: self.clock, sound: found.sound || sound };
+        *found = Use { bytes, last: self.clock, sound: sound.or(found.sound.take()) };
+        found.sound.clone()
     }
 
     /// The least used file, when all together are too much. Never the last one.
@@ -186,15 +190,19 @@ impl BundleStore {
         key: &BlockKey,
     ) -> Result<Option<BlockFile>, BundleError> {
         let Some(file) = self.blocks.look(key)? else { return Ok(None) };
-        if self.blocks.is_sound(key) {
+        if file.marks.is_some() {
             return Ok(Some(file));
         }
         let (index, block, wire_bytes) = (Arc::clone(index), block.clone(), file.wire_bytes);
-        let read = blocking(move || sound::read_back(file, &index, &block)).await?;
-        if read.is_some() {
-            self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes, true);
-        }
-        Ok(read)
+        let Some((mut file, marks)) = blocking(move || sound::read_back(file, &index, &block)).await? else {
+            return Ok(None);
+        };
+        file.marks = self.blocks.kept.lock().expect("no holder panics").used(
+            key.hex(),
+            wire_bytes,
+            Some(Arc::new(marks)),
+        );
+        Ok(Some(file))
     }
 
     /// Makes the block, or waits until whoever is making it is done. One who gives up waiting stops nobody.
@@ -226,17 +234,22 @@ impl BundleStore {
         let mut file = AtomicFile::create(&path, 0o600)?;
         let mut writer = FrameWriter::new(level, block.content_bytes).map_err(zstd_fault)?;
         let mut reader = FrameReader::new().map_err(zstd_fault)?;
+        let mut marks = Marks::default();
+        let mut keep = |wire: &[u8]| {
+            marks.add(wire);
+            file.write_all(wire)
+        };
         for number in &block.numbers {
             let blob = &index.blobs()[*number as usize];
             self.blobs.read(&mut reader, blob, |chunk| {
-                let written = writer.write(chunk, |wire| file.write_all(wire));
+                let written = writer.write(chunk, &mut keep);
                 Ok(written.at(Step::Write, &path)?)
             })?;
         }
-        writer.finish(|wire| file.write_all(wire)).at(Step::Write, &path)?;
+        writer.finish(&mut keep).at(Step::Write, &path)?;
         let wire_bytes = file.file().metadata().at(Step::Inspect, &path)?.len();
         file.commit()?;
-        self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes, true);
+        self.blocks.kept.lock().expect("no holder panics").used(key.hex(), wire_bytes, Some(Arc::new(marks)));
         self.blocks.make_room()
     }
 }
@@ -248,14 +261,21 @@ impl BlockFile {
 
     pub(super) fn rewound(mut self) -> Result<Self, BundleError> {
         self.file.rewind().at(Step::Read, &self.path)?;
+        self.read = 0;
         Ok(self)
     }
 
-    /// The next piece; empty at the end.
+    /// The next piece; empty at the end. One that is not as it was is no piece but the end of this block, which is
+    /// made anew for whoever asks next.
     pub fn piece(&mut self) -> Result<Bytes, BundleError> {
         let mut piece = Vec::with_capacity(limits::PIECE_BYTES);
         let limit = limits::PIECE_BYTES as u64;
         (&self.file).take(limit).read_to_end(&mut piece).at(Step::Read, &self.path)?;
+        match &self.marks {
+            Some(marks) if !marks.allow(self.read, &piece) => return Err(sound::rotten(&self.path)),
+            Some(_) | None => {}
+        }
+        self.read += 1;
         Ok(piece.into())
     }
 }

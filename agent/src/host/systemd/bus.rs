@@ -1,15 +1,17 @@
 //! systemd over the system bus: units, jobs and properties, with a deadline on everything.
 //!
-//! A connection is opened for a piece of work and closed after it. An idle agent then holds none, and a bus that was
-//! restarted is no special case.
+//! A connection is opened for a piece of work and closed soon after it. An idle agent then holds none, and a bus that
+//! was restarted is no special case. Of a unit only those properties are asked for that somebody reads: all of them are
+//! hundreds, for some of which systemd reads control groups and unit folders.
 
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::try_join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use zbus::{
@@ -21,6 +23,10 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// A connection serves what follows shortly: one deployment asks systemd a dozen times within a second.
+const KEPT: Duration = Duration::from_secs(2);
 /// For an answer; a reload of very many units takes seconds.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 /// Jobs that end between two looks of ours.
@@ -60,13 +66,29 @@ pub enum JobResult {
 
 /// How to reach systemd. Cheap to keep.
 #[derive(Clone, Debug, Default)]
-pub struct Bus;
+pub struct Bus {
+    kept: Arc<Mutex<Option<Connection>>>,
+}
 
 impl Bus {
     pub async fn open(&self) -> Result<Manager, BusError> {
+        if let Some(connection) = self.kept().clone() {
+            return Ok(Manager { connection });
+        }
         let late = |_| BusError::Late { what: "a connection".into(), within: CALL_DEADLINE };
         let connection = timeout(CALL_DEADLINE, Connection::system()).await.map_err(late)??;
+        *self.kept() = Some(connection.clone());
+        let kept = Arc::clone(&self.kept);
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT).await;
+            // Whoever works with it holds it on.
+            *kept.lock().expect("no holder panics") = None;
+        });
         Ok(Manager { connection })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.kept.lock().expect("no holder panics")
     }
 }
 
@@ -150,27 +172,55 @@ impl Manager {
         timeout(within, ended).await.map_err(late)?
     }
 
-    /// Properties of the unit and of its service part. Also of one that is not loaded or does not exist.
-    pub async fn properties(&self, unit: &str) -> Result<Properties, BusError> {
-        let path: OwnedObjectPath = self.call("LoadUnit", &(unit,)).await?;
-        let kind = if unit.ends_with(".socket") { "Socket" } else { "Service" };
-        let mut all = HashMap::new();
-        for interface in ["Unit", kind] {
-            let body = (format!("{SYSTEMD}.{interface}"),);
-            let call =
-                self.connection.call_method(Some(SYSTEMD), path.clone(), Some(PROPERTIES), "GetAll", &body);
-            let reply = answered("GetAll", call).await?;
-            let some: Properties = reply.body().deserialize()?;
-            all.extend(some);
-        }
-        Ok(all)
+    /// How a service stands. Also one that is not loaded or does not exist.
+    pub async fn state(&self, service: &str) -> Result<Properties, BusError> {
+        let of_unit = ["ActiveState", "SubState"].map(|name| (UNIT, name));
+        let of_service = [
+            "WorkingDirectory",
+            "MainPID",
+            "ExecMainStartTimestamp",
+            "ExecMainCode",
+            "ExecMainStatus",
+            "NRestarts",
+            "Result",
+        ];
+        let of_service = of_service.map(|name| (SERVICE, name));
+        self.properties(service, of_unit.into_iter().chain(of_service)).await
+    }
+
+    /// How what systemd knows of a unit stands to what lies on the disk.
+    pub async fn loaded(&self, unit: &str) -> Result<Properties, BusError> {
+        let names = ["NeedDaemonReload", "LoadState", "UnitFileState"];
+        self.properties(unit, names.map(|name| (UNIT, name))).await
+    }
+
+    pub async fn is_active(&self, unit: &str) -> Result<bool, BusError> {
+        let properties = self.properties(unit, [(UNIT, "ActiveState")]).await?;
+        Ok(text(&properties, "ActiveState") == "active")
+    }
+
+    /// All of them are asked for before the first answer is waited for.
+    async fn properties(
+        &self,
+        unit: &str,
+        wanted: impl IntoIterator<Item = (&str, &'static str)>,
+    ) -> Result<Properties, BusError> {
+        let path = ObjectPath::try_from(unit_path(unit)).map_err(zbus::Error::from)?;
+        let path = &path;
+        let answers = wanted.into_iter().map(async |(interface, name)| {
+            let body = (interface, name);
+            let call = self.connection.call_method(Some(SYSTEMD), path, Some(PROPERTIES), "Get", &body);
+            let value: OwnedVariant = answered("Get", call).await?.body().deserialize()?;
+            Ok::<_, BusError>((name.to_owned(), value))
+        });
+        Ok(try_join_all(answers).await?.into_iter().collect())
     }
 
     /// Waits until the unit neither runs nor changes.
     pub async fn until_inactive(&self, unit: &str, within: Duration) -> Result<Properties, BusError> {
         let begun = Instant::now();
         loop {
-            let properties = self.properties(unit).await?;
+            let properties = self.state(unit).await?;
             let state = text(&properties, "ActiveState");
             if matches!(state.as_str(), "inactive" | "failed") {
                 return Ok(properties);
@@ -206,6 +256,19 @@ impl Manager {
 }
 
 struct Ignored;
+
+/// systemd's object of a unit: everything but letters and digits as a number. It need not be loaded.
+fn unit_path(unit: &str) -> String {
+    let mut path = format!("{PATH}/unit/");
+    for (place, byte) in unit.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' if place > 0 => path.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' => path.push(byte.into()),
+            _ => path.push_str(&format!("_{byte:02x}")),
+        }
+    }
+    path
+}
 
 async fn answered(
     method: &str,
@@ -254,4 +317,16 @@ pub fn number(properties: &Properties, name: &str) -> u64 {
         .or_else(|| small(value))
         .or_else(|| i32::try_from(value).map(|n| n as u64).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_have_paths() {
+        let expected = "/org/freedesktop/systemd1/unit/longshore_2dshop1_2eservice";
+        assert_eq!(unit_path("longshore-shop1.service"), expected);
+        assert_eq!(unit_path("1.mount"), "/org/freedesktop/systemd1/unit/_31_2emount");
+    }
 }

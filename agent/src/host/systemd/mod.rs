@@ -50,7 +50,7 @@ pub struct SystemdDriver {
 
 impl SystemdDriver {
     pub fn new(layout: Layout) -> Self {
-        Self { bus: Bus, layout, part: Part::Whole }
+        Self { bus: Bus::default(), layout, part: Part::Whole }
     }
 
     /// The same for another of the app's units.
@@ -75,8 +75,7 @@ impl SystemdDriver {
         let written = self.write(app, &service.text, socket.as_deref()).map_err(&disk)?;
         let result = self.switch(&manager, manifest, written).await.map_err(failed(StepName::Start))?;
         self.drop_old_links(app, &service.link);
-        let properties =
-            manager.properties(&self.service_name(app)).await.map_err(failed(StepName::Start))?;
+        let properties = manager.state(&self.service_name(app)).await.map_err(failed(StepName::Start))?;
         if result == JobResult::Done && property(&properties, "ActiveState") == "active" {
             return Ok(());
         }
@@ -147,19 +146,20 @@ impl SystemdDriver {
             // A file that stays by accident is found by the next start and goes then.
             let _ = remove_durable(&self.layout.units().join(&socket));
         }
-        if !same || !is_settled(&manager.properties(&service).await?) {
+        if !same || !is_settled(&manager.loaded(&service).await?) {
             manager.reload().await?;
             let both = [&*service, &*socket];
             manager.enable(if manifest.service.sockets.is_empty() { &both[..1] } else { &both }).await?;
         }
         manager.reset_failed(&service).await?;
-        manager.reset_failed(&socket).await?;
+        if sockets != Sockets::None {
+            manager.reset_failed(&socket).await?;
+        }
         match sockets {
             Sockets::None => {}
             Sockets::Gone => drop(manager.stop(&socket, within).await?),
             Sockets::Kept | Sockets::Changed => {
-                let up = property(&manager.properties(&socket).await?, "ActiveState") == "active";
-                if sockets == Sockets::Changed || !up {
+                if sockets == Sockets::Changed || !manager.is_active(&socket).await? {
                     // systemd opens sockets only while their service is down.
                     manager.stop(&service, within).await?;
                     let result = manager.restart(&socket, within).await?;
@@ -206,8 +206,7 @@ impl SystemdDriver {
 
     async fn status_over(&self, manager: &Manager, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
         let Some(told) = Told::read(&self.layout, app, self.part) else { return Ok(None) };
-        let properties =
-            manager.properties(&self.service_name(app)).await.map_err(failed(StepName::Check))?;
+        let properties = manager.state(&self.service_name(app)).await.map_err(failed(StepName::Check))?;
         Ok(Some(UnitStatus {
             slot: told.running(&properties),
             state: state_of(&properties),

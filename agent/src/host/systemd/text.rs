@@ -36,14 +36,18 @@ pub fn socket_name(app: &AppName, part: Part) -> String {
     format!("longshore-{app}{}.socket", part.suffix())
 }
 
-/// Only what is worth keeping from an app and breaks none that a unit file of its own would have run.
+/// Only what is worth keeping from an app, breaks none that a unit file of its own would have run, and costs little at
+/// every start.
+///
+/// Not `ProtectKernelTunables`, `-Modules` and `ProtectControlGroups`: an app with a user of its own cannot write there
+/// as it is, and their mounts doubled a restart (one host: 70 ms with them, 38 without; twenty on two cores: 0.95 s and
+/// 0.40 s), which is downtime where no socket is held. An app that runs as root does lose the first and the last; of
+/// the second stays that it loads no modules.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
+CapabilityBoundingSet=~CAP_SYS_MODULE
 PrivateTmp=yes
 ProtectSystem=full
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
 RestrictSUIDSGID=yes
 RestrictRealtime=yes
 LockPersonality=yes

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::path::PathBuf;
 
 use longshore_tests::bench::poller::Seen;
 use longshore_tests::{Result, Within};
@@ -17,6 +18,8 @@ pub enum Row {
     Unchanged,
     Small,
     Back,
+    /// The unit that either wrote, restarted everywhere by systemctl: what no tool can save.
+    Restart,
 }
 
 impl Row {
@@ -27,6 +30,7 @@ impl Row {
             Row::Unchanged => "unchanged deploy",
             Row::Small => "2 % change",
             Row::Back => "rollback",
+            Row::Restart => "bare restart",
         }
     }
 }
@@ -76,6 +80,8 @@ impl fmt::Display for Availability {
 #[derive(Debug, Serialize)]
 pub struct Figures {
     pub hosts: usize,
+    /// Which build was measured.
+    pub agent: PathBuf,
     /// Of the whole artifact as tar.zst at level 9.
     pub archive_bytes: u64,
     pub rows: BTreeMap<Row, Runs>,
@@ -87,9 +93,10 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub fn new(hosts: usize) -> Self {
+    pub fn new(hosts: usize, agent: PathBuf) -> Self {
         Self {
             hosts,
+            agent,
             archive_bytes: 0,
             rows: BTreeMap::new(),
             availability: Vec::new(),
@@ -115,7 +122,12 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} hosts; artifact {} bytes as tar.zst; medians\n", self.hosts, self.archive_bytes)?;
+        let Self { hosts, agent, archive_bytes, .. } = self;
+        writeln!(
+            f,
+            "{hosts} hosts, {}; artifact {archive_bytes} bytes as tar.zst; medians\n",
+            agent.display()
+        )?;
         writeln!(f, "| work | longshore s | script s | ratio | longshore B/host | script B/host |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (row, runs) in &self.rows {

@@ -1,4 +1,5 @@
-//! `cargo run --release -p longshore-tests --bin bench-fleet [HOSTS [ROUNDS]]`, as root, by hand.
+//! `cargo run --release -p longshore-tests --bin bench-fleet [HOSTS [ROUNDS]]`, as root, by hand. It measures the
+//! programs of that build; others with `LONGSHORE_BIN_DIR=target/dist` in its environment.
 //!
 //! Raises real hosts and does the same work on them with Longshore and with a plain script (ssh, curl, tar), side by
 //! side in one run: ratios inside a run mean something, seconds of two runs do not. Prints a table, and all it measured
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use figures::{Availability, Figures, Row};
 use longshore_tests::bench::artifact::{self, Content};
 use longshore_tests::bench::poller::{Poller, Seen};
-use longshore_tests::fleet::Fleet;
+use longshore_tests::fleet::{Fleet, Heartbeat};
 use longshore_tests::lab::{Kind, Lab};
 use longshore_tests::programs::program;
 use longshore_tests::{Result, Within};
@@ -45,11 +46,11 @@ fn measure() -> Result<Figures> {
     };
     let (hosts, rounds) = (number(1, 20), number(2, 3));
     let lab = Lab::of(Kind::Bench, hosts)?;
-    let fleet = Fleet::raise(&lab)?;
+    let fleet = Fleet::raise_with(&lab, Heartbeat::AsShipped)?;
     fleet.apply_environment(ours::ENVIRONMENT)?;
     let script = Script::prepare(&lab)?;
     let bench = Bench { lab: &lab, fleet: &fleet, script: &script };
-    let mut figures = Figures::new(hosts);
+    let mut figures = Figures::new(hosts, program("longshore-agent")?);
     let told = bench.run(u64::try_from(rounds).expect("a few rounds"), &mut figures);
     told.within(|| format!("--- controller\n{}", fleet.controller_log()))?;
     figures.save()?;
@@ -108,7 +109,11 @@ impl Bench<'_> {
             || ours::deploy(self.fleet, held, second),
             || self.script.deploy(second),
         )?;
-        self.beside(figures, Row::Back, || ours::roll_back(self.fleet, held), || self.script.deploy(first))
+        self.beside(figures, Row::Back, || ours::roll_back(self.fleet, held), || self.script.deploy(first))?;
+        let restart = |unit: &'static str| {
+            move || self.lab.together(|host| host.exec(["systemctl", "restart", unit])?.success()).map(drop)
+        };
+        self.beside(figures, Row::Restart, restart("longshore-held"), restart("app"))
     }
 
     fn beside(
