@@ -23,3 +23,4 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod trouble;
+pub mod trust;

@@ -82,6 +82,7 @@ impl Client {
     service!(releases, releases_client, ReleasesClient);
     service!(environments, environments_client, EnvironmentsClient);
     service!(settings, settings_client, SettingsClient);
+    service!(trust, trust_client, TrustClient);
     service!(rollouts, rollouts_client, RolloutsClient);
     service!(access, access_client, AccessClient);
 

@@ -10,7 +10,7 @@ use longshore_proto::v1::{
     access_server::AccessServer, blobs_server::BlobsServer, controller_server::ControllerServer,
     enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
     renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer,
-    settings_server::SettingsServer,
+    settings_server::SettingsServer, trust_server::TrustServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +21,8 @@ use tower::layer::util::{Identity, Stack};
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
     AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService,
-    RolloutsService, SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
+    RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService,
+    releases::ReleasesService,
 };
 use crate::{access::CalledLayer, audit::Audit};
 
@@ -62,6 +63,7 @@ pub(super) struct Services {
     pub rollouts: RolloutsService,
     pub settings: SettingsService,
     pub access: AccessService,
+    pub trust: TrustService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -92,6 +94,7 @@ pub(super) async fn serve_main(
         releases,
         rollouts,
         settings,
+        trust,
     } = services;
     let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
@@ -102,6 +105,7 @@ pub(super) async fn serve_main(
         .add_service(EnvironmentsServer::new(environments).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(releases.into_server())
         .add_service(SettingsServer::new(settings).max_decoding_message_size(ENROL_BYTES))
+        .add_service(TrustServer::new(trust).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;

@@ -19,6 +19,7 @@ mod session;
 mod settings;
 mod strangers;
 mod survey;
+mod trust;
 mod upload;
 mod words;
 
@@ -47,6 +48,7 @@ pub use rollouts::RolloutsService;
 use scope::Act;
 pub use session::SessionService;
 pub use settings::SettingsService;
+pub use trust::TrustService;
 
 /// What streaming handlers return.
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

@@ -28,6 +28,7 @@ use crate::{
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
+    trust::TrustCheck,
 };
 
 /// Updates that wait for one watcher.
@@ -42,6 +43,7 @@ pub struct RolloutsService {
     pub store: SharedStore,
     pub engine: Engine,
     pub fleet: Fleet,
+    pub check: TrustCheck,
     pub door: Door,
 }
 
@@ -120,6 +122,9 @@ impl Rollouts for RolloutsService {
     ) -> Result<Response<pb::Rollout>, Status> {
         let by = operator(&self.door, &request).await?;
         let wanted = read_start(request.into_inner(), by)?;
+        if let Some(version) = &wanted.version {
+            self.check.check(&wanted.app, version).await.map_err(refuse)?;
+        }
         let id = self.engine.start(wanted).await.map_err(refuse)?;
         self.message(&id).await
     }
