@@ -19,6 +19,7 @@ use crate::{
     run::Crew,
     service,
     state::State,
+    trust::Gate,
     uplink::Uplink,
 };
 
@@ -67,7 +68,9 @@ pub async fn run_over<H: Host>(
     let host = Arc::new(make_host(&config, uplink).await?);
     let crew = Crew::new(host, Arc::clone(&state), pair.host, config.limits.clone());
     let runner = config.driver.unwrap_or_else(Runner::detect);
-    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned() };
+    let gate = Gate::new(&config);
+    warn_unsigned(&gate);
+    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned(), gate: gate.clone() };
     let (host_id, name) = (pair.host.to_string(), pair.name.clone());
     tracing::info!(
         host = host_id,
@@ -90,6 +93,7 @@ pub async fn run_over<H: Host>(
     let started_ms = SystemClock.now_ms();
     let parts = local::Parts {
         crew: crew.clone(),
+        gate,
         connection: connection.clone(),
         readers: config.readers,
         host_id,
@@ -106,6 +110,19 @@ pub async fn run_over<H: Host>(
     drop(crew);
     state.close().await;
     ended
+}
+
+/// Where nothing is pinned, whoever owns the controller owns this host.
+fn warn_unsigned(gate: &Gate) {
+    let facts = gate.facts();
+    match facts.state.as_str() {
+        "unsigned" => tracing::warn!(
+            "UNSIGNED: this host pins no root and runs whatever the controller says. Enrol it again with a token of a \
+             fleet that has one, or say allow_unsigned = true in policy.toml"
+        ),
+        "damaged" => tracing::error!("{}", facts.problem),
+        _ => {}
+    }
 }
 
 fn enrolled(config: &Config) -> Result<Pair, Coded> {

@@ -111,6 +111,11 @@ impl Config {
         self.root.join(STATE).join("state")
     }
 
+    /// Where verified documents lie.
+    pub fn trust(&self) -> PathBuf {
+        self.root.join(STATE).join("trust")
+    }
+
     /// Where releases lie.
     pub fn data(&self) -> PathBuf {
         self.root.join(STATE)

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod run;
 mod service;
 pub mod state;
+pub mod trust;
 pub mod uplink;
 
 pub use agent::{Ended, run_agent};

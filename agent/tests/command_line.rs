@@ -21,7 +21,7 @@ fn agent(root: &Path) -> Command {
 }
 
 fn token() -> String {
-    JoinToken { id: "tk_1".into(), secret: [7; 32], ca: [9; 32] }.to_string()
+    JoinToken { id: "tk_1".into(), secret: [7; 32], ca: [9; 32], root: None }.to_string()
 }
 
 fn said(output: &Output) -> String {

@@ -1,8 +1,10 @@
 //! The join token: what an operator copies to a host so that it may enrol.
 //!
-//! `lsj1.<id>.<secret>.<ca>`: the id is public and names the token in lists and logs; the secret is 32 random bytes;
+//! `lsj1.<id>.<secret>.<ca>[.<root>]`: the id is public and names the token in lists and logs; the secret is 32 random bytes;
 //! `ca` is the SHA-256 of the controller CA's public key, by which the host knows the controller before it says a
-//! word. Both are base64url without padding.
+//! word; `root`, which the operator's own machine adds, is the SHA-256 of the first root of the fleet's signed
+//! documents, by which the host will know what may run, whoever the controller is then. All three are base64url
+//! without padding.
 
 use std::{fmt, str::FromStr};
 
@@ -22,13 +24,19 @@ pub struct JoinToken {
     pub secret: [u8; 32],
     /// SHA-256 of the CA's SubjectPublicKeyInfo, DER.
     pub ca: [u8; 32],
+    /// None: the host will pin nothing.
+    pub root: Option<[u8; 32]>,
 }
 
 impl fmt::Display for JoinToken {
     /// The whole token, secret included: print it once, to the operator who asked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [secret, ca] = [self.secret, self.ca].map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
-        write!(f, "{SCHEME}.{}.{secret}.{ca}", self.id)
+        write!(f, "{SCHEME}.{}.{secret}.{ca}", self.id)?;
+        match self.root {
+            Some(root) => write!(f, ".{}", URL_SAFE_NO_PAD.encode(root)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -55,13 +63,18 @@ impl FromStr for JoinToken {
             return Err(bad());
         }
         let parts: Vec<&str> = text.split('.').collect();
-        let [SCHEME, id, secret, ca] = parts[..] else { return Err(bad()) };
+        let (id, secret, ca, root) = match parts[..] {
+            [SCHEME, id, secret, ca] => (id, secret, ca, None),
+            [SCHEME, id, secret, ca, root] => (id, secret, ca, Some(bytes(root).ok_or_else(bad)?)),
+            _ => return Err(bad()),
+        };
         let sound = (1..=64).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
         if !sound {
             return Err(bad());
         }
-        Ok(Self { id: id.to_owned(), secret: bytes(secret).ok_or_else(bad)?, ca: bytes(ca).ok_or_else(bad)? })
+        let (secret, ca) = (bytes(secret).ok_or_else(bad)?, bytes(ca).ok_or_else(bad)?);
+        Ok(Self { id: id.to_owned(), secret, ca, root })
     }
 }
 
@@ -75,14 +88,16 @@ mod tests {
 
     #[test]
     fn tokens_read_as_they_print_and_hide_their_secret_elsewhere() {
-        let token = JoinToken { id: "tk_7d".into(), secret: [7; 32], ca: [200; 32] };
+        let mut token = JoinToken { id: "tk_7d".into(), secret: [7; 32], ca: [200; 32], root: None };
+        assert_eq!(token.to_string().parse::<JoinToken>().unwrap(), token);
+        token.root = Some([9; 32]);
         assert_eq!(token.to_string().parse::<JoinToken>().unwrap(), token);
         assert_eq!(format!("{token:?}"), "JoinToken(tk_7d)");
     }
 
     #[test]
     fn anything_else_is_refused_without_repeating_it() {
-        let whole = JoinToken { id: "tk_7d".into(), secret: [7; 32], ca: [200; 32] }.to_string();
+        let whole = JoinToken { id: "tk_7d".into(), secret: [7; 32], ca: [200; 32], root: None }.to_string();
         let other_scheme = whole.replace("lsj1", "lsj2");
         let cut = &whole[..whole.len() - 1];
         let bad_id = whole.replace("tk_7d", "TK/..");

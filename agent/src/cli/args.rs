@@ -63,6 +63,9 @@ Examples:
     /// The last lines that an app wrote
     #[command(after_help = "Examples:\n  longshore-agent logs shop\n  longshore-agent logs shop -n 20 -f")]
     Logs(Logs),
+    /// How this host knows what may run on it
+    #[command(subcommand, arg_required_else_help = true)]
+    Trust(Trust),
     /// Take no new work, until `unhold`
     #[command(after_help = "Examples:\n  longshore-agent hold \"disk swap\"")]
     Hold(Hold),
@@ -75,6 +78,33 @@ Examples:
   longshore-agent revert shop
   longshore-agent revert shop 1.4.1-9c2e4d8f --timeout 2m")]
     Revert(Revert),
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Trust {
+    /// What this host pins, what it has verified, and every time that the glass was broken
+    #[command(
+        after_help = "Examples:\n  longshore-agent trust status\n  longshore-agent trust status -o json"
+    )]
+    Status,
+    /// Mend damaged trust state: the newest whole one, or else a new beginning from the pinned root
+    #[command(after_help = "Examples:\n  sudo longshore-agent trust recover shop")]
+    Recover {
+        /// As the error named it
+        app: AppName,
+    },
+    /// Pin another root: only when the organisation's keys were lost
+    #[command(
+        after_help = "Examples:\n  sudo longshore-agent trust reset --root 77ab… --i-am-on web-3\n  sudo longshore-agent trust reset --root new-root.json --i-am-on web-3"
+    )]
+    Reset {
+        /// The new root's SHA-256, or its file
+        #[arg(long, value_name = "SHA256|FILE")]
+        root: String,
+        /// The name of this host, so that it is this one that is meant
+        #[arg(long, value_name = "HOSTNAME")]
+        i_am_on: String,
+    },
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     identity::{Again, Enrolling, Joined, enroll as enrol_at},
     link::span,
+    trust::PinFile,
 };
 
 pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
@@ -44,11 +45,13 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
         again: if wanted.again { Again::Replace } else { Again::Refuse },
     };
     create_dir_durable(&config.data(), 0o755).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
+    let pins =
+        enrolling.token.root.is_some() || PinFile::within(&config.identity()).load()?.root_sha256.is_some();
     let joined = runtime().block_on(enrol_at(&enrolling))?;
     config.controllers.clone_from(&joined.controllers);
     let file = args.config_file();
     let written = write_config(&config, &file)?;
-    tell(args.output, &joined, &file, written);
+    tell(args.output, &joined, &file, written, pins);
     Ok(Exit::Done)
 }
 
@@ -73,7 +76,7 @@ fn own_name() -> Result<HostName, Coded> {
     rustix::system::uname().nodename().to_string_lossy().parse()
 }
 
-fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
+fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool) {
     let Joined { host, name, controllers, expires_ms } = joined;
     match output {
         Output::Table => {
@@ -88,6 +91,9 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
             } else {
                 say!("{file} was there already and is as it was; the controllers are {}", visible(&list));
             }
+            if !pins {
+                say!("UNSIGNED: the token pins no root, so this host runs whatever the controller says");
+            }
             say!("next: systemctl enable --now longshore-agent");
         }
         Output::Json => {
@@ -99,6 +105,7 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool) {
                 "certificate_expires_at": at(*expires_ms),
                 "config": file,
                 "config_written": written,
+                "signed": pins,
             });
             say!("{said}");
         }

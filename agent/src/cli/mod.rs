@@ -10,6 +10,7 @@ mod run;
 mod say;
 mod show;
 mod token;
+mod trust;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -39,6 +40,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
         Command::History(wanted) => ask::history(&args, wanted),
         Command::Logs(wanted) => ask::logs(&args, wanted),
         Command::Hold(wanted) => ask::hold(&args, wanted),
+        Command::Trust(wanted) => trust::trust(&args, wanted),
         Command::Unhold => ask::unhold(&args),
         Command::Revert(wanted) => ask::revert(&args, wanted),
     };

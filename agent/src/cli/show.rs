@@ -32,6 +32,9 @@ pub fn status(status: &pb::LocalStatus) {
     } else {
         say!("certificate EXPIRED {} ago", span(-left));
     }
+    if let Some(trust) = &status.trust {
+        tell_trust(trust);
+    }
     if let Some(hold) = status.hold.as_ref().filter(|hold| hold.held) {
         say!("hold        {}", held(hold));
     }
@@ -46,6 +49,33 @@ pub fn status(status: &pb::LocalStatus) {
     let rows = status.apps.iter().map(app_row).collect();
     table(["APP", "ENV", "VERSION", "STATE", "SLOT", "RUNS AS"], rows);
     status.apps.iter().for_each(|app| app_notes(app, now));
+}
+
+/// One line; what should worry somebody stands out.
+pub fn tell_trust(trust: &pb::TrustFacts) {
+    let verified = match trust.verified_ms {
+        0 => "nothing verified yet".to_owned(),
+        at => format!("verified {} ago", span(SystemClock.now_ms() - at)),
+    };
+    match trust.state.as_str() {
+        "signed" => say!("trust       signed, root {:.16}…, {verified}", visible(&trust.root_sha256)),
+        "unsigned-allowed" => say!("trust       UNSIGNED, as policy.toml allows"),
+        "unsigned" => say!("trust       UNSIGNED: this host runs whatever the controller says"),
+        state => say!("trust       {}: {}", visible(state).to_uppercase(), visible(&trust.problem)),
+    }
+    for broken in &trust.breaks {
+        say!("            glass broken {}", visible(broken));
+    }
+}
+
+pub fn trust_json(trust: &pb::TrustFacts) -> Value {
+    json!({
+        "state": trust.state,
+        "root_sha256": none_if_empty(&trust.root_sha256),
+        "verified_at": (trust.verified_ms > 0).then(|| at(trust.verified_ms)),
+        "breaks": trust.breaks,
+        "problem": none_if_empty(&trust.problem),
+    })
 }
 
 fn app_row(app: &pb::LocalApp) -> [String; 6] {
@@ -180,6 +210,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
         "certificate_expires_at": at(status.certificate_expires_ms),
         "hold": hold_value(&hold),
         "outbox": status.outbox,
+        "trust": status.trust.as_ref().map(trust_json),
         "apps": status.apps.iter().map(app_json).collect::<Vec<_>>(),
     })
 }

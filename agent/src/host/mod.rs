@@ -36,7 +36,9 @@ mod usage;
 
 use std::{future::Future, time::Duration};
 
-use longshore_common::{digest::ReleaseDigest, ids::AppName, report::Failure, time::Millis};
+use longshore_common::{
+    assignment::Assignment, digest::ReleaseDigest, ids::AppName, report::Failure, time::Millis,
+};
 
 pub use sink::{Event, Sink, Stream};
 pub use usage::Usage;
@@ -48,6 +50,9 @@ use crate::plan::{Seen, Step};
 pub trait Host: Send + Sync + 'static {
     /// What is there now, looked at afresh.
     fn observe(&self, app: &AppName) -> impl Future<Output = Result<Seen, Failure>> + Send;
+
+    /// Whether an assignment may be begun at all, by what this host trusts and its admin allows. Asks nobody.
+    fn admit(&self, assignment: &Assignment) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Do one step. Idempotent, durable when it returns. Dropping the future of a hook ends its process tree;
     /// dropping that of an interruptible step leaves nothing behind that a repeat could stumble over.

@@ -178,6 +178,10 @@ impl SimHost {
 }
 
 impl Host for SimHost {
+    async fn admit(&self, _: &longshore_common::assignment::Assignment) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn observe(&self, app: &AppName) -> Result<Seen, Failure> {
         self.world().alive()?;
         Ok(self.look(app))

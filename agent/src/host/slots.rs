@@ -9,6 +9,7 @@ use std::{
 
 use longshore_common::{
     code::Code,
+    digest::ReleaseDigest,
     durable::{create_dir_durable, remove_dir_durable, remove_durable, remove_leftovers, symlink_atomic},
     ids::AppName,
     manifest::{MANIFEST_BYTES, Manifest},
@@ -39,6 +40,15 @@ impl Layout {
 
     pub fn is_sealed(&self, app: &AppName, slot: &Slot) -> bool {
         self.slot(app, slot).join(META).join(SEALED).is_file()
+    }
+
+    /// The release whose manifest lies in a slot, by that manifest's bytes; None: there is no such slot.
+    pub fn sealed_release(&self, app: &AppName, slot: &Slot) -> Result<Option<ReleaseDigest>, Failure> {
+        if !self.is_sealed(app, slot) {
+            return Ok(None);
+        }
+        let manifest = self.slot(app, slot).join(META).join(MANIFEST);
+        Ok(Some(ReleaseDigest::of(&read_bounded(&manifest, MANIFEST_BYTES)?)))
     }
 
     /// The manifest and the settings that a sealed slot was made from.

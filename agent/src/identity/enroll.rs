@@ -16,7 +16,10 @@ use longshore_proto::v1::{self as pb, enrolment_client::EnrolmentClient};
 use rcgen::KeyPair;
 
 use super::{Folder, Opener, request};
-use crate::link::{MAIN_PORT, dial, with_port};
+use crate::{
+    link::{MAIN_PORT, dial, with_port},
+    trust::PinFile,
+};
 
 /// From connecting to the certificate.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -68,6 +71,10 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
         return Err(Coded::new(Code::R01, message));
     }
     let key = folder.new_key()?;
+    if let Some(root) = wanted.token.root {
+        // Before there is an identity, so that none is ever without what its token pins.
+        PinFile::within(folder.path()).pin(root)?;
+    }
     let reply = tokio::time::timeout(DEADLINE, ask(wanted, &key)).await;
     let certificate = reply.unwrap_or_else(|_| {
         let message = format!("{} did not answer within {DEADLINE:?}. Nothing was changed", wanted.server);

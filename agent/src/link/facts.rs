@@ -4,6 +4,8 @@ use std::{fs, path::PathBuf};
 
 use longshore_proto::v1 as pb;
 
+use crate::trust::Gate;
+
 use crate::host::requires;
 
 /// Cheap to clone; gathered afresh whenever somebody wants to know.
@@ -13,6 +15,8 @@ pub struct Facts {
     pub root: PathBuf,
     /// `systemd` or `process`: what runs apps that do not say.
     pub driver: String,
+    /// How this host knows what may run on it.
+    pub gate: Gate,
 }
 
 impl Facts {
@@ -38,6 +42,7 @@ impl Facts {
             disk_total_bytes: total,
             addresses: addresses(),
             driver: self.driver.clone(),
+            trust: Some(self.gate.facts()),
         }
     }
 }

@@ -30,7 +30,7 @@ use tonic::transport::Server;
 
 pub use access::Readers;
 
-use crate::{host::Host, link::Connection, run::Crew};
+use crate::{host::Host, link::Connection, run::Crew, trust::Gate};
 
 /// Bytes of one question.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -40,6 +40,7 @@ const CALLS: usize = 16;
 /// What the service answers from.
 pub struct Parts<H> {
     pub crew: Crew<H>,
+    pub gate: Gate,
     pub connection: watch::Receiver<Connection>,
     pub readers: Readers,
     pub host_id: String,

@@ -25,6 +25,7 @@ use crate::{
     plan::{Hold, Seen},
     run::{Crew, Line, Standing, failure_of},
     state::Row,
+    trust::Gate,
 };
 
 /// Rows of history, when the caller names no number.
@@ -41,6 +42,7 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub(super) struct Service<H> {
     crew: Crew<H>,
+    gate: Gate,
     connection: watch::Receiver<Connection>,
     readers: Readers,
     host_id: String,
@@ -50,8 +52,8 @@ pub(super) struct Service<H> {
 
 impl<H: Host> Service<H> {
     pub(super) fn new(parts: Parts<H>) -> Self {
-        let Parts { crew, connection, readers, host_id, name, started_ms } = parts;
-        Self { crew, connection, readers, host_id, name, started_ms }
+        let Parts { crew, gate, connection, readers, host_id, name, started_ms } = parts;
+        Self { crew, gate, connection, readers, host_id, name, started_ms }
     }
 
     fn known(&self, app: &str) -> Result<AppName, Status> {
@@ -100,6 +102,7 @@ impl<H: Host> Local for Service<H> {
             hold: Some(hold_state(state.hold().as_ref())),
             apps,
             outbox: state.outbox_len() as u32,
+            trust: Some(self.gate.facts()),
         }))
     }
 

@@ -101,9 +101,15 @@ fn refuse_held(record: &Record, incoming: &Assignment, hold: &Hold) -> Acceptanc
             hold.by, hold.reason
         ),
     );
+    let refused = refused(record, incoming, &failure);
+    Acceptance::Refuse(failure, Some(Box::new(refused)))
+}
+
+/// The record of a host that refused an assignment, and will say so again.
+pub fn refused(record: &Record, incoming: &Assignment, failure: &Failure) -> Record {
     let outcome = Outcome::Refused { failure: failure.clone() };
     let refused = Some(Conclusion { generation: incoming.generation, outcome });
-    Acceptance::Refuse(failure, Some(Box::new(Record { refused, ..record.clone() })))
+    Record { refused, ..record.clone() }
 }
 
 fn stale(message: String) -> Failure {

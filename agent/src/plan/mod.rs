@@ -33,7 +33,7 @@ mod sides;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use accept::{Acceptance, accept, accept_order, goes_on};
+pub use accept::{Acceptance, accept, accept_order, goes_on, refused};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
 pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, blind, conclude, ended_blind};

@@ -22,6 +22,7 @@ use crate::{
     host::Host,
     plan::{
         Acceptance, Attempt, Next, Record, Seen, Step, accept, accept_order, after, conclude, goes_on, next,
+        refused,
     },
     state::{Row, StateFailed, fit},
 };
@@ -249,7 +250,13 @@ impl<H: Host> Worker<H> {
 
     async fn read_assignment(&mut self, assignment: Box<Assignment>) -> Result<Mind, StateFailed> {
         let hold = self.tools.state.hold();
-        match accept(&self.record, &assignment, self.tools.me, hold.as_ref()) {
+        let acceptance = accept(&self.record, &assignment, self.tools.me, hold.as_ref());
+        if let Acceptance::Begin(_) = acceptance
+            && let Err(failure) = self.tools.host.admit(&assignment).await
+        {
+            return self.refuse(&assignment, failure).await;
+        }
+        match acceptance {
             Acceptance::Begin(_) if self.is_bound() => {
                 let newer = self.later.as_ref().is_none_or(|known| known.generation < assignment.generation);
                 if newer {
@@ -280,6 +287,15 @@ impl<H: Host> Worker<H> {
                 Ok(Mind::Same)
             }
         }
+    }
+
+    /// By what this host trusts, or its admin allows; remembered, so that it is said again when asked again.
+    async fn refuse(&mut self, assignment: &Assignment, failure: Failure) -> Result<Mind, StateFailed> {
+        tracing::warn!(app = %self.app, code = failure.code, "refused: {}", failure.message);
+        let failure = fit(failure);
+        let record = Some(Box::new(refused(&self.record, assignment, &failure)));
+        self.report(assignment, Outcome::Refused { failure }, record).await?;
+        Ok(Mind::Same)
     }
 
     /// A report that ends nothing here.

@@ -169,6 +169,29 @@ pub fn sign(document: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&whole).expect("a document is plain JSON"))
 }
 
+/// A list as it reads, whoever signed it: to compare what waits for signatures with what is about to be signed.
+pub fn read_catalog(app: &str, document: &[u8]) -> Result<Catalog> {
+    Catalog::read(app, parse(app, Part::Targets, document)?)
+}
+
+/// `waiting`, when it says the same as `new` in all but when it runs out: another signature is better than another
+/// document.
+pub fn like(waiting: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let said = |document: &[u8]| {
+        let mut whole: Value = serde_json::from_slice(document).ok()?;
+        whole["signed"]["expires"] = Value::Null;
+        Some(whole["signed"].take())
+    };
+    (said(waiting)? == said(new)?).then(|| waiting.to_vec())
+}
+
+/// When the document says that it runs out; 0 when it says nothing.
+pub fn expires_ms(document: &[u8]) -> Millis {
+    let whole: Option<Value> = serde_json::from_slice(document).ok();
+    let text = whole.and_then(|whole| whole["signed"]["expires"].as_str().map(str::to_owned));
+    text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
+}
+
 /// Which of the keys that `root` names for `part` have signed the document. For telling people; nothing is believed
 /// by it.
 pub fn signers(root: &RootView, part: Part, document: &[u8]) -> Result<BTreeSet<PublicKey>> {

@@ -109,9 +109,20 @@ impl Catalog {
     /// Whether the release may run; `floor` is the highest that was ever seen. `manifest` are its bytes, whose
     /// length and digest are held against what was signed.
     pub fn admit(&self, version: &Version, manifest: &[u8], floor: u64) -> Result<&Listed> {
-        let release = ReleaseDigest::of(manifest);
+        self.admit_digest(version, &ReleaseDigest::of(manifest), Some(manifest.len() as u64), floor)
+    }
+
+    /// As [`Catalog::admit`], for whoever knows the manifest by its digest; of what has that digest, the length
+    /// follows.
+    pub fn admit_digest(
+        &self,
+        version: &Version,
+        release: &ReleaseDigest,
+        length: Option<u64>,
+        floor: u64,
+    ) -> Result<&Listed> {
         let app = &self.app;
-        let Some(listed) = self.by_digest(&release) else {
+        let Some(listed) = self.by_digest(release) else {
             let message = match self.by_version(version) {
                 Some(other) => format!(
                     "{app}@{version} came as release {}, signed is {}; nothing was unpacked",
@@ -127,7 +138,7 @@ impl Catalog {
             };
             return Err(Coded::new(Code::T02, message));
         };
-        if listed.length != manifest.len() as u64 || listed.version != *version {
+        if length.is_some_and(|length| length != listed.length) || listed.version != *version {
             return Err(Coded::new(
                 Code::T02,
                 format!("{app}@{version} was signed as {} with {} bytes", listed.version, listed.length),

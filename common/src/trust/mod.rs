@@ -28,7 +28,7 @@ pub use key::{PublicKey, SigningKey};
 pub use offer::Offer;
 pub use state::{Held, TrustState};
 pub use strict::{RootView, read_root};
-pub use update::{Anchor, update};
+pub use update::{Anchor, update, update_even_if_expired};
 
 use crate::{code::Coded, time::Millis};
 

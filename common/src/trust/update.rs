@@ -34,6 +34,18 @@ impl Anchor {
     }
 }
 
+/// As [`update`], whatever has expired: for whoever is about to sign anew what has. Nothing may run by it.
+pub fn update_even_if_expired(
+    app: &str,
+    anchor: &Anchor,
+    held: Option<&Held>,
+    offer: &Offer,
+    now_ms: Millis,
+    scratch: &Path,
+) -> Result<Held> {
+    examine(app, anchor, held, offer, now_ms, scratch).map(|(held, _)| held)
+}
+
 /// Verifies `offer` for `app`. `scratch` is a folder on our own disk in which a folder may be made and removed.
 pub fn update(
     app: &str,
@@ -43,6 +55,21 @@ pub fn update(
     now_ms: Millis,
     scratch: &Path,
 ) -> Result<Held> {
+    let (new, expiries) = examine(app, anchor, held, offer, now_ms, scratch)?;
+    not_expired(app, &expiries, now_ms)?;
+    Ok(new)
+}
+
+type Expiries = [(Part, Millis); 4];
+
+fn examine(
+    app: &str,
+    anchor: &Anchor,
+    held: Option<&Held>,
+    offer: &Offer,
+    now_ms: Millis,
+    scratch: &Path,
+) -> Result<(Held, Expiries)> {
     offer.bounded(app)?;
     check_targets(app, &offer.targets)?;
     let mut roots = offer.roots.clone();
@@ -61,9 +88,8 @@ pub fn update(
     if let Some(held) = held {
         never_back(app, held, &new)?;
     }
-    not_expired(app, &tuf::expiries(&repository), now_ms)?;
     let floor = new.catalog(app)?.min_seq;
-    Ok(Held { floor: floor.max(new.floor), ..new })
+    Ok((Held { floor: floor.max(new.floor), ..new }, tuf::expiries(&repository)))
 }
 
 /// The trusted root to begin from, when something is held: the newest of them. The clock must not have gone back.
@@ -186,7 +212,7 @@ fn never_back(app: &str, held: &Held, new: &Held) -> Result<()> {
 }
 
 /// The part that ran out first is told.
-fn not_expired(app: &str, expiries: &[(Part, Millis); 4], now_ms: Millis) -> Result<()> {
+fn not_expired(app: &str, expiries: &Expiries, now_ms: Millis) -> Result<()> {
     let (part, expires) = expiries.iter().min_by_key(|(_, expires)| *expires).expect("there are four");
     if *expires > now_ms {
         return Ok(());

@@ -83,6 +83,7 @@ impl Client {
     service!(environments, environments_client, EnvironmentsClient);
     service!(settings, settings_client, SettingsClient);
     service!(plans, plans_client, PlansClient);
+    service!(trust, trust_client, TrustClient);
     service!(rollouts, rollouts_client, RolloutsClient);
     service!(access, access_client, AccessClient);
 

@@ -18,6 +18,7 @@ pub mod output;
 pub mod paint;
 pub mod publish;
 pub mod screen;
+pub mod signing;
 pub mod style;
 pub mod surroundings;
 pub mod table;

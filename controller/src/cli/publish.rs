@@ -111,6 +111,15 @@ pub async fn publish(
     options: Options,
     progress: Progress,
 ) -> Result<pb::Release, PublishError> {
+    publish_manifest(channel, options, progress).await.map(|(release, _)| release)
+}
+
+/// As [`publish`], with the manifest's bytes as they were made here: what a key signs.
+pub async fn publish_manifest(
+    channel: Channel,
+    options: Options,
+    progress: Progress,
+) -> Result<(pb::Release, Vec<u8>), PublishError> {
     let offer = {
         let progress = Arc::clone(&progress);
         unblocked(move || prepare(&options, &progress)).await?
@@ -125,7 +134,7 @@ pub async fn publish(
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
-            done => return done,
+            done => return done.map(|release| (release, offer.manifest.to_bytes())),
         }
     }
     unreachable!("the last attempt returns")

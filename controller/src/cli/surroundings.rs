@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     output::{Format, Output, Page, now},
+    signing::{FILE_VARIABLE, Passphrase, VARIABLE},
     style::Style,
 };
 
@@ -21,6 +22,8 @@ pub struct Surroundings {
     pub zone: TimeZone,
     /// `~/.config/longshore`, or as XDG_CONFIG_HOME says; none without a home.
     pub config: Option<PathBuf>,
+    /// Of signing keys; asked for at the terminal where the environment does not say.
+    pub passphrase: Passphrase,
 }
 
 impl Surroundings {
@@ -33,7 +36,8 @@ impl Surroundings {
             .filter(|path| path.is_absolute())
             .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".config")))
             .map(|base| base.join("longshore"));
-        Self { live, color: live && set("NO_COLOR").is_none(), zone: TimeZone::system(), config }
+        let passphrase = Passphrase::new(env::var(VARIABLE).ok(), set(FILE_VARIABLE).map(PathBuf::from));
+        Self { passphrase, live, color: live && set("NO_COLOR").is_none(), zone: TimeZone::system(), config }
     }
 
     pub fn output(&self, format: Format) -> Output {

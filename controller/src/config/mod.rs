@@ -104,6 +104,11 @@ impl Config {
         self.data.join("audit")
     }
 
+    /// Signed documents, and the controller's own key for them.
+    pub fn trust_dir(&self) -> PathBuf {
+        self.data.join("trust")
+    }
+
     pub fn blobs_dir(&self) -> PathBuf {
         self.data.join("blobs")
     }

@@ -10,7 +10,7 @@ use longshore_proto::v1::{
     access_server::AccessServer, blobs_server::BlobsServer, controller_server::ControllerServer,
     enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
     plans_server::PlansServer, renewal_server::RenewalServer, rollouts_server::RolloutsServer,
-    session_server::SessionServer, settings_server::SettingsServer,
+    session_server::SessionServer, settings_server::SettingsServer, trust_server::TrustServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +21,7 @@ use tower::layer::util::{Identity, Stack};
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
     AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
-    RenewalService, RolloutsService, SessionService, SettingsService, blobs::BlobsService,
+    RenewalService, RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService,
     releases::ReleasesService,
 };
 use crate::{access::CalledLayer, audit::Audit};
@@ -64,6 +64,7 @@ pub(super) struct Services {
     pub settings: SettingsService,
     pub access: AccessService,
     pub plans: PlansService,
+    pub trust: TrustService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -95,6 +96,7 @@ pub(super) async fn serve_main(
         rollouts,
         settings,
         plans,
+        trust,
     } = services;
     let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
@@ -106,6 +108,7 @@ pub(super) async fn serve_main(
         .add_service(releases.into_server())
         .add_service(SettingsServer::new(settings).max_decoding_message_size(ENROL_BYTES))
         .add_service(PlansServer::new(plans).max_decoding_message_size(ENROL_BYTES))
+        .add_service(TrustServer::new(trust).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;

@@ -33,11 +33,12 @@ use crate::{
     prepare::Planner,
     rpc::{
         AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
-        RenewalService, Reply, RolloutsService, SessionService, SettingsService, blobs::BlobsService,
-        releases::ReleasesService,
+        RenewalService, Reply, RolloutsService, SessionService, SettingsService, TrustService,
+        blobs::BlobsService, releases::ReleasesService,
     },
     store::{SharedStore, SledStore},
     trouble::Trouble,
+    trust::{self, TrustCheck, TrustDesk},
 };
 use listen::Services;
 
@@ -109,6 +110,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let sled = open_store(&config).await?;
     let store: SharedStore = sled.clone();
     let bundle = open_bundle(&config).await?;
+    let desk = open_trust(&config, clock.clone()).await?;
     let main = listen::bind(config.listen).await?;
     let enrol = listen::bind(config.enrol_listen).await?;
     let addresses = Addresses { main: listen::address(&main), enrol: listen::address(&enrol) };
@@ -122,13 +124,14 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let audit = open_audit(&config, &clock).await?;
     let waiting = Waiting(Some(config.identity_dir().join(OPERATORS_DIR)));
     waiting.take_all(&store, clock.now_ms()).await?;
-    let parts = Parts { config, clock, authority, store, bundle, fleet, engine, audit, waiting, addresses };
-    let trust = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
+    let parts =
+        Parts { config, clock, authority, store, bundle, desk, fleet, engine, audit, waiting, addresses };
+    let clients = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
     let tasks = TaskTracker::new();
     tasks.spawn(listen::serve_main(
         main,
         leaf.live.clone(),
-        trust,
+        clients,
         parts.services(),
         parts.audit.clone(),
         calls.clone(),
@@ -143,6 +146,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     tasks.spawn(parts.audit.clone().keep(calls.clone()));
     tasks.spawn(tell_checkpoints(parts.audit.clone(), parts.fleet.clone(), calls.clone()));
     tasks.spawn(leaf.keep(parts.clock.clone(), calls.clone()));
+    tasks.spawn(trust::keep_current(parts.desk.clone(), calls.clone()));
     tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
     tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
     let task = tokio::spawn(run(parts, sled, tasks, calls, inner));
@@ -181,6 +185,7 @@ struct Parts {
     authority: Arc<Authority>,
     store: SharedStore,
     bundle: Arc<BundleStore>,
+    desk: Arc<TrustDesk>,
     fleet: Fleet,
     engine: Engine,
     audit: Audit,
@@ -220,12 +225,18 @@ impl Parts {
     }
 
     fn services(&self) -> Services {
-        let Parts { store, clock, fleet, engine, bundle, .. } = self;
+        let Parts { store, clock, fleet, engine, bundle, desk, .. } = self;
         let door = self.door();
         Services {
             session: SessionService { fleet: fleet.clone(), door: door.clone() },
             renewal: RenewalService { enrolment: self.enroller(), reply: self.reply(), door: door.clone() },
-            blobs: BlobsService { store: store.clone(), bundle: bundle.clone(), door: door.clone() },
+            blobs: BlobsService {
+                store: store.clone(),
+                bundle: bundle.clone(),
+                trust: desk.clone(),
+                door: door.clone(),
+            },
+            trust: TrustService { desk: desk.clone(), door: door.clone() },
             controller: ControllerService {
                 store: store.clone(),
                 clock: clock.clone(),
@@ -258,6 +269,7 @@ impl Parts {
                 engine: engine.clone(),
                 planner: self.planner(),
                 fleet: fleet.clone(),
+                check: TrustCheck { desk: desk.clone(), store: store.clone(), bundle: bundle.clone() },
                 door: door.clone(),
             },
             access: AccessService {
@@ -308,6 +320,11 @@ async fn open_bundle(config: &Config) -> Result<Arc<BundleStore>, ServeError> {
     let (dir, cache) = (config.blobs_dir(), config.block_cache_bytes);
     let opened = tokio::task::spawn_blocking(move || BundleStore::open(&dir, cache));
     Ok(joined(opened.await)?.map_err(|error| error.coded())?)
+}
+
+async fn open_trust(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<TrustDesk>, ServeError> {
+    let dir = config.trust_dir();
+    Ok(joined(tokio::task::spawn_blocking(move || TrustDesk::open(&dir, clock)).await)??)
 }
 
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Coded> {

@@ -3,6 +3,7 @@
 mod access;
 mod messages;
 mod permission;
+mod signing;
 mod site;
 
 use std::{collections::BTreeMap, time::Duration};

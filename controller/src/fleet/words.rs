@@ -29,6 +29,24 @@ pub struct Facts {
     pub addresses: Vec<String>,
     /// `systemd` or `process`.
     pub driver: String,
+    /// Absent of agents that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustFacts>,
+}
+
+/// How a host says that it knows what may run on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustFacts {
+    /// `signed`, `unsigned`, `unsigned-allowed` or `damaged`.
+    pub state: String,
+    pub root_sha256: String,
+    /// 0: never.
+    pub verified_ms: Millis,
+    /// Every time that somebody broke the glass there, oldest first.
+    #[serde(default)]
+    pub breaks: Vec<String>,
+    #[serde(default)]
+    pub problem: String,
 }
 
 impl Facts {

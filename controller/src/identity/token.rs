@@ -88,7 +88,7 @@ pub async fn create(
 ) -> Result<(JoinToken, Token), Trouble> {
     check(&wanted)?;
     let bytes: [u8; 5] = rand::random();
-    let join = JoinToken { id: format!("tk_{}", hex(&bytes)), secret: rand::random(), ca };
+    let join = JoinToken { id: format!("tk_{}", hex(&bytes)), secret: rand::random(), ca, root: None };
     let token = Token {
         id: join.id.clone(),
         secret: sha256(&join.secret),

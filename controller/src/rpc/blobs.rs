@@ -14,6 +14,7 @@ use longshore_common::{
     code::{Code, Coded},
     digest::{ReleaseDigest, SealedDigest},
     ids::{AppName, HostId},
+    trust::FLEET,
     wire::{parse, to_status},
 };
 use longshore_proto::v1::{self as pb, blobs_server::Blobs};
@@ -21,12 +22,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::trust::documents;
 use crate::{
     bundle::{self, BundleError, BundleStore, Purpose, Release, blocking},
     identity::Door,
     sealed,
     store::{Key, SharedStore, record},
     trouble::Trouble,
+    trust::{TrustDesk, at_desk},
 };
 
 /// Pieces that wait for a slow host, beyond what the connection holds.
@@ -41,6 +44,7 @@ const STALLED: Duration = Duration::from_secs(120);
 pub struct BlobsService {
     pub store: SharedStore,
     pub bundle: Arc<BundleStore>,
+    pub trust: Arc<TrustDesk>,
     pub door: Door,
 }
 
@@ -56,6 +60,17 @@ impl BlobsService {
         let agent = self.door.agent(request.extensions()).await?;
         let app = parse("app", app).map_err(Coded::from)?;
         Ok(Asked { host: agent.host.id, app, release: ReleaseDigest::try_from(release)? })
+    }
+
+    /// The fleet's documents are for every host, an app's for those that it is assigned to.
+    async fn asked_trust<T>(&self, request: &Request<T>, app: &str) -> Result<AppName, Trouble> {
+        let agent = self.door.agent(request.extensions()).await?;
+        let app: AppName = parse("app", app).map_err(Coded::from)?;
+        let assigned = self.store.get(&Key::assignment(&agent.host.id, &app)).await?.is_some();
+        if app.as_str() == FLEET || assigned {
+            return Ok(app);
+        }
+        Err(Trouble::refused(Code::C02, format!("{app} is not assigned to this host")))
     }
 
     /// The release, if it is what the host is to run.
@@ -151,6 +166,16 @@ impl Blobs for BlobsService {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn trust(
+        &self,
+        request: Request<pb::TrustRequest>,
+    ) -> Result<Response<pb::TrustDocuments>, Status> {
+        let pb::TrustRequest { app, roots_after } = request.get_ref();
+        let (app, after) = (self.asked_trust(&request, app).await.map_err(status)?, *roots_after);
+        let offer = at_desk(&self.trust, move |desk| desk.offer(app.as_str(), after)).await;
+        Ok(Response::new(documents(offer.map_err(|e| to_status(&e))?)))
     }
 
     type FetchStream = ReceiverStream<Result<pb::BlockPiece, Status>>;

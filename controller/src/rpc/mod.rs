@@ -22,6 +22,7 @@ mod session;
 mod settings;
 mod strangers;
 mod survey;
+mod trust;
 mod upload;
 mod words;
 
@@ -51,6 +52,7 @@ pub use rollouts::RolloutsService;
 use scope::Act;
 pub use session::SessionService;
 pub use settings::SettingsService;
+pub use trust::TrustService;
 
 /// What streaming handlers return.
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

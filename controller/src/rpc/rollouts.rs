@@ -32,6 +32,7 @@ use crate::{
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
+    trust::TrustCheck,
 };
 
 /// Updates that wait for one watcher.
@@ -49,6 +50,7 @@ pub struct RolloutsService {
     pub engine: Engine,
     pub planner: Planner,
     pub fleet: Fleet,
+    pub check: TrustCheck,
     pub door: Door,
 }
 
@@ -66,10 +68,12 @@ impl RolloutsService {
     }
 
     /// Is what the plan moves within what the operator may touch?
-    async fn covered_plan(&self, admission: &Admission, plan: &str) -> Result<(), Status> {
+    async fn covered_plan(&self, admission: &Admission, plan: &str) -> Result<(AppName, Version), Status> {
         let plan = self.planner.find(plan).await.map_err(refuse)?;
         let target = format!("plan {} of {} in {}", plan.digest.short(), plan.app, plan.env);
-        admission.within(&Scope::Both(plan.app, plan.env), &target).await.map_err(refuse)
+        let of = (plan.app.clone(), plan.to.version.clone());
+        admission.within(&Scope::Both(plan.app, plan.env), &target).await.map_err(refuse)?;
+        Ok(of)
     }
 
     async fn message(&self, id: &RolloutId) -> Result<Response<pb::Rollout>, Status> {
@@ -143,11 +147,18 @@ impl Rollouts for RolloutsService {
         let admission = admitted(&self.door, &request).await?;
         let by = admission.name().clone();
         let id = match read_start(request.into_inner(), by)? {
-            Wanted::Back(request) => self.engine.start(request).await,
-            Wanted::Forward(begin) => {
-                if let What::Plan(plan) = &begin.what {
-                    self.covered_plan(&admission, plan).await?;
+            Wanted::Back(request) => {
+                if let Some(version) = &request.version {
+                    self.check.check(&request.app, version).await.map_err(refuse)?;
                 }
+                self.engine.start(request).await
+            }
+            Wanted::Forward(begin) => {
+                let (app, version) = match &begin.what {
+                    What::Plan(plan) => self.covered_plan(&admission, plan).await?,
+                    What::Wish(wish) => (wish.app.clone(), wish.version.clone()),
+                };
+                self.check.check(&app, &version).await.map_err(refuse)?;
                 self.planner.begin(begin).await
             }
         };

@@ -1,7 +1,10 @@
 //! What each request of an operator touches, and how the audit log names it. A request that has no entry here does
 //! not compile: somebody has to think about it.
 
-use longshore_common::ids::{AppName, EnvName};
+use longshore_common::{
+    ids::{AppName, EnvName},
+    trust::FLEET,
+};
 use longshore_proto::v1 as pb;
 use tonic::Streaming;
 
@@ -77,6 +80,10 @@ act! {
     pb::RecipientsRequest => |r| Scope::Any, String::new();
     Streaming<pb::SealPiece> => |r| Scope::Any, "a sealed secret".to_owned();
     pb::CheckSecretsRequest => |r| Scope::Any, String::new();
+    pb::TrustStatusRequest => |r| Scope::Any, String::new();
+    pb::GetTrustRequest => |r| Scope::Any, String::new();
+    // The organisation's own documents are everybody's.
+    pb::SubmitTrustRequest => |r| if r.app == FLEET { Scope::Fleet } else { app(&r.app) }, format!("signed documents of {}", r.app);
     pb::ListRolloutsRequest => |r| Scope::Any, String::new();
     pb::ShowRolloutRequest => |r| Scope::Any, String::new();
     // The rollout knows its app and environment; the handler looks.

@@ -14,7 +14,7 @@ use super::{gate_words, survey};
 use crate::{
     audit::Checkpoint,
     fleet::words::{
-        Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
+        Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent, TrustFacts,
     },
     rollout::Pace,
     sealed::is_recipient,
@@ -28,6 +28,8 @@ const SLOTS: usize = 64;
 const ADDRESSES: usize = 32;
 /// Checkpoints of the audit log that one host may show.
 const CHECKPOINTS: usize = 256;
+/// Broken glass that is told of one host.
+const BREAKS: usize = 16;
 /// Lines that one answer may carry.
 pub const LINES: usize = 1000;
 
@@ -116,6 +118,7 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
         disk_total_bytes,
         addresses,
         driver,
+        trust,
     } = facts;
     Facts {
         os: word(&os),
@@ -127,6 +130,18 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
         disk_total_bytes,
         addresses: addresses.iter().take(ADDRESSES).map(|address| word(address)).collect(),
         driver: word(&driver),
+        trust: trust.map(read_trust),
+    }
+}
+
+fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
+    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
+    TrustFacts {
+        state: word(&state),
+        root_sha256: word(&root_sha256),
+        verified_ms,
+        breaks: breaks.iter().take(BREAKS).map(|broken| line(broken)).collect(),
+        problem: line(&problem),
     }
 }
 
@@ -276,9 +291,34 @@ pub fn app_message(seen: AppSeen) -> pb::AppState {
 }
 
 pub fn facts_message(facts: Facts) -> pb::Facts {
-    let Facts { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver } =
-        facts;
-    pb::Facts { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver }
+    let Facts {
+        os,
+        kernel,
+        arch,
+        cpus,
+        memory_bytes,
+        disk_free_bytes,
+        disk_total_bytes,
+        addresses,
+        driver,
+        trust,
+    } = facts;
+    let trust = trust.map(|trust| {
+        let TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
+        pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem }
+    });
+    pb::Facts {
+        os,
+        kernel,
+        arch,
+        cpus,
+        memory_bytes,
+        disk_free_bytes,
+        disk_total_bytes,
+        addresses,
+        driver,
+        trust,
+    }
 }
 
 pub fn hold_message(hold: HostHold) -> pb::HoldState {

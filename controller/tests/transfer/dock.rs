@@ -38,6 +38,7 @@ use longshore_controller::{
     identity::Door,
     rpc::{blobs::BlobsService, releases::ReleasesService},
     store::{Key, MemoryStore, SharedStore, Txn, record},
+    trust::TrustDesk,
 };
 use longshore_proto::v1::{self as pb, blobs_server::BlobsServer};
 use tokio::{
@@ -75,6 +76,7 @@ impl Dock {
         let store: SharedStore = Arc::new(MemoryStore::new());
         let bundle = BundleStore::open(&folder.path().join("bundle"), 1 << 30).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let trust = TrustDesk::open(&folder.path().join("trust"), clock.clone()).unwrap();
         let audit = Audit::open(&folder.path().join("audit"), folder.path(), clock.clone()).unwrap();
         let door = Door::new(store.clone(), clock.clone());
         let mut ann = User::new("ann".parse().unwrap(), Grants::all(), "the dock", 0);
@@ -84,7 +86,7 @@ impl Dock {
         enrol(&store, host).await;
         let releases =
             ReleasesService { store: store.clone(), bundle: bundle.clone(), clock, door: door.clone() };
-        let blobs = BlobsService { store: store.clone(), bundle: bundle.clone(), door };
+        let blobs = BlobsService { store: store.clone(), bundle: bundle.clone(), trust, door };
         let by_ann = shows(Identity::Operator("ann".parse().unwrap()));
         let operators = served(&audit).add_service(InterceptedService::new(releases.into_server(), by_ann));
         let by_host = shows(Identity::Host(host));

@@ -50,6 +50,13 @@ impl Blobs for Liar {
     async fn index(&self, _: Request<pb::IndexRequest>) -> Result<Response<Self::IndexStream>, Status> {
         Ok(say(vec![pb::Piece { data: self.0.lock().unwrap().index.clone().into() }]))
     }
+    async fn trust(
+        &self,
+        _request: Request<pb::TrustRequest>,
+    ) -> Result<Response<pb::TrustDocuments>, Status> {
+        Err(Status::unimplemented("nothing is signed here"))
+    }
+
     type FetchStream = Said<pb::BlockPiece>;
     async fn fetch(&self, _: Request<pb::FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
         Ok(say(self.0.lock().unwrap().pieces.clone()))

@@ -12,6 +12,7 @@ mod tend;
 use std::{net::Ipv4Addr, time::Duration};
 
 use longshore_common::{
+    assignment::{Assignment, Intent},
     code::{Code, Coded},
     digest::ReleaseDigest,
     ids::AppName,
@@ -41,6 +42,7 @@ use super::{
 use crate::{
     config::{Config, Runner},
     plan::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted},
+    trust::{Gate, bring},
     uplink::Uplink,
 };
 
@@ -49,6 +51,7 @@ pub struct RealHost {
     layout: Layout,
     me: SelfExec,
     uplink: Uplink,
+    gate: Gate,
     runner: Runner,
     /// What 127.0.0.1 means for apps of this agent.
     loopback: Option<Ipv4Addr>,
@@ -69,6 +72,7 @@ impl RealHost {
             loopback: config.loopback,
             secrets: Sources::of(config)?,
             directors: config.directors.clone(),
+            gate: Gate::new(config),
             layout,
             me,
             uplink,
@@ -113,12 +117,15 @@ impl RealHost {
     }
 
     async fn check(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
-        let manifest = match self.uplink.channel().await {
-            Ok(channel) => fetch::manifest(channel, &self.layout, app, wanted)
-                .await
-                .map_err(|e| e.failure(StepName::Check))?,
-            Err(closed) => return Err(fault::host(Code::C01, StepName::Check, closed.to_string())),
-        };
+        let failed = |e: FetchError| e.failure(StepName::Check);
+        let channel = self.uplink.channel().await;
+        let channel =
+            channel.map_err(|closed| fault::host(Code::C01, StepName::Check, closed.to_string()))?;
+        // Whether it may run is known before a byte of it is asked for.
+        bring(&self.gate, channel.clone(), app).await.map_err(failed)?;
+        self.signed(app, wanted, StepName::Check).await?;
+        let manifest = fetch::manifest(channel, &self.layout, app, wanted).await.map_err(failed)?;
+        self.gate.allow_manifest(&manifest).map_err(|e| fault::host(e.code, StepName::Check, e.message))?;
         let (app, keep, runner) = (app.clone(), wanted.slot.clone(), self.runner);
         self.disk(move |layout| {
             layout.clean_staging(&app, Some(&keep))?;
@@ -129,7 +136,18 @@ impl RealHost {
         self.secrets.open(&self.uplink, &wanted.settings.secrets, StepName::Check).await.map(drop)
     }
 
+    /// By what was verified last, without asking anybody.
+    async fn signed(&self, app: &AppName, wanted: &Wanted, step: StepName) -> Result<(), Failure> {
+        let (gate, app, wanted) = (self.gate.clone(), app.clone(), wanted.clone());
+        self.disk(move |_| {
+            let admitted = gate.admit(&app, &wanted.version, &wanted.release);
+            admitted.map_err(|e| fault::host(e.code, step, e.message))
+        })
+        .await
+    }
+
     async fn fetch(&self, app: &AppName, wanted: &Wanted, sink: &Sink) -> Result<(), Failure> {
+        self.signed(app, wanted, StepName::Fetch).await?;
         let failed = |e: FetchError| e.failure(StepName::Fetch);
         let channel = self.uplink.channel().await;
         let channel =
@@ -231,6 +249,29 @@ impl RealHost {
 impl Host for RealHost {
     async fn observe(&self, app: &AppName) -> Result<Seen, Failure> {
         self.seen(app).await
+    }
+
+    /// What lies in a slot already was verified when it came, and is again: the floor may have risen since, and the
+    /// way back that a failed release takes by itself does not come by here.
+    async fn admit(&self, assignment: &Assignment) -> Result<(), Failure> {
+        if assignment.intent == Intent::Remove {
+            return Ok(());
+        }
+        let (gate, assignment) = (self.gate.clone(), assignment.clone());
+        self.disk(move |layout| {
+            let refused = |e: Coded| fault::host(e.code, StepName::Check, e.message);
+            gate.allow(&assignment).map_err(refused)?;
+            let Assignment { app, version, release, .. } = &assignment;
+            let Some(held) = layout.sealed_release(app, &assignment.slot())? else { return Ok(()) };
+            if held != *release {
+                let words = format!("the slot of {app}@{version} holds another release; nothing was changed");
+                return Err(fault::host(Code::A01, StepName::Check, words));
+            }
+            gate.admit(app, version, release).map_err(refused)?;
+            let (manifest, _) = layout.read_slot(app, &assignment.slot())?;
+            gate.allow_manifest(&manifest).map_err(refused)
+        })
+        .await
     }
 
     async fn perform(&self, app: &AppName, step: &Step, sink: &Sink) -> Result<(), Failure> {

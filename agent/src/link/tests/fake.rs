@@ -100,6 +100,7 @@ impl Fake {
             id: "tk_1".into(),
             secret: [1; 32],
             ca: tls::ca_hash(self.desk.ca_pem.as_bytes()).unwrap(),
+            root: None,
         }
     }
 

@@ -19,6 +19,7 @@ use super::{
     fake::{Fake, PATIENCE, Visit},
 };
 use crate::{
+    config::Config,
     host::sim::SimHost,
     identity::{Again, Folder, enroll},
     link::{Connection, Facts, Link, Parts},
@@ -28,6 +29,7 @@ use crate::{
     },
     run::{Crew, Limits},
     state::State,
+    trust::Gate,
     uplink::Uplink,
 };
 
@@ -50,7 +52,11 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
         controllers,
         labels: Default::default(),
         crew: crew.clone(),
-        facts: Facts { root: dir.path().to_owned(), driver: "process".into() },
+        facts: Facts {
+            root: dir.path().to_owned(),
+            driver: "process".into(),
+            gate: Gate::new(&Config::new(dir.path().to_owned(), vec![])),
+        },
         identity: dir.path().join("identity"),
         pair,
         uplink: sender,

@@ -2,5 +2,6 @@
 
 mod attacks;
 mod durability;
+mod interop;
 mod lists;
 mod setup;

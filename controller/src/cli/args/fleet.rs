@@ -42,6 +42,9 @@ pub enum TokenCommand {
         /// How many hosts may enrol with it
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         uses: u32,
+        /// The hosts will pin no root and run whatever the controller says
+        #[arg(long)]
+        unsigned: bool,
         /// How long it is good for
         #[arg(long, value_name = "TIME", default_value = "30m")]
         ttl: Span,
@@ -211,6 +214,11 @@ pub enum ReleaseCommand {
         #[arg(long, value_name = "TIME", default_value = "5m")]
         timeout: Span,
     },
+    /// Sign a release that was published, or add the signature that it still needs
+    #[command(
+        after_help = "Examples:\n  longshore release sign shop@1.4.2\n  longshore release sign shop@1.4.2 --security    # and nothing older may run any more"
+    )]
+    Sign(super::SignArgs),
     /// Never roll a release out again; hosts that run it go on
     #[command(after_help = "Example:\n  longshore release withdraw shop@1.4.2 --reason \"loses orders\"")]
     Withdraw {

@@ -5,6 +5,7 @@ mod fleet;
 mod plan;
 mod rollout;
 mod secret;
+mod trust;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use fleet::{
 pub use plan::{PlanArgs, PlanCommand};
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
+pub use trust::{AppCommand, KeyCommand, SignArgs, TrustCommand};
 
 use super::{exit::Exit, output::Format};
 
@@ -67,6 +69,20 @@ pub enum Noun {
     /// Ask the controller how it stands
     #[command(after_help = "Example:\n  longshore status -o json")]
     Status(Waiting),
+    /// Make the organisation's key: from then on hosts run only what is signed
+    #[command(
+        after_help = "Example:\n  longshore init        # once, on the operator's machine; keep a copy of the key that it makes"
+    )]
+    Init(Waiting),
+    /// Apps: who signs their releases
+    #[command(subcommand, arg_required_else_help = true)]
+    App(AppCommand),
+    /// Signing keys on this machine
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(KeyCommand),
+    /// What is signed and how long it holds
+    #[command(subcommand, arg_required_else_help = true)]
+    Trust(TrustCommand),
     /// Join tokens, by which hosts enrol
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),

@@ -1,6 +1,6 @@
 //! `status`, `token …`, `host …`.
 
-use longshore_common::time::Span;
+use longshore_common::{join::JoinToken, time::Span};
 use longshore_proto::v1 as pb;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
@@ -11,6 +11,7 @@ use crate::cli::{
     client::Client,
     exit::Exit,
     failure::Failure,
+    signing::fleet_root,
     view::{
         controller::Status,
         host::{Host, HostList, HostRemoved},
@@ -35,11 +36,12 @@ pub async fn token(desk: &Desk, command: TokenCommand) -> Result<Exit, Failure> 
     let client = desk.client().await?;
     let mut hosts = client.hosts();
     match command {
-        TokenCommand::Create { uses, ttl, labels, waiting } => {
+        TokenCommand::Create { uses, ttl, labels, unsigned, waiting } => {
+            let root = if unsigned { None } else { pinned(desk, &client, waiting.timeout).await? };
             let ttl_ms = ttl.as_ms() as u64;
             let request = pb::CreateTokenRequest { uses, ttl_ms, labels: labels.into_iter().collect() };
             let reply = client.answer(deadline(waiting.timeout), hosts.create_token(request)).await?;
-            desk.output.print(&TokenMade::new(reply, uses))?;
+            desk.output.print(&TokenMade::new(with_root(reply, root)?, uses))?;
         }
         TokenCommand::List { waiting } => {
             let request = pb::ListTokensRequest {};
@@ -53,6 +55,26 @@ pub async fn token(desk: &Desk, command: TokenCommand) -> Result<Exit, Failure> 
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a host that enrols with a new token is to pin: as this machine knows it, never as the controller says.
+async fn pinned(desk: &Desk, client: &Client, timeout: Span) -> Result<Option<[u8; 32]>, Failure> {
+    let (_, ring) = desk.ring()?;
+    let pin = ring.pin()?;
+    if pin.is_none() && fleet_root(client, deadline(timeout)).await?.is_some() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "this fleet is signed, and this machine does not know its root",
+        )
+        .next("ask whoever ran longshore init for its SHA-256, then: longshore trust pin SHA256")
+        .next("or, for hosts that are to run whatever the controller says: --unsigned"));
+    }
+    Ok(pin)
+}
+
+fn with_root(reply: pb::CreateTokenReply, root: Option<[u8; 32]>) -> Result<pb::CreateTokenReply, Failure> {
+    let token: JoinToken = reply.token.parse()?;
+    Ok(pb::CreateTokenReply { token: JoinToken { root, ..token }.to_string(), ..reply })
 }
 
 pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {

@@ -12,6 +12,7 @@ mod publish;
 mod release;
 mod rollout;
 mod secret;
+mod trust;
 mod watch;
 
 use clap::CommandFactory;
@@ -24,11 +25,12 @@ pub use watch::{Footer, Viewer, follow, watch};
 use super::{
     args::{Command, Noun},
     client::Client,
-    context::Contexts,
+    context::{Context, Contexts},
     demo,
     exit::Exit,
     failure::Failure,
     output::Output,
+    signing::KeyRing,
     surroundings::Surroundings,
 };
 
@@ -47,6 +49,20 @@ impl Desk {
         Client::connect(&Contexts::choose(config, self.context.as_deref())?).await
     }
 
+    /// A client, and the keys for its controller that lie here.
+    pub async fn signing(&self) -> Result<(Client, KeyRing), Failure> {
+        let (context, ring) = self.ring()?;
+        Ok((Client::connect(&context).await?, ring))
+    }
+
+    /// The keys for the chosen controller that lie here.
+    pub fn ring(&self) -> Result<(Context, KeyRing), Failure> {
+        let config = self.surroundings.config.as_deref();
+        let context = Contexts::choose(config, self.context.as_deref())?;
+        let ring = KeyRing::of(config, &context, self.surroundings.passphrase.clone())?;
+        Ok((context, ring))
+    }
+
     fn contexts(&self) -> Result<Contexts, Failure> {
         Contexts::load(self.surroundings.config.as_deref())
     }
@@ -59,6 +75,10 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Demo(args) => demo::run(desk, args).await,
         Noun::Context(command) => context::run(desk, command),
         Noun::Status(waiting) => fleet::status(desk, waiting.timeout).await,
+        Noun::Init(waiting) => trust::init(desk, waiting.timeout).await,
+        Noun::App(command) => trust::app(desk, command).await,
+        Noun::Key(command) => trust::key(desk, command).await,
+        Noun::Trust(command) => trust::run(desk, command).await,
         Noun::Token(command) => fleet::token(desk, command).await,
         Noun::Host(command) => fleet::host(desk, command).await,
         Noun::Release(command) => release::run(desk, command).await,

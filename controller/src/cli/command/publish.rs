@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use longshore_common::{chain::Chain, ids::Version, text::visible};
+use longshore_common::{chain::Chain, ids::Version, text::visible, time::Span};
 use longshore_proto::v1 as pb;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Desk, deadline};
+use super::{Desk, deadline, trust::sign_published};
 use crate::cli::{
     args::PublishArgs,
     client::Client,
@@ -19,27 +19,34 @@ use crate::cli::{
     line::{Line, bar},
     moment::{bytes, count},
     output::{Format, Page},
-    publish::{Event, Options, PublishError, publish},
+    publish::{Event, Options, PublishError, publish_manifest},
     screen::Screen,
+    signing::{KeyRing, Signed},
     style::Ink,
     surroundings::terminal_size,
     view::release::Published,
 };
 
 const FRAME: Duration = Duration::from_millis(100);
+/// For what the controller answers while a release is signed.
+const SIGN: Span = Span::secs(60);
 
 pub async fn run(desk: &Desk, args: PublishArgs) -> Result<Exit, Failure> {
     let PublishArgs { dir, release_version, file, timeout } = args;
     let version = release_version.map(|version| version.parse::<Version>()).transpose()?;
     let options = Options { file: file.unwrap_or(dir), version };
-    let client = desk.client().await?;
+    let (client, ring) = desk.signing().await?;
     let live = desk.surroundings.live && desk.output.format == Format::Table;
     let show = Show { page: desk.output.fresh(), live };
-    let published = tokio::time::timeout_at(deadline(timeout), publish_shown(&client, options, show))
-        .await
-        .map_err(|_| client.too_late().next("what was uploaded stays; publish again to send the rest"))??;
+    let published =
+        tokio::time::timeout_at(deadline(timeout), publish_shown(&client, options, show, Some(&ring)))
+            .await
+            .map_err(|_| {
+                client.too_late().next("what was uploaded stays; publish again to send the rest")
+            })??;
     desk.output.print(&published)?;
-    Ok(if published.created { Exit::Done } else { Exit::NothingToDo })
+    let news = published.created || matches!(published.signed.as_deref(), Some("signed" | "waiting"));
+    Ok(if news { Exit::Done } else { Exit::NothingToDo })
 }
 
 /// Whether and how the way there is shown.
@@ -49,13 +56,19 @@ pub struct Show {
 }
 
 /// Publishes with a line that shows how far it is, which is gone at the end.
-pub async fn publish_shown(client: &Client, options: Options, show: Show) -> Result<Published, Failure> {
+/// Signed by what lies in `ring`, where the fleet is signed.
+pub async fn publish_shown(
+    client: &Client,
+    options: Options,
+    show: Show,
+    ring: Option<&KeyRing>,
+) -> Result<Published, Failure> {
     let began = Instant::now();
     let file = options.file.clone();
     let known = Arc::new(Mutex::new(Known::default()));
     let told = known.clone();
     let progress = Arc::new(move |event| told.lock().expect("no holder panics").note(event));
-    let mut work = std::pin::pin!(publish(client.channel(), options, progress));
+    let mut work = std::pin::pin!(publish_manifest(client.channel(), options, progress));
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut screen = Screen::default();
@@ -72,9 +85,19 @@ pub async fn publish_shown(client: &Client, options: Options, show: Show) -> Res
     if show.live {
         paint(&mut screen, &[])?;
     }
-    let release = release.map_err(|error| why(client, &file, error))?;
+    let (release, manifest) = release.map_err(|error| why(client, &file, error))?;
+    let signed = match ring {
+        Some(ring) => sign_published(client, ring, &manifest, SIGN).await?,
+        None => None,
+    };
     let known = known.lock().expect("no holder panics").clone();
-    Ok(known.published(release, began.elapsed().as_millis() as i64))
+    let published = known.published(release, began.elapsed().as_millis() as i64);
+    let signed = signed.map(|signed| match signed {
+        Signed::Enough => "signed",
+        Signed::Before => "signed before",
+        Signed::Waiting(_) => "waiting",
+    });
+    Ok(Published { signed: signed.map(str::to_owned), ..published })
 }
 
 fn paint(screen: &mut Screen, lines: &[String]) -> Result<(), Failure> {
@@ -153,7 +176,14 @@ impl Known {
 
     fn published(self, release: pb::Release, took_ms: i64) -> Published {
         let (new_blobs, new_bytes) = self.missing.unwrap_or_default();
-        Published { created: release.created, release: release.into(), new_blobs, new_bytes, took_ms }
+        Published {
+            created: release.created,
+            release: release.into(),
+            new_blobs,
+            new_bytes,
+            took_ms,
+            signed: None,
+        }
     }
 }
 

@@ -36,11 +36,18 @@ pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> 
             desk.output.print(&verified)?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Failed })
         }
+        ReleaseCommand::Sign(args) => super::trust::sign(desk, args).await,
         ReleaseCommand::Withdraw { release, reason, waiting } => {
             let client = desk.client().await?;
+            let (app, version) = (release.app.clone(), release.version.clone());
             let request = pb::WithdrawReleaseRequest { app: release.app, version: release.version, reason };
             let reply = client.answer(deadline(waiting.timeout), client.releases().withdraw(request)).await?;
             desk.output.print(&Release::from(reply))?;
+            // The controller starts nothing with it any more; that no host runs it, only a key can say.
+            super::trust::delist(desk, &app, &version, waiting.timeout).await.map_err(|failure| Failure {
+                message: format!("{app}@{version} is withdrawn and still SIGNED: {}", failure.message),
+                ..failure
+            })?;
             Ok(Exit::Done)
         }
     }

@@ -30,6 +30,7 @@ use crate::{
         exit::Exit,
         failure::Failure,
         operator::{self, OperatorFolder},
+        signing::{Signer, create_app, init as init_fleet},
     },
     identity::init::{Wanted, init},
 };
@@ -76,6 +77,14 @@ pub async fn raise_controller(world: &mut World) -> Result<(Client, Addresses), 
     Ok((client, addresses))
 }
 
+/// An organisation's key and a release key: from here on what runs is signed, and the controller has none of them.
+pub async fn make_keys(world: &World, client: &Client) -> Result<(), Failure> {
+    let signer = Signer { client, ring: &world.ring, by: Instant::now() + ANSWER };
+    init_fleet(&signer).await?;
+    let app = "shop".parse().expect("a sound name");
+    create_app(&signer, &app, &[], 1).await.map(drop)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     pub main: SocketAddr,
@@ -97,7 +106,7 @@ pub async fn raise_hosts(world: &mut World, client: &Client, addresses: Addresse
         labels: [(LABEL.0.to_owned(), LABEL.1.to_owned())].into(),
     };
     let made = client.answer(Instant::now() + ANSWER, client.hosts().create_token(request)).await?;
-    let token: JoinToken = made.token.parse()?;
+    let token = JoinToken { root: world.ring.pin()?, ..made.token.parse()? };
     for host in world.hosts.clone() {
         enrol_host(&host, &token, addresses).await?;
         let root = host.root.display().to_string();

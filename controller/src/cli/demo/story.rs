@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    fleet::{ANSWER, raise_controller, raise_hosts},
+    fleet::{ANSWER, make_keys, raise_controller, raise_hosts},
     goods::{Release, environment, write_release},
     stage::Stage,
     summary::{Act, Summary},
@@ -68,6 +68,10 @@ async fn a_fleet(stage: &Stage, world: &mut World) -> Result<Client, Failure> {
     let (client, addresses) = stage
         .step("controller", |(_, addresses): &(Client, _)| started(addresses), raise_controller(world))
         .await?;
+    let made = |(): &()| {
+        "the organisation's and the shop's; hosts pin the first, the controller holds neither".to_owned()
+    };
+    stage.step("signing keys", made, make_keys(world, &client)).await?;
     let names = format!("harbour-1 to harbour-{} enrolled, connected over mutual TLS", world.hosts.len());
     stage.step("five hosts", |()| names.clone(), raise_hosts(world, &client, addresses)).await?;
     let apply =
@@ -157,7 +161,8 @@ async fn publish(
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
         let options = Options { file: folder, version: None };
-        publish_shown(client, options, Show { page: stage.page(), live: false }).await
+        let show = Show { page: stage.page(), live: false };
+        publish_shown(client, options, show, Some(&world.ring)).await
     };
     stage.step("published", told, work).await
 }

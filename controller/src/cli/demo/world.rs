@@ -18,7 +18,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-use crate::cli::{exit::Exit, failure::Failure};
+use crate::{
+    cli::{
+        exit::Exit,
+        failure::Failure,
+        signing::{KeyRing, Passphrase},
+    },
+    identity::init::OPERATOR_DIR,
+};
 
 /// How many hosts the demo has.
 pub const HOSTS: u8 = 5;
@@ -50,6 +57,8 @@ pub struct World {
     /// The one port at which every host serves, each on its own address.
     pub port: u16,
     pub parts: Vec<Part>,
+    /// What signs here, below the operator's folder as everywhere.
+    pub ring: KeyRing,
 }
 
 impl World {
@@ -65,7 +74,9 @@ impl World {
             root: folder.join("hosts").join(format!("harbour-{number}")),
             loopback: on(block, number),
         });
-        Ok(Self { hosts: hosts.collect(), port, folder, parts: vec![] })
+        let ring = folder.join("controller").join(OPERATOR_DIR).join("keys");
+        let ring = KeyRing::at(ring, Passphrase::new(Some(Uuid::new_v4().to_string()), None));
+        Ok(Self { hosts: hosts.collect(), port, folder, parts: vec![], ring })
     }
 
     pub fn address(&self, host: &HostPlace) -> SocketAddr {

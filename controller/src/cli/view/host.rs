@@ -49,6 +49,19 @@ pub struct HostFacts {
     pub disk_total_bytes: u64,
     pub addresses: Vec<String>,
     pub driver: String,
+    pub trust: Option<HostTrust>,
+}
+
+/// How the host knows what may run on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostTrust {
+    /// signed, unsigned, unsigned-allowed or damaged.
+    pub state: String,
+    pub root_sha256: Option<String>,
+    pub verified_at: Option<Moment>,
+    /// Every time that somebody broke the glass there, oldest first.
+    pub breaks: Vec<String>,
+    pub problem: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -129,8 +142,47 @@ impl From<pb::Facts> for HostFacts {
             disk_total_bytes,
             addresses,
             driver,
+            trust,
         } = facts;
-        Self { os, kernel, arch, cpus, memory_bytes, disk_free_bytes, disk_total_bytes, addresses, driver }
+        Self {
+            os,
+            kernel,
+            arch,
+            cpus,
+            memory_bytes,
+            disk_free_bytes,
+            disk_total_bytes,
+            addresses,
+            driver,
+            trust: trust.map(HostTrust::from),
+        }
+    }
+}
+
+impl From<pb::TrustFacts> for HostTrust {
+    fn from(trust: pb::TrustFacts) -> Self {
+        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
+        let verified_at = Moment::from_wire(verified_ms);
+        Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem) }
+    }
+}
+
+impl HostTrust {
+    /// One line, with what is wrong first.
+    fn line(&self, now: Moment) -> String {
+        let verified =
+            self.verified_at.map(|at| format!(", verified {}", at.relative(now))).unwrap_or_default();
+        let problem = self.problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        let root =
+            self.root_sha256.as_deref().map(|root| format!(", root {:.16}…", root)).unwrap_or_default();
+        match self.state.as_str() {
+            "unsigned" => {
+                "UNSIGNED: runs whatever the controller says; enrol it again with a token that pins"
+                    .to_owned()
+            }
+            "unsigned-allowed" => "UNSIGNED, as its policy allows".to_owned(),
+            state => visible(&format!("{state}{problem}{root}{verified}")),
+        }
     }
 }
 
@@ -172,6 +224,15 @@ impl HostApp {
 }
 
 impl Host {
+    /// The one word of trust that a list has room for.
+    fn unsigned(&self) -> Option<&'static str> {
+        match self.facts.as_ref()?.trust.as_ref()?.state.as_str() {
+            "unsigned" => Some("connected, UNSIGNED"),
+            "damaged" => Some("connected, trust damaged"),
+            _ => None,
+        }
+    }
+
     fn standing(&self) -> Cell {
         if self.drained.is_some() {
             return match self.connected {
@@ -182,7 +243,10 @@ impl Host {
         match (&self.hold, self.connected) {
             (Some(_), true) => Cell::new(Ink::Warn, "held"),
             (Some(_), false) => Cell::new(Ink::Bad, "away, held"),
-            (None, true) => Cell::new(Ink::Good, "connected"),
+            (None, true) => match self.unsigned() {
+                Some(word) => Cell::new(Ink::Warn, word),
+                None => Cell::new(Ink::Good, "connected"),
+            },
             (None, false) => Cell::new(Ink::Bad, "away"),
         }
     }
@@ -251,7 +315,11 @@ impl View for Host {
             facts
                 .add("system", visible(&format!("{}, {}, {}", known.os, known.kernel, known.arch)))
                 .add("machine", format!("{} CPUs, {} memory, {disk}", known.cpus, bytes(known.memory_bytes)))
-                .add("driver", visible(&known.driver));
+                .add("driver", visible(&known.driver))
+                .add_some("trust", known.trust.as_ref().map(|trust| trust.line(page.now)));
+            for broken in known.trust.iter().flat_map(|trust| &trust.breaks) {
+                facts.add("glass broken", visible(broken));
+            }
         }
         let mut lines = facts.lines(page.style);
         if !self.apps.is_empty() {

@@ -23,6 +23,7 @@ pub mod secret;
 #[cfg(test)]
 mod tests;
 pub mod token;
+pub mod trust;
 
 use std::collections::BTreeMap;
 

@@ -218,6 +218,18 @@ pub struct Published {
     pub new_blobs: u64,
     pub new_bytes: u64,
     pub took_ms: i64,
+    /// "signed", "signed before" or "waiting" for more signatures; none where nothing is signed.
+    pub signed: Option<String>,
+}
+
+impl Published {
+    fn signed_line(&self, name: &str) -> String {
+        match self.signed.as_deref() {
+            None => "no: nothing is signed in this fleet; longshore init changes that".to_owned(),
+            Some("waiting") => format!("here, and not by enough keys yet: longshore release sign {name}"),
+            Some(word) => word.to_owned(),
+        }
+    }
 }
 
 impl View for Published {
@@ -238,6 +250,7 @@ impl View for Published {
             .add("artifact", self.release.artifact())
             .add("new", new)
             .add("digest", visible(&self.release.digest))
+            .add("signed", self.signed_line(&name))
             .add("took", took(self.took_ms))
             .add("next", format!("longshore rollout start {name} --to ENVIRONMENT --wait"));
         let mut lines = vec![what];

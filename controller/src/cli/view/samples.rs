@@ -15,10 +15,14 @@ use super::{
     rollout::{Explanation, Rollout, RolloutList},
     secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
+    trust::{AppMade, FleetRoot, Key, Keys, Outcome, Repository, TrustStatus},
 };
 use crate::{
     audit::{Broken, Chained},
-    cli::output::{View, json},
+    cli::{
+        moment::Moment,
+        output::{View, json},
+    },
 };
 
 /// 2026-11-22T10:30:00Z
@@ -35,6 +39,7 @@ pub fn all() -> Vec<Sample> {
     samples.extend(rollouts());
     samples.extend(secrets());
     samples.extend(access());
+    samples.extend(trust());
     samples
 }
 
@@ -198,6 +203,40 @@ fn fleet() -> Vec<Sample> {
     ]
 }
 
+fn trust() -> Vec<Sample> {
+    let root = FleetRoot {
+        root_sha256: DIGEST.into(),
+        created: true,
+        keys: "/home/ada/.config/longshore/keys/prod".into(),
+    };
+    let made =
+        AppMade { app: "shop".into(), public_key: DIGEST.into(), threshold: 1, keys: 1, waiting: None };
+    let key = Key { name: "org".into(), public_key: DIGEST.into() };
+    let keys = Keys { folder: "/home/ada/.config/longshore/keys/prod".into(), keys: vec![key] };
+    let signed = Outcome { what: "shop@1.4.2 (0a1b2c3d)".into(), before: false, waiting: None };
+    let repository = Repository {
+        app: "shop".into(),
+        root_version: 1,
+        list_version: 12,
+        releases: 11,
+        min_seq: 3,
+        takes: "1 of 1".into(),
+        root_expires_at: Moment(AT),
+        list_expires_at: Moment(AT),
+        fresh_until: Moment(AT),
+        pending: false,
+        problem: None,
+    };
+    let status = TrustStatus { repositories: vec![repository], warnings: vec![] };
+    vec![
+        sample("longshore init, trust pin", &root),
+        sample("longshore app create", &made),
+        sample("longshore key create, list", &keys),
+        sample("longshore release sign, trust rotate", &signed),
+        sample("longshore trust status, refresh", &status),
+    ]
+}
+
 const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
 
 fn app_state() -> pb::AppState {
@@ -232,6 +271,13 @@ fn host() -> pb::Host {
             disk_total_bytes: 40_000_000_000,
             addresses: vec!["10.0.0.13".into()],
             driver: "systemd".into(),
+            trust: Some(pb::TrustFacts {
+                state: "signed".into(),
+                root_sha256: "77ab".repeat(16),
+                verified_ms: AT,
+                breaks: vec![],
+                problem: String::new(),
+            }),
         }),
         hold: Some(pb::HoldState { held: true, reason: "disk swap".into(), by: "root".into(), since_ms: AT }),
         apps: vec![app_state()],
@@ -275,8 +321,14 @@ fn releases() -> Vec<Sample> {
         manifest: br#"{"schema":"longshore.release/1"}"#.to_vec().into(),
         live: vec![pb::ReleaseOnHosts { env: "production".into(), hosts: 5 }],
     };
-    let published =
-        Published { release: release().into(), created: true, new_blobs: 3, new_bytes: 2_100, took_ms: 840 };
+    let published = Published {
+        release: release().into(),
+        created: true,
+        new_blobs: 3,
+        new_bytes: 2_100,
+        took_ms: 840,
+        signed: Some("signed".into()),
+    };
     let verified = pb::VerifyReply { blobs: 14, bytes: 24_100_000, damaged: vec![] };
     let env = pb::Environment {
         name: "production".into(),

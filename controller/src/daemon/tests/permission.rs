@@ -7,7 +7,7 @@ use longshore_proto::v1::{
     access_client::AccessClient, blobs_client::BlobsClient, controller_client::ControllerClient,
     environments_client::EnvironmentsClient, hosts_client::HostsClient, releases_client::ReleasesClient,
     renewal_client::RenewalClient, rollouts_client::RolloutsClient, session_client::SessionClient,
-    settings_client::SettingsClient,
+    settings_client::SettingsClient, trust_client::TrustClient,
 };
 use tonic::{Status, transport::Channel};
 
@@ -69,6 +69,10 @@ async fn operators_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)
         SettingsClient::recipients(pb::RecipientsRequest::default()),
         SettingsClient::seal(tokio_stream::iter(Vec::<pb::SealPiece>::new())),
         SettingsClient::check(pb::CheckSecretsRequest::default()),
+        TrustClient::status(pb::TrustStatusRequest::default()),
+        TrustClient::get(pb::GetTrustRequest::default()),
+        TrustClient::submit(pb::SubmitTrustRequest::default()),
+        TrustClient::refresh(pb::TrustStatusRequest::default()),
     )
 }
 
@@ -79,6 +83,8 @@ async fn agents_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)> {
         RenewalClient::renew(pb::RenewRequest::default()),
         BlobsClient::manifest(pb::ManifestRequest { app: "shop".into(), release: vec![0; 32].into() }),
         BlobsClient::index(pb::IndexRequest { app: "shop".into(), release: vec![0; 32].into() }),
+        BlobsClient::sealed(pb::SealedRequest { digest: vec![0; 32].into() }),
+        BlobsClient::trust(pb::TrustRequest { app: "shop".into(), roots_after: 0 }),
         BlobsClient::fetch(pb::FetchRequest {
             app: "shop".into(),
             release: vec![0; 32].into(),

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    cli::{operator, publish},
+    cli::{client::Client, context::Context, operator, publish},
     config::Config,
     daemon::{Addresses, Serving, serve},
     fleet::Heartbeat,
@@ -91,6 +91,17 @@ impl Site {
     pub async fn restart(self) -> Self {
         let (dir, made) = self.halt().await;
         Self::serve(dir, made).await
+    }
+
+    /// The command line's way in, as the operator that `init` made.
+    pub async fn client(&self) -> Client {
+        let mut operator = operator::OperatorFolder::read(&self.made.operator_dir).unwrap();
+        operator.address = self.addresses().main.to_string();
+        Client::connect(&Context { name: "test".into(), operator }).await.unwrap()
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn addresses(&self) -> Addresses {

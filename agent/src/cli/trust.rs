@@ -1,0 +1,89 @@
+//! `longshore-agent trust …`: how this host knows what may run, and the ways out when that is broken. They work on the
+//! files themselves, so that neither the agent nor the controller has to run; both tell of them forever after.
+
+use longshore_common::{
+    code::{Code, Coded},
+    digest::{ReleaseDigest, sha256},
+    text::visible,
+};
+
+use super::{
+    Exit,
+    args::{Args, Output, Trust},
+    say::say,
+    show,
+};
+use crate::{config::Config, trust::Gate};
+
+/// A root document, when a file is given instead of its digest.
+const ROOT_BYTES: u64 = longshore_common::trust::ROOT_BYTES as u64;
+
+pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
+    let gate = Gate::new(&Config::new(args.root.clone(), vec![]));
+    match wanted {
+        Trust::Status => {
+            let facts = gate.facts();
+            match args.output {
+                Output::Table => show::tell_trust(&facts),
+                Output::Json => show::json(&show::trust_json(&facts)),
+            }
+            for (app, held) in gate.repositories()? {
+                let line = held.and_then(|held| {
+                    let held = held.expect("what has begun is held");
+                    let catalog = held.catalog(&app)?;
+                    Ok(format!(
+                        "{app}: {} releases in list v{}, floor {}, root v{}",
+                        catalog.releases.len(),
+                        catalog.version,
+                        held.floor,
+                        held.root_version()
+                    ))
+                });
+                let line = line.unwrap_or_else(|why| why.to_string());
+                if args.output == Output::Table {
+                    say!("            {}", visible(&line));
+                }
+            }
+            Ok(if facts.state == "damaged" { Exit::Failed } else { Exit::Done })
+        }
+        Trust::Recover { app } => {
+            let done = gate.recover(app.as_str(), &who())?;
+            say!("{}; this is reported from now on", visible(&done));
+            Ok(Exit::Done)
+        }
+        Trust::Reset { root, i_am_on } => {
+            let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            if i_am_on != here {
+                let message = format!("this host is \"{}\"; nothing was changed", visible(&here));
+                return Err(Coded::new(Code::V01, message));
+            }
+            gate.reset(read_root(&root)?, &who())?;
+            say!("the pinned root is another one; this is reported from now on");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Its SHA-256, or a file that has it.
+fn read_root(given: &str) -> Result<[u8; 32], Coded> {
+    if let Ok(digest) = given.parse::<ReleaseDigest>() {
+        return Ok(digest.0);
+    }
+    let failed = |e: std::io::Error| Coded::new(Code::V01, format!("read `{}`: {e}", visible(given)));
+    let length = std::fs::metadata(given).map_err(failed)?.len();
+    if length > ROOT_BYTES {
+        return Err(Coded::new(Code::V01, format!("`{}` is too large for a root", visible(given))));
+    }
+    let bytes = std::fs::read(given).map_err(failed)?;
+    longshore_common::trust::read_root(longshore_common::trust::FLEET, &bytes)?;
+    Ok(sha256(&bytes))
+}
+
+/// Who broke the glass: the user behind sudo where there is one.
+fn who() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var("SUDO_USER") {
+        Ok(user) => format!("{} (uid {uid})", visible(&user)),
+        Err(_) => format!("uid {uid}"),
+    }
+}

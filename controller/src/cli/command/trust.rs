@@ -1,0 +1,168 @@
+//! `init`, `app …`, `key …`, `trust …`, and the signing half of `release …`.
+
+use longshore_common::{
+    code::Code,
+    digest::{ReleaseDigest, hex},
+    ids::{AppName, Version},
+    time::Span,
+};
+use longshore_proto::v1 as pb;
+
+use super::{Desk, deadline, hollow};
+use crate::cli::{
+    args::{AppCommand, KeyCommand, SignArgs, TrustCommand},
+    client::Client,
+    exit::Exit,
+    failure::Failure,
+    signing::{self, Changes, Floor, KeyRing, Signed, Signer},
+    view::trust::{AppMade, FleetRoot, Keys, Outcome, TrustStatus},
+};
+
+pub async fn init(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
+    let (client, ring) = desk.signing().await?;
+    let signer = Signer { client: &client, ring: &ring, by: deadline(timeout) };
+    let (root, created) = signing::init(&signer).await?;
+    let keys = ring.folder().display().to_string();
+    desk.output.print(&FleetRoot { root_sha256: hex(&root), created, keys })?;
+    Ok(if created { Exit::Done } else { Exit::NothingToDo })
+}
+
+pub async fn app(desk: &Desk, command: AppCommand) -> Result<Exit, Failure> {
+    let AppCommand::Create { app, keys, threshold, waiting } = command;
+    let (client, ring) = desk.signing().await?;
+    let signer = Signer { client: &client, ring: &ring, by: deadline(waiting.timeout) };
+    let (own, signed) = signing::create_app(&signer, &app, &keys, threshold).await?;
+    let made = AppMade {
+        app: app.to_string(),
+        public_key: own.to_string(),
+        threshold,
+        keys: 1 + keys.iter().filter(|key| **key != own).count(),
+        waiting: waiting_for(signed),
+    };
+    desk.output.print(&made)?;
+    Ok(Exit::Done)
+}
+
+pub async fn key(desk: &Desk, command: KeyCommand) -> Result<Exit, Failure> {
+    let ring = desk.ring()?.1;
+    if let KeyCommand::Create { name } = command {
+        ring.create(name.as_str())?;
+    }
+    desk.output.print(&Keys::new(&ring))?;
+    Ok(Exit::Done)
+}
+
+pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
+    match command {
+        TrustCommand::Status { waiting } => {
+            let client = desk.client().await?;
+            let request = pb::TrustStatusRequest {};
+            let reply = client.answer(deadline(waiting.timeout), client.trust().status(request)).await?;
+            show_status(desk, reply)
+        }
+        TrustCommand::Refresh { waiting } => {
+            let client = desk.client().await?;
+            let request = pb::TrustStatusRequest {};
+            let reply = client.answer(deadline(waiting.timeout), client.trust().refresh(request)).await?;
+            show_status(desk, reply)
+        }
+        TrustCommand::Rotate { app, add, remove, threshold, waiting } => {
+            let (client, ring) = desk.signing().await?;
+            let signer = Signer { client: &client, ring: &ring, by: deadline(waiting.timeout) };
+            let changes = Changes { add, remove, threshold };
+            let signed = signing::rotate(&signer, app.as_str(), &changes).await?;
+            let what = format!("the keys of {app}");
+            say(desk, what, signed)
+        }
+        TrustCommand::Pin { root, replace } => {
+            let root: ReleaseDigest = root.parse()?;
+            let ring = desk.ring()?.1;
+            if ring.pin().is_ok_and(|pin| pin.is_some_and(|pin| pin != root.0)) && !replace {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    "this machine pins another root; nothing was changed",
+                )
+                .next("if the fleet was made anew: the same with --replace"));
+            }
+            ring.forget_seen()?;
+            ring.set_pin(root.0)?;
+            let keys = ring.folder().display().to_string();
+            desk.output.print(&FleetRoot { root_sha256: root.hex(), created: false, keys })?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// `release sign`: for whoever did not publish it.
+pub async fn sign(desk: &Desk, args: SignArgs) -> Result<Exit, Failure> {
+    let SignArgs { release, digest, security, waiting } = args;
+    let by = deadline(waiting.timeout);
+    let (client, ring) = desk.signing().await?;
+    let (app, version): (AppName, Version) = (release.app.parse()?, release.version.parse()?);
+    let request = pb::ShowReleaseRequest { app: release.app.clone(), version: release.version.clone() };
+    let reply = client.answer(by, client.releases().show(request)).await?;
+    let shown = reply.release.ok_or_else(|| hollow("release"))?;
+    // What is signed are the bytes, not what somebody says of them.
+    let found = ReleaseDigest::of(&reply.manifest);
+    if found.hex() != shown.digest || digest.as_ref().is_some_and(|digest| *digest != found.hex()) {
+        let message = format!("{app}@{version} has the digest {}; nothing was signed", found.hex());
+        return Err(Failure::coded(Code::A01, message));
+    }
+    let signer = Signer { client: &client, ring: &ring, by };
+    let length = reply.manifest.len() as u64;
+    let floor = security.then_some(Floor);
+    let signed = signing::sign_release(&signer, &app, &version, found, length, floor).await?;
+    say(desk, format!("{app}@{version} ({})", found.short()), signed)
+}
+
+/// After `release publish`. None: nothing is signed in this fleet.
+pub async fn sign_published(
+    client: &Client,
+    ring: &KeyRing,
+    manifest: &[u8],
+    timeout: Span,
+) -> Result<Option<Signed>, Failure> {
+    let by = deadline(timeout);
+    if ring.pin()?.is_none() && signing::fleet_root(client, by).await?.is_none() {
+        return Ok(None);
+    }
+    let read = longshore_common::manifest::Manifest::from_bytes(manifest)?;
+    let signer = Signer { client, ring, by };
+    let digest = ReleaseDigest::of(manifest);
+    let length = manifest.len() as u64;
+    let signed = signing::sign_release(&signer, &read.app, &read.version, digest, length, None).await;
+    signed.map(Some).map_err(|failure| Failure {
+        message: format!("{}@{} is published and NOT SIGNED: {}", read.app, read.version, failure.message),
+        ..failure
+    })
+}
+
+/// After `release withdraw`, where this machine can sign.
+pub async fn delist(desk: &Desk, app: &str, version: &str, timeout: Span) -> Result<Option<Signed>, Failure> {
+    let (client, ring) = desk.signing().await?;
+    if ring.pin()?.is_none() {
+        return Ok(None);
+    }
+    let signer = Signer { client: &client, ring: &ring, by: deadline(timeout) };
+    signing::withdraw(&signer, &app.parse()?, &version.parse()?).await.map(Some)
+}
+
+fn show_status(desk: &Desk, reply: pb::TrustStatusReply) -> Result<Exit, Failure> {
+    let pin = desk.ring()?.1.pin()?;
+    let status = TrustStatus::new(reply, pin, desk.output.fresh().now);
+    desk.output.print(&status)?;
+    Ok(if status.warnings.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn say(desk: &Desk, what: String, signed: Signed) -> Result<Exit, Failure> {
+    let before = signed == Signed::Before;
+    desk.output.print(&Outcome { what, before, waiting: waiting_for(signed) })?;
+    Ok(if before { Exit::NothingToDo } else { Exit::Done })
+}
+
+fn waiting_for(signed: Signed) -> Option<String> {
+    match signed {
+        Signed::Waiting(waiting) => Some(waiting),
+        Signed::Enough | Signed::Before => None,
+    }
+}

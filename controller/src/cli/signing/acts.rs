@@ -1,0 +1,291 @@
+//! What is signed: the fleet's root, an app's keys, a release, a withdrawal, a change of keys.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{
+    code::Code,
+    digest::{ReleaseDigest, sha256},
+    ids::{AppName, Version},
+    text::visible,
+    time::{Clock as _, Millis, SystemClock},
+    trust::{
+        Catalog, FLEET, Held, Listed, Part, PublicKey, ROOT_LIFE_MS, RootView, TARGETS_LIFE_MS, author,
+        author::RootDraft,
+    },
+};
+
+use super::{KeyRing, ORG, Signer, first_root, next_list};
+use crate::cli::{exit::Exit, failure::Failure};
+
+/// What became of something that was signed here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// Hosts will believe it.
+    Enough,
+    /// It was said already.
+    Before,
+    /// More keys have to sign; what is missing, as the controller says.
+    Waiting(String),
+}
+
+impl From<Option<String>> for Signed {
+    fn from(waiting: Option<String>) -> Self {
+        waiting.map_or(Signed::Enough, Signed::Waiting)
+    }
+}
+
+/// The organisation's key and the fleet's root. What hosts are to pin, and whether it was there before.
+pub async fn init(signer: &Signer<'_>) -> Result<([u8; 32], bool), Failure> {
+    if let Some(pin) = signer.ring.pin()?
+        && let Some(held) = signer.verified(FLEET).await?
+    {
+        debug_assert_eq!(first_root(&held), pin);
+        return Ok((pin, false));
+    }
+    if super::fleet_root(signer.client, signer.by).await?.is_some() {
+        return Err(Failure::coded(
+            Code::N02,
+            "this fleet has a root already, and this machine does not know it",
+        )
+        .next("ask whoever made it for its SHA-256, then: longshore trust pin SHA256"));
+    }
+    let online = signer.online().await?;
+    // A run that was cut short made the key; its passphrase is asked for, and it goes on.
+    let known = signer.ring.keys().iter().any(|key| key.name == ORG);
+    let key = if known { signer.ring.open(ORG)? } else { signer.ring.create(ORG)? };
+    let org = (1, BTreeSet::from([key.public()]));
+    let draft = RootDraft { app: FLEET.into(), version: 1, org: org.clone(), release: org, online };
+    let root = author::sign(&author::root(&draft, now()), &key)?;
+    let list = author::sign(&author::targets(&author::empty_catalog(FLEET), now()), &key)?;
+    let pin = sha256(&root);
+    signer.submit(FLEET, vec![root], list).await?;
+    signer.ring.set_pin(pin)?;
+    Ok((pin, true))
+}
+
+/// Release keys for an app: one that is made here, and those of others.
+pub async fn create_app(
+    signer: &Signer<'_>,
+    app: &AppName,
+    others: &[PublicKey],
+    threshold: u64,
+) -> Result<(PublicKey, Signed), Failure> {
+    let name = app.as_str();
+    if name == FLEET || name == ORG {
+        return Err(Failure::usage(format!("\"{name}\" is taken: call the app something else")));
+    }
+    let fleet = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
+    if signer.verified(name).await?.is_some() {
+        return Err(Failure::coded(Code::N02, format!("{name} has release keys already"))
+            .next(format!("to change them: longshore trust rotate {name} --add-key PUBLIC")));
+    }
+    let known = signer.ring.keys().into_iter().find(|key| key.name == name);
+    let own = match known {
+        Some(known) => known.public,
+        None => signer.ring.create(name)?.public(),
+    };
+    let keys: BTreeSet<PublicKey> = others.iter().copied().chain([own]).collect();
+    if threshold == 0 || threshold > keys.len() as u64 {
+        return Err(Failure::usage(format!(
+            "{threshold} of {} keys cannot sign: give more --key",
+            keys.len()
+        )));
+    }
+    let root = fleet.root(FLEET)?;
+    let (org_threshold, org) = root.role(Part::Root);
+    let draft = RootDraft {
+        app: name.to_owned(),
+        version: 1,
+        org: (org_threshold, org.clone()),
+        release: (threshold, keys),
+        online: signer.online().await?,
+    };
+    // The other key holders type the same command, until enough have.
+    let (root, list) = waiting(signer, name).await?;
+    let root = agreed(root, author::root(&draft, now()), ROOT_LIFE_MS);
+    let root = sign_with_any(signer.ring, org, root)?;
+    let list = agreed(list, author::targets(&author::empty_catalog(name), now()), TARGETS_LIFE_MS);
+    let list = sign_with(signer.ring, &draft.release.1, list)?;
+    Ok((own, signer.submit(name, vec![root], list).await?.into()))
+}
+
+/// Lists a release. `length` is that of the manifest whose bytes have the digest.
+pub async fn sign_release(
+    signer: &Signer<'_>,
+    app: &AppName,
+    version: &Version,
+    digest: ReleaseDigest,
+    length: u64,
+    floor: Option<Floor>,
+) -> Result<Signed, Failure> {
+    let held = app_of(signer, app).await?;
+    let mut catalog = next_list(app.as_str(), &held)?;
+    let listed = catalog.by_version(version).cloned();
+    let seq = match listed {
+        Some(listed) if listed.digest != digest => {
+            let message =
+                format!("{app}@{version} is signed already, as another release ({})", listed.digest.short());
+            return Err(Failure::coded(Code::N02, message));
+        }
+        Some(_) if floor.is_none() => return Ok(Signed::Before),
+        Some(listed) => listed.seq,
+        None => catalog.next_seq,
+    };
+    catalog.next_seq = catalog.next_seq.max(seq + 1);
+    catalog.releases.insert(seq, Listed { seq, version: version.clone(), digest, length });
+    if let Some(Floor) = floor {
+        catalog.min_seq = catalog.min_seq.max(seq);
+    }
+    sign_list(signer, app, &held, &catalog).await
+}
+
+/// Nothing older may run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor;
+
+/// Takes a release off the list.
+pub async fn withdraw(signer: &Signer<'_>, app: &AppName, version: &Version) -> Result<Signed, Failure> {
+    let held = app_of(signer, app).await?;
+    let mut catalog = next_list(app.as_str(), &held)?;
+    let Some(seq) = catalog.by_version(version).map(|listed| listed.seq) else { return Ok(Signed::Before) };
+    catalog.releases.remove(&seq);
+    sign_list(signer, app, &held, &catalog).await
+}
+
+/// Signs a list: the one that waits, where it says the same, so that signatures add up; else a new one.
+async fn sign_list(
+    signer: &Signer<'_>,
+    app: &AppName,
+    held: &Held,
+    catalog: &Catalog,
+) -> Result<Signed, Failure> {
+    let root = held.root(app.as_str())?;
+    let (_, keys) = root.role(Part::Targets);
+    let (_, waits) = waiting(signer, app.as_str()).await?;
+    let list = agreed(waits, author::targets(catalog, now()), TARGETS_LIFE_MS);
+    let list = sign_with(signer.ring, keys, list)?;
+    Ok(signer.submit(app.as_str(), vec![], list).await?.into())
+}
+
+/// What is to be different in an app's root, or the fleet's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Release keys; of the fleet, the organisation's.
+    pub add: Vec<PublicKey>,
+    pub remove: Vec<PublicKey>,
+    pub threshold: Option<u64>,
+}
+
+/// A new root: with these changes, the organisation's keys as the fleet has them, and the controller's key as it is.
+pub async fn rotate(signer: &Signer<'_>, app: &str, changes: &Changes) -> Result<Signed, Failure> {
+    let fleet = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
+    let held = signer.verified(app).await?.ok_or_else(|| no_keys(app))?;
+    let before = held.root(app)?;
+    let mut draft = RootDraft::after(&before);
+    draft.online = signer.online().await?;
+    let (threshold, keys) = &mut draft.release;
+    keys.extend(&changes.add);
+    keys.retain(|key| !changes.remove.contains(key));
+    *threshold = changes.threshold.unwrap_or(*threshold);
+    if *threshold == 0 || *threshold > keys.len() as u64 {
+        return Err(Failure::usage(format!("{threshold} of {} keys cannot sign", keys.len())));
+    }
+    if app == FLEET {
+        draft.org = draft.release.clone();
+    } else {
+        let root = fleet.root(FLEET)?;
+        let (threshold, keys) = root.role(Part::Root);
+        draft.org = (threshold, keys.clone());
+    }
+    let signers: BTreeSet<PublicKey> = before.role(Part::Root).1 | &draft.org.1;
+    let (waits, list) = waiting(signer, app).await?;
+    let root = agreed(waits.clone(), author::root(&draft, now()), ROOT_LIFE_MS);
+    // Who brings only the list's signature leaves the root as it waits.
+    let root = match waits == Some(root.clone()) {
+        true => sign_with_any(signer.ring, &signers, root)?,
+        false => sign_with(signer.ring, &signers, root)?,
+    };
+    let list = renewed_list(signer, list, &held, &before, &draft)?;
+    Ok(signer.submit(app, vec![root], list).await?.into())
+}
+
+/// The list signed anew, by whoever may sign it from now on and lies here.
+fn renewed_list(
+    signer: &Signer<'_>,
+    waiting: Option<Vec<u8>>,
+    held: &Held,
+    before: &RootView,
+    draft: &RootDraft,
+) -> Result<Vec<u8>, Failure> {
+    let same_keys = before.role(Part::Targets).1 == &draft.release.1;
+    let none_here = signer.ring.among(&draft.release.1).is_empty();
+    if same_keys && none_here {
+        return Ok(vec![]);
+    }
+    let catalog = next_list(&draft.app, held)?;
+    let list = agreed(waiting, author::targets(&catalog, now()), TARGETS_LIFE_MS);
+    sign_with(signer.ring, &draft.release.1, list)
+}
+
+/// What waits for signatures at the controller: the newest root and the list.
+async fn waiting(signer: &Signer<'_>, app: &str) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Failure> {
+    let pending = signer.get(app).await?.pending.unwrap_or_default();
+    let root = pending.roots.last().map(|root| root.to_vec());
+    Ok((root, Some(pending.targets.to_vec()).filter(|list| !list.is_empty())))
+}
+
+/// What waits, when it says just what would be signed here and holds no longer: so signatures add up, and whoever
+/// keeps it cannot slip anything in.
+fn agreed(waiting: Option<Vec<u8>>, ours: Vec<u8>, life_ms: Millis) -> Vec<u8> {
+    let sound = |waiting: &Vec<u8>| (now()..=now() + life_ms).contains(&author::expires_ms(waiting));
+    let same = waiting.filter(sound).and_then(|waiting| author::like(&waiting, &ours));
+    same.unwrap_or(ours)
+}
+
+async fn app_of(signer: &Signer<'_>, app: &AppName) -> Result<Held, Failure> {
+    signer.verified(app.as_str()).await?.ok_or_else(|| no_keys(app.as_str()))
+}
+
+/// As [`sign_with`], but there may be none here: then the signatures that are there have to do.
+fn sign_with_any(
+    ring: &KeyRing,
+    allowed: &BTreeSet<PublicKey>,
+    document: Vec<u8>,
+) -> Result<Vec<u8>, Failure> {
+    if ring.among(allowed).is_empty() { Ok(document) } else { sign_with(ring, allowed, document) }
+}
+
+/// Signed with every key of `allowed` that lies on this machine; at least one does.
+fn sign_with(
+    ring: &KeyRing,
+    allowed: &BTreeSet<PublicKey>,
+    mut document: Vec<u8>,
+) -> Result<Vec<u8>, Failure> {
+    let here = ring.among(allowed);
+    if here.is_empty() {
+        let names: Vec<String> = allowed.iter().map(PublicKey::short).collect();
+        return Err(Failure::new(
+            Exit::Refused,
+            format!("no key that may sign this lies in {}", ring.folder().display()),
+        )
+        .next(format!("it takes one of {}; see: longshore key list", names.join(", "))));
+    }
+    for key in here {
+        document = author::sign(&document, &ring.open(&key.name)?)?;
+    }
+    Ok(document)
+}
+
+fn no_fleet() -> Failure {
+    Failure::coded(Code::N01, "this fleet has no root yet").next("make it: longshore init")
+}
+
+fn no_keys(app: &str) -> Failure {
+    let app = visible(app);
+    Failure::coded(Code::N01, format!("{app} has no release keys yet"))
+        .next(format!("make one: longshore app create {app}"))
+}
+
+fn now() -> Millis {
+    SystemClock.now_ms()
+}

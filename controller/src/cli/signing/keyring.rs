@@ -1,0 +1,162 @@
+//! The folder of keys for one controller: `~/.config/longshore/keys/<context>/`, or `keys` in an operator folder.
+//!
+//! ```text
+//! org.key, <app>.key    keys, encrypted
+//! fleet.pin             SHA-256 of the fleet's first root, by which this machine knows it
+//! seen/                 what was verified here last
+//! ```
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use longshore_common::{
+    chain::Chain,
+    digest::{ReleaseDigest, hex},
+    durable,
+    trust::{PublicKey, SigningKey},
+};
+
+use super::{
+    passphrase::{For, Passphrase},
+    sealed::SealedKey,
+};
+use crate::cli::{context::Context, exit::Exit, failure::Failure};
+
+/// The name of the organisation's key on this machine.
+pub const ORG: &str = "org";
+const SUFFIX: &str = ".key";
+const PIN: &str = "fleet.pin";
+
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    folder: PathBuf,
+    passphrase: Passphrase,
+}
+
+/// A key that lies here, by its public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    pub name: String,
+    pub public: PublicKey,
+}
+
+impl KeyRing {
+    pub fn of(config: Option<&Path>, context: &Context, passphrase: Passphrase) -> Result<Self, Failure> {
+        let folder = match (context.name.contains('/'), config) {
+            (true, _) => Path::new(&context.name).join("keys"),
+            (false, Some(config)) => config.join("keys").join(&context.name),
+            (false, None) => {
+                return Err(Failure::usage("neither HOME nor XDG_CONFIG_HOME says where keys are kept"));
+            }
+        };
+        Ok(Self { folder, passphrase })
+    }
+
+    pub fn at(folder: PathBuf, passphrase: Passphrase) -> Self {
+        Self { folder, passphrase }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What this machine pins. None: it knows no fleet.
+    pub fn pin(&self) -> Result<Option<[u8; 32]>, Failure> {
+        let path = self.folder.join(PIN);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let digest: ReleaseDigest = text.trim().parse().map_err(|_| {
+                    Failure::usage(format!("{} is not a SHA-256", path.display()))
+                        .next("longshore trust pin SHA256 --replace")
+                })?;
+                Ok(Some(digest.0))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::usage(format!("read {}: {error}", path.display()))),
+        }
+    }
+
+    pub fn set_pin(&self, root: [u8; 32]) -> Result<(), Failure> {
+        self.make()?;
+        let text = format!("{}\n", hex(&root));
+        durable::write_atomic(&self.folder.join(PIN), text.as_bytes(), 0o644).map_err(|e| failed(&e))
+    }
+
+    /// Forgets what was verified here: for another pin.
+    pub fn forget_seen(&self) -> Result<(), Failure> {
+        durable::remove_dir_durable(&self.folder.join("seen")).map_err(|e| failed(&e))
+    }
+
+    pub fn seen_dir(&self) -> Result<PathBuf, Failure> {
+        let dir = self.folder.join("seen");
+        self.make()?;
+        durable::create_dir_durable(&dir, 0o700).map_err(|e| failed(&e))?;
+        Ok(dir)
+    }
+
+    /// By name. Files that are no keys are passed over.
+    pub fn keys(&self) -> Vec<KnownKey> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut keys: Vec<KnownKey> = names
+            .filter_map(|name| {
+                let name = name.strip_suffix(SUFFIX)?.to_owned();
+                let public = self.read(&name).ok()?.public().ok()?;
+                Some(KnownKey { name, public })
+            })
+            .collect();
+        keys.sort_by(|a, b| a.name.cmp(&b.name));
+        keys
+    }
+
+    /// Those of `wanted` that lie here.
+    pub fn among(&self, wanted: &BTreeSet<PublicKey>) -> Vec<KnownKey> {
+        self.keys().into_iter().filter(|key| wanted.contains(&key.public)).collect()
+    }
+
+    /// A new key. One that is there is never replaced.
+    pub fn create(&self, name: &str) -> Result<SigningKey, Failure> {
+        let path = self.path(name);
+        if path.exists() {
+            return Err(Failure::new(Exit::Refused, format!("there is a key {} already", path.display())));
+        }
+        let key = SigningKey::generate();
+        let sealed = SealedKey::seal(&key, &self.passphrase.get(For::Sealing, name)?);
+        let bytes = serde_json::to_vec_pretty(&sealed).expect("text and numbers are JSON");
+        self.make()?;
+        durable::write_atomic(&path, &bytes, 0o600).map_err(|e| failed(&e))?;
+        Ok(key)
+    }
+
+    pub fn open(&self, name: &str) -> Result<SigningKey, Failure> {
+        let sealed = self.read(name)?;
+        let opened = sealed.open(&self.passphrase.get(For::Opening, name)?);
+        opened.map_err(|why| {
+            Failure::coded(why.code, format!("key {}: {}", self.path(name).display(), why.message))
+        })
+    }
+
+    fn read(&self, name: &str) -> Result<SealedKey, Failure> {
+        let path = self.path(name);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Failure::new(Exit::Refused, format!("read the key {}: {error}", path.display()))
+        })?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(Exit::Failed, format!("{} is not a key: {error}", path.display())))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}{SUFFIX}"))
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        durable::create_dir_durable(&self.folder, 0o700).map_err(|e| failed(&e))
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(Exit::Failed, Chain(error).to_string())
+}

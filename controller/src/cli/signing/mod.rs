@@ -1,0 +1,134 @@
+//! Keys that say what may run, and what the operator's machine signs with them.
+//!
+//! Nothing outside of this folder, and nothing of the daemon, can read such a key. What the controller hands over is
+//! verified here against what this machine pins before anything is signed on top of it: a controller that lies gets
+//! no signature.
+
+mod acts;
+mod keyring;
+mod passphrase;
+mod sealed;
+
+use longshore_common::{
+    digest::sha256,
+    time::{Clock as _, SystemClock},
+    trust::{Anchor, Catalog, FLEET, Held, Offer, PublicKey, TrustState, update_even_if_expired},
+};
+use longshore_proto::v1 as pb;
+use tokio::time::Instant;
+
+pub use acts::{Changes, Floor, Signed, create_app, init, rotate, sign_release, withdraw};
+pub use keyring::{KeyRing, KnownKey, ORG};
+pub use passphrase::{FILE_VARIABLE, Passphrase, VARIABLE};
+
+use super::{client::Client, exit::Exit, failure::Failure};
+
+/// A controller, the keys for it that lie here, and until when an answer is waited for.
+pub struct Signer<'a> {
+    pub client: &'a Client,
+    pub ring: &'a KeyRing,
+    pub by: Instant,
+}
+
+impl Signer<'_> {
+    /// What the controller has of `app`, verified by what this machine pins, whatever of it has expired: to be signed
+    /// anew. None: it has nothing.
+    pub async fn verified(&self, app: &str) -> Result<Option<Held>, Failure> {
+        let pin = self.ring.pin()?.ok_or_else(pins_nothing)?;
+        let Some(fleet) = self.verified_by(FLEET, &Anchor::Pin(pin)).await? else { return Ok(None) };
+        match app {
+            FLEET => Ok(Some(fleet)),
+            app => self.verified_by(app, &Anchor::of_fleet(&fleet)?).await,
+        }
+    }
+
+    async fn verified_by(&self, app: &str, anchor: &Anchor) -> Result<Option<Held>, Failure> {
+        let state = TrustState::new(&self.ring.seen_dir()?, app);
+        let known = state.load().map_err(|why| here(why.message))?;
+        let Some(documents) = self.get(app).await?.documents else {
+            return match known {
+                None => Ok(None),
+                Some(_) => Err(here(format!("the controller has lost the signed documents of {app}"))),
+            };
+        };
+        let pb::TrustDocuments { roots, timestamp, snapshot, targets } = documents;
+        let offer = Offer {
+            roots: roots.into_iter().map(Into::into).collect(),
+            timestamp: timestamp.into(),
+            snapshot: snapshot.into(),
+            targets: targets.into(),
+        };
+        let (app, anchor, dir) = (app.to_owned(), anchor.clone(), self.ring.seen_dir()?);
+        let looked = tokio::task::spawn_blocking(move || {
+            let held =
+                update_even_if_expired(&app, &anchor, known.as_ref(), &offer, SystemClock.now_ms(), &dir)?;
+            state.persist(&held)?;
+            Ok::<_, longshore_common::code::Coded>(held)
+        });
+        let held =
+            looked.await.map_err(|died| Failure::new(Exit::Failed, format!("verification ended: {died}")))?;
+        Ok(Some(held?))
+    }
+
+    async fn get(&self, app: &str) -> Result<pb::GetTrustReply, Failure> {
+        let request = pb::GetTrustRequest { app: app.to_owned() };
+        self.client.answer(self.by, self.client.trust().get(request)).await
+    }
+
+    /// Hands documents in. The message of what is missing, when the controller only keeps them.
+    async fn submit(
+        &self,
+        app: &str,
+        roots: Vec<Vec<u8>>,
+        targets: Vec<u8>,
+    ) -> Result<Option<String>, Failure> {
+        let request = pb::SubmitTrustRequest {
+            app: app.to_owned(),
+            roots: roots.into_iter().map(Into::into).collect(),
+            targets: targets.into(),
+        };
+        let reply = self.client.answer(self.by, self.client.trust().submit(request)).await?;
+        Ok((!reply.accepted).then_some(reply.waiting))
+    }
+
+    async fn status(&self) -> Result<pb::TrustStatusReply, Failure> {
+        self.client.answer(self.by, self.client.trust().status(pb::TrustStatusRequest {})).await
+    }
+
+    /// The controller's own key, as it says. It can only say that lists are current.
+    async fn online(&self) -> Result<PublicKey, Failure> {
+        let reply = self.status().await?;
+        let bytes: Result<[u8; 32], _> = reply.online_key[..].try_into();
+        bytes.map(PublicKey).map_err(|_| super::command::hollow("key"))
+    }
+}
+
+/// Whether the fleet behind a controller has a root, and what hosts pin then; as the controller says.
+pub async fn fleet_root(client: &Client, by: Instant) -> Result<Option<[u8; 32]>, Failure> {
+    let reply = client.answer(by, client.trust().status(pb::TrustStatusRequest {})).await?;
+    let fleet = reply.repositories.into_iter().find(|repository| repository.app == FLEET);
+    Ok(fleet.and_then(|fleet| fleet.root_sha256[..].try_into().ok()))
+}
+
+/// The list after `held`'s, to be changed.
+fn next_list(app: &str, held: &Held) -> Result<Catalog, Failure> {
+    let mut catalog = held.catalog(app)?;
+    catalog.version += 1;
+    Ok(catalog)
+}
+
+fn first_root(held: &Held) -> [u8; 32] {
+    held.roots.values().next().map(|root| sha256(root)).unwrap_or_default()
+}
+
+fn pins_nothing() -> Failure {
+    Failure::coded(
+        longshore_common::code::Code::T02,
+        "this machine does not know the fleet's root, so nothing that the controller says can be verified",
+    )
+    .next("ask whoever ran longshore init for its SHA-256, then: longshore trust pin SHA256")
+}
+
+fn here(message: String) -> Failure {
+    Failure::coded(longshore_common::code::Code::T01, longshore_common::text::visible(&message))
+}

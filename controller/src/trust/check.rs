@@ -1,0 +1,30 @@
+//! Asked before a rollout begins: would hosts run this release?
+
+use std::sync::Arc;
+
+use longshore_common::ids::{AppName, Version};
+
+use super::{TrustDesk, at_desk};
+use crate::{
+    bundle::{self, BundleStore, blocking},
+    store::SharedStore,
+    trouble::Trouble,
+};
+
+#[derive(Clone)]
+pub struct TrustCheck {
+    pub desk: Arc<TrustDesk>,
+    pub store: SharedStore,
+    pub bundle: Arc<BundleStore>,
+}
+
+impl TrustCheck {
+    /// A release that is not there at all is somebody else's to refuse.
+    pub async fn check(&self, app: &AppName, version: &Version) -> Result<(), Trouble> {
+        let Some((release, _)) = bundle::load(&*self.store, app, version).await? else { return Ok(()) };
+        let (store, digest) = (Arc::clone(&self.bundle), release.digest);
+        let length = blocking(move || Ok(store.named.manifest(&digest)?.len() as u64)).await?;
+        let (app, version) = (app.clone(), version.clone());
+        Ok(at_desk(&self.desk, move |desk| desk.admit(&app, &version, &digest, length)).await?)
+    }
+}
