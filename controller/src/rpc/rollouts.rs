@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
-    ids::{AppName, EnvName, HostId, RolloutId},
+    ids::{AppName, EnvName, HostId, RolloutId, Version},
     wire::parse,
 };
 use longshore_proto::v1::{
