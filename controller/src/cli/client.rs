@@ -82,6 +82,9 @@ impl Client {
     service!(releases, releases_client, ReleasesClient);
     service!(environments, environments_client, EnvironmentsClient);
     service!(settings, settings_client, SettingsClient);
+    service!(calendars, calendars_client, CalendarsClient);
+    service!(approvals, approvals_client, ApprovalsClient);
+    service!(notices, notices_client, NoticesClient);
     service!(rollouts, rollouts_client, RolloutsClient);
     service!(access, access_client, AccessClient);
 

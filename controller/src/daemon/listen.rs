@@ -7,8 +7,9 @@ use longshore_common::{
     tls::{LiveClientTrust, LiveIdentity, incoming, open_server_config, server_config},
 };
 use longshore_proto::v1::{
-    access_server::AccessServer, blobs_server::BlobsServer, controller_server::ControllerServer,
-    enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
+    access_server::AccessServer, approvals_server::ApprovalsServer, blobs_server::BlobsServer,
+    calendars_server::CalendarsServer, controller_server::ControllerServer, enrolment_server::EnrolmentServer,
+    environments_server::EnvironmentsServer, hosts_server::HostsServer, notices_server::NoticesServer,
     renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer,
     settings_server::SettingsServer,
 };
@@ -20,8 +21,9 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
-    AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, RenewalService,
-    RolloutsService, SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,
+    AccessService, ApprovalsService, CalendarsService, ControllerService, EnrolmentService,
+    EnvironmentsService, HostsService, NoticesService, RenewalService, RolloutsService, SessionService,
+    SettingsService, blobs::BlobsService, releases::ReleasesService,
 };
 use crate::{access::CalledLayer, audit::Audit};
 
@@ -62,6 +64,9 @@ pub(super) struct Services {
     pub rollouts: RolloutsService,
     pub settings: SettingsService,
     pub access: AccessService,
+    pub calendars: CalendarsService,
+    pub approvals: ApprovalsService,
+    pub notices: NoticesService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -92,6 +97,9 @@ pub(super) async fn serve_main(
         releases,
         rollouts,
         settings,
+        calendars,
+        approvals,
+        notices,
     } = services;
     let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
@@ -103,7 +111,10 @@ pub(super) async fn serve_main(
         .add_service(releases.into_server())
         .add_service(SettingsServer::new(settings).max_decoding_message_size(ENROL_BYTES))
         .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES));
+        .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES))
+        .add_service(CalendarsServer::new(calendars).max_decoding_message_size(ENROL_BYTES))
+        .add_service(ApprovalsServer::new(approvals).max_decoding_message_size(ENROL_BYTES))
+        .add_service(NoticesServer::new(notices).max_decoding_message_size(MESSAGE_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;
 }
 

@@ -6,7 +6,9 @@
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
+mod calendars;
 mod commit;
+mod permit;
 pub mod records;
 mod route;
 mod runner;
@@ -35,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     fleet::{Fleet, FleetEvent},
     rollout::{Event, Rollout, step},
-    store::{Key, SharedStore},
+    store::{Key, Prefix, SharedStore},
     trouble::Trouble,
 };
 use runner::{JOB_QUEUE, Job};
@@ -76,6 +78,9 @@ impl Engine {
             engine.spawn(lock.rollout);
         }
         engine.inner.tasks.spawn(route::route(engine.clone(), events));
+        for prefix in [Prefix::envs(), Prefix::freezes()] {
+            engine.inner.tasks.spawn(calendars::watch(engine.clone(), prefix));
+        }
         Ok(engine)
     }
 

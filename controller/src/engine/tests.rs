@@ -1,5 +1,7 @@
 //! The engine over a store in memory, with agents that are driven by hand and no network between.
 
+mod policy;
+
 use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
@@ -111,6 +113,8 @@ fn request(version: Option<&str>) -> StartRequest {
         by: "alice".parse().unwrap(),
         reason: String::new(),
         rollback: version.is_none(),
+        plan: None,
+        at: String::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use longshore_common::{
     report,
 };
 
-use super::{gate::Verdict, model::Rollout, pace::Pace};
+use super::{closed::Closed, gate::Verdict, model::Rollout, pace::Pace};
 
 /// Everything that moves a rollout. Events about hosts that are not of it change nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,10 @@ pub enum Event {
     Supersede(RolloutId),
     /// The host was removed from the fleet, or is no longer of the environment.
     HostRemoved(HostId),
+    /// The environment is closed from now on, or open (`None`).
+    Calendar {
+        closed: Option<Closed>,
+    },
 }
 
 /// An operator says "go on".
@@ -75,7 +79,7 @@ pub struct Promote {
 }
 
 impl Event {
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "start",
         "report",
         "silent",
@@ -93,6 +97,7 @@ impl Event {
         "exclude",
         "supersede",
         "host-removed",
+        "calendar",
     ];
 
     pub fn as_str(&self) -> &'static str {
@@ -114,6 +119,7 @@ impl Event {
             Event::Exclude(_) => "exclude",
             Event::Supersede(_) => "supersede",
             Event::HostRemoved(_) => "host-removed",
+            Event::Calendar { .. } => "calendar",
         }
     }
 }

@@ -4,12 +4,15 @@
 //! rest. `Enrolment` is served on a port of its own, to strangers.
 
 mod access;
+mod approvals;
 pub mod blobs;
+mod calendars;
 mod controller;
 mod enrolment;
 mod environments;
 mod hosts;
 mod logs;
+mod notices;
 pub mod releases;
 mod renewal;
 mod rollout_rows;
@@ -38,10 +41,13 @@ use crate::{
 };
 
 pub use access::AccessService;
+pub use approvals::ApprovalsService;
+pub use calendars::CalendarsService;
 pub use controller::ControllerService;
 pub use enrolment::{EnrolmentService, Reply};
 pub use environments::EnvironmentsService;
 pub use hosts::HostsService;
+pub use notices::NoticesService;
 pub use renewal::RenewalService;
 pub use rollouts::RolloutsService;
 use scope::Act;

@@ -95,8 +95,17 @@ fn read_start(
     request: pb::StartRolloutRequest,
     by: longshore_common::ids::OperatorName,
 ) -> Result<StartRequest, Status> {
-    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan: _, overrides: _ } =
-        request;
+    let pb::StartRolloutRequest {
+        app,
+        version,
+        env,
+        request_id,
+        reason,
+        rollback,
+        at,
+        plan: _,
+        overrides: _,
+    } = request;
     let request_id = Uuid::try_parse(&request_id)
         .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
     Ok(StartRequest {
@@ -107,6 +116,8 @@ fn read_start(
         by,
         reason: longshore_common::wire::cut(&reason, REASON_BYTES),
         rollback,
+        plan: None,
+        at: longshore_common::wire::cut(&at, REASON_BYTES),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod fleet;
+mod notify;
 mod rollout;
 mod secret;
 
@@ -14,6 +15,7 @@ pub use access::{AuditCommand, UserCommand};
 pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, TokenCommand,
 };
+pub use notify::NotifyCommand;
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
 
@@ -79,6 +81,9 @@ pub enum Noun {
     /// Secrets that only the hosts they are for can open
     #[command(subcommand, arg_required_else_help = true)]
     Secret(SecretCommand),
+    /// What people are told of, by mail and webhook
+    #[command(subcommand, arg_required_else_help = true)]
+    Notify(NotifyCommand),
     /// Rollouts: moving an environment to a release
     #[command(subcommand, arg_required_else_help = true)]
     Rollout(RolloutCommand),

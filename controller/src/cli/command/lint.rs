@@ -3,7 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_common::{code::Code, manifest::file::AppFile, strict::FILE_BYTES, text::visible};
+use longshore_common::{
+    code::Code,
+    manifest::file::AppFile,
+    strict::{self, FILE_BYTES},
+    text::visible,
+};
 use serde::Serialize;
 
 use super::Desk;
@@ -11,10 +16,11 @@ use crate::{
     cli::{
         exit::Exit,
         failure::{Failure, shown},
-        output::{Page, View},
+        output::{Page, View, now},
         style::Ink,
     },
     config::Environment,
+    environments::never_opens,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -67,7 +73,7 @@ fn lint(path: &Path) -> Result<LintedFile, Failure> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_BYTES)?;
     let read = match is_environment(&text) {
-        true => Environment::parse(&file, &text).map(|env| format!("environment {}", env.name)),
+        true => environment(&file, &text),
         false => AppFile::parse(&file, &text).map(|app| format!("app {}", app.app)),
     };
     Ok(match read {
@@ -82,6 +88,17 @@ fn lint(path: &Path) -> Result<LintedFile, Failure> {
             LintedFile { file, what: None, problems: problems.collect() }
         }
     })
+}
+
+/// What the controller finds in it as well, as far as one file and the clock can tell.
+fn environment(file: &str, text: &str) -> Result<String, strict::Problems> {
+    let environment = Environment::parse(file, text)?;
+    let Some(message) = never_opens(&environment, now().0) else {
+        return Ok(format!("environment {}", environment.name));
+    };
+    let line = text.lines().position(|line| line.trim_start().starts_with("[calendar]"));
+    let problem = strict::Problem { line: line.map_or(1, |nth| nth + 1), column: 1, message };
+    Err(strict::Problems { file: file.to_owned(), list: vec![problem] })
 }
 
 /// An environment's file has a table of that name; an app's has none.

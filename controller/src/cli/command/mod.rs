@@ -3,12 +3,15 @@
 mod access;
 mod context;
 mod env;
+mod env_policy;
 mod fleet;
 mod lint;
 mod logs;
+mod notify;
 mod publish;
 mod release;
 mod rollout;
+mod rollout_approve;
 mod secret;
 mod watch;
 
@@ -62,6 +65,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Release(command) => release::run(desk, command).await,
         Noun::Env(command) => env::run(desk, command).await,
         Noun::Secret(command) => secret::run(desk, command).await,
+        Noun::Notify(command) => notify::run(desk, command).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
         Noun::User(command) => access::user(desk, command).await,

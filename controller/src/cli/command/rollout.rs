@@ -4,7 +4,7 @@ use longshore_common::time::Span;
 use longshore_proto::v1::{self as pb, steer_request::Act};
 use uuid::Uuid;
 
-use super::{Desk, deadline, hollow, watch};
+use super::{Desk, deadline, hollow, rollout_approve, watch};
 use crate::cli::{
     args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs},
     client::Client,
@@ -58,6 +58,14 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
             desk.output.print(&Explanation::new(reply).ok_or_else(|| hollow("rollout"))?)?;
             Ok(Exit::Done)
         }
+        RolloutCommand::Approve { plan, deny, reason, waiting } => {
+            let request = pb::SayRequest { plan, deny, reason: reason.unwrap_or_default() };
+            rollout_approve::say(desk, request, waiting.timeout).await
+        }
+        RolloutCommand::Approvals { env, all, waiting } => {
+            let request = pb::ListApprovalsRequest { env: env.unwrap_or_default(), all };
+            rollout_approve::list(desk, request, waiting.timeout).await
+        }
         RolloutCommand::Pause(acting) => steer(desk, acting.into(), Act::Pause(pb::Nothing {})).await,
         RolloutCommand::Resume(acting) => steer(desk, acting.into(), Act::Resume(pb::Nothing {})).await,
         RolloutCommand::Promote(acting) => steer(desk, acting.into(), Act::Promote(pb::Nothing {})).await,
@@ -86,7 +94,7 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
 }
 
 async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
-    let StartArgs { release, to, wait, reason, timeout } = args;
+    let StartArgs { release, to, at, wait, reason, timeout } = args;
     let request = pb::StartRolloutRequest {
         app: release.app,
         version: release.version,
@@ -94,6 +102,7 @@ async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
         request_id: Uuid::new_v4().to_string(),
         reason: reason.unwrap_or_default(),
         rollback: false,
+        at: at.unwrap_or_default(),
         ..pb::StartRolloutRequest::default()
     };
     begin(desk, request, wait, timeout).await
@@ -187,10 +196,21 @@ impl View for Started {
         let id = short(&rollout.id);
         match &rollout.outcome_reason {
             Some(reason) => vec![longshore_common::text::visible(&format!("{}: {reason}", rollout.state()))],
-            None => vec![
-                page.style.paint(Ink::Good, &format!("Rollout {id} is started.")),
-                format!("Follow it: longshore rollout watch {id}"),
-            ],
+            None => {
+                let waits = rollout
+                    .holds
+                    .iter()
+                    .filter(|hold| matches!(hold.kind.as_str(), "closed" | "not-started"));
+                let waits = waits.map(|hold| {
+                    let until =
+                        hold.until.map(|at| format!(" (until {})", at.date(&page.zone))).unwrap_or_default();
+                    longshore_common::text::visible(&format!("It waits: {}{until}", hold.what))
+                });
+                std::iter::once(page.style.paint(Ink::Good, &format!("Rollout {id} is started.")))
+                    .chain(waits)
+                    .chain([format!("Follow it: longshore rollout watch {id}")])
+                    .collect()
+            }
         }
     }
 }

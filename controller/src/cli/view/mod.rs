@@ -2,12 +2,15 @@
 //! or, by the same fields, as JSON. The JSON keeps text as it came; tables show it escaped.
 
 pub mod access;
+pub mod approval;
 pub mod context;
 pub mod controller;
 pub mod env;
 pub mod host;
 pub mod log;
+pub mod notice;
 pub mod ping;
+pub mod policy;
 pub mod release;
 pub mod rollout;
 pub mod rollout_lines;
