@@ -95,7 +95,7 @@ async fn every_reply_has_its_meaning() {
     let endless = format!("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{}", "x".repeat(64 * 1024));
     let cases: [(&str, &str, bool); 9] = [
         ("HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone", "answered 404: gone", true),
-        ("HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\r\n\r\n", "redirect", true),
+        ("HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:1/\r\n\r\n", "answered 301", true),
         ("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n", "answered 500", false),
         ("HTTP/1.1 429 Slow\r\nretry-after: 600\r\ncontent-length: 0\r\n\r\n", "answered 429", false),
         ("HTTP/1.1 429 Slow\r\nretry-after: Tuesday\r\ncontent-length: 0\r\n\r\n", "answered 429", false),

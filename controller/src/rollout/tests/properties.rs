@@ -270,7 +270,8 @@ fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
 /// the way back.
 fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) -> Option<String> {
     let closed = before.header.closed.as_ref().filter(|_| after.header.closed.is_some())?;
-    let finishes = closed.under_way == UnderWay::Finish && matches!(before.phase(), Phase::Switching(_));
+    let finishes = closed.under_way == UnderWay::Finish
+        && [before, after].iter().any(|rollout| matches!(rollout.phase(), Phase::Switching(_)));
     let over = after.phase().is_done();
     let begun = after.hosts.iter().find(|(id, host)| {
         let old = &before.hosts[*id];
