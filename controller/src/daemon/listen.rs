@@ -8,10 +8,10 @@ use longshore_common::{
 };
 use longshore_proto::v1::{
     access_server::AccessServer, approvals_server::ApprovalsServer, blobs_server::BlobsServer,
-    calendars_server::CalendarsServer, controller_server::ControllerServer, enrolment_server::EnrolmentServer,
-    environments_server::EnvironmentsServer, hosts_server::HostsServer, notices_server::NoticesServer,
-    renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer,
-    settings_server::SettingsServer,
+    calendars_server::CalendarsServer, controller_server::ControllerServer,
+    enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
+    notices_server::NoticesServer, renewal_server::RenewalServer, rollouts_server::RolloutsServer,
+    session_server::SessionServer, settings_server::SettingsServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
