@@ -67,6 +67,12 @@ pub enum Code {
     Q01,
     /// A secret cannot be had on the host.
     K01,
+    /// Somebody locked or froze it.
+    W01,
+    /// Approvals are lacking, or somebody denied it.
+    W02,
+    /// The release has not proved itself where it has to have.
+    W03,
     /// A hook failed or ran past its timeout.
     H01,
     /// The app did not start, or ended.
@@ -94,12 +100,12 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 42] = {
+    pub const ALL: [Code; 45] = {
         use Code::*;
         [
             A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, D01, D03, S01, S02,
-            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, H01, U01, L01, B01, C01, C02, T01, T02,
-            T03, T04, T05, X01,
+            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01, C01,
+            C02, T01, T02, T03, T04, T05, X01,
         ]
     };
 }

@@ -59,6 +59,9 @@ pub fn to_status(error: &Coded) -> Status {
         | Code::R02
         | Code::R03
         | Code::R04
+        | Code::W01
+        | Code::W02
+        | Code::W03
         | Code::Q01
         | Code::K01
         | Code::O03

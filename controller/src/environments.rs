@@ -1,5 +1,11 @@
 //! Environments as the store keeps them: the file that was applied, read anew each time.
 
+pub mod approve;
+pub mod freeze;
+pub mod lock;
+
+use std::collections::BTreeMap;
+
 use longshore_common::{
     code::{Code, Coded},
     ids::{EnvName, OperatorName},
@@ -9,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Environment,
+    promotion::{self, Place},
     store::{Key, Prefix, Revision, SharedStore, Txn, record},
     trouble::Trouble,
 };
@@ -69,6 +76,7 @@ pub async fn apply(
     }
     let file_name: String = file_name.chars().take(256).collect();
     let environment = Environment::parse(&file_name, file).map_err(Coded::from)?;
+    check(store, &environment, now).await?;
     let key = Key::env(&environment.name);
     let entry = store.get(&key).await?;
     if let Some(entry) = &entry
@@ -83,4 +91,33 @@ pub async fn apply(
     store.commit(txn).await?;
     tracing::info!(env = %environment.name, %by, "environment applied");
     Ok((environment, true))
+}
+
+/// What only the other environments and the time of day can tell of a file: what it comes after has to be there and not
+/// come after it, and some day it has to open.
+async fn check(store: &SharedStore, environment: &Environment, now: Millis) -> Result<(), Trouble> {
+    let others: Vec<Environment> =
+        list(store).await?.iter().filter_map(|applied| applied.read().ok()).collect();
+    let places = others.iter().filter(|other| other.name != environment.name).chain([environment]);
+    let places: BTreeMap<&EnvName, Place<'_>> = places
+        .map(|env| (&env.name, Place { order: env.promotion.order, demands: &env.promotion.after }))
+        .collect();
+    let mut problems: Vec<String> = promotion::problems(&environment.name, &places)
+        .into_iter()
+        .map(|problem| format!("promotion.after: {problem}"))
+        .collect();
+    problems.extend(never_opens(environment, now));
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::refused(Code::M01, problems.join("\n")))
+}
+
+/// A calendar that closes the environment for good is a slip.
+pub fn never_opens(environment: &Environment, now: Millis) -> Option<String> {
+    let calendar = &environment.calendar;
+    let closed = !calendar.is_open(now) && calendar.next_opening(now).is_none();
+    closed.then(|| {
+        format!("calendar: it never opens in the next year: {}", calendar.reasons(now).join(" and "))
+    })
 }

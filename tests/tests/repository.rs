@@ -181,6 +181,23 @@ fn the_examples_are_valid() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// The examples in docs/environments.md are whole files.
+#[test]
+fn the_environments_of_the_docs_are_valid() {
+    let page = read(Path::new("docs/environments.md"));
+    let part = |name: &str| {
+        let found = page
+            .split_once(&format!("<!-- {name} -->\n```toml\n"))
+            .and_then(|(_, rest)| rest.split_once("```\n"));
+        found.unwrap_or_else(|| panic!("docs/environments.md has no example {name}")).0
+    };
+    let environment =
+        Environment::parse("docs/environments.md", part("example")).unwrap_or_else(|p| panic!("{p}"));
+    assert_eq!((environment.approval.count, environment.calendar.windows.len()), (2, 3));
+    let config = Config::parse("docs/environments.md", part("controller")).unwrap_or_else(|p| panic!("{p}"));
+    assert!(config.tell.mail.is_some() && config.tell.keys.contains_key("chat"));
+}
+
 /// Every file of the repository, relative to it; what builds leave behind is not ours.
 fn ours() -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -1,6 +1,6 @@
 //! What every method of the wire asks of its caller. A method that is not here is denied to everybody.
 
-use super::role::Permission::{self, Audit, Deploy, Hosts, Policy, Publish, Read, Users};
+use super::role::Permission::{self, Approve, Audit, Deploy, Hosts, Policy, Publish, Read, Users};
 
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,16 @@ pub const METHODS: &[Method] = &[
     operator("Environments", "Apply", Policy),
     operator("Environments", "List", Read),
     operator("Environments", "Show", Read),
+    operator("Calendars", "Show", Read),
+    operator("Calendars", "Freeze", Policy),
+    operator("Calendars", "Unfreeze", Policy),
+    operator("Calendars", "Lock", Deploy),
+    operator("Calendars", "Unlock", Deploy),
+    operator("Approvals", "List", Read),
+    operator("Approvals", "Say", Approve),
+    operator("Notices", "List", Read),
+    operator("Notices", "Retry", Policy),
+    operator("Notices", "Test", Policy),
     operator("Plans", "Make", Read),
     operator("Plans", "List", Read),
     operator("Plans", "Show", Read),

@@ -9,7 +9,9 @@
 //!
 //! `day` says which dates, `times` which moments, `search` when that changes, `say` why a moment is closed.
 
+mod close;
 mod day;
+mod read;
 mod say;
 mod search;
 #[cfg(test)]

@@ -84,6 +84,9 @@ impl Client {
     service!(settings, settings_client, SettingsClient);
     service!(plans, plans_client, PlansClient);
     service!(trust, trust_client, TrustClient);
+    service!(calendars, calendars_client, CalendarsClient);
+    service!(approvals, approvals_client, ApprovalsClient);
+    service!(notices, notices_client, NoticesClient);
     service!(rollouts, rollouts_client, RolloutsClient);
     service!(access, access_client, AccessClient);
 

@@ -4,6 +4,7 @@
 //! again, and nothing reads the process's environment.
 
 pub mod env;
+pub mod tell;
 
 use std::{
     net::SocketAddr,
@@ -19,6 +20,7 @@ use longshore_common::{
 use crate::{bundle::BLOCK_CACHE_BYTES, fleet::Heartbeat, identity::authority::check_server_name};
 
 pub use env::Environment;
+pub use tell::Tell;
 
 /// Where agents and operators connect, unless the file says otherwise.
 pub const MAIN_PORT: u16 = 7440;
@@ -42,6 +44,7 @@ pub struct Config {
     pub heartbeat: Heartbeat,
     /// What blocks that were made once may take on disk before the least used goes.
     pub block_cache_bytes: u64,
+    pub tell: Tell,
 }
 
 impl Config {
@@ -54,6 +57,7 @@ impl Config {
             names,
             heartbeat: Heartbeat::default(),
             block_cache_bytes: BLOCK_CACHE_BYTES,
+            tell: Tell::default(),
         }
     }
 
@@ -126,13 +130,14 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let heartbeat = heartbeat(&root.table("heartbeat"));
     let blobs = root.table("blobs");
     let Bytes(block_cache_bytes) = blobs.or("block_cache", Bytes(BLOCK_CACHE_BYTES));
+    let tell = tell::tell(root);
     if listen == enrol_listen && listen.port() != 0 {
         root.problem_at(
             "enrol_listen",
             "enrol_listen: is the same as listen; enrolment needs a port of its own",
         );
     }
-    Some(Config { listen, enrol_listen, data: data?, names: names?, heartbeat, block_cache_bytes })
+    Some(Config { listen, enrol_listen, data: data?, names: names?, heartbeat, block_cache_bytes, tell })
 }
 
 fn address(root: &Table<'_>, key: &str, port: u16) -> SocketAddr {

@@ -7,10 +7,10 @@ use longshore_common::{
     tls::{LiveClientTrust, LiveIdentity, incoming, open_server_config, server_config},
 };
 use longshore_proto::v1::{
-    access_server::AccessServer, blobs_server::BlobsServer, controller_server::ControllerServer,
+    access_server::AccessServer, approvals_server::ApprovalsServer, blobs_server::BlobsServer,
+    calendars_server::CalendarsServer, controller_server::ControllerServer,
     enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
-    plans_server::PlansServer, renewal_server::RenewalServer, rollouts_server::RolloutsServer,
-    session_server::SessionServer, settings_server::SettingsServer, trust_server::TrustServer,
+    plans_server::PlansServer, renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer, settings_server::SettingsServer, trust_server::TrustServer, notices_server::NoticesServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,9 +20,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
-    AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
-    RenewalService, RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService,
-    releases::ReleasesService,
+    AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService, RenewalService, RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService, releases::ReleasesService, ApprovalsService, CalendarsService, NoticesService,
 };
 use crate::{access::CalledLayer, audit::Audit};
 
@@ -63,8 +61,7 @@ pub(super) struct Services {
     pub rollouts: RolloutsService,
     pub settings: SettingsService,
     pub access: AccessService,
-    pub plans: PlansService,
-    pub trust: TrustService,
+    pub plans: PlansService, pub trust: TrustService, pub calendars: CalendarsService, pub approvals: ApprovalsService, pub notices: NoticesService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -95,8 +92,7 @@ pub(super) async fn serve_main(
         releases,
         rollouts,
         settings,
-        plans,
-        trust,
+    plans, trust, calendars, approvals, notices,
     } = services;
     let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
@@ -110,7 +106,10 @@ pub(super) async fn serve_main(
         .add_service(PlansServer::new(plans).max_decoding_message_size(ENROL_BYTES))
         .add_service(TrustServer::new(trust).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RolloutsServer::new(rollouts).max_decoding_message_size(MESSAGE_BYTES))
-        .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES));
+        .add_service(AccessServer::new(access).max_decoding_message_size(ENROL_BYTES))
+        .add_service(CalendarsServer::new(calendars).max_decoding_message_size(ENROL_BYTES))
+        .add_service(ApprovalsServer::new(approvals).max_decoding_message_size(ENROL_BYTES))
+        .add_service(NoticesServer::new(notices).max_decoding_message_size(MESSAGE_BYTES));
     run(router, listener, tls, HANDSHAKES, stop).await;
 }
 

@@ -29,12 +29,15 @@ use crate::{
     config::Config,
     engine::Engine,
     fleet::Fleet,
+    http::Trust,
     identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
-    prepare::Planner,
-    rpc::{
+    prepare::Planner, rpc::{
         AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
         RenewalService, Reply, RolloutsService, SessionService, SettingsService, TrustService,
-        blobs::BlobsService, releases::ReleasesService,
+        blobs::BlobsService, releases::ReleasesService,, notify::{Courier, Mailer, Means}, rpc::{
+        AccessService, ApprovalsService, CalendarsService, ControllerService, EnrolmentService,
+        EnvironmentsService, HostsService, NoticesService, RenewalService, Reply, RolloutsService,
+        SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,,
     },
     store::{SharedStore, SledStore},
     trouble::Trouble,
@@ -147,6 +150,8 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     tasks.spawn(tell_checkpoints(parts.audit.clone(), parts.fleet.clone(), calls.clone()));
     tasks.spawn(leaf.keep(parts.clock.clone(), calls.clone()));
     tasks.spawn(trust::keep_current(parts.desk.clone(), calls.clone()));
+    let courier = courier(&parts)?;
+    tasks.spawn(courier.run(calls.clone()));
     tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
     tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
     let task = tokio::spawn(run(parts, sled, tasks, calls, inner));
@@ -280,9 +285,20 @@ impl Parts {
                 audit: self.audit.clone(),
                 door: door.clone(),
             },
-            plans: PlansService { planner: self.planner(), door },
+            plans: PlansService { planner: self.planner(), door: door.clone() },
+            calendars: CalendarsService { store: store.clone(), clock: clock.clone(), door: door.clone() },
+            approvals: ApprovalsService { store: store.clone(), clock: clock.clone(), door: door.clone() },
+            notices: NoticesService { store: store.clone(), clock: clock.clone(), door },
         }
     }
+}
+
+/// Who tells people. Wrong settings are found at the start, not when somebody is to be told.
+fn courier(parts: &Parts) -> Result<Courier, ServeError> {
+    let tell = &parts.config.tell;
+    let mailer = tell.mail.as_ref().map(Mailer::new).transpose()?;
+    let means = Means { mailer, keys: Arc::new(tell.keys.clone()), trust: Arc::new(Trust::system()) };
+    Ok(Courier { store: parts.store.clone(), clock: parts.clock.clone(), means })
 }
 
 async fn open_store(config: &Config) -> Result<Arc<SledStore>, ServeError> {

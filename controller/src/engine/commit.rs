@@ -18,7 +18,7 @@ use super::{
     snapshots::Kept,
 };
 use crate::{
-    gate::Checks,
+    gate::Checks, notify::{outbox, rollouts},
     rollout::{Outcome, Phase, Rollout, changed_hosts},
     store::{Guard, Key, Prefix, Revision, SharedStore, TXN_OPS_MAX, Txn, Write, record},
     trouble::Trouble,
@@ -132,6 +132,8 @@ async fn header_unit(
     let mut unit = Unit::default();
     let record = Record { header: next.header.clone(), ..loaded.record.clone() };
     unit.put(Key::rollout(&next.header.id), &record)?;
+    let happenings = rollouts::happenings(&loaded.rollout.header, &record);
+    unit.writes.extend(outbox::writes_of(store, &next.header.env, &happenings, now).await?);
     let (Phase::Done(done), false) = (&next.header.phase, loaded.rollout.header.phase.is_done()) else {
         return Ok(unit);
     };
@@ -183,12 +185,13 @@ pub async fn create(
     record: &Record,
     rollout: &Rollout,
     guards: Vec<Guard>,
+    writes: Vec<Write>,
     sequence: (Key, u64),
     lock: &Lock,
     checks: &Checks,
 ) -> Result<(), Trouble> {
     let id = &record.header.id;
-    let mut last = Unit { guards, writes: vec![] };
+    let mut last = Unit { guards, writes };
     let lock_key = Key::active(&record.header.env, &record.header.app);
     last.guards.push(Guard::Absent(lock_key.clone()));
     last.put(lock_key, lock)?;

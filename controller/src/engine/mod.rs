@@ -6,8 +6,10 @@
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
+mod calendars;
 mod commit;
 pub mod gates;
+mod permit;
 pub mod records;
 mod route;
 mod runner;
@@ -38,7 +40,7 @@ use crate::{
     fleet::{Fleet, FleetEvent},
     gate::Seen,
     rollout::{Event, Rollout, step},
-    store::{Key, SharedStore},
+    store::{Key, Prefix, SharedStore},
     trouble::Trouble,
 };
 use runner::{JOB_QUEUE, Job};
@@ -82,6 +84,9 @@ impl Engine {
             engine.spawn(lock.rollout);
         }
         engine.inner.tasks.spawn(route::route(engine.clone(), events));
+        for prefix in [Prefix::envs(), Prefix::freezes()] {
+            engine.inner.tasks.spawn(calendars::watch(engine.clone(), prefix));
+        }
         Ok(engine)
     }
 

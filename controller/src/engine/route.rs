@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// To every active rollout; those that the host is not of ignore it.
-    async fn tell_all(&self, event: Event) {
+    pub(super) async fn tell_all(&self, event: Event) {
         for jobs in self.all_jobs() {
             // A task that has just ended needs no telling.
             drop(jobs.send(Job::Fact(event.clone())).await);

@@ -17,14 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Engine,
+    calendars::EnvCalendar,
     commit::{self, StateChange},
     gates::{self, GateResult},
     records::{self, HostApp, Loaded},
     states,
 };
 use crate::{
-    gate::{Concluded, Desk},
-    rollout::{Event, Phase, Rollout, RunState, next_deadline, step},
+    gate::{Concluded, Desk}, rollout::{Event, Phase, Rollout, RunState, next_deadline, step}, bundle, rollout::{Event, Phase, Rollout, next_deadline, step},
     trouble::Trouble,
 };
 
@@ -35,7 +35,7 @@ const BATCH: usize = 64;
 /// The clock is looked at again at least this often: a machine that slept must not sleep through a deadline.
 const LOOK: Duration = Duration::from_secs(30);
 /// Before a store that failed is tried again.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Before a rollout whose task failed is taken up again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Decisions in a row that met a conflict; more of them means something is wrong that a new attempt does not mend.
@@ -67,6 +67,8 @@ struct Decided {
 struct Runner {
     engine: Engine,
     id: RolloutId,
+    /// From the first look at the rollout on.
+    calendar: Option<EnvCalendar>,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -74,7 +76,7 @@ struct Runner {
 /// record or a fault of ours, is followed by another after a while: nothing but the store remembers it.
 pub(super) async fn keep_going(engine: Engine, id: RolloutId, mut jobs: mpsc::Receiver<Job>) {
     loop {
-        let runner = Runner { engine: engine.clone(), id, jobs };
+        let runner = Runner { engine: engine.clone(), id, calendar: None, jobs };
         let ended = tokio::spawn(runner.run()).await;
         engine.retire(&id);
         match ended {
@@ -115,7 +117,10 @@ impl Runner {
         if owed > 0 {
             tracing::info!(rollout = %self.id, owed, "assignments written that a crash had left owing");
         }
-        let first = if matches!(loaded.rollout.phase(), Phase::Ready) { Event::Start } else { Event::Tick };
+        let header = &loaded.rollout.header;
+        let begins = matches!(header.phase, Phase::Ready) && header.start_at.is_none();
+        let first = if begins { Event::Start } else { Event::Tick };
+        self.calendar = Some(EnvCalendar::new(header.env.clone()));
         let checks = gates::checks(&self.engine.inner.store, &self.id).await?;
         let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
         let (mut desk, mut concluded) = Desk::new(checks, fleet, clock, self.engine.inner.seen.clone());
@@ -129,6 +134,7 @@ impl Runner {
             if loaded.rollout.phase().is_done() {
                 return Ok(());
             }
+            let next = self.next_look(&loaded.rollout);
             batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -137,7 +143,7 @@ impl Runner {
                     None => return Ok(()),
                 },
                 Some(gate) = concluded.recv() => vec![Job::Gate(gate)],
-                () = deadline(&self.engine, &loaded.rollout) => vec![Job::Fact(Event::Tick)],
+                () = deadline(&self.engine, next) => vec![Job::Fact(Event::Tick)],
             };
         }
     }
@@ -196,9 +202,12 @@ impl Runner {
     }
 
     /// Steps through the batch. Nothing is kept of it unless it is committed.
-    async fn decide(&self, loaded: &Loaded, batch: &[Job]) -> Result<Decided, Trouble> {
+    async fn decide(&mut self, loaded: &Loaded, batch: &[Job]) -> Result<Decided, Trouble> {
         let now = self.engine.now();
         let mut next = loaded.rollout.clone();
+        if let Some(event) = self.told_by_time(&next, now).await? {
+            next = step(&next, event, now).map_err(Coded::from)?.next;
+        }
         let mut states: BTreeMap<(HostId, AppName), StateChange> = BTreeMap::new();
         let (mut refused, mut events, mut gates) = (vec![], vec![], vec![]);
         for job in batch {
@@ -238,6 +247,41 @@ impl Runner {
             }
         }
         Ok(Decided { next, states: states.into_values().collect(), gates, refused, events })
+    }
+
+    /// What has to be said before anything else is decided: that the environment is closed or open now, or that a
+    /// rollout whose time has come may not begin.
+    async fn told_by_time(&mut self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
+        if rollout.phase().is_done() {
+            return Ok(None);
+        }
+        let store = &self.engine.inner.store;
+        if let Some(event) = self.withdrawn(rollout, now).await? {
+            return Ok(Some(event));
+        }
+        match &mut self.calendar {
+            Some(calendar) => calendar.event(store, rollout, now).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What was planned for later is looked at again when its time has come.
+    async fn withdrawn(&self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
+        let header = &rollout.header;
+        let due = header.start_at.is_some_and(|at| now >= at) && matches!(header.phase, Phase::Ready);
+        if !due {
+            return Ok(None);
+        }
+        let store = &self.engine.inner.store;
+        let release = bundle::load(&**store, &header.app, &header.target.version).await?;
+        let withdrawn = release.and_then(|(release, _)| release.withdrawn);
+        Ok(withdrawn.map(|by| Event::Abort { by: format!("the controller: {} withdrew the release", by.by) }))
+    }
+
+    /// When time alone may change something: the rollout's own deadline, or the environment's calendar.
+    fn next_look(&self, rollout: &Rollout) -> Option<Millis> {
+        let opens = self.calendar.as_ref().and_then(EnvCalendar::until);
+        [next_deadline(rollout), opens].into_iter().flatten().min()
     }
 
     /// Adds a report to what is known of the host's app. Whether it was news.
@@ -315,8 +359,8 @@ impl Job {
 }
 
 /// Returns when time alone may have changed something. Never, when only an event can.
-async fn deadline(engine: &Engine, rollout: &Rollout) {
-    let Some(deadline) = next_deadline(rollout) else { return std::future::pending().await };
+async fn deadline(engine: &Engine, next: Option<Millis>) {
+    let Some(deadline) = next else { return std::future::pending().await };
     loop {
         let left = deadline - engine.now();
         if left <= 0 {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
+    digest::PlanDigest,
     ids::{AppName, EnvName, OperatorName, RolloutId, Version},
     settings::Values,
     time::{Millis, Span},
@@ -11,16 +12,17 @@ use longshore_common::{
 use uuid::Uuid;
 
 use super::{
-    Engine, Ticket, commit,
+    Engine, Ticket, commit, permit::{Wanted, permit},
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
 };
 use crate::{
     bundle::{self, Release},
     config::Environment,
-    environments,
+    environments::{self, freeze},
     fleet::{Host, host},
     gate::Checks,
+    notify::{outbox, rollouts},
     rollout::{LocalHold, Member, New, Rollout, Snapshot, Snapshots, Target},
     store::{Guard, Key, Revision},
     trouble::Trouble,
@@ -28,6 +30,8 @@ use crate::{
 
 /// New attempts when hosts or releases change at the same moment.
 const ATTEMPTS: u32 = 8;
+/// A moment that passed this long ago is still meant as now.
+const LATE_MS: Millis = 60_000;
 /// Rollouts that are over and kept, of one app in one environment.
 const KEPT: usize = 50;
 
@@ -45,6 +49,8 @@ pub struct StartRequest {
     pub rollback: bool,
     /// The plan that it follows; `None`: going back, which asks nobody first.
     pub ticket: Option<Arc<Ticket>>,
+    /// Not to begin before, as people write it: `2026-11-29 01:45`, `+2h`, `next`; empty: at once.
+    pub at: String,
 }
 
 impl Engine {
@@ -73,6 +79,21 @@ impl Engine {
         let (environment, env_revision) = environments::load(store, env).await?;
         let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
         let (target, snapshot, release) = self.target(request, &environment, live.as_ref()).await?;
+        let now = self.now();
+        let start_at = self.start_at(request, &environment).await?;
+        let back = request.rollback
+            && live
+                .as_ref()
+                .is_some_and(|live| live.before.iter().any(|before| before.release == target.release));
+        let wanted = Wanted {
+            environment: &environment,
+            app,
+            release: target.release,
+            back,
+            plan: request.ticket.as_ref().map(|ticket| &ticket.plan.digest),
+            at: start_at.unwrap_or(now),
+        };
+        let permit = permit(store, &wanted, &past, now).await?;
         let (mut members, snapshots) = self.settled(&environment, app, snapshot).await?;
         if let Some(ticket) = &request.ticket {
             ticket.exclude(&mut members);
@@ -80,7 +101,7 @@ impl Engine {
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
         let sequence = sequence.unwrap_or(0) + 1;
-        let (id, now) = (RolloutId(Uuid::now_v7()), self.now());
+        let id = RolloutId(Uuid::now_v7());
         let new = New {
             id,
             sequence,
@@ -91,6 +112,8 @@ impl Engine {
             spec: environment.spec.clone(),
             keep_slots: environment.keep_slots,
             snapshots,
+            back,
+            start_at,
         };
         let rollout = Rollout::new(new, &members, now)?;
         let ticket = request.ticket.as_deref();
@@ -112,7 +135,7 @@ impl Engine {
             since_ms: now,
         };
         let checks = Checks::of(&environment.gates);
-        let guards = vec![
+        let mut guards = vec![
             Guard::Unchanged(Key::env(env), env_revision),
             Guard::Unchanged(Key::release(app, &target.version), release),
             match counted {
@@ -120,12 +143,43 @@ impl Engine {
                 None => Guard::Absent(counter.clone()),
             },
         ];
-        commit::create(store, &record, &rollout, guards, (counter, sequence), &lock, &checks).await?;
+        guards.extend(permit.guards);
+        let mut writes = permit.writes;
+        if let Some(at) = start_at {
+            let told = rollouts::scheduled(&record, environment.calendar.say_moment(at));
+            writes.extend(outbox::writes_of(store, env, &[told], now).await?);
+        }
+        let numbered = (counter, sequence);
+        commit::create(store, &record, &rollout, guards, writes, numbered, &lock, &checks).await?;
         tracing::info!(rollout = %id, %app, %env, version = %target.version, by = %request.by,
             hosts = members.len(), "rollout started");
         self.spawn(id);
         self.forget_old(past, request).await;
         Ok(id)
+    }
+
+    /// When it is to begin; `None`: at once.
+    async fn start_at(
+        &self,
+        request: &StartRequest,
+        environment: &Environment,
+    ) -> Result<Option<Millis>, Trouble> {
+        if request.at.is_empty() {
+            return Ok(None);
+        }
+        let calendar = freeze::calendar(&self.inner.store, &environment.name).await?;
+        let now = self.now();
+        let at = calendar.moment(&request.at, now)?;
+        if at < now - LATE_MS {
+            let said = calendar.say_moment(at);
+            let message = format!("{said} is past; to start now, leave --at away");
+            return Err(Trouble::refused(Code::V01, message));
+        }
+        if at > now + Span::MAX_MS as Millis {
+            let message = format!("{} is more than a year away", calendar.say_moment(at));
+            return Err(Trouble::refused(Code::V01, message));
+        }
+        Ok((at > now).then_some(at))
     }
 
     /// What is to run, its settings, and the revision of its release.

@@ -1,6 +1,7 @@
 //! The engine over a store in memory, with agents that are driven by hand and no network between.
 
 mod gates;
+mod policy;
 
 use std::{sync::Arc, time::Duration};
 
@@ -114,6 +115,7 @@ fn request(version: Option<&str>) -> StartRequest {
         reason: String::new(),
         rollback: version.is_none(),
         ticket: None,
+        at: String::new(),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Begin {
     pub request_id: Uuid,
     pub by: OperatorName,
     pub reason: String,
+    /// Not to begin before, as people write it; empty: at once.
+    pub at: String,
     /// Names of preconditions, each with why.
     pub overrides: Vec<(String, String)>,
 }
@@ -188,6 +190,7 @@ fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest
         request_id: begin.request_id,
         by: begin.by,
         reason: begin.reason,
+        at: begin.at,
         rollback: false,
         ticket: Some(Arc::new(Ticket { plan, overrides, excluded })),
     }

@@ -90,6 +90,16 @@ fn lacking(demand: &Demand, release: ReleaseDigest, there: &[&Run], now: Millis)
     Some(found)
 }
 
+impl Unproved {
+    /// When waiting will have met the demand, if waiting is enough.
+    pub fn due(&self) -> Option<Millis> {
+        match self.why {
+            Why::TooShort { due, .. } => due,
+            Why::Never | Why::Gates { .. } | Why::WentBack { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Unproved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let env = &self.env;

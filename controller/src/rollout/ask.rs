@@ -4,6 +4,7 @@
 use longshore_common::{ids::HostId, time::Millis};
 
 use super::{
+    closed::Leave,
     draft::Draft,
     host::{Ask, HostProgress, HostState},
 };
@@ -41,7 +42,11 @@ impl Draft {
     /// Hosts up to this wave fetch and unpack, those of the waves that may stage ahead, and those that are said to
     /// run the release already: staging touches nothing, and they will say so.
     pub fn ask_to_stage(&mut self, wave: u32) {
-        let ahead = wave.saturating_add(self.rollout.spec().stage_ahead);
+        let ahead = match self.rollout.leave() {
+            Leave::Everything => wave.saturating_add(self.rollout.spec().stage_ahead),
+            Leave::Wave => wave,
+            Leave::Nothing => return,
+        };
         let header = &self.rollout.header;
         let hosts = self.pick(|host| {
             let due = host.wave <= ahead || host.previous.as_ref() == Some(&host.target(header));
@@ -55,6 +60,9 @@ impl Draft {
 
     /// Staged hosts up to this wave switch, as many as may be down. One that is down already takes no slot.
     pub fn ask_to_run(&mut self, wave: u32) {
+        if self.rollout.is_shut() {
+            return;
+        }
         let hosts =
             self.pick(|host| host.wave <= wave && host.state == HostState::Staged && host.is_reachable());
         let (first, whole) = (self.rollout.share_of(0), self.rollout.share_of(1));

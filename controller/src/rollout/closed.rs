@@ -7,6 +7,8 @@
 use longshore_common::time::Millis;
 use serde::{Deserialize, Serialize};
 
+use super::{draft::Draft, host::HostProgress, model::Rollout, phase::Phase};
+
 /// What happens to a wave that is switching when its environment closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,4 +37,87 @@ pub struct Closed {
     /// Whether hosts may go back meanwhile.
     #[serde(default)]
     pub rollback: bool,
+}
+
+/// What a rollout may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    Everything,
+    /// What belongs to the wave that is switching.
+    Wave,
+    Nothing,
+}
+
+impl Rollout {
+    /// What may be begun on the way forward.
+    pub(super) fn leave(&self) -> Leave {
+        let Some(closed) = &self.header.closed else { return Leave::Everything };
+        if self.header.back && closed.rollback {
+            return Leave::Everything;
+        }
+        match (&self.header.phase, closed.under_way) {
+            (Phase::Switching(switching), UnderWay::Finish) if switching.since <= closed.since => Leave::Wave,
+            _ => Leave::Nothing,
+        }
+    }
+
+    /// Nothing is begun on the way forward, because it is closed.
+    pub(super) fn is_shut(&self) -> bool {
+        self.leave() == Leave::Nothing
+    }
+
+    /// Hosts that are touched stay as they are, because it is closed.
+    pub(super) fn is_shut_for_return(&self) -> bool {
+        self.header.closed.as_ref().is_some_and(|closed| !closed.rollback)
+    }
+
+    /// The deadline of the phase, unless what it is for may not be begun: then nothing is late but what is under way.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        let deadline = self.header.phase.deadline();
+        let under_way = |fits: &dyn Fn(&HostProgress) -> bool| self.hosts.values().any(|host| fits(host));
+        match &self.header.phase {
+            Phase::Ready => self.header.start_at,
+            Phase::Staging(staging) if self.is_shut() => {
+                deadline.filter(|_| under_way(&|host| host.wave == staging.wave && host.is_staging()))
+            }
+            Phase::Switching(switching) if self.is_shut() => {
+                deadline.filter(|_| under_way(&|host| host.is_stuck_in(switching.wave)))
+            }
+            Phase::RollingBack(_) if self.is_shut_for_return() => {
+                deadline.filter(|_| under_way(&HostProgress::is_returning))
+            }
+            _ => deadline,
+        }
+    }
+}
+
+impl Draft {
+    /// It is closed, or open again. Time in which nothing could be begun is given back.
+    pub fn calendar(&mut self, closed: Option<Closed>) {
+        let (shut, shut_for_return) = (self.rollout.is_shut(), self.rollout.is_shut_for_return());
+        let before = self.rollout.header.closed.take();
+        let since = before.map(|before| before.since);
+        self.rollout.header.closed =
+            closed.map(|closed| Closed { since: since.unwrap_or(closed.since), ..closed });
+        let (opened, opened_for_return) =
+            (shut && !self.rollout.is_shut(), shut_for_return && !self.rollout.is_shut_for_return());
+        match &self.rollout.header.phase {
+            Phase::Staging(_) | Phase::Switching(_) if opened => self.give_time(),
+            Phase::RollingBack(_) if opened_for_return => self.give_time(),
+            _ => {}
+        }
+    }
+
+    /// The deadline of the present phase begins anew: nobody was late, for nothing could be begun.
+    pub fn give_time(&mut self) {
+        let now = self.now;
+        let spec = self.rollout.spec();
+        let (stage, progress, back) = (spec.stage_deadline, spec.progress_deadline, spec.rollback_deadline);
+        match &mut self.rollout.header.phase {
+            Phase::Staging(staging) => staging.deadline = now + stage.as_ms(),
+            Phase::Switching(switching) => switching.deadline = now + progress.as_ms(),
+            Phase::RollingBack(rolling) => rolling.deadline = now + back.as_ms(),
+            _ => {}
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
 
 /// When time alone will change the rollout: the engine sets one timer and then sends `Event::Tick`.
 pub fn next_deadline(rollout: &Rollout) -> Option<Millis> {
-    let (phase, gates) = (rollout.header.phase.deadline(), rollout.gate_deadline());
+    let (phase, gates) = (rollout.deadline(), rollout.gate_deadline());
     phase.into_iter().chain(gates).min()
 }
 

@@ -10,6 +10,7 @@ use longshore_common::{
 };
 
 use super::{
+    closed::Closed,
     gate::{Settled, Verdict},
     model::Rollout,
     pace::Pace,
@@ -66,6 +67,10 @@ pub enum Event {
     Supersede(RolloutId),
     /// The host was removed from the fleet, or is no longer of the environment.
     HostRemoved(HostId),
+    /// The environment is closed from now on, or open (`None`).
+    Calendar {
+        closed: Option<Closed>,
+    },
 }
 
 /// An operator says "go on".
@@ -79,7 +84,7 @@ pub struct Promote {
 }
 
 impl Event {
-    pub const NAMES: [&'static str; 17] = [
+    pub const NAMES: [&'static str; 18] = [
         "start",
         "report",
         "silent",
@@ -97,6 +102,7 @@ impl Event {
         "exclude",
         "supersede",
         "host-removed",
+        "calendar",
     ];
 
     pub fn as_str(&self) -> &'static str {
@@ -118,6 +124,7 @@ impl Event {
             Event::Exclude(_) => "exclude",
             Event::Supersede(_) => "supersede",
             Event::HostRemoved(_) => "host-removed",
+            Event::Calendar { .. } => "calendar",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A rollout: a small header and one record per host, stored apart and put together again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use longshore_common::{
     digest::{ReleaseDigest, SnapshotDigest},
@@ -11,6 +14,7 @@ use longshore_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    closed::Closed,
     gate::Round,
     host::HostProgress,
     phase::Phase,
@@ -86,6 +90,18 @@ pub struct Header {
     /// Who said that every gate and wait that was left is to be passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<String>,
+    /// Gates whose last verdict is a pass.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed: BTreeSet<String>,
+    /// It takes the environment back to what was live there before: where hosts may go back, it goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
+    /// Not to begin before; `None`: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Millis>,
+    /// Its environment may not be changed at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
 }
 
 /// The whole: what `step` takes and gives. Hosts are shared, so that a copy costs a pointer for each.
@@ -109,7 +125,7 @@ impl Rollout {
     }
 
     /// Digests of the snapshots that it cannot do without.
-    pub fn snapshots_needed(&self) -> std::collections::BTreeSet<SnapshotDigest> {
+    pub fn snapshots_needed(&self) -> BTreeSet<SnapshotDigest> {
         let previous = self.hosts.values().filter_map(|host| host.previous.as_ref());
         previous.chain([&self.header.target]).filter_map(|target| target.snapshot).collect()
     }

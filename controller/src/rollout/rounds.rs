@@ -73,7 +73,19 @@ impl Draft {
             return;
         };
         let note = short(note);
+        self.note_pass(number, verdict);
         self.conclude(number, RunState::Concluded { verdict, note, at: self.now, then });
+    }
+
+    /// What other environments go by: whether the gate's last verdict is a pass.
+    fn note_pass(&mut self, number: u32, verdict: Verdict) {
+        let run = self.rollout.runs().iter().find(|run| run.number == number);
+        let Some(gate) = run.map(|run| run.gate.clone()) else { return };
+        let passed = &mut self.rollout.header.passed;
+        match verdict {
+            Verdict::Pass => passed.insert(gate),
+            Verdict::Inconclusive | Verdict::NoData | Verdict::Fail => passed.remove(&gate),
+        };
     }
 
     fn conclude(&mut self, number: u32, state: RunState) {

@@ -1,6 +1,9 @@
 //! How a rollout begins: which hosts take part, and in which wave each is moved.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use longshore_common::{
     code::Coded,
@@ -49,6 +52,10 @@ pub struct New {
     pub keep_slots: u32,
     /// Those that the target and the members' ways back name.
     pub snapshots: Snapshots,
+    /// It takes the environment back to what was live there before.
+    pub back: bool,
+    /// Not to begin before; `None`: at once.
+    pub start_at: Option<Millis>,
 }
 
 /// The hosts of each wave. Every host that takes part is in exactly one; none is empty; with `spread`, none has hosts of
@@ -125,7 +132,8 @@ impl Member {
 impl Rollout {
     /// Made, not started: nothing is assigned yet. Refused when the strategy cannot work.
     pub fn new(new: New, members: &[Member], now: Millis) -> Result<Self, Coded> {
-        let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots } = new;
+        let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots, back, start_at } =
+            new;
         spec.check()?;
         let waves = plan_waves(&spec, members);
         let careful_waves = careful_waves(&spec, members);
@@ -156,6 +164,10 @@ impl Rollout {
             round: None,
             gate_runs: 0,
             promoted: None,
+            start_at,
+            passed: BTreeSet::new(),
+            back,
+            closed: None,
         };
         Ok(Rollout { header, hosts, snapshots: Arc::new(snapshots) })
     }

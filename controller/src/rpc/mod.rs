@@ -4,7 +4,9 @@
 //! rest. `Enrolment` is served on a port of its own, to strangers.
 
 mod access;
+mod approvals;
 pub mod blobs;
+mod calendars;
 mod controller;
 mod enrolment;
 mod environments;
@@ -13,6 +15,7 @@ mod gate_words;
 mod hosts;
 mod logs;
 mod plans;
+mod notices;
 pub mod releases;
 mod renewal;
 mod rollout_rows;
@@ -42,11 +45,14 @@ use crate::{
 };
 
 pub use access::AccessService;
+pub use approvals::ApprovalsService;
+pub use calendars::CalendarsService;
 pub use controller::ControllerService;
 pub use enrolment::{EnrolmentService, Reply};
 pub use environments::EnvironmentsService;
 pub use hosts::HostsService;
 pub use plans::PlansService;
+pub use notices::NoticesService;
 pub use renewal::RenewalService;
 pub use rollouts::RolloutsService;
 use scope::Act;

@@ -111,8 +111,9 @@ fn read_start(
     request: pb::StartRolloutRequest,
     by: longshore_common::ids::OperatorName,
 ) -> Result<Wanted, Status> {
-    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan, overrides } =
+    let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan, overrides, at } =
         request;
+    let at = longshore_common::wire::cut(&at, REASON_BYTES);
     let request_id = Uuid::try_parse(&request_id)
         .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
     let reason = longshore_common::wire::cut(&reason, REASON_BYTES);
@@ -122,7 +123,7 @@ fn read_start(
             false => What::Plan(plan),
         };
         let overrides = overrides.into_iter().take(OVERRIDES_MAX).map(|given| (given.name, given.reason));
-        return Ok(Wanted::Forward(Begin { what, request_id, by, reason, overrides: overrides.collect() }));
+        return Ok(Wanted::Forward(Begin { what, request_id, by, reason, at, overrides: overrides.collect() }));
     }
     Ok(Wanted::Back(StartRequest {
         app: parse("app", &app).map_err(invalid)?,
@@ -133,6 +134,7 @@ fn read_start(
         reason,
         rollback,
         ticket: None,
+        at,
     }))
 }
 

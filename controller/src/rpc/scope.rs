@@ -24,6 +24,15 @@ fn app(name: &str) -> Scope {
     name.parse::<AppName>().map_or(Scope::Fleet, Scope::App)
 }
 
+fn env(name: &str) -> Scope {
+    name.parse::<EnvName>().map_or(Scope::Fleet, Scope::Env)
+}
+
+/// Of one app in an environment, or of all.
+fn locked(app: &str, name: &str) -> Scope {
+    if app.is_empty() { env(name) } else { both(app, name) }
+}
+
 fn both(app: &str, env: &str) -> Scope {
     match (app.parse::<AppName>(), env.parse::<EnvName>()) {
         (Ok(app), Ok(env)) => Scope::Both(app, env),
@@ -73,6 +82,17 @@ act! {
     pb::ShowEnvironmentRequest => |r| Scope::Any, String::new();
     // A plan knows its app and environment; the handler looks.
     pb::StartRolloutRequest => |r| if r.plan.is_empty() { both(&r.app, &r.env) } else { Scope::Any }, started(r);
+    pb::ShowCalendarRequest => |r| Scope::Any, String::new();
+    pb::FreezeRequest => |r| env(&r.env), format!("freeze {}: {}", r.env, r.reason);
+    pb::UnfreezeRequest => |r| env(&r.env), format!("unfreeze {}: {}", r.env, r.reason);
+    pb::LockRequest => |r| locked(&r.app, &r.env), format!("lock {} {}: {}", r.env, r.app, r.reason);
+    pb::UnlockRequest => |r| locked(&r.app, &r.env), format!("unlock {} {}", r.env, r.app);
+    pb::ListApprovalsRequest => |r| Scope::Any, String::new();
+    // The plan knows its app and environment; the handler looks.
+    pb::SayRequest => |r| Scope::Any, format!("{} plan {}: {}", if r.deny { "deny" } else { "approve" }, r.plan, r.reason);
+    pb::ListNoticesRequest => |r| Scope::Any, String::new();
+    pb::RetryNoticesRequest => |r| Scope::Fleet, format!("notices {}", r.ids.join(", "));
+    pb::TestNoticeRequest => |r| env(&r.env), format!("a test notice to {} {}", r.env, r.teller);
     pb::MakePlanRequest => |r| Scope::Any, format!("{}@{} to {}", r.app, r.version, r.env);
     pb::ListPlansRequest => |r| Scope::Any, String::new();
     pb::ShowPlanRequest => |r| Scope::Any, String::new();

@@ -21,6 +21,10 @@
 //! | `users/<operator>` | an operator: keys, roles, whether they are locked |
 //! | `plans/<plan>` | a plan, by its digest; small |
 //! | `plan-pages/<plan>/<number>` | what is in a plan, in pieces |
+//! | `freezes/<env>` | that somebody froze the environment by hand |
+//! | `locks/<env>`, `locks/<env>/<app>` | that somebody locked it: no rollout is started |
+//! | `approvals/<plan>` | who approved a plan, by its digest |
+//! | `notices/<notice>` | something that is still to be told to somebody, or could not be |
 //! | `counters/<name>` | a number that only rises |
 //!
 //! The progress of hosts lies beside the headers and not below them, so that listing rollouts reads headers only.
@@ -30,9 +34,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use longshore_common::digest::PlanDigest;
-use longshore_common::digest::{SealedDigest, SnapshotDigest};
+use longshore_common::digest::{PlanDigest, SealedDigest, SnapshotDigest};
 use longshore_common::ids::{AppName, EnvName, HostId, OperatorName, RolloutId, Version};
+use uuid::Uuid;
 
 /// A key: parts joined by `/`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +68,10 @@ pub enum Name {
     User(OperatorName),
     Plan(PlanDigest),
     PlanPage(PlanDigest, u32),
+    Freeze(EnvName),
+    Lock(EnvName, Option<AppName>),
+    Approvals(PlanDigest),
+    Notice(Uuid),
     Counter(String),
 }
 
@@ -151,6 +159,27 @@ impl Key {
 
     pub fn plan_page(plan: &PlanDigest, number: u32) -> Key {
         Key::of(&["plan-pages", &plan.hex(), &number.to_string()])
+    }
+
+    pub fn freeze(env: &EnvName) -> Key {
+        Key::of(&["freezes", env.as_str()])
+    }
+
+    /// Of one app, or of all.
+    pub fn lock(env: &EnvName, app: Option<&AppName>) -> Key {
+        match app {
+            None => Key::of(&["locks", env.as_str()]),
+            Some(app) => Key::of(&["locks", env.as_str(), app.as_str()]),
+        }
+    }
+
+    pub fn approvals(plan: &PlanDigest) -> Key {
+        Key::of(&["approvals", &plan.hex()])
+    }
+
+    /// By a UUIDv7, so that they are kept in the order in which they were made.
+    pub fn notice(id: &Uuid) -> Key {
+        Key::of(&["notices", &id.to_string()])
     }
 
     /// By a name that the code fixes, such as `"rollouts"`.
@@ -283,6 +312,22 @@ impl Prefix {
         Prefix::of(&["plan-pages", &plan.hex()])
     }
 
+    pub fn freezes() -> Prefix {
+        Prefix::of(&["freezes"])
+    }
+
+    pub fn locks() -> Prefix {
+        Prefix::of(&["locks"])
+    }
+
+    pub fn approvals() -> Prefix {
+        Prefix::of(&["approvals"])
+    }
+
+    pub fn notices() -> Prefix {
+        Prefix::of(&["notices"])
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -318,6 +363,11 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["users", name] => Name::User(name.parse().ok()?),
         ["plans", plan] => Name::Plan(plan.parse().ok()?),
         ["plan-pages", plan, number] => Name::PlanPage(plan.parse().ok()?, number.parse().ok()?),
+        ["freezes", env] => Name::Freeze(env.parse().ok()?),
+        ["locks", env] => Name::Lock(env.parse().ok()?, None),
+        ["locks", env, app] => Name::Lock(env.parse().ok()?, Some(app.parse().ok()?)),
+        ["approvals", plan] => Name::Approvals(plan.parse().ok()?),
+        ["notices", id] => Name::Notice(Uuid::try_parse(id).ok()?),
         ["counters", name] => Name::Counter(free_part(name).ok()?.to_owned()),
         _ => return None,
     })
@@ -391,15 +441,20 @@ mod tests {
             (Key::gate_result(&rollout, 7), Name::GateResult(rollout, 7)),
             (Key::gate_answers(&rollout, u32::MAX), Name::GateAnswers(rollout, u32::MAX)),
             (Key::active(&env, &app), Name::Active(env.clone(), app.clone())),
-            (Key::live(&env, &app), Name::Live(env, app.clone())),
+            (Key::live(&env, &app), Name::Live(env.clone(), app.clone())),
             (Key::assignment(&host, &app), Name::Assignment(host, app.clone())),
-            (Key::state(&host, &app), Name::State(host, app)),
+            (Key::state(&host, &app), Name::State(host, app.clone())),
             (Key::snapshot(&SnapshotDigest([1; 32])), Name::Snapshot(SnapshotDigest([1; 32]))),
             (Key::sealed(&SealedDigest([2; 32])), Name::Sealed(SealedDigest([2; 32]))),
             (Key::sealed_host(&SealedDigest([2; 32]), &host), Name::SealedHost(SealedDigest([2; 32]), host)),
             (Key::user(&"ann".parse().unwrap()), Name::User("ann".parse().unwrap())),
             (Key::plan(&PlanDigest([7; 32])), Name::Plan(PlanDigest([7; 32]))),
             (Key::plan_page(&PlanDigest([7; 32]), 12), Name::PlanPage(PlanDigest([7; 32]), 12)),
+            (Key::freeze(&env), Name::Freeze(env.clone())),
+            (Key::lock(&env, None), Name::Lock(env.clone(), None)),
+            (Key::lock(&env, Some(&app)), Name::Lock(env.clone(), Some(app.clone()))),
+            (Key::approvals(&PlanDigest::of(b"x")), Name::Approvals(PlanDigest::of(b"x"))),
+            (Key::notice(&Uuid::nil()), Name::Notice(Uuid::nil())),
             (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
         ]
     }

@@ -42,3 +42,33 @@ fn a_closed_moment_says_why() {
     assert!(!calendar.may_go_back(now) && calendar.may_go_back(at("2026-12-20T00:45Z")));
     assert_eq!(calendar.say_moment(calendar.next_opening(now).unwrap()), "Sun 2026-11-29 02:00 CET");
 }
+
+#[test]
+fn moments_are_read_on_the_clock_of_the_zone() {
+    let calendar = calendar("Europe/Berlin", &["sun 01:30-02:30"], &[]);
+    let now = at("2026-11-22T10:00Z");
+    let read = |text: &str| calendar.moment(text, now).map(utc).map_err(|error| error.message);
+    assert_eq!(read("2026-11-29 01:45").unwrap(), "11-29T00:45Z");
+    assert_eq!(read("2026-11-29T00:45Z").unwrap(), "11-29T00:45Z");
+    assert_eq!(read("2026-11-29").unwrap(), "11-28T23:00Z");
+    assert_eq!(read("+2h").unwrap(), "11-22T12:00Z");
+    assert_eq!(read("next").unwrap(), "11-29T00:30Z");
+    assert_eq!(read("2026-10-25 02:30").unwrap(), "10-25T00:30Z", "the first of two");
+    assert!(read("2027-03-28 02:30").unwrap_err().contains("does not exist in Europe/Berlin"));
+    for bad in ["", "tomorrow", "25:00", "2026-13-01", "+soon", "2026-11-29 25:00"] {
+        assert!(read(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_closed_environment_says_who_can_open_it() {
+    let calendar = calendar("Europe/Berlin", &["sun 01:30-02:30"], &[]);
+    let env = "production".parse().unwrap();
+    let closed = calendar.closed(&env, at("2026-11-22T10:00Z")).unwrap();
+    assert_eq!(
+        closed.reason,
+        "outside the window w0 (sun 01:30 to 02:30); it opens Sun 2026-11-29 01:30 CET"
+    );
+    assert_eq!(closed.command, "longshore env calendar production");
+    assert_eq!(calendar.closed(&env, at("2026-11-29T00:30Z")), None);
+}

@@ -265,6 +265,87 @@ pub enum EnvCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// When it may be changed: the next openings, and why a moment is closed
+    #[command(
+        after_help = "Examples:\n  longshore env calendar production\n  longshore env calendar production --at \"2026-11-29 01:45\""
+    )]
+    Calendar {
+        /// Its name
+        env: String,
+        /// The moment to look at: "2026-11-29 01:45" on its clock, "2026-11-29T00:45Z", "+2h"; not given: now
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// How many openings
+        #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+        openings: u32,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Begin nothing there until it is lifted: rollouts under way hold
+    #[command(
+        after_help = "Examples:\n  longshore env freeze production --reason \"stock-taking\"\n  longshore env freeze production --reason audit --from \"2026-12-20\" --until \"2027-01-02 08:00\""
+    )]
+    Freeze {
+        /// Its name
+        env: String,
+        /// Shown to everybody who waits for it
+        #[arg(long)]
+        reason: String,
+        /// When it begins; not given: now
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// When it ends; not given: when somebody lifts it
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Hosts do not even go back meanwhile
+        #[arg(long)]
+        no_rollback: bool,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Lift a freeze
+    #[command(after_help = "Example:\n  longshore env unfreeze production")]
+    Unfreeze {
+        /// Its name
+        env: String,
+        /// Told to those who are told
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Let nobody start a rollout there, until it is unlocked; what is under way goes on
+    #[command(
+        after_help = "Examples:\n  longshore env lock production --reason \"moving the database\"\n  longshore env lock production --app shop --reason \"looking at the crash\""
+    )]
+    Lock {
+        /// Its name
+        env: String,
+        /// This app only
+        #[arg(long)]
+        app: Option<String>,
+        /// Shown to everybody who tries
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Take a lock away
+    #[command(
+        after_help = "Examples:\n  longshore env unlock production\n  longshore env unlock production --app shop --force"
+    )]
+    Unlock {
+        /// Its name
+        env: String,
+        /// The lock of this app
+        #[arg(long)]
+        app: Option<String>,
+        /// Even though it is somebody else's
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// One environment and its file; with --app, the values and secrets that hosts get
     #[command(
         after_help = "Examples:\n  longshore env show production\n  longshore env show production --app shop --host web-1"

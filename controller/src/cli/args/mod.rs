@@ -3,6 +3,7 @@
 mod access;
 mod fleet;
 mod plan;
+mod notify;
 mod rollout;
 mod secret;
 mod trust;
@@ -18,6 +19,7 @@ pub use fleet::{
     TokenCommand, release_name,
 };
 pub use plan::{PlanArgs, PlanCommand};
+pub use notify::NotifyCommand;
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
 pub use trust::{AppCommand, KeyCommand, SignArgs, TrustCommand};
@@ -103,6 +105,9 @@ pub enum Noun {
         after_help = "Examples:\n  longshore plan shop@1.4.2 --to production\n  longshore plan show latest --hosts\n  longshore rollout start 1a2b3c4d       start the plan of that digest"
     )]
     Plan(PlanArgs),
+    /// What people are told of, by mail and webhook
+    #[command(subcommand, arg_required_else_help = true)]
+    Notify(NotifyCommand),
     /// Rollouts: moving an environment to a release
     #[command(subcommand, arg_required_else_help = true)]
     Rollout(RolloutCommand),

@@ -11,7 +11,7 @@ use super::Waiting;
 pub enum RolloutCommand {
     /// Begin to move an environment to a release
     #[command(
-        after_help = "Examples:\n  longshore rollout start shop@1.4.2 --to staging\n  longshore rollout start shop@1.4.2 --to production --wait --timeout 1h\n  longshore rollout start 1a2b3c4d                             exactly that plan\n  longshore rollout start 1a2b3c4d --override disk --reason \"the log is removed at noon\""
+        after_help = "Examples:\n  longshore rollout start shop@1.4.2 --to staging\n  longshore rollout start shop@1.4.2 --to production --wait --timeout 1h\n  longshore rollout start shop@1.4.2 --to production --at \"2026-11-29 01:45\"\n  longshore rollout start 1a2b3c4d                             exactly that plan\n  longshore rollout start 1a2b3c4d --override disk --reason \"the log is removed at noon\""
     )]
     Start(StartArgs),
     /// Rollouts, newest first
@@ -52,6 +52,36 @@ pub enum RolloutCommand {
     /// Say what a rollout waits for, who can act, and the first failure
     #[command(after_help = "Example:\n  longshore rollout explain latest")]
     Explain(Which),
+    /// Agree that a plan may start, or deny it; whoever made the plan cannot
+    #[command(
+        after_help = "Examples:\n  longshore rollout approve 9c1e5a5f\n  longshore rollout approve 9c1e5a5f --deny --reason \"not before the sale\""
+    )]
+    Approve {
+        /// The plan: its digest, or the beginning of it
+        plan: String,
+        /// Say no: it does not start until you say otherwise
+        #[arg(long)]
+        deny: bool,
+        /// Kept with the plan
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Plans that wait for approvals
+    #[command(
+        after_help = "Examples:\n  longshore rollout approvals\n  longshore rollout approvals --env production --all"
+    )]
+    Approvals {
+        /// Only for this environment
+        #[arg(long)]
+        env: Option<String>,
+        /// Also those that need nothing more
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Begin nothing new until resumed
     #[command(
         after_help = "Example:\n  longshore rollout pause latest --reason \"looking at the error rate\""
@@ -155,6 +185,9 @@ pub struct StartArgs {
     /// Start although this precondition of the plan does not hold, where the environment allows it
     #[arg(long = "override", value_name = "NAME", requires = "reason")]
     pub overrides: Vec<String>,
+    /// Begin later: "2026-11-29 01:45" on the environment's clock, "+2h", or "next" for its next opening
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Follow it until it is over; the exit code says how it ended
     #[arg(long)]
     pub wait: bool,

@@ -3,7 +3,7 @@
 use longshore_common::strict::FILE_BYTES;
 use longshore_proto::v1 as pb;
 
-use super::{Desk, deadline, hollow, lint::read_text};
+use super::{Desk, deadline, env_policy, hollow, lint::read_text};
 use crate::cli::{
     args::EnvCommand,
     exit::Exit,
@@ -42,6 +42,27 @@ pub async fn run(desk: &Desk, command: EnvCommand) -> Result<Exit, Failure> {
             let reply = client.answer(deadline(waiting.timeout), client.settings().show(request)).await?;
             desk.output.print(&Settings::from(reply))?;
             Ok(Exit::Done)
+        }
+        EnvCommand::Calendar { env, at, openings, waiting } => {
+            let request = pb::ShowCalendarRequest { env, at: at.unwrap_or_default(), openings };
+            env_policy::calendar(desk, request, waiting.timeout).await
+        }
+        EnvCommand::Freeze { env, reason, from, until, no_rollback, waiting } => {
+            let (from, until) = (from.unwrap_or_default(), until.unwrap_or_default());
+            let request = pb::FreezeRequest { env, reason, from, until, no_rollback };
+            env_policy::freeze(desk, request, waiting.timeout).await
+        }
+        EnvCommand::Unfreeze { env, reason, waiting } => {
+            let request = pb::UnfreezeRequest { env, reason: reason.unwrap_or_default() };
+            env_policy::unfreeze(desk, request, waiting.timeout).await
+        }
+        EnvCommand::Lock { env, app, reason, waiting } => {
+            let request = pb::LockRequest { env, app: app.unwrap_or_default(), reason };
+            env_policy::lock(desk, request, waiting.timeout).await
+        }
+        EnvCommand::Unlock { env, app, force, waiting } => {
+            let request = pb::UnlockRequest { env, app: app.unwrap_or_default(), force };
+            env_policy::unlock(desk, request, waiting.timeout).await
         }
         EnvCommand::Show { env, app: None, host: _, waiting } => {
             let client = desk.client().await?;

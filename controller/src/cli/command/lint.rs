@@ -3,7 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use longshore_common::{code::Code, manifest::file::AppFile, strict::FILE_BYTES, text::visible};
+use longshore_common::{
+    code::Code,
+    manifest::file::AppFile,
+    strict::{self, FILE_BYTES},
+    text::visible,
+};
 use serde::Serialize;
 
 use super::{Desk, lint_across as across};
@@ -11,10 +16,11 @@ use crate::{
     cli::{
         exit::Exit,
         failure::{Failure, shown},
-        output::{Page, View},
+        output::{Page, View, now},
         style::Ink,
     },
     config::Environment,
+    environments::never_opens,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +82,7 @@ fn lint(path: &Path) -> Result<Read, Failure> {
     let text = read_text(path, FILE_BYTES)?;
     let mut environment = None;
     let read = match is_environment(&text) {
-        true => Environment::parse(&file, &text).map(|env| {
+        true => read_environment(&file, &text).map(|env| {
             let what = format!("environment {}", env.name);
             environment = Some(env);
             (what, vec![])
@@ -122,6 +128,17 @@ fn among_each_other(files: &mut [Read]) {
         linted.what = None;
         linted.problems.push(found);
     }
+}
+
+/// What the controller finds in it as well, as far as one file and the clock can tell.
+fn read_environment(file: &str, text: &str) -> Result<Environment, strict::Problems> {
+    let environment = Environment::parse(file, text)?;
+    let Some(message) = never_opens(&environment, now().0) else {
+        return Ok(environment);
+    };
+    let line = text.lines().position(|line| line.trim_start().starts_with("[calendar]"));
+    let problem = strict::Problem { line: line.map_or(1, |nth| nth + 1), column: 1, message };
+    Err(strict::Problems { file: file.to_owned(), list: vec![problem] })
 }
 
 /// An environment's file has a table of that name; an app's has none.

@@ -3,14 +3,17 @@
 mod access;
 mod context;
 mod env;
+mod env_policy;
 mod fleet;
 mod lint;
 mod lint_across;
 mod logs;
 mod plan;
+mod notify;
 mod publish;
 mod release;
 mod rollout;
+mod rollout_approve;
 mod secret;
 mod trust;
 mod watch;
@@ -85,6 +88,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Env(command) => env::run(desk, command).await,
         Noun::Secret(command) => secret::run(desk, command).await,
         Noun::Plan(args) => plan::run(desk, args).await,
+        Noun::Notify(command) => notify::run(desk, command).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
         Noun::User(command) => access::user(desk, command).await,

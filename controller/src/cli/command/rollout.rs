@@ -5,7 +5,7 @@ use longshore_proto::v1::{self as pb, steer_request::Act};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Desk, deadline, hollow, plan, watch};
+use super::{Desk, deadline, hollow, plan, rollout_approve, watch};
 use crate::cli::{
     args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs, release_name},
     client::Client,
@@ -61,6 +61,14 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
             desk.output.print(&Explanation::new(reply).ok_or_else(|| hollow("rollout"))?)?;
             Ok(Exit::Done)
         }
+        RolloutCommand::Approve { plan, deny, reason, waiting } => {
+            let request = pb::SayRequest { plan, deny, reason: reason.unwrap_or_default() };
+            rollout_approve::say(desk, request, waiting.timeout).await
+        }
+        RolloutCommand::Approvals { env, all, waiting } => {
+            let request = pb::ListApprovalsRequest { env: env.unwrap_or_default(), all };
+            rollout_approve::list(desk, request, waiting.timeout).await
+        }
         RolloutCommand::Pause(acting) => steer(desk, acting.into(), Act::Pause(pb::Nothing {})).await,
         RolloutCommand::Resume(acting) => steer(desk, acting.into(), Act::Resume(pb::Nothing {})).await,
         RolloutCommand::Promote { acting, full } => {
@@ -97,7 +105,7 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
 
 /// A plan that was made before, or one that is made now and shown before it is started.
 async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
-    let StartArgs { what, to, overrides, wait, reason, timeout } = args;
+    let StartArgs { what, to, overrides, at, wait, reason, timeout } = args;
     let reason = reason.unwrap_or_default();
     let by = deadline(timeout.unwrap_or(if wait { WAIT } else { PLANNING }));
     let plan = match (what.contains('@'), to) {
@@ -118,8 +126,8 @@ async fn start(desk: &Desk, args: StartArgs) -> Result<Exit, Failure> {
     };
     let overrides = overrides.into_iter().map(|name| pb::Override { name, reason: reason.clone() }).collect();
     let request_id = Uuid::new_v4().to_string();
-    let request =
-        pb::StartRolloutRequest { plan, overrides, request_id, reason, ..pb::StartRolloutRequest::default() };
+    let at = at.unwrap_or_default();
+    let request = pb::StartRolloutRequest { plan, overrides, request_id, reason, at, ..Default::default() };
     begin(desk, request, wait, by).await
 }
 
@@ -210,10 +218,21 @@ impl View for Started {
         let id = short(&rollout.id);
         match &rollout.outcome_reason {
             Some(reason) => vec![longshore_common::text::visible(&format!("{}: {reason}", rollout.state()))],
-            None => vec![
-                page.style.paint(Ink::Good, &format!("Rollout {id} is started.")),
-                format!("Follow it: longshore rollout watch {id}"),
-            ],
+            None => {
+                let waits = rollout
+                    .holds
+                    .iter()
+                    .filter(|hold| matches!(hold.kind.as_str(), "closed" | "not-started"));
+                let waits = waits.map(|hold| {
+                    let until =
+                        hold.until.map(|at| format!(" (until {})", at.date(&page.zone))).unwrap_or_default();
+                    longshore_common::text::visible(&format!("It waits: {}{until}", hold.what))
+                });
+                std::iter::once(page.style.paint(Ink::Good, &format!("Rollout {id} is started.")))
+                    .chain(waits)
+                    .chain([format!("Follow it: longshore rollout watch {id}")])
+                    .collect()
+            }
         }
     }
 }

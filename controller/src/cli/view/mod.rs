@@ -2,18 +2,21 @@
 //! or, by the same fields, as JSON. The JSON keeps text as it came; tables show it escaped.
 
 pub mod access;
+pub mod approval;
 pub mod context;
 pub mod controller;
 pub mod env;
 pub mod gate;
 pub mod host;
 pub mod log;
+pub mod notice;
 pub mod ping;
 pub mod plan;
 pub mod plan_lines;
 mod plan_parts;
 #[cfg(test)]
 mod plan_tests;
+pub mod policy;
 pub mod release;
 pub mod rollout;
 pub mod rollout_lines;

@@ -4,13 +4,15 @@ use longshore_proto::v1 as pb;
 
 use super::{
     access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
+    approval::{Approval, ApprovalList},
     context::{ContextChosen, ContextList, ContextRow},
     controller::Status,
     env::{Applied, Environment, EnvironmentList},
     host::{Host, HostList, HostRemoved},
     log::LogLine,
+    notice::NoticeList,
     ping::Ping,
-    plan::{PlanList, PlanView},
+    plan::{PlanList, PlanView}, policy::{Calendar, Frozen, Locked, Unlocked},
     release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
     rollout::{Explanation, Rollout, RolloutList},
     secret::{Checked, Encrypted, Settings},
@@ -34,6 +36,7 @@ pub type Sample = (&'static str, &'static str, String);
 
 pub fn all() -> Vec<Sample> {
     let mut samples = fleet();
+    samples.extend(policies());
     samples.extend(releases());
     samples.extend(plans());
     samples.extend(rollouts());
@@ -147,6 +150,88 @@ fn plans() -> Vec<Sample> {
         sample("longshore plan, plan show", &PlanView { plan, all_hosts: false }),
         sample("longshore plan list", &PlanList::from(pb::ListPlansReply { plans: vec![row] })),
     ]
+}
+
+fn policies() -> Vec<Sample> {
+    let instant = |local: &str| Some(pb::Instant { ms: AT, local: local.into() });
+    let calendar = || pb::Calendar {
+        env: "production".into(),
+        zone: "Europe/Berlin".into(),
+        at: instant("Sun 2026-11-22 11:30 CET"),
+        open: false,
+        reasons: vec!["outside the window nights (mon-thu 22:00 to 04:00)".into()],
+        changes: instant("Mon 2026-11-23 22:00 CET"),
+        openings: vec![pb::Opening {
+            from: instant("Mon 2026-11-23 22:00 CET"),
+            until: instant("Tue 2026-11-24 04:00 CET"),
+            windows: vec!["nights".into()],
+        }],
+        windows: vec![pb::CalendarRule {
+            name: "nights".into(),
+            times: "mon-thu 22:00 to 04:00".into(),
+            ..pb::CalendarRule::default()
+        }],
+        freezes: vec![],
+        when_closed: "hold".into(),
+        rollback: true,
+        locks: vec![lock_row()],
+    };
+    let approval = || pb::ApprovalRow {
+        plan: DIGEST.into(),
+        app: "shop".into(),
+        version: "1.4.2".into(),
+        env: "production".into(),
+        author: "ada".into(),
+        asked_ms: AT,
+        state: "pending".into(),
+        lacking: "lacks 1 more".into(),
+        until_ms: 0,
+        asked: "bob, sre (sam, sue)".into(),
+        words: vec![pb::ApprovalWord {
+            by: "bob".into(),
+            answer: "approved".into(),
+            reason: String::new(),
+            at_ms: AT,
+        }],
+    };
+    let notice = pb::NoticeRow {
+        id: "0193f3a0-0000-7000-8000-000000000009".into(),
+        kind: "failed".into(),
+        env: "production".into(),
+        teller: "team chat".into(),
+        address: "https://chat.example".into(),
+        subject: "shop@1.4.2 to production has failed".into(),
+        state: "waiting".into(),
+        attempts: 1,
+        error: "chat.example:443 answered 503".into(),
+        made_ms: AT,
+        next_ms: AT,
+    };
+    vec![
+        sample("longshore env calendar", &Calendar::from(calendar())),
+        sample("longshore env freeze, unfreeze", &Frozen { frozen: true, calendar: calendar().into() }),
+        sample("longshore env lock", &Locked(lock_row().into())),
+        sample("longshore env unlock", &Unlocked(lock_row().into())),
+        sample("longshore rollout approve", &Approval::from(approval())),
+        sample(
+            "longshore rollout approvals",
+            &ApprovalList::from(pb::ListApprovalsReply { plans: vec![approval()] }),
+        ),
+        sample(
+            "longshore notify list, retry, test",
+            &NoticeList::from(pb::ListNoticesReply { notices: vec![notice] }),
+        ),
+    ]
+}
+
+fn lock_row() -> pb::LockRow {
+    pb::LockRow {
+        env: "production".into(),
+        app: "shop".into(),
+        by: "ada".into(),
+        reason: "moving the database".into(),
+        since_ms: AT,
+    }
 }
 
 fn fleet() -> Vec<Sample> {

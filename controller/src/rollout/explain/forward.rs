@@ -4,6 +4,7 @@ use longshore_common::time::{Millis, Span};
 
 use super::{
     Facts, Hold, HoldKind,
+    closed::{after_opening, shut},
     sentence::{HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
 };
 use crate::rollout::{
@@ -16,7 +17,8 @@ use crate::rollout::{
 
 /// What a deadline does, and what can be typed before it.
 struct Limit {
-    until: Millis,
+    /// As `step` obeys it.
+    until: Option<Millis>,
     then: String,
     command: Option<String>,
 }
@@ -25,8 +27,9 @@ pub(super) fn staging(rollout: &Rollout, phase: &Staging, facts: &Facts) -> Vec<
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_staging());
     let wave = rollout.wave_name(phase.wave);
     let then = format!("those that are not done count as failed; {wave} switches when all others are staged");
-    let limit = Limit { until: phase.deadline, then, command: rollout.command("watch") };
-    stagers(hosts, facts, limit).into_iter().collect()
+    let limit = Limit { until: rollout.deadline(), then, command: rollout.command("watch") };
+    let shut = rollout.is_shut().then(|| shut(rollout, vec![], format!("{wave} is staged")));
+    stagers(hosts, facts, limit).into_iter().chain(shut.flatten()).collect()
 }
 
 pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> Vec<Hold> {
@@ -36,21 +39,32 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
     let silent = |host: &HostProgress| host.silent.is_some();
     let held = |host: &HostProgress| !silent(host) && host.is_refusing();
     let free = |host: &HostProgress| !silent(host) && !held(host);
-    let limit =
-        |then: &str, command: Option<String>| Limit { until: phase.deadline, then: then.to_owned(), command };
+    let limit = |then: &str, command: Option<String>| Limit {
+        until: rollout.deadline(),
+        then: then.to_owned(),
+        command,
+    };
     let undo = if rollout.spec().auto_rollback { "the fleet is rolled back" } else { "the rollout fails" };
     let ask = "the rollout pauses and asks";
     let watch = rollout.command("watch");
     let switching = awaited(&|host| free(host) && host.state == HostState::Switching);
+    let is_shut = rollout.is_shut();
+    let waiting = |host: &HostProgress| host.state == HostState::Waiting;
+    let staged = |host: &HostProgress| host.state == HostState::Staged;
     let staging =
-        awaited(&|host| free(host) && matches!(host.state, HostState::Staging | HostState::Waiting));
-    let staged = awaited(&|host| free(host) && host.state == HostState::Staged);
+        awaited(&|host| free(host) && (host.state == HostState::Staging || (!is_shut && waiting(host))));
+    let unbegun =
+        if is_shut { awaited(&|host| free(host) && (waiting(host) || staged(host))) } else { vec![] };
+    let staged = awaited(&|host| free(host) && !is_shut && staged(host));
+    let wave = rollout.wave_name(phase.wave);
+    let opening = is_shut.then(|| shut(rollout, unbegun, format!("{wave} goes on")));
     [
         movers(switching, HoldKind::Switching, ["switches", "switch"], facts, limit(undo, watch.clone())),
         stagers(staging, facts, limit("those that are not done count as failed", watch)),
         no_slot(rollout, staged, limit(ask, rollout.command("show"))),
         unknown(awaited(&silent), limit(ask, None)),
         held_hosts(awaited(&held), limit(ask, None)),
+        opening.flatten(),
     ]
     .into_iter()
     .flatten()
@@ -65,11 +79,14 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     let held = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_some();
     let rest = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_none();
     let limit = |then: &str| Limit {
-        until: phase.deadline,
+        until: rollout.deadline(),
         then: then.to_owned(),
         command: rollout.command("watch"),
     };
     let leave = "the rollout ends and names them; they go back when they return";
+    let rest = awaited(&rest);
+    let (waiting, rest) = if rollout.is_shut_for_return() { (rest, vec![]) } else { (vec![], rest) };
+    let opening = rollout.is_shut_for_return().then(|| shut(rollout, waiting, "they go back".to_owned()));
     let mut holds: Vec<Hold> = [
         movers(
             awaited(&going),
@@ -78,9 +95,10 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
             facts,
             limit("those that are not back are inconsistent"),
         ),
-        no_slot(rollout, awaited(&rest), limit("the rollout pauses and asks")),
+        no_slot(rollout, rest, limit("the rollout pauses and asks")),
         unknown(awaited(&silent), limit(leave)),
         held_hosts(awaited(&held), limit(leave)),
+        opening.flatten(),
     ]
     .into_iter()
     .flatten()
@@ -147,7 +165,7 @@ fn after(rollout: &Rollout, wave: u32) -> String {
     match rollout.is_last(wave) {
         true if watched => "the release is watched".to_owned(),
         true => "the rollout has succeeded".to_owned(),
-        false => format!("{} begins", rollout.wave_name(wave + 1)),
+        false => after_opening(rollout, format!("{} begins", rollout.wave_name(wave + 1))),
     }
 }
 
@@ -157,8 +175,8 @@ fn hold(kind: HoldKind, what: String, owner: &str, limit: Limit) -> Hold {
         kind,
         what,
         owner: owner.to_owned(),
-        since: until,
-        until: Some(until),
+        since: Millis::MAX, // of the earliest of its hosts: see `about`
+        until,
         then,
         command,
         hosts: vec![],

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum HoldKind {
     /// Made, not started.
     NotStarted,
+    /// Its environment is closed: outside its windows, or frozen.
+    Closed,
     /// Hosts fetch and unpack.
     Staging,
     /// Hosts switch and probe.
@@ -61,10 +63,11 @@ pub struct Hold {
 }
 
 impl HoldKind {
-    pub const ALL: [HoldKind; 16] = {
+    pub const ALL: [HoldKind; 17] = {
         use HoldKind::*;
         [
             NotStarted,
+            Closed,
             Staging,
             Switching,
             NoSlot,
@@ -87,6 +90,7 @@ impl HoldKind {
     pub fn as_str(self) -> &'static str {
         match self {
             HoldKind::NotStarted => "not-started",
+            HoldKind::Closed => "closed",
             HoldKind::Staging => "staging",
             HoldKind::Switching => "switching",
             HoldKind::NoSlot => "no-slot",

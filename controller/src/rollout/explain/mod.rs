@@ -1,6 +1,7 @@
 //! Why a rollout is not further, from the same facts by which `step` decides: every host that `step` waits for is in
 //! exactly one hold, and every hold's `until` is the deadline that `step` obeys.
 
+mod closed;
 mod forward;
 mod gates;
 mod hold;

@@ -14,10 +14,13 @@ use crate::rollout::{
 pub(super) fn not_started(rollout: &Rollout) -> Hold {
     Hold {
         kind: HoldKind::NotStarted,
-        what: "it has not been started".to_owned(),
+        what: match rollout.header.start_at {
+            Some(_) => "it was made to begin later".to_owned(),
+            None => "it has not been started".to_owned(),
+        },
         owner: "the controller".to_owned(),
         since: rollout.header.created_ms,
-        until: None,
+        until: rollout.header.start_at,
         then: "the first wave begins".to_owned(),
         command: rollout.command("abort"),
         hosts: vec![],

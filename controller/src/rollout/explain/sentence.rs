@@ -41,6 +41,7 @@ impl HostProgress {
             HoldKind::Unknown => self.silent.unwrap_or(self.since),
             HoldKind::Held => self.held.as_ref().map_or(self.since, |held| held.since),
             HoldKind::NotStarted
+            | HoldKind::Closed
             | HoldKind::Staging
             | HoldKind::Switching
             | HoldKind::NoSlot

@@ -13,6 +13,7 @@ pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Re
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(hosts) => draft.retry(&hosts)?,

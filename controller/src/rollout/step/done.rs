@@ -19,6 +19,7 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         | Event::HoldChanged { .. }
         | Event::HostRemoved(_)
         | Event::Gate { .. }
+        | Event::Calendar { .. }
         | Event::Tick => {}
         Event::Supersede(_) => {}
         Event::Start => return draft.refuse("start", "it is over: start a new rollout"),

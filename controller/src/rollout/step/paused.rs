@@ -22,6 +22,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
         Event::Retry(_) if back.is_some() => {

@@ -15,8 +15,10 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Pace(pace) => draft.change_pace(pace)?,
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
-        Event::Report { .. } | Event::Tick | Event::Gate { .. } => {}
+        Event::Tick => start_on_time(draft),
+        Event::Report { .. } | Event::Gate { .. } => {}
         Event::Abort { by } => draft.finish(Outcome::Aborted, format!("aborted by {by}; it had not started")),
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Pause { .. } => return draft.refuse("pause", "it has not started"),
@@ -26,6 +28,13 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::Rollback { .. } => return draft.refuse("rollback", "nothing was touched: abort it instead"),
     }
     Ok(())
+}
+
+/// One that was made to begin later begins when its time has come, however late somebody looks.
+fn start_on_time(draft: &mut Draft) {
+    if draft.rollout.header.start_at.is_some_and(|at| draft.now >= at) {
+        start(draft);
+    }
 }
 
 fn start(draft: &mut Draft) {

@@ -20,6 +20,7 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick | Event::Gate { .. } => {}
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
@@ -42,6 +43,9 @@ pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
     if late {
         give_up_returning(draft);
     }
+    if draft.rollout.is_shut_for_return() {
+        return settle_shut(draft, &back, late);
+    }
     draft.ask_to_return();
     if draft.pick(HostProgress::is_awaited_back).is_empty() {
         return draft.finish_back(&back.cause);
@@ -57,6 +61,15 @@ pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
         draft.pause(Inside::RollingBack(back), Why::NoProgress);
     } else {
         draft.finish_back(&back.cause);
+    }
+}
+
+/// It is closed for going back as well: those that are on their way arrive, the others wait.
+fn settle_shut(draft: &mut Draft, back: &RollingBack, late: bool) {
+    if draft.pick(HostProgress::is_awaited_back).is_empty() {
+        draft.finish_back(&back.cause);
+    } else if late {
+        draft.give_time();
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Pace(pace) => draft.change_pace(pace)?,
@@ -45,6 +46,12 @@ pub(super) fn settle_staging(draft: &mut Draft, staging: Staging) {
         give_up_staging(draft, wave);
     }
     if draft.judge(wave, Inside::Staging(staging)) {
+        return;
+    }
+    if draft.rollout.is_shut() {
+        if late {
+            draft.give_time();
+        }
         return;
     }
     draft.ask_to_stage(wave);

@@ -11,7 +11,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     finish::name_some,
-    host::HostState,
+    host::{HostProgress, HostState},
     phase::{Cause, Done, Inside, Outcome, Phase, Switching, Why},
 };
 
@@ -22,6 +22,7 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Pace(pace) => draft.change_pace(pace)?,
@@ -58,7 +59,17 @@ pub(super) fn settle_switching(draft: &mut Draft, switching: Switching) {
     if draft.rollout.is_complete(wave) {
         return complete(draft, wave);
     }
-    if draft.now >= switching.deadline {
+    let late = draft.now >= switching.deadline;
+    if draft.rollout.is_shut() {
+        // What waits for the environment to open is not late; what switches may be.
+        let stuck = draft.pick(|host| host.is_stuck_in(wave));
+        return match (late, stuck.is_empty()) {
+            (true, false) => give_up_switching(draft, stuck),
+            (true, true) => draft.give_time(),
+            (false, _) => {}
+        };
+    }
+    if late {
         return deadline(draft, wave, inside);
     }
     draft.ask_to_stage(wave);
@@ -80,8 +91,7 @@ fn complete(draft: &mut Draft, wave: u32) {
 /// No further host came to healthy in time. Hosts that we hear from and that run the new release without becoming
 /// healthy are a verdict on it. Without any, hosts are unknown, held or slow: that is no verdict, and a human looks.
 fn deadline(draft: &mut Draft, wave: u32, inside: Inside) {
-    let stuck =
-        draft.pick(|host| host.wave <= wave && host.silent.is_none() && host.state == HostState::Switching);
+    let stuck = draft.pick(|host| host.is_stuck_in(wave));
     if !stuck.is_empty() {
         return give_up_switching(draft, stuck);
     }
@@ -113,5 +123,12 @@ fn give_up_switching(draft: &mut Draft, stuck: Vec<HostId>) {
         draft.start_rolling_back(Cause::Deadline);
     } else {
         draft.finish(Outcome::Failed, format!("{}; rolling back by itself is off", Cause::Deadline));
+    }
+}
+
+impl HostProgress {
+    /// We hear from it, it was asked to run the release, and there is no verdict yet.
+    pub(in crate::rollout) fn is_stuck_in(&self, wave: u32) -> bool {
+        self.wave <= wave && self.silent.is_none() && self.state == HostState::Switching
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_common::{ids::HostId, time::Millis};
 
 use super::{transcript::Play, walk};
-use crate::rollout::{Event, Facts, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step};
+use crate::rollout::{Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step};
 
 /// What is wrong with the holds of a settled rollout, if anything is.
 pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<String> {
@@ -14,7 +14,13 @@ pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<Str
     if holds.is_empty() != rollout.phase().is_done() {
         return fail("holds are empty exactly when it is done");
     }
-    if holds.iter().filter_map(|hold| hold.until).min() != next_deadline(rollout) {
+    let opening = rollout.header.closed.as_ref().and_then(|closed| closed.until);
+    let (shut, timed): (Vec<&Hold>, Vec<&Hold>) =
+        holds.iter().partition(|hold| hold.kind == HoldKind::Closed);
+    if shut.iter().any(|hold| hold.until != opening) {
+        return fail("it opens at another time than a hold says");
+    }
+    if timed.iter().filter_map(|hold| hold.until).min() != next_deadline(rollout) {
         return fail("the first hold to end ends at another time than the rollout's deadline");
     }
     let gates = holds.iter().filter(|hold| hold.kind == HoldKind::Gate).count();
@@ -80,7 +86,8 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
         | HoldKind::NoSlot
         | HoldKind::Unknown
         | HoldKind::Held
-        | HoldKind::RollingBack => return true, // hosts answer these
+        | HoldKind::RollingBack
+        | HoldKind::Closed => return true, // hosts and time answer these
     };
     step(rollout, event, now).is_ok_and(|transition| transition.next.phase() != rollout.phase())
 }

@@ -7,7 +7,7 @@ use super::{
     walk::{KINDS, line, names},
 };
 use crate::rollout::{
-    Ask, Cause, Event, HostState, LastFailure, Phase, Rollout, Transition, changed_hosts, desired,
+    Ask, Cause, Event, HostState, LastFailure, Phase, Rollout, Transition, UnderWay, changed_hosts, desired,
     next_deadline, step,
 };
 use longshore_common::{assignment::Assignment, ids::HostId, report::Blame, time::Millis};
@@ -146,6 +146,7 @@ impl Watched {
             the_way_back_is_one_way(&before, after),
             only_the_version_is_undone(&before, after),
             time_is_ahead(after, now),
+            what_is_closed_is_left_alone(&before, after),
             super::explained::explained_is_awaited(after, now),
         ];
         let broken: Vec<String> = broken.into_iter().flatten().collect();
@@ -155,6 +156,7 @@ impl Watched {
 
     /// Faults stop: every host is back, nobody holds it, and what it is asked works.
     fn end_in_calm(&mut self) {
+        self.act("open");
         for name in self.names.clone() {
             self.act(&format!("{name} back"));
             self.act(&format!("{name} unheld"));
@@ -262,6 +264,23 @@ fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
             && host.state != HostState::Unchanged
     });
     (paused && begun).then(|| "a paused rollout began something".to_owned())
+}
+
+/// While its environment is closed a rollout begins nothing, but what it was left to finish and, where that is allowed,
+/// the way back.
+fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) -> Option<String> {
+    let closed = before.header.closed.as_ref().filter(|_| after.header.closed.is_some())?;
+    let finishes = closed.under_way == UnderWay::Finish
+        && [before, after].iter().any(|rollout| matches!(rollout.phase(), Phase::Switching(_)));
+    let over = after.phase().is_done();
+    let begun = after.hosts.iter().find(|(id, host)| {
+        let old = &before.hosts[*id];
+        let forward = host.ask == Some(Ask::Run) && host.state != HostState::Unchanged;
+        let forward = forward || (host.state == HostState::Staging && old.state != HostState::Staging);
+        let back = host.ask == Some(Ask::Return) && !closed.rollback && !over;
+        host.round > old.round && ((forward && !finishes) || back)
+    });
+    begun.map(|(_, host)| format!("{} was begun while closed", host.name))
 }
 
 /// No host begins to run the release while more have failed than may: so failures pass the budget by no more than was

@@ -128,6 +128,8 @@ pub(crate) fn new(spec: Spec) -> New {
         spec,
         keep_slots: 3,
         snapshots: Snapshots::new(),
+        back: false,
+        start_at: None,
     }
 }
 

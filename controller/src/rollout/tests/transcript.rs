@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::setup::{self, target, version};
 use crate::rollout::{
-    Ask, Event, Facts, Header, HostProgress, Phase, Promote, Rollout, Transition, Verdict, Why, desired,
-    explain, next_deadline, step,
+    Ask, Closed, Event, Facts, Header, HostProgress, Phase, Promote, Rollout, Transition, UnderWay, Verdict,
+    Why, desired, explain, next_deadline, step,
 };
 
 /// Plays the transcript and fails with the whole of what happened instead.
@@ -103,6 +103,10 @@ impl Play {
             "retry" => vec![Event::Retry(rest())],
             "pace" => vec![Event::Pace(setup::pace(&words[1..]))],
             "exclude" => vec![Event::Exclude(rest())],
+            "closed" | "closed-finishing" | "closed-both" => {
+                vec![Event::Calendar { closed: Some(self.closed(&words)) }]
+            }
+            "open" => vec![Event::Calendar { closed: None }],
             "supersede" => vec![Event::Supersede(RolloutId(Uuid::from_u128(99)))],
             time if time.starts_with('+') => vec![Event::Tick],
             _ => {
@@ -118,6 +122,21 @@ impl Play {
         let present = self.rollout.runs().iter().find(|run| run.gate == name).map(|run| run.number);
         let verdict = Verdict::ALL.into_iter().find(|known| known.as_str() == verdict).expect("a verdict");
         Event::Gate { number: number.or(present).unwrap_or_default(), verdict, note: "as it is".to_owned() }
+    }
+
+    /// `closed 60s`: until then; `closed-finishing`: what is under way finishes; `closed-both`: nobody goes back either.
+    fn closed(&self, words: &[&str]) -> Closed {
+        let until =
+            words.get(1).map(|span| self.now + span.parse::<Span>().expect("a length of time").as_ms());
+        Closed {
+            reason: "outside the window night".to_owned(),
+            since: self.now,
+            until,
+            owner: "the calendar of prod".to_owned(),
+            command: "longshore env calendar prod".to_owned(),
+            under_way: if words[0] == "closed-finishing" { UnderWay::Finish } else { UnderWay::Hold },
+            rollback: words[0] != "closed-both",
+        }
     }
 
     fn of_host(&self, host: HostId, what: &str) -> Event {

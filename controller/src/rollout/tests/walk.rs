@@ -57,7 +57,7 @@ const OF_HOSTS: [&str; 26] = [
 ];
 
 /// What an operator may do.
-const OF_OPERATORS: [&str; 14] = [
+const OF_OPERATORS: [&str; 19] = [
     "pause",
     "resume",
     "resume",
@@ -72,6 +72,11 @@ const OF_OPERATORS: [&str; 14] = [
     "supersede",
     "retry of",
     "exclude of",
+    "closed",
+    "closed-finishing",
+    "closed-both",
+    "open",
+    "open",
 ];
 
 /// What a gate may come to, the good more often; on the gates of the strategies, present or not.

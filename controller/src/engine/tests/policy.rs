@@ -1,0 +1,271 @@
+//! Windows, freezes, locks, schedules, promotion and approvals, with hosts that obey.
+
+use longshore_common::{code::Code, digest::PlanDigest, time::Millis};
+
+use super::*;
+use crate::{
+    approval::{Answer, Approval},
+    environments::{
+        approve::{self, Asked},
+        freeze::{self, Frozen},
+        lock::{self, Force, Locked, Scope},
+    },
+    notify::{Kind, outbox},
+};
+
+fn env() -> longshore_common::ids::EnvName {
+    "production".parse().unwrap()
+}
+
+fn now() -> Millis {
+    longshore_common::time::Clock::now_ms(&SystemClock)
+}
+
+fn frozen(until_ms: Option<Millis>) -> Frozen {
+    Frozen {
+        by: "eve".parse().unwrap(),
+        reason: "stock-taking".to_owned(),
+        at_ms: now(),
+        from_ms: now(),
+        until_ms,
+        rollback: None,
+    }
+}
+
+async fn apply(store: &SharedStore, more: &str) -> Result<(), crate::trouble::Trouble> {
+    let file = format!("{FILE}{more}");
+    environments::apply(store, "production.toml", &file, &"alice".parse().unwrap(), now()).await.map(|_| ())
+}
+
+async fn fleet(count: usize) -> (Vec<HandAgent>, SharedStore, Controller) {
+    let agents = fleet_of(count, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    (agents, store, controller)
+}
+
+impl Controller {
+    async fn holds(&self, id: RolloutId, kind: &str) -> String {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            let view = self.engine.view(&id).await.unwrap();
+            if let Some(hold) = view.holds.iter().find(|hold| hold.kind.as_str() == kind) {
+                return format!("{} [{}]", hold.what, hold.command.as_deref().unwrap_or("-"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it never holds for {kind}");
+    }
+
+    async fn refused(&self, request: StartRequest) -> (Code, String) {
+        let refused = self.engine.start(request).await.unwrap_err().coded();
+        (refused.code, refused.message)
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_environment_is_left_alone_until_it_is_lifted() {
+    let (agents, store, controller) = fleet(2).await;
+    freeze::freeze(&store, &env(), frozen(None), now()).await.unwrap();
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    let hold = controller.holds(id, "closed").await;
+    assert_eq!(
+        hold,
+        "production is closed: frozen by eve: stock-taking (until somebody ends it) [longshore env unfreeze production]"
+    );
+    assert!(agents.iter().all(|agent| agent.runs("shop").is_none()));
+    let again = freeze::freeze(&store, &env(), frozen(None), now()).await.unwrap_err().coded();
+    assert_eq!(again.code, Code::W01);
+    freeze::unfreeze(&store, &env(), now()).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
+/// It opens by itself, when the calendar says so.
+#[tokio::test]
+async fn a_freeze_ends_when_its_time_is_over() {
+    let (agents, store, controller) = fleet(1).await;
+    freeze::freeze(&store, &env(), frozen(Some(now() + 1500)), now()).await.unwrap();
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    controller.holds(id, "closed").await;
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
+/// A file that is applied while a rollout is under way counts at once, and across a restart.
+#[tokio::test]
+async fn a_window_that_is_applied_closes_at_once_and_a_restart_changes_nothing() {
+    let (agents, store, controller) = fleet(1).await;
+    let never =
+        "[calendar]\n[[calendar.window]]\nname = \"far\"\nfrom = \"2091-01-01\"\nto = \"2091-01-02\"\n";
+    let refused = apply(&store, never).await.unwrap_err().to_string();
+    assert!(refused.contains("calendar: it never opens in the next year"), "{refused}");
+    let later =
+        "[calendar]\n[[calendar.freeze]]\nname = \"now\"\nfrom = \"2020-01-01\"\nto = \"2099-01-01\"\n";
+    assert!(apply(&store, later).await.is_err(), "frozen for good");
+    freeze::freeze(&store, &env(), frozen(None), now()).await.unwrap();
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    controller.holds(id, "closed").await;
+    controller.stop.cancel();
+    let second = Controller::start(store.clone()).await;
+    second.connect(&agents);
+    second.holds(id, "closed").await;
+    assert!(agents[0].runs("shop").is_none());
+    freeze::unfreeze(&store, &env(), now()).await.unwrap();
+    assert_eq!(second.done(id).await, Outcome::Succeeded);
+}
+
+/// Scenario 98.
+#[tokio::test]
+async fn a_lock_says_who_when_and_why_and_frees_when_released() {
+    let (_agents, store, controller) = fleet(1).await;
+    let scope = Scope { env: env(), app: Some("shop".parse().unwrap()) };
+    let by = "eve".parse().unwrap();
+    let locked = Locked { by, reason: "moving the database".to_owned(), since_ms: now() };
+    lock::lock(&store, &scope, locked.clone()).await.unwrap();
+    assert!(lock::lock(&store, &scope, locked).await.is_err(), "twice");
+    let (code, message) = controller.refused(request(Some("1.0"))).await;
+    assert_eq!(code, Code::W01);
+    for part in [
+        "shop in production is locked by eve",
+        "moving the database",
+        "longshore env unlock production --app shop",
+    ] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let alice = "alice".parse().unwrap();
+    assert!(lock::unlock(&store, &scope, &alice, Force::Own).await.is_err(), "it is eve's");
+    lock::unlock(&store, &scope, &alice, Force::Anybodys).await.unwrap();
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+}
+
+/// Scenario 93: future, past, none, and not what is not ready.
+#[tokio::test]
+async fn a_rollout_begins_when_it_was_told_to() {
+    let (agents, store, controller) = fleet(1).await;
+    let at = |at: &str| StartRequest { at: at.to_owned(), ..request(Some("1.0")) };
+    let (code, message) = controller.refused(at("2020-01-01 00:00")).await;
+    assert_eq!(code, Code::V01);
+    assert!(message.contains("is past"), "{message}");
+    assert_eq!(controller.refused(at("soon")).await.0, Code::V01);
+
+    let id = controller.engine.start(at("+1500ms")).await.unwrap();
+    let hold = controller.holds(id, "not-started").await;
+    assert!(hold.starts_with("it was made to begin later"), "{hold}");
+    assert!(agents[0].runs("shop").is_none());
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+
+    let later = StartRequest { at: "+1s".to_owned(), ..request(Some("1.1")) };
+    let id = controller.engine.start(later).await.unwrap();
+    withdraw(&store, "1.1").await;
+    assert_eq!(controller.done(id).await, Outcome::Aborted);
+    everywhere(&agents, "1.0");
+}
+
+async fn withdraw(store: &SharedStore, version: &str) {
+    let (app, version) = ("shop".parse().unwrap(), version.parse().unwrap());
+    let (release, _) = crate::bundle::load(&**store, &app, &version).await.unwrap().unwrap();
+    let withdrawn =
+        Some(crate::bundle::Withdrawal { by: "bob".into(), reason: "loses orders".into(), at_ms: 0 });
+    let key = Key::release(&app, &version);
+    let value = record::encode(&key, &Release { withdrawn, ..release }).unwrap();
+    store.commit(Txn::new().put(key, value)).await.unwrap();
+}
+
+/// Scenarios 18 and 19 with windows: what waits for one is not late.
+#[tokio::test]
+async fn a_release_comes_to_production_by_way_of_staging() {
+    let (agents, store, controller) = fleet(1).await;
+    let staging = FILE.replace("production", "staging");
+    let alice = "alice".parse().unwrap();
+    let after = |lived: &str| {
+        format!(
+            "[promotion]\norder = \"production\"\n[[promotion.after]]\nenv = \"staging\"\nlived = \"{lived}\"\n"
+        )
+    };
+    assert!(
+        apply(&store, &after("0s"))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("there is no environment staging")
+    );
+    environments::apply(&store, "staging.toml", &staging, &alice, 0).await.unwrap();
+    apply(&store, &after("0s")).await.unwrap();
+    let circle = format!("{staging}[[promotion.after]]\nenv = \"production\"\n");
+    let circle =
+        environments::apply(&store, "staging.toml", &circle, &alice, 0).await.unwrap_err().to_string();
+    assert!(circle.contains("it goes in a circle: staging after production after staging"), "{circle}");
+
+    let (code, message) = controller.refused(request(Some("1.0"))).await;
+    assert_eq!(code, Code::W03);
+    assert!(message.contains("no rollout of this release has succeeded in staging"), "{message}");
+    let there = StartRequest { env: "staging".parse().unwrap(), ..request(Some("1.0")) };
+    let id = controller.engine.start(there).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    apply(&store, &after("1h")).await.unwrap();
+    let (_, message) = controller.refused(request(Some("1.0"))).await;
+    assert!(message.contains("1h are asked for; it still is, so wait until"), "{message}");
+    apply(&store, &after("0s")).await.unwrap();
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert!(matches!(controller.done(id).await, Outcome::Succeeded | Outcome::NothingToDo));
+    everywhere(&agents, "1.0");
+}
+
+/// Scenario 91.
+#[tokio::test]
+async fn a_plan_starts_when_others_agree_to_it() {
+    let (_agents, store, controller) = fleet(1).await;
+    apply(&store, "[approval]\ncount = 1\nexpires = \"1h\"\n").await.unwrap();
+    let (code, message) = controller.refused(request(Some("1.0"))).await;
+    assert_eq!(code, Code::W02);
+    assert!(message.contains("longshore plan APP@VERSION --to production"), "{message}");
+    let plan = PlanDigest::of(b"a plan");
+    let asked = Asked {
+        plan,
+        app: "shop".parse().unwrap(),
+        version: "1.0".parse().unwrap(),
+        env: env(),
+        author: "alice".parse().unwrap(),
+        asked_ms: now(),
+        said: vec![],
+        used: false,
+    };
+    approve::ask(&store, asked).await.unwrap();
+    let planned = || StartRequest { plan: Some(plan), ..request(Some("1.0")) };
+    assert!(controller.refused(planned()).await.1.contains("lacks 1 more"));
+    let word =
+        |by: &str, answer| Approval { by: by.parse().unwrap(), at: now(), answer, reason: "no".to_owned() };
+    let own = approve::say(&store, &plan, word("alice", Answer::Approved)).await.unwrap_err().coded();
+    assert_eq!(own.code, Code::W02);
+    assert!(own.message.contains("whoever made the plan cannot approve it"), "{own}");
+    approve::say(&store, &plan, word("bob", Answer::Denied)).await.unwrap();
+    assert!(controller.refused(planned()).await.1.contains("was denied by bob: no"));
+    approve::say(&store, &plan, word("bob", Answer::Approved)).await.unwrap();
+    let id = controller.engine.start(planned()).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    assert!(approve::get(&store, &plan).await.unwrap().unwrap().0.used);
+}
+
+/// What a rollout does is told with the very commit that does it, once.
+#[tokio::test]
+async fn a_rollout_is_told_of() {
+    let agents = fleet_of(1, &["1.2"]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    apply(&store, "[[stakeholders.tell]]\nname = \"mail\"\nemail = [\"a@example.org\"]\n").await.unwrap();
+    for (version, outcome) in [("1.0", Outcome::Succeeded), ("1.2", Outcome::RolledBack)] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, outcome);
+    }
+    let told = outbox::list(&store).await.unwrap();
+    let kinds: Vec<Kind> = told.iter().map(|(notice, _)| notice.kind).collect();
+    assert_eq!(
+        kinds,
+        [Kind::Started, Kind::Succeeded, Kind::Started, Kind::RolledBack],
+        "its host went back by itself"
+    );
+    assert_eq!(told[1].0.subject, "shop@1.0 to production has succeeded");
+}

@@ -1,0 +1,189 @@
+//! Approvals as the store keeps them: what was asked, by whom, and what people said. How that stands is decided in
+//! `crate::approval`.
+
+use longshore_common::{
+    code::{Code, Coded},
+    digest::PlanDigest,
+    ids::{AppName, EnvName, OperatorName, Version},
+    time::{Millis, Span},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{freeze::REASON_BYTES, load};
+use crate::{
+    approval::{Approval, Rule, Standing, admit, standing},
+    engine::records,
+    notify::{Happening, Kind, outbox},
+    store::{Key, Prefix, Revision, SharedStore, Txn, record},
+    trouble::Trouble,
+};
+
+/// What people said of one plan and is kept, the newest.
+const SAID: usize = 32;
+/// Plans that wait; the oldest goes.
+const ASKED: usize = 500;
+/// New attempts when two people speak at once.
+const ATTEMPTS: u32 = 8;
+
+/// Under `approvals/<plan>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    pub plan: PlanDigest,
+    pub app: AppName,
+    pub version: Version,
+    pub env: EnvName,
+    /// Who made the plan, the first of those who made this very one.
+    pub author: OperatorName,
+    pub asked_ms: Millis,
+    /// In the order in which it was said; at most `SAID`.
+    pub said: Vec<Approval>,
+    /// A rollout was started by it.
+    #[serde(default)]
+    pub used: bool,
+}
+
+impl Asked {
+    pub fn standing(&self, rule: &Rule, now: Millis) -> Standing {
+        standing(rule, &self.said, &self.author, now)
+    }
+}
+
+/// Asks for approvals of a plan. One that is known already stays as it is.
+pub async fn ask(store: &SharedStore, asked: Asked) -> Result<(), Trouble> {
+    let key = Key::approvals(&asked.plan);
+    if store.get(&key).await?.is_some() {
+        return Ok(());
+    }
+    let mut known = list(store).await?;
+    known.sort_by_key(|known| known.asked_ms);
+    let mut txn = Txn::new().absent(key.clone()).put(key.clone(), record::encode(&key, &asked)?);
+    for old in known.iter().take((known.len() + 1).saturating_sub(ASKED).min(16)) {
+        txn = txn.delete(Key::approvals(&old.plan));
+    }
+    txn.writes.extend(outbox::writes_of(store, &asked.env, &[needed(&asked)], asked.asked_ms).await?);
+    match store.commit(txn).await.map_err(Trouble::from) {
+        Err(trouble) if trouble.is_conflict() => Ok(()), // somebody made the same plan at the same time
+        result => result.map(|_| ()),
+    }
+}
+
+fn needed(asked: &Asked) -> Happening {
+    let Asked { app, version, env, author, plan, .. } = asked;
+    let subject = format!("{app}@{version} to {env} waits for approval");
+    let short: String = plan.hex().chars().take(12).collect();
+    let text = format!(
+        "{author} made the plan {plan}.\nLook: longshore plan show {short}\nThen: longshore rollout approve {short}"
+    );
+    Happening {
+        text,
+        ..Happening::of_env(Kind::ApprovalNeeded, env, subject).of(app, version).planned(plan).by(author)
+    }
+}
+
+pub async fn get(store: &SharedStore, plan: &PlanDigest) -> Result<Option<(Asked, Revision)>, Trouble> {
+    records::get(store, &Key::approvals(plan)).await
+}
+
+/// Every plan that was asked about, and is kept.
+pub async fn list(store: &SharedStore) -> Result<Vec<Asked>, Trouble> {
+    let listing = store.list(&Prefix::approvals()).await?;
+    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+}
+
+/// The plan that a text means: its digest, or the beginning of it.
+pub async fn find(store: &SharedStore, text: &str) -> Result<PlanDigest, Trouble> {
+    let known = list(store).await?;
+    let mut found = known.iter().filter(|asked| {
+        let hex = asked.plan.hex();
+        text.len() >= 4 && hex.starts_with(&text.to_ascii_lowercase())
+    });
+    match (found.next(), found.next()) {
+        (Some(asked), None) => Ok(asked.plan),
+        (Some(_), Some(_)) => {
+            Err(Trouble::refused(Code::V01, "more than one plan is meant; give more of its digest"))
+        }
+        (None, _) => {
+            let shown = longshore_common::text::visible(text);
+            let message =
+                format!("no plan \"{shown}\" waits for approvals. See: longshore rollout approvals");
+            Err(Trouble::refused(Code::N01, message))
+        }
+    }
+}
+
+/// Keeps what somebody says of a plan. Refused when their word is not asked for.
+pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Result<(Asked, Rule), Trouble> {
+    if word.reason.len() > REASON_BYTES {
+        let message = format!("the reason has {} bytes; at most {REASON_BYTES} are kept", word.reason.len());
+        return Err(Trouble::refused(Code::V01, message));
+    }
+    let key = Key::approvals(plan);
+    for attempt in 0.. {
+        let (mut asked, revision) = get(store, plan).await?.ok_or_else(|| {
+            Coded::new(Code::N01, "no such plan waits for approvals. See: longshore rollout approvals")
+        })?;
+        let rule = load(store, &asked.env).await?.0.approval;
+        admit(&rule, &asked.author, &word.by)
+            .map_err(|why| Coded::new(Code::W02, format!("{} may not approve this: {why}", word.by)))?;
+        if asked.used {
+            return Err(Trouble::refused(Code::R01, "a rollout was started by this plan already"));
+        }
+        asked.said.retain(|said| said.by != word.by);
+        asked.said.push(word.clone());
+        let excess = asked.said.len().saturating_sub(SAID);
+        asked.said.drain(..excess);
+        let txn = Txn::new().unchanged(key.clone(), revision).put(key.clone(), record::encode(&key, &asked)?);
+        match store.commit(txn).await.map_err(Trouble::from) {
+            Err(trouble) if trouble.is_conflict() && attempt < ATTEMPTS => {}
+            result => {
+                result?;
+                tracing::info!(%plan, by = %word.by, answer = ?word.answer, "said of a plan");
+                return Ok((asked, rule));
+            }
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Refused unless the plan may start at `at`. Returns what its record has to be like when it does.
+pub async fn permit(
+    store: &SharedStore,
+    env: &EnvName,
+    rule: &Rule,
+    plan: Option<&PlanDigest>,
+    at: Millis,
+) -> Result<Option<(Asked, Revision)>, Trouble> {
+    if rule.asks_nobody() {
+        return Ok(None);
+    }
+    let refuse = |message: String| Err(Trouble::refused(Code::W02, message));
+    let needs = needs(rule);
+    let Some(plan) = plan else {
+        return refuse(format!(
+            "{env} needs {needs}, and approvals are for a plan. Make one: longshore plan APP@VERSION --to {env}"
+        ));
+    };
+    let short: String = plan.hex().chars().take(12).collect();
+    let Some((asked, revision)) = get(store, plan).await? else {
+        return refuse(format!(
+            "{env} needs {needs}, and nobody was asked about plan {short}. Plan it again"
+        ));
+    };
+    match asked.standing(rule, at) {
+        Standing::NotNeeded | Standing::Approved { .. } => Ok(Some((asked, revision))),
+        Standing::Denied(by) => {
+            let because = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
+            refuse(format!("plan {short} was denied by {}{because}", by.by))
+        }
+        Standing::Pending(lacking) => refuse(format!(
+            "{env} needs {needs}; plan {short} {lacking}. They type: longshore rollout approve {short}"
+        )),
+    }
+}
+
+/// `2 approvals of ann, sre (sam, sue), each good for 24h`.
+pub fn needs(rule: &Rule) -> String {
+    let approvals = if rule.count == 1 { "approval" } else { "approvals" };
+    let good = rule.expires.map(|span: Span| format!(", each good for {span}")).unwrap_or_default();
+    format!("{} {approvals} of {}{good}", rule.count, rule.asked())
+}

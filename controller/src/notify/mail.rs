@@ -1,0 +1,136 @@
+//! E-mail over SMTP: plain text, one message to all receivers of a notice.
+
+use std::{path::PathBuf, time::Duration};
+
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    message::{Mailbox, header::ContentType},
+    transport::smtp::{
+        authentication::Credentials,
+        client::{Certificate, CertificateStore, Tls, TlsParameters},
+    },
+};
+use longshore_common::{
+    chain::Chain,
+    code::{Code, Coded},
+};
+
+use super::{Notice, courier::Undelivered};
+
+/// Of each exchange with the server, and of all of them together.
+const EXCHANGE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(45);
+/// Bytes of a file with a password.
+const SECRET_BYTES: u64 = 4096;
+/// How the line to a mail server is kept from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailTls {
+    /// It begins in the clear and goes on encrypted, or not at all.
+    Starttls,
+    /// Encrypted from the first byte.
+    Wrapped,
+    /// In the clear: for a server on the same machine.
+    None,
+}
+
+/// Where mail goes out, as `controller.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailServer {
+    pub host: String,
+    pub port: u16,
+    pub tls: MailTls,
+    pub from: String,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A way to a mail server. Cheap to clone.
+#[derive(Clone)]
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl Mailer {
+    pub fn new(server: &MailServer) -> Result<Self, Coded> {
+        let bad = |what: &str, error: &dyn std::error::Error| {
+            Coded::new(Code::V01, format!("mail.{what}: {}", Chain(error)))
+        };
+        let from = server.from.parse::<Mailbox>().map_err(|error| bad("from", &error))?;
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&server.host)
+            .port(server.port)
+            .timeout(Some(EXCHANGE));
+        if server.tls != MailTls::None {
+            let parameters = parameters(server).map_err(|error| bad("ca_file", &*error))?;
+            builder = builder.tls(match server.tls {
+                MailTls::Wrapped => Tls::Wrapper(parameters),
+                MailTls::Starttls | MailTls::None => Tls::Required(parameters),
+            });
+        }
+        if let Some(user) = &server.user {
+            let password = match &server.password_file {
+                Some(path) => secret(path)?,
+                None => String::new(),
+            };
+            builder = builder.credentials(Credentials::new(user.clone(), password));
+        }
+        Ok(Self { transport: builder.build(), from })
+    }
+
+    pub(super) async fn send(&self, notice: &Notice, to: &[String]) -> Result<(), Undelivered> {
+        let message = self.message(notice, to)?;
+        match tokio::time::timeout(DEADLINE, self.transport.send(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            // 5xx: it does not take this message, and will not later.
+            Ok(Err(error)) if error.is_permanent() => Err(Undelivered::never(Chain(&error))),
+            Ok(Err(error)) => Err(Undelivered::later(Chain(&error))),
+            Err(_) => Err(Undelivered::later(format!("the mail server did not answer within {DEADLINE:?}"))),
+        }
+    }
+
+    fn message(&self, notice: &Notice, to: &[String]) -> Result<Message, Undelivered> {
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .subject(format!("[{}] {}", notice.env, notice.subject))
+            .message_id(Some(format!("<{}@longshore>", notice.id)))
+            .header(ContentType::TEXT_PLAIN);
+        for address in to {
+            let mailbox = address.parse::<Mailbox>().map_err(|error| Undelivered::never(Chain(&error)))?;
+            builder = builder.to(mailbox);
+        }
+        let text = format!(
+            "{}\n\n{}\n\n{} ({})\n",
+            notice.subject,
+            notice.text,
+            notice.kind.as_str(),
+            notice.teller
+        );
+        builder.body(text).map_err(|error| Undelivered::never(Chain(&error)))
+    }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+fn parameters(server: &MailServer) -> Result<TlsParameters, Failed> {
+    let mut builder = TlsParameters::builder(server.host.clone());
+    if let Some(path) = &server.ca_file {
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(Certificate::from_pem(&std::fs::read(path)?)?);
+    }
+    Ok(builder.build_rustls()?)
+}
+
+/// What a small file holds, without the newline at its end.
+pub(super) fn secret(path: &std::path::Path) -> Result<String, Coded> {
+    let unreadable =
+        |why: String| Coded::new(Code::V01, format!("read the secret {}: {why}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > SECRET_BYTES {
+        return Err(unreadable(format!("it has {length} bytes; at most {SECRET_BYTES} are read")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+    if text.is_empty() { Err(unreadable("it is empty".to_owned())) } else { Ok(text) }
+}

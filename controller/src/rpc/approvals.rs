@@ -1,0 +1,123 @@
+//! The `Approvals` service.
+
+use std::sync::Arc;
+
+use longshore_common::{
+    ids::EnvName,
+    time::{Clock, Millis},
+    wire::parse,
+};
+use longshore_proto::v1::{self as pb, approvals_server::Approvals};
+use tonic::{Request, Response, Status};
+
+use super::{admitted, invalid, operator, refuse};
+use crate::{
+    access::Scope,
+    approval::{Answer, Approval, Rule, Standing},
+    environments::{
+        self,
+        approve::{self, Asked},
+    },
+    identity::Door,
+    notify::{Happening, Kind, outbox},
+    store::SharedStore,
+    trouble::Trouble,
+};
+
+pub struct ApprovalsService {
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub door: Door,
+}
+
+impl ApprovalsService {
+    async fn rows(&self, env: Option<&EnvName>, all: bool) -> Result<Vec<pb::ApprovalRow>, Trouble> {
+        let now = self.clock.now_ms();
+        let mut known = approve::list(&self.store).await?;
+        known.sort_by_key(|asked| std::cmp::Reverse(asked.asked_ms));
+        let mut rows = vec![];
+        for asked in known.into_iter().filter(|asked| env.is_none_or(|env| asked.env == *env)) {
+            let rule = environments::load(&self.store, &asked.env).await?.0.approval;
+            let row = row(&asked, &rule, now);
+            if all || row.state == "pending" {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn row(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
+    let (state, lacking, until) = match asked.standing(rule, now) {
+        _ if asked.used => ("used", String::new(), None),
+        Standing::NotNeeded => ("approved", String::new(), None),
+        Standing::Approved { until } => ("approved", String::new(), until),
+        Standing::Denied(_) => ("denied", String::new(), None),
+        Standing::Pending(lacking) => ("pending", lacking.to_string(), None),
+    };
+    let words = asked.said.iter().map(|word| pb::ApprovalWord {
+        by: word.by.to_string(),
+        answer: match word.answer {
+            Answer::Approved => "approved".to_owned(),
+            Answer::Denied => "denied".to_owned(),
+        },
+        reason: word.reason.clone(),
+        at_ms: word.at,
+    });
+    pb::ApprovalRow {
+        plan: asked.plan.hex(),
+        app: asked.app.to_string(),
+        version: asked.version.to_string(),
+        env: asked.env.to_string(),
+        author: asked.author.to_string(),
+        asked_ms: asked.asked_ms,
+        state: state.to_owned(),
+        lacking,
+        until_ms: until.unwrap_or_default(),
+        asked: rule.asked(),
+        words: words.collect(),
+    }
+}
+
+#[tonic::async_trait]
+impl Approvals for ApprovalsService {
+    async fn list(
+        &self,
+        request: Request<pb::ListApprovalsRequest>,
+    ) -> Result<Response<pb::ListApprovalsReply>, Status> {
+        operator(&self.door, &request).await?;
+        let pb::ListApprovalsRequest { env, all } = request.into_inner();
+        let env: Option<EnvName> = match env.as_str() {
+            "" => None,
+            env => Some(parse("env", env).map_err(invalid)?),
+        };
+        let plans = self.rows(env.as_ref(), all).await.map_err(refuse)?;
+        Ok(Response::new(pb::ListApprovalsReply { plans }))
+    }
+
+    async fn say(&self, request: Request<pb::SayRequest>) -> Result<Response<pb::ApprovalRow>, Status> {
+        let admission = admitted(&self.door, &request).await?;
+        let by = admission.name().clone();
+        let pb::SayRequest { plan, deny, reason } = request.into_inner();
+        let plan = approve::find(&self.store, &plan).await.map_err(refuse)?;
+        if let Some((asked, _)) = approve::get(&self.store, &plan).await.map_err(refuse)? {
+            let scope = Scope::Both(asked.app.clone(), asked.env.clone());
+            admission.within(&scope, &format!("plan {plan}")).await.map_err(refuse)?;
+        }
+        let now = self.clock.now_ms();
+        let (answer, kind, verb) = match deny {
+            true => (Answer::Denied, Kind::Denied, "denied"),
+            false => (Answer::Approved, Kind::Approved, "approved"),
+        };
+        let word = Approval { by: by.clone(), at: now, answer, reason: reason.clone() };
+        let (asked, rule) = approve::say(&self.store, &plan, word).await.map_err(refuse)?;
+        let Asked { app, version, env, .. } = &asked;
+        let subject = format!("{by} {verb} {app}@{version} for {env}");
+        let happening =
+            Happening::of_env(kind, env, subject).of(app, version).planned(&plan).by(&by).because(&reason);
+        if let Err(trouble) = outbox::tell(&self.store, &happening, now).await {
+            tracing::error!(trouble = %longshore_common::chain::Chain(&trouble), "nobody was told");
+        }
+        Ok(Response::new(row(&asked, &rule, now)))
+    }
+}
