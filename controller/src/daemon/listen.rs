@@ -10,7 +10,9 @@ use longshore_proto::v1::{
     access_server::AccessServer, approvals_server::ApprovalsServer, blobs_server::BlobsServer,
     calendars_server::CalendarsServer, controller_server::ControllerServer,
     enrolment_server::EnrolmentServer, environments_server::EnvironmentsServer, hosts_server::HostsServer,
-    plans_server::PlansServer, renewal_server::RenewalServer, rollouts_server::RolloutsServer, session_server::SessionServer, settings_server::SettingsServer, trust_server::TrustServer, notices_server::NoticesServer,
+    notices_server::NoticesServer, plans_server::PlansServer, renewal_server::RenewalServer,
+    rollouts_server::RolloutsServer, session_server::SessionServer, settings_server::SettingsServer,
+    trust_server::TrustServer,
 };
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +22,9 @@ use tower::layer::util::{Identity, Stack};
 
 use super::{GRACE, ServeError, deadline::Deadlines};
 use crate::rpc::{
-    AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService, RenewalService, RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService, releases::ReleasesService, ApprovalsService, CalendarsService, NoticesService,
+    AccessService, ApprovalsService, CalendarsService, ControllerService, EnrolmentService,
+    EnvironmentsService, HostsService, NoticesService, PlansService, RenewalService, RolloutsService,
+    SessionService, SettingsService, TrustService, blobs::BlobsService, releases::ReleasesService,
 };
 use crate::{access::CalledLayer, audit::Audit};
 
@@ -61,7 +65,11 @@ pub(super) struct Services {
     pub rollouts: RolloutsService,
     pub settings: SettingsService,
     pub access: AccessService,
-    pub plans: PlansService, pub trust: TrustService, pub calendars: CalendarsService, pub approvals: ApprovalsService, pub notices: NoticesService,
+    pub plans: PlansService,
+    pub trust: TrustService,
+    pub calendars: CalendarsService,
+    pub approvals: ApprovalsService,
+    pub notices: NoticesService,
 }
 
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -92,7 +100,11 @@ pub(super) async fn serve_main(
         releases,
         rollouts,
         settings,
-    plans, trust, calendars, approvals, notices,
+        plans,
+        trust,
+        calendars,
+        approvals,
+        notices,
     } = services;
     let router = limited(audit)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))

@@ -31,13 +31,13 @@ use crate::{
     fleet::Fleet,
     http::Trust,
     identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
-    prepare::Planner, rpc::{
-        AccessService, ControllerService, EnrolmentService, EnvironmentsService, HostsService, PlansService,
-        RenewalService, Reply, RolloutsService, SessionService, SettingsService, TrustService,
-        blobs::BlobsService, releases::ReleasesService,, notify::{Courier, Mailer, Means}, rpc::{
+    notify::{Courier, Mailer, Means},
+    prepare::Planner,
+    rpc::{
         AccessService, ApprovalsService, CalendarsService, ControllerService, EnrolmentService,
-        EnvironmentsService, HostsService, NoticesService, RenewalService, Reply, RolloutsService,
-        SessionService, SettingsService, blobs::BlobsService, releases::ReleasesService,,
+        EnvironmentsService, HostsService, NoticesService, PlansService, RenewalService, Reply,
+        RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService,
+        releases::ReleasesService,
     },
     store::{SharedStore, SledStore},
     trouble::Trouble,

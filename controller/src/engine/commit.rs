@@ -18,7 +18,8 @@ use super::{
     snapshots::Kept,
 };
 use crate::{
-    gate::Checks, notify::{outbox, rollouts},
+    gate::Checks,
+    notify::{outbox, rollouts},
     rollout::{Outcome, Phase, Rollout, changed_hosts},
     store::{Guard, Key, Prefix, Revision, SharedStore, TXN_OPS_MAX, Txn, Write, record},
     trouble::Trouble,

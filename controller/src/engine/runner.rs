@@ -24,7 +24,9 @@ use super::{
     states,
 };
 use crate::{
-    gate::{Concluded, Desk}, rollout::{Event, Phase, Rollout, RunState, next_deadline, step}, bundle, rollout::{Event, Phase, Rollout, next_deadline, step},
+    bundle,
+    gate::{Concluded, Desk},
+    rollout::{Event, Phase, Rollout, RunState, next_deadline, step},
     trouble::Trouble,
 };
 

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
-    digest::PlanDigest,
     ids::{AppName, EnvName, OperatorName, RolloutId, Version},
     settings::Values,
     time::{Millis, Span},
@@ -12,7 +11,8 @@ use longshore_common::{
 use uuid::Uuid;
 
 use super::{
-    Engine, Ticket, commit, permit::{Wanted, permit},
+    Engine, Ticket, commit,
+    permit::{Wanted, permit},
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
 };

@@ -123,7 +123,14 @@ fn read_start(
             false => What::Plan(plan),
         };
         let overrides = overrides.into_iter().take(OVERRIDES_MAX).map(|given| (given.name, given.reason));
-        return Ok(Wanted::Forward(Begin { what, request_id, by, reason, at, overrides: overrides.collect() }));
+        return Ok(Wanted::Forward(Begin {
+            what,
+            request_id,
+            by,
+            reason,
+            at,
+            overrides: overrides.collect(),
+        }));
     }
     Ok(Wanted::Back(StartRequest {
         app: parse("app", &app).map_err(invalid)?,

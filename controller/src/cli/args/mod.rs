@@ -2,8 +2,8 @@
 
 mod access;
 mod fleet;
-mod plan;
 mod notify;
+mod plan;
 mod rollout;
 mod secret;
 mod trust;
@@ -18,8 +18,8 @@ pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, ReleaseName,
     TokenCommand, release_name,
 };
-pub use plan::{PlanArgs, PlanCommand};
 pub use notify::NotifyCommand;
+pub use plan::{PlanArgs, PlanCommand};
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
 pub use trust::{AppCommand, KeyCommand, SignArgs, TrustCommand};
