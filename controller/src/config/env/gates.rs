@@ -177,20 +177,18 @@ fn check(table: &Guard<'_>, kind: GateKind, deadline: Span, roles: &Roles) -> Op
         GateKind::Metrics => Check::Metrics(metrics(table, deadline)?),
         GateKind::App => Check::App(app(table, deadline)?),
         GateKind::Approval => Check::Approval(approval(table, roles)),
-        GateKind::Webhook => Check::Webhook(Webhook {
-            url: url(table, "url")?,
-            secret_file: path(table, "secret_file"),
-            every: every(table, "every", EVERY),
-            ca: path(table, "ca"),
-        }),
-        GateKind::Http => Check::Http(Endpoint {
-            url: url(table, "url")?,
-            status: status(table, "status"),
-            body: table.optional("body"),
-            fail_status: table.list("fail_status"),
-            every: every(table, "every", EVERY),
-            ca: path(table, "ca"),
-        }),
+        // Every key is asked for before one that is wrong ends it, so that none is taken for an unknown one.
+        GateKind::Webhook => {
+            let (secret_file, every, ca) =
+                (path(table, "secret_file"), every(table, "every", EVERY), path(table, "ca"));
+            Check::Webhook(Webhook { url: url(table, "url")?, secret_file, every, ca })
+        }
+        GateKind::Http => {
+            let (status, body) = (status(table, "status"), table.optional("body"));
+            let (every, ca) = (every(table, "every", EVERY), path(table, "ca"));
+            let fail_status = table.list("fail_status");
+            Check::Http(Endpoint { url: url(table, "url")?, status, body, fail_status, every, ca })
+        }
     })
 }
 
@@ -277,6 +275,8 @@ fn ip(table: &Guard<'_>) -> Option<std::net::IpAddr> {
 }
 
 fn metrics(table: &Guard<'_>, deadline: Span) -> Option<Metrics> {
+    let (prometheus, query) = (url(table, "prometheus"), table.required("query"));
+    let (ca, token_file) = (path(table, "ca"), path(table, "token_file"));
     let (min, max): (Option<Number>, Option<Number>) = (table.optional("min"), table.optional("max"));
     let compare: Option<String> = table.optional("compare");
     let worse = word(table, "gate", "worse", Worse::Higher, &WORSE);
@@ -290,6 +290,9 @@ fn metrics(table: &Guard<'_>, deadline: Span) -> Option<Metrics> {
     };
     let (significance, effect) = (part("significance", 0.05), part("effect", 0.33));
     let breaches = table.or("breaches", 0);
+    let (window, step) = (table.or("window", WINDOW), every(table, "step", STEP));
+    let usual = if compare.is_some() { 10 } else { 1 };
+    let samples = table.or("samples", usual);
     let rule = match (compare.as_deref(), min.map(|n| n.0), max.map(|n| n.0)) {
         (Some("baseline"), None, None) => Rule::Baseline { worse, significance, effect },
         (None, min, max) if min.is_some() || max.is_some() => Rule::Within { min, max, breaches },
@@ -299,28 +302,16 @@ fn metrics(table: &Guard<'_>, deadline: Span) -> Option<Metrics> {
             return None;
         }
     };
-    let (window, step) = (table.or("window", WINDOW), every(table, "step", STEP));
     if window > deadline {
         table.problem_at(
             "window",
             format!("gate.window: {window} does not fit into the deadline of {deadline}"),
         );
     }
-    let usual = if compare.is_some() { 10 } else { 1 };
-    let samples = table.or("samples", usual);
     if samples == 0 {
         table.problem_at("samples", "gate.samples: must be at least 1: without values there is no verdict");
     }
-    Some(Metrics {
-        prometheus: url(table, "prometheus")?,
-        query: table.required("query")?,
-        rule,
-        window,
-        step,
-        samples,
-        ca: path(table, "ca"),
-        token_file: path(table, "token_file"),
-    })
+    Some(Metrics { prometheus: prometheus?, query: query?, rule, window, step, samples, ca, token_file })
 }
 
 fn app(table: &Guard<'_>, deadline: Span) -> Option<AppLimits> {

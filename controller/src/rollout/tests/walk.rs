@@ -145,7 +145,7 @@ pub(super) const STRATEGIES: [&str; 14] = [
     "canary=1 wave=2 bake=10s canary_bake=30s watch=60s gate=early:before gate=errors:every-wave:beside:watch:promotable gate=smoke:canary:test:promotable:deadline=20s",
     "canary=1 wave=2 promotion=canary gate=errors:last-wave:fail=pause:watch gate=smoke:every-wave:approval:no-data=continue budget.count=1 watch=30s",
     "max_unavailable=1 unknown=wait bake=5s watch=30s auto_rollback=false gate=early:before:promotable gate=errors:every-wave:beside:promotable attempts=2",
-    "unknown=skip held=skip budget.count=9 wave_budget.count=9 watch=10m",
+    "unknown=skip held=skip budget.count=9 wave_budget.count=9 watch=10m gate=smoke:canary:watch",
     "unknown=skip held=skip budget.count=2 wave_budget.count=2 watch=10m gate=errors:last-wave:watch:fail=pause:promotable",
 ];
 
