@@ -25,8 +25,9 @@ const ANSWER_BYTES: u64 = 4 << 20;
 /// For HAProxy's own check of a server that was made ready.
 const UP: Duration = Duration::from_secs(20);
 
-/// Bits of an administrative state: maintenance of any origin, drain of any origin.
-const MAINTENANCE: u32 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40;
+/// Bits of an administrative state: maintenance of any origin, drain of any origin. That a server was configured
+/// `disabled` (0x04) stays said of it when it is ready.
+const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 const DRAIN: u32 = 0x08 | 0x10;
 /// The operational state of a server that is up.
 const RUNNING: u32 = 2;
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn a_list_of_servers_reads() {
         let text = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port\n\
-                    4 shop 1 blue 127.0.0.1 2 0 90 8081\n4 shop 2 green 127.0.0.1 0 8 10 8082\n\n";
+                    4 shop 1 blue 127.0.0.1 2 4 90 8081\n4 shop 2 green 127.0.0.1 0 12 10 8082\n\n";
         let servers = read_servers(text).unwrap();
         assert_eq!((servers[0].address.as_str(), servers[0].counts()), ("127.0.0.1:8081", 90));
         assert_eq!((servers[1].name.as_str(), servers[1].counts()), ("green", 0));
