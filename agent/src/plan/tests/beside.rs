@@ -187,7 +187,11 @@ fn end(bench: &Bench) -> End {
     let outcome = bench.record.concluded.as_ref().map(|concluded| brief(&concluded.outcome));
     // Another share of what is live: after a crash nothing may have been left to do.
     let outcome = outcome.map(|word| word.replace("unchanged", "healthy"));
-    End { seen: bench.seen(), good: bench.record.good.clone(), outcome }
+    let mut seen = bench.seen();
+    if seen.sides.is_empty() {
+        seen.sides = Default::default(); // where nothing runs, it does not matter what is said of traffic
+    }
+    End { seen, good: bench.record.good.clone(), outcome }
 }
 
 #[track_caller]

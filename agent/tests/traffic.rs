@@ -1,0 +1,413 @@
+//! An app that runs beside itself, on real parts: our own relay, Debian's HAProxy and nginx, under constant load. No
+//! request may fail, neither when a release comes nor when a bad one is undone.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use longshore_agent::{
+    config::{Config, Runner},
+    host::{Host as _, Sink, direct::Directors, layout::Part, real::RealHost},
+    plan::{Acceptance, Attempt, Next, Record, accept, after, conclude, next},
+    uplink::Uplink,
+};
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    digest::ReleaseDigest,
+    ids::{AppName, Generation, HostId, RolloutId},
+    report::Outcome,
+    settings::Settings,
+    slot::Slot,
+    time::Span,
+    traffic::{Director, Side, Traffic},
+};
+use support::{me, release::manifest, until};
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The app: this program again. Answers with its version; `/healthz` says whether that is a good one.
+#[test]
+#[ignore = "it is what the other tests deploy"]
+fn serve() {
+    let listen = std::env::var("LONGSHORE_LISTEN").unwrap();
+    let version = std::env::var("LONGSHORE_VERSION").unwrap();
+    let listener = TcpListener::bind(listen).unwrap();
+    for stream in listener.incoming().flatten() {
+        let version = version.clone();
+        thread::spawn(move || answer(stream, &version));
+    }
+}
+
+fn answer(mut stream: TcpStream, version: &str) -> std::io::Result<()> {
+    let mut head = [0; 2048];
+    let length = stream.read(&mut head)?;
+    let sick = version.ends_with("bad") && head[..length].starts_with(b"GET /healthz");
+    let status = if sick { "500 no" } else { "200 OK" };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{version}",
+        version.len()
+    )
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What directs the traffic, as a process of this test where it is one.
+struct Front(Option<Child>);
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An agent's host and core, without its link.
+struct Site {
+    host: RealHost,
+    app: AppName,
+    record: Record,
+    generation: u64,
+    director: Director,
+    /// Where the public connects to.
+    public: u16,
+    sides: [u16; 2],
+    front: Front,
+    root: tempfile::TempDir,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let layout = longshore_agent::host::layout::Layout::under(self.root.path()).unwrap();
+        for part in [Part::Relay, Part::Side(Side::Blue), Part::Side(Side::Green)] {
+            if let Ok(pid) = fs::read_to_string(layout.run(&self.app, part).join("lock")) {
+                // The supervisor's session ends with it; the app dies with its supervisor.
+                let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+            }
+        }
+    }
+}
+
+impl Site {
+    async fn new(director: Director) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (public, sides) = (free_port(), [free_port(), free_port()]);
+        let mut config = Config::new(root.path().to_owned(), vec!["nowhere.example:1".into()]);
+        config.driver = Some(Runner::Process);
+        config.directors = directors(root.path());
+        let front = Front(match director {
+            Director::Socket => None,
+            Director::Haproxy => Some(haproxy(root.path(), public, sides)),
+            Director::Nginx => Some(nginx(root.path(), public)),
+        });
+        let layout = longshore_agent::host::layout::Layout::under(root.path()).unwrap();
+        let app: AppName = "shop".parse().unwrap();
+        layout.make_app(&app).unwrap();
+        let (_sender, uplink) = Uplink::new();
+        let host = RealHost::open(&config, uplink, me()).await.unwrap();
+        let record = Record::default();
+        Self { host, app, record, generation: 0, director, public, sides, front, root }
+    }
+
+    /// A sealed slot of this version.
+    fn slot(&self, version: &str) -> (Slot, ReleaseDigest) {
+        let program = std::env::current_exe().unwrap();
+        let [blue, green] = self.sides;
+        let sockets = match self.director {
+            Director::Socket => format!("sockets = [\"127.0.0.1:{}\"]\n", self.public),
+            Director::Haproxy | Director::Nginx => String::new(),
+        };
+        let hook = match version.ends_with("worse") {
+            true => "[hooks]\nafter_switch = { run = [\"/bin/false\"] }\n",
+            false => "",
+        };
+        let file = format!(
+            "[service]\ndriver = \"process\"\nexec = [\"{}\", \"serve\", \"--exact\", \"--ignored\", \"--nocapture\"]\n\
+             {sockets}[service.sides]\nblue = \"127.0.0.1:{blue}\"\ngreen = \"127.0.0.1:{green}\"\nwarm = \"1h\"\n\
+             [[probe]]\nname = \"http\"\nhttp = \"http://{{listen}}/healthz\"\ninterval = \"100ms\"\n\
+             healthy_for = \"300ms\"\ndeadline = \"3s\"\n{hook}",
+            program.display()
+        );
+        let manifest = manifest(&self.app, version, &file);
+        let slot = Slot::new(&manifest.version, &manifest.digest(), &Settings::default());
+        let layout = longshore_agent::host::layout::Layout::under(self.root.path()).unwrap();
+        support::release::seal(&layout, &self.app, &manifest, &slot);
+        (slot, manifest.digest())
+    }
+
+    /// The controller says this, and everything is done that follows from it.
+    async fn give(&mut self, version: &str, share: u8) -> Outcome {
+        self.generation += 1;
+        let (_, release) = self.slot(version);
+        let traffic = Traffic {
+            director: self.director,
+            backend: "shop".parse().unwrap(),
+            share,
+            drain: Span::secs(2),
+        };
+        let assignment = Assignment {
+            host: HostId(Uuid::from_u128(7)),
+            app: self.app.clone(),
+            env: "production".parse().unwrap(),
+            rollout: RolloutId(Uuid::from_u128(9)),
+            generation: Generation(self.generation),
+            version: version.parse().unwrap(),
+            release,
+            settings: Settings::default(),
+            intent: Intent::Run,
+            keep_slots: 3,
+            traffic: Some(traffic),
+        };
+        match accept(&self.record, &assignment, assignment.host, None) {
+            Acceptance::Begin(record) => self.record = *record,
+            other => panic!("{other:?}"),
+        }
+        self.converge().await
+    }
+
+    /// How the assignment ended.
+    async fn converge(&mut self) -> Outcome {
+        let mut attempt = Attempt::default();
+        loop {
+            let seen = self.host.observe(&self.app).await.unwrap();
+            match next(&self.record, &attempt, &seen) {
+                Next::Idle => break,
+                Next::Conclude(outcome) => {
+                    self.record = conclude(&self.record, &outcome);
+                    attempt = Attempt::default();
+                }
+                Next::Do(step) => {
+                    let result = self.host.perform(&self.app, &step, &Sink::nowhere()).await;
+                    if let Err(failure) = &result {
+                        println!("{step}: {}", failure.message);
+                    }
+                    let _ = after(&mut self.record, &mut attempt, &step, result);
+                }
+            }
+        }
+        self.record.concluded.as_ref().unwrap().outcome.clone()
+    }
+
+    async fn stands(&self) -> String {
+        let seen = self.host.observe(&self.app).await.unwrap();
+        let green = seen.sides.share(Side::Green).map_or("?".into(), |share| share.to_string());
+        format!(
+            "{} with {green}% on green",
+            seen.current.map_or("-".to_owned(), |slot| slot.version().to_owned())
+        )
+    }
+}
+
+fn directors(root: &Path) -> Directors {
+    let conf = root.join("nginx.conf").display().to_string();
+    Directors {
+        haproxy: root.join("haproxy.sock"),
+        nginx: vec!["/usr/sbin/nginx".into(), "-c".into(), conf, "-p".into(), root.display().to_string()],
+        nginx_folder: root.to_owned(),
+    }
+}
+
+fn haproxy(root: &Path, public: u16, [blue, green]: [u16; 2]) -> Child {
+    let socket = root.join("haproxy.sock");
+    let conf = format!(
+        "global\n stats socket {} mode 600 level admin\n\
+         defaults\n mode http\n timeout connect 2s\n timeout client 10s\n timeout server 10s\n retries 3\n option redispatch\n\
+         frontend public\n bind 127.0.0.1:{public}\n default_backend shop\n\
+         backend shop\n server blue 127.0.0.1:{blue} check inter 100ms disabled\n server green 127.0.0.1:{green} check inter 100ms disabled\n",
+        socket.display()
+    );
+    let path = root.join("haproxy.cfg");
+    fs::write(&path, conf).unwrap();
+    let mut command = Command::new("/usr/sbin/haproxy");
+    command.arg("-db").arg("-f").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    assert!(until(PATIENCE, || socket.exists()), "haproxy is not up");
+    child
+}
+
+fn nginx(root: &Path, public: u16) -> Child {
+    let at = |name: &str| root.join(name).display().to_string();
+    let conf = format!(
+        "user root;\npid {};\nerror_log {};\ndaemon off;\nevents {{}}\n\
+         http {{\n access_log off;\n client_body_temp_path {};\n proxy_temp_path {};\n fastcgi_temp_path {};\n \
+         uwsgi_temp_path {};\n scgi_temp_path {};\n include {};\n \
+         server {{ listen 127.0.0.1:{public}; location / {{ proxy_pass http://shop; }} }}\n}}\n",
+        at("nginx.pid"),
+        at("nginx.log"),
+        at("t1"),
+        at("t2"),
+        at("t3"),
+        at("t4"),
+        at("t5"),
+        at("shop.conf")
+    );
+    fs::write(root.join("nginx.conf"), conf).unwrap();
+    fs::write(root.join("shop.conf"), "upstream shop { server 127.0.0.1:9 down; }\n").unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.args(["-c", &at("nginx.conf"), "-p", &root.display().to_string()]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid: PathBuf = root.join("nginx.pid");
+    assert!(until(PATIENCE, || pid.exists()), "nginx is not up");
+    child
+}
+
+/// Requests, one after the other from several at once, until it is told to end.
+struct Load {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<BTreeMap<String, u64>>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(port: u16) -> Self {
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeMap::new())));
+        let threads = (0..4)
+            .map(|_| {
+                let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
+                thread::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let said = get(port).unwrap_or_else(|error| format!("FAILED {error}"));
+                        *seen.lock().unwrap().entry(said).or_default() += 1;
+                        thread::sleep(Duration::from_millis(2));
+                    }
+                })
+            })
+            .collect();
+        Self { stop, seen, threads }
+    }
+
+    /// Answers by what they said, since the last call.
+    fn answers(&self, for_ms: u64) -> BTreeMap<String, u64> {
+        std::mem::take(&mut *self.seen.lock().unwrap());
+        thread::sleep(Duration::from_millis(for_ms));
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn end(self) -> BTreeMap<String, u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+        Arc::into_inner(self.seen).unwrap().into_inner().unwrap()
+    }
+}
+
+fn get(port: u16) -> Result<String, String> {
+    let whole = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok::<_, std::io::Error>(said)
+    };
+    let said = whole().map_err(|error| error.to_string())?;
+    let body = said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
+    if said.starts_with("HTTP/1.1 200") {
+        Ok(body)
+    } else {
+        Err(said.lines().next().unwrap_or("nothing").into())
+    }
+}
+
+/// The whole of it: a first release, the next in shares, one that is never healthy, one that fails after it got traffic,
+/// and an instant way back. Under load from the first release on.
+async fn blue_and_green(director: Director) {
+    let mut site = Site::new(director).await;
+    assert_eq!(site.give("1", 100).await, Outcome::Healthy);
+    let first = (0..100).find_map(|_| {
+        thread::sleep(Duration::from_millis(20));
+        get(site.public).ok()
+    });
+    assert_eq!(first.as_deref(), Some("1"));
+    let load = Load::on(site.public);
+    assert_eq!(site.give("2", 25).await, Outcome::Healthy);
+    let answers = load.answers(800);
+    let (one, two) = (answers["1"] as f64, answers["2"] as f64);
+    let share = two / (one + two);
+    assert!((0.15..0.35).contains(&share), "{answers:?}");
+    assert_eq!(site.give("2", 100).await, Outcome::Healthy);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(load.answers(200).into_keys().collect::<Vec<_>>(), ["2"]);
+    let bad = site.give("3-bad", 100).await;
+    assert!(matches!(&bad, Outcome::Failed { failure } if failure.code == "LS-B01"), "{bad:?}");
+    let worse = site.give("4-worse", 100).await;
+    assert!(
+        matches!(&worse, Outcome::Reverted { to_version, .. } if to_version.as_str() == "2"),
+        "{worse:?}"
+    );
+    assert_eq!(site.give("5", 100).await, Outcome::Healthy);
+    let begun = Instant::now();
+    assert_eq!(site.give("2", 100).await, Outcome::Healthy);
+    let back = begun.elapsed();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(load.answers(200).into_keys().collect::<Vec<_>>(), ["2"]);
+    assert!(back < Duration::from_secs(2), "the way back took {back:?}");
+    let answers = load.end();
+    let failed: Vec<_> = answers.keys().filter(|said| said.starts_with("FAILED")).collect();
+    assert!(failed.is_empty(), "{answers:?}");
+    assert!(!answers.contains_key("3-bad"), "{answers:?}");
+}
+
+fn there(program: &str) -> bool {
+    let there = Path::new(program).exists();
+    let required = std::env::var("LONGSHORE_REQUIRE_LAB").is_ok_and(|value| value == "1");
+    assert!(there || !required, "{program} is not here: apt-get install haproxy nginx-light");
+    if !there {
+        println!("ignored: {program} is not here");
+    }
+    there
+}
+
+#[tokio::test]
+async fn our_own_sockets_lose_no_request() {
+    blue_and_green(Director::Socket).await;
+}
+
+#[tokio::test]
+async fn haproxy_loses_no_request() {
+    if there("/usr/sbin/haproxy") {
+        blue_and_green(Director::Haproxy).await;
+    }
+}
+
+#[tokio::test]
+async fn nginx_loses_no_request() {
+    if there("/usr/sbin/nginx") {
+        blue_and_green(Director::Nginx).await;
+    }
+}
+
+/// What HAProxy forgets when it is started again is said to it again; while it is away nothing is begun.
+#[tokio::test]
+async fn a_haproxy_that_was_away_is_told_again() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let mut site = Site::new(Director::Haproxy).await;
+    site.give("1", 100).await;
+    site.give("2", 100).await;
+    site.front = Front(None); // its end is waited for
+    assert_eq!(site.stands().await, "2 with ?% on green");
+    let _ = fs::remove_file(site.root.path().join("haproxy.sock"));
+    site.front = Front(Some(haproxy(site.root.path(), site.public, site.sides)));
+    site.converge().await;
+    assert_eq!(site.stands().await, "2 with 100% on green");
+    assert!(until(PATIENCE, || get(site.public).is_ok_and(|said| said == "2")));
+}
