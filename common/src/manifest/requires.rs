@@ -28,10 +28,10 @@ pub(super) fn read_requires(root: &Table<'_>) -> Requires {
         users: table.list("users"),
         clock: table.optional("clock"),
     };
-    let plain = |word: &String| {
+    let plain = |word: &str| {
         !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
     };
-    let mount = |path: &String| path == "/" || path.strip_prefix('/').is_some_and(is_inside);
+    let mount = |path: &str| path == "/" || path.strip_prefix('/').is_some_and(is_inside);
     check(&table, "arch", &requires.arch, plain, "an architecture like \"x86_64\" or \"aarch64\"");
     check(
         &table,
@@ -49,7 +49,7 @@ pub(super) fn read_requires(root: &Table<'_>) -> Requires {
         "a port like \"8080\" or \"127.0.0.1:8080\"",
     );
     check(&table, "mounts", &requires.mounts, mount, "an absolute path like \"/srv/data\"");
-    check(&table, "users", &requires.users, |user| is_user_name(user), "the name of a user like \"shop\"");
+    check(&table, "users", &requires.users, is_user_name, "the name of a user like \"shop\"");
     if requires.clock.is_some_and(|clock| clock < CLOCK_MIN) {
         table.problem_at(
             "clock",
@@ -59,7 +59,7 @@ pub(super) fn read_requires(root: &Table<'_>) -> Requires {
     requires
 }
 
-fn check(table: &Table<'_>, key: &str, list: &[String], sound: impl Fn(&String) -> bool, expected: &str) {
+fn check(table: &Table<'_>, key: &str, list: &[String], sound: impl Fn(&str) -> bool, expected: &str) {
     for entry in list.iter().filter(|entry| !sound(entry)) {
         table.problem_at(key, format!("requires.{key}: \"{}\" is not {expected}", visible(entry)));
     }
@@ -69,7 +69,7 @@ fn check(table: &Table<'_>, key: &str, list: &[String], sound: impl Fn(&String) 
 }
 
 /// As `ID` and `VERSION_ID` of `/etc/os-release` say it: lower case, one space.
-fn is_os(text: &String) -> bool {
+fn is_os(text: &str) -> bool {
     let word = |part: &str| {
         !part.is_empty()
             && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))

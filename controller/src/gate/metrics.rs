@@ -62,7 +62,7 @@ impl Bounds<'_> {
                 }
                 Ok(values) => {
                     odd += values.not_finite;
-                    let worst = values.good.iter().copied().filter(|value| !self.holds(*value)).next();
+                    let worst = values.good.iter().copied().find(|value| !self.holds(*value));
                     good += values.good.len() as u32;
                     broken += u32::from(worst.is_some());
                     lines.push(self.line(&values));

@@ -205,7 +205,7 @@ impl Manager {
         unit: &str,
         wanted: impl IntoIterator<Item = (&str, &'static str)>,
     ) -> Result<Properties, BusError> {
-        let path = ObjectPath::try_from(unit_path(unit)).map_err(zbus::Error::from)?;
+        let path = ObjectPath::try_from(unit_path(unit))?;
         let path = &path;
         let answers = wanted.into_iter().map(async |(interface, name)| {
             let body = (interface, name);

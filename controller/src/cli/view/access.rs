@@ -52,7 +52,7 @@ impl From<pb::User> for User {
         Self {
             name,
             roles: grants,
-            locked: locked.then(|| Lock { by: locked_by, reason: locked_reason, at: Moment(locked_ms) }),
+            locked: locked.then_some(Lock { by: locked_by, reason: locked_reason, at: Moment(locked_ms) }),
             created_at: Moment(created_ms),
             created_by,
             expires_at: keys.iter().map(|key| key.expires_ms).max().map(Moment),

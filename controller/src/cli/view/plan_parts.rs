@@ -114,7 +114,7 @@ pub(super) fn hosts(plan: &Plan, all: bool, page: &Page) -> Vec<String> {
                 Part::Skipped { .. } => "-".into(),
             },
             change(host),
-            host.from.as_ref().map(|from| visible(&from.version.to_string())).unwrap_or_default().into(),
+            host.from.as_ref().map(|from| visible(from.version.as_ref())).unwrap_or_default().into(),
             if host.fetch.wire_bytes == 0 { "".into() } else { bytes(host.fetch.wire_bytes).into() },
             Cell::new(Ink::Warn, visible(&host.notes.join("; "))),
         ]);
@@ -152,7 +152,7 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
     let parts = parts.iter().filter(|(files, _)| *files > 0).map(|(files, word)| format!("{files} {word}"));
     let parts: Vec<String> = parts.collect();
     if !parts.is_empty() {
-        lines.push(format!("  files since {}: {}", visible(&live.version.to_string()), parts.join(", ")));
+        lines.push(format!("  files since {}: {}", visible(live.version.as_ref()), parts.join(", ")));
     }
     for changed in plan.changes.iter().take(CHANGES) {
         let side = |side: &Option<String>| visible(side.as_deref().unwrap_or("nothing"));
@@ -181,7 +181,7 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
         lines.extend(more(template.lines.len().saturating_sub(TEMPLATE_LINES), "line"));
     }
     if lines.is_empty() {
-        lines.push(format!("  none: it is what {} was", visible(&live.version.to_string())));
+        lines.push(format!("  none: it is what {} was", visible(live.version.as_ref())));
     }
     lines
 }
