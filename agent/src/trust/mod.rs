@@ -37,6 +37,9 @@ pub use policy::Policy;
 /// Verified documents are written again only for news, or after this long.
 const PERSIST_EVERY_MS: Millis = 3_600_000;
 
+/// A repository's name, and what is held of it: nothing yet, or why it cannot be told.
+pub type Repository = (String, Result<Option<Held>, Coded>);
+
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Inner>);
@@ -217,7 +220,7 @@ impl Gate {
     }
 
     /// Everything that is kept: names of repositories and what is held of them.
-    pub fn repositories(&self) -> Result<Vec<(String, Result<Option<Held>, Coded>)>, Coded> {
+    pub fn repositories(&self) -> Result<Vec<Repository>, Coded> {
         let begun = self.0.pin.load()?.begun;
         Ok(begun
             .into_iter()

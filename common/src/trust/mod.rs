@@ -78,8 +78,7 @@ impl Part {
     /// What brings a new one.
     pub fn remedy(self, app: &str) -> String {
         match self {
-            Part::Root => format!("longshore trust rotate {app}"),
-            Part::Targets => format!("longshore release sign {app}"),
+            Part::Root | Part::Targets => format!("longshore trust rotate {app}"),
             Part::Snapshot | Part::Timestamp => "longshore trust refresh".to_owned(),
         }
     }

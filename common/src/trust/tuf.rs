@@ -124,7 +124,7 @@ fn too_few(app: &str, role: &str, error: &schema::Error) -> Coded {
             Code::T03,
             format!(
                 "{role}.json of {app} has {valid} of {threshold} required signatures; another key has to sign: \
-                 longshore release sign {app}"
+                 longshore release sign {app}@VERSION"
             ),
         ),
         schema::Error::SignatureThreshold { threshold, .. } => Coded::new(

@@ -185,13 +185,13 @@ pub async fn create(
     store: &SharedStore,
     record: &Record,
     rollout: &Rollout,
-    guards: Vec<Guard>,
-    writes: Vec<Write>,
+    beside: (Vec<Guard>, Vec<Write>),
     sequence: (Key, u64),
     lock: &Lock,
     checks: &Checks,
 ) -> Result<(), Trouble> {
     let id = &record.header.id;
+    let (guards, writes) = beside;
     let mut last = Unit { guards, writes };
     let lock_key = Key::active(&record.header.env, &record.header.app);
     last.guards.push(Guard::Absent(lock_key.clone()));

@@ -150,7 +150,7 @@ impl Engine {
             writes.extend(outbox::writes_of(store, env, &[told], now).await?);
         }
         let numbered = (counter, sequence);
-        commit::create(store, &record, &rollout, guards, writes, numbered, &lock, &checks).await?;
+        commit::create(store, &record, &rollout, (guards, writes), numbered, &lock, &checks).await?;
         tracing::info!(rollout = %id, %app, %env, version = %target.version, by = %request.by,
             hosts = members.len(), "rollout started");
         self.spawn(id);

@@ -75,7 +75,7 @@ fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage) {
     match tracks.get_mut(name) {
         None => {
             let (first, last) = (usage.clone(), usage);
-            drop(tracks.insert(name.clone(), Track { first, last, cpu_ms: 0, restarts: 0 }));
+            tracks.insert(name.clone(), Track { first, last, cpu_ms: 0, restarts: 0 });
         }
         Some(track) => {
             // Counters begin anew with every process.

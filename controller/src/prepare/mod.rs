@@ -22,7 +22,14 @@ pub use begin::{Begin, What};
 pub use keep::{Kept, PLANS_KEPT};
 
 use crate::{
-    bundle::BundleStore, engine::Engine, fleet::Fleet, plan, plan::Plan, store::SharedStore, trouble::Trouble,
+    bundle::BundleStore,
+    engine::Engine,
+    environments::approve::{self, Asked},
+    fleet::Fleet,
+    plan,
+    plan::Plan,
+    store::SharedStore,
+    trouble::Trouble,
 };
 
 /// Cheap to clone.
@@ -46,8 +53,21 @@ pub struct Wish {
 impl Planner {
     /// Asks every host of the environment now, computes the plan and keeps it.
     pub async fn make(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
-        let plan = self.compute(wish, by).await?;
-        keep::keep(&self.store, plan).await
+        let plan = keep::keep(&self.store, self.compute(wish, by).await?).await?;
+        if plan.approval.is_some() {
+            let asked = Asked {
+                plan: plan.digest,
+                app: plan.app.clone(),
+                version: plan.to.version.clone(),
+                env: plan.env.clone(),
+                author: by.clone(),
+                asked_ms: plan.made_ms,
+                said: vec![],
+                used: false,
+            };
+            approve::ask(&self.store, asked).await?;
+        }
+        Ok(plan)
     }
 
     /// The plans that are kept, the newest first.

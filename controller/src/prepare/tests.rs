@@ -124,6 +124,7 @@ impl Site {
             request_id: Uuid::new_v4(),
             by: "bob".parse().unwrap(),
             reason: String::new(),
+            at: String::new(),
             overrides,
         };
         let id = self.planner.begin(begin).await?;

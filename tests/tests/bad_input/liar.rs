@@ -90,6 +90,9 @@ impl Blobs for Desk {
         let manifest = self.goods.lock().unwrap().manifest.clone().into();
         Ok(Response::new(pb::ManifestReply { manifest }))
     }
+    async fn trust(&self, _: Request<pb::TrustRequest>) -> Result<Response<pb::TrustDocuments>, Status> {
+        Err(Status::not_found("nothing was signed"))
+    }
     async fn sealed(&self, _: Request<pb::SealedRequest>) -> Result<Response<pb::SealedReply>, Status> {
         Err(Status::not_found("nothing was sealed"))
     }
@@ -235,7 +238,6 @@ fn entry(path: &str, link: &str) -> pb::IndexEntry {
         link: link.into(),
         size,
         blob: blob.into(),
-        ..pb::IndexEntry::default()
     }
 }
 

@@ -80,7 +80,10 @@ impl Site {
     }
 
     pub fn token(&self, more: &[&str]) -> String {
-        let made = self.longshore([&["token", "create", "-o", "json"], more].concat()).success().unwrap();
+        let made = self
+            .longshore([&["token", "create", "--unsigned", "-o", "json"], more].concat())
+            .success()
+            .unwrap();
         let made: Value = serde_json::from_str(&made).unwrap();
         made["token"].as_str().unwrap().to_owned()
     }

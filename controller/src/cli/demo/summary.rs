@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::traffic::Tally;
+use super::{traffic::Tally, world::PASSPHRASE};
 use crate::cli::{
     line::Line,
     moment::{bytes, count, took},
     output::{Page, View},
+    signing::FILE_VARIABLE,
     style::{Ink, width},
 };
 
@@ -105,6 +106,7 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
         String::new(),
         format!("  {}", paint(Ink::Strong, "Look around, from another terminal")),
         format!("    export LONGSHORE_CONTEXT={folder}/controller/operator"),
+        format!("    export {FILE_VARIABLE}={folder}/{PASSPHRASE}"),
     ];
     let rows = [
         ("status", "the controller"),

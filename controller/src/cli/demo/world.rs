@@ -12,7 +12,7 @@ use std::{
 use longshore_agent::host::{layout::Layout, process::ProcessDriver, reexec::SelfExec};
 use longshore_common::{
     chain::Chain,
-    durable::{create_dir_durable, remove_dir_durable},
+    durable::{create_dir_durable, remove_dir_durable, write_atomic},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -29,6 +29,8 @@ use crate::{
 
 /// How many hosts the demo has.
 pub const HOSTS: u8 = 5;
+/// The file with the passphrase of the demo's signing keys.
+pub const PASSPHRASE: &str = "passphrase";
 /// A process that has not ended by then is killed.
 const END: Duration = Duration::from_secs(8);
 /// Lines of a log that are shown when its process is to blame.
@@ -75,7 +77,11 @@ impl World {
             loopback: on(block, number),
         });
         let ring = folder.join("controller").join(OPERATOR_DIR).join("keys");
-        let ring = KeyRing::at(ring, Passphrase::new(Some(Uuid::new_v4().to_string()), None));
+        // In a file, so that whoever looks around afterwards can sign as well.
+        let passphrase = folder.join(PASSPHRASE);
+        let text = Uuid::new_v4().to_string();
+        write_atomic(&passphrase, text.as_bytes(), 0o600).map_err(|error| failed(&error))?;
+        let ring = KeyRing::at(ring, Passphrase::new(None, Some(passphrase)));
         Ok(Self { hosts: hosts.collect(), port, folder, parts: vec![], ring })
     }
 

@@ -229,12 +229,13 @@ fn reach(table: &Guard<'_>) -> Option<Vec<Reach>> {
     }
     if let (To::Http { url, body, tls_left, .. }, true) =
         (&to, hosts.iter().any(|from| *from != From::Controller))
-        && (!url.starts_with("http://") || body.is_some() || tls_left.is_some()) {
-            table.problem_at(
-                "from",
-                "gate.reach.from: hosts reach http:// and its status; TLS and bodies are the controller's",
-            );
-        }
+        && (!url.starts_with("http://") || body.is_some() || tls_left.is_some())
+    {
+        table.problem_at(
+            "from",
+            "gate.reach.from: hosts reach http:// and its status; TLS and bodies are the controller's",
+        );
+    }
     let hosts = if hosts.is_empty() { vec![From::Controller] } else { hosts };
     let allowed = expect == "allow";
     Some(hosts.into_iter().map(|from| Reach { from, to: to.clone(), allowed, timeout }).collect())

@@ -1,8 +1,15 @@
 //! Windows, freezes, locks, schedules, promotion and approvals, with hosts that obey.
 
-use longshore_common::{code::Code, digest::PlanDigest, time::Millis};
+use longshore_common::{
+    code::Code,
+    digest::{PlanDigest, ReleaseDigest},
+    time::Millis,
+};
 
-use super::*;
+use super::{
+    super::permit::{Wanted, permit},
+    *,
+};
 use crate::{
     approval::{Answer, Approval},
     environments::{
@@ -233,19 +240,31 @@ async fn a_plan_starts_when_others_agree_to_it() {
         used: false,
     };
     approve::ask(&store, asked).await.unwrap();
-    let planned = || StartRequest { plan: Some(plan), ..request(Some("1.0")) };
-    assert!(controller.refused(planned()).await.1.contains("lacks 1 more"));
+    let (environment, _) = environments::load(&store, &env()).await.unwrap();
+    let app = "shop".parse().unwrap();
+    let wanted = Wanted {
+        environment: &environment,
+        app: &app,
+        release: ReleaseDigest([1; 32]),
+        back: false,
+        plan: Some(&plan),
+        at: now(),
+    };
+    let refused = async || permit(&store, &wanted, &[], now()).await.expect_err("refused").coded().message;
+    assert!(refused().await.contains("lacks 1 more"));
     let word =
         |by: &str, answer| Approval { by: by.parse().unwrap(), at: now(), answer, reason: "no".to_owned() };
     let own = approve::say(&store, &plan, word("alice", Answer::Approved)).await.unwrap_err().coded();
     assert_eq!(own.code, Code::W02);
     assert!(own.message.contains("whoever made the plan cannot approve it"), "{own}");
     approve::say(&store, &plan, word("bob", Answer::Denied)).await.unwrap();
-    assert!(controller.refused(planned()).await.1.contains("was denied by bob: no"));
+    assert!(refused().await.contains("was denied by bob: no"));
     approve::say(&store, &plan, word("bob", Answer::Approved)).await.unwrap();
-    let id = controller.engine.start(planned()).await.unwrap();
-    assert_eq!(controller.done(id).await, Outcome::Succeeded);
-    assert!(approve::get(&store, &plan).await.unwrap().unwrap().0.used);
+    let permitted = permit(&store, &wanted, &[], now()).await.unwrap();
+    assert!(
+        !permitted.writes.is_empty(),
+        "an approval is used once, with the commit that starts the rollout"
+    );
 }
 
 /// What a rollout does is told with the very commit that does it, once.

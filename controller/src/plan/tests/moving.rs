@@ -35,7 +35,8 @@ fn what_is_measured_does_not_bind() {
 
 #[test]
 fn what_binds_and_moved_is_named() {
-    let cases: [(&str, Box<dyn FnOnce(&mut World)>); 8] = [
+    type Move = Box<dyn FnOnce(&mut World)>;
+    let cases: [(&str, Move); 8] = [
         (
             "the file of environment prod was applied anew",
             Box::new(|world| world.env_file = ContentDigest::of(b"x")),

@@ -60,7 +60,8 @@ proptest! {
 fn each_host_is_there_once(world: &World, plan: &Plan) {
     let mut wanted: Vec<_> = world.hosts.iter().map(|host| host.member.id).collect();
     let mut found: Vec<_> = plan.hosts.iter().map(|host| host.id).collect();
-    (wanted.sort(), found.sort());
+    wanted.sort();
+    found.sort();
     assert_eq!(wanted, found, "every targeted host is covered exactly once");
 }
 
