@@ -27,6 +27,7 @@ use longshore_agent::{
 use longshore_common::{
     assignment::{Assignment, Intent},
     digest::ReleaseDigest,
+    durable::write_atomic,
     ids::{AppName, Generation, HostId, RolloutId},
     report::Outcome,
     settings::Settings,
@@ -235,7 +236,7 @@ fn haproxy(root: &Path, public: u16, [blue, green]: [u16; 2]) -> Child {
         socket.display()
     );
     let path = root.join("haproxy.cfg");
-    fs::write(&path, conf).unwrap();
+    write_atomic(&path, conf.as_bytes(), 0o644).unwrap();
     let mut command = Command::new("/usr/sbin/haproxy");
     command.arg("-db").arg("-f").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
@@ -259,8 +260,8 @@ fn nginx(root: &Path, public: u16) -> Child {
         at("t5"),
         at("shop.conf")
     );
-    fs::write(root.join("nginx.conf"), conf).unwrap();
-    fs::write(root.join("shop.conf"), "upstream shop { server 127.0.0.1:9 down; }\n").unwrap();
+    write_atomic(&root.join("nginx.conf"), conf.as_bytes(), 0o644).unwrap();
+    write_atomic(&root.join("shop.conf"), b"upstream shop { server 127.0.0.1:9 down; }\n", 0o644).unwrap();
     let mut command = Command::new("/usr/sbin/nginx");
     command.args(["-c", &at("nginx.conf"), "-p", &root.display().to_string()]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

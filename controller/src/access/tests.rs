@@ -65,6 +65,7 @@ fn a_grant_reads_back_as_it_is_written() {
 #[test]
 fn the_table_has_every_method_of_the_protocol_and_no_other() {
     let protos = [
+        include_str!("../../../proto/longshore/v1/access.proto"),
         include_str!("../../../proto/longshore/v1/agent.proto"),
         include_str!("../../../proto/longshore/v1/fleet.proto"),
         include_str!("../../../proto/longshore/v1/policy.proto"),

@@ -196,7 +196,7 @@ fn values_alone_are_a_rollout_and_can_be_undone() {
     back().success().unwrap();
     assert_eq!(slot(), first, "the values of that time");
     site.longshore(["release", "withdraw", "shop@1.0", "--reason", "loses orders"]).success().unwrap();
-    let answer = Answer { exit: 4, code: "LS-R01", says: "loses orders" };
+    let answer = Answer { exit: 4, code: "LS-R04", says: "loses orders" };
     refused(&site, "withdrawn", &answer, || site.roll_out("1.0"));
 }
 

@@ -57,7 +57,7 @@ const OF_HOSTS: [&str; 26] = [
 ];
 
 /// What an operator may do.
-const OF_OPERATORS: [&str; 19] = [
+const OF_OPERATORS: [&str; 20] = [
     "pause",
     "resume",
     "resume",
@@ -65,6 +65,7 @@ const OF_OPERATORS: [&str; 19] = [
     "promote",
     "promote seen",
     "promote full",
+    "retry",
     "retry",
     "start",
     "abort",
