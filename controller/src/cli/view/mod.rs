@@ -22,6 +22,8 @@ pub mod rollout;
 pub mod rollout_lines;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod samples_more;
 pub mod secret;
 #[cfg(test)]
 mod tests;

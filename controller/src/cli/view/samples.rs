@@ -3,86 +3,45 @@
 use longshore_proto::v1 as pb;
 
 use super::{
-    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
-    approval::{Approval, ApprovalList},
     context::{ContextChosen, ContextList, ContextRow},
     controller::Status,
     env::{Applied, Environment, EnvironmentList},
     host::{Host, HostList, HostRemoved},
     log::LogLine,
-    notice::NoticeList,
     ping::Ping,
     plan::{PlanList, PlanView},
-    policy::{Calendar, Frozen, Locked, Unlocked},
     release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
     rollout::{Explanation, Rollout, RolloutList},
+    samples_more as more,
     secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
     trust::{AppMade, FleetRoot, Key, Keys, Outcome, Repository, TrustStatus},
 };
-use crate::{
-    audit::{Broken, Chained},
-    cli::{
-        moment::Moment,
-        output::{View, json},
-    },
+use crate::cli::{
+    moment::Moment,
+    output::{View, json},
 };
 
 /// 2026-11-22T10:30:00Z
-const AT: i64 = 1_795_343_400_000;
-const DIGEST: &str = "9c1e5a5f0c7f6ae5c55a1f1f2f3c8f7be0f1fd5be3d1f8f0a5dfb6a3a8f4b1c2";
+pub(super) const AT: i64 = 1_795_343_400_000;
+pub(super) const DIGEST: &str = "9c1e5a5f0c7f6ae5c55a1f1f2f3c8f7be0f1fd5be3d1f8f0a5dfb6a3a8f4b1c2";
 
 /// What the command prints, the schema, the document.
 pub type Sample = (&'static str, &'static str, String);
 
 pub fn all() -> Vec<Sample> {
     let mut samples = fleet();
-    samples.extend(policies());
+    samples.extend(more::policies());
     samples.extend(releases());
     samples.extend(plans());
     samples.extend(rollouts());
     samples.extend(secrets());
-    samples.extend(access());
+    samples.extend(more::access());
     samples.extend(trust());
     samples
 }
 
-fn access() -> Vec<Sample> {
-    let bob = pb::User {
-        name: "bob".into(),
-        grants: vec!["deployer:shop@staging".into(), "viewer".into()],
-        created_ms: AT,
-        created_by: "ada".into(),
-        keys: vec![pb::UserKey { key: DIGEST.into(), expires_ms: AT }],
-        ..Default::default()
-    };
-    let locked = pb::User {
-        locked: true,
-        locked_by: "ada".into(),
-        locked_reason: "laptop stolen".into(),
-        locked_ms: AT,
-        ..bob.clone()
-    };
-    let line = format!(
-        r#"{{"i":41,"at_ms":{AT},"prev":"{DIGEST}","kind":"allowed","actor":"bob","key":"9c1e5a5f","method":"Rollouts/Start","target":"shop@1.4.2 to staging: "}}"#
-    );
-    let entry = || Entry::new(Chained::parse(&line).expect("a line of the log"));
-    let (mut done, holders) = (entry(), vec!["web-1".to_owned(), "web-2".to_owned()]);
-    done.ended(None, "");
-    let broken = Broken { index: 17, why: "is missing: the log goes on with entry 18".into() };
-    vec![
-        sample("`longshore whoami`, `user grant|revoke|lock|unlock`", &User::from(locked)),
-        sample("`longshore user list`", &UserList::from(pb::ListUsersReply { users: vec![bob.clone()] })),
-        sample("`longshore user add`", &UserMade::new(bob, std::path::Path::new("./bob"), AT)),
-        sample("`longshore user remove`", &UserRemoved { name: "bob".into() }),
-        sample("`longshore login`", &LoggedIn::new("prod", AT)),
-        sample("`longshore audit list`", &Entries { entries: vec![done] }),
-        sample("`longshore audit list -f`, one a line", &entry()),
-        sample("`longshore audit verify`", &Verdict::new(Err(broken), holders, 12, vec![])),
-    ]
-}
-
-fn sample<V: View>(command: &'static str, view: &V) -> Sample {
+pub(super) fn sample<V: View>(command: &'static str, view: &V) -> Sample {
     (command, V::SCHEMA, json(view))
 }
 
@@ -151,88 +110,6 @@ fn plans() -> Vec<Sample> {
         sample("longshore plan, plan show", &PlanView { plan, all_hosts: false }),
         sample("longshore plan list", &PlanList::from(pb::ListPlansReply { plans: vec![row] })),
     ]
-}
-
-fn policies() -> Vec<Sample> {
-    let instant = |local: &str| Some(pb::Instant { ms: AT, local: local.into() });
-    let calendar = || pb::Calendar {
-        env: "production".into(),
-        zone: "Europe/Berlin".into(),
-        at: instant("Sun 2026-11-22 11:30 CET"),
-        open: false,
-        reasons: vec!["outside the window nights (mon-thu 22:00 to 04:00)".into()],
-        changes: instant("Mon 2026-11-23 22:00 CET"),
-        openings: vec![pb::Opening {
-            from: instant("Mon 2026-11-23 22:00 CET"),
-            until: instant("Tue 2026-11-24 04:00 CET"),
-            windows: vec!["nights".into()],
-        }],
-        windows: vec![pb::CalendarRule {
-            name: "nights".into(),
-            times: "mon-thu 22:00 to 04:00".into(),
-            ..pb::CalendarRule::default()
-        }],
-        freezes: vec![],
-        when_closed: "hold".into(),
-        rollback: true,
-        locks: vec![lock_row()],
-    };
-    let approval = || pb::ApprovalRow {
-        plan: DIGEST.into(),
-        app: "shop".into(),
-        version: "1.4.2".into(),
-        env: "production".into(),
-        author: "ada".into(),
-        asked_ms: AT,
-        state: "pending".into(),
-        lacking: "lacks 1 more".into(),
-        until_ms: 0,
-        asked: "bob, sre (sam, sue)".into(),
-        words: vec![pb::ApprovalWord {
-            by: "bob".into(),
-            answer: "approved".into(),
-            reason: String::new(),
-            at_ms: AT,
-        }],
-    };
-    let notice = pb::NoticeRow {
-        id: "0193f3a0-0000-7000-8000-000000000009".into(),
-        kind: "failed".into(),
-        env: "production".into(),
-        teller: "team chat".into(),
-        address: "https://chat.example".into(),
-        subject: "shop@1.4.2 to production has failed".into(),
-        state: "waiting".into(),
-        attempts: 1,
-        error: "chat.example:443 answered 503".into(),
-        made_ms: AT,
-        next_ms: AT,
-    };
-    vec![
-        sample("longshore env calendar", &Calendar::from(calendar())),
-        sample("longshore env freeze, unfreeze", &Frozen { frozen: true, calendar: calendar().into() }),
-        sample("longshore env lock", &Locked(lock_row().into())),
-        sample("longshore env unlock", &Unlocked(lock_row().into())),
-        sample("longshore rollout approve", &Approval::from(approval())),
-        sample(
-            "longshore rollout approvals",
-            &ApprovalList::from(pb::ListApprovalsReply { plans: vec![approval()] }),
-        ),
-        sample(
-            "longshore notify list, retry, test",
-            &NoticeList::from(pb::ListNoticesReply { notices: vec![notice] }),
-        ),
-    ]
-}
-
-fn lock_row() -> pb::LockRow {
-    pb::LockRow {
-        env: "production".into(),
-        app: "shop".into(),
-        by: "ada".into(),
-        reason: "moving the database".into(),
-        since_ms: AT,
-    }
 }
 
 fn fleet() -> Vec<Sample> {

@@ -1,0 +1,129 @@
+//! More of them: operators, the audit log, and what environments demand.
+
+use longshore_proto::v1 as pb;
+
+use super::{
+    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
+    approval::{Approval, ApprovalList},
+    notice::NoticeList,
+    policy::{Calendar, Frozen, Locked, Unlocked},
+    samples::{AT, DIGEST, Sample, sample},
+};
+use crate::audit::{Broken, Chained};
+
+pub(super) fn policies() -> Vec<Sample> {
+    let instant = |local: &str| Some(pb::Instant { ms: AT, local: local.into() });
+    let calendar = || pb::Calendar {
+        env: "production".into(),
+        zone: "Europe/Berlin".into(),
+        at: instant("Sun 2026-11-22 11:30 CET"),
+        open: false,
+        reasons: vec!["outside the window nights (mon-thu 22:00 to 04:00)".into()],
+        changes: instant("Mon 2026-11-23 22:00 CET"),
+        openings: vec![pb::Opening {
+            from: instant("Mon 2026-11-23 22:00 CET"),
+            until: instant("Tue 2026-11-24 04:00 CET"),
+            windows: vec!["nights".into()],
+        }],
+        windows: vec![pb::CalendarRule {
+            name: "nights".into(),
+            times: "mon-thu 22:00 to 04:00".into(),
+            ..pb::CalendarRule::default()
+        }],
+        freezes: vec![],
+        when_closed: "hold".into(),
+        rollback: true,
+        locks: vec![lock_row()],
+    };
+    let approval = || pb::ApprovalRow {
+        plan: DIGEST.into(),
+        app: "shop".into(),
+        version: "1.4.2".into(),
+        env: "production".into(),
+        author: "ada".into(),
+        asked_ms: AT,
+        state: "pending".into(),
+        lacking: "lacks 1 more".into(),
+        until_ms: 0,
+        asked: "bob, sre (sam, sue)".into(),
+        words: vec![pb::ApprovalWord {
+            by: "bob".into(),
+            answer: "approved".into(),
+            reason: String::new(),
+            at_ms: AT,
+        }],
+    };
+    let notice = pb::NoticeRow {
+        id: "0193f3a0-0000-7000-8000-000000000009".into(),
+        kind: "failed".into(),
+        env: "production".into(),
+        teller: "team chat".into(),
+        address: "https://chat.example".into(),
+        subject: "shop@1.4.2 to production has failed".into(),
+        state: "waiting".into(),
+        attempts: 1,
+        error: "chat.example:443 answered 503".into(),
+        made_ms: AT,
+        next_ms: AT,
+    };
+    vec![
+        sample("longshore env calendar", &Calendar::from(calendar())),
+        sample("longshore env freeze, unfreeze", &Frozen { frozen: true, calendar: calendar().into() }),
+        sample("longshore env lock", &Locked(lock_row().into())),
+        sample("longshore env unlock", &Unlocked(lock_row().into())),
+        sample("longshore rollout approve", &Approval::from(approval())),
+        sample(
+            "longshore rollout approvals",
+            &ApprovalList::from(pb::ListApprovalsReply { plans: vec![approval()] }),
+        ),
+        sample(
+            "longshore notify list, retry, test",
+            &NoticeList::from(pb::ListNoticesReply { notices: vec![notice] }),
+        ),
+    ]
+}
+
+fn lock_row() -> pb::LockRow {
+    pb::LockRow {
+        env: "production".into(),
+        app: "shop".into(),
+        by: "ada".into(),
+        reason: "moving the database".into(),
+        since_ms: AT,
+    }
+}
+
+pub(super) fn access() -> Vec<Sample> {
+    let bob = pb::User {
+        name: "bob".into(),
+        grants: vec!["deployer:shop@staging".into(), "viewer".into()],
+        created_ms: AT,
+        created_by: "ada".into(),
+        keys: vec![pb::UserKey { key: DIGEST.into(), expires_ms: AT }],
+        ..Default::default()
+    };
+    let locked = pb::User {
+        locked: true,
+        locked_by: "ada".into(),
+        locked_reason: "laptop stolen".into(),
+        locked_ms: AT,
+        ..bob.clone()
+    };
+    let line = format!(
+        r#"{{"i":41,"at_ms":{AT},"prev":"{DIGEST}","kind":"allowed","actor":"bob","key":"9c1e5a5f","method":"Rollouts/Start","target":"shop@1.4.2 to staging: "}}"#
+    );
+    let entry = || Entry::new(Chained::parse(&line).expect("a line of the log"));
+    let (mut done, holders) = (entry(), vec!["web-1".to_owned(), "web-2".to_owned()]);
+    done.ended(None, "");
+    let broken = Broken { index: 17, why: "is missing: the log goes on with entry 18".into() };
+    vec![
+        sample("`longshore whoami`, `user grant|revoke|lock|unlock`", &User::from(locked)),
+        sample("`longshore user list`", &UserList::from(pb::ListUsersReply { users: vec![bob.clone()] })),
+        sample("`longshore user add`", &UserMade::new(bob, std::path::Path::new("./bob"), AT)),
+        sample("`longshore user remove`", &UserRemoved { name: "bob".into() }),
+        sample("`longshore login`", &LoggedIn::new("prod", AT)),
+        sample("`longshore audit list`", &Entries { entries: vec![done] }),
+        sample("`longshore audit list -f`, one a line", &entry()),
+        sample("`longshore audit verify`", &Verdict::new(Err(broken), holders, 12, vec![])),
+    ]
+}
