@@ -30,7 +30,7 @@ struct Seen {
 /// Some ten thousand steps; a step that the docs do not know fails.
 #[test]
 fn the_docs_know_every_step() {
-    let seen = explore(3600, 60);
+    let seen = explore(9000, 60);
     let doc = doc();
     let unknown = |name: &str, table: &str| unknown_words(&part(&doc, name), table);
     let missing = [unknown("phases", &phases(&seen.steps)), unknown("hosts", &hosts(&seen))].concat();
