@@ -112,7 +112,8 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
 fn release(version: &Version, changed: usize) -> Release {
     let entry = |number: usize| {
         // Some files differ from release to release.
-        let content = if number.is_multiple_of(50) { format!("{number} {changed}") } else { number.to_string() };
+        let content =
+            if number.is_multiple_of(50) { format!("{number} {changed}") } else { number.to_string() };
         let blob = Blob { digest: BlobDigest::of(content.as_bytes()), size: 4096 };
         Entry { path: format!("lib/{number:05}"), kind: Kind::File { executable: false, blob } }
     };
