@@ -37,6 +37,8 @@ pub enum Code {
     E05,
     /// One identity in two places, or a removed host.
     E06,
+    /// The host waits for an operator to let it in.
+    E07,
     /// Not enough disk.
     D01,
     /// Staging and releases are not on one filesystem.
@@ -100,12 +102,12 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 45] = {
+    pub const ALL: [Code; 46] = {
         use Code::*;
         [
-            A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, D01, D03, S01, S02,
-            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01, C01,
-            C02, T01, T02, T03, T04, T05, X01,
+            A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, E07, D01, D03, S01,
+            S02, S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01,
+            C01, C02, T01, T02, T03, T04, T05, X01,
         ]
     };
 }

@@ -86,7 +86,7 @@ impl Selector {
 }
 
 /// Does `text` fit `pattern`, in which `*` stands for any run of characters?
-fn fits(pattern: &str, text: &str) -> bool {
+pub fn fits(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut left) = text.strip_prefix(head) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

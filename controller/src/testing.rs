@@ -65,9 +65,13 @@ impl HandAgent {
             id: HostId(Uuid::new_v4()),
             name: name.parse().unwrap(),
             labels: BTreeMap::from([("env".to_owned(), "prod".to_owned())]),
-            keys: vec![BoundKey { spki: [1; 32], expires_ms: i64::MAX / 2 }],
+            keys: vec![BoundKey { spki: [1; 32], expires_ms: i64::MAX / 2, ca: String::new() }],
             enrolled_ms: 0,
             drained: None,
+            barred: None,
+            recoveries: 0,
+            started: None,
+            renew: false,
             token: "tk_test".into(),
             machine_id: String::new(),
             recipient: String::new(),
@@ -88,7 +92,7 @@ impl HandAgent {
         let (to_controller, inbound) = mpsc::channel(64);
         let inbound = Box::pin(ReceiverStream::new(inbound).map(Ok));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let outbound = fleet.open(self.host.clone(), i64::MAX / 2, address, inbound);
+        let outbound = fleet.open(self.host.clone(), [1; 32], i64::MAX / 2, address, inbound);
         self.converse(to_controller, outbound).await
     }
 
@@ -171,6 +175,7 @@ impl HandAgent {
             agent_version: "0.0.0".into(),
             boot_id: "b".into(),
             boot_counter: 1,
+            machine_id: String::new(),
             facts: Facts::default(),
             apps: disk.accepted.iter().map(seen).collect(),
             hold: self.hold.clone(),

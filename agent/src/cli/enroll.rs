@@ -77,7 +77,7 @@ fn own_name() -> Result<HostName, Coded> {
 }
 
 fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool) {
-    let Joined { host, name, controllers, expires_ms } = joined;
+    let Joined { host, name, controllers, expires_ms, fingerprint, waits } = joined;
     match output {
         Output::Table => {
             let left = span(expires_ms - SystemClock.now_ms());
@@ -94,6 +94,13 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool)
             if !pins {
                 say!("UNSIGNED: the token pins no root, so this host runs whatever the controller says");
             }
+            say!("key {fingerprint}");
+            if *waits {
+                say!(
+                    "an operator has to let this host in: compare the key, then longshore host admit {}",
+                    visible(name)
+                );
+            }
             say!("next: systemctl enable --now longshore-agent");
         }
         Output::Json => {
@@ -106,6 +113,8 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool)
                 "config": file,
                 "config_written": written,
                 "signed": pins,
+                "key": fingerprint,
+                "waits": waits,
             });
             say!("{said}");
         }

@@ -32,6 +32,7 @@ pub fn status(status: &pb::LocalStatus) {
     } else {
         say!("certificate EXPIRED {} ago", span(-left));
     }
+    say!("key         {}", visible(&status.key));
     if let Some(trust) = &status.trust {
         tell_trust(trust);
     }
@@ -208,6 +209,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
             "error": none_if_empty(&status.connection_error),
         },
         "certificate_expires_at": at(status.certificate_expires_ms),
+        "key": none_if_empty(&status.key),
         "hold": hold_value(&hold),
         "outbox": status.outbox,
         "trust": status.trust.as_ref().map(trust_json),

@@ -54,6 +54,10 @@ pub struct Joined {
     /// `host:port` of main ports; never empty.
     pub controllers: Vec<String>,
     pub expires_ms: Millis,
+    /// Of its public key, in hex; an operator sees the same.
+    pub fingerprint: String,
+    /// An operator has to let it in first.
+    pub waits: bool,
 }
 
 /// Nothing is sent before the controller has proved that it holds the CA which the token names. The same token
@@ -82,6 +86,7 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     })?;
     check_clock(certificate.server_time_ms)?;
     let pair = folder.store(&key, &certificate)?;
+    let (fingerprint, waits) = (pair.fingerprint(), certificate.waits);
     match wanted.again {
         Again::Refuse => Opener::load_or_make(folder.path())?,
         Again::Replace => Opener::make(folder.path())?,
@@ -90,7 +95,14 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
         true => vec![with_port(&wanted.server, MAIN_PORT)],
         false => certificate.controllers,
     };
-    Ok(Joined { host: pair.host, name: pair.name, controllers, expires_ms: pair.validity.not_after_ms })
+    Ok(Joined {
+        host: pair.host,
+        name: pair.name,
+        controllers,
+        expires_ms: pair.validity.not_after_ms,
+        fingerprint,
+        waits,
+    })
 }
 
 async fn ask(wanted: &Enrolling, key: &KeyPair) -> Result<pb::Certificate, Coded> {
@@ -107,7 +119,7 @@ async fn ask(wanted: &Enrolling, key: &KeyPair) -> Result<pb::Certificate, Coded
 }
 
 /// A certificate that looks "not yet valid" to one of the two sides is a riddle later; a clock is a plain word now.
-fn check_clock(server_ms: Millis) -> Result<(), Coded> {
+pub(super) fn check_clock(server_ms: Millis) -> Result<(), Coded> {
     let ahead = SystemClock.now_ms() - server_ms;
     if server_ms == 0 || ahead.abs() <= CLOCK_TOLERANCE_MS {
         return Ok(());
@@ -116,7 +128,7 @@ fn check_clock(server_ms: Millis) -> Result<(), Coded> {
 }
 
 /// Notices cloned disks; says nothing about the machine.
-fn machine_id() -> String {
+pub fn machine_id() -> String {
     let id = std::fs::read("/etc/machine-id").unwrap_or_default();
     if id.is_empty() {
         String::new()

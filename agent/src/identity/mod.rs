@@ -2,16 +2,18 @@
 //!
 //! `cert.pem` names its key: the key's file is called after the hash of the public key in it. So writing `cert.pem` is
 //! the one moment at which a new identity takes effect, and a crash around it leaves the old pair or the new one.
-//! A key that waits for its certificate lies in `key-new.pem` and is used again when the reply was lost. Beside them lies
-//! `age-key.txt`, by which secrets are opened that were encrypted for this host.
+//! A key that waits for its certificate lies in `key-new.pem` and is used again when the reply was lost. Beside them lie
+//! `age-key.txt`, by which secrets are opened that were encrypted for this host, and `recovery.json`.
 
 mod enroll;
 mod opener;
 mod pair;
+mod recover;
 
-pub use enroll::{Again, Enrolling, Joined, enroll};
+pub use enroll::{Again, Enrolling, Joined, enroll, machine_id};
 pub use opener::{Opener, PLAIN_BYTES};
 pub use pair::{Pair, Validity};
+pub use recover::recover;
 
 use std::{
     io,
@@ -25,11 +27,30 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde::{Deserialize, Serialize};
+
+use crate::link::ENROL_PORT;
 
 const CERTIFICATE: &str = "cert.pem";
 const AUTHORITY: &str = "ca.pem";
 const NAME: &str = "name";
 const NEW_KEY: &str = "key-new.pem";
+/// What recovery needs: the controllers' enrolment port, and how often this host has recovered.
+const RECOVERY: &str = "recovery.json";
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Recovery {
+    enrol_port: u16,
+    recoveries: u32,
+}
+
+impl Default for Recovery {
+    /// Of hosts that enrolled before there was recovery.
+    fn default() -> Self {
+        Self { enrol_port: ENROL_PORT, recoveries: 0 }
+    }
+}
 
 /// The folder in which all of it lies.
 #[derive(Clone, Debug)]
@@ -91,11 +112,41 @@ impl Folder {
         .map_err(unusable)?;
         let key_name = pair::key_file(chain).map_err(unusable)?;
         self.write(&key_name, pem.as_bytes(), 0o600)?;
+        // Before the certificate: a count that is ahead of it is the controller's own.
+        self.write_recovery(certificate)?;
         self.write(AUTHORITY, &certificate.ca_pem, 0o644)?;
         self.write(NAME, certificate.name.as_bytes(), 0o644)?;
         self.write(CERTIFICATE, chain, 0o644)?;
         self.forget_other_keys(&key_name);
         Ok(pair)
+    }
+
+    fn write_recovery(&self, certificate: &pb::Certificate) -> Result<(), Coded> {
+        let enrol_port = match u16::try_from(certificate.enrol_port) {
+            Ok(0) | Err(_) => ENROL_PORT,
+            Ok(port) => port,
+        };
+        let recovery = Recovery { enrol_port, recoveries: certificate.recoveries };
+        let text = serde_json::to_vec(&recovery).expect("numbers are JSON");
+        self.write(RECOVERY, &text, 0o600)
+    }
+
+    fn recovery(&self) -> Result<Recovery, Coded> {
+        let Some(text) = self.read(RECOVERY)? else { return Ok(Recovery::default()) };
+        serde_json::from_slice(&text).map_err(|error| {
+            let message = format!("`{}/{RECOVERY}` does not read: {error}", self.0.display());
+            Coded::new(Code::S02, message)
+        })
+    }
+
+    /// Of the controllers' addresses.
+    fn enrol_port(&self) -> Result<u16, Coded> {
+        Ok(self.recovery()?.enrol_port)
+    }
+
+    /// How often this host has come back from an expired certificate.
+    fn recoveries(&self) -> Result<u32, Coded> {
+        Ok(self.recovery()?.recoveries)
     }
 
     /// A key that stays behind does no harm; the next renewal tries again.

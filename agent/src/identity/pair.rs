@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use longshore_common::{
     chain::Chain,
+    code::{Code, Coded},
     digest::{hex, sha256},
     ids::HostId,
     time::Millis,
     tls::{Identity, LiveIdentity, LiveServerTrust},
 };
 use rand::RngExt as _;
+use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::fault;
 
 /// What this host shows, and what it trusts.
 #[derive(Clone)]
@@ -67,6 +71,21 @@ impl Pair {
         let identity = LiveIdentity::new(&self.chain, &self.key).expect("checked when it was made");
         let trust = LiveServerTrust::new(&self.authority).expect("checked when it was made");
         (identity, trust)
+    }
+
+    /// SHA-256 of the public key, in hex: what tells people which machine this is.
+    pub fn fingerprint(&self) -> String {
+        self.public_key().map(|key| hex(&sha256(&key))).unwrap_or_default()
+    }
+
+    pub(super) fn key(&self) -> Result<KeyPair, Coded> {
+        KeyPair::from_pem(&String::from_utf8_lossy(&self.key)).map_err(|e| fault("use the key", &e))
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub(super) fn public_key(&self) -> Result<Vec<u8>, Coded> {
+        with_leaf(&self.chain, |leaf| leaf.public_key().raw.to_vec())
+            .map_err(|what| Coded::new(Code::S02, what))
     }
 
     /// From the next handshake on.

@@ -38,7 +38,7 @@ pub(crate) use words::{app_state, hold_state, line};
 
 use crate::{
     host::Host,
-    identity::{Folder, Pair},
+    identity::{Folder, Pair, recover},
     run::Crew,
     uplink::UplinkSender,
 };
@@ -47,6 +47,8 @@ use session::{End, Session};
 
 /// The controller's main port, where an address names none.
 pub const MAIN_PORT: u16 = 7440;
+/// Where hosts enrol, where nobody said otherwise.
+pub const ENROL_PORT: u16 = 7443;
 /// A session that lasted this long was a good one: after it, reconnecting starts with short pauses again.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 
@@ -61,6 +63,8 @@ pub struct Connection {
     /// Why it is away; empty while connected.
     pub error: String,
     pub certificate_expires_ms: Millis,
+    /// Of this host's public key, in hex.
+    pub fingerprint: String,
 }
 
 /// Keeps the session. One per agent.
@@ -105,6 +109,7 @@ impl<H: Host> Link<H> {
             since_ms: crew.state().now_ms(),
             error: "not connected yet".into(),
             certificate_expires_ms: pair.validity.not_after_ms,
+            fingerprint: pair.fingerprint(),
             ..Connection::default()
         };
         let (connection, receiver) = watch::channel(standing);
@@ -155,7 +160,12 @@ impl<H: Host> Link<H> {
     /// One connection, from dialling to its end.
     async fn visit(&mut self, address: &str) -> Coded {
         if let Some(expired) = self.expired() {
-            tracing::warn!("{expired}"); // still tried: this host's clock may be what is wrong
+            tracing::warn!("{expired}");
+            if let Err(error) = self.recover(address).await
+                && error.code != Code::C01
+            {
+                return error;
+            } // where it could not be asked, the session is still tried: this host's clock may be what is wrong
         }
         let channel = match dial(address, self.tls()).await {
             Ok(channel) => channel,
@@ -170,6 +180,24 @@ impl<H: Host> Link<H> {
         }
     }
 
+    async fn recover(&mut self, address: &str) -> Result<(), Coded> {
+        let pair = recover(self.folder.clone(), &self.pair, address).await?;
+        tracing::info!("the certificate had expired; there is a new one");
+        self.take_over(pair);
+        Ok(())
+    }
+
+    /// From the next handshake on.
+    fn take_over(&mut self, pair: Pair) {
+        pair.take_over(&self.identity, &self.trust);
+        let (expires, fingerprint) = (pair.validity.not_after_ms, pair.fingerprint());
+        self.pair = pair;
+        self.connection.send_modify(|connection| {
+            connection.certificate_expires_ms = expires;
+            connection.fingerprint = fingerprint;
+        });
+    }
+
     fn tls(&self) -> Arc<ClientConfig> {
         client_config(Arc::clone(&self.identity), Arc::clone(&self.trust))
     }
@@ -178,8 +206,9 @@ impl<H: Host> Link<H> {
         let ago = self.crew.state().now_ms() - self.pair.validity.not_after_ms;
         (ago > 0).then(|| {
             let message = format!(
-                "this host's certificate expired {} ago. Apps are unaffected. Check the clock (timedatectl); if it is \
-                 right: longshore token create, then on this host: longshore-agent enroll --again",
+                "this host's certificate expired {} ago. Apps are unaffected. Within 90 days the agent gets another by \
+                 itself, once it reaches the controller's enrolment port. Check the clock (timedatectl); after that: \
+                 longshore token create, then on this host: longshore-agent enroll --again",
                 span(ago)
             );
             Coded::new(Code::E05, message)

@@ -25,6 +25,11 @@ pub(super) fn at<H: Host>(link: &Link<H>) -> Instant {
     Instant::now() + Duration::from_millis(left.max(0).unsigned_abs())
 }
 
+/// Some moment of that time, so that a fleet does not renew at once.
+pub(super) fn within(time: Duration) -> Duration {
+    time.mul_f64(rand::rng().random_range(0.0..=1.0))
+}
+
 /// When to try once more.
 pub(super) fn again<H: Host>(link: &Link<H>) -> Instant {
     let left = link.pair.validity.not_after_ms - link.crew.state().now_ms();

@@ -1,6 +1,6 @@
 //! One session, from its hello to its end.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use longshore_common::{
     assignment::Assignment,
@@ -21,7 +21,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
 use super::{Connection, Link, answer::Answerer, dial::explain, renew, span, words};
-use crate::{host::Host, identity::Pair, plan::Hold, run::Told};
+use crate::{
+    host::Host,
+    identity::{Pair, machine_id},
+    plan::Hold,
+    run::Told,
+};
 
 /// Messages that wait for the connection. Reports wait until there is room; progress and lines are dropped instead.
 const OUTBOUND: usize = 64;
@@ -57,6 +62,8 @@ pub(super) struct Session<'l, H> {
     /// The last report that was put on this connection.
     sent: u64,
     renew_at: Instant,
+    /// The controller wants another key here soon, and to see it.
+    asked_to_renew: bool,
     renewing: JoinSet<Result<Pair, Coded>>,
 }
 
@@ -107,6 +114,7 @@ impl<'l, H: Host> Session<'l, H> {
             answerer,
             sent: 0,
             renew_at,
+            asked_to_renew: false,
             renewing: JoinSet::new(),
             link,
         };
@@ -120,12 +128,14 @@ impl<'l, H: Host> Session<'l, H> {
         let now = self.link.crew.state().now_ms();
         tracing::info!(controller = self.address, "connected");
         let (address, expires) = (self.address.clone(), self.link.pair.validity.not_after_ms);
+        let fingerprint = self.link.pair.fingerprint();
         self.link.connection.send_replace(Connection {
             controller: address,
             connected: true,
             since_ms: now,
             error: String::new(),
             certificate_expires_ms: expires,
+            fingerprint,
         });
         loop {
             let end = tokio::select! {
@@ -168,6 +178,11 @@ impl<'l, H: Host> Session<'l, H> {
         if self.heartbeat.period() != every {
             self.heartbeat = tokio::time::interval_at(Instant::now() + every, every);
             self.heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        if let Some(within) = NonZeroU32::new(welcome.renew_within_ms) {
+            let at = Instant::now() + renew::within(Duration::from_millis(within.get().into()));
+            self.renew_at = self.renew_at.min(at);
+            self.asked_to_renew = true;
         }
         let ahead = self.link.crew.state().now_ms() - welcome.server_time_ms;
         if welcome.server_time_ms != 0 && ahead.abs() > CLOCK_TOLERANCE_MS {
@@ -254,13 +269,14 @@ impl<'l, H: Host> Session<'l, H> {
         match renewed.unwrap_or_else(|e| Err(Coded::new(Code::X01, format!("the renewal ended early: {e}"))))
         {
             Ok(pair) => {
-                pair.take_over(&self.link.identity, &self.link.trust);
-                let expires = pair.validity.not_after_ms;
-                let left = expires - self.link.crew.state().now_ms();
+                let left = pair.validity.not_after_ms - self.link.crew.state().now_ms();
                 tracing::info!("certificate renewed; it is good for {}", span(left));
-                self.link.pair = pair;
-                self.link.connection.send_modify(|connection| connection.certificate_expires_ms = expires);
+                self.link.take_over(pair);
                 self.renew_at = renew::at(self.link);
+                if self.asked_to_renew {
+                    let why = "connecting anew, with the key and certificate that the controller asked for";
+                    return Err(End::Lost(Coded::new(Code::C01, why)));
+                }
             }
             Err(error) => {
                 tracing::warn!("certificate not renewed, tried again later: {error}");
@@ -291,6 +307,7 @@ async fn hello<H: Host>(link: &Link<H>) -> pb::Hello {
         hold: Some(words::hold_state(state.hold().as_ref())),
         time_ms: state.now_ms(),
         recipient: link.recipient.clone(),
+        machine_id: machine_id(),
     }
 }
 

@@ -99,6 +99,7 @@ impl<H: Host> Local for Service<H> {
             connection_since_ms: connection.since_ms,
             connection_error: connection.error,
             certificate_expires_ms: connection.certificate_expires_ms,
+            key: connection.fingerprint.clone(),
             hold: Some(hold_state(state.hold().as_ref())),
             apps,
             outbox: state.outbox_len() as u32,

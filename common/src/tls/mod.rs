@@ -3,12 +3,13 @@
 //! rustls asks a resolver for the key and a verifier for the trust on every handshake; ours read them from an
 //! `ArcSwap`, so a renewal drops no connection. `serve` accepts, `pin` is for the one call without a certificate.
 
-mod crowd;
+mod connections;
 mod identity;
 mod pin;
 mod serve;
 mod trust;
 
+pub use connections::{CONNECTIONS_PER_HOST, CONNECTIONS_PER_OPERATOR, Connections};
 pub use identity::LiveIdentity;
 pub use pin::{ca_hash, pinned_client_config};
 pub use serve::{ACCEPT_QUEUE, Peer, PeerStream, incoming};
@@ -112,6 +113,19 @@ pub fn client_config(identity: Arc<LiveIdentity>, servers: Arc<LiveServerTrust>)
     Arc::new(config)
 }
 
+/// Connects without a certificate to servers that `servers` accepts: for a host whose own has expired.
+pub fn anonymous_client_config(servers: Arc<LiveServerTrust>) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("ring has TLS 1.3 suites")
+        .dangerous() // only in name: the verifier is webpki's, over roots that can be swapped
+        .with_custom_certificate_verifier(servers)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
+}
+
 /// A damaged or unusable certificate, key or CA.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
@@ -148,6 +162,7 @@ struct Leaf {
     serial: Vec<u8>,
     /// SHA-256 of its SubjectPublicKeyInfo.
     key: [u8; 32],
+    expires_ms: crate::time::Millis,
 }
 
 fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
@@ -164,5 +179,6 @@ fn read_leaf(leaf: &CertificateDer<'_>) -> Option<Leaf> {
         identity: uri.and_then(|uri| uri.parse().ok()),
         serial: cert.raw_serial().to_vec(),
         key: crate::digest::sha256(cert.public_key().raw),
+        expires_ms: cert.validity().not_after.timestamp() * 1000,
     })
 }

@@ -21,10 +21,13 @@ use tonic::transport::server::Connected;
 
 use super::{
     Identity, Leaf,
-    crowd::{Crowd, Place},
+    connections::{Connections, Place},
     read_leaf,
 };
-use crate::digest::sha256;
+use crate::{
+    digest::sha256,
+    time::{Clock as _, Millis, SystemClock},
+};
 
 /// Accepted connections that wait for the server to take them.
 pub const ACCEPT_QUEUE: usize = 64;
@@ -52,14 +55,46 @@ pub struct Peer {
     pub serial: Arc<[u8]>,
 }
 
-/// A TLS connection that knows its peer.
-#[derive(Debug)]
+/// A TLS connection that knows its peer. It lasts no longer than the certificate that the peer has shown, and ends
+/// when that counts no more.
 pub struct PeerStream {
     io: TlsStream<TcpStream>,
     peer: Peer,
     /// Read already, and not taken yet.
     first_words: Bytes,
+    end: End,
     _place: Place,
+}
+
+/// When a connection is over, whatever its peer thinks of it.
+enum End {
+    Waits(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Reached,
+}
+
+impl End {
+    fn of(place: &Place, expires_ms: Option<Millis>) -> Self {
+        let cut = place.cut.clone();
+        let left = expires_ms.map(|end| (end - SystemClock.now_ms()).max(0).unsigned_abs());
+        Self::Waits(Box::pin(async move {
+            match left {
+                Some(left) => {
+                    // In time or not: both are the end.
+                    drop(tokio::time::timeout(Duration::from_millis(left), cut.cancelled()).await);
+                }
+                None => cut.cancelled().await,
+            }
+        }))
+    }
+
+    fn is_reached(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::Waits(end) = self
+            && end.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Reached;
+        }
+        matches!(self, Self::Reached)
+    }
 }
 
 impl PeerStream {
@@ -67,15 +102,17 @@ impl PeerStream {
     async fn open(
         mut io: TlsStream<TcpStream>,
         address: SocketAddr,
-        crowd: &Crowd,
+        connections: &Connections,
     ) -> Result<Self, &'static str> {
-        let peer = peer_of(&io, address);
-        let place = crowd.enter(peer.identity.as_ref()).ok_or("its host has too many connections")?;
+        let (peer, expires_ms) = peer_of(&io, address);
+        let place = connections.enter(peer.identity.as_ref(), peer.key, address.ip());
+        let place = place.ok_or("whoever it is has too many connections")?;
         let mut first_words = vec![0; FIRST_WORDS.len() + FRAME_HEAD];
         let read = tokio::time::timeout(FIRST_WORDS_DEADLINE, io.read_exact(&mut first_words)).await;
         match read {
             Ok(Ok(_)) if first_words.starts_with(FIRST_WORDS) => {
-                Ok(Self { io, peer, first_words: first_words.into(), _place: place })
+                let end = End::of(&place, expires_ms);
+                Ok(Self { io, peer, first_words: first_words.into(), end, _place: place })
             }
             Ok(Ok(_)) => Err("it does not speak HTTP/2"),
             Ok(Err(_)) => Err("it went without a word"),
@@ -84,14 +121,16 @@ impl PeerStream {
     }
 }
 
-fn peer_of(io: &TlsStream<TcpStream>, address: SocketAddr) -> Peer {
+/// Who it is, and until when its certificate holds.
+fn peer_of(io: &TlsStream<TcpStream>, address: SocketAddr) -> (Peer, Option<Millis>) {
     let leaf = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let certificate = leaf.map(|cert| sha256(cert));
     match leaf.and_then(read_leaf) {
-        Some(Leaf { identity, serial, key }) => {
-            Peer { address, identity, certificate, key: Some(key), serial: serial.into() }
+        Some(Leaf { identity, serial, key, expires_ms }) => {
+            let peer = Peer { address, identity, certificate, key: Some(key), serial: serial.into() };
+            (peer, Some(expires_ms))
         }
-        None => Peer { address, identity: None, certificate, key: None, serial: Arc::from([]) },
+        None => (Peer { address, identity: None, certificate, key: None, serial: Arc::from([]) }, None),
     }
 }
 
@@ -108,6 +147,9 @@ impl AsyncRead for PeerStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.end.is_reached(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if !self.first_words.is_empty() {
             let count = buf.remaining().min(self.first_words.len());
             buf.put_slice(&self.first_words.split_to(count));
@@ -147,9 +189,9 @@ pub fn incoming(
     listener: TcpListener,
     tls: TlsAcceptor,
     handshakes: usize,
+    connections: Connections,
 ) -> ReceiverStream<io::Result<PeerStream>> {
     let (ready, stream) = mpsc::channel(ACCEPT_QUEUE);
-    let crowd = Crowd::default();
     tokio::spawn(async move {
         let slots = Arc::new(Semaphore::new(handshakes));
         while let Ok(slot) = slots.clone().acquire_owned().await {
@@ -161,7 +203,7 @@ pub fn incoming(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (tls, ready, crowd) = (tls.clone(), ready.clone(), crowd.clone());
+            let (tls, ready, connections) = (tls.clone(), ready.clone(), connections.clone());
             tokio::spawn(async move {
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%address, %error, "no TCP_NODELAY on this connection");
@@ -171,7 +213,7 @@ pub fn incoming(
                     Ok(Err(error)) => return tracing::debug!(%address, %error, "handshake failed"),
                     Err(_) => return tracing::debug!(%address, "no handshake within {HANDSHAKE_DEADLINE:?}"),
                 };
-                let opened = PeerStream::open(io, address, &crowd).await;
+                let opened = PeerStream::open(io, address, &connections).await;
                 drop(slot);
                 match opened {
                     // The receiver is gone only when the server stops, and then so is the connection.

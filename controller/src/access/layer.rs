@@ -5,12 +5,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use longshore_common::wire::from_status;
+use longshore_common::{
+    chain::Chain,
+    code::Code,
+    digest::hex,
+    tls::{Identity, Peer},
+    wire::from_status,
+};
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
 use super::table::{self, Method};
-use crate::{audit::Audit, identity::Noted};
+use crate::{
+    audit::{Audit, What},
+    identity::Noted,
+};
 
 /// In a request's extensions: the row of the table, or none for a method that nobody thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,7 @@ impl<S, B, R> Service<http::Request<B>> for Marked<S>
 where
     S: Service<http::Request<B>, Response = http::Response<R>>,
     S::Future: Send + 'static,
+    R: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -66,14 +76,42 @@ where
         let (called, noted) = (Called::by_path(request.uri().path()), Noted::default());
         request.extensions_mut().insert(called);
         request.extensions_mut().insert(noted.clone());
+        let caller = request.extensions().get::<Peer>().cloned();
         let (call, audit) = (self.inner.call(request), self.audit.clone());
         Box::pin(async move {
             let response = call.await?;
             if let Some(entry) = noted.get() {
                 end(&audit, entry, response.headers());
+            } else if !noted.is_denied() {
+                let denied = refusal(called, caller, response.headers());
+                note(&audit, denied).await;
             }
             Ok(response)
         })
+    }
+}
+
+/// What the door has not recorded: hosts that ask for what is not theirs, strangers with tokens that are not good.
+fn refusal(called: Called, caller: Option<Peer>, headers: &http::HeaderMap) -> Option<What> {
+    let refused = |code| matches!(code, Code::C02 | Code::E01 | Code::E02 | Code::E03 | Code::E04);
+    let status = Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok)?;
+    let why = from_status(&status);
+    let method = called.0.filter(|_| refused(why.code))?;
+    let actor = match caller.as_ref().map(|peer| (&peer.identity, peer.address)) {
+        Some((Some(Identity::Host(id)), _)) => format!("host {id}"),
+        Some((Some(Identity::Operator(name)), _)) => name.to_string(),
+        Some((_, address)) => address.ip().to_string(),
+        None => String::new(),
+    };
+    let key = caller.and_then(|peer| peer.key).map(|key| hex(&key[..4])).unwrap_or_default();
+    let (method, code) = (method.to_string(), why.code.to_string());
+    Some(What::Denied { actor, key, method, target: String::new(), code, why: why.message })
+}
+
+async fn note(audit: &Audit, denied: Option<What>) {
+    let Some(denied) = denied else { return };
+    if let Err(error) = audit.append(denied).await {
+        tracing::error!(error = %Chain(&error), "a refusal was not recorded");
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who may do what.
 //!
 //! `role` has the roles and what a grant covers, `table` what every method of the wire asks for, `user` the operators
-//! as the store knows them, `layer` tells every call which row of the table it is. The door
+//! as the store knows them, `proposal` what they may do only in twos, `layer` tells every call which row of the table it is. The door
 //! (`crate::identity::door`) holds callers against these, on every call: whoever is locked or removed fails on the
 //! next one. What is in no table is denied.
 
 mod bootstrap;
 mod layer;
+pub mod proposal;
 mod role;
 mod table;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod user;
 
 pub use bootstrap::{FirstKeys, OPERATORS_DIR, Waiting};
 pub use layer::{Called, CalledLayer};
+pub use proposal::TwoPersons;
 pub use role::{Grant, Grants, Pattern, Permission, Role, Scope};
 pub use table::{METHODS, Method, Who};
 pub use user::{Locked, OperatorKey, User, change, create, get, list, remove};

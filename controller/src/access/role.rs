@@ -137,7 +137,8 @@ impl<T: PartialEq> Pattern<T> {
 }
 
 /// What one call touches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// Nothing of one app or environment alone: lists, questions. Any grant that has the permission will do.
     Any,

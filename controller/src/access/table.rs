@@ -31,6 +31,8 @@ const fn agent(service: &'static str, name: &'static str) -> Method {
 /// Every method there is; a test holds it against the compiled services.
 pub const METHODS: &[Method] = &[
     Method { service: "Enrolment", name: "Enroll", who: Who::Stranger },
+    Method { service: "Enrolment", name: "Challenge", who: Who::Stranger },
+    Method { service: "Enrolment", name: "Recover", who: Who::Stranger },
     agent("Renewal", "Renew"),
     agent("Session", "Open"),
     agent("Blobs", "Manifest"),
@@ -46,6 +48,7 @@ pub const METHODS: &[Method] = &[
     operator("Hosts", "Show", Read),
     operator("Hosts", "Label", Hosts),
     operator("Hosts", "Drain", Hosts),
+    operator("Hosts", "Admit", Hosts),
     operator("Hosts", "Remove", Hosts),
     operator("Hosts", "Ping", Read),
     operator("Hosts", "Logs", Read),
@@ -92,6 +95,9 @@ pub const METHODS: &[Method] = &[
     operator("Access", "ListUsers", Users),
     operator("Access", "ChangeUser", Users),
     operator("Access", "RemoveUser", Users),
+    operator("Access", "Proposals", Read),
+    // Whoever confirms needs what the act needs; the handler looks.
+    operator("Access", "Confirm", Read),
     operator("Access", "Audit", Audit),
     operator("Access", "Witnesses", Audit),
 ];

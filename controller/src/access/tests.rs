@@ -67,6 +67,7 @@ fn the_table_has_every_method_of_the_protocol_and_no_other() {
     let protos = [
         include_str!("../../../proto/longshore/v1/access.proto"),
         include_str!("../../../proto/longshore/v1/agent.proto"),
+        include_str!("../../../proto/longshore/v1/enrolment.proto"),
         include_str!("../../../proto/longshore/v1/fleet.proto"),
         include_str!("../../../proto/longshore/v1/policy.proto"),
         include_str!("../../../proto/longshore/v1/trust.proto"),
@@ -130,12 +131,15 @@ async fn the_last_who_may_manage_operators_stays() {
 #[test]
 fn a_key_speaks_for_its_operator_until_it_expires_is_replaced_or_the_operator_is_locked() {
     let mut ann = user("ann", Grants::all());
-    ann.add_key(OperatorKey { key: [1; 32], expires_ms: 10 }, 0);
+    ann.add_key(OperatorKey { key: [1; 32], expires_ms: 10, ca: String::new(), replaces: String::new() }, 0);
     assert!(ann.admit(&[1; 32], 9).is_ok());
     assert!(ann.admit(&[1; 32], 10).unwrap_err().message.contains("has expired"));
     assert!(ann.admit(&[2; 32], 9).unwrap_err().message.contains("not one of operator ann's"));
     for number in 0..40 {
-        ann.add_key(OperatorKey { key: [number; 32], expires_ms: 100 }, 20);
+        ann.add_key(
+            OperatorKey { key: [number; 32], expires_ms: 100, ca: String::new(), replaces: String::new() },
+            20,
+        );
     }
     assert!(ann.keys.len() <= 16, "bounded");
     ann.lock(&"bob".parse().unwrap(), "left\u{1b}[2J", 0);
@@ -147,7 +151,7 @@ fn a_key_speaks_for_its_operator_until_it_expires_is_replaced_or_the_operator_is
 async fn what_the_machine_made_is_taken_up_once() {
     let (store, folder) = (store(), tempfile::tempdir().unwrap());
     let name = "ann".parse().unwrap();
-    let key = OperatorKey { key: [3; 32], expires_ms: 100 };
+    let key = OperatorKey { key: [3; 32], expires_ms: 100, ca: String::new(), replaces: String::new() };
     let first = FirstKeys { name, key, grants: Grants::all() };
     first.write(folder.path()).unwrap();
     let waiting = Waiting(Some(folder.path().into()));
@@ -156,8 +160,11 @@ async fn what_the_machine_made_is_taken_up_once() {
     let (ann, _) = get(&store, &first.name).await.unwrap().unwrap();
     assert!(ann.admit(&[3; 32], 1).is_ok());
     // Another key for one who exists adds the key and leaves the grants.
-    let narrower =
-        FirstKeys { key: OperatorKey { key: [4; 32], expires_ms: 100 }, grants: Grants::default(), ..first };
+    let narrower = FirstKeys {
+        key: OperatorKey { key: [4; 32], expires_ms: 100, ca: String::new(), replaces: String::new() },
+        grants: Grants::default(),
+        ..first
+    };
     narrower.write(folder.path()).unwrap();
     waiting.take_all(&store, 0).await.unwrap();
     let (ann, _) = get(&store, &narrower.name).await.unwrap().unwrap();

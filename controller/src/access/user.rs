@@ -44,6 +44,12 @@ pub struct OperatorKey {
     #[serde(with = "hex32")]
     pub key: [u8; 32],
     pub expires_ms: Millis,
+    /// The root that signed its certificate, in short. Empty: from before roots were told apart.
+    #[serde(default)]
+    pub ca: String,
+    /// The key that it takes the place of once it is used, in hex. Empty: of none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replaces: String,
 }
 
 /// Nothing is allowed to a locked operator.
@@ -108,6 +114,17 @@ impl User {
             self.keys.remove(0);
         }
         self.keys.push(key);
+    }
+
+    /// A key that is used is there to stay; the one that it replaces is of use to nobody any more.
+    pub fn settle(&mut self, used: &[u8; 32]) {
+        let replaced: Vec<String> = self
+            .keys
+            .iter_mut()
+            .filter(|known| known.key == *used)
+            .map(|known| std::mem::take(&mut known.replaces))
+            .collect();
+        self.keys.retain(|known| !replaced.contains(&longshore_common::digest::hex(&known.key)));
     }
 
     pub fn lock(&mut self, by: &OperatorName, reason: &str, now: Millis) {

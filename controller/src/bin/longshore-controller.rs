@@ -16,6 +16,7 @@ use longshore_controller::{
     identity::{
         Authority,
         init::{self, Made, Wanted},
+        roots,
     },
 };
 
@@ -63,6 +64,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Exchange the root that certificates are signed with. Nobody enrols again.
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
+    },
     /// Make the folder of another operator. It holds a private key: hand it over safely.
     Operator {
         /// What `init` wrote.
@@ -81,6 +87,32 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum CaCommand {
+    /// Make a new root, which signs from now on. The old one is believed until every host and operator has renewed,
+    /// and then goes by itself; `longshore status` says who is missing
+    #[command(
+        after_help = "Example:\n  longshore-controller ca rotate --config /var/lib/longshore-controller/controller.toml"
+    )]
+    Rotate {
+        /// What `init` wrote.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Believe the new root only, from now on: whoever has not renewed is shut out and has to enrol again
+    #[command(
+        after_help = "Example:\n  longshore-controller ca retire --config /var/lib/longshore-controller/controller.toml --shut-out"
+    )]
+    Retire {
+        /// What `init` wrote.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Yes, whoever has not renewed is shut out.
+        #[arg(long, required = true)]
+        shut_out: bool,
+    },
+}
+
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config } => daemon::process::main(&config),
@@ -88,6 +120,7 @@ fn main() -> ExitCode {
             let wanted = Wanted { dir, listen, enrol_listen, names, operator };
             report(init::init(wanted, SystemClock.now_ms()).map(|made| say(&made)))
         }
+        Command::Ca { command } => report(ca(command)),
         Command::Operator { config, name, roles, out } => report(make_operator(&config, &name, roles, &out)),
     }
 }
@@ -102,14 +135,52 @@ fn say(made: &Made) {
     println!("             longshore token create");
 }
 
+/// A daemon that runs sees the files change within seconds.
+fn ca(command: CaCommand) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        CaCommand::Rotate { config } => {
+            let dir = own(read(&config)?.identity_dir())?;
+            let hash = roots::rotate(&dir, SystemClock.now_ms())?;
+            println!("CA           {} (SHA-256 of its key) signs from now on", hex(&hash));
+            println!("Hosts renew by themselves within minutes, operators with: longshore login");
+            println!("Who has not: longshore status");
+        }
+        CaCommand::Retire { config, shut_out: _ } => {
+            roots::retire(&own(read(&config)?.identity_dir())?)?;
+            println!(
+                "The older root is believed no more. Whoever is shut out enrols again: longshore token create"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Files that another user made are of no use to the daemon.
+fn own(dir: PathBuf) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = std::fs::metadata(&dir)?.uid();
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(dir);
+    }
+    let dir = dir.display();
+    Err(format!(
+        "{dir} belongs to user {owner}; run this as that user: sudo -u '#{owner}' longshore-controller …"
+    )
+    .into())
+}
+
+fn read(config: &std::path::Path) -> Result<Config, Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string(config)?;
+    Ok(Config::parse(&config.display().to_string(), &text)?)
+}
+
 fn make_operator(
     config: &std::path::Path,
     name: &OperatorName,
     roles: Vec<Grant>,
     out: &std::path::Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(config)?;
-    let config = Config::parse(&config.display().to_string(), &text)?;
+    let config = read(config)?;
     let authority = Authority::load(&config.identity_dir())?;
     let address = init::main_address(&config, config.listen.port());
     let grants = if roles.is_empty() { Grants::all() } else { Grants(roles) };

@@ -17,7 +17,9 @@ use longshore_common::{
     time::Span,
 };
 
-use crate::{bundle::BLOCK_CACHE_BYTES, fleet::Heartbeat, identity::authority::check_server_name};
+use crate::{
+    access::TwoPersons, bundle::BLOCK_CACHE_BYTES, fleet::Heartbeat, identity::authority::check_server_name,
+};
 
 pub use env::Environment;
 pub use tell::Tell;
@@ -45,6 +47,8 @@ pub struct Config {
     /// What blocks that were made once may take on disk before the least used goes.
     pub block_cache_bytes: u64,
     pub tell: Tell,
+    /// What operators may do only in twos.
+    pub two_persons: TwoPersons,
 }
 
 impl Config {
@@ -58,6 +62,7 @@ impl Config {
             heartbeat: Heartbeat::default(),
             block_cache_bytes: BLOCK_CACHE_BYTES,
             tell: Tell::default(),
+            two_persons: TwoPersons::default(),
         }
     }
 
@@ -131,13 +136,30 @@ fn read(root: &Table<'_>) -> Option<Config> {
     let blobs = root.table("blobs");
     let Bytes(block_cache_bytes) = blobs.or("block_cache", Bytes(BLOCK_CACHE_BYTES));
     let tell = tell::tell(root);
+    let two_persons = two_persons(&root.table("two_persons"));
     if listen == enrol_listen && listen.port() != 0 {
         root.problem_at(
             "enrol_listen",
             "enrol_listen: is the same as listen; enrolment needs a port of its own",
         );
     }
-    Some(Config { listen, enrol_listen, data: data?, names: names?, heartbeat, block_cache_bytes, tell })
+    Some(Config {
+        listen,
+        enrol_listen,
+        data: data?,
+        names: names?,
+        heartbeat,
+        block_cache_bytes,
+        tell,
+        two_persons,
+    })
+}
+
+fn two_persons(table: &Guard<'_>) -> TwoPersons {
+    TwoPersons::parse(&table.list("acts")).unwrap_or_else(|why| {
+        table.problem_at("acts", format!("two_persons.acts: {}", why.message));
+        TwoPersons::default()
+    })
 }
 
 fn address(root: &Table<'_>, key: &str, port: u16) -> SocketAddr {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use longshore_common::{
     chain::Chain,
-    tls::{LiveClientTrust, LiveIdentity, incoming, open_server_config, server_config},
+    tls::{Connections, LiveClientTrust, LiveIdentity, incoming, open_server_config, server_config},
 };
 use longshore_proto::v1::{
     access_server::AccessServer, approvals_server::ApprovalsServer, blobs_server::BlobsServer,
@@ -80,15 +80,17 @@ pub(super) fn address(listener: &TcpListener) -> SocketAddr {
     listener.local_addr().expect("a bound socket has an address")
 }
 
-pub(super) async fn serve_main(
-    listener: TcpListener,
-    identity: Arc<LiveIdentity>,
-    clients: Arc<LiveClientTrust>,
-    services: Services,
-    audit: Audit,
-    stop: CancellationToken,
-) {
-    let tls = TlsAcceptor::from(server_config(identity, clients));
+/// What both ports need.
+pub(super) struct Port {
+    pub listener: TcpListener,
+    pub identity: Arc<LiveIdentity>,
+    pub audit: Audit,
+    pub connections: Connections,
+    pub stop: CancellationToken,
+}
+
+pub(super) async fn serve_main(port: Port, clients: Arc<LiveClientTrust>, services: Services) {
+    let tls = TlsAcceptor::from(server_config(port.identity.clone(), clients));
     let Services {
         access,
         session,
@@ -106,7 +108,7 @@ pub(super) async fn serve_main(
         approvals,
         notices,
     } = services;
-    let router = limited(audit)
+    let router = limited(port.audit.clone())
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RenewalServer::new(renewal).max_decoding_message_size(ENROL_BYTES))
         .add_service(BlobsServer::new(blobs).max_decoding_message_size(MESSAGE_BYTES))
@@ -122,22 +124,16 @@ pub(super) async fn serve_main(
         .add_service(CalendarsServer::new(calendars).max_decoding_message_size(ENROL_BYTES))
         .add_service(ApprovalsServer::new(approvals).max_decoding_message_size(ENROL_BYTES))
         .add_service(NoticesServer::new(notices).max_decoding_message_size(MESSAGE_BYTES));
-    run(router, listener, tls, HANDSHAKES, stop).await;
+    run(router, port, tls, HANDSHAKES).await;
 }
 
-pub(super) async fn serve_enrolment(
-    listener: TcpListener,
-    identity: Arc<LiveIdentity>,
-    enrolment: EnrolmentService,
-    audit: Audit,
-    stop: CancellationToken,
-) {
-    let tls = TlsAcceptor::from(open_server_config(identity));
-    let router = limited(audit)
+pub(super) async fn serve_enrolment(port: Port, enrolment: EnrolmentService) {
+    let tls = TlsAcceptor::from(open_server_config(port.identity.clone()));
+    let router = limited(port.audit.clone())
         .max_concurrent_streams(4)
         .max_connection_age(ENROL_STAY)
         .add_service(EnrolmentServer::new(enrolment).max_decoding_message_size(ENROL_BYTES));
-    run(router, listener, tls, ENROL_HANDSHAKES, stop).await;
+    run(router, port, tls, ENROL_HANDSHAKES).await;
 }
 
 fn limited(audit: Audit) -> Server<Limits> {
@@ -155,14 +151,9 @@ fn limited(audit: Audit) -> Server<Limits> {
 }
 
 /// Until `stop`; then calls under way may end, for a while.
-async fn run(
-    router: Router<Limits>,
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    handshakes: usize,
-    stop: CancellationToken,
-) {
-    let connections = incoming(listener, tls, handshakes);
+async fn run(router: Router<Limits>, port: Port, tls: TlsAcceptor, handshakes: usize) {
+    let Port { listener, connections, stop, .. } = port;
+    let connections = incoming(listener, tls, handshakes, connections);
     let cut = {
         let stop = stop.clone();
         async move {

@@ -17,9 +17,9 @@ use longshore_common::{
     durable,
     ledger::LedgerFailed,
     time::{Clock, SystemClock},
-    tls::LiveClientTrust,
+    tls::{Connections, LiveClientTrust},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -30,7 +30,10 @@ use crate::{
     engine::Engine,
     fleet::Fleet,
     http::Trust,
-    identity::{Authority, Door, IdentityError, enrol::Enrolment, init::join_address, leaf::Leaf},
+    identity::{
+        Authority, Door, IdentityError, enrol::Enrolment, init::join_address, keep::Keeper, leaf::Leaf,
+        revoke::Revoker,
+    },
     notify::{Courier, Mailer, Means},
     prepare::Planner,
     rpc::{
@@ -43,7 +46,7 @@ use crate::{
     trouble::Trouble,
     trust::{self, TrustCheck, TrustDesk},
 };
-use listen::Services;
+use listen::{Port, Services};
 
 /// How often blobs that no release names are looked for.
 const COLLECT_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -90,9 +93,16 @@ pub enum Ended {
 pub struct Serving {
     pub addresses: Addresses,
     task: JoinHandle<Ended>,
+    renames: mpsc::Sender<Vec<String>>,
 }
 
 impl Serving {
+    /// Reads the CA's files again now, and goes by these names from the next handshake on.
+    pub fn reload(&self, names: Vec<String>) {
+        // One that waits already reads the same files.
+        drop(self.renames.try_send(names));
+    }
+
     /// Until it has ended: every session closed, everything committed, the store free for the next.
     pub async fn ended(&mut self) -> Ended {
         match (&mut self.task).await {
@@ -130,32 +140,35 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let parts =
         Parts { config, clock, authority, store, bundle, desk, fleet, engine, audit, waiting, addresses };
     let clients = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
+    let connections = Connections::default();
     let tasks = TaskTracker::new();
-    tasks.spawn(listen::serve_main(
-        main,
-        leaf.live.clone(),
-        clients,
-        parts.services(),
-        parts.audit.clone(),
-        calls.clone(),
-    ));
-    tasks.spawn(listen::serve_enrolment(
-        enrol,
-        leaf.live.clone(),
-        parts.enrolment(),
-        parts.audit.clone(),
-        calls.clone(),
-    ));
+    let port = |listener| Port {
+        listener,
+        identity: leaf.live.clone(),
+        audit: parts.audit.clone(),
+        connections: connections.clone(),
+        stop: calls.clone(),
+    };
+    tasks.spawn(listen::serve_main(port(main), clients.clone(), parts.services()));
+    tasks.spawn(listen::serve_enrolment(port(enrol), parts.enrolment()));
+    let revoker = Revoker {
+        store: parts.store.clone(),
+        clock: parts.clock.clone(),
+        connections: connections.clone(),
+        door: parts.door(),
+    };
+    tasks.spawn(revoker.run(calls.clone()));
+    let (renames, names) = mpsc::channel(1);
+    tasks.spawn(parts.keeper(leaf, clients, names).run(calls.clone()));
     tasks.spawn(parts.audit.clone().keep(calls.clone()));
     tasks.spawn(tell_checkpoints(parts.audit.clone(), parts.fleet.clone(), calls.clone()));
-    tasks.spawn(leaf.keep(parts.clock.clone(), calls.clone()));
     tasks.spawn(trust::keep_current(parts.desk.clone(), calls.clone()));
     let courier = courier(&parts)?;
     tasks.spawn(courier.run(calls.clone()));
     tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
     tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
     let task = tokio::spawn(run(parts, sled, tasks, calls, inner));
-    Ok(Serving { addresses, task })
+    Ok(Serving { addresses, task, renames })
 }
 
 /// Waits for the end, whichever comes first, and ends everything in order.
@@ -201,7 +214,7 @@ struct Parts {
 impl Parts {
     fn door(&self) -> Door {
         let door = Door::new(self.store.clone(), self.clock.clone());
-        door.with(self.waiting.clone(), self.audit.clone())
+        door.with(self.waiting.clone(), self.audit.clone(), self.config.two_persons.clone())
     }
 
     fn enroller(&self) -> Arc<Enrolment> {
@@ -212,7 +225,26 @@ impl Parts {
     fn reply(&self) -> Reply {
         let port = self.addresses.main.port();
         let controllers = self.config.names.iter().map(|name| join_address(name, port)).collect();
-        Reply { authority: self.authority.clone(), clock: self.clock.clone(), controllers }
+        let enrol_port = self.addresses.enrol.port();
+        Reply { authority: self.authority.clone(), clock: self.clock.clone(), controllers, enrol_port }
+    }
+
+    fn keeper(
+        &self,
+        leaf: Leaf,
+        clients: Arc<LiveClientTrust>,
+        names: mpsc::Receiver<Vec<String>>,
+    ) -> Keeper {
+        Keeper {
+            authority: self.authority.clone(),
+            leaf,
+            clients,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            fleet: self.fleet.clone(),
+            door: self.door(),
+            names,
+        }
     }
 
     fn planner(&self) -> Planner {
@@ -226,7 +258,7 @@ impl Parts {
     }
 
     fn enrolment(&self) -> EnrolmentService {
-        EnrolmentService::new(self.enroller(), self.reply())
+        EnrolmentService::new(self.enroller(), self.reply(), self.door())
     }
 
     fn services(&self) -> Services {
@@ -247,6 +279,7 @@ impl Parts {
                 clock: clock.clone(),
                 fleet: fleet.clone(),
                 engine: engine.clone(),
+                authority: self.authority.clone(),
                 door: door.clone(),
             },
             hosts: HostsService {

@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ended, serve};
+use super::{Ended, Serving, serve};
 use crate::{cli::exit::Exit, config::Config};
 
 /// To be started again: the store has to be opened anew. `EX_TEMPFAIL` of sysexits.h.
@@ -24,11 +24,11 @@ pub fn main(config: &Path) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.to_string(), Exit::Failed.number()),
     };
-    let config = match read(config) {
-        Ok(config) => config,
+    let read = match read(config) {
+        Ok(read) => read,
         Err(why) => return fail(&why.to_string(), Exit::Usage.number()),
     };
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, read))
 }
 
 fn read(path: &Path) -> Result<Config, Coded> {
@@ -39,8 +39,12 @@ fn read(path: &Path) -> Result<Config, Coded> {
     Config::parse(&name, &text).map_err(Coded::from)
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(path: &Path, config: Config) -> ExitCode {
     let stop = CancellationToken::new();
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return fail(&format!("listen for SIGHUP: {error}"), Exit::Failed.number()),
+    };
     let mut serving = match serve(config, stop.clone()).await {
         Ok(serving) => serving,
         Err(error) => return fail(&Chain(&error).to_string(), Exit::Failed.number()),
@@ -48,12 +52,28 @@ async fn run(config: Config) -> ExitCode {
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(feed_watchdog());
     tokio::spawn(stop_on_signal(stop));
-    let ended = serving.ended().await;
+    let ended = loop {
+        tokio::select! {
+            ended = serving.ended() => break ended,
+            _ = hangups.recv() => reload(path, &serving),
+        }
+    };
     notify(&[NotifyState::Stopping]);
     watchdog.abort();
     match ended {
         Ended::Stopped => ExitCode::SUCCESS,
         Ended::StoreFailed(failed) => fail(&failed.coded().to_string(), RESTART_ME),
+    }
+}
+
+/// Of the file only the names can change while the controller runs; the CA's files are read again as well.
+fn reload(path: &Path, serving: &Serving) {
+    match read(path) {
+        Ok(config) => {
+            tracing::info!("SIGHUP: reading certificates and names again");
+            serving.reload(config.names);
+        }
+        Err(why) => tracing::error!(%why, "SIGHUP: the configuration does not read; nothing was changed"),
     }
 }
 

@@ -252,7 +252,7 @@ impl Engine {
     async fn members(&self, environment: &Environment, app: &AppName) -> Result<Vec<Member>, Trouble> {
         let mut members = vec![];
         for host in host::list(&self.inner.store).await? {
-            if host.fits(&environment.selector) {
+            if host.belongs(&environment.selector) {
                 members.push(self.member(host, app).await?);
             }
         }
@@ -277,7 +277,7 @@ impl Engine {
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
-            excluded: host.drained.map(|drained| format!("drained by {}: {}", drained.by, drained.reason)),
+            excluded: host.left_out(),
             id: host.id,
             name: host.name,
             labels: host.labels,

@@ -165,7 +165,7 @@ async fn a_good_release_goes_everywhere_a_bad_one_comes_back_and_a_rollback_goes
     assert!(refused.to_string().contains("nothing was live before"), "{refused}");
 }
 
-/// Scenario 118.
+/// Scenarios 68 and 118.
 #[tokio::test]
 async fn a_release_that_is_everywhere_already_is_nothing_to_do() {
     let agents = fleet_of(2, &[]);

@@ -41,9 +41,55 @@ pub struct Host {
     /// What it said of itself when it last connected.
     #[serde(default)]
     pub seen: Option<Seen>,
+    /// Set while it is served nothing until an operator decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub barred: Option<Barred>,
+    /// How often it has come back from an expired certificate. A copy of its disk has another count.
+    #[serde(default)]
+    pub recoveries: u32,
+    /// How often its agent had started when it last connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Started>,
+    /// Whoever has its present key may be a copy: it is asked for another as soon as it connects.
+    #[serde(default)]
+    pub renew: bool,
     /// An operator wants no new work on it; what runs there runs on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Drained>,
+}
+
+/// Why a host is served nothing until an operator decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barred {
+    pub kind: BarredKind,
+    pub reason: String,
+    pub since_ms: Millis,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BarredKind {
+    /// Its token asks for an operator's yes.
+    Waiting,
+    /// One identity in two places.
+    Cloned,
+}
+
+impl BarredKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BarredKind::Waiting => "waiting",
+            BarredKind::Cloned => "cloned",
+        }
+    }
+}
+
+/// A start of the agent. The count only rises, unless the disk is an older copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub count: u64,
+    /// Of the machine, by its kernel. May be empty.
+    pub boot_id: String,
 }
 
 /// Who drained a host, and why.
@@ -62,6 +108,9 @@ pub struct BoundKey {
     pub spki: [u8; 32],
     /// The end of the last certificate made for it.
     pub expires_ms: Millis,
+    /// The root that signed that certificate, in short. Empty: from before roots were told apart.
+    #[serde(default)]
+    pub ca: String,
 }
 
 /// Written when the host connects and something of it has changed; never by a heartbeat.
@@ -78,9 +127,50 @@ impl Host {
         selector.matches(self.name.as_str(), &self.id.to_string(), &self.labels)
     }
 
+    /// Whether an environment with this selector has it: not before it was let in.
+    pub fn belongs(&self, selector: &Selector) -> bool {
+        let waits = self.barred.as_ref().is_some_and(|barred| barred.kind == BarredKind::Waiting);
+        !waits && self.fits(selector)
+    }
+
+    /// Why rollouts that start now leave it out.
+    pub fn left_out(&self) -> Option<String> {
+        if let Some(barred) = &self.barred {
+            return Some(barred.reason.clone());
+        }
+        self.drained.as_ref().map(|drained| format!("drained by {}: {}", drained.by, drained.reason))
+    }
+
+    /// Whether it may speak to us at all.
+    pub fn let_in(&self) -> Result<(), Coded> {
+        let Some(Barred { kind, reason, .. }) = &self.barred else { return Ok(()) };
+        let name = &self.name;
+        Err(match kind {
+            BarredKind::Waiting => Coded::new(
+                Code::E07,
+                format!(
+                    "host {name} waits for an operator to let it in; compare the fingerprint that \
+                     longshore-agent status prints, then: longshore host admit {name}"
+                ),
+            ),
+            BarredKind::Cloned => Coded::new(
+                Code::E06,
+                format!(
+                    "{reason}. It is paused until an operator decides: on the copy, longshore-agent enroll --again with \
+                     a new token; then longshore host admit {name}"
+                ),
+            ),
+        })
+    }
+
     /// The certificate that lasts longest.
     pub fn certificate_expires_ms(&self) -> Millis {
         self.keys.iter().map(|key| key.expires_ms).max().unwrap_or(0)
+    }
+
+    /// Of its newest key, in hex. The host shows the same.
+    pub fn fingerprint(&self) -> String {
+        self.keys.first().map(|key| longshore_common::digest::hex(&key.spki)).unwrap_or_default()
     }
 
     pub fn key(&self, spki: &[u8; 32]) -> Option<&BoundKey> {
@@ -92,6 +182,14 @@ impl Host {
         self.keys.retain(|held| held.spki != key.spki && held.expires_ms > now);
         self.keys.insert(0, key);
         self.keys.truncate(KEYS_MAX);
+        self.renew = false;
+    }
+
+    /// The host has shown its newest key, so it has stored it; what came before is of use to copies only.
+    pub fn forget_older_keys(&mut self, shown: &[u8; 32]) {
+        if self.keys.first().is_some_and(|newest| newest.spki == *shown) {
+            self.keys.truncate(1);
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::{
 };
 
 pub use ask::Asked;
+use host::BarredKind;
 pub use host::{BoundKey, Drained, Host};
 pub use presence::{Connected, Presence};
 pub use session::Inbound;
@@ -99,6 +100,8 @@ struct Inner {
     live: broadcast::Sender<LiveLine>,
     /// The audit log's last, which every agent is told.
     checkpoints: watch::Sender<Option<Checkpoint>>,
+    /// The root that signs, while hosts with certificates of an older one are to renew.
+    signs: watch::Sender<Option<String>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -128,6 +131,7 @@ impl Fleet {
                 events,
                 live: broadcast::channel(LIVE_QUEUE).0,
                 checkpoints: watch::Sender::new(None),
+                signs: watch::Sender::new(None),
                 stop,
                 tasks: TaskTracker::new(),
             }),
@@ -148,6 +152,11 @@ impl Fleet {
     /// Every agent is told of it: those that are connected now, the others when they come.
     pub fn tell_checkpoint(&self, checkpoint: Checkpoint) {
         self.inner.checkpoints.send_replace(Some(checkpoint));
+    }
+
+    /// From now on hosts whose certificate is not of this root renew it; `None`: in their own time.
+    pub fn renew_towards(&self, signs: Option<String>) {
+        self.inner.signs.send_if_modified(|known| std::mem::replace(known, signs.clone()) != signs);
     }
 
     /// Everything live from now on.
@@ -193,6 +202,35 @@ impl Fleet {
         }
         let changed = self.change(found.id, |host| {
             host.drained.clone_from(&drained);
+            Ok(())
+        });
+        Ok((changed.await?, true))
+    }
+
+    /// Lets a host in that waits for it or was paused. `key` is the beginning of the fingerprint that the host itself
+    /// shows. Whether anything was changed by it.
+    pub async fn admit(&self, text: &str, key: &str) -> Result<(Host, bool), Trouble> {
+        let found = host::find(&self.inner.store, text).await?;
+        let held = found.fingerprint();
+        let key = key.trim().to_ascii_lowercase();
+        if !held.starts_with(&key) {
+            let message = format!(
+                "the key of host {} is {held}, not {}: another machine enrolled under its name. Nothing was changed",
+                found.name,
+                longshore_common::text::visible(&key)
+            );
+            return Err(Trouble::refused(Code::E03, message));
+        }
+        if found.barred.is_none() {
+            return Ok((found, false));
+        }
+        let changed = self.change(found.id, |host| {
+            // After a pause nobody can say who else holds the key, nor how far its count had come.
+            host.renew = host.barred.as_ref().is_some_and(|barred| barred.kind == BarredKind::Cloned);
+            if host.renew {
+                host.started = None;
+            }
+            host.barred = None;
             Ok(())
         });
         Ok((changed.await?, true))
@@ -280,7 +318,10 @@ impl Fleet {
         match (change.key().name(), change) {
             (Ok(Name::Host(id)), Change::Deleted(_)) => self.forget(id).await,
             (Ok(Name::Host(id)), Change::Put(entry)) => match record::decode_entry::<Host>(entry) {
-                Ok(host) => self.inner.presence.relabel(id, host.labels),
+                Ok(host) => match host.let_in() {
+                    Ok(()) => self.inner.presence.relabel(id, host.labels),
+                    Err(why) => self.inner.presence.cut(&id, why),
+                },
                 Err(error) => tracing::error!(%id, %error, "a host's record cannot be read"),
             },
             _ => {}

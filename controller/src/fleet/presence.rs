@@ -109,6 +109,15 @@ impl Presence {
         }
     }
 
+    /// Ends the host's session, whichever it is.
+    pub(super) fn cut(&self, host: &HostId, why: Coded) {
+        if let Some(entry) = self.lock().get_mut(host)
+            && let Some(session) = entry.session.take()
+        {
+            drop(session.commands.try_send(Command::Cut(why)));
+        }
+    }
+
     /// The session has ended; a later one of the same host is left alone.
     pub(super) fn disconnect(&self, host: &HostId, number: u64) {
         if let Some(entry) = self.lock().get_mut(host)

@@ -116,6 +116,8 @@ pub struct Hello {
     pub agent_version: String,
     pub boot_id: String,
     pub boot_counter: u64,
+    /// Hash of the machine's own id; empty where it has none.
+    pub machine_id: String,
     pub facts: Facts,
     pub apps: Vec<AppSeen>,
     pub hold: Option<HostHold>,
@@ -145,6 +147,8 @@ pub enum ToAgent {
         server_time_ms: Millis,
         heartbeat_ms: u32,
         labels: Labels,
+        /// 0: the agent renews its certificate in its own time.
+        renew_within_ms: u32,
     },
     Assignment(Box<Assignment>),
     Ack(u64),

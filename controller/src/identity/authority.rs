@@ -1,21 +1,23 @@
-//! The certificate authority: one P-256 key on the controller's disk, and the certificates made with it.
+//! The certificate authority: one P-256 key on the controller's disk, and the certificates made with it. Its files
+//! are in `roots`.
 
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use longshore_common::{
-    durable,
-    time::Millis,
-    tls::{Identity, ca_hash},
-};
+use arc_swap::ArcSwap;
+use longshore_common::{durable, time::Millis, tls::Identity};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData, SanType,
+    SerialNumber,
 };
 use time::OffsetDateTime;
+
+use super::roots::{self, Root, Roots};
+use crate::{access::OperatorKey, fleet::BoundKey};
 
 /// Of the root. Long, because replacing it means a word with every host.
 pub const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -27,9 +29,6 @@ pub const HOST_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
 pub const OPERATOR_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// Certificates are valid from this long ago, for hosts whose clocks are a little behind.
 pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
-
-const CA_CERTIFICATE: &str = "ca.pem";
-const CA_KEY: &str = "ca-key.pem";
 
 /// The identity folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +43,17 @@ pub enum IdentityError {
     Certificate(#[from] rcgen::Error),
     #[error("use a certificate")]
     Tls(#[from] longshore_common::tls::TlsError),
+    #[error("{what}; nothing was changed")]
+    Refused { what: String },
     #[error("\"{name}\" is neither a DNS name nor an IP address")]
     Name { name: String },
 }
 
-/// Signs for everybody. Whoever has its key can be anybody, so it never leaves its folder.
+/// Signs for everybody. Whoever has its key can be anybody, so it never leaves its folder. While it is being rotated
+/// it believes the roots before the present one as well.
 pub struct Authority {
-    pem: String,
-    hash: [u8; 32],
-    issuer: Issuer<'static, KeyPair>,
+    dir: PathBuf,
+    now: ArcSwap<Roots>,
 }
 
 /// A certificate just made.
@@ -61,47 +62,84 @@ pub struct Issued {
     /// Leaf first, then the CA, by which an enrolling host finds what its token pins.
     pub chain_pem: String,
     pub expires_ms: Millis,
+    /// The root that signed it: `Authority::id`.
+    pub ca: String,
+}
+
+impl Issued {
+    /// As a host's record knows it.
+    pub fn bind(&self, spki: [u8; 32]) -> BoundKey {
+        BoundKey { spki, expires_ms: self.expires_ms, ca: self.ca.clone() }
+    }
+
+    /// As an operator's record knows it.
+    pub fn bind_operator(&self, key: [u8; 32]) -> OperatorKey {
+        OperatorKey { key, expires_ms: self.expires_ms, ca: self.ca.clone(), replaces: String::new() }
+    }
 }
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Authority({})", longshore_common::digest::hex(&self.hash[..4]))
+        write!(f, "Authority({})", self.id())
     }
 }
 
 impl Authority {
-    /// The CA in `dir`, or a new one. The certificate is written last: a key without one was never used.
+    /// The CA in `dir`, or a new one.
     pub fn load_or_create(dir: &Path, now: Millis) -> Result<Self, IdentityError> {
-        let (cert_path, key_path) = (dir.join(CA_CERTIFICATE), dir.join(CA_KEY));
-        if cert_path.exists() {
-            return Self::load(dir);
-        }
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params(now, ROOT_LIFETIME);
-        params.distinguished_name.push(DnType::CommonName, "Longshore CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?;
-        write(&key_path, key.serialize_pem().as_bytes(), 0o600)?;
-        write(&cert_path, certificate.pem().as_bytes(), 0o644)?;
+        Roots::create_if_absent(dir, now)?;
         Self::load(dir)
     }
 
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
-        let pem = read(&dir.join(CA_CERTIFICATE))?;
-        let key = KeyPair::from_pem(&read(&dir.join(CA_KEY))?)?;
-        let issuer = Issuer::from_ca_cert_pem(&pem, key)?;
-        Ok(Self { hash: ca_hash(pem.as_bytes())?, issuer, pem })
+        Ok(Self { dir: dir.into(), now: ArcSwap::from_pointee(Roots::load(dir)?) })
     }
 
-    /// Every CA that a client should trust.
-    pub fn pem(&self) -> &str {
-        &self.pem
+    /// Reads the folder again. Whether another root signs now, or others are believed. What does not read changes
+    /// nothing.
+    pub fn reload(&self) -> Result<bool, IdentityError> {
+        let (read, known) = (Roots::load(&self.dir)?, self.now.load());
+        let news = read.pem() != known.pem();
+        if news {
+            self.now.store(Arc::new(read));
+        }
+        Ok(news)
+    }
+
+    /// Forgets every root but the one that signs.
+    pub fn retire(&self) -> Result<(), IdentityError> {
+        roots::retire(&self.dir)?;
+        self.reload().map(drop)
+    }
+
+    /// Every CA that a client should trust, the one that signs first.
+    pub fn pem(&self) -> String {
+        self.now.load().pem()
     }
 
     /// What join tokens pin: SHA-256 of the CA's public key.
     pub fn hash(&self) -> [u8; 32] {
-        self.hash
+        self.now.load().hash()
+    }
+
+    /// The root that signs, in short: the beginning of its hash in hex.
+    pub fn id(&self) -> String {
+        roots::id(&self.hash())
+    }
+
+    /// Whether a token that pins this is one of ours.
+    pub fn knows(&self, hash: &[u8; 32]) -> bool {
+        self.now.load().list.iter().any(|root| root.hash == *hash)
+    }
+
+    /// A new root signs, and there are hosts and operators who do not know it yet.
+    pub fn is_rotating(&self) -> bool {
+        self.now.load().list.len() > 1
+    }
+
+    /// All that are believed, the one that signs first.
+    pub fn roots(&self) -> Vec<Root> {
+        self.now.load().list.clone()
     }
 
     /// For the controller's own key: a server under these names.
@@ -116,7 +154,11 @@ impl Authority {
             params.subject_alt_names.push(server_name(name)?);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue(params, &Identity::Controller, key)
+        let roots = self.now.load();
+        let mut issued = issue(&roots, params, &Identity::Controller, key)?;
+        // Whoever knows only an older root gets from the leaf to it over what that root said of the present one.
+        issued.chain_pem.push_str(&roots.towards_older());
+        Ok(issued)
     }
 
     /// For the key of a host or an operator: a client with that identity and nothing else.
@@ -129,27 +171,28 @@ impl Authority {
     ) -> Result<Issued, IdentityError> {
         let mut params = params(now, lifetime);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params, who, key)
-    }
-
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        who: &Identity,
-        key: &impl PublicKeyData,
-    ) -> Result<Issued, IdentityError> {
-        let uri = who.to_string().try_into()?;
-        params.subject_alt_names.push(SanType::URI(uri));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        let expires_ms = params.not_after.unix_timestamp() * 1000;
-        let leaf = params.signed_by(key, &self.issuer)?;
-        Ok(Issued { chain_pem: format!("{}{}", leaf.pem(), self.pem), expires_ms })
+        issue(&self.now.load(), params, who, key)
     }
 }
 
+fn issue(
+    roots: &Roots,
+    mut params: CertificateParams,
+    who: &Identity,
+    key: &impl PublicKeyData,
+) -> Result<Issued, IdentityError> {
+    let uri = who.to_string().try_into()?;
+    params.subject_alt_names.push(SanType::URI(uri));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let expires_ms = params.not_after.unix_timestamp() * 1000;
+    let leaf = params.signed_by(key, &roots.issuer)?;
+    let chain_pem = format!("{}{}", leaf.pem(), roots.list[0].pem);
+    Ok(Issued { chain_pem, expires_ms, ca: roots::id(&roots.hash()) })
+}
+
 /// Valid from a little before `now`, with a random serial and an empty subject.
-fn params(now: Millis, lifetime: Duration) -> CertificateParams {
+pub(super) fn params(now: Millis, lifetime: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.not_before = moment(now) - BACKDATE;
@@ -189,6 +232,6 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Identity
         .map_err(|source| IdentityError::Write { path: path.into(), source })
 }
 
-fn read(path: &Path) -> Result<String, IdentityError> {
+pub(super) fn read(path: &Path) -> Result<String, IdentityError> {
     std::fs::read_to_string(path).map_err(|source| IdentityError::Read { path: path.into(), source })
 }

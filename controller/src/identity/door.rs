@@ -18,7 +18,7 @@ use longshore_common::{
 use tonic::Extensions;
 
 use crate::{
-    access::{self, Called, Method, Permission, Scope, User, Waiting, Who},
+    access::{self, Called, Method, Permission, Scope, TwoPersons, User, Waiting, Who, proposal},
     audit::{Audit, What},
     fleet::{Host, host},
     store::SharedStore,
@@ -32,6 +32,7 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     waiting: Waiting,
     audit: Option<Audit>,
+    two: TwoPersons,
 }
 
 /// A host that called, with the key it called with.
@@ -53,29 +54,41 @@ pub struct Admission {
     needs: Permission,
 }
 
-/// In the extensions of a call: under which number it was recorded, for the record of its end.
+/// In the extensions of a call: how it was recorded, for the record of its end.
 #[derive(Clone, Debug, Default)]
 pub struct Noted(Arc<AtomicU64>);
 
 impl Noted {
+    const DENIED: u64 = u64::MAX;
+
     fn set(&self, entry: u64) {
         self.0.store(entry + 1, Ordering::Release);
     }
 
+    fn set_denied(&self) {
+        self.0.store(Self::DENIED, Ordering::Release);
+    }
+
+    /// Its refusal was recorded at the door.
+    pub fn is_denied(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::DENIED
+    }
+
+    /// Under which number it was let through.
     pub fn get(&self) -> Option<u64> {
-        self.0.load(Ordering::Acquire).checked_sub(1)
+        self.0.load(Ordering::Acquire).checked_sub(1).filter(|entry| entry + 1 != Self::DENIED)
     }
 }
 
 impl Door {
     /// Without an audit log: for tests of single services.
     pub fn new(store: SharedStore, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, waiting: Waiting::default(), audit: None }
+        Self { store, clock, waiting: Waiting::default(), audit: None, two: TwoPersons::default() }
     }
 
     /// Operators whose files wait in the folder are taken up when they first call; every decision is recorded.
-    pub fn with(self, waiting: Waiting, audit: Audit) -> Self {
-        Self { waiting, audit: Some(audit), ..self }
+    pub fn with(self, waiting: Waiting, audit: Audit, two: TwoPersons) -> Self {
+        Self { waiting, audit: Some(audit), two, ..self }
     }
 
     /// The host that calls, if it may call this method.
@@ -93,6 +106,7 @@ impl Door {
         }
         let (host, _) = host::get(&self.store, &id).await?.ok_or_else(|| host::gone(&id))?;
         let expires_ms = self.check_key(&host, &key)?;
+        host.let_in()?;
         Ok(Agent { host, key, expires_ms })
     }
 
@@ -112,7 +126,8 @@ impl Door {
         let Who::Operator(needs) = method.who else {
             return Err(not_for(&format!("operator {name}"), "for hosts").into());
         };
-        let record = Record { actor: &name, key: &key, method, target };
+        let noted = call.get::<Noted>();
+        let mut record = Record { actor: &name, key: &key, method, target, noted };
         let user = match self.user(&name, &key).await? {
             Ok(user) => user,
             Err(why) => return Err(self.denied(record, why).await),
@@ -120,8 +135,15 @@ impl Door {
         if let Err(why) = user.allow(needs, scope) {
             return Err(self.denied(record, why).await);
         }
+        if self.two.asks(method) {
+            let now = self.clock.now_ms();
+            match proposal::settle(&self.store, method, &record.target, scope, &name, now).await? {
+                Ok(other) => record.target.push_str(&format!(" (with {other})")),
+                Err(why) => return Err(self.denied(record, why).await),
+            }
+        }
         if needs != Permission::Read {
-            self.allowed(record, call.get::<Noted>()).await?;
+            self.allowed(record).await?;
         }
         Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs })
     }
@@ -138,7 +160,15 @@ impl Door {
         let known = access::get(&self.store, name).await?.map(|(user, _)| user);
         let admitted = known.as_ref().map(|user| user.admit(key, now));
         if matches!(admitted, Some(Ok(()))) {
-            return Ok(Ok(known.expect("it was admitted")));
+            let user = known.expect("it was admitted");
+            if user.keys.iter().all(|known| known.key != *key || known.replaces.is_empty()) {
+                return Ok(Ok(user));
+            }
+            let settled = access::change(&self.store, name, |user| {
+                user.settle(key);
+                Ok(())
+            });
+            return Ok(Ok(settled.await?));
         }
         if self.waiting.take(&self.store, name, now).await? {
             self.note("the controller's machine", "operator's key taken up", name.as_str()).await?;
@@ -155,8 +185,8 @@ impl Door {
         Ok(known.map_or_else(|| format!("host {id}"), |(host, _)| format!("host {}", host.name)))
     }
 
-    async fn allowed(&self, record: Record<'_>, noted: Option<&Noted>) -> Result<(), Trouble> {
-        let Record { actor, key, method, target } = record;
+    async fn allowed(&self, record: Record<'_>) -> Result<(), Trouble> {
+        let Record { actor, key, method, target, noted } = record;
         let (actor, key, method) = (actor.to_string(), hex(&key[..4]), method.to_string());
         let entry = self.record(What::Allowed { actor, key, method, target }).await?;
         if let (Some(noted), Some(entry)) = (noted, entry) {
@@ -166,7 +196,10 @@ impl Door {
     }
 
     async fn denied(&self, record: Record<'_>, why: Coded) -> Trouble {
-        let Record { actor, key, method, target } = record;
+        let Record { actor, key, method, target, noted } = record;
+        if let Some(noted) = noted {
+            noted.set_denied();
+        }
         let (actor, key, method) = (actor.to_string(), hex(&key[..4]), method.to_string());
         let (code, message) = (why.code.to_string(), why.message.clone());
         let what = What::Denied { actor, key, method, target, code, why: message };
@@ -226,6 +259,7 @@ struct Record<'a> {
     key: &'a [u8; 32],
     method: &'static Method,
     target: String,
+    noted: Option<&'a Noted>,
 }
 
 fn peer(call: &Extensions) -> Result<(Identity, [u8; 32]), Coded> {

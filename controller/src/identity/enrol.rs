@@ -23,7 +23,10 @@ use super::{
     token::{Token, Use},
 };
 use crate::{
-    fleet::{BoundKey, Host, host},
+    fleet::{
+        BoundKey, Host,
+        host::{self, Barred, BarredKind},
+    },
     store::{Key, Revision, SharedStore, Txn, record},
     trouble::Trouble,
 };
@@ -81,7 +84,7 @@ pub struct Enrolled {
 
 impl Enrolment {
     pub async fn enrol(&self, asking: Asking) -> Result<Enrolled, Trouble> {
-        if asking.token.ca != self.authority.hash() {
+        if !self.authority.knows(&asking.token.ca) {
             return Err(Trouble::refused(
                 Code::E04,
                 "the token is of another controller: its CA is not this one's. Check the address",
@@ -110,12 +113,13 @@ impl Enrolment {
         if let Some(used) = token.used.iter().find(|used| used.key == asking.key.spki) {
             return self.again(used.host, asking).await;
         }
+        token.fits(&asking.name, asking.from.ip())?;
         if token.uses_left() == 0 {
             return Err(used_up(&token, asking).into());
         }
         let host_id = HostId(Uuid::new_v4());
         let issued = self.issue(host_id, &asking.key, now)?;
-        let host = self.new_host(host_id, &token, asking, issued.expires_ms, now).await?;
+        let host = self.new_host(host_id, &token, asking, &issued, now).await?;
         token.used.push(Use {
             host: host.id,
             name: host.name.to_string(),
@@ -153,7 +157,7 @@ impl Enrolment {
     async fn again(&self, id: HostId, asking: &Asking) -> Result<Enrolled, Trouble> {
         let now = self.clock.now_ms();
         let issued = self.issue(id, &asking.key, now)?;
-        let bound = BoundKey { spki: asking.key.spki, expires_ms: issued.expires_ms };
+        let bound = issued.bind(asking.key.spki);
         let host = bind(&self.store, id, None, bound, now).await?;
         Ok(Enrolled { host, issued })
     }
@@ -163,7 +167,7 @@ impl Enrolment {
         id: HostId,
         token: &Token,
         asking: &Asking,
-        expires_ms: Millis,
+        issued: &Issued,
         now: Millis,
     ) -> Result<Host, Trouble> {
         let mut labels = asking.labels.clone();
@@ -179,9 +183,17 @@ impl Enrolment {
             id,
             name: self.free_name(&asking.name, &id).await?,
             labels,
-            keys: vec![BoundKey { spki: asking.key.spki, expires_ms }],
+            keys: vec![issued.bind(asking.key.spki)],
             enrolled_ms: now,
             drained: None,
+            barred: token.narrowed.ask.then(|| Barred {
+                kind: BarredKind::Waiting,
+                reason: format!("waits for an operator, as token {} asks for", token.id),
+                since_ms: now,
+            }),
+            recoveries: 0,
+            started: None,
+            renew: false,
             token: token.id.clone(),
             machine_id: asking.machine_id.clone(),
             recipient: String::new(),
@@ -203,13 +215,13 @@ impl Enrolment {
     pub async fn renew(&self, id: HostId, held: [u8; 32], key: &AskedKey) -> Result<Enrolled, Trouble> {
         let now = self.clock.now_ms();
         let issued = self.issue(id, key, now)?;
-        let bound = BoundKey { spki: key.spki, expires_ms: issued.expires_ms };
+        let bound = issued.bind(key.spki);
         let host = bind(&self.store, id, Some(held), bound, now).await?;
         tracing::info!(host = %id, name = %host.name, expires_ms = issued.expires_ms, "certificate renewed");
         Ok(Enrolled { host, issued })
     }
 
-    fn issue(&self, id: HostId, key: &AskedKey, now: Millis) -> Result<Issued, Coded> {
+    pub(super) fn issue(&self, id: HostId, key: &AskedKey, now: Millis) -> Result<Issued, Coded> {
         self.authority.issue_client(&Identity::Host(id), &key.key, HOST_LIFETIME, now).map_err(|error| {
             let why = longshore_common::chain::Chain(&error).to_string();
             Coded::new(Code::X01, format!("no certificate was made: {why}"))

@@ -13,7 +13,7 @@ use super::{
     authority::{OPERATOR_LIFETIME, check_server_name, write},
 };
 use crate::{
-    access::{FirstKeys, Grants, OPERATORS_DIR, OperatorKey},
+    access::{FirstKeys, Grants, OPERATORS_DIR},
     cli::operator,
     config::Config,
 };
@@ -84,7 +84,7 @@ pub fn make_operator(
     let issued = authority.issue_client(&who, &key, OPERATOR_LIFETIME, now)?;
     let first = FirstKeys {
         name: name.clone(),
-        key: OperatorKey { key: sha256(&key.subject_public_key_info()), expires_ms: issued.expires_ms },
+        key: issued.bind_operator(sha256(&key.subject_public_key_info())),
         grants,
     };
     let waiting = config.identity_dir().join(OPERATORS_DIR);

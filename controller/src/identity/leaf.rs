@@ -2,20 +2,12 @@
 //!
 //! Its key never touches the disk; the CA's is there anyway, and a fresh pair at each start costs a millisecond.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use longshore_common::{
-    chain::Chain,
-    time::{Clock, Millis},
-    tls::LiveIdentity,
-};
+use longshore_common::{time::Millis, tls::LiveIdentity};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use tokio_util::sync::CancellationToken;
 
 use super::{Authority, IdentityError, authority::CONTROLLER_LIFETIME};
-
-/// How often the clock is looked at: a suspended machine must not sleep through its renewal.
-const LOOK: Duration = Duration::from_secs(600);
 
 pub struct Leaf {
     pub live: Arc<LiveIdentity>,
@@ -41,28 +33,24 @@ impl Leaf {
         if now < self.expires_ms - half {
             return Ok(false);
         }
-        let (chain, key, expires_ms) = pair(&self.authority, &self.names, now)?;
-        self.live.replace(chain.as_bytes(), key.as_bytes())?;
-        self.expires_ms = expires_ms;
+        self.renew(now)?;
         Ok(true)
     }
 
-    /// Keeps the certificate fresh until `stop`.
-    pub async fn keep(mut self, clock: Arc<dyn Clock>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(LOOK);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            match self.renew_if_due(clock.now_ms()) {
-                Ok(true) => tracing::info!(expires_ms = self.expires_ms, "own certificate replaced"),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), "own certificate not replaced; trying again");
-                }
-            }
-        }
+    /// A new pair, in force from the next handshake on.
+    pub fn renew(&mut self, now: Millis) -> Result<(), IdentityError> {
+        let (chain, key, expires_ms) = pair(&self.authority, &self.names, now)?;
+        self.live.replace(chain.as_bytes(), key.as_bytes())?;
+        self.expires_ms = expires_ms;
+        tracing::info!(expires_ms, ca = self.authority.id(), "own certificate replaced");
+        Ok(())
+    }
+
+    /// Others reach this controller by these names from the next certificate on. Whether that is news.
+    pub fn rename(&mut self, names: Vec<String>) -> bool {
+        let news = self.names != names;
+        self.names = names;
+        news
     }
 }
 

@@ -6,23 +6,29 @@ use std::{collections::BTreeMap, net::SocketAddr, os::unix::fs::PermissionsExt, 
 use longshore_common::{
     code::Code,
     join::JoinToken,
+    recovery::words,
     time::{Clock, ManualClock, Millis},
     tls::Identity,
 };
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _, SigningKey as _,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
     Authority,
     authority::{BACKDATE, CONTROLLER_LIFETIME, HOST_LIFETIME},
-    enrol::{AskedKey, Asking, Enrolment},
+    enrol::{AskedKey, Asking, Enrolled, Enrolment},
     init::{Wanted, init},
     leaf::Leaf,
-    token::{self, NewToken, TTL_DEFAULT},
+    recover::Recovering,
+    roots,
+    token::{self, Narrowed, NewToken, TTL_DEFAULT},
 };
 use crate::{
-    fleet::host::{self, KEYS_MAX},
+    fleet::host::{self, BarredKind, KEYS_MAX},
     store::{MemoryStore, SharedStore},
+    trouble::Trouble,
 };
 
 const START: Millis = 1_700_000_000_000;
@@ -46,7 +52,13 @@ impl World {
     }
 
     async fn token(&self, uses: u32) -> JoinToken {
-        let wanted = NewToken { uses, ttl: TTL_DEFAULT, labels: BTreeMap::new(), created_by: "alice".into() };
+        let wanted = NewToken {
+            uses,
+            ttl: TTL_DEFAULT,
+            labels: BTreeMap::new(),
+            created_by: "alice".into(),
+            narrowed: Narrowed::default(),
+        };
         let ca = self.enrolment.authority.hash();
         token::create(&self.store, ca, wanted, self.clock.now_ms()).await.unwrap().0
     }
@@ -141,7 +153,7 @@ fn only_a_key_that_the_asker_holds_and_only_of_our_kind() {
     }
 }
 
-/// Section 3.2: of the request only the key counts.
+/// Of the request only the key counts.
 #[tokio::test]
 async fn a_certificate_says_what_we_say() {
     let world = World::new();
@@ -203,4 +215,110 @@ fn the_authority_comes_back_as_it_was() {
     let world = World::new();
     let again = Authority::load_or_create(world.dir.path(), START + 1).unwrap();
     assert_eq!(again.hash(), world.enrolment.authority.hash());
+}
+
+/// What a host signs to come back.
+fn recovering(host: &str, held: &KeyPair, next: &KeyPair, recoveries: u32) -> Recovering {
+    let (csr_der, host, nonce) = (csr(next), host.parse().unwrap(), [5; 32]);
+    let signature = held.sign(&words(&nonce, &host, recoveries, &csr_der)).unwrap();
+    Recovering {
+        host,
+        nonce,
+        key: AskedKey::from_csr(&csr_der).unwrap(),
+        csr_der,
+        held_der: held.subject_public_key_info(),
+        recoveries,
+        signature,
+    }
+}
+
+fn pair() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+/// Within ninety days, with the key that is bound, and only the host that knows its count.
+#[tokio::test]
+async fn a_host_comes_back_from_an_expired_certificate_and_its_copy_does_not() {
+    let world = World::new();
+    let (held, next) = (pair(), pair());
+    let asked = AskedKey::from_csr(&csr(&held)).unwrap();
+    let id = world.enrolment.enrol(asking(&world.token(1).await, &asked, "web-1")).await.unwrap().host.id;
+    let id = id.to_string();
+    let refused = |result: Result<Enrolled, Trouble>| result.unwrap_err().coded();
+
+    let early = refused(world.enrolment.recover(recovering(&id, &held, &next, 0)).await);
+    assert_eq!(early.code, Code::E05, "{early}");
+    world.clock.advance(HOST_LIFETIME + 30 * DAY);
+    let mut forged = recovering(&id, &held, &next, 0);
+    forged.signature = recovering(&id, &next, &next, 0).signature;
+    assert_eq!(refused(world.enrolment.recover(forged).await).code, Code::C02);
+    let mut replayed = recovering(&id, &held, &next, 0);
+    replayed.nonce = [6; 32];
+    assert_eq!(refused(world.enrolment.recover(replayed).await).code, Code::C02, "signed for another nonce");
+
+    let back = world.enrolment.recover(recovering(&id, &held, &next, 0)).await.unwrap();
+    assert_eq!(back.host.recoveries, 1);
+    let again = world.enrolment.recover(recovering(&id, &held, &next, 0)).await.unwrap();
+    assert_eq!(again.host.recoveries, 1, "a lost answer costs nothing");
+
+    // The same disk once more, started later: its key is the old one, its count is behind.
+    let copy = refused(world.enrolment.recover(recovering(&id, &held, &pair(), 0)).await);
+    assert_eq!(copy.code, Code::E06, "{copy}");
+    assert!(copy.message.contains("has come back 0 times by its own count, and 1 times by ours"), "{copy}");
+    let (host, _) = host::get(&world.store, &id.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(host.barred.map(|barred| barred.kind), Some(BarredKind::Cloned));
+    let both = refused(world.enrolment.recover(recovering(&id, &held, &next, 1)).await);
+    assert_eq!(both.code, Code::E06, "neither of the two: {both}");
+}
+
+#[tokio::test]
+async fn after_ninety_days_there_is_no_way_back() {
+    let world = World::new();
+    let held = pair();
+    let asked = AskedKey::from_csr(&csr(&held)).unwrap();
+    let id = world.enrolment.enrol(asking(&world.token(1).await, &asked, "web-1")).await.unwrap().host.id;
+    world.clock.advance(HOST_LIFETIME + 91 * DAY);
+    let late = world.enrolment.recover(recovering(&id.to_string(), &held, &pair(), 0)).await;
+    let late = late.unwrap_err().coded();
+    assert_eq!(late.code, Code::E06, "{late}");
+    assert!(late.message.contains("expired 91 days ago"), "{late}");
+}
+
+/// At every moment of a rotation there is one root that signs, with its key, and the older one is believed until the
+/// end.
+#[test]
+fn a_rotation_adds_a_root_and_retiring_takes_the_older_one_away() {
+    let world = World::new();
+    let (dir, authority) = (world.dir.path(), &world.enrolment.authority);
+    let old = authority.hash();
+    assert!(roots::retire(dir).unwrap_err().to_string().contains("one root only"));
+    let new = roots::rotate(dir, START).unwrap();
+    assert!(authority.reload().unwrap() && !authority.reload().unwrap());
+    assert_eq!((authority.hash(), authority.is_rotating()), (new, true));
+    assert!(authority.knows(&old) && authority.knows(&new) && !authority.knows(&[0; 32]));
+    let keys = || {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("ca-key")).count()
+    };
+    assert_eq!(keys(), 1, "the old root signs nothing any more");
+    authority.retire().unwrap();
+    assert_eq!((authority.is_rotating(), authority.knows(&old)), (false, false));
+    let again = Authority::load(dir).unwrap();
+    assert_eq!((again.hash(), again.pem()), (new, authority.pem()));
+}
+
+/// A crash at any write of a rotation leaves the old state or the new.
+#[test]
+fn a_rotation_that_was_cut_short_is_no_rotation() {
+    let world = World::new();
+    let (dir, authority) = (world.dir.path(), &world.enrolment.authority);
+    let (old, before) = (authority.hash(), std::fs::read(dir.join("ca.pem")).unwrap());
+    let old_key = std::fs::read(dir.join("ca-key.pem")).unwrap();
+    roots::rotate(dir, START).unwrap();
+    // As it is on the disk just before `ca.pem` is written.
+    longshore_common::durable::write_atomic(&dir.join("ca.pem"), &before, 0o644).unwrap();
+    longshore_common::durable::write_atomic(&dir.join("ca-key.pem"), &old_key, 0o600).unwrap();
+    let cut = Authority::load(dir).unwrap();
+    assert_eq!((cut.hash(), cut.is_rotating()), (old, false));
+    roots::rotate(dir, START).expect("begun again");
 }

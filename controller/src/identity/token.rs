@@ -1,13 +1,14 @@
 //! Join tokens as the store remembers them: made, listed, revoked. What a token buys is in `enrol`.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use longshore_common::{
     code::{Code, Coded},
     digest::{hex, sha256},
-    ids::HostId,
+    ids::{HostId, HostName},
     join::JoinToken,
-    label::{LABELS_MAX, Labels, check_label},
+    label::{LABELS_MAX, Labels, check_label, fits},
     text::visible,
     time::{Millis, Span},
 };
@@ -26,6 +27,9 @@ pub const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
 pub const USES_MAX: u32 = 50;
 /// Used and expired tokens are kept this long, so that the one who uses them late is told what they were.
 const KEPT_MS: Millis = 86_400_000;
+/// Networks of one token, and bytes of its pattern of names.
+const NETWORKS_MAX: usize = 16;
+const PATTERN_BYTES: usize = 253;
 /// Forgotten per new token, so that the clearing never outgrows a transaction.
 const CLEARED_AT_ONCE: usize = 32;
 
@@ -42,8 +46,27 @@ pub struct Token {
     pub labels: Labels,
     pub created_by: String,
     pub created_ms: Millis,
+    /// The root that it pins, in short. Empty: from before roots were told apart.
+    #[serde(default)]
+    pub ca: String,
+    #[serde(flatten)]
+    pub narrowed: Narrowed,
     /// In order of use; never more than `uses`.
     pub used: Vec<Use>,
+}
+
+/// Whom a token is for, beyond whoever has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Narrowed {
+    /// Names that hosts may ask for; `*` stands for any run of characters. Empty: any.
+    #[serde(default)]
+    pub name: String,
+    /// Where they may come from. Empty: anywhere.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    /// Each of them waits until an operator lets it in.
+    #[serde(default)]
+    pub ask: bool,
 }
 
 /// One host that came with a token.
@@ -66,9 +89,25 @@ pub struct NewToken {
     pub ttl: Duration,
     pub labels: Labels,
     pub created_by: String,
+    pub narrowed: Narrowed,
 }
 
 impl Token {
+    /// Whether it is for a host of this name, from there. Nothing is used up by a host that it is not for.
+    pub fn fits(&self, name: &HostName, from: IpAddr) -> Result<(), Coded> {
+        let Narrowed { name: pattern, networks, .. } = &self.narrowed;
+        let refuse = |what: String| Err(Coded::new(Code::C02, format!("token {} is {what}", self.id)));
+        if !pattern.is_empty() && !fits(pattern, name.as_str()) {
+            return refuse(format!("for hosts called {}, not {name}", visible(pattern)));
+        }
+        let from = from.to_canonical();
+        let inside = |text: &String| text.parse::<IpNet>().is_ok_and(|network| network.contains(&from));
+        if !networks.is_empty() && !networks.iter().any(inside) {
+            return refuse(format!("good from {}, not from {from}", networks.join(", ")));
+        }
+        Ok(())
+    }
+
     pub fn uses_left(&self) -> u32 {
         self.uses.saturating_sub(self.used.len() as u32)
     }
@@ -95,6 +134,8 @@ pub async fn create(
         uses: wanted.uses,
         expires_ms: now + wanted.ttl.as_millis() as Millis,
         labels: wanted.labels,
+        ca: super::roots::id(&ca),
+        narrowed: wanted.narrowed,
         created_by: wanted.created_by,
         created_ms: now,
         used: vec![],
@@ -120,7 +161,26 @@ fn check(wanted: &NewToken) -> Result<(), Coded> {
     if wanted.labels.len() > LABELS_MAX {
         return bad(format!("a host has at most {LABELS_MAX} labels"));
     }
-    wanted.labels.iter().try_for_each(|(key, value)| check_label(key, value))
+    wanted.labels.iter().try_for_each(|(key, value)| check_label(key, value))?;
+    check_narrowed(&wanted.narrowed)
+}
+
+fn check_narrowed(Narrowed { name, networks, ask: _ }: &Narrowed) -> Result<(), Coded> {
+    let bad = |why: String| Err(Coded::new(Code::V01, why));
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-.*".contains(c);
+    if name.len() > PATTERN_BYTES || !name.chars().all(sound) {
+        let shown = visible(name);
+        return bad(format!(
+            "\"{shown}\" is no pattern of names: letters, digits, -, . and * for any of them"
+        ));
+    }
+    if networks.len() > NETWORKS_MAX {
+        return bad(format!("a token has at most {NETWORKS_MAX} networks"));
+    }
+    match networks.iter().find(|text| text.parse::<IpNet>().is_err()) {
+        Some(text) => bad(format!("\"{}\" is no network: write 10.1.0.0/16 or 2001:db8::/32", visible(text))),
+        None => Ok(()),
+    }
 }
 
 /// All tokens, by id; used and expired ones as well, for a day.

@@ -50,7 +50,7 @@ impl Planner {
         let live =
             records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live.target);
         let hosts: Vec<Host> =
-            host::list(store).await?.into_iter().filter(|host| host.fits(&environment.selector)).collect();
+            host::list(store).await?.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
         let snapshot = environment.snapshot(app);
         let (members, mut snapshots) = self.engine.settled(&environment, app, snapshot.clone()).await?;
         let answers = self.ask_all(&release.manifest, &hosts, environment.plan.deadline.0).await;
@@ -189,7 +189,7 @@ async fn overlaps(
             continue;
         }
         let common: Vec<HostName> =
-            hosts.iter().filter(|host| host.fits(&other.selector)).map(|host| host.name.clone()).collect();
+            hosts.iter().filter(|host| host.belongs(&other.selector)).map(|host| host.name.clone()).collect();
         let runs = store.get(&Key::live(&other.name, app)).await?.is_some()
             || store.get(&Key::active(&other.name, app)).await?.is_some();
         if runs && !common.is_empty() {

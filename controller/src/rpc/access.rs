@@ -8,7 +8,7 @@ use longshore_common::{
     digest::hex,
     ids::OperatorName,
     time::{Clock, Span},
-    tls::Identity,
+    tls::{Identity, Peer},
     wire::parse,
 };
 use longshore_proto::v1::{self as pb, access_server::Access, change_user_request::Act as Change};
@@ -18,7 +18,10 @@ use tonic::{Request, Response, Status};
 
 use super::{Replies, admitted, coded, invalid, operator, refuse, words};
 use crate::{
-    access::{self, Grant, Grants, OperatorKey, User},
+    access::{
+        self, Grant, Grants, OperatorKey, User,
+        proposal::{self, Proposal},
+    },
     audit::Audit,
     fleet::{
         Asked, Fleet, Host, host,
@@ -65,7 +68,7 @@ impl AccessService {
         let issued = issued.map_err(|error| {
             Trouble::refused(Code::X01, longshore_common::chain::Chain(&error).to_string())
         })?;
-        let bound = OperatorKey { key: key.spki, expires_ms: issued.expires_ms };
+        let bound = issued.bind_operator(key.spki);
         Ok((bound, issued))
     }
 
@@ -99,8 +102,15 @@ impl AccessService {
         Ok((user, issued))
     }
 
-    async fn login(&self, name: &OperatorName, csr: &[u8]) -> Result<(User, Issued), Trouble> {
-        let (key, issued) = self.issue(name, csr, TTL)?;
+    /// `held` is the key that the caller has now; it goes when the new one is used.
+    async fn login(
+        &self,
+        name: &OperatorName,
+        csr: &[u8],
+        held: Option<[u8; 32]>,
+    ) -> Result<(User, Issued), Trouble> {
+        let (mut key, issued) = self.issue(name, csr, TTL)?;
+        key.replaces = held.map(|held| hex(&held)).unwrap_or_default();
         let now = self.clock.now_ms();
         let user = access::change(&self.store, name, |user| {
             user.add_key(key.clone(), now);
@@ -172,6 +182,19 @@ fn row(user: User) -> pb::User {
     }
 }
 
+fn proposal_message(proposal: Proposal) -> pb::Proposal {
+    let Proposal { id, method, target, scope: _, by, at_ms, confirmed_by } = proposal;
+    pb::Proposal {
+        id,
+        method,
+        target: longshore_common::text::visible(&target),
+        by: by.to_string(),
+        at_ms,
+        until_ms: at_ms + proposal::GOOD_MS,
+        confirmed_by: confirmed_by.map(|name| name.to_string()).unwrap_or_default(),
+    }
+}
+
 async fn witness(fleet: Fleet, host: Host) -> pb::Witness {
     let mut told = pb::Witness {
         host: host.id.to_string(),
@@ -238,7 +261,8 @@ impl Access for AccessService {
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::AddUserReply>, Status> {
         let by = operator(&self.door, &request).await?;
-        let (user, issued) = self.login(&by, &request.into_inner().csr_der).await.map_err(refuse)?;
+        let held = request.extensions().get::<Peer>().and_then(|peer| peer.key);
+        let (user, issued) = self.login(&by, &request.into_inner().csr_der, held).await.map_err(refuse)?;
         self.door.note(by.as_str(), "a new certificate", by.as_str()).await.map_err(refuse)?;
         Ok(self.reply(user, issued))
     }
@@ -281,6 +305,32 @@ impl Access for AccessService {
         let name: OperatorName = parse("name", &request.into_inner().name).map_err(invalid)?;
         access::remove(&self.store, &name).await.map_err(refuse)?;
         Ok(Response::new(pb::RemoveUserReply {}))
+    }
+
+    async fn proposals(
+        &self,
+        request: Request<pb::ProposalsRequest>,
+    ) -> Result<Response<pb::ProposalsReply>, Status> {
+        operator(&self.door, &request).await?;
+        let waiting = proposal::list(&self.store, self.clock.now_ms()).await.map_err(refuse)?;
+        let proposals = waiting.into_iter().map(proposal_message).collect();
+        Ok(Response::new(pb::ProposalsReply { proposals }))
+    }
+
+    async fn confirm(&self, request: Request<pb::ConfirmRequest>) -> Result<Response<pb::Proposal>, Status> {
+        let admission = admitted(&self.door, &request).await?;
+        let (id, now) = (request.into_inner().id, self.clock.now_ms());
+        let confirmed = async {
+            let found = proposal::find(&self.store, &id, now).await?;
+            if let Some(needs) = found.needs() {
+                admission.user.allow(needs, &found.scope)?;
+            }
+            let by = admission.name();
+            let target = format!("{} {}, proposed by {}", found.method, found.target, found.by);
+            self.door.note(by.as_str(), "confirmed", &target).await?;
+            proposal::confirm(&self.store, &id, by, now).await
+        };
+        Ok(Response::new(proposal_message(confirmed.await.map_err(refuse)?)))
     }
 
     async fn audit(&self, request: Request<pb::AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {

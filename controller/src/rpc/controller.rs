@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_common::time::Clock;
+use longshore_common::{digest::hex, time::Clock};
 use longshore_proto::v1::{self as pb, controller_server::Controller};
 use tonic::{Request, Response, Status};
 
@@ -10,16 +10,45 @@ use super::{operator, refuse};
 use crate::{
     engine::Engine,
     fleet::Fleet,
-    identity::Door,
+    identity::{Authority, Door, keep, roots},
     store::{Prefix, SharedStore},
+    trouble::Trouble,
 };
+
+/// Hosts that are named of those that need a root; the others are counted.
+const NAMED: usize = 5;
 
 pub struct ControllerService {
     pub store: SharedStore,
     pub clock: Arc<dyn Clock>,
     pub fleet: Fleet,
     pub engine: Engine,
+    pub authority: Arc<Authority>,
     pub door: Door,
+}
+
+impl ControllerService {
+    /// All roots that are believed, the one that signs first, each with who needs it.
+    async fn roots(&self) -> Result<Vec<pb::Root>, Trouble> {
+        let (roots, now) = (self.authority.roots(), self.clock.now_ms());
+        let mut rows = vec![];
+        for (at, root) in roots.iter().enumerate() {
+            let oldest = at + 1 == roots.len();
+            let users = keep::users(&self.store, &roots::id(&root.hash), oldest, now).await?;
+            let mut row = pb::Root {
+                sha256: hex(&root.hash),
+                expires_ms: root.expires_ms,
+                signs: at == 0,
+                hosts: users.hosts.len() as u32,
+                operators: users.operators,
+                tokens: users.tokens.len() as u32,
+                host_names: users.hosts,
+            };
+            row.host_names.truncate(NAMED);
+            rows.push(row);
+        }
+        Ok(rows)
+    }
 }
 
 #[tonic::async_trait]
@@ -34,6 +63,7 @@ impl Controller for ControllerService {
             hosts: hosts.entries.len() as u32,
             connected: self.fleet.presence().connected_count() as u32,
             active_rollouts: self.engine.active_count() as u32,
+            roots: self.roots().await.map_err(refuse)?,
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! The `Enrolment` service: the one thing that strangers may ask.
+//! The `Enrolment` service: what strangers may ask. Hosts whose certificate has expired are strangers as well.
 
 use std::{
     net::SocketAddr,
@@ -20,9 +20,11 @@ use super::{
     coded, invalid, refuse,
     strangers::{Strangers, TooMany},
 };
+use crate::fleet::Host;
 use crate::identity::{
-    Authority,
+    Authority, Door,
     enrol::{AskedKey, Asking, Enrolled, Enrolment},
+    recover::{Nonces, Recovering},
 };
 
 /// Enrolments under way at once: each costs a signature and a commit.
@@ -34,6 +36,7 @@ pub struct Reply {
     pub clock: Arc<dyn Clock>,
     /// `host:port` of the main port, in order of preference.
     pub controllers: Vec<String>,
+    pub enrol_port: u16,
 }
 
 impl Reply {
@@ -41,11 +44,14 @@ impl Reply {
         pb::Certificate {
             host_id: enrolled.host.id.to_string(),
             certificate_pem: enrolled.issued.chain_pem.into(),
-            ca_pem: self.authority.pem().to_owned().into(),
+            ca_pem: self.authority.pem().into(),
             not_after_ms: enrolled.issued.expires_ms,
             server_time_ms: self.clock.now_ms(),
             name: enrolled.host.name.to_string(),
             controllers: self.controllers.clone(),
+            enrol_port: self.enrol_port.into(),
+            recoveries: enrolled.host.recoveries,
+            waits: enrolled.host.barred.is_some(),
         }
     }
 }
@@ -55,22 +61,73 @@ pub struct EnrolmentService {
     reply: Reply,
     in_flight: Semaphore,
     strangers: Mutex<Strangers>,
+    nonces: Mutex<Nonces>,
+    door: Door,
 }
 
 impl EnrolmentService {
-    pub fn new(enrolment: Arc<Enrolment>, reply: Reply) -> Self {
+    pub fn new(enrolment: Arc<Enrolment>, reply: Reply, door: Door) -> Self {
         let strangers = Mutex::new(Strangers::new(Instant::now()));
-        Self { enrolment, reply, in_flight: Semaphore::new(IN_FLIGHT), strangers }
+        Self {
+            enrolment,
+            reply,
+            in_flight: Semaphore::new(IN_FLIGHT),
+            strangers,
+            nonces: Mutex::default(),
+            door,
+        }
     }
 
     fn strangers(&self) -> MutexGuard<'_, Strangers> {
         self.strangers.lock().expect("nothing panics while it holds the lock")
     }
 
+    fn nonces(&self) -> MutexGuard<'_, Nonces> {
+        self.nonces.lock().expect("nothing panics while it holds the lock")
+    }
+
     async fn enrol(&self, asking: Asking) -> Result<pb::Certificate, Status> {
         let _slot = self.in_flight.try_acquire().map_err(|_| busy(TooMany::All))?;
+        let from = asking.from.ip();
         let enrolled = self.enrolment.enrol(asking).await.map_err(refuse)?;
+        let Host { id, name, token, .. } = &enrolled.host;
+        let target = format!("{name} ({id}) from {from}, token {token}");
+        self.door.note(&format!("host {name}"), "enrolled", &target).await.map_err(refuse)?;
         Ok(self.reply.certificate(enrolled))
+    }
+
+    async fn recover(&self, recovering: Recovering) -> Result<pb::Certificate, Status> {
+        let _slot = self.in_flight.try_acquire().map_err(|_| busy(TooMany::All))?;
+        if !self.nonces().take(&recovering.nonce, Instant::now()) {
+            return Err(coded(Coded::new(
+                Code::C02,
+                "the nonce is not one of the last minute; ask for another",
+            )));
+        }
+        let enrolled = self.enrolment.recover(recovering).await.map_err(refuse)?;
+        let Host { id, name, recoveries, .. } = &enrolled.host;
+        let target = format!("{name} ({id}), time {recoveries}");
+        self.door
+            .note(&format!("host {name}"), "back from an expired certificate", &target)
+            .await
+            .map_err(refuse)?;
+        Ok(self.reply.certificate(enrolled))
+    }
+
+    /// One try of somebody without a certificate. What they show and is not good counts against their address.
+    async fn attempt<T>(
+        &self,
+        from: SocketAddr,
+        attempt: impl Future<Output = Result<T, Status>>,
+    ) -> Result<Response<T>, Status> {
+        self.strangers().admit(from.ip(), Instant::now()).map_err(busy)?;
+        let answer = attempt.await;
+        let their_fault =
+            |code| matches!(code, Code::E01 | Code::E02 | Code::E03 | Code::E04 | Code::V01 | Code::C02);
+        if answer.as_ref().is_err_and(|status| their_fault(from_status(status).code)) {
+            self.strangers().refused(from.ip(), Instant::now());
+        }
+        answer.map(Response::new)
     }
 }
 
@@ -88,19 +145,47 @@ fn busy(why: TooMany) -> Status {
 #[tonic::async_trait]
 impl Service for EnrolmentService {
     async fn enroll(&self, request: Request<pb::EnrollRequest>) -> Result<Response<pb::Certificate>, Status> {
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
-        let from = peer.ok_or_else(|| coded(Coded::new(Code::X01, "a connection without an address")))?;
-        self.strangers().admit(from.ip(), Instant::now()).map_err(busy)?;
-        let enrolled = match read(request, from) {
-            Ok(asking) => self.enrol(asking).await,
-            Err(refused) => Err(refused),
-        };
-        let their_fault = |code| matches!(code, Code::E01 | Code::E02 | Code::E03 | Code::V01);
-        if enrolled.as_ref().is_err_and(|status| their_fault(from_status(status).code)) {
-            self.strangers().refused(from.ip(), Instant::now());
-        }
-        enrolled.map(Response::new)
+        let from = address(&request)?;
+        self.attempt(from, async { self.enrol(read(request, from)?).await }).await
     }
+
+    async fn challenge(
+        &self,
+        request: Request<pb::ChallengeRequest>,
+    ) -> Result<Response<pb::ChallengeReply>, Status> {
+        let challenge = async {
+            let nonce = self.nonces().give(Instant::now()).to_vec().into();
+            Ok(pb::ChallengeReply { nonce, server_time_ms: self.reply.clock.now_ms() })
+        };
+        self.attempt(address(&request)?, challenge).await
+    }
+
+    async fn recover(
+        &self,
+        request: Request<pb::RecoverRequest>,
+    ) -> Result<Response<pb::Certificate>, Status> {
+        let from = address(&request)?;
+        self.attempt(from, async { self.recover(read_recovery(request.into_inner())?).await }).await
+    }
+}
+
+fn address<T>(request: &Request<T>) -> Result<SocketAddr, Status> {
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
+    peer.ok_or_else(|| coded(Coded::new(Code::X01, "a connection without an address")))
+}
+
+fn read_recovery(request: pb::RecoverRequest) -> Result<Recovering, Status> {
+    let pb::RecoverRequest { host_id, nonce, csr_der, key_der, recoveries, signature } = request;
+    let nonce = nonce[..].try_into();
+    Ok(Recovering {
+        host: parse("recover.host_id", &host_id).map_err(invalid)?,
+        nonce: nonce.map_err(|_| coded(Coded::new(Code::V01, "a nonce has 32 bytes")))?,
+        key: AskedKey::from_csr(&csr_der).map_err(coded)?,
+        csr_der: csr_der.to_vec(),
+        held_der: key_der.to_vec(),
+        recoveries,
+        signature: signature.to_vec(),
+    })
 }
 
 fn read(request: Request<pb::EnrollRequest>, from: SocketAddr) -> Result<Asking, Status> {

@@ -60,7 +60,7 @@ impl EnvironmentsService {
 }
 
 fn row(applied: &Applied, environment: &Environment, around: &Surroundings) -> pb::Environment {
-    let hosts = around.hosts.iter().filter(|host| host.fits(&environment.selector)).count();
+    let hosts = around.hosts.iter().filter(|host| host.belongs(&environment.selector)).count();
     pb::Environment {
         name: environment.name.to_string(),
         selector: environment.selector.to_string(),

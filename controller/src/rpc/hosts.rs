@@ -17,7 +17,7 @@ use crate::{
     },
     identity::{
         Authority, Door,
-        token::{self, NewToken, TTL_DEFAULT, Token},
+        token::{self, Narrowed, NewToken, TTL_DEFAULT, Token},
     },
     store::SharedStore,
     trouble::Trouble,
@@ -62,7 +62,7 @@ impl HostsService {
 
 /// What a connected host says of itself comes before what it said last time.
 fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host {
-    let certificate_expires_ms = host.certificate_expires_ms();
+    let (certificate_expires_ms, key) = (host.certificate_expires_ms(), host.fingerprint());
     let is_connected = connected.is_some();
     let seen = host.seen;
     let now = connected.unwrap_or_else(|| {
@@ -92,6 +92,12 @@ fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host 
             reason: drained.reason,
             since_ms: drained.since_ms,
         }),
+        barred: host.barred.map(|barred| pb::Barred {
+            kind: barred.kind.as_str().to_owned(),
+            reason: barred.reason,
+            since_ms: barred.since_ms,
+        }),
+        key,
     }
 }
 
@@ -102,6 +108,9 @@ fn token_row(token: Token) -> pb::TokenRow {
         expires_ms: token.expires_ms,
         labels: token.labels,
         created_by: token.created_by,
+        name: token.narrowed.name,
+        networks: token.narrowed.networks,
+        ask: token.narrowed.ask,
     }
 }
 
@@ -146,12 +155,13 @@ impl Hosts for HostsService {
         request: Request<pb::CreateTokenRequest>,
     ) -> Result<Response<pb::CreateTokenReply>, Status> {
         let by = operator(&self.door, &request).await?;
-        let pb::CreateTokenRequest { uses, ttl_ms, labels } = request.into_inner();
+        let pb::CreateTokenRequest { uses, ttl_ms, labels, name, networks, ask } = request.into_inner();
         let wanted = NewToken {
             uses: uses.max(1),
             ttl: if ttl_ms == 0 { TTL_DEFAULT } else { Duration::from_millis(ttl_ms) },
             labels,
             created_by: by.to_string(),
+            narrowed: Narrowed { name, networks, ask },
         };
         let made = token::create(&self.store, self.authority.hash(), wanted, self.clock.now_ms()).await;
         let (join, token) = made.map_err(refuse)?;
@@ -221,6 +231,17 @@ impl Hosts for HostsService {
         let (host, changed) = self.fleet.drain(&host, drained).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
         Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host)), changed }))
+    }
+
+    async fn admit(
+        &self,
+        request: Request<pb::AdmitHostRequest>,
+    ) -> Result<Response<pb::AdmitHostReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::AdmitHostRequest { host, key } = request.into_inner();
+        let (host, changed) = self.fleet.admit(&host, &key).await.map_err(refuse)?;
+        tracing::info!(host = %host.id, name = %host.name, %by, changed, "let in");
+        Ok(Response::new(pb::AdmitHostReply { host: Some(self.row(host)), changed }))
     }
 
     async fn remove(

@@ -23,6 +23,8 @@ impl Renewal for RenewalService {
         let agent = agent(&self.door, &request).await?;
         let key = AskedKey::from_csr(&request.into_inner().csr_der).map_err(coded)?;
         let enrolled = self.enrolment.renew(agent.host.id, agent.key, &key).await.map_err(refuse)?;
+        let (actor, key) = (format!("host {}", enrolled.host.name), enrolled.host.fingerprint());
+        self.door.note(&actor, "a new key", &key).await.map_err(refuse)?;
         Ok(Response::new(self.reply.certificate(enrolled)))
     }
 }

@@ -66,6 +66,7 @@ act! {
     pb::ShowHostRequest => |r| Scope::Any, format!("host {}", r.host);
     pb::DrainHostRequest => |r| Scope::Fleet, format!("host {}: {} {:?}", r.host, if r.undrain { "undrain" } else { "drain" }, r.reason);
     pb::LabelHostRequest => |r| Scope::Fleet, format!("host {}: set {:?}, unset {:?}", r.host, r.set, r.unset);
+    pb::AdmitHostRequest => |r| Scope::Fleet, format!("host {}, key {:?}", r.host, r.key);
     pb::RemoveHostRequest => |r| Scope::Fleet, format!("host {}", r.host);
     pb::PingRequest => |r| Scope::Any, String::new();
     pb::LogsRequest => |r| app(&r.app), format!("logs of {}", r.app);
@@ -114,6 +115,8 @@ act! {
     pb::ListUsersRequest => |r| Scope::Any, String::new();
     pb::ChangeUserRequest => |r| Scope::Fleet, changed(r);
     pb::RemoveUserRequest => |r| Scope::Fleet, format!("operator {}", r.name);
+    pb::ProposalsRequest => |r| Scope::Any, String::new();
+    pb::ConfirmRequest => |r| Scope::Any, format!("proposal {}", r.id);
     pb::AuditRequest => |r| Scope::Any, "the audit log".to_owned();
     pb::WitnessesRequest => |r| Scope::Any, "what hosts keep of the audit log".to_owned();
 }

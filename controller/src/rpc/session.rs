@@ -27,7 +27,7 @@ impl Session for SessionService {
             Ok(message) => words::from_agent(message).map_err(Coded::from),
             Err(status) => Err(from_status(&status)),
         });
-        let outbound = self.fleet.open(agent.host, agent.expires_ms, address, Box::pin(inbound));
+        let outbound = self.fleet.open(agent.host, agent.key, agent.expires_ms, address, Box::pin(inbound));
         let replies = ReceiverStream::new(outbound).map(|message| Ok(words::to_agent(message)));
         Ok(Response::new(Box::pin(replies)))
     }

@@ -75,12 +75,14 @@ fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
         hold,
         time_ms,
         recipient,
+        machine_id,
     } = hello;
     Ok(Hello {
         protocol,
         agent_version: word(&agent_version),
         boot_id: word(&boot_id),
         boot_counter,
+        machine_id: word(&machine_id),
         facts: facts.map(read_facts).unwrap_or_default(),
         apps: read_apps(apps)?,
         hold: hold.and_then(read_hold),
@@ -217,12 +219,15 @@ fn shown(report: Report) -> Report {
 pub fn to_agent(message: ToAgent) -> pb::ToAgent {
     use pb::to_agent::Message;
     let message = match message {
-        ToAgent::Welcome { server_time_ms, heartbeat_ms, labels } => Message::Welcome(pb::Welcome {
-            server_time_ms,
-            heartbeat_ms,
-            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
-            labels,
-        }),
+        ToAgent::Welcome { server_time_ms, heartbeat_ms, labels, renew_within_ms } => {
+            Message::Welcome(pb::Welcome {
+                server_time_ms,
+                heartbeat_ms,
+                controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+                labels,
+                renew_within_ms,
+            })
+        }
         ToAgent::Assignment(assignment) => Message::Assignment((&*assignment).into()),
         ToAgent::Ack(seq) => Message::Ack(pb::ReportAck { seq }),
         ToAgent::Question(id, question) => {

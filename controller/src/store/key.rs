@@ -19,6 +19,7 @@
 //! | `sealed/<digest>` | a sealed secret: its name, who sealed it, for how many hosts |
 //! | `sealed-hosts/<digest>/<host>` | what of it one host can open |
 //! | `users/<operator>` | an operator: keys, roles, whether they are locked |
+//! | `proposals/<proposal>` | what somebody wants to do and two people decide |
 //! | `plans/<plan>` | a plan, by its digest; small |
 //! | `plan-pages/<plan>/<number>` | what is in a plan, in pieces |
 //! | `freezes/<env>` | that somebody froze the environment by hand |
@@ -66,6 +67,7 @@ pub enum Name {
     Sealed(SealedDigest),
     SealedHost(SealedDigest, HostId),
     User(OperatorName),
+    Proposal(String),
     Plan(PlanDigest),
     PlanPage(PlanDigest, u32),
     Freeze(EnvName),
@@ -151,6 +153,10 @@ impl Key {
 
     pub fn user(name: &OperatorName) -> Key {
         Key::of(&["users", name.as_str()])
+    }
+
+    pub fn proposal(id: &str) -> Result<Key, UnknownKey> {
+        free_part(id).map(|id| Key::of(&["proposals", id]))
     }
 
     pub fn plan(plan: &PlanDigest) -> Key {
@@ -304,6 +310,10 @@ impl Prefix {
         Prefix::of(&["users"])
     }
 
+    pub fn proposals() -> Prefix {
+        Prefix::of(&["proposals"])
+    }
+
     pub fn plans() -> Prefix {
         Prefix::of(&["plans"])
     }
@@ -361,6 +371,7 @@ fn read(parts: &[&str]) -> Option<Name> {
         ["sealed", digest] => Name::Sealed(digest.parse().ok()?),
         ["sealed-hosts", digest, host] => Name::SealedHost(digest.parse().ok()?, host.parse().ok()?),
         ["users", name] => Name::User(name.parse().ok()?),
+        ["proposals", id] => Name::Proposal(free_part(id).ok()?.to_owned()),
         ["plans", plan] => Name::Plan(plan.parse().ok()?),
         ["plan-pages", plan, number] => Name::PlanPage(plan.parse().ok()?, number.parse().ok()?),
         ["freezes", env] => Name::Freeze(env.parse().ok()?),

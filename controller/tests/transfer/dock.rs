@@ -80,7 +80,10 @@ impl Dock {
         let audit = Audit::open(&folder.path().join("audit"), folder.path(), clock.clone()).unwrap();
         let door = Door::new(store.clone(), clock.clone());
         let mut ann = User::new("ann".parse().unwrap(), Grants::all(), "the dock", 0);
-        ann.add_key(OperatorKey { key: SPKI, expires_ms: i64::MAX }, 0);
+        ann.add_key(
+            OperatorKey { key: SPKI, expires_ms: i64::MAX, ca: String::new(), replaces: String::new() },
+            0,
+        );
         access::create(&store, &ann).await.unwrap();
         let host = HostId(uuid::Uuid::new_v4());
         enrol(&store, host).await;
@@ -245,10 +248,14 @@ fn shows(identity: Identity) -> impl Fn(Request<()>) -> Result<Request<()>, Stat
 
 async fn enrol(store: &SharedStore, id: HostId) {
     let host = Host {
+        barred: None,
+        recoveries: 0,
+        started: None,
+        renew: false,
         id,
         name: "web-1".parse().unwrap(),
         labels: Default::default(),
-        keys: vec![BoundKey { spki: SPKI, expires_ms: i64::MAX }],
+        keys: vec![BoundKey { spki: SPKI, expires_ms: i64::MAX, ca: String::new() }],
         enrolled_ms: 0,
         drained: None,
         token: "t".into(),

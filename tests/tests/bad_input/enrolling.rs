@@ -10,6 +10,7 @@ use crate::{Answer, refused};
 
 const REFUSED: i32 = 4;
 
+/// Scenario 63, the strict half: refused, and never listed.
 #[test]
 fn tokens_that_are_not_good_make_no_host() {
     let site = Site::raise();
@@ -53,6 +54,8 @@ fn tokens_that_are_not_good_make_no_host() {
         });
     }
     assert!(!site.path("other/var/lib/longshore/identity/cert.pem").exists());
+    let hosts = site.longshore(["host", "list", "-o", "json"]).success().unwrap();
+    assert_eq!(hosts.matches("\"id\"").count(), 2, "only those that came with good ones: {hosts}");
     site.enrol("other", &good).success().unwrap(); // and a good one is good after all of that
 }
 
@@ -82,4 +85,57 @@ fn a_removed_host_is_cut_off_and_what_it_runs_runs_on() {
     let agent = site.agent.insert(longshore_tests::Process::start(&mut agent).unwrap());
     agent.until_it_says("LS-E06", ASK).unwrap();
     assert_eq!(site.snapshot(), before);
+}
+
+/// Where every user of the machine can look, the token is not: not in `ps` while the agent works, not in a log, not in
+/// a file of either side.
+#[test]
+fn a_token_is_nowhere_but_with_whoever_has_it() {
+    let site = Site::bare();
+    let token = site.token(&["--uses", "2"]);
+    let secret = token.split('.').nth(2).unwrap().to_owned();
+
+    // A port that takes the connection and says nothing: the agent waits, and can be looked at.
+    let mute = std::net::TcpListener::bind((site.address.as_str(), 0)).unwrap();
+    let mut enrolling = crate::site::program_called("longshore-agent");
+    let server = mute.local_addr().unwrap().to_string();
+    enrolling.args(["--root", &site.text("other"), "enroll", "--server", &server, "--token", &token]);
+    let waiting = longshore_tests::Process::start(&mut enrolling).unwrap();
+    let pid = waiting.id();
+    let arguments = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    until(ASK, "the agent's second start", || {
+        let arguments = String::from_utf8_lossy(&arguments()).into_owned();
+        Ok((arguments.contains("--token-file") && !arguments.contains(&secret)).then_some(()))
+    })
+    .unwrap();
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains(&secret), "in its environment");
+    drop(waiting);
+
+    let mut enroll = crate::site::program_called("longshore-agent");
+    let server = format!("{}:7443", site.address);
+    enroll.args(["--root", &site.text("host"), "enroll", "--server", &server, "--token", &token]);
+    let enrolled = longshore_tests::run(&mut enroll, ASK).unwrap();
+    assert!(enrolled.code == Some(0) && !enrolled.everything().contains(&secret), "it enrols as well");
+    let said = site.controller.as_ref().unwrap().so_far();
+    assert!(said.contains("enrolled") && !said.contains(&secret), "in the controller's log: {said}");
+    let mut looked_at = 0;
+    files(&site.path(""), &mut |path| {
+        looked_at += 1;
+        let held = fs::read(path).unwrap_or_default();
+        let found = held.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!found, "in {}", path.display());
+    });
+    assert!(looked_at > 10, "{looked_at} files");
+}
+
+fn files(folder: &std::path::Path, look: &mut impl FnMut(&std::path::Path)) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            files(&entry.path(), look);
+        } else if kind.is_file() {
+            look(&entry.path());
+        }
+    }
 }

@@ -181,7 +181,7 @@ async fn serve(site: &Site, desk: Arc<Desk>) {
     let trust = LiveClientTrust::new(authority.pem().as_bytes()).unwrap();
     let leaf = Leaf::new(authority, vec![site.address.clone()], SystemClock.now_ms()).unwrap();
     let listener = TcpListener::bind(format!("{}:7440", site.address)).await.unwrap();
-    let connections = incoming(listener, server_config(leaf.live, trust).into(), 8);
+    let connections = incoming(listener, server_config(leaf.live, trust).into(), 8, Default::default());
     let router = Server::builder()
         .add_service(SessionServer::from_arc(desk.clone()))
         .add_service(BlobsServer::from_arc(desk));

@@ -4,6 +4,8 @@
 mod damage;
 mod enrolling;
 mod files;
+mod hostile;
+mod identity;
 mod liar;
 mod names;
 mod site;

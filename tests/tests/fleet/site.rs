@@ -151,7 +151,7 @@ impl Site {
     }
 
     async fn token(&self, uses: u32) -> String {
-        let request = pb::CreateTokenRequest { uses, ttl_ms: 0, labels: BTreeMap::new() };
+        let request = pb::CreateTokenRequest { uses, ..pb::CreateTokenRequest::default() };
         self.hosts().await.create_token(request).await.unwrap().into_inner().token
     }
 

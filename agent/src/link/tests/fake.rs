@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,6 +13,7 @@ use std::{
 use longshore_common::{
     ids::HostId,
     join::JoinToken,
+    recovery,
     time::{Clock as _, SystemClock},
     tls::{self, Identity, LiveClientTrust, LiveIdentity},
 };
@@ -37,6 +38,8 @@ use uuid::Uuid;
 /// A test that waits longer than this has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+const NONCE: [u8; recovery::NONCE] = [9; recovery::NONCE];
+
 pub fn host() -> HostId {
     HostId(Uuid::from_u128(7))
 }
@@ -60,6 +63,10 @@ struct Desk {
     main_address: Mutex<String>,
     /// How old a certificate is when it is issued; each is good for an hour from then.
     age: Mutex<Duration>,
+    /// Certificates have expired when they are issued, until one is recovered.
+    expired: AtomicBool,
+    recoveries: AtomicUsize,
+    enrol_port: AtomicU16,
     enrolments: AtomicUsize,
     renewals: AtomicUsize,
     visits: mpsc::Sender<Visit>,
@@ -78,6 +85,9 @@ impl Fake {
             ca_pem,
             main_address: Mutex::default(),
             age: Mutex::default(),
+            expired: AtomicBool::new(false),
+            recoveries: AtomicUsize::new(0),
+            enrol_port: AtomicU16::new(0),
             enrolments: AtomicUsize::new(0),
             renewals: AtomicUsize::new(0),
             visits,
@@ -92,6 +102,8 @@ impl Fake {
         let enrol_address = serve(enrolment, open).await;
         let main_address = serve(main, mutual).await;
         desk.main_address.lock().unwrap().clone_from(&main_address);
+        let port = enrol_address.rsplit_once(':').unwrap().1.parse().unwrap();
+        desk.enrol_port.store(port, Ordering::Relaxed);
         Self { enrol_address, main_address, desk, sessions }
     }
 
@@ -107,6 +119,15 @@ impl Fake {
     /// From now on certificates are that old when they are issued, until one is renewed.
     pub fn issue_aged(&self, age: Duration) {
         *self.desk.age.lock().unwrap() = age;
+    }
+
+    /// From now on certificates have expired when they are issued, until one is recovered.
+    pub fn issue_expired(&self) {
+        self.desk.expired.store(true, Ordering::Relaxed);
+    }
+
+    pub fn recoveries(&self) -> usize {
+        self.desk.recoveries.load(Ordering::Relaxed)
     }
 
     pub fn enrolments(&self) -> usize {
@@ -178,7 +199,8 @@ impl Desk {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.not_before = moment(now - age);
-        params.not_after = moment(now + 3_600_000);
+        let lasts = if self.expired.load(Ordering::Relaxed) { -1000 } else { 3_600_000 };
+        params.not_after = moment(now + lasts);
         params.subject_alt_names.push(SanType::URI(Identity::Host(host()).to_string().try_into().unwrap()));
         let leaf = params.signed_by(&csr.public_key, &self.issuer).unwrap();
         pb::Certificate {
@@ -187,6 +209,8 @@ impl Desk {
             ca_pem: self.ca_pem.clone().into(),
             server_time_ms: now,
             name: name.to_owned(),
+            enrol_port: self.enrol_port.load(Ordering::Relaxed).into(),
+            recoveries: self.recoveries.load(Ordering::Relaxed) as u32,
             controllers: vec![self.main_address.lock().unwrap().clone()],
             ..pb::Certificate::default()
         }
@@ -196,7 +220,7 @@ impl Desk {
 async fn serve(router: tonic::transport::server::Router, config: Arc<rustls::ServerConfig>) -> String {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let incoming = tls::incoming(listener, TlsAcceptor::from(config), 8);
+    let incoming = tls::incoming(listener, TlsAcceptor::from(config), 8, tls::Connections::default());
     tokio::spawn(router.serve_with_incoming(incoming));
     address
 }
@@ -208,6 +232,27 @@ impl Enrolment for Desk {
         let request = request.into_inner();
         assert!(request.token.starts_with("lsj1.tk_1."));
         Ok(Response::new(self.issue(&request.csr_der, &request.name)))
+    }
+
+    async fn challenge(
+        &self,
+        _request: Request<pb::ChallengeRequest>,
+    ) -> Result<Response<pb::ChallengeReply>, Status> {
+        let server_time_ms = SystemClock.now_ms();
+        Ok(Response::new(pb::ChallengeReply { nonce: NONCE.to_vec().into(), server_time_ms }))
+    }
+
+    async fn recover(
+        &self,
+        request: Request<pb::RecoverRequest>,
+    ) -> Result<Response<pb::Certificate>, Status> {
+        let asked = request.into_inner();
+        assert_eq!(asked.host_id, host().to_string());
+        let words = recovery::words(&NONCE, &host(), asked.recoveries, &asked.csr_der);
+        assert!(recovery::is_signed(&words, &asked.signature, &asked.key_der));
+        assert_eq!(asked.recoveries as usize, self.recoveries.fetch_add(1, Ordering::Relaxed));
+        self.expired.store(false, Ordering::Relaxed);
+        Ok(Response::new(self.issue(&asked.csr_der, "web-1")))
     }
 }
 

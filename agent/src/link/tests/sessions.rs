@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::Config,
     host::sim::SimHost,
-    identity::{Again, Folder, enroll},
+    identity::{Again, Folder, enroll, recover},
     link::{Connection, Facts, Link, Parts},
     plan::{
         Hold,
@@ -183,23 +183,28 @@ async fn steps_and_lines_are_passed_on() {
     );
 }
 
+/// Scenario 59.
 #[tokio::test]
 async fn another_address_is_tried_at_once() {
     let mut fake = Fake::start().await;
     let agent = agent(&fake, vec!["127.0.0.1:1".into(), fake.main_address.clone()]).await;
-    let (_visit, _) = fake.session().await;
+    let (mut visit, _) = fake.session().await;
     let mut connection = agent.connection.clone();
     let up = tokio::time::timeout(PATIENCE, connection.wait_for(|now| now.connected)).await.unwrap();
     assert_eq!(up.unwrap().controller, fake.main_address);
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
+    assert_eq!(outcome_of(&mut visit).await.1, Outcome::Healthy, "and it deploys through that one");
 }
 
+/// Scenario 60: what is under way is finished with the new one.
 #[tokio::test]
 async fn a_certificate_is_renewed_in_time_with_another_key() {
     let mut fake = Fake::start().await;
     fake.issue_aged(Duration::from_secs(3 * 3600)); // three quarters of its life are over
     let agent = agent(&fake, vec![fake.main_address.clone()]).await;
     let before = std::fs::read(agent.dir.path().join("identity/cert.pem")).unwrap();
-    let (_visit, _) = fake.session().await;
+    let (mut visit, _) = fake.session().await;
+    visit.say(Said::Assignment((&run(1, "1")).into())).await;
     let path = agent.dir.path().join("identity/cert.pem");
     let renewed = async {
         while std::fs::read(&path).unwrap() == before {
@@ -208,6 +213,37 @@ async fn a_certificate_is_renewed_in_time_with_another_key() {
     };
     tokio::time::timeout(PATIENCE, renewed).await.expect("renewed in time");
     assert_eq!(fake.renewals(), 1);
+    assert_eq!(outcome_of(&mut visit).await.1, Outcome::Healthy);
     let pair = Folder::new(agent.dir.path().join("identity")).load().unwrap().unwrap();
     assert_eq!(pair.host, super::fake::host());
+}
+
+/// A certificate that has run out is no reason to enrol again.
+#[tokio::test]
+async fn an_expired_certificate_is_exchanged_for_another_without_an_operator() {
+    let mut fake = Fake::start().await;
+    fake.issue_expired();
+    let agent = agent(&fake, vec![fake.main_address.clone()]).await;
+    let (_visit, hello) = fake.session().await;
+    assert_eq!((fake.recoveries(), hello.name.as_str()), (1, "web-1"));
+    let pair = Folder::new(agent.dir.path().join("identity")).load().unwrap().unwrap();
+    assert!(pair.validity.not_after_ms > agent.crew.state().now_ms());
+    // The next time it tells the count that it was given.
+    let again = recover(Folder::new(agent.dir.path().join("identity")), &pair, &fake.main_address).await;
+    assert!(again.is_ok(), "{again:?}");
+    assert_eq!(fake.recoveries(), 2);
+}
+
+/// What rotates the CA, and locks a copy of the disk out.
+#[tokio::test]
+async fn asked_to_renew_it_does_so_at_once_and_comes_back_with_the_new_key() {
+    let (mut fake, agent, visit) = connected().await;
+    let before = agent.connection.borrow().fingerprint.clone();
+    let welcome = pb::Welcome { heartbeat_ms: 100, renew_within_ms: 1, ..pb::Welcome::default() };
+    visit.say(Said::Welcome(welcome)).await;
+    let (_visit, _) = fake.session().await;
+    assert_eq!(fake.renewals(), 1);
+    let mut connection = agent.connection.clone();
+    let back = connection.wait_for(|now| now.connected && now.fingerprint != before);
+    tokio::time::timeout(PATIENCE, back).await.expect("back in time").unwrap();
 }

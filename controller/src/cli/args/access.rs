@@ -9,6 +9,24 @@ use super::Waiting;
 use crate::access::Grant;
 
 #[derive(Debug, Subcommand)]
+pub enum ProposalCommand {
+    /// What waits for a second person
+    #[command(after_help = "Example:\n  longshore proposal list")]
+    List {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Say yes to what somebody else wants to do; they then give their command again
+    #[command(after_help = "Example:\n  longshore proposal confirm 3f2a91c0d4e5")]
+    Confirm {
+        /// As in the list
+        id: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum UserCommand {
     /// Make an operator, and the folder by which they are believed
     #[command(
@@ -81,7 +99,7 @@ pub enum UserCommand {
 pub enum AuditCommand {
     /// Who was let do what, who was not, and how it ended
     #[command(
-        after_help = "Examples:\n  longshore audit list\n  longshore audit list --actor bob --method Rollouts -n 200\n  longshore audit list --denied\n  longshore audit list -f -o json"
+        after_help = "Examples:\n  longshore audit list\n  longshore audit list --actor bob --method Rollouts -n 200\n  longshore audit list --denied --since 2h\n  longshore audit list --target web-3\n  longshore audit list -f -o json"
     )]
     List {
         /// Only this operator's
@@ -90,6 +108,12 @@ pub enum AuditCommand {
         /// Only methods that begin so: Rollouts, Hosts/Remove
         #[arg(long, value_name = "METHOD")]
         method: Option<String>,
+        /// Only what touched something of this name: a host, an operator, shop@1.4.2
+        #[arg(long, value_name = "TEXT")]
+        target: Option<String>,
+        /// Only of the last so long
+        #[arg(long, value_name = "TIME")]
+        since: Option<Span>,
         /// Only refusals
         #[arg(long)]
         denied: bool,

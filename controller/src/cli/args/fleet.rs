@@ -36,12 +36,21 @@ pub enum ContextCommand {
 pub enum TokenCommand {
     /// Make a join token and print the command to run on the host
     #[command(
-        after_help = "Examples:\n  longshore token create\n  longshore token create --uses 20 --ttl 2h --label env=prod"
+        after_help = "Examples:\n  longshore token create\n  longshore token create --uses 20 --ttl 2h --label env=prod\n  longshore token create --name 'web-*' --cidr 10.1.0.0/16 --require-approval"
     )]
     Create {
         /// How many hosts may enrol with it
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         uses: u32,
+        /// Names that hosts may enrol under; `*` stands for any run of characters
+        #[arg(long, value_name = "PATTERN")]
+        name: Option<String>,
+        /// Where it is good from, as 10.1.0.0/16; may be repeated
+        #[arg(long = "cidr", value_name = "NETWORK")]
+        networks: Vec<String>,
+        /// Each host waits until an operator lets it in: longshore host admit
+        #[arg(long)]
+        require_approval: bool,
         /// The hosts will pin no root and run whatever the controller says
         #[arg(long)]
         unsigned: bool,
@@ -121,8 +130,21 @@ pub enum HostCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Refuse a host's certificate from now on and forget the host
-    #[command(after_help = "Example:\n  longshore host remove web-3")]
+    /// Let a host in that waits for it, or that was paused as one identity in two places
+    #[command(
+        after_help = "Examples:\n  longshore host admit web-3\n  longshore host admit web-3 --key 9c1e5a5f0c7f6ae5    # refused if its key is another"
+    )]
+    Admit {
+        /// Its name or id
+        host: String,
+        /// The fingerprint that the host shows, or the beginning of it: longshore-agent status
+        #[arg(long, value_name = "HEX", default_value = "")]
+        key: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Refuse a host's certificate from now on, cut its connections and forget the host
+    #[command(visible_aliases = ["revoke", "rm"], after_help = "Example:\n  longshore host remove web-3")]
     Remove {
         /// Its name or id
         host: String,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use longshore_common::time::Span;
 
-pub use access::{AuditCommand, UserCommand};
+pub use access::{AuditCommand, ProposalCommand, UserCommand};
 pub use fleet::{
     ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, ReleaseName,
     TokenCommand, release_name,
@@ -116,6 +116,9 @@ pub enum Noun {
         after_help = "Examples:\n  longshore logs shop\n  longshore logs shop --host web-3 -n 500\n  longshore logs shop -f"
     )]
     Logs(LogsArgs),
+    /// What two people decide, and waits for the second
+    #[command(subcommand, arg_required_else_help = true)]
+    Proposal(ProposalCommand),
     /// Operators and what they may do
     #[command(subcommand, arg_required_else_help = true)]
     User(UserCommand),

@@ -5,7 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_common::{code::Code, digest::ReleaseDigest, ids::OperatorName, time::Span};
+use longshore_common::{
+    code::Code,
+    digest::ReleaseDigest,
+    ids::OperatorName,
+    time::{Clock as _, Millis, Span, SystemClock},
+};
 use longshore_proto::v1::{self as pb, change_user_request::Act};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::Deserialize;
@@ -144,8 +149,9 @@ fn folder(client: &Client, key: &KeyPair, reply: pb::AddUserReply) -> OperatorFo
 pub async fn audit(desk: &Desk, command: AuditCommand) -> Result<Exit, Failure> {
     let client = desk.client().await?;
     match command {
-        AuditCommand::List { actor, method, denied, lines, follow, waiting } => {
-            let wanted = Wanted { actor, method, denied };
+        AuditCommand::List { actor, method, target, since, denied, lines, follow, waiting } => {
+            let from_ms = since.map(|since| SystemClock.now_ms() - since.as_ms());
+            let wanted = Wanted { actor, method, target, from_ms, denied };
             list(desk, &client, &wanted, lines, follow, deadline(waiting.timeout)).await?;
             Ok(Exit::Done)
         }
@@ -159,17 +165,24 @@ pub async fn audit(desk: &Desk, command: AuditCommand) -> Result<Exit, Failure> 
 struct Wanted {
     actor: Option<String>,
     method: Option<String>,
+    target: Option<String>,
+    from_ms: Option<Millis>,
     denied: bool,
 }
 
 impl Wanted {
     fn fits(&self, entry: &Chained) -> bool {
-        let method = match &entry.what {
-            What::Allowed { method, .. } | What::Denied { method, .. } => method.as_str(),
-            What::Event { .. } | What::Ended { .. } | What::Pruned { .. } | What::Suppressed { .. } => "",
+        let (method, target) = match &entry.what {
+            What::Allowed { method, target, .. } | What::Denied { method, target, .. } => {
+                (method.as_str(), target.as_str())
+            }
+            What::Event { target, .. } => ("", target.as_str()),
+            What::Ended { .. } | What::Pruned { .. } | What::Suppressed { .. } => ("", ""),
         };
         self.actor.as_deref().is_none_or(|actor| entry.what.actor() == actor)
             && self.method.as_deref().is_none_or(|wanted| method.starts_with(wanted))
+            && self.target.as_deref().is_none_or(|wanted| target.contains(wanted))
+            && self.from_ms.is_none_or(|from| entry.at_ms >= from)
             && (!self.denied || matches!(entry.what, What::Denied { .. } | What::Suppressed { .. }))
     }
 }
@@ -315,4 +328,32 @@ fn read_witness(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
             Ok(Checkpoint { entries, head: digest(&head)?, at_ms, key: digest(&key)?, signature })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_shown_when_every_filter_has_it() {
+        let line = |kind: &str, more: &str| {
+            let prev = "0".repeat(64);
+            let text = format!(r#"{{"i":1,"at_ms":1000,"prev":"{prev}","kind":"{kind}",{more}}}"#);
+            Chained::parse(&text).expect("a line of the log")
+        };
+        let call = r#""actor":"bob","key":"00","method":"Hosts/Remove","target":"host web-3""#;
+        let allowed = line("allowed", call);
+        let denied = line("denied", &format!(r#"{call},"code":"LS-C02","why":"no""#));
+        let event = line("event", r#""actor":"host web-3","event":"enrolled","target":"web-3 (7)""#);
+        let nothing = || Wanted { actor: None, method: None, target: None, from_ms: None, denied: false };
+        let shows = |wanted: Wanted| [&allowed, &denied, &event].map(|entry| wanted.fits(entry));
+        assert_eq!(shows(nothing()), [true, true, true]);
+        assert_eq!(shows(Wanted { actor: Some("bob".into()), ..nothing() }), [true, true, false]);
+        assert_eq!(shows(Wanted { method: Some("Hosts".into()), ..nothing() }), [true, true, false]);
+        assert_eq!(shows(Wanted { method: Some("Rollouts".into()), ..nothing() }), [false; 3]);
+        assert_eq!(shows(Wanted { target: Some("web-3".into()), ..nothing() }), [true, true, true]);
+        assert_eq!(shows(Wanted { target: Some("web-4".into()), ..nothing() }), [false; 3]);
+        assert_eq!(shows(Wanted { from_ms: Some(1001), ..nothing() }), [false; 3]);
+        assert_eq!(shows(Wanted { denied: true, ..nothing() }), [false, true, false]);
+    }
 }

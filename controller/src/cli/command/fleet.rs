@@ -36,10 +36,17 @@ pub async fn token(desk: &Desk, command: TokenCommand) -> Result<Exit, Failure> 
     let client = desk.client().await?;
     let mut hosts = client.hosts();
     match command {
-        TokenCommand::Create { uses, ttl, labels, unsigned, waiting } => {
+        TokenCommand::Create { uses, ttl, labels, name, networks, require_approval, unsigned, waiting } => {
             let root = if unsigned { None } else { pinned(desk, &client, waiting.timeout).await? };
             let ttl_ms = ttl.as_ms() as u64;
-            let request = pb::CreateTokenRequest { uses, ttl_ms, labels: labels.into_iter().collect() };
+            let request = pb::CreateTokenRequest {
+                uses,
+                ttl_ms,
+                labels: labels.into_iter().collect(),
+                name: name.unwrap_or_default(),
+                networks,
+                ask: require_approval,
+            };
             let reply = client.answer(deadline(waiting.timeout), hosts.create_token(request)).await?;
             desk.output.print(&TokenMade::new(with_root(reply, root)?, uses))?;
         }
@@ -103,6 +110,13 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
         HostCommand::Undrain { host, waiting } => {
             let request = pb::DrainHostRequest { host, undrain: true, reason: String::new() };
             return drain(desk, &client, request, waiting.timeout).await;
+        }
+        HostCommand::Admit { host, key, waiting } => {
+            let request = pb::AdmitHostRequest { host, key };
+            let reply = client.answer(deadline(waiting.timeout), hosts.admit(request)).await?;
+            let pb::AdmitHostReply { host, changed } = reply;
+            desk.output.print(&Host::from(host.ok_or_else(|| hollow("host"))?))?;
+            return Ok(if changed { Exit::Done } else { Exit::NothingToDo });
         }
         HostCommand::Remove { host, waiting } => {
             let request = pb::RemoveHostRequest { host: host.clone() };

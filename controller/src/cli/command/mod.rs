@@ -10,6 +10,7 @@ mod lint_across;
 mod logs;
 mod notify;
 mod plan;
+mod proposal;
 mod publish;
 mod release;
 mod rollout;
@@ -91,6 +92,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Notify(command) => notify::run(desk, command).await,
         Noun::Rollout(command) => rollout::run(desk, command).await,
         Noun::Logs(args) => logs::run(desk, args).await,
+        Noun::Proposal(command) => proposal::run(desk, command).await,
         Noun::User(command) => access::user(desk, command).await,
         Noun::Audit(command) => access::audit(desk, command).await,
         Noun::Whoami(waiting) => access::whoami(desk, waiting.timeout).await,

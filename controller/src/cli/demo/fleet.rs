@@ -104,6 +104,7 @@ pub async fn raise_hosts(world: &mut World, client: &Client, addresses: Addresse
         uses: world.hosts.len() as u32,
         ttl_ms: 10 * 60_000,
         labels: [(LABEL.0.to_owned(), LABEL.1.to_owned())].into(),
+        ..pb::CreateTokenRequest::default()
     };
     let made = client.answer(Instant::now() + ANSWER, client.hosts().create_token(request)).await?;
     let token = JoinToken { root: world.ring.pin()?, ..made.token.parse()? };

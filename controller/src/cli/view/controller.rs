@@ -5,7 +5,7 @@ use longshore_proto::v1 as pb;
 use serde::Serialize;
 
 use crate::cli::{
-    moment::Moment,
+    moment::{Moment, count},
     output::{Page, View},
     table::Facts,
 };
@@ -21,11 +21,51 @@ pub struct Status {
     pub connected: u32,
     pub active_rollouts: u32,
     pub round_trip_ms: u64,
+    /// The one that signs first; more than one while the CA is rotated.
+    pub roots: Vec<Root>,
+}
+
+/// A root of the controller's CA, and who needs it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Root {
+    pub sha256: String,
+    pub expires_at: Moment,
+    pub signs: bool,
+    pub hosts: u32,
+    /// Some of them.
+    pub host_names: Vec<String>,
+    pub operators: Vec<String>,
+    pub tokens: u32,
+}
+
+impl From<pb::Root> for Root {
+    fn from(root: pb::Root) -> Self {
+        let pb::Root { sha256, expires_ms, signs, hosts, host_names, operators, tokens } = root;
+        Self { sha256, expires_at: Moment(expires_ms), signs, hosts, host_names, operators, tokens }
+    }
+}
+
+impl Root {
+    /// Who has not renewed under the newer one.
+    fn needed_by(&self) -> String {
+        let mut parts = vec![];
+        if self.hosts > 0 {
+            parts.push(format!("{} ({})", count(self.hosts as usize, "host"), self.host_names.join(", ")));
+        }
+        if !self.operators.is_empty() {
+            let operators = count(self.operators.len(), "operator");
+            parts.push(format!("{operators} ({}: longshore login)", self.operators.join(", ")));
+        }
+        if self.tokens > 0 {
+            parts.push(count(self.tokens as usize, "token"));
+        }
+        visible(&parts.join(", "))
+    }
 }
 
 impl Status {
     pub fn new(reply: pb::StatusReply, context: &str, address: &str, round_trip_ms: u64) -> Self {
-        let pb::StatusReply { version, time_ms, revision, hosts, connected, active_rollouts } = reply;
+        let pb::StatusReply { version, time_ms, revision, hosts, connected, active_rollouts, roots } = reply;
         Self {
             context: context.to_owned(),
             address: address.to_owned(),
@@ -36,6 +76,7 @@ impl Status {
             connected,
             active_rollouts,
             round_trip_ms,
+            roots: roots.into_iter().map(Root::from).collect(),
         }
     }
 }
@@ -55,6 +96,14 @@ impl View for Status {
             .add("rollouts", format!("{} active", self.active_rollouts))
             .add("revision", self.revision.to_string())
             .add("answered in", format!("{} ms", self.round_trip_ms));
+        for root in &self.roots {
+            let short = root.sha256.get(..16).unwrap_or_default();
+            let state = match root.signs {
+                true => format!("expires {}", root.expires_at.relative(page.now)),
+                false => format!("on its way out; still needed by {}", root.needed_by()),
+            };
+            facts.add("CA", visible(&format!("{short}…, {state}")));
+        }
         let skew = self.time.0 - page.now.0;
         if skew.abs() > SKEW_MS {
             facts.add("clock", format!("the controller's differs from this machine's by {} s", skew / 1_000));

@@ -36,6 +36,18 @@ pub struct Host {
     pub apps: Vec<HostApp>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
+    /// SHA-256 of its newest public key, in hex: `longshore-agent status` shows the same.
+    pub key: Option<String>,
+    /// Set while it is served nothing until an operator decides.
+    pub barred: Option<HostBarred>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostBarred {
+    /// waiting (its token asks for an operator's yes) or cloned (one identity in two places).
+    pub kind: String,
+    pub reason: String,
+    pub since: Option<Moment>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -107,6 +119,8 @@ impl From<pb::Host> for Host {
             enrolled_ms,
             certificate_expires_ms,
             drained,
+            barred,
+            key,
         } = host;
         Self {
             id,
@@ -126,6 +140,12 @@ impl From<pb::Host> for Host {
             apps: apps.into_iter().map(HostApp::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
+            key: some(key),
+            barred: barred.map(|pb::Barred { kind, reason, since_ms }| HostBarred {
+                kind,
+                reason,
+                since: Moment::from_wire(since_ms),
+            }),
         }
     }
 }
@@ -234,6 +254,12 @@ impl Host {
     }
 
     fn standing(&self) -> Cell {
+        if let Some(barred) = &self.barred {
+            return match barred.kind.as_str() {
+                "waiting" => Cell::new(Ink::Warn, "waits for admit"),
+                _ => Cell::new(Ink::Bad, "paused: a clone?"),
+            };
+        }
         if self.drained.is_some() {
             return match self.connected {
                 true => Cell::new(Ink::Warn, "drained"),
@@ -248,6 +274,14 @@ impl Host {
                 None => Cell::new(Ink::Good, "connected"),
             },
             (None, false) => Cell::new(Ink::Bad, "away"),
+        }
+    }
+
+    fn way_out(&self, barred: &HostBarred) -> String {
+        let admit = format!("longshore host admit {}", visible(&self.name));
+        match barred.kind.as_str() {
+            "waiting" => format!("compare the key with longshore-agent status there, then: {admit}"),
+            _ => format!("enrol the copy anew (longshore-agent enroll --again there), then: {admit}"),
         }
     }
 
@@ -293,6 +327,11 @@ impl View for Host {
             format!("away, seen {}", self.seen(page.now))
         };
         facts.add("host", visible(&self.name)).add("id", visible(&self.id)).add("state", state);
+        if let Some(barred) = &self.barred {
+            let since = barred.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
+            facts.add("paused", visible(&format!("{}{since}", barred.reason)));
+            facts.add("", self.way_out(barred));
+        }
         if let Some(drained) = &self.drained {
             let since = drained.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             facts.add("drained", visible(&format!("by {}{since}: {}", drained.by, drained.reason)));
@@ -306,6 +345,7 @@ impl View for Host {
             .add("address", visible(&self.address))
             .add("agent", visible(&self.agent_version))
             .add("enrolled", self.enrolled_at.date(&page.zone))
+            .add_some("key", self.key.as_deref().map(visible))
             .add_some(
                 "certificate",
                 self.certificate_expires_at.map(|at| format!("expires {}", at.relative(page.now))),

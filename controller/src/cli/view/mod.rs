@@ -17,6 +17,7 @@ mod plan_parts;
 #[cfg(test)]
 mod plan_tests;
 pub mod policy;
+pub mod proposal;
 pub mod release;
 pub mod rollout;
 pub mod rollout_lines;

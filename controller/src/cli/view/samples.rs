@@ -120,6 +120,26 @@ fn fleet() -> Vec<Sample> {
         hosts: 5,
         connected: 5,
         active_rollouts: 1,
+        roots: vec![
+            pb::Root {
+                sha256: DIGEST.into(),
+                expires_ms: AT,
+                signs: true,
+                hosts: 4,
+                host_names: vec!["web-1".into()],
+                operators: vec!["ada".into()],
+                tokens: 0,
+            },
+            pb::Root {
+                sha256: DIGEST.into(),
+                expires_ms: AT,
+                signs: false,
+                hosts: 1,
+                host_names: vec!["web-3".into()],
+                operators: vec!["bob".into()],
+                tokens: 1,
+            },
+        ],
     };
     let token = pb::CreateTokenReply {
         token: "lsj1.tk-7d21.…".into(),
@@ -133,6 +153,9 @@ fn fleet() -> Vec<Sample> {
         expires_ms: AT,
         labels: [("env".into(), "prod".into())].into(),
         created_by: "ada".into(),
+        name: "web-*".into(),
+        networks: vec!["10.1.0.0/16".into()],
+        ask: true,
     };
     let line = pb::HostLogLine {
         host: HOST.into(),
@@ -246,6 +269,12 @@ fn host() -> pb::Host {
         apps: vec![app_state()],
         enrolled_ms: AT,
         certificate_expires_ms: AT,
+        key: DIGEST.into(),
+        barred: Some(pb::Barred {
+            kind: "cloned".into(),
+            reason: "connected twice with one key (10.0.0.13:40112, 10.0.0.14:40300): a cloned image?".into(),
+            since_ms: AT,
+        }),
         drained: Some(pb::Drained { by: "ada".into(), reason: "disk swap".into(), since_ms: AT }),
     }
 }

@@ -7,6 +7,7 @@ use super::{
     approval::{Approval, ApprovalList},
     notice::NoticeList,
     policy::{Calendar, Frozen, Locked, Unlocked},
+    proposal::{Proposal, ProposalList},
     samples::{AT, DIGEST, Sample, sample},
 };
 use crate::audit::{Broken, Chained};
@@ -113,6 +114,15 @@ pub(super) fn access() -> Vec<Sample> {
         r#"{{"i":41,"at_ms":{AT},"prev":"{DIGEST}","kind":"allowed","actor":"bob","key":"9c1e5a5f","method":"Rollouts/Start","target":"shop@1.4.2 to staging: "}}"#
     );
     let entry = || Entry::new(Chained::parse(&line).expect("a line of the log"));
+    let proposal = || pb::Proposal {
+        id: "3f2a91c0d4e5".into(),
+        method: "Access/RemoveUser".into(),
+        target: "operator bob".into(),
+        by: "ada".into(),
+        at_ms: AT,
+        until_ms: AT + 3_600_000,
+        confirmed_by: "sue".into(),
+    };
     let (mut done, holders) = (entry(), vec!["web-1".to_owned(), "web-2".to_owned()]);
     done.ended(None, "");
     let broken = Broken { index: 17, why: "is missing: the log goes on with entry 18".into() };
@@ -121,6 +131,11 @@ pub(super) fn access() -> Vec<Sample> {
         sample("`longshore user list`", &UserList::from(pb::ListUsersReply { users: vec![bob.clone()] })),
         sample("`longshore user add`", &UserMade::new(bob, std::path::Path::new("./bob"), AT)),
         sample("`longshore user remove`", &UserRemoved { name: "bob".into() }),
+        sample(
+            "`longshore proposal list`",
+            &ProposalList::from(pb::ProposalsReply { proposals: vec![proposal()] }),
+        ),
+        sample("`longshore proposal confirm`", &Proposal::from(proposal())),
         sample("`longshore login`", &LoggedIn::new("prod", AT)),
         sample("`longshore audit list`", &Entries { entries: vec![done] }),
         sample("`longshore audit list -f`, one a line", &entry()),

@@ -6,7 +6,7 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::labels;
+use super::{labels, some};
 use crate::cli::{
     moment::{Moment, count},
     output::{Page, View},
@@ -70,6 +70,27 @@ pub struct Token {
     pub expires_at: Moment,
     pub labels: BTreeMap<String, String>,
     pub created_by: String,
+    /// Names that hosts may enrol under; none: any.
+    pub name: Option<String>,
+    /// Where it is good from; empty: anywhere.
+    pub networks: Vec<String>,
+    /// Each host waits until an operator lets it in.
+    pub require_approval: bool,
+}
+
+impl Token {
+    /// Whom it is for, beyond whoever has it.
+    fn narrowed(&self) -> String {
+        let mut parts = vec![];
+        parts.extend(self.name.as_ref().map(|name| format!("names {name}")));
+        if !self.networks.is_empty() {
+            parts.push(format!("from {}", self.networks.join(" ")));
+        }
+        if self.require_approval {
+            parts.push("asks".to_owned());
+        }
+        visible(&parts.join(", "))
+    }
 }
 
 impl From<pb::ListTokensReply> for TokenList {
@@ -80,8 +101,17 @@ impl From<pb::ListTokensReply> for TokenList {
 
 impl From<pb::TokenRow> for Token {
     fn from(row: pb::TokenRow) -> Self {
-        let pb::TokenRow { id, uses_left, expires_ms, labels, created_by } = row;
-        Self { id, uses_left, expires_at: Moment(expires_ms), labels, created_by }
+        let pb::TokenRow { id, uses_left, expires_ms, labels, created_by, name, networks, ask } = row;
+        Self {
+            id,
+            uses_left,
+            expires_at: Moment(expires_ms),
+            labels,
+            created_by,
+            name: some(name),
+            networks,
+            require_approval: ask,
+        }
     }
 }
 
@@ -92,7 +122,7 @@ impl View for TokenList {
         if self.tokens.is_empty() {
             return vec!["No tokens. Make one: longshore token create".to_owned()];
         }
-        let mut table = Table::new(["TOKEN", "USES LEFT", "EXPIRES", "MADE BY", "LABELS"]);
+        let mut table = Table::new(["TOKEN", "USES LEFT", "EXPIRES", "MADE BY", "FOR", "LABELS"]);
         for token in &self.tokens {
             let over = token.expires_at < page.now || token.uses_left == 0;
             let expires = match token.expires_at < page.now {
@@ -104,6 +134,7 @@ impl View for TokenList {
                 token.uses_left.to_string().into(),
                 Cell::new(if over { Ink::Faint } else { Ink::Plain }, expires),
                 visible(&token.created_by).into(),
+                token.narrowed().into(),
                 labels(&token.labels).into(),
             ]);
         }

@@ -2,29 +2,14 @@
 
 use super::*;
 
-use longshore_common::tls::LiveIdentity;
+use crate::{
+    access::TwoPersons,
+    audit::{Chained, Verifier, What},
+};
 use longshore_proto::v1::{
     access_client::AccessClient, change_user_request::Act, hosts_client::HostsClient,
     rollouts_client::RolloutsClient,
 };
-use tonic::transport::Channel;
-
-use crate::audit::{Chained, Verifier, What};
-
-/// Makes an operator and connects as them.
-async fn operator(site: &Site, name: &str, grants: &[&str]) -> Channel {
-    let key = HostKey::new();
-    let request = pb::AddUserRequest {
-        name: name.into(),
-        grants: grants.iter().map(|&grant| grant.to_owned()).collect(),
-        csr_der: key.csr().into(),
-        ttl_ms: 0,
-    };
-    let reply = AccessClient::new(site.operator().await).add_user(request).await.unwrap().into_inner();
-    let pem = key.pair.serialize_pem();
-    let identity = LiveIdentity::new(&reply.certificate_pem, pem.as_bytes()).unwrap();
-    site.with_identity(identity).await
-}
 
 async fn change(site: &Site, name: &str, act: Act) {
     let request = pb::ChangeUserRequest { name: name.into(), act: Some(act) };
@@ -54,7 +39,7 @@ fn start(app: &str, env: &str) -> pb::StartRolloutRequest {
 #[tokio::test]
 async fn roles_are_held_against_every_call_and_its_scope() {
     let site = Site::start().await;
-    let bob = operator(&site, "bob", &["deployer:shop@staging"]).await;
+    let bob = site.add_operator("bob", &["deployer:shop@staging"]).await;
     let code = |status: tonic::Status| from_status(&status).code;
 
     HostsClient::new(bob.clone()).list(pb::ListHostsRequest::default()).await.unwrap();
@@ -76,7 +61,7 @@ async fn roles_are_held_against_every_call_and_its_scope() {
 #[tokio::test]
 async fn a_locked_or_removed_operator_fails_on_the_next_call_of_an_open_connection() {
     let site = Site::start().await;
-    let mut bob = AccessClient::new(operator(&site, "bob", &["viewer"]).await);
+    let mut bob = AccessClient::new(site.add_operator("bob", &["viewer"]).await);
     assert_eq!(bob.who_am_i(pb::WhoAmIRequest {}).await.unwrap().into_inner().grants, ["viewer"]);
     change(&site, "bob", Act::Lock("left".into())).await;
     let why = from_status(&bob.who_am_i(pb::WhoAmIRequest {}).await.unwrap_err());
@@ -94,7 +79,7 @@ async fn a_locked_or_removed_operator_fails_on_the_next_call_of_an_open_connecti
 async fn what_was_let_through_refused_and_done_is_recorded_over_a_restart() {
     let site = Site::start().await;
     site.token().await;
-    let bob = operator(&site, "bob", &["viewer"]).await;
+    let bob = site.add_operator("bob", &["viewer"]).await;
     let denied = HostsClient::new(bob).remove(pb::RemoveHostRequest { host: "web-1".into() }).await;
     assert!(denied.is_err());
     let site = site.restart().await;
@@ -115,5 +100,70 @@ async fn what_was_let_through_refused_and_done_is_recorded_over_a_restart() {
     let removal = at("Hosts/Remove");
     assert!(matches!(&removal.what, What::Denied { actor, target, code, .. }
         if actor == "bob" && target == "host web-1" && code == "LS-C02"));
+    site.stop().await;
+}
+
+/// What two people decide is done when both have said so, and both are on record.
+#[tokio::test]
+async fn what_two_people_decide_waits_for_the_second() {
+    let acts = ["users".to_owned(), "Hosts/Remove".to_owned()];
+    let site = Site::start_with(|config| config.two_persons = TwoPersons::parse(&acts).unwrap()).await;
+    site.enrol(&site.token().await, &HostKey::new(), "web-1").await.unwrap();
+    let remove = || pb::RemoveHostRequest { host: "web-1".into() };
+    let waits = from_status(&site.hosts().await.remove(remove()).await.unwrap_err());
+    assert_eq!(waits.code, Code::W02, "{waits}");
+    assert!(waits.message.contains("Nothing was changed") && site.host_names().await == ["web-1"], "{waits}");
+
+    let mut alice = AccessClient::new(site.operator().await);
+    let proposals = alice.proposals(pb::ProposalsRequest {}).await.unwrap().into_inner().proposals;
+    let [proposal] = &proposals[..] else { panic!("{proposals:?}") };
+    assert_eq!((proposal.method.as_str(), proposal.target.as_str()), ("Hosts/Remove", "host web-1"));
+    let confirm = || pb::ConfirmRequest { id: proposal.id.clone() };
+    let own = from_status(&alice.confirm(confirm()).await.unwrap_err());
+    assert!(own.message.contains("is your own"), "{own}");
+
+    // The controller's own machine makes the second: alice alone may not.
+    let [bob, eve] = ["bob", "eve"]
+        .map(|name| site.machine_operator(name, if name == "bob" { "host-admin" } else { "viewer" }));
+    let mut eve = AccessClient::new(site.with_identity(eve).await);
+    assert_eq!(from_status(&eve.confirm(confirm()).await.unwrap_err()).code, Code::C02);
+    AccessClient::new(site.with_identity(bob).await).confirm(confirm()).await.unwrap();
+    site.hosts().await.remove(remove()).await.unwrap();
+    assert!(site.host_names().await.is_empty());
+    let lines = log(&site).await;
+    for said in ["host web-1 (with bob)", "proposed by alice"] {
+        assert!(lines.iter().any(|line| line.contains(said)), "no {said} in {lines:#?}");
+    }
+    site.stop().await;
+}
+
+/// Hosts that ask for what is not theirs and tokens that are not good are on record, beside what operators do.
+#[tokio::test]
+async fn refusals_of_hosts_and_strangers_are_recorded() {
+    let site = Site::start().await;
+    let key = HostKey::new();
+    let token = site.token().await;
+    let enrolled = site.enrol(&token, &key, "web-1").await.unwrap();
+    HostsClient::new(site.host(&enrolled, &key).await)
+        .list(pb::ListHostsRequest::default())
+        .await
+        .unwrap_err();
+    site.enrol(&token, &HostKey::new(), "web-2").await.unwrap_err();
+    let lines = log(&site).await;
+    let denied = |actor: &str, method: &str, code: &str| {
+        lines.iter().filter_map(|line| Chained::parse(line)).any(|entry| {
+            matches!(&entry.what, What::Denied { actor: a, method: m, code: c, .. } if a == actor && m == method && c == code)
+        })
+    };
+    assert!(denied(&format!("host {}", enrolled.host_id), "Hosts/List", "LS-C02"), "{lines:#?}");
+    assert!(denied("127.0.0.1", "Enrolment/Enroll", "LS-E02"), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.contains("\"event\":\"enrolled\"") && line.contains("web-1")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.iter().all(|line| !line.contains(token.split('.').nth(2).unwrap())),
+        "a secret is in the log"
+    );
     site.stop().await;
 }

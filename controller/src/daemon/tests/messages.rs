@@ -47,6 +47,7 @@ pub fn controller_message(message: pb::ToAgent) -> ToAgent {
             server_time_ms: welcome.server_time_ms,
             heartbeat_ms: welcome.heartbeat_ms,
             labels: welcome.labels,
+            renew_within_ms: welcome.renew_within_ms,
         },
         Message::Assignment(assignment) => ToAgent::Assignment(Box::new(assignment.try_into().unwrap())),
         Message::Ack(ack) => ToAgent::Ack(ack.seq),

@@ -1,97 +1,31 @@
-//! Who may call what, for every method there is: hosts, operators, strangers.
+//! Who may call what, for every method there is: hosts, operators, strangers. The calls are made from the table of
+//! methods, which `access::tests` holds against the protocol.
 
 use super::*;
 
 use longshore_common::{code::Coded, tls::pinned_client_config};
-use longshore_proto::v1::{
-    access_client::AccessClient, blobs_client::BlobsClient, controller_client::ControllerClient,
-    environments_client::EnvironmentsClient, hosts_client::HostsClient, releases_client::ReleasesClient,
-    renewal_client::RenewalClient, rollouts_client::RolloutsClient, session_client::SessionClient,
-    settings_client::SettingsClient, trust_client::TrustClient,
+use longshore_proto::{
+    codec::WireCodec,
+    v1::{blobs_client::BlobsClient, controller_client::ControllerClient, releases_client::ReleasesClient},
 };
-use tonic::{Status, transport::Channel};
+use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 
-/// The code of an answer; `None`: it was let in, whatever came of it then.
-fn refusal<T>(reply: Result<T, Status>) -> Option<Coded> {
-    match reply {
-        Ok(_) => None,
-        Err(status) => Some(from_status(&status)).filter(|coded| coded.code == Code::C02),
-    }
-}
+use crate::access::{METHODS, Method, Who};
 
-macro_rules! calls {
-    ($channel:expr, $($client:ident :: $method:ident ( $request:expr )),* $(,)?) => {
-        vec![$((
-            concat!(stringify!($client), "::", stringify!($method)),
-            refusal($client::new($channel.clone()).$method($request).await),
-        )),*]
+/// Calls a method with an empty message, whatever it takes and answers. The refusal; `None`: it was let in, whatever
+/// came of it then.
+async fn refusal(channel: &Channel, method: &Method) -> Option<Coded> {
+    let path: PathAndQuery = format!("/longshore.v1.{method}").parse().unwrap();
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let message = Request::new(tokio_stream::once(pb::Nothing {}));
+    let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
+    let answered = match client.streaming(message, path, codec).await {
+        Ok(reply) => tokio::time::timeout(Duration::from_secs(10), reply.into_inner().message()).await,
+        Err(status) => Ok(Err(status)),
     };
-}
-
-async fn operators_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)> {
-    calls!(
-        channel,
-        ControllerClient::status(pb::StatusRequest::default()),
-        HostsClient::create_token(pb::CreateTokenRequest::default()),
-        HostsClient::list_tokens(pb::ListTokensRequest::default()),
-        HostsClient::revoke_token(pb::RevokeTokenRequest::default()),
-        HostsClient::list(pb::ListHostsRequest::default()),
-        HostsClient::show(pb::ShowHostRequest::default()),
-        HostsClient::label(pb::LabelHostRequest::default()),
-        HostsClient::remove(pb::RemoveHostRequest::default()),
-        HostsClient::ping(pb::PingRequest::default()),
-        HostsClient::logs(pb::LogsRequest::default()),
-        ReleasesClient::missing(pb::MissingRequest::default()),
-        ReleasesClient::upload(tokio_stream::iter(Vec::<pb::UploadPiece>::new())),
-        ReleasesClient::publish(pb::PublishRequest::default()),
-        ReleasesClient::list(pb::ListReleasesRequest::default()),
-        ReleasesClient::show(pb::ShowReleaseRequest::default()),
-        ReleasesClient::withdraw(pb::WithdrawReleaseRequest::default()),
-        ReleasesClient::verify(pb::ShowReleaseRequest::default()),
-        EnvironmentsClient::apply(pb::ApplyEnvironmentRequest::default()),
-        EnvironmentsClient::list(pb::ListEnvironmentsRequest::default()),
-        EnvironmentsClient::show(pb::ShowEnvironmentRequest::default()),
-        AccessClient::who_am_i(pb::WhoAmIRequest::default()),
-        AccessClient::login(pb::LoginRequest::default()),
-        AccessClient::add_user(pb::AddUserRequest::default()),
-        AccessClient::list_users(pb::ListUsersRequest::default()),
-        AccessClient::change_user(pb::ChangeUserRequest::default()),
-        AccessClient::remove_user(pb::RemoveUserRequest::default()),
-        AccessClient::audit(pb::AuditRequest::default()),
-        AccessClient::witnesses(pb::WitnessesRequest::default()),
-        RolloutsClient::start(pb::StartRolloutRequest::default()),
-        RolloutsClient::list(pb::ListRolloutsRequest::default()),
-        RolloutsClient::show(pb::ShowRolloutRequest::default()),
-        RolloutsClient::watch(pb::ShowRolloutRequest::default()),
-        RolloutsClient::explain(pb::ShowRolloutRequest::default()),
-        RolloutsClient::steer(pb::SteerRequest::default()),
-        SettingsClient::show(pb::ShowSettingsRequest::default()),
-        SettingsClient::recipients(pb::RecipientsRequest::default()),
-        SettingsClient::seal(tokio_stream::iter(Vec::<pb::SealPiece>::new())),
-        SettingsClient::check(pb::CheckSecretsRequest::default()),
-        TrustClient::status(pb::TrustStatusRequest::default()),
-        TrustClient::get(pb::GetTrustRequest::default()),
-        TrustClient::submit(pb::SubmitTrustRequest::default()),
-        TrustClient::refresh(pb::TrustStatusRequest::default()),
-    )
-}
-
-async fn agents_calls(channel: &Channel) -> Vec<(&'static str, Option<Coded>)> {
-    calls!(
-        channel,
-        SessionClient::open(tokio_stream::iter(Vec::<pb::FromAgent>::new())),
-        RenewalClient::renew(pb::RenewRequest::default()),
-        BlobsClient::manifest(pb::ManifestRequest { app: "shop".into(), release: vec![0; 32].into() }),
-        BlobsClient::index(pb::IndexRequest { app: "shop".into(), release: vec![0; 32].into() }),
-        BlobsClient::sealed(pb::SealedRequest { digest: vec![0; 32].into() }),
-        BlobsClient::trust(pb::TrustRequest { app: "shop".into(), roots_after: 0 }),
-        BlobsClient::fetch(pb::FetchRequest {
-            app: "shop".into(),
-            release: vec![0; 32].into(),
-            wanted: vec![].into(),
-        }),
-        BlobsClient::sealed(pb::SealedRequest { digest: vec![0; 32].into() }),
-    )
+    let refused = |status: Status| Some(from_status(&status)).filter(|coded| coded.code == Code::C02);
+    answered.expect("an answer in time").err().and_then(refused)
 }
 
 #[tokio::test]
@@ -101,16 +35,17 @@ async fn hosts_do_what_is_for_hosts_and_operators_the_rest() {
     let enrolled = site.enrol(&site.token().await, &key, "web-1").await.unwrap();
     let (host, operator) = (site.host(&enrolled, &key).await, site.operator().await);
 
-    for (method, refused) in operators_calls(&host).await {
+    for method in METHODS.iter().filter(|method| matches!(method.who, Who::Operator(_))) {
+        let refused = refusal(&host, method).await;
         let refused = refused.unwrap_or_else(|| panic!("a host was let in to {method}"));
         assert!(refused.message.contains("it is for operators"), "{method}: {refused}");
+        assert_eq!(refusal(&operator, method).await, None, "{method}");
     }
-    for (method, refused) in agents_calls(&operator).await {
+    for method in METHODS.iter().filter(|method| method.who == Who::Agent) {
+        let refused = refusal(&operator, method).await;
         let refused = refused.unwrap_or_else(|| panic!("an operator was let in to {method}"));
         assert!(refused.message.contains("it is for hosts"), "{method}: {refused}");
-    }
-    for (method, refused) in operators_calls(&operator).await {
-        assert_eq!(refused, None, "{method}");
+        assert_eq!(refusal(&host, method).await, None, "{method}");
     }
     site.stop().await;
 }
@@ -127,7 +62,81 @@ async fn strangers_may_only_enrol() {
         assert!(reply.is_err(), "a stranger was answered");
     }
     let enrol = site::dial(site.addresses().enrol, pinned_client_config(pin)).await.unwrap();
-    let reply = ControllerClient::new(enrol).status(pb::StatusRequest {}).await.unwrap_err();
-    assert_eq!(reply.code(), tonic::Code::Unimplemented);
+    let mut client = Grpc::new(enrol);
+    for method in METHODS.iter().filter(|method| method.who != Who::Stranger) {
+        client.ready().await.unwrap();
+        let path = format!("/longshore.v1.{method}").parse().unwrap();
+        let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
+        let reply = client.unary(Request::new(pb::Nothing {}), path, codec).await.unwrap_err();
+        assert_eq!(reply.code(), tonic::Code::Unimplemented, "{method}: {reply}");
+    }
+    site.stop().await;
+}
+
+/// Scenario 72: a host sees its own assignments, and the bytes that they name. Another, with a certificate as good,
+/// gets neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rogue_host_sees_nothing_of_what_is_assigned_to_others() {
+    let site = Site::start().await;
+    let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    let (key, rogue_key) = (HostKey::new(), HostKey::new());
+    let enrolled = site.enrol(&site.token_with(1, labels).await, &key, "web-1").await.unwrap();
+    let rogue = site.enrol(&site.token().await, &rogue_key, "rogue").await.unwrap();
+    let fleet = [(site.agent(&enrolled, &[]), enrolled, key)];
+    site.connect(&fleet).await;
+    site.apply_environment().await;
+    site.publish("1.0").await;
+    let rollout = site.start_rollout("1.0").await;
+    assert_eq!(site.outcome(&rollout).await, "succeeded");
+
+    let show = pb::ShowReleaseRequest { app: "shop".into(), version: "1.0".into() };
+    let shown = ReleasesClient::new(site.operator().await).show(show).await.unwrap().into_inner();
+    let release = longshore_common::digest::sha256(&shown.manifest).to_vec();
+    let [(_, certificate, key)] = &fleet;
+    let mut own = BlobsClient::new(site.host(certificate, key).await);
+    let mut other = BlobsClient::new(site.host(&rogue, &rogue_key).await);
+    let manifest = pb::ManifestRequest { app: "shop".into(), release: release.clone().into() };
+    let index = pb::IndexRequest { app: "shop".into(), release: release.clone().into() };
+    let fetch = pb::FetchRequest { app: "shop".into(), release: release.into(), wanted: vec![1].into() };
+    let trust = pb::TrustRequest { app: "shop".into(), roots_after: 0 };
+    let sealed = pb::SealedRequest { digest: vec![7; 32].into() };
+    own.manifest(manifest.clone()).await.expect("its own");
+    own.index(index.clone()).await.expect("its own");
+    own.fetch(fetch.clone()).await.expect("its own");
+    let refused = [
+        ("manifest", other.manifest(manifest).await.unwrap_err()),
+        ("index", other.index(index).await.unwrap_err()),
+        ("blocks", other.fetch(fetch).await.unwrap_err()),
+        ("signed documents", other.trust(trust).await.unwrap_err()),
+    ];
+    for (what, status) in refused {
+        let refused = from_status(&status);
+        assert_eq!(refused.code, Code::C02, "{what}: {refused}");
+        assert!(refused.message.contains("not assigned to this host"), "{what}: {refused}");
+    }
+    let nothing = from_status(&other.sealed(sealed).await.unwrap_err());
+    assert!(matches!(nothing.code, Code::C02 | Code::N01 | Code::K01), "{nothing}");
+    // Nor is it told anything: after its welcome there is nothing but what goes to everybody.
+    let (_say, mut heard) = site.open_session(&rogue, &rogue_key).await;
+    assert!(matches!(heard.recv().await, Some(ToAgent::Welcome { .. })));
+    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(300), heard.recv()).await {
+        assert!(matches!(message, ToAgent::Checkpoint(_) | ToAgent::Welcome { .. }), "{message:?}");
+    }
+    site.stop().await;
+}
+
+/// Names are labels: a host that takes the name of one that was removed inherits nothing (CVE-2016-9639 of Salt).
+#[tokio::test]
+async fn a_name_that_is_used_again_is_another_host() {
+    let site = Site::start().await;
+    let (first, second) = (HostKey::new(), HostKey::new());
+    let one = site.enrol(&site.token().await, &first, "web-1").await.unwrap();
+    site.hosts().await.remove(pb::RemoveHostRequest { host: "web-1".into() }).await.unwrap();
+    let two = site.enrol(&site.token().await, &second, "web-1").await.unwrap();
+    assert_eq!((two.name.as_str(), site.host_names().await.as_slice()), ("web-1", &["web-1".to_owned()][..]));
+    assert_ne!(one.host_id, two.host_id);
+    // Nor does its old key open what is the new one's.
+    let refused = site.renew(&one, &first, &HostKey::new()).await.unwrap_err();
+    assert_eq!(refused.code, Code::E06, "{refused}");
     site.stop().await;
 }

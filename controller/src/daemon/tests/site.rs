@@ -13,22 +13,30 @@ use longshore_common::{
     tls::{LiveIdentity, client_config, pinned_client_config},
 };
 use longshore_proto::v1::{
-    enrolment_client::EnrolmentClient, environments_client::EnvironmentsClient, hosts_client::HostsClient,
-    renewal_client::RenewalClient, rollouts_client::RolloutsClient, session_client::SessionClient,
+    access_client::AccessClient, enrolment_client::EnrolmentClient, environments_client::EnvironmentsClient,
+    hosts_client::HostsClient, renewal_client::RenewalClient, rollouts_client::RolloutsClient,
+    session_client::SessionClient,
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
+    access::Grants,
     cli::{client::Client, context::Context, operator, publish},
     config::Config,
     daemon::{Addresses, Serving, serve},
     fleet::Heartbeat,
-    identity::init::{self, Made, Wanted},
+    identity::{
+        Authority,
+        init::{self, Made, Wanted},
+    },
 };
 
 pub struct Site {
@@ -55,6 +63,11 @@ impl HostKey {
 
 impl Site {
     pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With another configuration than `init` made.
+    pub async fn start_with(edit: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let wanted = Wanted {
@@ -64,7 +77,8 @@ impl Site {
             names: vec!["127.0.0.1".into()],
             operator: "alice".parse().unwrap(),
         };
-        let made = init::init(wanted, 1_700_000_000_000.max(now())).unwrap();
+        let mut made = init::init(wanted, 1_700_000_000_000.max(now())).unwrap();
+        edit(&mut made.config);
         Self::serve(dir, made).await
     }
 
@@ -98,6 +112,69 @@ impl Site {
         let mut operator = operator::OperatorFolder::read(&self.made.operator_dir).unwrap();
         operator.address = self.addresses().main.to_string();
         Client::connect(&Context { name: "test".into(), operator }).await.unwrap()
+    }
+
+    /// What the daemon does at SIGHUP.
+    pub fn reload(&self) {
+        self.serving.reload(self.made.config.names.clone());
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.made.config
+    }
+
+    pub fn operator_dir(&self) -> &Path {
+        &self.made.operator_dir
+    }
+
+    /// A new key and certificate of the first operator.
+    pub async fn login(&self) -> Arc<LiveIdentity> {
+        let key = HostKey::new();
+        let request = pb::LoginRequest { csr_der: key.csr().into() };
+        let reply = AccessClient::new(self.operator().await).login(request).await.unwrap().into_inner();
+        LiveIdentity::new(&reply.certificate_pem, key.pair.serialize_pem().as_bytes()).unwrap()
+    }
+
+    /// Makes an operator and connects as them.
+    pub async fn add_operator(&self, name: &str, grants: &[&str]) -> Channel {
+        let key = HostKey::new();
+        let request = pb::AddUserRequest {
+            name: name.into(),
+            grants: grants.iter().map(|&grant| grant.to_owned()).collect(),
+            csr_der: key.csr().into(),
+            ttl_ms: 0,
+        };
+        let reply = AccessClient::new(self.operator().await).add_user(request).await.unwrap().into_inner();
+        let pem = key.pair.serialize_pem();
+        self.with_identity(LiveIdentity::new(&reply.certificate_pem, pem.as_bytes()).unwrap()).await
+    }
+
+    /// An operator whom the controller's own machine makes, as `longshore-controller operator` does.
+    pub fn machine_operator(&self, name: &str, role: &str) -> Arc<LiveIdentity> {
+        let authority = Authority::load(&self.config().identity_dir()).unwrap();
+        let (name, out) = (name.parse().unwrap(), self.dir.path().join(name));
+        let grants = Grants(vec![role.parse().unwrap()]);
+        init::make_operator(&authority, self.config(), &name, grants, "unused:1", &out, now()).unwrap();
+        let read = |file: &str| std::fs::read(out.join(file)).unwrap();
+        LiveIdentity::new(&read(operator::CERTIFICATE), &read(operator::KEY)).unwrap()
+    }
+
+    /// TLS as a host, with nothing but HTTP/2's first words said on it.
+    pub async fn raw(&self, certificate: &pb::Certificate, key: &HostKey) -> TlsStream<TcpStream> {
+        let mut stream = self.handshake(certificate, key).await;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    }
+
+    pub async fn handshake(&self, certificate: &pb::Certificate, key: &HostKey) -> TlsStream<TcpStream> {
+        let pem = key.pair.serialize_pem();
+        let identity = LiveIdentity::new(&certificate.certificate_pem, pem.as_bytes()).unwrap();
+        let trust = LiveServerTrust::new(self.ca().as_bytes()).unwrap();
+        let address = self.addresses().main;
+        let tcp = TcpStream::connect(address).await.unwrap();
+        let connector = TlsConnector::from(client_config(identity, trust));
+        connector.connect(ServerName::from(address.ip()), tcp).await.unwrap()
     }
 
     pub fn folder(&self) -> &Path {
@@ -138,7 +215,7 @@ impl Site {
     }
 
     pub async fn token_with(&self, uses: u32, labels: BTreeMap<String, String>) -> String {
-        let request = pb::CreateTokenRequest { uses, ttl_ms: 0, labels };
+        let request = pb::CreateTokenRequest { uses, labels, ..Default::default() };
         self.hosts().await.create_token(request).await.unwrap().into_inner().token
     }
 
@@ -317,7 +394,14 @@ impl Site {
     }
 }
 
-fn now() -> i64 {
+/// Reads until the other side has ended the connection.
+pub async fn closed(stream: &mut TlsStream<TcpStream>) {
+    let mut left = [0; 1024];
+    let ended = async { while stream.read(&mut left).await.is_ok_and(|count| count > 0) {} };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("closed in time");
+}
+
+pub fn now() -> i64 {
     longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock)
 }
 

@@ -15,7 +15,7 @@ use super::{Command, End, Session};
 use crate::{
     fleet::{
         Asked, Connected, FleetEvent, Host,
-        host::Seen,
+        host::{Barred, BarredKind, Seen, Started},
         words::{FromAgent, Hello, Question},
     },
     store::Watch,
@@ -34,6 +34,9 @@ impl Session {
     /// From the hello to the first assignments.
     pub(super) async fn greet(&mut self, commands: mpsc::Sender<Command>) -> Result<Watch, End> {
         let hello = self.hello().await?;
+        if let Some(reason) = older_copy(&self.host, &hello) {
+            return Err(self.bar(reason).await);
+        }
         let now = self.fleet.inner.clock.now_ms();
         let offset = hello.time_ms - now;
         if offset.abs() > CLOCK_TOLERANCE_MS {
@@ -53,9 +56,9 @@ impl Session {
         self.take_place(commands, connected).await?;
         tracing::info!(host = %self.host.id, name = %self.host.name, address = %self.address,
             agent = hello.agent_version, boot = hello.boot_counter, "session begun");
+        self.remember(&hello).await;
         let labels = self.host.labels.clone();
         self.welcome(labels).await?;
-        self.remember(&hello).await;
         let (host, apps) = (self.host.id, hello.apps.clone());
         self.fleet.tell(FleetEvent::Back { host, apps }).await;
         self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;
@@ -80,8 +83,8 @@ impl Session {
         }
     }
 
-    /// Becomes the host's one session. A session that is there already stays when it still answers: then one
-    /// identity is in two places, and the newer goes.
+    /// Becomes the host's one session. When there is one already that still answers, one identity is in two places:
+    /// which of them is the host is not ours to guess.
     async fn take_place(&mut self, commands: mpsc::Sender<Command>, connected: Connected) -> Result<(), End> {
         let presence = &self.fleet.inner.presence;
         loop {
@@ -91,12 +94,30 @@ impl Session {
             if matches!(proof, Asked::Answered { .. })
                 && presence.session(&self.host.id) == Some(older.number)
             {
-                let why = twice(&self.host, &older.address, &self.address.to_string());
-                tracing::warn!(%why, "newer session refused");
-                return Err(End::Said(why));
+                let reason = twice(&self.host, &older.address, &self.address.to_string());
+                return Err(self.bar(reason).await);
             }
             let why = Coded::new(Code::C01, "this session stopped answering and the host has opened another");
             presence.evict(&self.host.id, older.number, why);
+        }
+    }
+
+    /// Neither this session nor another of the host is served until an operator decides.
+    async fn bar(&mut self, reason: String) -> End {
+        let kind = BarredKind::Cloned;
+        let barred = Barred { kind, reason, since_ms: self.fleet.inner.clock.now_ms() };
+        let changed = self.fleet.change(self.host.id, |host| {
+            host.barred.get_or_insert_with(|| barred.clone());
+            Ok(())
+        });
+        match changed.await {
+            Ok(host) => {
+                let why = host.let_in().expect_err("it has just been barred");
+                tracing::warn!(host = %host.id, name = %host.name, %why, "paused");
+                self.fleet.inner.presence.cut(&host.id, why.clone());
+                End::Said(why)
+            }
+            Err(trouble) => trouble.into(),
         }
     }
 
@@ -114,7 +135,11 @@ impl Session {
                 && held.agent_version == seen.agent_version
                 && held.facts.alike(&seen.facts)
         });
-        let told = &hello.recipient;
+        let started = Started { count: hello.boot_counter, boot_id: hello.boot_id.clone() };
+        let known = known && self.host.started.as_ref() == Some(&started);
+        let newest = self.host.keys.first().is_some_and(|newest| newest.spki == self.key);
+        let known = known && !(newest && self.host.keys.len() > 1);
+        let (told, shown) = (&hello.recipient, self.key);
         // An agent of before sealed secrets tells none; that takes nothing back.
         let same = told.is_empty() || *told == self.host.recipient;
         if known && same {
@@ -122,6 +147,8 @@ impl Session {
         }
         let kept = self.fleet.change(self.host.id, |host| {
             host.seen = Some(seen.clone());
+            host.started = Some(started.clone());
+            host.forget_older_keys(&shown);
             if !told.is_empty() {
                 host.recipient.clone_from(told);
             }
@@ -146,13 +173,55 @@ impl Session {
     }
 }
 
-fn twice(host: &Host, older: &str, newer: &str) -> Coded {
-    Coded::new(
-        Code::E06,
-        format!(
-            "host {} ({}) is connected twice with one identity ({older}, {newer}): a cloned image? \
-             The newer was refused; give that machine an identity of its own with a new token",
-            host.id, host.name
-        ),
+fn twice(host: &Host, older: &str, newer: &str) -> String {
+    format!(
+        "host {} ({}) is connected twice with one key ({older}, {newer}): a cloned image?",
+        host.id, host.name
     )
+}
+
+/// The count of an agent's starts rises, and is another on every boot. Where it does not, its disk is an older copy.
+fn older_copy(host: &Host, hello: &Hello) -> Option<String> {
+    let known = host.started.as_ref()?;
+    let counts = known.count > 0 && hello.boot_counter > 0;
+    let told = [&known.boot_id, &hello.boot_id].iter().all(|id| !id.is_empty());
+    let again = hello.boot_counter == known.count && told && hello.boot_id != known.boot_id;
+    if !counts || !(hello.boot_counter < known.count || again) {
+        return None;
+    }
+    let both = [&host.machine_id, &hello.machine_id].iter().all(|id| !id.is_empty());
+    let machine = if both && host.machine_id != hello.machine_id { " on another machine" } else { "" };
+    Some(format!(
+        "host {} ({}) has started {} times by its own count{machine}, and {} times by what it said before: an older \
+         copy of its disk, or its state was taken away?",
+        host.id, host.name, hello.boot_counter, known.count
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::HandAgent;
+
+    #[test]
+    fn a_count_that_does_not_rise_tells_a_copy() {
+        let agent = HandAgent::new("web-1", &[]);
+        let mut host = agent.host.clone();
+        let is_copy = |host: &Host, count, boot_id: &str| {
+            let hello = Hello { boot_counter: count, boot_id: boot_id.into(), ..agent.hello() };
+            older_copy(host, &hello).is_some()
+        };
+        assert!(!is_copy(&host, 1, "a"), "never seen before");
+        host.started = Some(Started { count: 5, boot_id: "a".into() });
+        for (count, boot_id, expected) in [
+            (5, "a", false),
+            (6, "a", false),
+            (6, "b", false),
+            (4, "a", true),
+            (5, "b", true),
+            (5, "", false),
+        ] {
+            assert_eq!(is_copy(&host, count, boot_id), expected, "{count} {boot_id}");
+        }
+    }
 }

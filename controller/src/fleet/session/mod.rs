@@ -47,6 +47,10 @@ const REPORTS_IN_FLIGHT: usize = 16;
 /// Questions of one host that may wait for their answer; the oldest gives way.
 const QUESTIONS_IN_FLIGHT: usize = 64;
 
+/// When all hosts are to renew, each has this much of the time that they share, up to the most it may take.
+const RENEWAL_SHARE_MS: u32 = 20;
+const RENEWAL_MS_MAX: u32 = 600_000;
+
 /// What an agent sends, decoded and checked.
 pub type Inbound = Pin<Box<dyn Stream<Item = Result<FromAgent, Coded>> + Send>>;
 
@@ -84,6 +88,10 @@ struct Session {
     host: Host,
     number: u64,
     address: SocketAddr,
+    /// SHA-256 of the public key that the session was opened with.
+    key: [u8; 32],
+    /// It was asked to renew its certificate, once.
+    told_to_renew: bool,
     /// The end of the certificate that the session was opened with.
     expires_ms: Millis,
     inbound: Inbound,
@@ -101,6 +109,7 @@ impl Fleet {
     pub fn open(
         &self,
         host: Host,
+        key: [u8; 32],
         expires_ms: Millis,
         address: SocketAddr,
         inbound: Inbound,
@@ -112,6 +121,8 @@ impl Fleet {
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             host,
             address,
+            key,
+            told_to_renew: false,
             expires_ms,
             inbound,
             outbound,
@@ -153,6 +164,10 @@ impl Session {
         let mut heard = Instant::now();
         let mut checkpoints = self.fleet.inner.checkpoints.subscribe();
         checkpoints.mark_changed(); // the one that stands is told to whoever comes
+        let mut signs = self.fleet.inner.signs.subscribe();
+        if signs.borrow().is_some() {
+            signs.mark_changed(); // it may have changed since the welcome
+        }
         loop {
             let reading = self.committing.len() < REPORTS_IN_FLIGHT;
             let step = tokio::select! {
@@ -172,6 +187,9 @@ impl Session {
                         None => Ok(()),
                     }
                 }
+                Ok(()) = signs.changed() => {
+                    self.welcome(self.host.labels.clone()).await
+                }
                 () = &mut expiry => Err(End::Said(expired())),
                 () = tokio::time::sleep_until(heard + silence), if reading => Err(End::Said(silent(silence))),
             };
@@ -183,12 +201,29 @@ impl Session {
 
     async fn welcome(&mut self, labels: Labels) -> Result<(), End> {
         let heartbeat = self.fleet.inner.heartbeat.every.as_millis();
+        self.host.labels.clone_from(&labels);
+        let renew_within_ms = self.renew_within_ms();
         self.send(ToAgent::Welcome {
             server_time_ms: self.fleet.inner.clock.now_ms(),
             heartbeat_ms: u32::try_from(heartbeat).unwrap_or(u32::MAX),
             labels,
+            renew_within_ms,
         })
         .await
+    }
+
+    /// Not 0 when the host should have another key soon: its own may be a copy's as well, or its certificate is of a
+    /// root that is on its way out. Said once in a session; the whole fleet takes its time.
+    fn renew_within_ms(&mut self) -> u32 {
+        let signs = self.fleet.inner.signs.borrow().clone();
+        let ca = self.host.key(&self.key).map(|key| key.ca.as_str());
+        let of_older_root = signs.is_some_and(|signs| ca != Some(signs.as_str()));
+        if self.told_to_renew || !(self.host.renew || of_older_root) {
+            return 0;
+        }
+        self.told_to_renew = true;
+        let connected = u32::try_from(self.fleet.inner.presence.connected_count()).unwrap_or(u32::MAX);
+        connected.saturating_mul(RENEWAL_SHARE_MS).clamp(1, RENEWAL_MS_MAX)
     }
 
     async fn obey(&mut self, command: Option<Command>) -> Result<(), End> {

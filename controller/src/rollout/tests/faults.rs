@@ -147,7 +147,7 @@ fn stale_reports_change_nothing() {
     );
 }
 
-/// A held host is passed over, says why, and joins when it is let go.
+/// Scenario 92: a held host is passed over, says why, and joins when it is let go.
 #[test]
 fn a_held_host_is_passed_over_until_it_is_let_go() {
     let mut play = check(

@@ -1,0 +1,144 @@
+//! What keeps the controller's own identity fresh while it runs: its certificate, the CA's files when they change, and
+//! the end of a rotation when nobody uses the older root any more.
+//!
+//! Nothing of it drops a connection: what is new counts from the next handshake on.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_common::{
+    chain::Chain,
+    time::{Clock, Millis},
+    tls::LiveClientTrust,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Authority, Door, IdentityError, leaf::Leaf, token};
+use crate::{
+    access,
+    fleet::{Fleet, host},
+    store::SharedStore,
+    trouble::Trouble,
+};
+
+/// How often the clock and the files are looked at: a suspended machine must not sleep through its renewal.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Of one root: who still needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users {
+    /// Hosts whose certificate is of this root, by name.
+    pub hosts: Vec<String>,
+    /// Operators with a key whose certificate is of this root and has not expired.
+    pub operators: Vec<String>,
+    /// Join tokens that pin it and are still good.
+    pub tokens: Vec<String>,
+}
+
+impl Users {
+    pub fn is_none(&self) -> bool {
+        self.hosts.is_empty() && self.operators.is_empty() && self.tokens.is_empty()
+    }
+}
+
+/// Who still needs a root, by its short name. Records that name no root are of the oldest.
+pub async fn users(store: &SharedStore, ca: &str, oldest: bool, now: Millis) -> Result<Users, Trouble> {
+    let of = |named: &str| named == ca || (oldest && named.is_empty());
+    let hosts = host::list(store).await?.into_iter();
+    let operators = access::list(store).await?.into_iter();
+    let tokens = token::list(store).await?.into_iter();
+    Ok(Users {
+        hosts: hosts
+            .filter(|host| host.keys.iter().any(|key| of(&key.ca)))
+            .map(|host| host.name.to_string())
+            .collect(),
+        operators: operators
+            .filter(|user| user.keys.iter().any(|key| of(&key.ca) && key.expires_ms > now))
+            .map(|user| user.name.to_string())
+            .collect(),
+        tokens: tokens
+            .filter(|token| of(&token.ca) && token.expires_ms > now && token.uses_left() > 0)
+            .map(|token| token.id)
+            .collect(),
+    })
+}
+
+/// Keeps it all fresh. One per controller.
+pub struct Keeper {
+    pub authority: Arc<Authority>,
+    pub leaf: Leaf,
+    pub clients: Arc<LiveClientTrust>,
+    pub store: SharedStore,
+    pub clock: Arc<dyn Clock>,
+    pub fleet: Fleet,
+    pub door: Door,
+    /// The controller's names as its file has them now; sent when it is to be read again.
+    pub names: mpsc::Receiver<Vec<String>>,
+}
+
+impl Keeper {
+    /// Until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            let renamed = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => false,
+                Some(names) = self.names.recv() => self.leaf.rename(names),
+            };
+            if let Err(error) = self.freshen(renamed) {
+                tracing::error!(error = %Chain(&error), "own identity not refreshed; trying again");
+            }
+            if let Err(trouble) = self.advance().await {
+                tracing::error!(trouble = %Chain(&trouble), "the rotation of the CA does not go on; trying again");
+            }
+        }
+    }
+
+    fn freshen(&mut self, renamed: bool) -> Result<(), IdentityError> {
+        let news = self.authority.reload()?;
+        if news {
+            self.clients.replace(self.authority.pem().as_bytes())?;
+            tracing::info!(
+                ca = self.authority.id(),
+                rotating = self.authority.is_rotating(),
+                "CA read again"
+            );
+        }
+        if news || renamed {
+            self.leaf.renew(self.clock.now_ms())
+        } else {
+            self.leaf.renew_if_due(self.clock.now_ms()).map(drop)
+        }
+    }
+
+    /// Has everybody renew who has not; ends the rotation when that is done.
+    async fn advance(&mut self) -> Result<(), Trouble> {
+        let rotating = self.authority.is_rotating();
+        self.fleet.renew_towards(rotating.then(|| self.authority.id()));
+        if !rotating {
+            return Ok(());
+        }
+        for older in self.authority.roots().iter().skip(1) {
+            let older = super::roots::id(&older.hash);
+            if !users(&self.store, &older, true, self.clock.now_ms()).await?.is_none() {
+                return Ok(());
+            }
+        }
+        // What cannot be recorded is not done.
+        self.door.note("the controller", "the CA's rotation has ended", &self.authority.id()).await?;
+        match self.authority.retire().and_then(|()| self.freshen_trust()) {
+            Ok(()) => tracing::info!(ca = self.authority.id(), "nobody needs the older root; it is retired"),
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "the older root is not retired; trying again")
+            }
+        }
+        self.fleet.renew_towards(None);
+        Ok(())
+    }
+
+    fn freshen_trust(&mut self) -> Result<(), IdentityError> {
+        self.clients.replace(self.authority.pem().as_bytes())?;
+        self.leaf.renew(self.clock.now_ms())
+    }
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# slowhttptest and h2load against both ports while rollouts go through: nobody is kept out, nothing piles up.
+#
+#   apt-get install slowhttptest nghttp2-client
+#   cargo build --workspace && tests/suites/flood.sh
+#
+# Fails when a rollout fails or takes more than three times as long as without the flood, when the controller grows by more
+# than 64 MiB, or when it holds more than a few connections afterwards.
+. "$(dirname "$0")/site.sh"
+need slowhttptest h2load
+raise_controller
+raise_host
+seconds=${SECONDS_EACH:-15}
+
+memory() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$controller/status"; }
+held() { ls "/proc/$controller/fd" | wc -l; }
+timed() { local from; from=$(date +%s%N); "$@"; echo $((($(date +%s%N) - from) / 1000000)); }
+
+roll_out 1.0
+calm=$(timed roll_out 1.1)
+before=$(memory) open=$(held) number=1
+echo "calm: a rollout takes $calm ms, the controller $before MiB, $open descriptors"
+
+# flood NAME COMMAND...: rolls out while it runs.
+flood() {
+    local name=$1 count=0 worst=0 took attack
+    shift
+    "$@" >"$site/$name.txt" 2>&1 &
+    attack=$!
+    pids+=("$attack")
+    while kill -0 "$attack" 2>/dev/null; do
+        number=$((number + 1)) count=$((count + 1))
+        took=$(timed roll_out "1.$number") || { echo "$name: rollout 1.$number failed" >&2; tail -5 "$site/controller.log" >&2; exit 1; }
+        [ "$took" -le "$worst" ] || worst=$took
+    done
+    wait "$attack" || true
+    echo "$name: $count rollouts, the slowest $worst ms; $(memory) MiB, $(held) descriptors"
+    [ "$count" -gt 0 ] && [ "$worst" -le $((3 * calm + 1000)) ] || { echo "$name: too slow" >&2; exit 1; }
+}
+
+for port in "$main" "$enrol"; do
+    for attack in -H -B -X; do # headers, bodies, reads: each slowly
+        flood "slowhttptest$attack-${port##*:}" slowhttptest $attack -c 400 -r 100 -i 2 -l "$seconds" -u "https://$port/longshore.v1.Enrolment/Enroll" -p 2
+    done
+    printf '\0\0\0\0\0' >"$site/empty.grpc"
+    flood "h2load-${port##*:}" h2load -c 40 -m 64 -D "$seconds" -d "$site/empty.grpc" -H 'content-type: application/grpc' -H 'te: trailers' "https://$port/longshore.v1.Enrolment/Enroll"
+    grep -E "^requests:|^status codes" "$site/h2load-${port##*:}.txt" || true
+done
+after=$(memory)
+[ $((after - before)) -le 64 ] || { echo "the controller grew from $before to $after MiB" >&2; exit 1; }
+until_true "the end of all their connections" sh -c "[ \$(ls /proc/$controller/fd | wc -l) -le $((open + 8)) ]"
+echo "afterwards: $after MiB, $(held) descriptors; $number rollouts went through"

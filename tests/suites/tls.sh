@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# testssl.sh and sslyze (Mozilla's modern profile) against both ports of a controller that runs.
+#
+#   apt-get install testssl.sh; pip install sslyze
+#   cargo build --workspace && tests/suites/tls.sh
+#
+# Fails on anything that testssl.sh rates LOW or worse, apart from what comes of a CA of one's own, and on anything that
+# the modern profile does not allow.
+. "$(dirname "$0")/site.sh"
+need testssl sslyze
+raise_controller
+failed=0
+for port in "$main" "$enrol"; do
+    echo "== testssl $port"
+    testssl --quiet --warnings off --color 0 --nodns none --protocols --server-defaults --fs --vulnerable --server-preference \
+        --jsonfile-pretty "$site/testssl-${port##*:}.json" "$port" >"$site/testssl.txt" 2>&1 || true
+    [ -s "$site/testssl-${port##*:}.json" ] || { cat "$site/testssl.txt"; exit 1; }
+    python3 - "$site/testssl-${port##*:}.json" <<'END' || failed=1
+import json, sys
+own_ca = {"cert_chain_of_trust", "cert_revocation", "cert_crlDistributionPoints", "cert_ocspURL", "OCSP_stapling",
+          "cert_caIssuers", "DNS_CAArecord", "certificate_transparency", "scanTime", "engine_problem", "cert_trust"}
+bad = {"LOW", "MEDIUM", "HIGH", "CRITICAL", "FATAL"}
+seen, found = 0, []
+def walk(node):
+    global seen
+    if isinstance(node, dict):
+        if "id" in node and "severity" in node:
+            seen += 1
+            if node["severity"] in bad and not any(node["id"].startswith(known) for known in own_ca):
+                found.append(f'{node["severity"]:8} {node["id"]}: {node["finding"]}')
+        for value in node.values():
+            walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            walk(value)
+walk(json.load(open(sys.argv[1])))
+print(f"{seen} findings looked at, {len(found)} bad")
+print("\n".join(found))
+sys.exit(bool(found) or seen < 40)
+END
+    echo "== sslyze $port"
+    sslyze --mozilla_config=modern --cert "$site/ctl/operator/cert.pem" --key "$site/ctl/operator/key.pem" "$port" >"$site/sslyze.txt" 2>&1 || true
+    if grep -q "OK - Compliant" "$site/sslyze.txt"; then
+        grep "Compliant" "$site/sslyze.txt"
+    else
+        sed -n '/COMPLIANCE/,$p' "$site/sslyze.txt"
+        failed=1
+    fi
+done
+exit $failed

@@ -1,0 +1,120 @@
+//! Identities in trouble, by our own programs: a disk that was copied, a host that has to be let in, and a CA that is
+//! exchanged under a fleet that runs.
+
+use std::process::Command;
+
+use longshore_tests::{Process, run, until};
+use serde_json::Value;
+
+use crate::site::{ASK, Site, program_called};
+
+fn json(site: &Site, words: &[&str]) -> Value {
+    let said = site.longshore([words, &["-o", "json"]].concat()).success().unwrap();
+    serde_json::from_str(&said).unwrap()
+}
+
+fn agent_below(site: &Site, root: &str) -> Process {
+    let mut agent = program_called("longshore-agent");
+    agent.args(["--root", &site.text(root), "run"]);
+    Process::start(&mut agent).unwrap()
+}
+
+/// LS-E06: which of the two is the host nobody can say; an operator decides, and one command is the way out.
+#[test]
+fn a_cloned_disk_pauses_both_until_an_operator_decides() {
+    let mut site = Site::bare();
+    let token = site.token(&[]);
+    site.enrol("host", &token).success().unwrap();
+    let copied = Command::new("cp").args(["-a", &site.text("host"), &site.text("copy")]).status().unwrap();
+    assert!(copied.success());
+    site.start_agent();
+    let mut copy = agent_below(&site, "copy");
+    for agent in [site.agent.as_mut().unwrap(), &mut copy] {
+        agent.until_it_says("LS-E06", ASK).unwrap();
+        agent.until_it_says("connected twice with one key", ASK).unwrap();
+    }
+    let shown = json(&site, &["host", "list"]);
+    assert_eq!(shown["hosts"][0]["barred"]["kind"], "cloned", "{shown}");
+    let name = shown["hosts"][0]["name"].as_str().unwrap().to_owned();
+    let told = site.longshore(["host", "show", &name]).success().unwrap();
+    assert!(told.contains(&format!("longshore host admit {name}")), "{told}");
+
+    drop(copy);
+    site.longshore(["host", "admit", &name]).success().unwrap();
+    site.longshore(["host", "admit", &name]).code_is(6).unwrap();
+    let agent = site.agent.as_mut().unwrap();
+    agent.until_it_says("certificate renewed", ASK).unwrap();
+    until(ASK, "the host's return with a key of its own", || {
+        let host = &json(&site, &["host", "list"])["hosts"][0];
+        Ok((host["connected"] == true && host["key"] != shown["hosts"][0]["key"]).then_some(()))
+    })
+    .unwrap();
+    // The copy has the old key still, and that opens nothing any more.
+    let mut copy = agent_below(&site, "copy");
+    copy.until_it_says("has other keys by now", ASK).unwrap();
+    assert_eq!(json(&site, &["host", "list"])["hosts"][0]["connected"], true);
+}
+
+/// LS-E07: both sides show the same fingerprint, and nothing is served before somebody has compared them.
+#[test]
+fn a_host_that_has_to_be_let_in_waits() {
+    let mut site = Site::bare();
+    let token = site.token(&["--require-approval", "--name", "*"]);
+    let joined = site.enrol("host", &token).success().unwrap();
+    assert!(joined.contains("longshore host admit"), "{joined}");
+    let mut agent = agent_below(&site, "host");
+    agent.until_it_says("LS-E07", ASK).unwrap();
+    let status = site.agent_at("host", ["status", "-o", "json"]).success().unwrap();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let key = status["key"].as_str().unwrap();
+    let shown = json(&site, &["host", "list"]);
+    let name = shown["hosts"][0]["name"].as_str().unwrap();
+    assert_eq!(
+        (&shown["hosts"][0]["key"], &shown["hosts"][0]["barred"]["kind"]),
+        (&key.into(), &"waiting".into())
+    );
+    let other = site.longshore(["host", "admit", name, "--key", "0000"]);
+    assert!(other.code == Some(4) && other.everything().contains("LS-E03"), "{other}");
+    site.longshore(["host", "admit", name, "--key", &key[..16]]).success().unwrap();
+    agent.until_it_says("connected", ASK).unwrap();
+    site.agent = Some(agent);
+}
+
+/// Scenario 64: another root, while an app runs and nobody enrols again.
+#[test]
+fn another_ca_takes_over_while_everything_runs() {
+    let mut site = Site::raise();
+    let (app, key) = (site.pids(), json(&site, &["host", "list"])["hosts"][0]["key"].clone());
+    let mut rotate = program_called("longshore-controller");
+    run(rotate.args(["ca", "rotate", "--config", &site.text("ctl/controller.toml")]), ASK)
+        .unwrap()
+        .success()
+        .unwrap();
+    let controller = site.controller.as_mut().unwrap();
+    let pid = rustix::process::Pid::from_raw(controller.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    controller.until_it_says("SIGHUP: reading certificates", ASK).unwrap();
+    site.agent.as_mut().unwrap().until_it_says("certificate renewed", ASK).unwrap();
+    until(ASK, "the host under the new root", || {
+        let roots = &json(&site, &["status"])["roots"];
+        Ok((roots[1]["hosts"] == 0 && roots[0]["hosts"] == 1).then_some(()))
+    })
+    .unwrap();
+    site.longshore(["login"]).success().unwrap();
+    until(ASK, "the end of the old root", || {
+        Ok((json(&site, &["status"])["roots"].as_array().unwrap().len() == 1).then_some(()))
+    })
+    .unwrap();
+    let after = json(&site, &["host", "list"]);
+    assert_ne!(after["hosts"][0]["key"], key);
+    assert_eq!(site.pids(), app, "the app never noticed");
+
+    // Neither side remembers the old one: both are started anew, and a release goes through.
+    site.controller.take();
+    site.agent.take();
+    site.serve();
+    site.start_agent();
+    site.publish("1.1", "exec sleep 1001").success().unwrap();
+    site.roll_out("1.1").code_is(0).unwrap();
+    assert_eq!(site.runs().as_deref(), Some("1.1"));
+}
