@@ -1,9 +1,11 @@
 //! Longshore on a lab as an operator would have it: the controller a process of this machine on the bridge's address,
 //! the agents installed on the hosts by `deploy/install-agent.sh` as the unit of `deploy/`, and `longshore` to steer it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,10 +25,15 @@ const CONNECT: Duration = Duration::from_secs(120);
 const MAIN_PORT: u16 = 7440;
 const ENROL_PORT: u16 = 7443;
 
+/// The keys of a lab are worth nothing; this only has to be long enough.
+const PASSPHRASE: &str = "a passphrase of the lab";
+
 pub struct Fleet<'a> {
     pub lab: &'a Lab,
     home: PathBuf,
     controller: Option<Process>,
+    /// Apps that have a release key.
+    apps: Mutex<BTreeSet<String>>,
 }
 
 /// How often agents say that they are there.
@@ -38,19 +45,22 @@ pub enum Heartbeat {
 }
 
 impl<'a> Fleet<'a> {
-    /// A controller, and an enrolled and connected agent on every host, each with the label role=web.
+    /// A controller, and an enrolled and connected agent on every host, each with the label role=web. Hosts pin the
+    /// fleet's root, so everything that runs is signed.
     pub fn raise(lab: &'a Lab) -> Result<Self> {
         Self::raise_with(lab, Heartbeat::Quick)
     }
 
     pub fn raise_with(lab: &'a Lab, heartbeat: Heartbeat) -> Result<Self> {
-        let mut fleet = Self { lab, home: lab.folder().join("fleet"), controller: None };
+        let mut fleet =
+            Self { lab, home: lab.folder().join("fleet"), controller: None, apps: Mutex::default() };
         fs::create_dir_all(&fleet.home).within(|| format!("make {}", fleet.home.display()))?;
         fleet.init(heartbeat)?;
         fleet.start_controller()?;
         fleet
             .longshore(["context", "add", "lab", "--from", &fleet.path("controller/operator")])?
             .success()?;
+        fleet.longshore(["init"])?.success()?;
         lab.together(|host| fleet.install(host))?;
         fleet.await_connected(lab.hosts().len())?;
         Ok(fleet)
@@ -95,7 +105,7 @@ impl<'a> Fleet<'a> {
 
     /// Brings our files to the host and runs the installer there, the token on its standard input.
     fn install(&self, host: &Host) -> Result<()> {
-        let made = self.ask_json(["token", "create", "--unsigned", "--label", "role=web"])?;
+        let made = self.ask_json(["token", "create", "--label", "role=web"])?;
         let text =
             |name: &str| made[name].as_str().within(|| format!("`token create` says no {name}: {made}"));
         host.write("/root/join-token", text("token")?, 0o600)?;
@@ -144,10 +154,25 @@ impl<'a> Fleet<'a> {
         serde_json::from_str(&text).within(|| format!("not JSON: {text}"))
     }
 
-    /// Publishes the folder in which a `longshore.toml` lies.
+    /// Publishes the folder in which a `longshore.toml` lies, signed; an app's first release makes its key.
     pub fn publish(&self, folder: &Path) -> Result<String> {
+        self.create_app_of(folder)?;
         let folder = folder.to_str().within(|| "folders of the lab are text".into())?;
         self.longshore_within(Duration::from_secs(300), ["release", "publish", folder])?.success()
+    }
+
+    fn create_app_of(&self, folder: &Path) -> Result<()> {
+        let file = folder.join("longshore.toml");
+        let text = fs::read_to_string(&file).within(|| format!("read {}", file.display()))?;
+        let name =
+            text.parse::<toml::Table>().ok().and_then(|file| Some(file["app"]["name"].as_str()?.to_owned()));
+        let name = name.within(|| format!("{} names no app", file.display()))?;
+        let mut apps = self.apps.lock().expect("no holder panics");
+        if !apps.contains(&name) {
+            self.longshore(["app", "create", &name])?.success()?;
+            apps.insert(name);
+        }
+        Ok(())
     }
 
     pub fn apply_environment(&self, text: &str) -> Result<()> {
@@ -164,6 +189,7 @@ impl<'a> Fleet<'a> {
     fn operator(&self) -> Result<Command> {
         let mut command = Command::new(program("longshore")?);
         command.env("XDG_CONFIG_HOME", self.home.join("config")).env_remove("LONGSHORE_CONTEXT");
+        command.env("LONGSHORE_KEY_PASSPHRASE", PASSPHRASE);
         Ok(command)
     }
 

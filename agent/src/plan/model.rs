@@ -6,7 +6,7 @@ use longshore_common::{
     assignment::Assignment,
     digest::ReleaseDigest,
     ids::Version,
-    manifest::{Driver, Hook, Manifest},
+    manifest::{Driver, Hook, Manifest, Port},
     report::StepName,
     settings::Settings,
     slot::Slot,
@@ -227,6 +227,8 @@ pub struct Needs {
     pub start: Span,
     /// How long until every probe has come to a verdict.
     pub probe: Span,
+    /// It has these to itself while it runs.
+    pub ports: Vec<Port>,
 }
 
 impl Needs {
@@ -243,6 +245,7 @@ impl Needs {
             hooks,
             start: Span(manifest.service.start_timeout.0 + manifest.service.stop.grace.0),
             probe: Span(probe),
+            ports: manifest.ports().filter_map(Port::parse).collect(),
         }
     }
 }

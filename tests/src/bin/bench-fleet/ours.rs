@@ -22,6 +22,9 @@ bake = "0s"
 max_unavailable = "100%"
 "#;
 
+/// Of Debian's base system. Apps have a user of their own; the script's unit has the same.
+pub const USER: &str = "www-data";
+
 /// An app that holds its socket open across restarts, or binds it anew each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
@@ -57,7 +60,7 @@ impl Socket {
 pub fn app_file(socket: Socket, version: &str) -> String {
     format!(
         "[app]\nname = \"{}\"\nversion = \"{version}\"\n\n[artifact]\npath = \"dist\"\n\n\
-         [service]\n{}\nuser = \"root\"\n\n\
+         [service]\n{}\nuser = \"{USER}\"\n\n\
          [[probe]]\nname = \"http\"\nhttp = \"http://127.0.0.1:{}/\"\ninterval = \"50ms\"\ntimeout = \"2s\"\n\
          healthy_for = \"1ms\"\ndeadline = \"60s\"\n",
         socket.app(),

@@ -18,7 +18,7 @@ const DEPLOY: Duration = Duration::from_secs(300);
 const PACK: Duration = Duration::from_secs(120);
 
 const UNIT: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/opt/app/current/bin/app --listen 0.0.0.0:8090\n\
-                    WorkingDirectory=/opt/app/current\n";
+                    WorkingDirectory=/opt/app/current\nUser=www-data\n";
 
 /// The one on the controller's side: a key, and a server of artifacts.
 pub struct Script<'a> {
