@@ -52,6 +52,18 @@ enum Term {
     HasNot(String),
 }
 
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Term::Every => f.write_str("*"),
+            Term::Is(key, pattern) => write!(f, "{key}={pattern}"),
+            Term::IsNot(key, pattern) => write!(f, "{key}!={pattern}"),
+            Term::Has(key) => f.write_str(key),
+            Term::HasNot(key) => write!(f, "!{key}"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
@@ -102,8 +114,10 @@ impl FromStr for Selector {
     type Err = Coded;
 
     fn from_str(text: &str) -> Result<Self, Coded> {
-        let terms = text.split(',').map(str::trim).map(parse_term).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), terms })
+        let terms: Vec<Term> = text.split(',').map(str::trim).map(parse_term).collect::<Result<_, _>>()?;
+        // Written anew: between its words there may be white space that moves a cursor.
+        let written: Vec<String> = terms.iter().map(Term::to_string).collect();
+        Ok(Self { text: written.join(","), terms })
     }
 }
 
@@ -181,6 +195,13 @@ mod tests {
             let parsed: Selector = selector.parse().unwrap();
             assert_eq!(parsed.matches("web-1-a", "x", &labels), expected, "{selector}");
         }
+    }
+
+    #[test]
+    fn a_selector_is_written_without_what_stood_between_its_words() {
+        let loose: Selector = " env = prod,\n\u{c}! canary , rack != 3* ,zone".parse().unwrap();
+        assert_eq!(loose.as_str(), "env=prod,!canary,rack!=3*,zone");
+        assert_eq!(loose, loose.as_str().parse().unwrap());
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod group;
 mod handle;
 mod image;
 mod index;
-mod journal;
+pub mod journal;
 mod open;
 mod owner;
 mod stopped;

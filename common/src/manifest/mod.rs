@@ -16,6 +16,7 @@ pub use test::{Report, Test};
 use crate::{
     code::{Code, Coded},
     digest::ReleaseDigest,
+    text::visible,
 };
 
 /// Bytes of a manifest; larger ones are refused before they are parsed.
@@ -41,14 +42,16 @@ impl Manifest {
             ));
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| {
-            Coded::new(Code::M01, format!("manifest line {} column {}: {e}", e.line(), e.column()))
+            // The error repeats keys of the manifest as they are.
+            let why = visible(&e.to_string());
+            Coded::new(Code::M01, format!("manifest line {} column {}: {why}", e.line(), e.column()))
         })?;
         if manifest.schema != SCHEMA {
             return Err(Coded::new(
                 Code::M01,
                 format!(
                     "manifest has schema \"{}\", this version knows \"{SCHEMA}\"",
-                    crate::text::visible(&manifest.schema)
+                    visible(&manifest.schema)
                 ),
             ));
         }

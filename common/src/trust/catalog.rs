@@ -75,7 +75,8 @@ impl Catalog {
         let wrong = |why: &str| unfit(app, Part::Targets, why);
         let Targets { version, expires, targets, _extra, .. } = targets.signed;
         let about = ours(&_extra).cloned().ok_or_else(|| wrong("does not say whose it is"))?;
-        let about: About = serde_json::from_value(about).map_err(|e| wrong(&format!("is not ours ({e})")))?;
+        let about: About = serde_json::from_value(about)
+            .map_err(|e| wrong(&format!("is not ours ({})", visible(&e.to_string()))))?;
         if about.app != app {
             return Err(wrong(&format!("is of \"{}\"", visible(&about.app))));
         }
@@ -166,8 +167,8 @@ impl Catalog {
 fn read_release(app: &str, name: &str, target: tough::schema::Target) -> Result<Listed> {
     let wrong = |why: &str| unfit(app, Part::Targets, &format!("lists \"{}\", which {why}", visible(name)));
     let about = target.custom.get("longshore").cloned().ok_or_else(|| wrong("says nothing about itself"))?;
-    let about: AboutRelease =
-        serde_json::from_value(about).map_err(|e| wrong(&format!("is not ours ({e})")))?;
+    let about: AboutRelease = serde_json::from_value(about)
+        .map_err(|e| wrong(&format!("is not ours ({})", visible(&e.to_string()))))?;
     if name != target_name(app, about.seq) {
         return Err(wrong("is not named as its number says"));
     }

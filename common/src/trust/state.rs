@@ -205,7 +205,7 @@ fn assemble(mut files: BTreeMap<String, Vec<u8>>) -> Option<Held> {
         .map(|(name, bytes)| Some((name.strip_suffix(".root.json")?.parse().ok()?, bytes)))
         .collect::<Option<_>>()?;
     let (first, last) = (*roots.keys().next()?, *roots.keys().next_back()?);
-    (last - first + 1 == roots.len() as u64).then_some(())?;
+    (last - first == roots.len() as u64 - 1).then_some(())?;
     let Facts { floor, latest_ms } = facts;
     Some(Held { roots, timestamp: timestamp?, snapshot: snapshot?, targets: targets?, floor, latest_ms })
 }

@@ -85,8 +85,11 @@ impl Verifier {
         if let What::Pruned { before } = entry.what {
             self.pruned = before;
         }
+        let Some(next) = self.next.checked_add(1) else {
+            return broken("has a number that nothing could follow".to_owned());
+        };
         self.head = line_hash(line);
-        self.next += 1;
+        self.next = next;
         self.against_witnesses()
     }
 

@@ -11,7 +11,7 @@ mod desk;
 mod http;
 mod metrics;
 mod probe;
-mod prometheus;
+pub mod prometheus;
 mod scene;
 pub mod stats;
 mod test_run;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_common::text::visible;
 use serde::Deserialize;
 
 use super::{Conclusion, Scene, check::Metrics, scene::secret};
@@ -24,7 +25,7 @@ pub(super) struct Prometheus {
 
 /// Numbers that came, and how many were none.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Values {
+pub struct Values {
     pub good: Vec<f64>,
     pub not_finite: usize,
 }
@@ -110,14 +111,31 @@ impl Prometheus {
         if reply.cut {
             return Err(format!("{server} answered with more than {BODY_BYTES} bytes"));
         }
-        // Prometheus answers a wrong query with 400 and says why in the same shape.
-        let answer: Answer = serde_json::from_slice(&reply.body)
-            .map_err(|_| format!("{server} answered {} and not as Prometheus does", reply.status))?;
-        if answer.status != "success" {
-            return Err(format!("{server} refused the query: {}", answer.error));
-        }
-        values(answer.data).map_err(|why| format!("{server}: {why}"))
+        read(&reply.body).map_err(|trouble| match trouble {
+            Trouble::Foreign => format!("{server} answered {} and not as Prometheus does", reply.status),
+            Trouble::Refused(why) => format!("{server} refused the query: {why}"),
+            Trouble::Unfit(why) => format!("{server}: {why}"),
+        })
     }
+}
+
+/// Why an answer gives no numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is not Prometheus'.
+    Foreign,
+    /// By its own words.
+    Refused(String),
+    Unfit(&'static str),
+}
+
+/// The numbers in the body of an answer. A wrong query is answered with 400 in the same shape, which says why.
+pub fn read(body: &[u8]) -> Result<Values, Trouble> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| Trouble::Foreign)?;
+    if answer.status != "success" {
+        return Err(Trouble::Refused(visible(&answer.error)));
+    }
+    values(answer.data).map_err(Trouble::Unfit)
 }
 
 fn values(data: Option<Data>) -> Result<Values, &'static str> {
@@ -148,9 +166,8 @@ fn values(data: Option<Data>) -> Result<Values, &'static str> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Values, String> {
-        let answer: Answer = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        values(answer.data).map_err(str::to_owned)
+    fn read(text: &str) -> Result<Values, Trouble> {
+        super::read(text.as_bytes())
     }
 
     #[test]

@@ -114,8 +114,10 @@ impl FromStr for Url {
                 why: "credentials do not belong into an address",
             });
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() {
+        let host = authority.host();
+        // Only an IPv6 address has brackets, and around all of it.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+        if host.is_empty() || host.contains(['[', ']']) {
             return Err(bad("it names no server"));
         }
         let port = match &authority.as_str()[authority.host().len()..] {
@@ -195,9 +197,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_and_secrets_are_not_shown() {
-        for bad in
-            ["", "a", "ftp://a/", "http://", "http:///x", "http://a:0/", "http://a:99999/", "http://a b/"]
-        {
+        for bad in [
+            "",
+            "a",
+            "ftp://a/",
+            "http://",
+            "http:///x",
+            "http://a:0/",
+            "http://a:99999/",
+            "http://a b/",
+            "http://a[b]:1/",
+        ] {
             assert!(bad.parse::<Url>().is_err(), "{bad}");
         }
         let error = "http://ann:secret@a/".parse::<Url>().unwrap_err().to_string();

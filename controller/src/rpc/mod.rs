@@ -27,7 +27,7 @@ mod strangers;
 mod survey;
 mod trust;
 mod upload;
-mod words;
+pub mod words;
 
 use std::{pin::Pin, str::FromStr};
 

@@ -16,7 +16,8 @@ struct Open {
     message: String,
 }
 
-pub(super) fn read(text: &str) -> Result<Cases, String> {
+/// What a report tells. Refuses what is none, whoever wrote it.
+pub fn read(text: &str) -> Result<Cases, String> {
     let mut reader = Reader::new(text);
     let mut cases = Cases::default();
     let (mut case, mut inside, mut known): (Option<Open>, bool, bool) = (None, false, false);

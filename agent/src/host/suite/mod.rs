@@ -4,8 +4,8 @@
 //! print is told as it comes; which tests passed is read from that (TAP) or from a file (JUnit). Both are written by
 //! the release and not to be believed: everything read is bounded.
 
-mod junit;
-mod tap;
+pub mod junit;
+pub mod tap;
 mod xml;
 
 use std::{

@@ -3,8 +3,9 @@
 
 use super::{Cases, State};
 
+/// Takes lines as they are printed.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub struct Reader {
     cases: Cases,
     planned: Option<u32>,
     bailed: Option<String>,

@@ -81,8 +81,9 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ReadError::Missing),
             opened => opened.map_err(|error| DurableError::new(Step::Open, path, error))?,
         };
+        let length = file.metadata().map_err(|error| DurableError::new(Step::Inspect, path, error))?.len();
         let mut reading = Reading::default();
-        reading.read_all(file).map_err(|error| match error {
+        reading.read_all(file, length).map_err(|error| match error {
             Stop::Journal(error) => error,
             Stop::Io(error) => DurableError::new(Step::Read, path, error).into(),
         })?;
@@ -149,6 +150,17 @@ impl Journal {
         let bytes = frames.len() as u64;
         let file = open_to_append(path, bytes)?;
         Ok(Journal { file, path: path.to_owned(), link, bytes, began_with: bytes })
+    }
+}
+
+/// The revision that a journal of these bytes amounts to, and how many entries there are then; or why it cannot be
+/// read. For whoever has the bytes and no folder.
+pub fn examine(bytes: &[u8]) -> Result<(Revision, usize), String> {
+    let mut reading = Reading::default();
+    match reading.read_all(io::Cursor::new(bytes), bytes.len() as u64) {
+        Ok(()) => Ok((reading.image.revision, reading.image.entries.len())),
+        Err(Stop::Journal(error)) => Err(error.to_string()),
+        Err(Stop::Io(error)) => Err(error.to_string()),
     }
 }
 

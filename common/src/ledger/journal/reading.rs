@@ -1,12 +1,12 @@
 //! Reading a journal: record by record, each where it belongs, until the end or the first that is not whole.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use super::frame::{self, Content, Entries, Group, HEAD, Link, Record, Start};
 use super::{FORMAT, ReadError};
 use crate::ledger::image::Image;
 use crate::ledger::{Committed, Revision, Stored};
+use crate::text::visible;
 
 /// A journal that is being read.
 #[derive(Default)]
@@ -28,9 +28,8 @@ pub(super) enum Stop {
 }
 
 impl Reading {
-    /// Read everything that is whole. What is not, and has nothing whole behind it, is left.
-    pub(super) fn read_all(&mut self, file: File) -> Result<(), Stop> {
-        let length = file.metadata()?.len();
+    /// Read everything that is whole of `length` bytes. What is not, and has nothing whole behind it, is left.
+    pub(super) fn read_all(&mut self, file: impl Read + Seek, length: u64) -> Result<(), Stop> {
         let mut input = BufReader::new(file);
         let mut buffer = Vec::new();
         while self.at < length {
@@ -44,7 +43,7 @@ impl Reading {
     }
 
     /// Whether there is nothing whole behind the record that is not.
-    fn is_torn(&self, mut input: BufReader<File>) -> io::Result<bool> {
+    fn is_torn(&self, mut input: BufReader<impl Read + Seek>) -> io::Result<bool> {
         let mut rest = Vec::new();
         input.seek(SeekFrom::Start(self.at + 1))?;
         input.read_to_end(&mut rest)?;
@@ -81,7 +80,7 @@ impl Reading {
 
     fn start(&mut self, start: Start) -> Result<(), ReadError> {
         if start.format > FORMAT {
-            return Err(ReadError::Newer { writer: start.writer });
+            return Err(ReadError::Newer { writer: visible(&start.writer) });
         }
         self.image.revision = Revision(start.revision);
         self.missing = Some(start.entries);
@@ -108,11 +107,7 @@ impl Reading {
 }
 
 /// The next record, its link, and how long its frame is; `None` where it is not whole.
-fn next(
-    input: &mut BufReader<File>,
-    buffer: &mut Vec<u8>,
-    left: u64,
-) -> io::Result<Option<(Record, Link, usize)>> {
+fn next(input: &mut impl Read, buffer: &mut Vec<u8>, left: u64) -> io::Result<Option<(Record, Link, usize)>> {
     let mut head = [0; HEAD];
     if left < HEAD as u64 {
         return Ok(None);
