@@ -1,11 +1,13 @@
 # A controller and a host on this machine, below one temporary folder, for suites of others: sourced by each of them.
-# Needs built programs (LONGSHORE_BIN_DIR, or target/debug). Listens on 127.0.0.1 only; ends what it started.
+# Needs built programs (LONGSHORE_BIN_DIR, or target/debug). Listens on the loopback only; ends what it started.
 set -euo pipefail
 
 bin=${LONGSHORE_BIN_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target/debug}
 site=$(mktemp -d)
-main=127.0.0.1:${MAIN_PORT:-17440}
-enrol=127.0.0.1:${ENROL_PORT:-17443}
+# An address of this run's own, so that the usual ports are free on it.
+address=127.88.$(($$ / 256 % 256)).$(($$ % 256))
+main=$address:7440
+enrol=$address:7443
 pids=()
 export LONGSHORE_CONTEXT=$site/ctl/operator HOME=$site
 unset XDG_CONFIG_HOME
@@ -35,7 +37,7 @@ until_true() {
 }
 
 raise_controller() {
-    "$bin/longshore-controller" init --dir "$site/ctl" --name 127.0.0.1 --listen "$main" --enrol-listen "$enrol" >/dev/null
+    "$bin/longshore-controller" init --dir "$site/ctl" --name "$address" --listen "$main" --enrol-listen "$enrol" >/dev/null
     "$bin/longshore-controller" serve --config "$site/ctl/controller.toml" 2>"$site/controller.log" &
     controller=$!
     pids+=("$controller")
