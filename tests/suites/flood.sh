@@ -6,6 +6,10 @@
 #
 # Fails when a rollout fails or takes more than three times as long as without the flood, when the controller grows by more
 # than 64 MiB, or when it holds more than a few connections afterwards.
+#
+# site.sh says where everything is.
+# shellcheck disable=SC1091,SC2154
+
 . "$(dirname "$0")/site.sh"
 need slowhttptest h2load
 raise_controller
@@ -13,7 +17,7 @@ raise_host
 seconds=${SECONDS_EACH:-15}
 
 memory() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$controller/status"; }
-held() { ls "/proc/$controller/fd" | wc -l; }
+held() { find "/proc/$controller/fd" -mindepth 1 | wc -l; }
 timed() { local from; from=$(date +%s%N); "$@"; echo $((($(date +%s%N) - from) / 1000000)); }
 
 roll_out 1.0
@@ -36,7 +40,10 @@ flood() {
     wait "$attack" || true
     sed -n 's/\x1b\[[0-9;]*m//g; /^\(closed\|connected\|error\|pending\|service available\|exit status\):/Ip' "$site/$name.txt" | tail -n 5 | tr -s ' \n' ' '
     echo "$name: $count rollouts, the slowest $worst ms; $(memory) MiB, $(held) descriptors"
-    [ "$count" -gt 0 ] && [ "$worst" -le $((3 * calm + 1000)) ] || { echo "$name: too slow" >&2; exit 1; }
+    if [ "$count" = 0 ] || [ "$worst" -gt $((3 * calm + 1000)) ]; then
+        echo "$name: too slow" >&2
+        exit 1
+    fi
 }
 
 for port in "$main" "$enrol"; do
@@ -52,5 +59,5 @@ for port in "$main" "$enrol"; do
 done
 after=$(memory)
 [ $((after - before)) -le 64 ] || { echo "the controller grew from $before to $after MiB" >&2; exit 1; }
-until_true "the end of all their connections" sh -c "[ \$(ls /proc/$controller/fd | wc -l) -le $((open + 8)) ]"
+until_true "the end of all their connections" sh -c "[ \$(find /proc/$controller/fd -mindepth 1 | wc -l) -le $((open + 8)) ]"
 echo "afterwards: $after MiB, $(held) descriptors; $number rollouts went through"

@@ -1,5 +1,6 @@
 # A controller and a host on this machine, below one temporary folder, for suites of others: sourced by each of them.
 # Needs built programs (LONGSHORE_BIN_DIR, or target/debug). Listens on the loopback only; ends what it started.
+# shellcheck shell=bash
 set -euo pipefail
 
 bin=${LONGSHORE_BIN_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/target/debug}

@@ -7,6 +7,10 @@
 # Fails on anything that testssl.sh rates LOW or worse, apart from what comes of a CA of one's own (public trust, lists of
 # revoked certificates, DNS records) and of certificates that renew themselves every month, and on anything that the modern
 # profile does not allow.
+#
+# site.sh says where everything is.
+# shellcheck disable=SC1091,SC2154
+
 . "$(dirname "$0")/site.sh"
 need testssl sslyze
 raise_controller
