@@ -1,25 +1,31 @@
 #!/bin/sh
-# Installs the agent on this host, enrols it, and starts it. Run it as often as you like: what is done is left alone,
-# and a newer binary or unit beside this script is taken up.
+# Installs the agent and its helper on this host, enrols it, and starts both. Run it as often as you like: what is done is
+# left alone, newer binaries and units beside this script are taken up, and a host that has the agent as one process gets
+# two.
 #
 #   sh install-agent.sh --server HOST:PORT <token-file
+#   sh install-agent.sh --single --server HOST:PORT <token-file      # one process with all privileges
 #
-# Expects longshore-agent and longshore-agent.service beside itself (or in systemd/ there). The token comes on
+# Expects longshore-agent, longshore-helper and the units beside itself (or in systemd/ there). The token comes on
 # standard input, so that it is in no process list and no shell history.
 set -eu
 
 server=
+processes=one
 while [ $# -gt 0 ]; do
     case "$1" in
         --server) server=${2:?--server needs HOST:PORT}; shift 2 ;;
-        *) echo "usage: install-agent.sh --server HOST:PORT <token-file" >&2; exit 2 ;;
+        --single) processes=one; shift ;;
+        --two) processes=two; shift ;;
+        *) echo "usage: install-agent.sh [--single] --server HOST:PORT <token-file" >&2; exit 2 ;;
     esac
 done
 [ "$(id -u)" = 0 ] || { echo "install-agent.sh: must be run as root" >&2; exit 4; }
 
 here=$(cd "$(dirname "$0")" && pwd)
-unit=$here/longshore-agent.service
-[ -e "$unit" ] || unit=$here/systemd/longshore-agent.service
+units=$here
+[ -e "$units/longshore-agent.service" ] || units=$here/systemd
+installed=/etc/systemd/system
 
 # Replaces $2 by $1 in one rename when they differ; says whether it did.
 put() {
@@ -30,12 +36,43 @@ put() {
 
 changed=
 if put "$here/longshore-agent" /usr/bin/longshore-agent 0755; then changed=yes; fi
-if put "$unit" /etc/systemd/system/longshore-agent.service 0644; then changed=yes; systemctl daemon-reload; fi
+if [ $processes = two ]; then
+    if put "$here/longshore-helper" /usr/bin/longshore-helper 0755; then changed=yes; fi
+    if ! getent passwd longshore >/dev/null; then
+        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin longshore
+    fi
+fi
 
 if [ ! -e /var/lib/longshore/identity/cert.pem ]; then
     [ -n "$server" ] || { echo "install-agent.sh: this host is not enrolled; say --server HOST:PORT" >&2; exit 2; }
     longshore-agent enroll --server "$server" --token-file -
 fi
 
+# Who owns what is settled while nothing runs that could be in its way, and before a unit could start that expects it.
+if longshore-agent processes | grep -qx "processes: $processes"; then :; else
+    systemctl stop longshore-agent.service longshore-helper.socket longshore-helper.service 2>/dev/null || true
+    longshore-agent processes $processes
+    changed=yes
+fi
+
+reload=
+if [ $processes = two ]; then
+    for unit in longshore-agent.service longshore-helper.service longshore-helper.socket; do
+        if put "$units/$unit" $installed/$unit 0644; then reload=yes; fi
+    done
+else
+    if put "$units/longshore-agent-single.service" $installed/longshore-agent.service 0644; then reload=yes; fi
+    for unit in longshore-helper.socket longshore-helper.service; do
+        [ ! -e $installed/$unit ] || { systemctl disable --quiet --now $unit; rm $installed/$unit; reload=yes; }
+    done
+fi
+if [ -n "$reload" ]; then changed=yes; systemctl daemon-reload; fi
+
 systemctl enable --quiet longshore-agent.service
+if [ $processes = two ]; then
+    systemctl enable --quiet longshore-helper.socket
+    # One that runs the version before goes; the agent's next word starts it again.
+    if [ -n "$changed" ]; then systemctl stop longshore-helper.service; fi
+    systemctl start longshore-helper.socket
+fi
 if [ -n "$changed" ]; then systemctl restart longshore-agent.service; else systemctl start longshore-agent.service; fi

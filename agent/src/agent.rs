@@ -11,16 +11,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, Runner},
+    config::{Config, Processes, Runner},
+    helper::Remote,
     host::{Host, real::RealHost, reexec::SelfExec},
     identity::{Folder, Opener, Pair},
     link::{self, Connection, Facts, Link},
     local::{self, Socket},
-    run::Crew,
+    run::{Crew, Works},
     service,
     state::State,
     trust::Gate,
-    uplink::Uplink,
+    uplink::{Uplink, UplinkSender},
 };
 
 /// Why the agent ended, other than by being asked to.
@@ -42,6 +43,11 @@ impl From<Coded> for Ended {
 
 /// Runs the agent on this machine until `shutdown`. `exec` is how the running program is started again as a helper.
 pub async fn run_agent(config: Config, exec: SelfExec, shutdown: CancellationToken) -> Result<(), Ended> {
+    if config.processes == Processes::Two {
+        return run_beside_helper(config, shutdown).await;
+    }
+    refuse_two(&config)?;
+    refuse_unprivileged(&config)?;
     let make_host = async |config: &Config, uplink| {
         let host = RealHost::open(config, uplink, exec).await?;
         let tending = host.clone().tend();
@@ -59,7 +65,7 @@ pub async fn run_over<H: Host>(
     shutdown: CancellationToken,
 ) -> Result<(), Ended> {
     let pair = enrolled(&config)?;
-    let recipient = Opener::load_or_make(&config.identity())?.recipient();
+    let recipient = Opener::load_or_make(&config.vault())?.recipient();
     create_dir_durable(&config.data(), 0o755)
         .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
     let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
@@ -67,53 +73,114 @@ pub async fn run_over<H: Host>(
     let (uplink_sender, uplink) = Uplink::new();
     let host = Arc::new(make_host(&config, uplink).await?);
     let crew = Crew::new(host, Arc::clone(&state), pair.host, config.limits.clone());
-    let runner = config.driver.unwrap_or_else(Runner::detect);
-    let gate = Gate::new(&config);
-    warn_unsigned(&gate);
-    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned(), gate: gate.clone() };
-    let (host_id, name) = (pair.host.to_string(), pair.name.clone());
-    tracing::info!(
-        host = host_id,
-        name,
-        version = env!("CARGO_PKG_VERSION"),
-        boot = state.boot_counter(),
-        "started"
-    );
-    let (link, connection) = Link::new(link::Parts {
-        controllers: config.controllers.clone(),
-        labels: config.labels.clone(),
-        crew: crew.clone(),
-        facts,
-        identity: config.identity(),
-        pair,
-        uplink: uplink_sender,
-        recipient,
-        witness: link::Witness::open(config.checkpoints()),
-    });
-    let started_ms = SystemClock.now_ms();
-    let parts = local::Parts {
-        crew: crew.clone(),
-        gate,
-        connection: connection.clone(),
-        readers: config.readers,
-        host_id,
-        name,
-        started_ms,
-    };
+    warn_unsigned(&Gate::new(&config));
     crew.resume();
+    let reaching = Reaching { pair, recipient, socket, uplink: uplink_sender };
     let ended = tokio::select! {
-        served = socket.serve(parts, shutdown.clone()) => served.map_err(Ended::from),
-        () = link.run(shutdown.clone()) => Ok(()),
+        ended = reach_out(&config, crew.clone(), reaching, shutdown) => ended,
         failed = state.failed() => Err(Ended::StateFailed(failed.coded())),
-        () = tell_service_manager(connection) => Ok(()),
     };
     drop(crew);
     state.close().await;
     ended
 }
 
+/// Runs the agent without privileges: the helper has everything but the network.
+async fn run_beside_helper(config: Config, shutdown: CancellationToken) -> Result<(), Ended> {
+    let pair = enrolled(&config)?;
+    let socket = Socket::listen(&config.socket, config.readers)?;
+    let (uplink_sender, uplink) = Uplink::new();
+    let remote = Remote::attach(&config.helper_socket(), uplink, shutdown.child_token()).await?;
+    let snapshot = remote.snapshot();
+    if snapshot.host != pair.host {
+        let message = format!(
+            "the identity in `{}` is of host {}, the helper's is {}. On this host: longshore-agent processes two; then \
+             systemctl restart longshore-helper longshore-agent",
+            config.identity().display(),
+            pair.host,
+            snapshot.host
+        );
+        return Err(Coded::new(Code::E06, message).into());
+    }
+    let reaching = Reaching { pair, recipient: snapshot.recipient, socket, uplink: uplink_sender };
+    reach_out(&config, remote, reaching, shutdown).await
+}
+
+/// Two of us would be one too many: whoever installed the helper has to say what is meant.
+fn refuse_two(config: &Config) -> Result<(), Coded> {
+    let socket = config.helper_socket();
+    if std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        return Ok(());
+    }
+    let message = format!(
+        "a helper listens on `{}`, and agent.toml says processes = \"one\". For two: longshore-agent processes two; for \
+         one: systemctl disable --now longshore-helper.socket longshore-helper.service",
+        socket.display()
+    );
+    Err(Coded::new(Code::R01, message))
+}
+
+/// A unit for two and a file for one do not fit together, and nothing falls back by itself.
+fn refuse_unprivileged(config: &Config) -> Result<(), Coded> {
+    let runner = config.driver.unwrap_or_else(Runner::detect);
+    if runner == Runner::Process || rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let message = "agent.toml says processes = \"one\", and one process that drives systemd has to be root. With a helper: \
+                   sudo longshore-agent processes two; without: longshore-agent-single.service";
+    Err(Coded::new(Code::R01, message))
+}
+
+/// What talking to the controller and to admins takes.
+struct Reaching {
+    pair: Pair,
+    recipient: String,
+    socket: Socket,
+    uplink: UplinkSender,
+}
+
+/// The session and the local socket, over whoever makes this host true.
+async fn reach_out<W: Works>(
+    config: &Config,
+    works: W,
+    reaching: Reaching,
+    shutdown: CancellationToken,
+) -> Result<(), Ended> {
+    let Reaching { pair, recipient, socket, uplink } = reaching;
+    let runner = config.driver.unwrap_or_else(Runner::detect);
+    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned() };
+    let (host_id, name) = (pair.host.to_string(), pair.name.clone());
+    let (version, boot, processes) =
+        (env!("CARGO_PKG_VERSION"), works.boot().counter, config.processes.as_str());
+    tracing::info!(host = host_id, name, version, boot, processes, "started");
+    let (link, connection) = Link::new(link::Parts {
+        controllers: config.controllers.clone(),
+        labels: config.labels.clone(),
+        crew: works.clone(),
+        facts,
+        identity: config.identity(),
+        pair,
+        uplink,
+        recipient,
+        witness: link::Witness::open(config.checkpoints()),
+    });
+    let parts = local::Parts {
+        crew: works,
+        connection: connection.clone(),
+        readers: config.readers,
+        host_id,
+        name,
+        started_ms: SystemClock.now_ms(),
+    };
+    tokio::select! {
+        served = socket.serve(parts, shutdown.clone()) => served.map_err(Ended::from),
+        () = link.run(shutdown.clone()) => Ok(()),
+        () = tell_service_manager(connection) => Ok(()),
+    }
+}
+
 /// Where nothing is pinned, whoever owns the controller owns this host.
-fn warn_unsigned(gate: &Gate) {
+pub(crate) fn warn_unsigned(gate: &Gate) {
     let facts = gate.facts();
     match facts.state.as_str() {
         "unsigned" => tracing::warn!(

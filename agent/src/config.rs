@@ -34,6 +34,8 @@ pub struct Config {
     /// The local socket.
     pub socket: PathBuf,
     pub readers: Readers,
+    /// How the agent is divided. Never guessed: what the file says is what is there.
+    pub processes: Processes,
     /// Told to the controller at enrolment and in every hello.
     pub labels: Labels,
     /// What runs services whose manifest says `systemd`; None: systemd where it is there, else our own supervisor.
@@ -49,6 +51,24 @@ pub struct Config {
     pub credentials: Option<PathBuf>,
     /// Where HAProxy and nginx are told where traffic goes.
     pub directors: Directors,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    /// One that does everything: in containers, in the demo, and where nobody grants two units.
+    #[default]
+    One,
+    /// The agent without privileges, and the helper: see `helper`.
+    Two,
+}
+
+impl Processes {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Processes::One => "one",
+            Processes::Two => "two",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +99,7 @@ impl Config {
             socket: root.join(SOCKET),
             root,
             readers: Readers::default(),
+            processes: Processes::default(),
             labels: Labels::new(),
             driver: None,
             apps: Lives::default(),
@@ -102,9 +123,25 @@ impl Config {
         self.root.join(STATE).join("identity")
     }
 
-    /// What is kept of the controller's audit log.
+    /// What only root may see and write: the key that opens secrets, and what is pinned.
+    pub fn vault(&self) -> PathBuf {
+        match self.processes {
+            Processes::One => self.identity(),
+            Processes::Two => self.root.join(STATE).join("helper"),
+        }
+    }
+
+    pub fn helper_socket(&self) -> PathBuf {
+        self.root.join(crate::helper::SOCKET)
+    }
+
+    /// What is kept of the controller's audit log, by whoever hears of it.
     pub fn checkpoints(&self) -> PathBuf {
-        self.root.join(STATE).join("audit-checkpoints.json")
+        match self.processes {
+            Processes::One => self.root.join(STATE),
+            Processes::Two => self.identity(),
+        }
+        .join("audit-checkpoints.json")
     }
 
     pub fn state(&self) -> PathBuf {
@@ -137,6 +174,14 @@ impl Config {
         Self::parse(&path.display().to_string(), &text, root)
     }
 
+    /// The file's, or what holds without one.
+    pub fn load_if_there(path: &Path, root: &Path) -> Result<Self, Coded> {
+        match path.exists() {
+            true => Self::load(path, root),
+            false => Ok(Self::new(root.to_owned(), vec![])),
+        }
+    }
+
     pub fn parse(name: &str, text: &str, root: &Path) -> Result<Self, Coded> {
         File::new(name, text).read(|table| read(table, root)).map_err(Coded::from)
     }
@@ -149,6 +194,9 @@ impl Config {
             "# Main ports of the controllers, best first.\ncontrollers = [{}]\n",
             controllers.join(", ")
         );
+        if self.processes == Processes::Two {
+            text.push_str("processes = \"two\"\n");
+        }
         if let Some(driver) = self.driver {
             text.push_str(&format!("driver = {}\n", quoted(driver.as_str())));
         }
@@ -186,6 +234,8 @@ fn read(table: &Table<'_>, root: &Path) -> Option<Config> {
     let config = Config {
         socket: table.optional::<String>("socket").map_or_else(|| root.join(SOCKET), PathBuf::from),
         readers: choice(table, "readers", &[("owner", Readers::Owner), ("everyone", Readers::Everyone)])
+            .unwrap_or_default(),
+        processes: choice(table, "processes", &[("one", Processes::One), ("two", Processes::Two)])
             .unwrap_or_default(),
         labels: labels(table),
         driver: choice(table, "driver", &[("systemd", Runner::Systemd), ("process", Runner::Process)]),
@@ -309,6 +359,7 @@ mod tests {
         config.labels.insert("role".into(), "web".into());
         config.driver = Some(Runner::Process);
         config.apps = Lives::WithAgent;
+        config.processes = Processes::Two;
         config.loopback = Some(Ipv4Addr::new(127, 3, 2, 1));
         assert_eq!(Config::parse("agent.toml", &config.to_toml(), Path::new("/srv")).unwrap(), config);
         assert_eq!(config.socket, Path::new("/srv/run/longshore/agent.sock"));

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod cli;
 pub mod config;
+pub mod helper;
 pub mod host;
 pub mod identity;
 pub mod link;
@@ -14,6 +15,7 @@ pub mod plan;
 pub mod run;
 mod service;
 pub mod state;
+pub mod supply;
 pub mod trust;
 pub mod uplink;
 

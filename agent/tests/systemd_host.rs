@@ -293,7 +293,7 @@ async fn hooks_are_transient_units() {
         hook(&fixture, "1.0", "id -un; pwd; echo $LONGSHORE_VERSION; cat /proc/self/cgroup").await;
     result.unwrap();
     assert_eq!((heard[0].as_str(), heard[2].as_str()), ("daemon", "1.0"), "{heard:?}");
-    assert!(heard.iter().any(|line| line.contains("longshore-hook-hooked.service")), "{heard:?}");
+    assert!(heard.iter().any(|line| line.contains("longshore-hook.hooked.service")), "{heard:?}");
 
     let (result, _) = hook(&fixture, "1.1", "echo no space; exit 7").await;
     let failure = result.unwrap_err();
@@ -336,7 +336,7 @@ async fn a_hook_that_is_given_up_is_stopped() {
     let file = "[service]\nuser = \"daemon\"\nexec = [\"./hook\"]\n[hooks]\nbefore_switch = { run = [\"./hook\"], timeout = \"5m\" }\n";
     let slot = fixture.0.slot("1.0", file, &[("hook", "#!/bin/sh\nexec sleep 986\n")]);
     let step = Step::Hook { point: HookPoint::BeforeSwitch, slot };
-    let unit = "longshore-hook-givenup.service";
+    let unit = "longshore-hook.givenup.service";
     let given_up = tokio::time::timeout(Duration::from_secs(1), fixture.0.perform(step)).await;
     assert!(given_up.is_err());
     let begun = Instant::now();

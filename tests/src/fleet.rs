@@ -28,12 +28,29 @@ const ENROL_PORT: u16 = 7443;
 /// The keys of a lab are worth nothing; this only has to be long enough.
 const PASSPHRASE: &str = "a passphrase of the lab";
 
+/// Of a host, as `deploy/` has them.
+pub const AGENT_UNITS: [&str; 4] = [
+    "longshore-agent.service",
+    "longshore-agent-single.service",
+    "longshore-helper.service",
+    "longshore-helper.socket",
+];
+
 pub struct Fleet<'a> {
     pub lab: &'a Lab,
     home: PathBuf,
+    processes: Processes,
     controller: Option<Process>,
     /// Apps that have a release key.
     apps: Mutex<BTreeSet<String>>,
+}
+
+/// How the agents are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processes {
+    /// As shipped: the agent without privileges, and the helper.
+    Two,
+    One,
 }
 
 /// How often agents say that they are there.
@@ -52,8 +69,12 @@ impl<'a> Fleet<'a> {
     }
 
     pub fn raise_with(lab: &'a Lab, heartbeat: Heartbeat) -> Result<Self> {
-        let mut fleet =
-            Self { lab, home: lab.folder().join("fleet"), controller: None, apps: Mutex::default() };
+        Self::raise_as(lab, heartbeat, Processes::One)
+    }
+
+    pub fn raise_as(lab: &'a Lab, heartbeat: Heartbeat, processes: Processes) -> Result<Self> {
+        let home = lab.folder().join("fleet");
+        let mut fleet = Self { lab, home, processes, controller: None, apps: Mutex::default() };
         fs::create_dir_all(&fleet.home).within(|| format!("make {}", fleet.home.display()))?;
         fleet.init(heartbeat)?;
         fleet.start_controller()?;
@@ -109,16 +130,29 @@ impl<'a> Fleet<'a> {
         let text =
             |name: &str| made[name].as_str().within(|| format!("`token create` says no {name}: {made}"));
         host.write("/root/join-token", text("token")?, 0o600)?;
-        host.put(&program("longshore-agent")?, "/root/longshore-agent")?;
-        let deploy = repository().join("deploy");
-        host.put(&deploy.join("systemd/longshore-agent.service"), "/root/longshore-agent.service")?;
-        host.put(&deploy.join("install-agent.sh"), "/root/install-agent.sh")?;
+        self.bring(host)?;
+        let single = match self.processes {
+            Processes::Two => "--two ",
+            Processes::One => "--single ",
+        };
         let server = text("address")?;
         host.shell(&format!(
-            "cd /root && sh ./install-agent.sh --server {server} <join-token && rm join-token"
+            "cd /root && sh ./install-agent.sh {single}--server {server} <join-token && rm join-token"
         ))?
         .success()
         .map(drop)
+    }
+
+    /// What the installer expects beside itself.
+    fn bring(&self, host: &Host) -> Result<()> {
+        for name in ["longshore-agent", "longshore-helper"] {
+            host.put(&program(name)?, &format!("/root/{name}"))?;
+        }
+        let deploy = repository().join("deploy");
+        for unit in AGENT_UNITS {
+            host.put(&deploy.join("systemd").join(unit), &format!("/root/{unit}"))?;
+        }
+        host.put(&deploy.join("install-agent.sh"), "/root/install-agent.sh")
     }
 
     pub fn await_connected(&self, count: usize) -> Result<()> {

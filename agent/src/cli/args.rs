@@ -10,7 +10,10 @@ use longshore_common::{
     time::Span,
 };
 
-use crate::config::{Config, Runner};
+use crate::{
+    config::{Config, Processes as Division, Runner},
+    helper::AGENT_USER,
+};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 usage, 3 the agent or controller cannot be reached, 4 refused, 5 timed out while \
@@ -69,6 +72,13 @@ Examples:
     /// Take no new work, until `unhold`
     #[command(after_help = "Examples:\n  longshore-agent hold \"disk swap\"")]
     Hold(Hold),
+    /// Whether one process does everything here or two do, and to change that; run it as root
+    #[command(after_help = "\
+Examples:
+  longshore-agent processes             # says how it is
+  sudo longshore-agent processes two && sudo systemctl enable --now longshore-helper.socket
+  sudo longshore-agent processes one    # the helper and the agent have to be stopped")]
+    Processes(Processes),
     /// Take new work again
     #[command(after_help = "Examples:\n  longshore-agent unhold")]
     Unhold,
@@ -166,6 +176,16 @@ pub struct Hold {
 }
 
 #[derive(Clone, Debug, clap::Args)]
+pub struct Processes {
+    /// one or two
+    #[arg(value_parser = division)]
+    pub wanted: Option<Division>,
+    /// The user that the agent runs as, when there are two
+    #[arg(long, default_value = AGENT_USER, value_name = "NAME")]
+    pub user: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
 pub struct Revert {
     pub app: AppName,
     /// One of those that `status` lists
@@ -193,6 +213,11 @@ fn runner(text: &str) -> Result<Runner, String> {
         .into_iter()
         .find(|runner| runner.as_str() == text)
         .ok_or_else(|| "write systemd or process".to_owned())
+}
+
+fn division(text: &str) -> Result<Division, String> {
+    let known = [Division::One, Division::Two];
+    known.into_iter().find(|known| known.as_str() == text).ok_or_else(|| "write one or two".to_owned())
 }
 
 fn span(text: &str) -> Result<Duration, String> {

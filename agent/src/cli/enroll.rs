@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    helper::{AGENT_USER, own},
     identity::{Again, Enrolling, Joined, enroll as enrol_at},
     link::span,
     trust::PinFile,
@@ -33,21 +34,23 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
         (None, Some(file)) => token::read(file)?,
         (None, None) => unreachable!("the command line asks for one of the two"),
     };
-    let mut config = Config::new(args.root.clone(), vec![]);
+    let mut config = Config::load_if_there(&args.config_file(), &args.root)?;
     config.labels = wanted.labels.into_iter().collect::<Labels>();
-    config.driver = wanted.driver;
+    config.driver = wanted.driver.or(config.driver);
     let enrolling = Enrolling {
         server: wanted.server,
         token,
         name: wanted.name.map_or_else(own_name, Ok)?,
         labels: config.labels.clone(),
         folder: config.identity(),
+        vault: config.vault(),
         again: if wanted.again { Again::Replace } else { Again::Refuse },
     };
     create_dir_durable(&config.data(), 0o755).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
     let pins =
-        enrolling.token.root.is_some() || PinFile::within(&config.identity()).load()?.root_sha256.is_some();
+        enrolling.token.root.is_some() || PinFile::within(&config.vault()).load()?.root_sha256.is_some();
     let joined = runtime().block_on(enrol_at(&enrolling))?;
+    own(&config, AGENT_USER)?;
     config.controllers.clone_from(&joined.controllers);
     let file = args.config_file();
     let written = write_config(&config, &file)?;

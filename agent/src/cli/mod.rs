@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod enroll;
+mod processes;
 mod run;
 mod say;
 mod show;
@@ -19,6 +20,8 @@ use longshore_common::{
     code::{Code, Coded},
     text::visible,
 };
+
+pub(crate) use run::{cancel_on_signal, exit_code, log_to_stderr, runtime, with_credentials};
 
 use crate::host::reexec::SelfExec;
 use args::{Args, Command, Output};
@@ -41,6 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
         Command::Logs(wanted) => ask::logs(&args, wanted),
         Command::Hold(wanted) => ask::hold(&args, wanted),
         Command::Trust(wanted) => trust::trust(&args, wanted),
+        Command::Processes(wanted) => processes::processes(&args, wanted),
         Command::Unhold => ask::unhold(&args),
         Command::Revert(wanted) => ask::revert(&args, wanted),
     };
@@ -52,6 +56,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
         }
     }
 }
+
+pub(crate) const USAGE: u8 = Exit::Usage as u8;
 
 /// The meaning of an exit code never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

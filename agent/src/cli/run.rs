@@ -11,7 +11,7 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::Subsc
 
 use super::{
     Exit,
-    args::{Args, Run},
+    args::{Args, Output, Run},
     complain, exit_of,
 };
 use crate::{
@@ -37,9 +37,7 @@ pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
             return ExitCode::from(exit_of(error.code) as u8);
         }
     };
-    // systemd's word on where it put them; nothing after this looks at the environment.
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let config = Config { credentials: credentials.filter(|folder| folder.is_absolute()), ..config };
+    let config = with_credentials(config);
     let runtime = runtime();
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
@@ -47,21 +45,36 @@ pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
         run_agent(config, exec, shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+    how_it_ended(ended, args.output)
+}
+
+fn how_it_ended(ended: Result<(), Ended>, output: Output) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(Ended::Trouble(error)) => {
-            complain(&error, args.output);
+            complain(&error, output);
             ExitCode::from(exit_of(error.code) as u8)
         }
         Err(Ended::StateFailed(error)) => {
-            complain(&error, args.output);
+            complain(&error, output);
             ExitCode::from(TRY_AGAIN)
         }
     }
 }
 
+/// Of a daemon, whose log its errors are in.
+pub(crate) fn exit_code(ended: Result<(), Ended>) -> ExitCode {
+    how_it_ended(ended, Output::Table)
+}
+
+/// systemd's word on where it put them; nothing after this looks at the environment.
+pub(crate) fn with_credentials(config: Config) -> Config {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    Config { credentials: credentials.filter(|folder| folder.is_absolute()), ..config }
+}
+
 /// One thread: an agent waits most of the time, and every further thread costs memory.
-pub(super) fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -70,7 +83,7 @@ pub(super) fn runtime() -> Runtime {
         .expect("a runtime needs a few descriptors, which a process that has just begun has")
 }
 
-async fn cancel_on_signal(shutdown: CancellationToken) {
+pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
     let listen = |kind| signal(kind).expect("these signals can be handled");
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     tokio::select! {
@@ -83,7 +96,7 @@ async fn cancel_on_signal(shutdown: CancellationToken) {
 
 /// Without time and colour where the journal adds its own. What libraries have to say below a warning is for those
 /// who work on them.
-fn log_to_stderr(level: tracing::Level) {
+pub(crate) fn log_to_stderr(level: tracing::Level) {
     let ours = Targets::new().with_target("longshore", level).with_default(tracing::Level::WARN);
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(ours);

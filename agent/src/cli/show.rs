@@ -20,6 +20,7 @@ pub fn status(status: &pb::LocalStatus) {
     let ago = |ms: Millis| span(now - ms);
     say!("host        {} ({})", visible(&status.name), visible(&status.host_id));
     say!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
+    say!("processes   {}", processes(status));
     let (controller, since) = (visible(&status.controller), ago(status.connection_since_ms));
     if status.connected {
         say!("controller  connected to {controller} for {since}");
@@ -50,6 +51,15 @@ pub fn status(status: &pb::LocalStatus) {
     let rows = status.apps.iter().map(app_row).collect();
     table(["APP", "ENV", "VERSION", "STATE", "SLOT", "RUNS AS"], rows);
     status.apps.iter().for_each(|app| app_notes(app, now));
+}
+
+fn processes(status: &pb::LocalStatus) -> String {
+    let helper = visible(&status.helper_version);
+    match status.processes.as_str() {
+        "two" if helper.is_empty() => "two; the helper is AWAY: systemctl status longshore-helper".to_owned(),
+        "two" => format!("two; the helper is {helper}"),
+        _ => "one, with the privileges of its user".to_owned(),
+    }
 }
 
 /// One line; what should worry somebody stands out.
@@ -212,6 +222,8 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
         "key": none_if_empty(&status.key),
         "hold": hold_value(&hold),
         "outbox": status.outbox,
+        "processes": none_if_empty(&status.processes),
+        "helper_version": none_if_empty(&status.helper_version),
         "trust": status.trust.as_ref().map(trust_json),
         "apps": status.apps.iter().map(app_json).collect::<Vec<_>>(),
     })

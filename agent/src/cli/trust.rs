@@ -19,7 +19,7 @@ use crate::{config::Config, trust::Gate};
 const ROOT_BYTES: u64 = longshore_common::trust::ROOT_BYTES as u64;
 
 pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
-    let gate = Gate::new(&Config::new(args.root.clone(), vec![]));
+    let gate = Gate::new(&Config::load_if_there(&args.config_file(), &args.root)?);
     match wanted {
         Trust::Status => {
             let facts = gate.facts();

@@ -1,10 +1,10 @@
 //! Programs that a release runs at fixed points of its deployment.
 //!
-//! Each runs in its slot, as the app's user, with a timeout that ends everything it started: in a transient unit
-//! where the app itself is a unit of systemd, else below a subreaper of ours (`tree`).
+//! Each runs in its slot, as the app's user, with a timeout that ends everything it started (`keeper`).
 
 use longshore_common::{
     code::Code,
+    ids::AppName,
     manifest::Hook,
     report::{Failure, StepName},
     text::visible,
@@ -14,25 +14,16 @@ use super::{
     Sink,
     evidence::LastLines,
     fault,
+    keeper::{Keeper, Kind},
     launch::{Fault, LaunchSpec},
-    reexec::SelfExec,
-    systemd::transient,
-    tree::{self, Ended},
+    tree::Ended,
 };
 use crate::plan::HookPoint;
-
-/// Who keeps a program's processes together.
-#[derive(Clone, Debug)]
-pub enum Keeper {
-    /// A subreaper of ours.
-    Tree(SelfExec),
-    /// A transient unit.
-    Systemd(super::systemd::Bus),
-}
 
 /// Runs it to its end. Every line goes to `sink` as it comes.
 pub async fn run(
     keeper: &Keeper,
+    app: &AppName,
     point: HookPoint,
     hook: &Hook,
     spec: &LaunchSpec,
@@ -43,10 +34,7 @@ pub async fn run(
         lines.push(&text);
         sink.line(point.as_str(), stream, text);
     };
-    let result = match keeper {
-        Keeper::Tree(me) => tree::run(me, spec, hook.timeout.0, each).await,
-        Keeper::Systemd(bus) => transient::run(bus, spec, hook.timeout.0, each).await,
-    };
+    let result = keeper.run(app, Kind::Hook, spec, hook.timeout.0, each).await;
     let program = visible(hook.run.first().map_or("", String::as_str));
     let words = match result {
         Ok(ended) if ended.succeeded() => return Ok(()),

@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod fault;
 pub mod fetch;
 pub mod hook;
+pub mod keeper;
 pub mod launch;
 pub mod layout;
 pub mod lines;
@@ -37,8 +38,10 @@ mod usage;
 use std::{future::Future, time::Duration};
 
 use longshore_common::{
-    assignment::Assignment, digest::ReleaseDigest, ids::AppName, report::Failure, time::Millis,
+    assignment::Assignment, digest::ReleaseDigest, ids::AppName, report::Failure, slot::Slot, time::Millis,
 };
+
+use longshore_proto::v1 as pb;
 
 pub use sink::{Event, Sink, Stream};
 pub use usage::Usage;
@@ -53,6 +56,12 @@ pub trait Host: Send + Sync + 'static {
 
     /// Whether an assignment may be begun at all, by what this host trusts and its admin allows. Asks nobody.
     fn admit(&self, assignment: &Assignment) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Whether an order given on this host may go back to a slot.
+    fn may_return(&self, app: &AppName, slot: &Slot) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// How this host knows what may run on it.
+    fn trust(&self) -> impl Future<Output = pb::TrustFacts> + Send;
 
     /// Do one step. Idempotent, durable when it returns. Dropping the future of a hook ends its process tree;
     /// dropping that of an interruptible step leaves nothing behind that a repeat could stumble over.

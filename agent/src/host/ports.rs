@@ -20,7 +20,10 @@ pub struct Listener {
 /// Every listening TCP socket of this network namespace.
 pub fn listeners() -> Vec<Listener> {
     let table = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    [table("/proc/net/tcp"), table("/proc/net/tcp6")].iter().flat_map(|table| parse(table)).collect()
+    [table("/proc/self/net/tcp"), table("/proc/self/net/tcp6")]
+        .iter()
+        .flat_map(|table| parse(table))
+        .collect()
 }
 
 /// The name of the program that has the socket open, where this process may know.

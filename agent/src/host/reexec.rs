@@ -6,7 +6,8 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -30,6 +31,19 @@ impl SelfExec {
     pub(crate) fn same() -> Self {
         let ours = |arg: &OsString| !Helper::ALL.iter().any(|helper| arg == OsStr::new(helper.as_str()));
         Self { args: std::env::args_os().skip(1).take_while(ours).collect(), ..Self::this() }
+    }
+
+    /// The same as words, for a program that another process starts: systemd.
+    pub(crate) fn words(&self, helper: Helper) -> io::Result<Vec<String>> {
+        // The link leads elsewhere in any other process. A file that was replaced since has a new version in its place.
+        let program = match self.program == Path::new("/proc/self/exe") {
+            true => std::env::current_exe()?,
+            false => self.program.clone(),
+        };
+        let text = program.to_string_lossy();
+        let text = text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned();
+        let args = self.args.iter().map(|arg| arg.to_string_lossy().into_owned());
+        Ok(std::iter::once(text).chain(args).chain([helper.as_str().to_owned()]).collect())
     }
 
     pub(crate) fn command(&self, helper: Helper) -> Command {

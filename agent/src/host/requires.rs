@@ -95,6 +95,17 @@ pub fn check(manifest: &Manifest, machine: &Machine) -> Result<(), Failure> {
     Err(fault::host(Code::Q01, StepName::Check, words))
 }
 
+/// Whether a release could run as this user, as is checked before anything is fetched. Empty: it names none.
+pub fn run_as_problem(user: &str, driver: &str) -> Option<String> {
+    match user {
+        "" if driver == Runner::Systemd.as_str() => {
+            Some("the release names no user to run as, and here it would be root".to_owned())
+        }
+        "" => None,
+        user => Account::to_become(Some(user)).err().map(|error| error.message),
+    }
+}
+
 fn user_problem(manifest: &Manifest, runner: Runner) -> Option<String> {
     let service = &manifest.service;
     match (&service.user, service.driver) {
@@ -167,5 +178,12 @@ mod tests {
     fn this_machine_can_be_looked_at() {
         let machine = Machine::look(Path::new("/var/lib/no/such/folder"), Runner::Process);
         assert!(machine.memory > 1 << 20 && machine.disk_free > 0, "{machine:?}");
+    }
+
+    #[test]
+    fn a_service_without_a_user_would_be_root_under_systemd() {
+        assert!(run_as_problem("", "process").is_none());
+        assert!(run_as_problem("", "systemd").unwrap().contains("root"));
+        assert!(run_as_problem("no-such-user", "process").unwrap().contains("no-such-user"));
     }
 }

@@ -178,6 +178,14 @@ impl SimHost {
 }
 
 impl Host for SimHost {
+    async fn may_return(&self, _: &AppName, _: &Slot) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn trust(&self) -> longshore_proto::v1::TrustFacts {
+        longshore_proto::v1::TrustFacts { state: "unsigned".into(), ..Default::default() }
+    }
+
     async fn admit(&self, _: &longshore_common::assignment::Assignment) -> Result<(), Failure> {
         Ok(())
     }

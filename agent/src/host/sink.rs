@@ -6,8 +6,9 @@ use std::{
 };
 
 use longshore_common::time::Millis;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     Stdout,
     Stderr,
@@ -22,7 +23,7 @@ impl Stream {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// Bytes are 0 where there is nothing to count. Said as often as convenient: the listener thins it out.
     Progress { done: u64, total: u64, detail: String },

@@ -2,10 +2,12 @@
 
 use std::{collections::HashSet, fs};
 
+use serde::{Deserialize, Serialize};
+
 use super::procfs;
 
 /// Counters of an app. Those of processes begin anew with every start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     pub running: bool,
     /// Since it was last told to run.

@@ -36,6 +36,8 @@ pub struct Enrolling {
     pub labels: Labels,
     /// Where the identity will lie.
     pub folder: PathBuf,
+    /// Where what is pinned and the key for secrets will lie; the same folder where there is one process.
+    pub vault: PathBuf,
     /// An identity that is there already is replaced; else it is an error.
     pub again: Again,
 }
@@ -77,7 +79,7 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     let key = folder.new_key()?;
     if let Some(root) = wanted.token.root {
         // Before there is an identity, so that none is ever without what its token pins.
-        PinFile::within(folder.path()).pin(root)?;
+        PinFile::within(&wanted.vault).pin(root)?;
     }
     let reply = tokio::time::timeout(DEADLINE, ask(wanted, &key)).await;
     let certificate = reply.unwrap_or_else(|_| {
@@ -88,8 +90,8 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     let pair = folder.store(&key, &certificate)?;
     let (fingerprint, waits) = (pair.fingerprint(), certificate.waits);
     match wanted.again {
-        Again::Refuse => Opener::load_or_make(folder.path())?,
-        Again::Replace => Opener::make(folder.path())?,
+        Again::Refuse => Opener::load_or_make(&wanted.vault)?,
+        Again::Replace => Opener::make(&wanted.vault)?,
     };
     let controllers = match certificate.controllers.is_empty() {
         true => vec![with_port(&wanted.server, MAIN_PORT)],

@@ -17,8 +17,8 @@ use tokio::{sync::mpsc, task::AbortHandle, task::JoinSet};
 
 use super::{facts::Facts, gates, survey::survey, witness::Witness, words};
 use crate::{
-    host::{Follow, Host, Sink},
-    run::{Crew, Line},
+    host::{Follow, Sink},
+    run::{Line, Works},
 };
 
 /// Lines of one answer.
@@ -30,8 +30,8 @@ const FOLLOW: Duration = Duration::from_secs(10 * 60);
 /// Questions under way; more are not answered, and the asker's own deadline says so.
 const UNDER_WAY: usize = 32;
 
-pub(super) struct Answerer<H> {
-    crew: Crew<H>,
+pub(super) struct Answerer<W> {
+    crew: W,
     facts: Facts,
     say: mpsc::Sender<pb::FromAgent>,
     witness: Witness,
@@ -42,13 +42,8 @@ pub(super) struct Answerer<H> {
     testing: Arc<Mutex<Vec<AppName>>>,
 }
 
-impl<H: Host> Answerer<H> {
-    pub(super) fn new(
-        crew: Crew<H>,
-        facts: Facts,
-        witness: Witness,
-        say: mpsc::Sender<pb::FromAgent>,
-    ) -> Self {
+impl<W: Works> Answerer<W> {
+    pub(super) fn new(crew: W, facts: Facts, witness: Witness, say: mpsc::Sender<pb::FromAgent>) -> Self {
         Self {
             crew,
             facts,
@@ -70,12 +65,15 @@ impl<H: Host> Answerer<H> {
             Some(Asked::Ping(pb::Nothing {})) => {
                 self.tasks.spawn(async move {
                     let apps = words::app_states(&crew).await;
-                    reply(&say, id, Told::Pong(pb::Pong { time_ms: crew.state().now_ms(), apps })).await;
+                    reply(&say, id, Told::Pong(pb::Pong { time_ms: crew.now_ms(), apps })).await;
                 });
             }
             Some(Asked::Facts(pb::Nothing {})) => {
                 let facts = self.facts.clone();
-                self.tasks.spawn(async move { reply(&say, id, Told::Facts(facts.gather().await)).await });
+                self.tasks.spawn(async move {
+                    let facts = facts.gather(crew.trust().await).await;
+                    reply(&say, id, Told::Facts(facts)).await;
+                });
             }
             Some(Asked::Survey(asked)) => {
                 let facts = self.facts.clone();
@@ -135,30 +133,26 @@ impl<H: Host> Answerer<H> {
     }
 }
 
-pub(super) fn known<H: Host>(crew: &Crew<H>, app: &str) -> Result<AppName, Coded> {
+pub(super) fn known<W: Works>(crew: &W, app: &str) -> Result<AppName, Coded> {
     let app: AppName = app.parse()?;
     if crew.apps().contains(&app) { Ok(app) } else { Err(crew.unknown(&app)) }
 }
 
-async fn last_lines<H: Host>(
-    crew: &Crew<H>,
-    app: &AppName,
-    lines: usize,
-) -> Result<Vec<pb::LogLine>, String> {
+async fn last_lines<W: Works>(crew: &W, app: &AppName, lines: usize) -> Result<Vec<pb::LogLine>, String> {
     let found: Arc<Mutex<Vec<pb::LogLine>>> = Arc::default();
     let (kept, named) = (Arc::clone(&found), app.clone());
     let sink = Sink::new(move |event| {
         let line = Line::new(&named, Generation(0), event).map(words::line);
         kept.lock().expect("no holder panics").extend(line);
     });
-    let read = tokio::time::timeout(DEADLINE, crew.host().logs(app, lines, Follow::No, &sink)).await;
+    let read = tokio::time::timeout(DEADLINE, crew.logs(app, lines, Follow::No, &sink)).await;
     read.map_err(|_| format!("the log of {app} was not read within {DEADLINE:?}"))?
         .map_err(|failure| failure.message)?;
     Ok(std::mem::take(&mut *found.lock().expect("no holder panics")))
 }
 
 /// Only what comes from now on.
-async fn follow<H: Host>(crew: Crew<H>, app: AppName, say: mpsc::Sender<pb::FromAgent>) {
+async fn follow<W: Works>(crew: W, app: AppName, say: mpsc::Sender<pb::FromAgent>) {
     let named = app.clone();
     let sink = Sink::new(move |event| {
         if let Some(line) = Line::new(&named, Generation(0), event) {
@@ -166,7 +160,7 @@ async fn follow<H: Host>(crew: Crew<H>, app: AppName, say: mpsc::Sender<pb::From
             drop(say.try_send(pb::FromAgent { message: Some(Say::Log(words::line(line))) }));
         }
     });
-    let followed = tokio::time::timeout(FOLLOW, crew.host().logs(&app, 0, Follow::Yes, &sink)).await;
+    let followed = tokio::time::timeout(FOLLOW, crew.logs(&app, 0, Follow::Yes, &sink)).await;
     if let Ok(Err(failure)) = followed {
         tracing::warn!(%app, "the log cannot be followed: {}", failure.message);
     }

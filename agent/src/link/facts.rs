@@ -4,8 +4,6 @@ use std::{fs, path::PathBuf};
 
 use longshore_proto::v1 as pb;
 
-use crate::trust::Gate;
-
 use crate::host::requires;
 
 /// Cheap to clone; gathered afresh whenever somebody wants to know.
@@ -15,18 +13,17 @@ pub struct Facts {
     pub root: PathBuf,
     /// `systemd` or `process`: what runs apps that do not say.
     pub driver: String,
-    /// How this host knows what may run on it.
-    pub gate: Gate,
 }
 
 impl Facts {
-    pub async fn gather(&self) -> pb::Facts {
+    /// `trust`: how this host knows what may run on it.
+    pub async fn gather(&self, trust: pb::TrustFacts) -> pb::Facts {
         let facts = self.clone();
-        tokio::task::spawn_blocking(move || facts.read()).await.expect("reading facts does not panic")
+        tokio::task::spawn_blocking(move || facts.read(trust)).await.expect("reading facts does not panic")
     }
 
     /// What cannot be told is 0 or empty.
-    fn read(&self) -> pb::Facts {
+    fn read(&self, trust: pb::TrustFacts) -> pb::Facts {
         let uname = rustix::system::uname();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
         let memory = rustix::system::sysinfo();
@@ -42,14 +39,14 @@ impl Facts {
             disk_total_bytes: total,
             addresses: addresses(),
             driver: self.driver.clone(),
-            trust: Some(self.gate.facts()),
+            trust: Some(trust),
         }
     }
 }
 
 /// Of all interfaces, loopback apart.
 fn addresses() -> Vec<String> {
-    let table = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let table = fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default();
     let mut found = std::collections::BTreeSet::new();
     let mut candidate = "";
     for line in table.lines().map(str::trim) {

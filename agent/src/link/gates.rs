@@ -16,11 +16,11 @@ use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use super::words;
 use crate::{
     host::{
-        Host, Sink, Usage,
+        Sink, Usage,
         probe::http,
         suite::{Case, Outcome, State},
     },
-    run::{Crew, Line},
+    run::{Line, Works},
 };
 
 /// Longest that an attempt to reach something may take.
@@ -65,10 +65,10 @@ async fn resolve(name: &str, wanted: &str) -> Result<(), String> {
     }
 }
 
-pub(super) async fn usage<H: Host>(crew: &Crew<H>, asked: pb::UsageQuestion) -> Told {
+pub(super) async fn usage<W: Works>(crew: &W, asked: pb::UsageQuestion) -> Told {
     let looked = async {
         let app = super::answer::known(crew, &asked.app).map_err(|error| error.to_string())?;
-        crew.host().usage(&app, asked.since_ms).await.map_err(|failure| failure.message)
+        crew.usage(&app, asked.since_ms).await.map_err(|failure| failure.message)
     };
     match timeout(USAGE, looked).await.unwrap_or_else(|_| Err(format!("it took more than {USAGE:?}"))) {
         Ok(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid }) => {
@@ -80,8 +80,8 @@ pub(super) async fn usage<H: Host>(crew: &Crew<H>, asked: pb::UsageQuestion) -> 
 }
 
 /// Its lines go out while it runs; one test of an app at a time.
-pub(super) async fn test<H: Host>(
-    crew: &Crew<H>,
+pub(super) async fn test<W: Works>(
+    crew: &W,
     busy: &Arc<Mutex<Vec<AppName>>>,
     say: &mpsc::Sender<pb::FromAgent>,
     asked: pb::TestQuestion,
@@ -102,7 +102,7 @@ pub(super) async fn test<H: Host>(
         }
     });
     let limit = Duration::from_millis(timeout_ms.max(1).into()).min(TEST_MAX);
-    match crew.host().test(&app, &release, &test, limit, &sink).await {
+    match crew.test(&app, &release, &test, limit, &sink).await {
         Ok(Some(outcome)) => Told::Test(answer(outcome)),
         Ok(None) => Told::Test(pb::TestAnswer { not_here: true, ..pb::TestAnswer::default() }),
         Err(failure) => Told::Error(failure.message),

@@ -37,9 +37,8 @@ pub use facts::Facts;
 pub(crate) use words::{app_state, hold_state, line};
 
 use crate::{
-    host::Host,
     identity::{Folder, Pair, recover},
-    run::Crew,
+    run::Works,
     uplink::UplinkSender,
 };
 use backoff::Backoff;
@@ -68,10 +67,10 @@ pub struct Connection {
 }
 
 /// Keeps the session. One per agent.
-pub struct Link<H> {
+pub struct Link<W> {
     pub(crate) controllers: Vec<String>,
     pub(crate) labels: Labels,
-    pub(crate) crew: Crew<H>,
+    pub(crate) crew: W,
     pub(crate) facts: Facts,
     pub(crate) folder: Folder,
     pub(crate) pair: Pair,
@@ -85,11 +84,11 @@ pub struct Link<H> {
 }
 
 /// What a link is made from.
-pub struct Parts<H> {
+pub struct Parts<W> {
     /// `host:port`, never empty, best first.
     pub controllers: Vec<String>,
     pub labels: Labels,
-    pub crew: Crew<H>,
+    pub crew: W,
     pub facts: Facts,
     /// Where the identity lies.
     pub identity: PathBuf,
@@ -99,14 +98,14 @@ pub struct Parts<H> {
     pub witness: Witness,
 }
 
-impl<H: Host> Link<H> {
-    pub fn new(parts: Parts<H>) -> (Self, watch::Receiver<Connection>) {
+impl<W: Works> Link<W> {
+    pub fn new(parts: Parts<W>) -> (Self, watch::Receiver<Connection>) {
         let Parts { controllers, labels, crew, facts, identity: folder, pair, uplink, recipient, witness } =
             parts;
         let (identity, trust) = pair.live();
         let standing = Connection {
             controller: controllers.first().cloned().unwrap_or_default(),
-            since_ms: crew.state().now_ms(),
+            since_ms: crew.now_ms(),
             error: "not connected yet".into(),
             certificate_expires_ms: pair.validity.not_after_ms,
             fingerprint: pair.fingerprint(),
@@ -167,6 +166,10 @@ impl<H: Host> Link<H> {
                 return error;
             } // where it could not be asked, the session is still tried: this host's clock may be what is wrong
         }
+        if self.crew.helper().is_some_and(|version| version.is_empty()) {
+            // Nothing could be told of this host, and a wrong word would be worse than none.
+            return crate::helper::away();
+        }
         let channel = match dial(address, self.tls()).await {
             Ok(channel) => channel,
             Err(error) => return self.expired().unwrap_or(error),
@@ -203,7 +206,7 @@ impl<H: Host> Link<H> {
     }
 
     fn expired(&self) -> Option<Coded> {
-        let ago = self.crew.state().now_ms() - self.pair.validity.not_after_ms;
+        let ago = self.crew.now_ms() - self.pair.validity.not_after_ms;
         (ago > 0).then(|| {
             let message = format!(
                 "this host's certificate expired {} ago. Apps are unaffected. Within 90 days the agent gets another by \
@@ -220,7 +223,7 @@ impl<H: Host> Link<H> {
         if news {
             tracing::warn!(controller = address, "not connected: {error}");
         }
-        let now = self.crew.state().now_ms();
+        let now = self.crew.now_ms();
         self.connection.send_modify(|connection| {
             if connection.connected || connection.since_ms == 0 {
                 connection.since_ms = now;

@@ -10,8 +10,8 @@ use tonic::transport::Channel;
 
 use super::Link;
 use crate::{
-    host::Host,
     identity::{Folder, Pair, request},
+    run::Works,
 };
 
 /// Of one attempt.
@@ -20,8 +20,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(600);
 
 /// When to renew the certificate in use.
-pub(super) fn at<H: Host>(link: &Link<H>) -> Instant {
-    let left = link.pair.validity.renew_at() - link.crew.state().now_ms();
+pub(super) fn at<W: Works>(link: &Link<W>) -> Instant {
+    let left = link.pair.validity.renew_at() - link.crew.now_ms();
     Instant::now() + Duration::from_millis(left.max(0).unsigned_abs())
 }
 
@@ -31,8 +31,8 @@ pub(super) fn within(time: Duration) -> Duration {
 }
 
 /// When to try once more.
-pub(super) fn again<H: Host>(link: &Link<H>) -> Instant {
-    let left = link.pair.validity.not_after_ms - link.crew.state().now_ms();
+pub(super) fn again<W: Works>(link: &Link<W>) -> Instant {
+    let left = link.pair.validity.not_after_ms - link.crew.now_ms();
     let pause = Duration::from_millis((left.max(20_000) / 20).unsigned_abs()).min(PAUSE);
     Instant::now() + pause.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -22,10 +22,9 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{Connection, Link, answer::Answerer, dial::explain, renew, span, words};
 use crate::{
-    host::Host,
     identity::{Pair, machine_id},
     plan::Hold,
-    run::Told,
+    run::{Boot, Told, Works},
 };
 
 /// Messages that wait for the connection. Reports wait until there is room; progress and lines are dropped instead.
@@ -48,8 +47,8 @@ pub(super) enum End {
     Lost(Coded),
 }
 
-pub(super) struct Session<'l, H> {
-    link: &'l mut Link<H>,
+pub(super) struct Session<'l, W> {
+    link: &'l mut Link<W>,
     address: String,
     channel: Channel,
     say: mpsc::Sender<pb::FromAgent>,
@@ -58,7 +57,7 @@ pub(super) struct Session<'l, H> {
     outbox: watch::Receiver<u64>,
     hold: watch::Receiver<Option<Hold>>,
     heartbeat: Interval,
-    answerer: Answerer<H>,
+    answerer: Answerer<W>,
     /// The last report that was put on this connection.
     sent: u64,
     renew_at: Instant,
@@ -67,11 +66,11 @@ pub(super) struct Session<'l, H> {
     renewing: JoinSet<Result<Pair, Coded>>,
 }
 
-impl<'l, H: Host> Session<'l, H> {
+impl<'l, W: Works> Session<'l, W> {
     /// Up to the welcome.
-    pub(super) async fn open(link: &'l mut Link<H>, address: &str, channel: Channel) -> Result<Self, Coded> {
+    pub(super) async fn open(link: &'l mut Link<W>, address: &str, channel: Channel) -> Result<Self, Coded> {
         let told = link.crew.watch();
-        let (mut outbox, mut hold) = (link.crew.state().watch_outbox(), link.crew.state().watch_hold());
+        let (mut outbox, mut hold) = (link.crew.watch_outbox(), link.crew.watch_hold());
         outbox.mark_changed(); // what lies there already has to be sent as well
         hold.mark_unchanged(); // the hello says it
         let (say, messages) = mpsc::channel(OUTBOUND);
@@ -125,7 +124,7 @@ impl<'l, H: Host> Session<'l, H> {
 
     /// Until it ends.
     pub(super) async fn live(mut self) -> End {
-        let now = self.link.crew.state().now_ms();
+        let now = self.link.crew.now_ms();
         tracing::info!(controller = self.address, "connected");
         let (address, expires) = (self.address.clone(), self.link.pair.validity.not_after_ms);
         let fingerprint = self.link.pair.fingerprint();
@@ -184,7 +183,7 @@ impl<'l, H: Host> Session<'l, H> {
             self.renew_at = self.renew_at.min(at);
             self.asked_to_renew = true;
         }
-        let ahead = self.link.crew.state().now_ms() - welcome.server_time_ms;
+        let ahead = self.link.crew.now_ms() - welcome.server_time_ms;
         if welcome.server_time_ms != 0 && ahead.abs() > CLOCK_TOLERANCE_MS {
             tracing::warn!("{}", super::wrong_clock(ahead));
         }
@@ -206,7 +205,7 @@ impl<'l, H: Host> Session<'l, H> {
                 }
             },
             Some(Hear::Ack(ack)) => {
-                if let Err(failed) = self.link.crew.state().acknowledge(ack.seq).await {
+                if let Err(failed) = self.link.crew.acknowledge(ack.seq).await {
                     return Err(lost(failed.to_string())); // the process is about to end; see `State::failed`
                 }
             }
@@ -222,7 +221,7 @@ impl<'l, H: Host> Session<'l, H> {
     }
 
     async fn hand_out(&mut self) -> Result<(), End> {
-        for (seq, report) in self.link.crew.state().outbox_after(self.sent) {
+        for (seq, report) in self.link.crew.outbox_after(self.sent) {
             self.send(Say::Report(report.to_message(seq))).await?;
             self.sent = seq;
         }
@@ -256,7 +255,7 @@ impl<'l, H: Host> Session<'l, H> {
     }
 
     async fn beat(&mut self) -> Result<(), End> {
-        let time_ms = self.link.crew.state().now_ms();
+        let time_ms = self.link.crew.now_ms();
         self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await
     }
 
@@ -269,7 +268,7 @@ impl<'l, H: Host> Session<'l, H> {
         match renewed.unwrap_or_else(|e| Err(Coded::new(Code::X01, format!("the renewal ended early: {e}"))))
         {
             Ok(pair) => {
-                let left = pair.validity.not_after_ms - self.link.crew.state().now_ms();
+                let left = pair.validity.not_after_ms - self.link.crew.now_ms();
                 tracing::info!("certificate renewed; it is good for {}", span(left));
                 self.link.take_over(pair);
                 self.renew_at = renew::at(self.link);
@@ -293,28 +292,22 @@ impl<'l, H: Host> Session<'l, H> {
     }
 }
 
-async fn hello<H: Host>(link: &Link<H>) -> pb::Hello {
-    let state = link.crew.state();
+async fn hello<W: Works>(link: &Link<W>) -> pb::Hello {
+    let Boot { id, counter } = link.crew.boot();
     pb::Hello {
         protocol: PROTOCOL,
         agent_version: env!("CARGO_PKG_VERSION").into(),
-        boot_id: boot_id(),
-        boot_counter: state.boot_counter(),
+        boot_id: id,
+        boot_counter: counter,
         name: link.pair.name.clone(),
         labels: link.labels.clone(),
-        facts: Some(link.facts.gather().await),
+        facts: Some(link.facts.gather(link.crew.trust().await).await),
         apps: words::app_states(&link.crew).await,
-        hold: Some(words::hold_state(state.hold().as_ref())),
-        time_ms: state.now_ms(),
+        hold: Some(words::hold_state(link.crew.hold().as_ref())),
+        time_ms: link.crew.now_ms(),
         recipient: link.recipient.clone(),
         machine_id: machine_id(),
     }
-}
-
-/// Of the machine's boot. Empty where the kernel does not tell.
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
 }
 
 fn say_of(message: Say) -> pb::FromAgent {

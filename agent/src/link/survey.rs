@@ -6,31 +6,36 @@ use longshore_proto::v1 as pb;
 
 use super::{facts::Facts, words};
 use crate::{
-    host::{Host, account::Account, mounts, ports, requires},
-    run::Crew,
+    host::{mounts, ports, requires},
+    run::{Accounts, Found, Works},
 };
 
 /// Entries of each list that are looked at; a manifest has at most 64.
 const ASKED_MAX: usize = 64;
 
 /// The answer; words of the question that mean nothing here are answered as missing.
-pub(super) async fn survey<H: Host>(crew: &Crew<H>, facts: &Facts, asked: pb::SurveyQuestion) -> pb::Survey {
+pub(super) async fn survey<W: Works>(crew: &W, facts: &Facts, asked: pb::SurveyQuestion) -> pb::Survey {
     let (app, own) = app_state(crew, &asked.app).await.unzip();
-    let (driver, own) = (facts.driver.clone(), own.unwrap_or_default());
-    let looked = tokio::task::spawn_blocking(move || look(asked, &driver, &own)).await;
+    let users = asked.users.iter().take(ASKED_MAX).cloned().collect();
+    let wanted = Accounts { users, run_as: asked.run_as.clone(), driver: facts.driver.clone() };
+    let Found { missing, problem } = crew.accounts(wanted).await;
+    let own = own.unwrap_or_default();
+    let looked = tokio::task::spawn_blocking(move || look(asked, &own)).await;
     let looked = looked.expect("looking at a host does not panic");
     pb::Survey {
-        facts: Some(facts.gather().await),
+        facts: Some(facts.gather(crew.trust().await).await),
+        users_missing: missing,
+        run_as_problem: problem.unwrap_or_default(),
         app,
-        hold: Some(words::hold_state(crew.state().hold().as_ref())),
+        hold: Some(words::hold_state(crew.hold().as_ref())),
         // Read last: the controller compares it with the moment at which the answer comes.
-        time_ms: crew.state().now_ms(),
+        time_ms: crew.now_ms(),
         ..looked
     }
 }
 
 /// How the app stands here, and the ports of what is live, which it lets go of. None: this host never had the app.
-async fn app_state<H: Host>(crew: &Crew<H>, app: &str) -> Option<(pb::AppState, Vec<Port>)> {
+async fn app_state<W: Works>(crew: &W, app: &str) -> Option<(pb::AppState, Vec<Port>)> {
     let app: AppName = app.parse().ok()?;
     if !crew.apps().contains(&app) {
         return None;
@@ -42,8 +47,8 @@ async fn app_state<H: Host>(crew: &Crew<H>, app: &str) -> Option<(pb::AppState, 
     Some((words::app_state(&app, &standing.record, &seen), own))
 }
 
-fn look(asked: pb::SurveyQuestion, driver: &str, own: &[Port]) -> pb::Survey {
-    let pb::SurveyQuestion { app: _, commands, ports, mounts, users, run_as } = asked;
+fn look(asked: pb::SurveyQuestion, own: &[Port]) -> pb::Survey {
+    let pb::SurveyQuestion { app: _, commands, ports, mounts, users: _, run_as: _ } = asked;
     let lacking = |list: Vec<String>, there: fn(&str) -> bool| {
         list.into_iter().take(ASKED_MAX).filter(|entry| !there(entry)).collect::<Vec<_>>()
     };
@@ -51,8 +56,6 @@ fn look(asked: pb::SurveyQuestion, driver: &str, own: &[Port]) -> pb::Survey {
         commands_missing: lacking(commands, requires::is_on_path),
         ports_taken: taken(ports, own),
         mounts_missing: lacking(mounts, mounts::is_mounted),
-        users_missing: lacking(users, |user| Account::look_up(user).is_ok()),
-        run_as_problem: run_as_problem(&run_as, driver).unwrap_or_default(),
         ..pb::Survey::default()
     }
 }
@@ -73,17 +76,6 @@ fn taken(asked: Vec<String>, own: &[Port]) -> Vec<pb::PortTaken> {
     foreign.into_iter().filter_map(clash).collect()
 }
 
-/// The same that is checked before anything is fetched: see `requires`.
-fn run_as_problem(run_as: &str, driver: &str) -> Option<String> {
-    match run_as {
-        "" if driver == "systemd" => {
-            Some("the release names no user to run as, and here it would be root".to_owned())
-        }
-        "" => None,
-        user => Account::to_become(Some(user)).err().map(|error| error.message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,22 +90,14 @@ mod tests {
             commands: words(&["sh", "no-such-command", "../sh"]),
             ports: vec![here.clone(), "1".into(), "nonsense".into()],
             mounts: words(&["/proc", "/no/such/mount"]),
-            users: words(&["root", "no-such-user"]),
-            run_as: "no-such-user".into(),
+            users: vec![],
+            run_as: String::new(),
         };
-        let found = look(asked.clone(), "process", &[]);
+        let found = look(asked.clone(), &[]);
         assert_eq!(found.commands_missing, ["no-such-command", "../sh"]);
         assert_eq!(found.ports_taken.iter().map(|taken| &taken.port).collect::<Vec<_>>(), [&here]);
         assert_eq!(found.mounts_missing, ["/no/such/mount"]);
-        assert_eq!(found.users_missing, ["no-such-user"]);
-        assert!(found.run_as_problem.contains("no-such-user"));
         let own = [Port::parse(&here).unwrap()];
-        assert!(look(asked, "process", &own).ports_taken.is_empty(), "its own port is not taken");
-    }
-
-    #[test]
-    fn a_service_without_a_user_would_be_root_under_systemd() {
-        assert!(run_as_problem("", "process").is_none());
-        assert!(run_as_problem("", "systemd").unwrap().contains("root"));
+        assert!(look(asked, &own).ports_taken.is_empty(), "its own port is not taken");
     }
 }

@@ -4,12 +4,11 @@ use longshore_common::{ids::AppName, report::Outcome, slot::Slot};
 use longshore_proto::v1 as pb;
 
 use crate::{
-    host::Host,
     plan::{Hold, Record, Seen},
-    run::{Crew, Line},
+    run::{Line, Works},
 };
 
-pub(super) async fn app_states<H: Host>(crew: &Crew<H>) -> Vec<pb::AppState> {
+pub(super) async fn app_states<W: Works>(crew: &W) -> Vec<pb::AppState> {
     let mut states = vec![];
     for app in crew.apps() {
         let standing = crew.standing(&app).await;

@@ -30,7 +30,7 @@ use tonic::transport::Server;
 
 pub use access::Readers;
 
-use crate::{host::Host, link::Connection, run::Crew, trust::Gate};
+use crate::{link::Connection, run::Works};
 
 /// Bytes of one question.
 const MESSAGE_BYTES: usize = 64 * 1024;
@@ -38,9 +38,8 @@ const MESSAGE_BYTES: usize = 64 * 1024;
 const CALLS: usize = 16;
 
 /// What the service answers from.
-pub struct Parts<H> {
-    pub crew: Crew<H>,
-    pub gate: Gate,
+pub struct Parts<W> {
+    pub crew: W,
     pub connection: watch::Receiver<Connection>,
     pub readers: Readers,
     pub host_id: String,
@@ -96,7 +95,7 @@ impl Socket {
     }
 
     /// Until `shutdown`.
-    pub async fn serve<H: Host>(self, parts: Parts<H>, shutdown: CancellationToken) -> Result<(), Coded> {
+    pub async fn serve<W: Works>(self, parts: Parts<W>, shutdown: CancellationToken) -> Result<(), Coded> {
         let service = LocalServer::new(service::Service::new(parts)).max_decoding_message_size(MESSAGE_BYTES);
         let incoming = UnixListenerStream::new(self.listener);
         let served = Server::builder()

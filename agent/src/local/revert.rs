@@ -6,21 +6,18 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 
-use crate::{
-    host::Host,
-    run::{Crew, Told, failure_of},
-};
+use crate::run::{Told, Works, failure_of};
 
 /// Steps that wait for a slow caller.
 const BACKLOG: usize = 64;
 
 /// The order is taken when this returns; it is carried out whether or not anybody reads the steps.
-pub(super) async fn begin<H: Host>(
-    crew: &Crew<H>,
+pub(super) async fn begin<W: Works>(
+    crew: &W,
     app: &AppName,
     to: Option<Slot>,
     by: String,
-) -> Result<impl Stream<Item = Result<pb::LocalStep, Status>> + Send + use<H>, Coded> {
+) -> Result<impl Stream<Item = Result<pb::LocalStep, Status>> + Send + use<W>, Coded> {
     let told = crew.watch(); // before the order, so that nothing is missed
     crew.revert(app, to, by).await?;
     let (sender, receiver) = mpsc::channel(BACKLOG);

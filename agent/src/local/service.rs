@@ -1,6 +1,6 @@
 //! The calls of the local service: decode, ask, encode.
 
-use std::{pin::Pin, sync::Arc};
+use std::pin::Pin;
 
 use longshore_common::{
     code::{Code, Coded},
@@ -20,12 +20,11 @@ use super::{
     revert,
 };
 use crate::{
-    host::{Follow, Host, Sink},
+    host::{Follow, Sink},
     link::{Connection, app_state, hold_state, line},
     plan::{Hold, Seen},
-    run::{Crew, Line, Standing, failure_of},
+    run::{Line, Standing, Works, failure_of},
     state::Row,
-    trust::Gate,
 };
 
 /// Rows of history, when the caller names no number.
@@ -40,9 +39,8 @@ const REASON_MAX: usize = 500;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-pub(super) struct Service<H> {
-    crew: Crew<H>,
-    gate: Gate,
+pub(super) struct Service<W> {
+    crew: W,
     connection: watch::Receiver<Connection>,
     readers: Readers,
     host_id: String,
@@ -50,10 +48,10 @@ pub(super) struct Service<H> {
     started_ms: Millis,
 }
 
-impl<H: Host> Service<H> {
-    pub(super) fn new(parts: Parts<H>) -> Self {
-        let Parts { crew, gate, connection, readers, host_id, name, started_ms } = parts;
-        Self { crew, gate, connection, readers, host_id, name, started_ms }
+impl<W: Works> Service<W> {
+    pub(super) fn new(parts: Parts<W>) -> Self {
+        let Parts { crew, connection, readers, host_id, name, started_ms } = parts;
+        Self { crew, connection, readers, host_id, name, started_ms }
     }
 
     fn known(&self, app: &str) -> Result<AppName, Status> {
@@ -62,19 +60,19 @@ impl<H: Host> Service<H> {
     }
 
     async fn set_hold(&self, hold: Option<Hold>, by: &Admin) -> Result<Response<pb::LocalHoldReply>, Status> {
-        let changed = self.crew.state().set_hold(hold, &by.name).await;
-        let changed = changed.map_err(|e| to_status(&Coded::new(Code::S04, e.to_string())))?;
+        let changed = self.crew.set_hold(hold, &by.name).await;
+        let changed = changed.map_err(|e| to_status(&e))?;
         if changed {
-            let held = self.crew.state().hold().is_some();
+            let held = self.crew.hold().is_some();
             tracing::warn!(by = by.name, held, "the hold of this host has changed");
         }
-        let hold = Some(hold_state(self.crew.state().hold().as_ref()));
+        let hold = Some(hold_state(self.crew.hold().as_ref()));
         Ok(Response::new(pb::LocalHoldReply { hold, changed }))
     }
 }
 
 #[tonic::async_trait]
-impl<H: Host> Local for Service<H> {
+impl<W: Works> Local for Service<W> {
     type LogsStream = Streamed<pb::LogLine>;
     type RevertStream = Streamed<pb::LocalStep>;
 
@@ -88,7 +86,7 @@ impl<H: Host> Local for Service<H> {
             apps.push(local_app(&app, &self.crew.standing(&app).await));
         }
         let connection = self.connection.borrow().clone();
-        let state = self.crew.state();
+        let helper = self.crew.helper();
         Ok(Response::new(pb::LocalStatus {
             host_id: self.host_id.clone(),
             name: self.name.clone(),
@@ -100,10 +98,12 @@ impl<H: Host> Local for Service<H> {
             connection_error: connection.error,
             certificate_expires_ms: connection.certificate_expires_ms,
             key: connection.fingerprint.clone(),
-            hold: Some(hold_state(state.hold().as_ref())),
+            hold: Some(hold_state(self.crew.hold().as_ref())),
             apps,
-            outbox: state.outbox_len() as u32,
-            trust: Some(self.gate.facts()),
+            outbox: self.crew.outbox_len() as u32,
+            trust: Some(self.crew.trust().await),
+            processes: if helper.is_some() { "two" } else { "one" }.to_owned(),
+            helper_version: helper.unwrap_or_default(),
         }))
     }
 
@@ -120,7 +120,7 @@ impl<H: Host> Local for Service<H> {
         };
         let mut rows = vec![];
         for app in whose {
-            rows.extend(self.crew.state().history(app.as_ref(), limit).await.map_err(|e| to_status(&e))?);
+            rows.extend(self.crew.history(app.as_ref(), limit).await.map_err(|e| to_status(&e))?);
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.time_ms));
         rows.truncate(limit);
@@ -137,7 +137,7 @@ impl<H: Host> Local for Service<H> {
         let lines = if lines == 0 && !follow { LINES } else { lines }.min(LINES_MAX) as usize;
         let follow = if follow { Follow::Yes } else { Follow::No };
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(read_log(Arc::clone(self.crew.host()), app, lines, follow, sender));
+        tokio::spawn(read_log(self.crew.clone(), app, lines, follow, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -153,7 +153,7 @@ impl<H: Host> Local for Service<H> {
             );
             return Err(to_status(&Coded::new(Code::V01, message)));
         }
-        let since_ms = self.crew.state().now_ms();
+        let since_ms = self.crew.now_ms();
         let hold = Hold { reason: reason.trim().to_owned(), by: admin.name.clone(), since_ms };
         self.set_hold(Some(hold), &admin).await
     }
@@ -183,8 +183,8 @@ impl<H: Host> Local for Service<H> {
 }
 
 /// Ends when the log does, or when nobody reads any more.
-async fn read_log<H: Host>(
-    host: Arc<H>,
+async fn read_log<W: Works>(
+    crew: W,
     app: AppName,
     lines: usize,
     follow: Follow,
@@ -197,7 +197,7 @@ async fn read_log<H: Host>(
         }
     });
     let read = tokio::select! {
-        read = host.logs(&app, lines, follow, &sink) => read,
+        read = crew.logs(&app, lines, follow, &sink) => read,
         () = sender.closed() => return,
     };
     if let Err(failure) = read {

@@ -11,13 +11,11 @@ use tonic::transport::Channel;
 
 use super::{Parts, Readers, Socket, client::connect};
 use crate::{
-    config::Config,
     host::sim::SimHost,
     link::Connection,
     plan::tests::bench::{app, run},
     run::{Crew, Limits, Told},
     state::State,
-    trust::Gate,
 };
 
 struct Agent {
@@ -37,7 +35,6 @@ async fn agent() -> Agent {
     let connection = Connection { controller: "c:1".into(), error: "away".into(), ..Connection::default() };
     let parts = Parts {
         crew: crew.clone(),
-        gate: Gate::new(&Config::new(dir.path().to_owned(), vec![])),
         connection: watch::channel(connection).1,
         readers: Readers::Owner,
         host_id: host.to_string(),

@@ -213,7 +213,7 @@ impl fmt::Display for Step {
 }
 
 /// What a sealed slot asks of a deployment; read from its manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// What the slot was made from; None only where there is no manifest, as in the host's twin.
     pub release: Option<ReleaseDigest>,
@@ -251,7 +251,7 @@ impl Needs {
 }
 
 /// What the service manager runs, or tries to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The slot that the unit (or the shim) was last told to run.
     pub slot: Slot,
@@ -262,7 +262,7 @@ pub struct Running {
 }
 
 /// What the host shows of one app, looked at afresh before every step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Complete and verified.
     pub slots: BTreeMap<Slot, Needs>,

@@ -5,11 +5,12 @@ use longshore_common::{
     time::Span,
     traffic::{BackendName, Director, Side, Traffic},
 };
+use serde::{Deserialize, Serialize};
 
 use super::model::{Running, Seen};
 
 /// Both sides of an app, looked at afresh. Of an app without sides: empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sides {
     pub blue: Option<Running>,
     pub green: Option<Running>,
@@ -19,7 +20,7 @@ pub struct Sides {
 }
 
 /// Where connections go, as whoever directs them shows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shown {
     /// We never directed any.
     #[default]
@@ -30,7 +31,7 @@ pub enum Shown {
 }
 
 /// Who directs and how new connections are shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     pub director: Director,
     pub backend: BackendName,

@@ -11,6 +11,7 @@ mod perform;
 mod tests;
 mod told;
 mod worker;
+mod works;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,7 @@ use longshore_common::{
     report::Failure,
     slot::Slot,
 };
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Semaphore, broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -38,6 +40,7 @@ use crate::{
 pub(crate) use outcome::failure_of;
 pub use told::{Activity, Line, Told};
 use worker::{Mail, Worker};
+pub use works::{Accounts, Boot, Found, Works};
 
 /// Mails that one app may have waiting. The controller sends one for every change of mind about an app.
 const MAILBOX: usize = 32;
@@ -112,7 +115,7 @@ impl Drop for Hired {
 }
 
 /// How an app stands on this host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Standing {
     pub record: Record,
     pub activity: Activity,
@@ -178,14 +181,6 @@ impl<H: Host> Crew<H> {
 
     pub fn state(&self) -> &Arc<State> {
         &self.0.tools.state
-    }
-
-    /// The error for an app that this host does not have.
-    pub fn unknown(&self, app: &AppName) -> Coded {
-        let apps = self.apps();
-        let known: Vec<&str> = apps.iter().map(AppName::as_str).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Coded::new(Code::N01, format!("no app \"{app}\" on this host (there are: {known})"))
     }
 
     fn hire(&self, app: &AppName) -> mpsc::Sender<Mail> {

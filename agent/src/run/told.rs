@@ -11,6 +11,7 @@ use longshore_common::{
     time::{Clock as _, Millis, SystemClock},
     wire::cut,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 use crate::host::{Event, Sink, Stream};
@@ -18,7 +19,7 @@ use crate::host::{Event, Sink, Stream};
 /// Between two words on the progress of one step.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
     /// A step begins, or has got further. Bytes are 0 where there is nothing to count.
     Progress {
@@ -37,7 +38,7 @@ pub enum Told {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     pub app: AppName,
     pub generation: Generation,
@@ -58,7 +59,7 @@ impl Line {
 }
 
 /// The step in progress, for `status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
     /// None: idle.
     pub step: Option<StepName>,

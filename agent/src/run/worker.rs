@@ -234,6 +234,10 @@ impl<H: Host> Worker<H> {
                     Ok(seen) => accept_order(&self.record, &seen, to, &by),
                     Err(failure) => Err(Coded::new(longshore_common::code::Code::X01, failure.message)),
                 };
+                let taken = match taken {
+                    Ok(record) => self.may_return(record).await,
+                    refused => refused,
+                };
                 let (answer, mind) = match taken {
                     Ok(record) => {
                         self.keep(record).await?;
@@ -244,6 +248,17 @@ impl<H: Host> Worker<H> {
                 };
                 drop(reply.send(answer)); // whoever asked may be gone; the order stands
                 Ok(mind)
+            }
+        }
+    }
+
+    async fn may_return(&self, record: Record) -> Result<Record, Coded> {
+        let Some(order) = &record.order else { return Ok(record) };
+        match self.tools.host.may_return(&self.app, &order.to).await {
+            Ok(()) => Ok(record),
+            Err(refused) => {
+                let code = refused.code.parse().unwrap_or(longshore_common::code::Code::X01);
+                Err(Coded::new(code, refused.message))
             }
         }
     }

@@ -1,38 +1,28 @@
 //! Asks the controller for the signed documents of the fleet and of an app, and has the gate verify them.
 
-use std::time::Duration;
-
 use longshore_common::{
     code::{Code, Coded},
     ids::AppName,
     trust::{FLEET, Offer},
 };
-use longshore_proto::v1::{self as pb, blobs_client::BlobsClient};
-use tokio::time::timeout;
-use tonic::transport::Channel;
+use longshore_proto::v1 as pb;
 
 use super::Gate;
-use crate::host::fetch::FetchError;
-
-/// A controller that takes longer has gone.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+use crate::{host::fetch::FetchError, supply::Source};
 
 /// Nothing is asked where nothing is pinned.
-pub async fn bring(gate: &Gate, channel: Channel, app: &AppName) -> Result<(), FetchError> {
+pub async fn bring(gate: &Gate, source: &Source, app: &AppName) -> Result<(), FetchError> {
     if apart(gate, |gate| gate.pinned()).await?.is_none() {
         return Ok(());
     }
-    bring_one(gate, channel.clone(), FLEET).await?;
-    bring_one(gate, channel, app.as_str()).await
+    bring_one(gate, source, FLEET).await?;
+    bring_one(gate, source, app.as_str()).await
 }
 
-async fn bring_one(gate: &Gate, channel: Channel, app: &str) -> Result<(), FetchError> {
+async fn bring_one(gate: &Gate, source: &Source, app: &str) -> Result<(), FetchError> {
     let name = app.to_owned();
     let roots_after = apart(gate, move |gate| gate.root_version(&name)).await?;
-    let request = pb::TrustRequest { app: app.to_owned(), roots_after };
-    let reply = timeout(ANSWER_DEADLINE, BlobsClient::new(channel).trust(request)).await;
-    let silent = || FetchError::Cut(Coded::new(Code::C01, "the controller sends nothing any more"));
-    let documents = reply.map_err(|_| silent())??.into_inner();
+    let documents = source.trust(app, roots_after).await?;
     let pb::TrustDocuments { roots, timestamp, snapshot, targets } = documents;
     let offer = Offer {
         roots: roots.into_iter().map(Into::into).collect(),

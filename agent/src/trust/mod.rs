@@ -62,7 +62,7 @@ impl Gate {
 
     pub fn with_clock(config: &Config, clock: Arc<dyn Clock>) -> Self {
         let (dir, policy) = (config.trust(), Policy::file_below(&config.root));
-        let pin = PinFile::within(&config.identity());
+        let pin = PinFile::within(&config.vault());
         Self(Arc::new(Inner { dir, pin, policy, clock, turn: Mutex::new(()) }))
     }
 

@@ -116,6 +116,7 @@ impl Site {
             name: name.parse().unwrap(),
             labels,
             folder: config.identity(),
+            vault: config.vault(),
             again: Again::Refuse,
         };
         let joined = enroll(&enrolling).await.unwrap();

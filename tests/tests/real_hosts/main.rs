@@ -8,12 +8,15 @@ use longshore_tests::{Result, trial, until};
 
 mod driver;
 mod esbuild;
+mod helper;
 mod units;
 
 fn main() -> ExitCode {
     trial::main(vec![
         ("the_lab_raises_cuts_and_brings_back_hosts", the_lab_raises_cuts_and_brings_back_hosts),
         ("the_agent_drives_a_real_systemd", driver::drives_a_real_systemd),
+        ("the_agent_and_its_helper_work_under_their_hardening", helper::works_under_its_hardening),
+        ("a_host_goes_from_one_process_to_two_and_back", helper::is_divided_and_united),
         ("the_units_leave_the_daemons_only_what_they_need", units::leave_only_what_is_needed),
         ("esbuild_rolls_over_five_hosts_and_a_broken_release_is_undone", esbuild::rolls_over_five_hosts),
     ])

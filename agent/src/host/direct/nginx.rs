@@ -126,14 +126,14 @@ async fn alone(program: &str, args: Vec<String>) -> io::Result<(Ended, String)> 
 
 async fn in_unit(bus: &Bus, program: &str, args: Vec<String>) -> Result<(Ended, String), String> {
     let exec: Vec<String> = std::iter::once(program.to_owned()).chain(args).collect();
-    let mut spec = LaunchSpec::of(&exec, Path::new("/"), Some("root")).map_err(|fault| fault.to_string())?;
-    spec.env.insert("LONGSHORE_APP".into(), "traffic-nginx".into());
+    let spec = LaunchSpec::of(&exec, Path::new("/"), Some("root")).map_err(|fault| fault.to_string())?;
     let mut said = String::new();
     let each = |_, line: String| {
         said.push_str(&line);
         said.push('\n');
     };
-    let ended = transient::run(bus, &spec, PATIENCE, each).await.map_err(|fault| fault.to_string())?;
+    let unit = transient::Unit::of_machine("longshore-nginx.service".to_owned(), "look at nginx");
+    let ended = transient::run(bus, &unit, &spec, PATIENCE, each).await.map_err(|fault| fault.to_string())?;
     Ok((ended, last(&said)))
 }
 

@@ -99,6 +99,6 @@ impl From<Status> for FetchError {
 }
 
 /// Nothing came for too long.
-pub(super) fn silent() -> FetchError {
+pub(crate) fn silent() -> FetchError {
     FetchError::Cut(Coded::new(Code::C01, "the controller sends nothing any more"))
 }

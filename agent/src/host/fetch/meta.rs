@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{Read as _, Write as _},
     sync::Arc,
-    time::Duration,
 };
 
 use longshore_common::{
@@ -14,22 +13,17 @@ use longshore_common::{
     durable::Step,
     manifest::{MANIFEST_BYTES, Manifest},
 };
-use longshore_proto::v1::{self as pb, blobs_client::BlobsClient};
 use rustix::fs::{Mode, OFlags};
-use tokio::time::timeout;
-use tonic::transport::Channel;
 
-use super::{FetchError, Place, error::silent};
+use super::{FetchError, Place};
 use crate::{
     host::{
         layout::{INDEX, MANIFEST, META},
         stage::{StageError, Tree, at},
     },
     plan::Wanted,
+    supply::Source,
 };
-
-/// A controller that takes longer for a manifest, or for the next piece of an index, has gone.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Opens the staging tree. What another release left under the same name is removed.
 pub(super) fn open(place: &Place) -> Result<Tree, StageError> {
@@ -42,7 +36,7 @@ pub(super) fn open(place: &Place) -> Result<Tree, StageError> {
 }
 
 pub(super) async fn manifest(
-    channel: Channel,
+    source: Source,
     tree: Tree,
     place: Place,
 ) -> Result<(Manifest, Tree), FetchError> {
@@ -51,18 +45,14 @@ pub(super) async fn manifest(
     if let Some(bytes) = kept {
         return Ok((read_manifest(&bytes, &place, &wanted)?, tree));
     }
-    let request =
-        pb::ManifestRequest { app: place.app.to_string(), release: wanted.release.0.to_vec().into() };
-    let mut client = BlobsClient::new(channel);
-    let reply = timeout(ANSWER_DEADLINE, client.manifest(request)).await.map_err(|_| silent())??;
-    let bytes = reply.into_inner().manifest;
+    let bytes = source.manifest(&place.app, &wanted.release).await?;
     let manifest = read_manifest(&bytes, &place, &wanted)?;
     let ((), tree) = keep(place, tree, move |tree| write(tree, MANIFEST, &bytes)).await?;
     Ok((manifest, tree))
 }
 
 pub(super) async fn index(
-    channel: Channel,
+    source: Source,
     tree: Tree,
     place: Place,
     manifest: &Manifest,
@@ -72,14 +62,10 @@ pub(super) async fn index(
     if let Some(bytes) = kept.filter(|bytes| IndexDigest::of(bytes) == digest) {
         return Ok((Arc::new(read_index(&bytes, manifest)?), tree));
     }
-    let request =
-        pb::IndexRequest { app: place.app.to_string(), release: place.wanted.release.0.to_vec().into() };
-    let mut client = BlobsClient::new(channel);
-    let reply = timeout(ANSWER_DEADLINE, client.index(request)).await.map_err(|_| silent())??;
-    let mut pieces = reply.into_inner();
+    let mut pieces = source.index(&place.app, &place.wanted.release).await?;
     let mut collect = Collect::new(limits::INDEX_BYTES)
         .map_err(|e| FetchError::Host(Coded::new(Code::X01, format!("zstd: {e}"))))?;
-    while let Some(piece) = timeout(ANSWER_DEADLINE, pieces.message()).await.map_err(|_| silent())?? {
+    while let Some(piece) = pieces.next().await? {
         collect.feed(&piece.data)?;
     }
     let bytes = collect.finish()?;

@@ -26,9 +26,9 @@ use longshore_common::{
     ids::AppName,
     manifest::Manifest,
 };
-use tonic::transport::Channel;
 
 pub use error::FetchError;
+pub(crate) use error::silent;
 pub use meta::read_meta;
 
 use super::{
@@ -37,7 +37,7 @@ use super::{
     stage::{self, StageError, Survey, Tree},
     sys,
 };
-use crate::plan::Wanted;
+use crate::{plan::Wanted, supply::Source};
 
 /// Times that blobs which vanished from a slot under our hands are asked for after all.
 const ROUNDS: usize = 3;
@@ -46,7 +46,7 @@ const ROOM_PERCENT: u64 = 115;
 
 /// The manifest of a release that is assigned to this host: from the staging tree when it is there, else asked for.
 pub async fn manifest(
-    channel: Channel,
+    source: impl Into<Source>,
     layout: &Layout,
     app: &AppName,
     wanted: &Wanted,
@@ -54,7 +54,7 @@ pub async fn manifest(
     let place = Place::find(layout, app, wanted).await?;
     let asked = async {
         let tree = place.clone().blocking(|place| meta::open(&place)).await?;
-        meta::manifest(channel, tree, place.clone()).await
+        meta::manifest(source.into(), tree, place.clone()).await
     };
     let asked = asked.await.map(|(manifest, _)| manifest);
     place.clear_if_wrong(&asked).await;
@@ -64,7 +64,7 @@ pub async fn manifest(
 /// Everything into the staging tree but what is rendered. Dropping the future gives it up; what was verified by then
 /// stays.
 pub async fn fetch(
-    channel: Channel,
+    source: impl Into<Source>,
     layout: &Layout,
     app: &AppName,
     wanted: &Wanted,
@@ -72,7 +72,7 @@ pub async fn fetch(
 ) -> Result<(), FetchError> {
     let place = Place::find(layout, app, wanted).await?;
     let stop = StopOnDrop::default();
-    let fetched = rounds(channel, &place, sink, &stop.0).await;
+    let fetched = rounds(source.into(), &place, sink, &stop.0).await;
     place.clear_if_wrong(&fetched).await;
     unblocked(|| {
         sys::give_back_memory();
@@ -83,18 +83,18 @@ pub async fn fetch(
 }
 
 async fn rounds(
-    channel: Channel,
+    source: Source,
     place: &Place,
     sink: &Sink,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), FetchError> {
     let tree = place.clone().blocking(|place| meta::open(&place)).await?;
-    let (manifest, tree) = meta::manifest(channel.clone(), tree, place.clone()).await?;
-    let (index, mut tree) = meta::index(channel.clone(), tree, place.clone(), &manifest).await?;
+    let (manifest, tree) = meta::manifest(source.clone(), tree, place.clone()).await?;
+    let (index, mut tree) = meta::index(source.clone(), tree, place.clone(), &manifest).await?;
     let mut gone = HashSet::new();
     for _ in 0..ROUNDS {
         let round = Round::look(place.clone(), tree, index.clone(), gone).await?;
-        (tree, gone) = receive::run(channel.clone(), place, round, sink, stop).await?;
+        (tree, gone) = receive::run(source.clone(), place, round, sink, stop).await?;
         if gone.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,38 +11,34 @@ use longshore_common::{
     code::{Code, Coded},
     digest::BlobDigest,
 };
-use longshore_proto::v1::{self as pb, blobs_client::BlobsClient};
-use tokio::{sync::mpsc, time::timeout};
-use tonic::transport::Channel;
+use longshore_proto::v1 as pb;
+use tokio::sync::mpsc;
 
-use super::{FetchError, Place, Round, error::silent};
-use crate::host::{
-    sink::Sink,
-    stage::{StageError, Tree, Writer, check, place},
+use super::{FetchError, Place, Round};
+use crate::{
+    host::{
+        sink::Sink,
+        stage::{StageError, Tree, Writer, check, place},
+    },
+    supply::Source,
 };
 
 /// Pieces of 256 KiB between the connection and the thread that writes: enough that neither waits for the other's
 /// hiccups, and a bound on memory.
 const PIECES_AHEAD: usize = 8;
-/// The controller may be making a block; longer than this it has gone.
-const PIECE_DEADLINE: Duration = Duration::from_secs(120);
 /// Bytes between two words about progress.
 const PROGRESS_EVERY: u64 = 1 << 20;
 
 /// Places what is here and fetches what is not, both at once. Returns the tree, and what turned out not to be here.
 pub(super) async fn run(
-    channel: Channel,
+    source: Source,
     place: &Place,
     round: Round,
     sink: &Sink,
     stop: &Arc<AtomicBool>,
 ) -> Result<(Tree, HashSet<BlobDigest>), FetchError> {
     let nothing = round.blobs.of(round.index.blobs()).next().is_none();
-    let request = pb::FetchRequest {
-        app: place.app.to_string(),
-        release: place.wanted.release.0.to_vec().into(),
-        wanted: round.blobs.to_bitmap().into(),
-    };
+    let wanted = round.blobs.to_bitmap();
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let (sink, stop) = (sink.clone(), Arc::clone(stop));
     let writing = tokio::task::spawn_blocking(move || write(round, receiver, &sink, &stop));
@@ -51,7 +46,7 @@ pub(super) async fn run(
         drop(sender); // the writer hears at once that nothing will come
         Ok(())
     } else {
-        pump(channel, request, sender).await
+        pump(source, place, wanted, sender).await
     };
     let written = match writing.await {
         Ok(written) => written,
@@ -70,15 +65,15 @@ pub(super) async fn run(
 
 /// Reads until the stream ends, or the writer wants no more.
 async fn pump(
-    channel: Channel,
-    request: pb::FetchRequest,
+    source: Source,
+    place: &Place,
+    wanted: Vec<u8>,
     sender: mpsc::Sender<pb::BlockPiece>,
 ) -> Result<(), FetchError> {
-    let reply = timeout(PIECE_DEADLINE, BlobsClient::new(channel).fetch(request)).await;
-    let mut pieces = reply.map_err(|_| silent())??.into_inner();
+    let mut pieces = source.blocks(&place.app, &place.wanted.release, wanted).await?;
     loop {
         let next = tokio::select! {
-            next = timeout(PIECE_DEADLINE, pieces.message()) => next.map_err(|_| silent())??,
+            next = pieces.next() => next?,
             () = sender.closed() => return Ok(()),
         };
         let Some(piece) = next else { return Ok(()) };

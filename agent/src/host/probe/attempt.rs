@@ -1,24 +1,30 @@
 //! One attempt of one probe.
 
 use longshore_common::{
-    loopback::on_own_loopback,
+    ids::AppName,
     manifest::{Check, Probe},
 };
 use std::{net::Ipv4Addr, path::PathBuf};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
-use super::http;
-use crate::host::{
-    evidence::LastLines,
-    launch::LaunchSpec,
-    reexec::SelfExec,
-    tree::{self, Ended},
+use super::Reach;
+use crate::{
+    host::{
+        evidence::LastLines,
+        keeper::{Keeper, Kind},
+        launch::LaunchSpec,
+        tree::Ended,
+    },
+    supply::Supply,
 };
 
 /// Where and as whom probes look.
 #[derive(Clone, Debug)]
 pub struct Scene {
-    pub me: SelfExec,
+    pub app: AppName,
+    pub keeper: Keeper,
+    /// Who looks at what is on the network.
+    pub supply: Supply,
     /// Probes that are programs run in it.
     pub slot: PathBuf,
     pub user: Option<String>,
@@ -29,21 +35,14 @@ pub struct Scene {
 
 /// The error is one short sentence.
 pub async fn once(probe: &Probe, scene: &Scene) -> Result<(), String> {
-    let here =
-        |address: &str| scene.own_loopback.map_or(address.to_owned(), |own| on_own_loopback(address, own));
-    let limit = probe.timeout.0;
-    let late = || format!("no answer within {}", probe.timeout);
-    match &probe.check {
-        Check::Http { url, status } => {
-            timeout(limit, http::get(&here(url), *status)).await.map_err(|_| late())?
-        }
-        Check::Tcp { address } => {
-            let address = here(address);
-            let connected = timeout(limit, TcpStream::connect(&address)).await.map_err(|_| late())?;
-            connected.map(drop).map_err(|e| format!("connect to {address}: {e}"))
-        }
-        Check::Exec { run } => exec(run, probe, scene).await,
+    if let Check::Exec { run } = &probe.check {
+        return exec(run, probe, scene).await;
     }
+    let Some(reach) = Reach::of(&probe.check, scene.own_loopback) else {
+        return Err("this version does not know how to look".to_owned());
+    };
+    let looked = timeout(probe.timeout.0, scene.supply.reach(reach)).await;
+    looked.unwrap_or_else(|_| Err(format!("no answer within {}", probe.timeout)))
 }
 
 async fn exec(run: &[String], probe: &Probe, scene: &Scene) -> Result<(), String> {
@@ -52,8 +51,9 @@ async fn exec(run: &[String], probe: &Probe, scene: &Scene) -> Result<(), String
     spec.env.extend(scene.env.clone());
     let mut lines = LastLines::default();
     let each = |_, line: String| lines.push(&line);
-    let ended =
-        tree::run(&scene.me, &spec, probe.timeout.0, each).await.map_err(|fault| fault.to_string())?;
+    let kind = Kind::Probe(&probe.name);
+    let ended = scene.keeper.run(&scene.app, kind, &spec, probe.timeout.0, each).await;
+    let ended = ended.map_err(|fault| fault.to_string())?;
     let said = lines.last().map_or(String::new(), |line| format!(": {line}"));
     match ended {
         Ended::Exit(0) => Ok(()),

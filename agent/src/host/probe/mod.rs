@@ -6,6 +6,7 @@
 
 mod attempt;
 pub mod http;
+mod reach;
 mod streak;
 
 use std::{sync::Mutex, time::Duration};
@@ -22,8 +23,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-pub use self::attempt::Scene;
 use self::streak::{Standing, Streak};
+pub use self::{attempt::Scene, reach::Reach};
 use super::{Sink, Stream, fault};
 
 /// Between two looks at the thing that is probed.

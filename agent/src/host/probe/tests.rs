@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::host::reexec::SelfExec;
+use crate::{
+    host::{keeper::Keeper, reexec::SelfExec},
+    uplink::Uplink,
+};
 
 struct Always(Pulse);
 
@@ -27,7 +30,15 @@ fn alive() -> Always {
 }
 
 fn scene() -> Scene {
-    Scene { me: SelfExec::this(), slot: "/".into(), user: None, env: BTreeMap::new(), own_loopback: None }
+    Scene {
+        app: "shop".parse().unwrap(),
+        keeper: Keeper::Tree(SelfExec::this()),
+        supply: Uplink::new().1.into(),
+        slot: "/".into(),
+        user: None,
+        env: BTreeMap::new(),
+        own_loopback: None,
+    }
 }
 
 fn probe(check: Check) -> Probe {

@@ -12,7 +12,7 @@ mod tend;
 use std::{
     fs::File,
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -29,7 +29,7 @@ use longshore_common::{
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::UnixStream,
+    net::{UnixStream, unix::pipe},
     process::Command,
     sync::RwLock,
     time::timeout,
@@ -38,8 +38,10 @@ use tokio::{
 use self::protocol::{Answer, Ask, Entry, Service, Trouble};
 use super::{
     fault,
+    launch::LaunchSpec,
     layout::{Layout, Part},
     reexec::{Helper, SelfExec},
+    systemd::{Bus, transient},
     unit::UnitStatus,
 };
 
@@ -53,6 +55,9 @@ pub struct ProcessDriver {
     me: SelfExec,
     layout: Layout,
     lives: Lives,
+    /// Where systemd runs this machine, a supervisor is a unit of its own: our limits, and a network that we may not
+    /// have, are not for apps.
+    units: Option<Bus>,
     /// Held for reading by whoever starts or stops an app, so that nobody takes a supervisor that is just coming or
     /// going for one that died.
     moving: Arc<RwLock<()>>,
@@ -71,12 +76,16 @@ pub enum Lives {
 
 impl ProcessDriver {
     pub fn new(me: SelfExec, layout: Layout) -> Self {
-        Self { me, layout, lives: Lives::default(), moving: Arc::default(), part: Part::Whole }
+        Self { me, layout, lives: Lives::default(), units: None, moving: Arc::default(), part: Part::Whole }
     }
 
     /// The same for another of the app's processes.
     pub fn on(&self, part: Part) -> Self {
         Self { part, ..self.clone() }
+    }
+
+    pub fn in_units(self, units: Option<Bus>) -> Self {
+        Self { units, ..self }
     }
 
     pub fn with_lives(self, lives: Lives) -> Self {
@@ -211,18 +220,26 @@ impl ProcessDriver {
         }
     }
 
-    /// Our child only until we end: it makes a session of its own, and nothing ties it to us.
     async fn spawn_supervisor(&self, app: &AppName) -> Result<(), Failure> {
         let fail = fault::io(StepName::Start, "start the app's supervisor");
         let run = self.layout.run(app, self.part);
         let errors = File::create(run.join("shim.err")).map_err(&fail)?;
-        let mut command = Command::from(self.me.command(Helper::Shim));
-        command.arg(&run).args((self.lives == Lives::WithAgent).then_some(shim::WITH_AGENT));
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
-        let mut child = command.kill_on_drop(false).spawn().map_err(&fail)?;
+        let (read, write) = io::pipe().map_err(&fail)?;
+        match &self.units {
+            Some(bus) if self.lives == Lives::Outlive => {
+                self.spawn_unit(bus, app, &run, write.into(), errors.into()).await?;
+            }
+            Some(_) | None => {
+                // Our child only until we end: it makes a session of its own, and nothing ties it to us.
+                let mut command = Command::from(self.me.command(Helper::Shim));
+                command.arg(&run).args((self.lives == Lives::WithAgent).then_some(shim::WITH_AGENT));
+                command.env_clear().stdin(Stdio::null()).stdout(OwnedFd::from(write)).stderr(errors);
+                drop(command.kill_on_drop(false).spawn().map_err(&fail)?);
+            }
+        }
         let mut word = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().expect("asked to be piped"));
-        let read = timeout(READY_DEADLINE, stdout.read_line(&mut word)).await;
+        let mut said = BufReader::new(pipe::Receiver::from_owned_fd(read.into()).map_err(&fail)?);
+        let read = timeout(READY_DEADLINE, said.read_line(&mut word)).await;
         match read {
             Ok(Ok(_)) if word.trim_end() == shim::READY => Ok(()),
             Ok(Ok(_)) => Err(fault::host(
@@ -233,6 +250,24 @@ impl ProcessDriver {
             Ok(Err(e)) => Err(fail(e)),
             Err(_) => Err(fail(io::ErrorKind::TimedOut.into())),
         }
+    }
+
+    async fn spawn_unit(
+        &self,
+        bus: &Bus,
+        app: &AppName,
+        run: &Path,
+        out: OwnedFd,
+        err: OwnedFd,
+    ) -> Result<(), Failure> {
+        let failed = |why: String| fault::host(Code::U01, StepName::Start, why);
+        let mut exec =
+            self.me.words(Helper::Shim).map_err(fault::io(StepName::Start, "find this program"))?;
+        exec.push(run.display().to_string());
+        let spec = LaunchSpec::of(&exec, Path::new("/"), None).map_err(|fault| failed(fault.to_string()))?;
+        let name = format!("longshore-shim.{app}{}.service", self.part.suffix());
+        let unit = transient::Unit::of_app(name, &format!("supervisor of {app}"));
+        transient::start(bus, &unit, &spec, out, err).await.map_err(|e| failed(e.to_string()))
     }
 }
 

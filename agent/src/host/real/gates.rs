@@ -92,7 +92,7 @@ impl RealHost {
             }
         };
         let reports = self.layout.reports(app, &test.name);
-        Ok(Some(suite::run(&self.me, test, spec, &reports, limit, sink).await))
+        Ok(Some(suite::run(&self.keeper(), app, test, spec, &reports, limit, sink).await))
     }
 
     async fn slot_of(&self, app: &AppName, release: &ReleaseDigest) -> Result<Option<Slot>, Failure> {

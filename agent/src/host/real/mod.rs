@@ -22,13 +22,16 @@ use longshore_common::{
     time::Millis,
 };
 
+use longshore_proto::v1 as pb;
+
 use super::{
     Event, Follow, Host, Sink, Stream, Usage,
     direct::Directors,
     environment::variables,
     fault,
     fetch::{self, FetchError, read_meta},
-    hook::{self, Keeper},
+    hook,
+    keeper::Keeper,
     layout::{Layout, Part},
     process::ProcessDriver,
     reexec::SelfExec,
@@ -37,20 +40,20 @@ use super::{
     secrets::Sources,
     stage::{self, Tree},
     suite,
-    systemd::{SystemdDriver, journal},
+    systemd::{Bus, SystemdDriver, journal},
 };
 use crate::{
     config::{Config, Runner},
     plan::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted},
+    supply::Supply,
     trust::{Gate, bring},
-    uplink::Uplink,
 };
 
 #[derive(Clone, Debug)]
 pub struct RealHost {
     layout: Layout,
     me: SelfExec,
-    uplink: Uplink,
+    supply: Supply,
     gate: Gate,
     runner: Runner,
     /// What 127.0.0.1 means for apps of this agent.
@@ -63,19 +66,25 @@ pub struct RealHost {
 
 impl RealHost {
     /// Clears away what a crash left, and starts apps again that nobody but us starts after a boot.
-    pub async fn open(config: &Config, uplink: Uplink, me: SelfExec) -> Result<Self, Coded> {
+    pub async fn open(config: &Config, supply: impl Into<Supply>, me: SelfExec) -> Result<Self, Coded> {
+        let runner = config.driver.unwrap_or_else(Runner::detect);
+        let units = SystemdDriver::new(
+            Layout::under(&config.root).map_err(|e| Coded::new(Code::M01, e.to_string()))?,
+        );
         let layout = Layout::under(&config.root).map_err(|e| Coded::new(Code::M01, e.to_string()))?;
         let host = Self {
-            processes: ProcessDriver::new(me.clone(), layout.clone()).with_lives(config.apps),
-            units: SystemdDriver::new(layout.clone()),
-            runner: config.driver.unwrap_or_else(Runner::detect),
+            processes: ProcessDriver::new(me.clone(), layout.clone())
+                .with_lives(config.apps)
+                .in_units(units_of(runner, &units)),
+            units,
+            runner,
             loopback: config.loopback,
             secrets: Sources::of(config)?,
             directors: config.directors.clone(),
             gate: Gate::new(config),
             layout,
             me,
-            uplink,
+            supply: supply.into(),
         };
         for app in host.layout.list_apps().map_err(coded)? {
             let cleaned = host.disk({
@@ -118,13 +127,12 @@ impl RealHost {
 
     async fn check(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
         let failed = |e: FetchError| e.failure(StepName::Check);
-        let channel = self.uplink.channel().await;
-        let channel =
-            channel.map_err(|closed| fault::host(Code::C01, StepName::Check, closed.to_string()))?;
+        let source = self.supply.open().await;
+        let source = source.map_err(|closed| fault::host(Code::C01, StepName::Check, closed.to_string()))?;
         // Whether it may run is known before a byte of it is asked for.
-        bring(&self.gate, channel.clone(), app).await.map_err(failed)?;
+        bring(&self.gate, &source, app).await.map_err(failed)?;
         self.signed(app, wanted, StepName::Check).await?;
-        let manifest = fetch::manifest(channel, &self.layout, app, wanted).await.map_err(failed)?;
+        let manifest = fetch::manifest(source, &self.layout, app, wanted).await.map_err(failed)?;
         self.gate.allow_manifest(&manifest).map_err(|e| fault::host(e.code, StepName::Check, e.message))?;
         let (app, keep, runner) = (app.clone(), wanted.slot.clone(), self.runner);
         self.disk(move |layout| {
@@ -133,7 +141,7 @@ impl RealHost {
         })
         .await?;
         // Said now, before anything is fetched; rendering opens them again.
-        self.secrets.open(&self.uplink, &wanted.settings.secrets, StepName::Check).await.map(drop)
+        self.secrets.open(&self.supply, &wanted.settings.secrets, StepName::Check).await.map(drop)
     }
 
     /// By what was verified last, without asking anybody.
@@ -149,15 +157,14 @@ impl RealHost {
     async fn fetch(&self, app: &AppName, wanted: &Wanted, sink: &Sink) -> Result<(), Failure> {
         self.signed(app, wanted, StepName::Fetch).await?;
         let failed = |e: FetchError| e.failure(StepName::Fetch);
-        let channel = self.uplink.channel().await;
-        let channel =
-            channel.map_err(|closed| fault::host(Code::C01, StepName::Fetch, closed.to_string()))?;
-        fetch::fetch(channel, &self.layout, app, wanted, sink).await.map_err(failed)
+        let source = self.supply.open().await;
+        let source = source.map_err(|closed| fault::host(Code::C01, StepName::Fetch, closed.to_string()))?;
+        fetch::fetch(source, &self.layout, app, wanted, sink).await.map_err(failed)
     }
 
     async fn render(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
         let (app, wanted) = (app.clone(), wanted.clone());
-        let opened = self.secrets.open(&self.uplink, &wanted.settings.secrets, StepName::Render).await?;
+        let opened = self.secrets.open(&self.supply, &wanted.settings.secrets, StepName::Render).await?;
         self.disk(move |layout| {
             let staged = layout.staged(&app, &wanted.slot);
             let meta = Tree::open(&staged).and_then(|tree| read_meta(&tree, &wanted));
@@ -184,11 +191,15 @@ impl RealHost {
         let spec = self.launch_spec(&hook.run, slot, &manifest, self.previous(app, slot).await?.as_ref());
         let spec = spec.map_err(|f| fault::host(Code::H01, StepName::Hook, f.to_string()))?;
         service::own_shared(&self.layout, app, spec.account.as_ref(), StepName::Hook)?;
-        let keeper = match (self.runner, self.driver_of(&manifest)) {
-            (Runner::Systemd, Driver::Systemd | Driver::None) => Keeper::Systemd(self.units.bus().clone()),
-            (Runner::Systemd | Runner::Process, _) => Keeper::Tree(self.me.clone()),
-        };
-        hook::run(&keeper, point, hook, &spec, sink).await
+        hook::run(&self.keeper(), app, point, hook, &spec, sink).await
+    }
+
+    /// Of the release's own programs.
+    fn keeper(&self) -> Keeper {
+        match self.runner {
+            Runner::Systemd => Keeper::Systemd(self.units.bus().clone()),
+            Runner::Process => Keeper::Tree(self.me.clone()),
+        }
     }
 
     /// What was live before `slot`, as far as the machine still shows it.
@@ -247,6 +258,28 @@ impl RealHost {
 }
 
 impl Host for RealHost {
+    /// Root's own word needs no other. Where the agent passes it on, whoever owns the agent could be its author, and a
+    /// floor that has risen since counts.
+    async fn may_return(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
+        if let Supply::Uplink(_) = self.supply {
+            return Ok(());
+        }
+        let (gate, app, slot) = (self.gate.clone(), app.clone(), slot.clone());
+        self.disk(move |layout| {
+            let refused = |e: Coded| fault::host(e.code, StepName::Revert, e.message);
+            let (manifest, _) = layout.read_slot(&app, &slot)?;
+            gate.admit(&app, &manifest.version, &manifest.digest()).map_err(refused)?;
+            gate.allow_manifest(&manifest).map_err(refused)
+        })
+        .await
+    }
+
+    async fn trust(&self) -> pb::TrustFacts {
+        let gate = self.gate.clone();
+        let looked = tokio::task::spawn_blocking(move || gate.facts()).await;
+        looked.expect("looking at what is trusted does not panic")
+    }
+
     async fn observe(&self, app: &AppName) -> Result<Seen, Failure> {
         self.seen(app).await
     }
@@ -348,6 +381,11 @@ impl Host for RealHost {
             Follow::No => Ok(()),
         }
     }
+}
+
+/// Where supervisors are units of their own.
+fn units_of(runner: Runner, units: &SystemdDriver) -> Option<Bus> {
+    (runner == Runner::Systemd).then(|| units.bus().clone())
 }
 
 fn coded(failure: Failure) -> Coded {

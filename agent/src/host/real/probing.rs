@@ -88,7 +88,9 @@ impl RealHost {
 
     fn scene(&self, slot: &Slot, manifest: &Manifest) -> Scene {
         Scene {
-            me: self.me.clone(),
+            app: manifest.app.clone(),
+            keeper: self.keeper(),
+            supply: self.supply.clone(),
             slot: self.layout.slot(&manifest.app, slot),
             user: manifest.service.user.clone(),
             env: variables(&self.layout, manifest, slot, None),

@@ -17,7 +17,7 @@ use longshore_common::{
 pub use text::Plain;
 
 use super::fault;
-use crate::{config::Config, identity::Opener, uplink::Uplink};
+use crate::{config::Config, identity::Opener, supply::Supply};
 
 /// Every secret of one app on this host, by the name that templates use.
 pub type Opened = BTreeMap<String, Plain>;
@@ -55,16 +55,16 @@ impl Sources {
             root: config.root.clone(),
             folders: config.secret_folders.clone(),
             credentials: systemd.chain([own]).collect(),
-            opener: Opener::load_or_make(&config.identity())?,
+            opener: Opener::load_or_make(&config.vault())?,
         })
     }
 
     /// Every secret, or a failure that names all that are missing.
-    pub async fn open(&self, uplink: &Uplink, secrets: &Secrets, step: StepName) -> Result<Opened, Failure> {
+    pub async fn open(&self, supply: &Supply, secrets: &Secrets, step: StepName) -> Result<Opened, Failure> {
         let mut sealed = BTreeMap::new();
         for (name, reference) in secrets {
             if let Reference::Sealed { digest } = reference {
-                sealed.insert(name.clone(), sealed::ask(uplink, digest, step).await?);
+                sealed.insert(name.clone(), sealed::ask(supply, digest, step).await?);
             }
         }
         let (sources, secrets) = (self.clone(), secrets.clone());

@@ -1,6 +1,6 @@
 //! Tests that a release brings along, run in its slot where a gate asks for it.
 //!
-//! They run as the app's user below a subreaper of ours, so that at their timeout nothing of them is left. What they
+//! They run as the app's user and are kept together (`keeper`), so that at their timeout nothing of them is left. What they
 //! print is told as it comes; which tests passed is read from that (TAP) or from a file (JUnit). Both are written by
 //! the release and not to be believed: everything read is bounded.
 
@@ -16,19 +16,21 @@ use std::{
 };
 
 use longshore_common::{
+    ids::AppName,
     manifest::{Report, Test},
     text::visible,
     wire::cut,
 };
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Sink,
     account::Account,
     evidence::LastLines,
+    keeper::{Keeper, Kind},
     launch::{Fault, LaunchSpec},
-    reexec::SelfExec,
-    tree::{self, Ended},
+    tree::Ended,
 };
 
 /// Tests that one run may tell of; further ones are counted.
@@ -37,7 +39,7 @@ const NAME_BYTES: usize = 200;
 const MESSAGE_BYTES: usize = 400;
 const REPORT_BYTES: u64 = 16 << 20;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     Passed,
     Failed,
@@ -54,7 +56,7 @@ impl State {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
     pub name: String,
     pub state: State,
@@ -62,7 +64,7 @@ pub struct Case {
 }
 
 /// Tests in the order in which they were told of, and how many of each there were.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cases {
     pub told: Vec<Case>,
     pub passed: u32,
@@ -93,7 +95,7 @@ impl Cases {
 }
 
 /// How a run went.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     pub cases: Cases,
     /// None: it could not be run.
@@ -106,7 +108,8 @@ pub struct Outcome {
 
 /// Runs it to its end, its timeout or `limit`. Dropped half way, everything of it is killed.
 pub async fn run(
-    me: &SelfExec,
+    keeper: &Keeper,
+    app: &AppName,
     test: &Test,
     mut spec: LaunchSpec,
     reports: &Path,
@@ -129,7 +132,7 @@ pub async fn run(
         }
         sink.line(&source, stream, line);
     };
-    let ended = match tree::run(me, &spec, test.timeout.0.min(limit), each).await {
+    let ended = match keeper.run(app, Kind::Test, &spec, test.timeout.0.min(limit), each).await {
         Ok(ended) => ended,
         Err(Fault(why)) => return Outcome { trouble: why, ..Outcome::default() },
     };

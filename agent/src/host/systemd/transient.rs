@@ -1,14 +1,16 @@
-//! Hooks as transient units: systemd's control group ends everything they started.
+//! Programs as transient units: systemd's control group ends everything they started, and none of our limits and
+//! privileges is theirs.
 
 use std::{
     io,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use tokio::{net::unix::pipe, sync::mpsc, time::timeout};
 use zbus::{Fd, Variant};
 
-use super::bus::{Bus, BusError, Manager, Properties, number, text};
+use super::bus::{Bus, BusError, JobResult, Manager, Properties, number, text};
 use crate::host::{
     Stream,
     launch::{Fault, LaunchSpec},
@@ -23,20 +25,48 @@ const SLACK: Duration = Duration::from_secs(20);
 /// After the unit has ended, for output that a stranger keeps open.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// What a program is run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    name: String,
+    description: String,
+    sandbox: Sandbox,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sandbox {
+    /// What the app's own unit has.
+    OfApp,
+    /// The program is the machine's own.
+    None,
+}
+
+impl Unit {
+    /// For a program of a release. Every name is one that no unit of an app has.
+    pub fn of_app(name: String, what: &str) -> Self {
+        Self { name, description: format!("Longshore {what}"), sandbox: Sandbox::OfApp }
+    }
+
+    /// For a program of this machine.
+    pub fn of_machine(name: String, what: &str) -> Self {
+        Self { name, description: format!("Longshore {what}"), sandbox: Sandbox::None }
+    }
+}
+
 /// Runs the program to its end or for `limit`; `each` hears every line as it comes. Dropped half way, it is stopped.
 pub async fn run(
     bus: &Bus,
+    unit: &Unit,
     spec: &LaunchSpec,
     limit: Duration,
     mut each: impl FnMut(Stream, String),
 ) -> Result<Ended, Fault> {
-    let app = spec.env.get("LONGSHORE_APP").map_or("app", String::as_str);
-    // One hook of an app at a time, so one name: a hook that a dead agent left running is found and stopped.
-    let name = format!("longshore-hook-{app}.service");
+    let name = &unit.name;
     let fault = |e: BusError| Fault(e.to_string());
     let manager = bus.open().await.map_err(fault)?;
-    manager.stop(&name, STOP + SLACK).await.map_err(fault)?;
-    manager.reset_failed(&name).await.map_err(fault)?;
+    // One of a name at a time: what a process of ours that died left running is found and stopped.
+    manager.stop(name, STOP + SLACK).await.map_err(fault)?;
+    manager.reset_failed(name).await.map_err(fault)?;
 
     let (lines, mut heard) = mpsc::channel(64);
     let ends = [Stream::Stdout, Stream::Stderr].map(|stream| output(stream, lines.clone()));
@@ -45,7 +75,7 @@ pub async fn run(
     let io = |e: io::Error| Fault(format!("make a pipe: {e}"));
     let (out, err) = (out.map_err(io)?, err.map_err(io)?);
     let guard = StopOnDrop { bus: bus.clone(), name: Some(name.clone()) };
-    let job = start_and_wait(&manager, &name, spec, limit, out, err);
+    let job = start_and_wait(&manager, unit, spec, limit, out, err);
     tokio::pin!(job);
     let properties = loop {
         tokio::select! {
@@ -62,8 +92,8 @@ pub async fn run(
     // What is still open after that is held by a stranger outside the unit.
     let _ = timeout(DRAIN, rest).await;
     guard.disarm();
-    manager.unreference(&name).await.map_err(fault)?;
-    manager.reset_failed(&name).await.map_err(fault)?;
+    manager.unreference(name).await.map_err(fault)?;
+    manager.reset_failed(name).await.map_err(fault)?;
     how_it_ended(spec, &properties)
 }
 
@@ -89,12 +119,13 @@ fn output(stream: Stream, lines: Lines) -> io::Result<Fd<'static>> {
         // An error of the pipe is its end.
         let _ = tokio::join!(reading, passing);
     });
-    Ok(Fd::from(std::os::fd::OwnedFd::from(write)))
+    Ok(Fd::from(OwnedFd::from(write)))
 }
 
+/// A start of a oneshot lasts until the program has ended, so the start's timeout is the program's.
 async fn start_and_wait(
     manager: &Manager,
-    name: &str,
+    unit: &Unit,
     spec: &LaunchSpec,
     limit: Duration,
     out: Fd<'static>,
@@ -102,17 +133,23 @@ async fn start_and_wait(
 ) -> Result<Properties, BusError> {
     let begun = Instant::now();
     let within = limit + STOP + SLACK;
-    let properties = properties(spec, limit, out, err);
+    let name = unit.name.as_str();
+    let mut properties = properties(unit, spec, out, err);
+    properties.extend([
+        ("Type", Variant::from("oneshot")),
+        ("TimeoutStartUSec", Variant::from(limit.as_micros() as u64)),
+        ("AddRef", Variant::from(true)),
+    ]);
     let body = (name, "fail", properties, Vec::<(String, Vec<(String, Variant<'_>)>)>::new());
     manager.job("StartTransientUnit", &body, within).await?;
     drop(body); // our ends of the pipes, so that they close with the unit
     manager.until_inactive(name, within.saturating_sub(begun.elapsed()).max(SLACK)).await
 }
 
-/// A start of a oneshot lasts until the program has ended, so the start's timeout is the hook's.
+/// What it runs, as whom and within what.
 fn properties<'a>(
+    unit: &'a Unit,
     spec: &'a LaunchSpec,
-    limit: Duration,
     out: Fd<'static>,
     err: Fd<'static>,
 ) -> Vec<(&'static str, Variant<'a>)> {
@@ -121,25 +158,54 @@ fn properties<'a>(
     // Program, words, and that a failure of it is one.
     let exec = vec![(program, argv, false)];
     let environment: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let micros = |duration: Duration| duration.as_micros() as u64;
     let mut properties = vec![
-        ("Description", Variant::from("Longshore hook")),
-        ("Type", Variant::from("oneshot")),
+        ("Description", Variant::from(unit.description.as_str())),
         ("ExecStart", Variant::from(exec)),
         ("WorkingDirectory", Variant::from(spec.cwd.to_string_lossy().into_owned())),
         ("Environment", Variant::from(environment)),
-        ("TimeoutStartUSec", Variant::from(micros(limit))),
-        ("TimeoutStopUSec", Variant::from(micros(STOP))),
+        ("TimeoutStopUSec", Variant::from(STOP.as_micros() as u64)),
         ("KillMode", Variant::from("control-group")),
         ("NoNewPrivileges", Variant::from(true)),
         ("StandardOutputFileDescriptor", Variant::from(out)),
         ("StandardErrorFileDescriptor", Variant::from(err)),
-        ("AddRef", Variant::from(true)),
     ];
+    if unit.sandbox == Sandbox::OfApp {
+        properties.extend([
+            ("PrivateTmp", Variant::from(true)),
+            ("ProtectSystem", Variant::from("full")),
+            ("RestrictSUIDSGID", Variant::from(true)),
+            ("RestrictRealtime", Variant::from(true)),
+            ("LockPersonality", Variant::from(true)),
+        ]);
+    }
     if let Some(account) = &spec.account {
         properties.push(("User", Variant::from(account.name.clone())));
     }
     properties
+}
+
+/// Starts a program that goes on by itself. Whatever has the unit's name is stopped first.
+pub async fn start(
+    bus: &Bus,
+    unit: &Unit,
+    spec: &LaunchSpec,
+    out: OwnedFd,
+    err: OwnedFd,
+) -> Result<(), BusError> {
+    let manager = bus.open().await?;
+    manager.stop(&unit.name, STOP + SLACK).await?;
+    manager.reset_failed(&unit.name).await?;
+    let mut properties = properties(unit, spec, Fd::from(out), Fd::from(err));
+    // It is forgotten when it has ended, however it did.
+    properties
+        .extend([("Type", Variant::from("exec")), ("CollectMode", Variant::from("inactive-or-failed"))]);
+    let body = (unit.name.as_str(), "fail", properties, Vec::<(String, Vec<(String, Variant<'_>)>)>::new());
+    match manager.job("StartTransientUnit", &body, SLACK).await? {
+        JobResult::Done => Ok(()),
+        ended @ (JobResult::Failed | JobResult::TimedOut | JobResult::Replaced) => {
+            Err(BusError::Broken(format!("the start of {} ended as {ended:?}", unit.name)))
+        }
+    }
 }
 
 fn how_it_ended(spec: &LaunchSpec, properties: &Properties) -> Result<Ended, Fault> {

@@ -18,6 +18,7 @@ fn enrolling(fake: &Fake, folder: &Path, again: Again) -> Enrolling {
         name: "web-1".parse().unwrap(),
         labels: Labels::from([("role".into(), "web".into())]),
         folder: folder.join("identity"),
+        vault: folder.join("identity"),
         again,
     }
 }

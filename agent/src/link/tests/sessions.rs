@@ -19,7 +19,6 @@ use super::{
     fake::{Fake, PATIENCE, Visit},
 };
 use crate::{
-    config::Config,
     host::sim::SimHost,
     identity::{Again, Folder, enroll, recover},
     link::{Connection, Facts, Link, Parts},
@@ -29,7 +28,6 @@ use crate::{
     },
     run::{Crew, Limits},
     state::State,
-    trust::Gate,
     uplink::Uplink,
 };
 
@@ -52,11 +50,7 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
         controllers,
         labels: Default::default(),
         crew: crew.clone(),
-        facts: Facts {
-            root: dir.path().to_owned(),
-            driver: "process".into(),
-            gate: Gate::new(&Config::new(dir.path().to_owned(), vec![])),
-        },
+        facts: Facts { root: dir.path().to_owned(), driver: "process".into() },
         identity: dir.path().join("identity"),
         pair,
         uplink: sender,

@@ -125,6 +125,7 @@ async fn enrol_host(host: &HostPlace, token: &JoinToken, addresses: Addresses) -
         name: host.name.parse()?,
         labels: Labels::new(),
         folder: config.identity(),
+        vault: config.vault(),
         again: Again::Refuse,
     })
     .await?;

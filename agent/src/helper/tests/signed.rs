@@ -1,0 +1,188 @@
+//! A helper over a real host that pins a fleet, and everything that an agent would bring it: keys, lists, a release.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    bundle::{Blob, Entry, Index, Kind, frame},
+    digest::{BlobDigest, ReleaseDigest, hex, sha256},
+    durable,
+    ids::{AppName, Generation, RolloutId},
+    manifest::{Artifact, Manifest, file::AppFile},
+    settings::Settings,
+    time::{Clock, Millis, SystemClock},
+    trust::{Catalog, FLEET, Held, Listed, Offer, SigningKey, TrustState, author, author::RootDraft},
+};
+use longshore_proto::v1 as pb;
+use tempfile::TempDir;
+use tokio_util::sync::DropGuard;
+
+use super::{host_id, listen, own_uid};
+use crate::{
+    config::{Config, Processes, Runner},
+    helper::{Courier, Peers},
+    host::{real::RealHost, reexec::SelfExec},
+    run::{Crew, Limits},
+    state::State,
+    trust::PinFile,
+};
+
+pub fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed([seed; 32])
+}
+
+pub fn app() -> AppName {
+    "shop".parse().unwrap()
+}
+
+/// A release of one file.
+#[derive(Clone)]
+pub struct Release {
+    pub manifest: Manifest,
+    pub index: Vec<u8>,
+    pub content: Vec<u8>,
+}
+
+impl Release {
+    pub fn new(version: &str, more: &str) -> Self {
+        let content = format!("content of {version}").repeat(100).into_bytes();
+        let blob = Blob { digest: BlobDigest::of(&content), size: content.len() as u64 };
+        let kind = Kind::File { executable: false, blob };
+        let index = Index::new(vec![Entry { path: "file".into(), kind }]).unwrap();
+        let text =
+            format!("[app]\nname = \"shop\"\n[artifact]\npath = \"d\"\n[service]\ndriver = \"none\"\n{more}");
+        let artifact = Artifact { index: index.digest(), files: 1, bytes: content.len() as u64 };
+        let file = AppFile::parse("longshore.toml", &text).unwrap();
+        let manifest = file.into_manifest(version.parse().unwrap(), artifact);
+        Self { manifest, index: index.encode(), content }
+    }
+
+    pub fn assigned(&self, generation: u64) -> Assignment {
+        Assignment {
+            host: host_id(),
+            app: app(),
+            env: "production".parse().unwrap(),
+            rollout: RolloutId(uuid::Uuid::from_u128(9)),
+            generation: Generation(generation),
+            version: self.manifest.version.clone(),
+            release: self.manifest.digest(),
+            settings: Settings::default(),
+            intent: Intent::Run,
+            keep_slots: 2,
+            traffic: None,
+        }
+    }
+
+    pub fn wire_index(&self) -> Vec<u8> {
+        frame::compress(3, &self.index).unwrap()
+    }
+
+    pub fn block(&self) -> pb::BlockPiece {
+        let head = pb::BlockHead { blobs: vec![0], content_bytes: 0, wire_bytes: 0 };
+        pb::BlockPiece { head: Some(head), data: frame::compress(3, &self.content).unwrap().into() }
+    }
+}
+
+/// What the operator signed: org key 1, release key 2; the controller holds key 9.
+pub struct Operator {
+    pub fleet: Offer,
+    root: Vec<u8>,
+    now: Millis,
+}
+
+impl Operator {
+    fn new() -> (Self, [u8; 32]) {
+        let now = SystemClock.now_ms();
+        let only = |seed| (1, BTreeSet::from([key(seed).public()]));
+        let online = key(9).public();
+        let draft = RootDraft { app: "shop".into(), version: 1, org: only(1), release: only(2), online };
+        let root = author::sign(&author::root(&draft, now), &key(1)).unwrap();
+        let fleet = RootDraft { app: FLEET.into(), release: only(1), ..draft };
+        let fleet = author::sign(&author::root(&fleet, now), &key(1)).unwrap();
+        let nothing = author::sign(&author::targets(&author::empty_catalog(FLEET), now), &key(1)).unwrap();
+        let pin = sha256(&fleet);
+        let fleet = author::freshen(None, vec![fleet], nothing, &key(9), now).unwrap();
+        (Self { fleet, root, now }, pin)
+    }
+
+    /// A list of releases, signed by `by`; what is held already is freshened.
+    pub fn list(&self, version: u64, releases: &[&Release], by: u8, held: Option<&Held>) -> Offer {
+        let listed = |(seq, release): (u64, &&Release)| {
+            let bytes = release.manifest.to_bytes();
+            let (digest, version) = (ReleaseDigest::of(&bytes), release.manifest.version.clone());
+            (seq, Listed { seq, version, digest, length: bytes.len() as u64 })
+        };
+        let releases: BTreeMap<u64, Listed> = (1..).zip(releases).map(listed).collect();
+        let next_seq = releases.len() as u64 + 1;
+        let catalog = Catalog { releases, next_seq, version, ..author::empty_catalog("shop") };
+        let list = author::sign(&author::targets(&catalog, self.now), &key(by)).unwrap();
+        let roots = if held.is_none() { vec![self.root.clone()] } else { vec![] };
+        author::freshen(held, roots, list, &key(9), self.now).unwrap()
+    }
+}
+
+pub fn documents(offer: &Offer) -> pb::TrustDocuments {
+    pb::TrustDocuments {
+        roots: offer.roots.iter().map(|root| root.clone().into()).collect(),
+        timestamp: offer.timestamp.clone().into(),
+        snapshot: offer.snapshot.clone().into(),
+        targets: offer.targets.clone().into(),
+    }
+}
+
+pub struct Helper {
+    pub dir: TempDir,
+    pub socket: PathBuf,
+    pub operator: Operator,
+    config: Config,
+    pub crew: Crew<RealHost>,
+    _guard: DropGuard,
+}
+
+impl Helper {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path().to_owned(), vec!["nowhere.example:1".into()]);
+        (config.driver, config.processes) = (Some(Runner::Process), Processes::Two);
+        durable::create_dir_durable(&config.vault(), 0o700).unwrap();
+        let (operator, pin) = Operator::new();
+        PinFile::within(&config.vault()).pin(pin).unwrap();
+        let courier = Courier::default();
+        let host = RealHost::open(&config, courier.clone(), SelfExec::this()).await.unwrap();
+        let state = State::open(&config.state(), Arc::new(SystemClock)).await.unwrap();
+        let limits = Limits { fetch_attempts: 1, ..Limits::default() };
+        let crew = Crew::new(Arc::new(host), state, host_id(), limits);
+        let (socket, guard) = listen(dir.path(), crew.clone(), courier, Peers::root_and(own_uid()));
+        Self { dir, socket, operator, config, crew, _guard: guard }
+    }
+
+    pub fn held(&self) -> Held {
+        TrustState::new(&self.config.trust(), "shop").load().unwrap().unwrap()
+    }
+
+    /// Everything on the host that runs, would run or decides what may: all but the memory of what was refused and an
+    /// empty place to unpack in.
+    pub fn all(&self) -> BTreeMap<PathBuf, String> {
+        fn walk(folder: &Path, into: &mut BTreeMap<PathBuf, String>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_symlink() {
+                    let target = std::fs::read_link(&path).unwrap();
+                    into.insert(path, target.display().to_string());
+                } else if path.is_dir() {
+                    walk(&path, into);
+                } else if path.is_file() {
+                    into.insert(path.clone(), hex(&sha256(&std::fs::read(&path).unwrap())));
+                }
+            }
+        }
+        let mut all = BTreeMap::new();
+        walk(self.dir.path(), &mut all);
+        all.retain(|path, _| !path.starts_with(self.config.state()));
+        all
+    }
+}
