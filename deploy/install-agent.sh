@@ -11,12 +11,11 @@
 set -eu
 
 server=
-processes=one
+processes=two
 while [ $# -gt 0 ]; do
     case "$1" in
         --server) server=${2:?--server needs HOST:PORT}; shift 2 ;;
         --single) processes=one; shift ;;
-        --two) processes=two; shift ;;
         *) echo "usage: install-agent.sh [--single] --server HOST:PORT <token-file" >&2; exit 2 ;;
     esac
 done
@@ -51,7 +50,7 @@ fi
 # Who owns what is settled while nothing runs that could be in its way, and before a unit could start that expects it.
 if longshore-agent processes | grep -qx "processes: $processes"; then :; else
     systemctl stop longshore-agent.service longshore-helper.socket longshore-helper.service 2>/dev/null || true
-    longshore-agent processes $processes
+    longshore-agent processes $processes >/dev/null
     changed=yes
 fi
 

@@ -69,7 +69,7 @@ impl<'a> Fleet<'a> {
     }
 
     pub fn raise_with(lab: &'a Lab, heartbeat: Heartbeat) -> Result<Self> {
-        Self::raise_as(lab, heartbeat, Processes::One)
+        Self::raise_as(lab, heartbeat, Processes::Two)
     }
 
     pub fn raise_as(lab: &'a Lab, heartbeat: Heartbeat, processes: Processes) -> Result<Self> {
@@ -132,7 +132,7 @@ impl<'a> Fleet<'a> {
         host.write("/root/join-token", text("token")?, 0o600)?;
         self.bring(host)?;
         let single = match self.processes {
-            Processes::Two => "--two ",
+            Processes::Two => "",
             Processes::One => "--single ",
         };
         let server = text("address")?;

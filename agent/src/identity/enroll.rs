@@ -79,6 +79,8 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     let key = folder.new_key()?;
     if let Some(root) = wanted.token.root {
         // Before there is an identity, so that none is ever without what its token pins.
+        longshore_common::durable::create_dir_durable(&wanted.vault, 0o700)
+            .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
         PinFile::within(&wanted.vault).pin(root)?;
     }
     let reply = tokio::time::timeout(DEADLINE, ask(wanted, &key)).await;

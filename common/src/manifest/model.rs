@@ -145,7 +145,8 @@ impl Requires {
 }
 
 /// What a release says it listens on: `8080` (every address) or a literal `address:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Port {
     /// None: every address.
     pub address: Option<std::net::IpAddr>,

@@ -135,6 +135,7 @@ fn raise(site: &Site, token: &str) -> tokio::runtime::Runtime {
         name: "web-1".parse().unwrap(),
         labels: BTreeMap::new(),
         folder: site.path("hostile/identity"),
+        vault: site.path("hostile/identity"),
         again: Again::Refuse,
     };
     let session = runtime.block_on(async {

@@ -247,8 +247,9 @@ fn started_at(host: &Host) -> Result<String> {
 /// How all agents fared, for the message of a failure.
 fn agents(lab: &Lab) -> String {
     let logs = lab.hosts().iter().map(|host| {
-        let log = journal(host, "longshore-agent.service").unwrap_or_else(|trouble| trouble.to_string());
-        format!("--- agent of {}\n{log}", host.name())
+        let log = |unit: &str| journal(host, unit).unwrap_or_else(|trouble| trouble.to_string());
+        let (agent, helper) = (log("longshore-agent.service"), log("longshore-helper.service"));
+        format!("--- agent of {}\n{agent}\n--- its helper\n{helper}", host.name())
     });
     logs.collect()
 }

@@ -87,7 +87,7 @@ pub fn ask_all(fleet: &Fleet<'_>) -> Result<()> {
     fleet.longshore(["host", "ping"])?.success().map(drop)
 }
 
-/// What one agent costs its host, as the host's kernel counts it.
+/// What one agent and its helper cost their host, as the host's kernel counts it.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Cost {
     pub pss_kib: u64,
@@ -97,13 +97,12 @@ pub struct Cost {
 
 impl Cost {
     pub fn of_agent(host: &Host) -> Result<Self> {
-        let show = ["systemctl", "show", "-p", "MainPID", "--value", "longshore-agent"];
-        let process = host.exec(show)?.success()?.trim().to_owned();
-        let script = format!(
-            "awk '/^Pss:/{{print $2}}' /proc/{process}/smaps_rollup; awk '/^VmHWM:/{{print $2}}' /proc/{process}/status; \
-             awk '{{ns+=$1}} END{{print int(ns/1000)}}' /proc/{process}/task/*/schedstat"
-        );
-        let text = host.shell(&script)?.success()?;
+        let script = "set -e; a=/proc/$(systemctl show -P MainPID longshore-agent)
+            h=/proc/$(systemctl show -P MainPID longshore-helper)
+            awk '/^Pss:/{kib+=$2} END{print kib}' $a/smaps_rollup $h/smaps_rollup
+            awk '/^VmHWM:/{kib+=$2} END{print kib}' $a/status $h/status
+            awk '{ns+=$1} END{print int(ns/1000)}' $a/task/*/schedstat $h/task/*/schedstat";
+        let text = host.shell(script)?.success()?;
         let numbers: Vec<u64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
         match numbers[..] {
             [pss_kib, rss_peak_kib, cpu_us] => Ok(Self { pss_kib, rss_peak_kib, cpu_us }),
