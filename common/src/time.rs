@@ -55,6 +55,18 @@ impl Clock for ManualClock {
 #[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
 
+/// The two largest units of a length of time, the nearest: nobody wants the seconds of three days, and a week is not six
+/// days and 23 hours a second after it began.
+pub fn rounded(ms: Millis) -> Span {
+    let seconds = (ms.max(0) / 1000).unsigned_abs();
+    let unit = match seconds {
+        86_400.. => 3_600,
+        3_600.. => 60,
+        _ => 1,
+    };
+    Span::secs((seconds + unit / 2) / unit * unit)
+}
+
 impl Span {
     pub const MAX_MS: u64 = 366 * 86_400_000;
 

@@ -23,7 +23,7 @@ mod table;
 pub use read::{Bytes, Read, Scalar};
 pub use table::{Guard, Table};
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, collections::BTreeSet, fmt};
 
 use toml::de::DeTable;
 
@@ -84,11 +84,11 @@ impl<'a> File<'a> {
 
     /// Runs `reader` over the file. `reader` may return None only where a problem was noted.
     pub fn read<T>(self, reader: impl FnOnce(&Table<'_>) -> Option<T>) -> Result<T, Problems> {
-        let found: Notes = RefCell::default();
+        let found = Notes::default();
         let mut value = None;
         if self.text.len() > FILE_BYTES {
             let message = format!("the file has {} bytes; at most {FILE_BYTES} are read", self.text.len());
-            found.borrow_mut().push((0, message));
+            found.note(0, message);
         } else {
             let (document, errors) = DeTable::parse_recoverable(self.text);
             if errors.is_empty() {
@@ -98,10 +98,10 @@ impl<'a> File<'a> {
             }
             for error in errors {
                 let at = error.span().map_or(0, |span| span.start);
-                found.borrow_mut().push((at, error.message().to_owned()));
+                found.note(at, error.message().to_owned());
             }
         }
-        let mut list = found.into_inner();
+        let mut list = found.problems.into_inner();
         list.sort();
         list.dedup();
         match value {
@@ -127,8 +127,26 @@ impl<'a> File<'a> {
     }
 }
 
-/// Byte offset and message of what is wrong so far.
-type Notes = RefCell<Vec<(usize, String)>>;
+/// What was found out while reading.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Byte offset and message of what is wrong so far.
+    problems: RefCell<Vec<(usize, String)>>,
+    /// Keys that were asked for below the root, with the table: where a key that stands at the top belongs.
+    places: RefCell<BTreeSet<(String, String)>>,
+}
+
+impl Notes {
+    fn note(&self, at: usize, message: String) {
+        self.problems.borrow_mut().push((at, message));
+    }
+
+    /// The tables that know this key.
+    fn places_of(&self, key: &str) -> Vec<String> {
+        let places = self.places.borrow();
+        places.iter().filter(|(known, _)| known == key).map(|(_, place)| place.clone()).collect()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -173,6 +191,20 @@ mod tests {
             "f.toml:11:2: unknown key \"extra\" in the file",
         ];
         assert_eq!(problems(text), expected);
+    }
+
+    /// The table was forgotten above it: a likely name is worse than the place where the key belongs.
+    #[test]
+    fn a_key_that_stands_at_the_top_is_told_its_table() {
+        let found = problems("name = 'a'\nwait = '2s'\n");
+        assert_eq!(
+            found,
+            [
+                "f.toml:1:1: [app] needs the key \"name\" (text in quotes)",
+                "f.toml:1:1: unknown key \"name\" in the file; it belongs in [app]",
+                "f.toml:2:1: unknown key \"wait\" in the file; it belongs in [app]",
+            ]
+        );
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl<'d> Table<'d> {
     }
 
     fn note(&self, at: usize, message: String) {
-        self.notes.borrow_mut().push((at, message));
+        self.notes.note(at, message);
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -231,13 +231,29 @@ impl<'d> Table<'d> {
             if known.iter().any(|word| word == name) {
                 continue;
             }
-            let hint = nearest(name, known.iter().map(String::as_str))
-                .map_or_else(String::new, |word| format!("; did you mean \"{word}\"?"));
+            let hint = self.hint(name, &known);
             self.note(
                 key.span().start,
                 format!("unknown key \"{}\" in {}{hint}", visible(name), self.place()),
             );
         }
+    }
+
+    /// Where it belongs, when it stands above the first table; else the key that is spelled nearly like it.
+    fn hint(&self, name: &str, known: &[String]) -> String {
+        let places = if self.path.is_empty() { self.notes.places_of(name) } else { vec![] };
+        if let [place] = &places[..] {
+            return format!("; it belongs in [{place}]");
+        }
+        nearest(name, known.iter().map(String::as_str))
+            .map_or_else(String::new, |word| format!("; did you mean \"{word}\"?"))
+    }
+
+    /// What it was asked for, remembered for keys that stand in another place.
+    fn remember(&self) {
+        let known = self.known.borrow();
+        let places = known.iter().map(|key| (key.clone(), self.path.clone()));
+        self.notes.places.borrow_mut().extend(places);
     }
 }
 
@@ -254,6 +270,7 @@ impl<'d> std::ops::Deref for Guard<'d> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
+        self.0.remember();
         self.0.finish();
     }
 }

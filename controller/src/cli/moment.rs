@@ -45,9 +45,10 @@ impl Serialize for Moment {
     }
 }
 
-/// The two largest units at most: `4s`, `2m10s`, `3h5m`, `6d2h`.
+/// The two largest units at most: `4s`, `2m10s`, `3h5m`, `6d2h`; the nearest, so that a week is not `6d23h` a second
+/// after it was given.
 pub fn coarse(ms: Millis) -> String {
-    let seconds = ms.max(0) / 1_000;
+    let seconds = longshore_common::time::rounded(ms).as_ms() / 1_000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     let pair = |large: i64, unit: &str, small: i64, sub: &str| match small {
         0 => format!("{large}{unit}"),
@@ -93,6 +94,8 @@ mod tests {
         assert_eq!(Moment(1_190_000).relative(now), "in 3m10s");
         assert_eq!(Moment(2_799_400).relative(now), "in 30m");
         assert_eq!(coarse(7_200_000), "2h");
+        assert_eq!(coarse(7 * 86_400_000 - 1_500), "7d");
+        assert_eq!(coarse(3_599_000), "59m59s");
         assert_eq!(coarse(180_000_000), "2d2h");
         assert_eq!(took(4_260), "4.2s");
         assert_eq!(took(61_000), "1m1s");

@@ -76,7 +76,7 @@ impl User {
             (None, Some(expires)) if expires < now => {
                 (Ink::Warn, format!("expired {}", expires.relative(now)))
             }
-            (None, Some(expires)) => (Ink::Plain, format!("until {}", expires.relative(now))),
+            (None, Some(expires)) => (Ink::Plain, format!("expires {}", expires.relative(now))),
             (None, None) => (Ink::Warn, "no certificate".to_owned()),
         }
     }
@@ -144,7 +144,7 @@ impl View for UserMade {
         let (name, folder) = (visible(&self.user.name), visible(&self.folder));
         vec![
             format!(
-                "Operator {name}: {}; certificate until {}.",
+                "Operator {name}: {}; the certificate expires {}.",
                 self.user.roles(),
                 self.expires_at.relative(page.now)
             ),
@@ -184,7 +184,10 @@ impl View for LoggedIn {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         let expires = self.expires_at.relative(page.now);
-        vec![format!("Context {} has a new key and a certificate until {expires}.", visible(&self.context))]
+        vec![format!(
+            "Context {} has a new key and a certificate that expires {expires}.",
+            visible(&self.context)
+        )]
     }
 }
 
