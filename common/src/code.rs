@@ -21,8 +21,6 @@ pub enum Code {
     M01,
     /// The assignment is older than one already accepted, or differs under the same generation.
     O03,
-    /// The live release is not what was expected.
-    O04,
     /// Local policy or a local hold forbids it.
     P01,
     /// The join token has expired.
@@ -102,10 +100,10 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 46] = {
+    pub const ALL: [Code; 45] = {
         use Code::*;
         [
-            A01, A02, A03, A04, A05, M01, O03, O04, P01, E01, E02, E03, E04, E05, E06, E07, D01, D03, S01,
+            A01, A02, A03, A04, A05, M01, O03, P01, E01, E02, E03, E04, E05, E06, E07, D01, D03, S01,
             S02, S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01,
             C01, C02, T01, T02, T03, T04, T05, X01,
         ]

@@ -65,7 +65,6 @@ pub fn to_status(error: &Coded) -> Status {
         | Code::Q01
         | Code::K01
         | Code::O03
-        | Code::O04
         | Code::T01
         | Code::T02
         | Code::T03

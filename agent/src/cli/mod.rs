@@ -75,9 +75,7 @@ fn exit_of(code: Code) -> Exit {
     match code {
         Code::V01 | Code::M01 => Exit::Usage,
         Code::C01 => Exit::Unreachable,
-        Code::C02 | Code::P01 | Code::R01 | Code::R02 | Code::N01 | Code::N02 | Code::O03 | Code::O04 => {
-            Exit::Refused
-        }
+        Code::C02 | Code::P01 | Code::R01 | Code::R02 | Code::N01 | Code::N02 | Code::O03 => Exit::Refused,
         Code::T01 | Code::T02 | Code::T03 | Code::T04 | Code::T05 => Exit::Refused,
         Code::E01 | Code::E02 | Code::E03 | Code::E04 | Code::E05 | Code::E06 => Exit::Refused,
         _ => Exit::Failed,

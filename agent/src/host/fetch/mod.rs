@@ -128,6 +128,7 @@ impl Place {
             if !layout.run(&app, super::layout::Part::Whole).is_dir() {
                 layout.make_app(&app).map_err(FetchError::from_failure)?;
             }
+            stage::on_one_disk(&layout.staging(&app), &layout.releases(&app))?;
             let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;
             let mut slots: Vec<PathBuf> = sealed.iter().map(|slot| layout.slot(&app, slot)).collect();
             let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|about| about.modified()).ok();

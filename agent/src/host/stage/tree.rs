@@ -245,6 +245,23 @@ pub fn shown_bytes(bytes: u64) -> String {
     if unit == "bytes" { format!("{bytes} bytes") } else { format!("{amount:.1} {unit}") }
 }
 
+/// A slot is moved from one to the other in one rename, which no two file systems share.
+pub fn on_one_disk(staging: &Path, releases: &Path) -> Result<(), StageError> {
+    let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
+    let (Some(one), Some(other)) = (device(staging), device(releases)) else { return Ok(()) };
+    if one == other {
+        return Ok(());
+    }
+    let (staging, releases) = (staging.display(), releases.display());
+    Err(StageError::Content(Coded::new(
+        Code::D03,
+        format!(
+            "{staging} and {releases} are on different file systems, so no release can be moved into place whole; nothing was \
+             changed. Mount what is above both, not one of them"
+        ),
+    )))
+}
+
 /// Not enough room: says how much is needed and where.
 pub fn too_full(needed: u64, free: u64, path: &Path) -> Coded {
     Coded::new(
