@@ -80,6 +80,7 @@ async fn a_hook_finds_its_slot_and_nothing_of_ours() {
     assert_eq!(heard, expected);
 }
 
+/// Scenario 76: an exit status that is not 0.
 #[tokio::test]
 async fn a_failing_hook_says_how_and_what_it_said_last() {
     let fixture = Fixture::new().await;
@@ -96,6 +97,7 @@ async fn a_failing_hook_says_how_and_what_it_said_last() {
     }
 }
 
+/// Scenario 76: missing, or not executable: an error that names it. Modes are part of a release, so they are not mended here.
 #[tokio::test]
 async fn a_hook_that_is_not_there_or_no_program_is_named() {
     let fixture = Fixture::new().await;
@@ -113,7 +115,7 @@ async fn a_hook_that_is_not_there_or_no_program_is_named() {
     }
 }
 
-/// The timeout ends all of it: children, sessions of their own, orphans that forked twice.
+/// Scenario 76: the timeout ends all of it: children, sessions of their own, orphans that forked twice.
 #[tokio::test]
 async fn a_hook_past_its_timeout_leaves_nothing_behind() {
     let fixture = Fixture::new().await;

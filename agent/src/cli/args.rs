@@ -1,6 +1,9 @@
 //! The words of the command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use longshore_common::{
@@ -24,7 +27,7 @@ waiting, 6 nothing to do";
 #[command(name = "longshore-agent", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Args {
     /// The folder below which everything of the agent lies
-    #[arg(long, global = true, default_value = "/", value_name = "DIR")]
+    #[arg(long, global = true, default_value = "/", value_name = "DIR", value_parser = absolute)]
     pub root: PathBuf,
     /// The configuration [default: etc/longshore/agent.toml below the root]
     #[arg(long, global = true, value_name = "FILE")]
@@ -47,9 +50,11 @@ pub enum Command {
     /// Exchange a join token for an identity
     #[command(after_help = "\
 Examples:
-  longshore-agent enroll --server deploy.example:7443 --token-file -    # paste the token, end with Ctrl-D
+  longshore-agent enroll --server deploy.example:7443 --token-file -
+                                  # paste the token, end with Ctrl-D
   longshore-agent enroll --server 10.0.0.2:7443 --token-file /run/token --label role=web
-  longshore-agent enroll --server 10.0.0.2:7443 --token lsj1.… # the token does not stay in the process list")]
+  longshore-agent enroll --server 10.0.0.2:7443 --token lsj1.…
+                                  # the token does not stay in the process list")]
     Enroll(Enroll),
     /// Run the agent, in the foreground
     #[command(after_help = "\
@@ -199,6 +204,11 @@ impl Args {
     pub fn config_file(&self) -> PathBuf {
         self.config.clone().unwrap_or_else(|| Config::file_below(&self.root))
     }
+
+    /// The one agent that the unit in `deploy/` starts.
+    pub fn is_of_this_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -220,6 +230,11 @@ fn division(text: &str) -> Result<Division, String> {
     known.into_iter().find(|known| known.as_str() == text).ok_or_else(|| "write one or two".to_owned())
 }
 
+/// A root that was typed relative to where the admin stands.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|error| error.to_string())
+}
+
 fn span(text: &str) -> Result<Duration, String> {
     text.parse::<Span>().map(|span| span.0).map_err(|bad| bad.message)
 }
@@ -233,6 +248,15 @@ mod tests {
     #[test]
     fn the_words_fit_together() {
         Args::command().debug_assert();
+    }
+
+    /// Everything of the agent lies below it, also for who asks from another folder.
+    #[test]
+    fn a_relative_root_is_where_the_admin_stands() {
+        let args = Args::try_parse_from(["longshore-agent", "--root", "h1", "status"]).unwrap();
+        assert_eq!(args.root, std::env::current_dir().unwrap().join("h1"));
+        assert!(!args.is_of_this_machine());
+        assert!(Args::try_parse_from(["longshore-agent", "status"]).unwrap().is_of_this_machine());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use longshore_common::{
     ids::HostName,
     label::Labels,
     text::visible,
-    time::{Clock as _, SystemClock},
+    time::{Clock as _, SystemClock, rounded},
 };
 
 use super::{
@@ -24,7 +24,6 @@ use crate::{
     config::Config,
     helper::{AGENT_USER, own},
     identity::{Again, Enrolling, Joined, enroll as enrol_at},
-    link::span,
     trust::PinFile,
 };
 
@@ -54,7 +53,7 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
     config.controllers.clone_from(&joined.controllers);
     let file = args.config_file();
     let written = write_config(&config, &file)?;
-    tell(args.output, &joined, &file, written, pins);
+    tell(args, &joined, &file, written, pins);
     Ok(Exit::Done)
 }
 
@@ -79,11 +78,11 @@ fn own_name() -> Result<HostName, Coded> {
     rustix::system::uname().nodename().to_string_lossy().parse()
 }
 
-fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool) {
+fn tell(args: &Args, joined: &Joined, file: &Path, written: bool, pins: bool) {
     let Joined { host, name, controllers, expires_ms, fingerprint, waits } = joined;
-    match output {
+    match args.output {
         Output::Table => {
-            let left = span(expires_ms - SystemClock.now_ms());
+            let left = rounded(expires_ms - SystemClock.now_ms());
             say!(
                 "enrolled as {} ({host}); the certificate is good for {left} and renews itself",
                 visible(name)
@@ -104,7 +103,10 @@ fn tell(output: Output, joined: &Joined, file: &Path, written: bool, pins: bool)
                     visible(name)
                 );
             }
-            say!("next: systemctl enable --now longshore-agent");
+            match args.is_of_this_machine() {
+                true => say!("next: systemctl enable --now longshore-agent"),
+                false => say!("next: longshore-agent --root {} run", args.root.display()),
+            }
         }
         Output::Json => {
             let said = serde_json::json!({

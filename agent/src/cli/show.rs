@@ -3,13 +3,12 @@
 use jiff::{Timestamp, tz::TimeZone};
 use longshore_common::{
     text::visible,
-    time::{Clock as _, Millis, SystemClock},
+    time::{Clock as _, Millis, SystemClock, rounded},
 };
 use longshore_proto::v1 as pb;
 use serde_json::{Value, json};
 
 use super::say::say;
-use crate::link::span;
 
 pub fn json(value: &Value) {
     say!("{value}");
@@ -17,7 +16,7 @@ pub fn json(value: &Value) {
 
 pub fn status(status: &pb::LocalStatus) {
     let now = SystemClock.now_ms();
-    let ago = |ms: Millis| span(now - ms);
+    let ago = |ms: Millis| rounded(now - ms);
     say!("host        {} ({})", visible(&status.name), visible(&status.host_id));
     say!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
     say!("processes   {}", processes(status));
@@ -29,9 +28,9 @@ pub fn status(status: &pb::LocalStatus) {
     }
     let left = status.certificate_expires_ms - now;
     if left > 0 {
-        say!("certificate good for {}, renews itself", span(left));
+        say!("certificate good for {}, renews itself", rounded(left));
     } else {
-        say!("certificate EXPIRED {} ago", span(-left));
+        say!("certificate EXPIRED {} ago", rounded(-left));
     }
     say!("key         {}", visible(&status.key));
     if let Some(trust) = &status.trust {
@@ -40,8 +39,16 @@ pub fn status(status: &pb::LocalStatus) {
     if let Some(hold) = status.hold.as_ref().filter(|hold| hold.held) {
         say!("hold        {}", held(hold));
     }
+    if !status.labels_out_of_force.is_empty() {
+        let labels = visible(&status.labels_out_of_force.join(" "));
+        say!(
+            "labels      {labels} of agent.toml is not in force; on the controller: longshore host label {} {labels}",
+            visible(&status.name)
+        );
+    }
     if status.outbox > 0 {
-        say!("outbox      {} reports wait for the controller", status.outbox);
+        let reports = if status.outbox == 1 { "report waits" } else { "reports wait" };
+        say!("outbox      {} {reports} for the controller", status.outbox);
     }
     say!("");
     if status.apps.is_empty() {
@@ -66,7 +73,7 @@ fn processes(status: &pb::LocalStatus) -> String {
 pub fn tell_trust(trust: &pb::TrustFacts) {
     let verified = match trust.verified_ms {
         0 => "nothing verified yet".to_owned(),
-        at => format!("verified {} ago", span(SystemClock.now_ms() - at)),
+        at => format!("verified {} ago", rounded(SystemClock.now_ms() - at)),
     };
     match trust.state.as_str() {
         "signed" => say!("trust       signed, root {:.16}…, {verified}", visible(&trust.root_sha256)),
@@ -112,7 +119,7 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
     let state = app.state.clone().unwrap_or_default();
     let name = visible(&state.app);
     if !app.step.is_empty() {
-        let (spent, left) = (span(now - app.step_since_ms), span(app.step_deadline_ms - now));
+        let (spent, left) = (rounded(now - app.step_since_ms), rounded(app.step_deadline_ms - now));
         say!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
     }
     if !app.pending.is_empty() {
@@ -136,7 +143,7 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
 
 /// `by ann for 3m: disk swap`
 pub fn held(hold: &pb::HoldState) -> String {
-    let since = span(SystemClock.now_ms() - hold.since_ms);
+    let since = rounded(SystemClock.now_ms() - hold.since_ms);
     format!("by {} for {since}: {}", visible(&hold.by), visible(&hold.reason))
 }
 
@@ -224,6 +231,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
         "outbox": status.outbox,
         "processes": none_if_empty(&status.processes),
         "helper_version": none_if_empty(&status.helper_version),
+        "labels_out_of_force": status.labels_out_of_force,
         "trust": status.trust.as_ref().map(trust_json),
         "apps": status.apps.iter().map(app_json).collect::<Vec<_>>(),
     })

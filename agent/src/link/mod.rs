@@ -25,7 +25,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use longshore_common::{
     code::{Code, Coded},
     label::Labels,
-    time::{Millis, Span},
+    time::{Millis, rounded},
     tls::{LiveIdentity, LiveServerTrust, client_config},
 };
 use rustls::ClientConfig;
@@ -64,6 +64,8 @@ pub struct Connection {
     pub certificate_expires_ms: Millis,
     /// Of this host's public key, in hex.
     pub fingerprint: String,
+    /// `key=value` of labels in `agent.toml` that the controller knows otherwise, or not at all.
+    pub labels_out_of_force: Vec<String>,
 }
 
 /// Keeps the session. One per agent.
@@ -212,7 +214,7 @@ impl<W: Works> Link<W> {
                 "this host's certificate expired {} ago. Apps are unaffected. Within 90 days the agent gets another by \
                  itself, once it reaches the controller's enrolment port. Check the clock (timedatectl); after that: \
                  longshore token create, then on this host: longshore-agent enroll --again",
-                span(ago)
+                rounded(ago)
             );
             Coded::new(Code::E05, message)
         })
@@ -237,21 +239,10 @@ impl<W: Works> Link<W> {
 
 /// `ahead`: by how much this host's clock runs ahead of the controller's.
 pub fn wrong_clock(ahead: Millis) -> Coded {
-    let (size, way) = (span(ahead.abs()), if ahead > 0 { "ahead of" } else { "behind" });
+    let (size, way) = (rounded(ahead.abs()), if ahead > 0 { "ahead of" } else { "behind" });
     let message = format!(
         "this host's clock is {size} {way} the controller's; certificates look expired or not yet valid. \
          Nothing was changed. Set it (timedatectl) and try again"
     );
     Coded::new(Code::E05, message)
-}
-
-/// The two largest units: nobody wants the seconds of three days.
-pub(crate) fn span(ms: Millis) -> Span {
-    let seconds = (ms.max(0) / 1000).unsigned_abs();
-    let unit = match seconds {
-        86_400.. => 3_600,
-        3_600.. => 60,
-        _ => 1,
-    };
-    Span::secs(seconds / unit * unit)
 }

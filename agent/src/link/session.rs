@@ -6,7 +6,7 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     label::Labels,
-    time::Millis,
+    time::{Millis, rounded},
     wire,
 };
 use longshore_proto::v1::{
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Connection, Link, answer::Answerer, dial::explain, renew, span, words};
+use super::{Connection, Link, answer::Answerer, dial::explain, renew, words};
 use crate::{
     identity::{Pair, machine_id},
     plan::Hold,
@@ -128,13 +128,16 @@ impl<'l, W: Works> Session<'l, W> {
         tracing::info!(controller = self.address, "connected");
         let (address, expires) = (self.address.clone(), self.link.pair.validity.not_after_ms);
         let fingerprint = self.link.pair.fingerprint();
-        self.link.connection.send_replace(Connection {
-            controller: address,
-            connected: true,
-            since_ms: now,
-            error: String::new(),
-            certificate_expires_ms: expires,
-            fingerprint,
+        self.link.connection.send_modify(|connection| {
+            *connection = Connection {
+                controller: address,
+                connected: true,
+                since_ms: now,
+                error: String::new(),
+                certificate_expires_ms: expires,
+                fingerprint,
+                labels_out_of_force: std::mem::take(&mut connection.labels_out_of_force),
+            };
         });
         loop {
             let end = tokio::select! {
@@ -154,10 +157,14 @@ impl<'l, W: Works> Session<'l, W> {
 
     /// A host that could change its own labels could move itself into any environment, so those that it enrolled with,
     /// as operators have changed them since, are the ones that count.
-    fn compare_labels(&self, counting: &Labels) {
+    fn compare_labels(&mut self, counting: &Labels) {
         let differs = |(key, value): &(&String, &String)| counting.get(*key) != Some(*value);
         let changed: Vec<String> =
             self.link.labels.iter().filter(differs).map(|(key, value)| format!("{key}={value}")).collect();
+        if self.link.connection.borrow().labels_out_of_force == changed {
+            return; // said already
+        }
+        self.link.connection.send_modify(|connection| connection.labels_out_of_force.clone_from(&changed));
         if !changed.is_empty() {
             let (name, changed) = (&self.link.pair.name, changed.join(" "));
             tracing::warn!(
@@ -269,7 +276,7 @@ impl<'l, W: Works> Session<'l, W> {
         {
             Ok(pair) => {
                 let left = pair.validity.not_after_ms - self.link.crew.now_ms();
-                tracing::info!("certificate renewed; it is good for {}", span(left));
+                tracing::info!("certificate renewed; it is good for {}", rounded(left));
                 self.link.take_over(pair);
                 self.renew_at = renew::at(self.link);
                 if self.asked_to_renew {

@@ -38,10 +38,10 @@ fn decide(uid: Option<u32>, own: u32) -> Result<Admin, Coded> {
     match uid {
         Some(uid) if uid == 0 || uid == own => Ok(Admin { name: user_name(uid) }),
         Some(uid) => {
-            let (who, owner) = (user_name(uid), user_name(own));
-            let message = format!(
-                "{who} may not do this here: root and {owner} may. Nothing was changed. Try with sudo"
-            );
+            let who = user_name(uid);
+            let may =
+                if own == 0 { "root may".to_owned() } else { format!("root and {} may", user_name(own)) };
+            let message = format!("{who} may not do this here: {may}. Nothing was changed. Try with sudo");
             Err(Coded::new(Code::C02, message))
         }
         None => Err(Coded::new(Code::C02, "the kernel does not say who you are. Nothing was changed")),

@@ -104,6 +104,7 @@ impl<W: Works> Local for Service<W> {
             trust: Some(self.crew.trust().await),
             processes: if helper.is_some() { "two" } else { "one" }.to_owned(),
             helper_version: helper.unwrap_or_default(),
+            labels_out_of_force: connection.labels_out_of_force,
         }))
     }
 

@@ -116,6 +116,7 @@ async fn logs_come_and_end() {
     assert_eq!(count, 2);
 }
 
+/// Scenario 79: a second agent is refused.
 #[tokio::test]
 async fn two_agents_do_not_share_a_socket() {
     let agent = agent().await;

@@ -162,6 +162,7 @@ async fn the_way_back_is_finished_before_anything_new() {
     assert_eq!(reports, [1, 2, 3]);
 }
 
+/// Scenario 79: an agent that dies in the midst of a step finds it and goes on.
 #[tokio::test]
 async fn work_goes_on_after_a_restart() {
     let mut agent = Agent::new().await;
@@ -174,6 +175,7 @@ async fn work_goes_on_after_a_restart() {
     assert_eq!(agent.concluded().await, "healthy");
 }
 
+/// Scenario 57: beyond the attempts it fails, after exactly as many as were configured, and what ran runs on.
 #[tokio::test]
 async fn the_network_gets_several_attempts_and_a_full_disk_one() {
     let fetches =

@@ -154,3 +154,25 @@ async fn a_listener_that_never_answers_runs_into_the_timeout() {
     let failure = glance(&[probe], &scene(), &alive()).await.unwrap_err();
     assert!(failure.message.contains("no answer within 50ms"), "{}", failure.message);
 }
+
+/// Scenario 88: however often it asks, no connection is left open.
+#[tokio::test]
+async fn no_connection_outlives_its_attempt() {
+    let port = server(|_| OK.to_owned()).await;
+    let probe = Probe { healthy_for: Span::millis(400), ..http(port) };
+    settle(&[probe], &scene(), &alive(), &Sink::nowhere()).await.unwrap();
+    let by = Instant::now() + Duration::from_secs(5);
+    while established_to(port) > 0 {
+        assert!(Instant::now() < by, "{} connections are left", established_to(port));
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Connections of this machine to the port, by the kernel's own table: `0100007F:1F90` is 127.0.0.1:8080, state 1 is
+/// established.
+fn established_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(2).is_some_and(|to| to.ends_with(&remote)) && row.get(3) == Some(&"01")).count()
+}

@@ -48,7 +48,7 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
     let (sender, uplink) = Uplink::new();
     let (link, connection) = Link::new(Parts {
         controllers,
-        labels: Default::default(),
+        labels: [("zone".to_owned(), "eu".to_owned())].into(),
         crew: crew.clone(),
         facts: Facts { root: dir.path().to_owned(), driver: "process".into() },
         identity: dir.path().join("identity"),
@@ -240,4 +240,15 @@ async fn asked_to_renew_it_does_so_at_once_and_comes_back_with_the_new_key() {
     let mut connection = agent.connection.clone();
     let back = connection.wait_for(|now| now.connected && now.fingerprint != before);
     tokio::time::timeout(PATIENCE, back).await.expect("back in time").unwrap();
+}
+
+/// A label that was changed in `agent.toml` after enrolment does not move the host; the admin is told what does.
+#[tokio::test]
+async fn a_label_that_does_not_count_is_told_until_it_does() {
+    let (_fake, mut agent, visit) = connected().await;
+    let told = |expected: &'static [&str]| move |now: &Connection| now.labels_out_of_force == expected;
+    tokio::time::timeout(PATIENCE, agent.connection.wait_for(told(&["zone=eu"]))).await.unwrap().unwrap();
+    let labels = [("zone".to_owned(), "eu".to_owned())].into();
+    visit.say(Said::Welcome(pb::Welcome { labels, heartbeat_ms: 100, ..pb::Welcome::default() })).await;
+    tokio::time::timeout(PATIENCE, agent.connection.wait_for(told(&[]))).await.unwrap().unwrap();
 }

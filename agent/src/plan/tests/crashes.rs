@@ -24,6 +24,9 @@ fn end(bench: &Bench) -> End {
     End { seen: bench.seen(), good: bench.record.good.clone(), outcome }
 }
 
+/// Scenarios 51 and 79: a host or an agent that dies at any instant, before, in or after the switch, ends where one does
+/// that lives.
+///
 /// Prepares with `before`, then does `act` once in peace and once for every effect after which it can be cut short.
 #[track_caller]
 fn same_end_wherever_it_crashes(

@@ -21,6 +21,8 @@ fn check(transcript: &str, expected: &str) {
     assert_eq!(short.collect::<String>(), expected.join("\n"));
 }
 
+/// Scenarios 78 and 116: with nothing before it, hooks of what was before are nothing to do; and config is rendered before
+/// any hook runs. Scenario 77: the hook that stops is the one of the release that is stopped.
 #[test]
 fn a_first_deployment_and_the_next() {
     let mut bench = Bench::with_flaws(&[]);
@@ -83,6 +85,7 @@ fn what_is_live_and_healthy_is_left_alone() {
     check(&dead, "start 1\nprobe 1\nhook after_healthy of 1\n=> healthy");
 }
 
+/// Scenario 52: the way back asks nobody, so a release that takes the network away is undone like any other.
 #[test]
 fn a_failed_probe_goes_back_without_hooks() {
     let mut bench = Bench::with_flaws(&[("2", Flaw::Probe)]);
@@ -135,6 +138,7 @@ fn a_failure_before_the_switch_leaves_the_old_release_running() {
     }
 }
 
+/// Scenario 77: the old release's own hook says whether it may be stopped.
 #[test]
 fn the_old_release_may_refuse_to_be_stopped() {
     let mut bench = Bench::with_flaws(&[("1", Flaw::Hook(HookPoint::BeforeStop))]);
@@ -160,6 +164,7 @@ fn a_way_back_that_fails_is_inconsistent() {
     assert!(repaired.ends_with("=> healthy"), "{repaired}");
 }
 
+/// Scenario 109: config goes back with the code: the slot holds what was rendered for it.
 #[test]
 fn other_values_are_another_slot_and_go_back_like_a_release() {
     let mut bench = Bench::new();
@@ -170,6 +175,26 @@ fn other_values_are_another_slot_and_go_back_like_a_release() {
     assert_ne!(bench.seen().current, Some(first.clone()));
     bench.give(&assignment(3, "1", &[("port", "80")], Intent::Run)).unwrap();
     assert_eq!(bench.seen().current, Some(first));
+}
+
+/// Scenario 48: three deployments, each with its hooks in order; what is gone back to is deployed like anything else.
+#[test]
+fn a_rollback_by_the_controller_is_a_deployment() {
+    let mut bench = Bench::with_flaws(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    let back = bench.transcript(|bench| bench.give(&run(3, "1")));
+    check(
+        &back,
+        "hook before_switch of 1
+         hook before_stop of 2
+         point current at 1
+         hook after_switch of 1
+         start 1
+         probe 1
+         hook after_healthy of 1
+         => healthy",
+    );
 }
 
 #[test]
@@ -208,6 +233,7 @@ fn generations_only_rise() {
     check(&bench.transcript(|bench| bench.give(&run(5, "1"))), "=> healthy");
 }
 
+/// Scenario 84: while somebody holds the host no work is taken; what comes afterwards is taken at once.
 #[test]
 fn a_held_host_refuses_new_work_for_good() {
     let mut bench = Bench::new();
