@@ -16,7 +16,7 @@ mod runner;
 pub mod settings;
 pub mod snapshots;
 mod start;
-mod states;
+pub mod states;
 #[cfg(test)]
 mod tests;
 mod ticket;

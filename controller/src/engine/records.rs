@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::snapshots;
 use crate::{
+    fleet::words::AppSeen,
     plan::Check,
     rollout::{Header, HostProgress, Rollout, Target, asked_target, assignment_of},
     store::{Key, Prefix, Revision, SharedStore, key::Name, record},
@@ -183,6 +184,22 @@ impl HostApp {
         exact.or(self.good.first()).map(|good| &good.target)
     }
 
+    /// In the words in which a host itself tells how an app stands.
+    pub fn as_seen(&self, app: AppName) -> AppSeen {
+        let exact = self.live.as_ref().and_then(|live| self.good.iter().find(|good| good.slot == *live));
+        let well = exact.is_some() && !self.is_sick();
+        AppSeen {
+            app,
+            generation: self.generation,
+            current_slot: self.live.as_ref().map(ToString::to_string).unwrap_or_default(),
+            release: exact.map(|good| good.target.release.hex()).unwrap_or_default(),
+            version: self.live.as_ref().map(|live| live.version().to_owned()).unwrap_or_default(),
+            running: well,
+            slots: self.good.iter().map(|good| good.slot.to_string()).collect(),
+            verdict: if well { "healthy".to_owned() } else { String::new() },
+        }
+    }
+
     /// The app is known not to serve there.
     pub fn is_sick(&self) -> bool {
         match &self.outcome {
@@ -326,6 +343,21 @@ mod tests {
         let known = HostApp::after(Some(known), &back, Some(new.clone()), 2).unwrap();
         assert_eq!((known.previous(), known.is_sick()), (Some(&old), false));
         assert!(HostApp::after(Some(known), &report(1, Outcome::Healthy, Some(&new)), None, 3).is_none());
+    }
+
+    /// What is told of a host that is away.
+    #[test]
+    fn what_was_reported_last_is_told_in_the_hosts_own_words() {
+        let old = target("1.0");
+        let known =
+            HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old.clone()), 1).unwrap();
+        let seen = known.as_seen("shop".parse().unwrap());
+        assert_eq!((seen.version.as_str(), seen.running, seen.verdict.as_str()), ("1.0", true, "healthy"));
+        assert_eq!(seen.current_slot, slot(&old).to_string());
+        let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "500");
+        let broken = report(2, Outcome::Inconsistent { failure }, Some(&old));
+        let seen = HostApp::after(Some(known), &broken, None, 2).unwrap().as_seen("shop".parse().unwrap());
+        assert_eq!((seen.version.as_str(), seen.running, seen.verdict.as_str()), ("1.0", false, ""));
     }
 
     #[test]

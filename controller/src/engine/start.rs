@@ -109,7 +109,10 @@ impl Engine {
             env: env.clone(),
             target: target.clone(),
             from_version: live.map(|live| live.target.version),
-            spec: environment.spec.clone(),
+            spec: match back {
+                true => environment.spec.clone().for_the_way_back(),
+                false => environment.spec.clone(),
+            },
             keep_slots: environment.keep_slots,
             snapshots,
             back,

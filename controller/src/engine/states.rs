@@ -12,7 +12,7 @@ use super::records::{self, Given, HostApp};
 use crate::{
     fleet::words::AppSeen,
     rollout::Target,
-    store::{Key, Revision, SharedStore, Txn, record},
+    store::{Key, Prefix, Revision, SharedStore, Txn, key::Name, record},
     trouble::Trouble,
 };
 
@@ -26,6 +26,19 @@ pub async fn known(
     app: &AppName,
 ) -> Result<(Option<HostApp>, Option<Revision>), Trouble> {
     Ok(records::get(store, &Key::state(host, app)).await?.unzip())
+}
+
+/// How the apps of a host stood by its last reports: all that is known of one that is away.
+pub async fn last_said(store: &SharedStore, host: &HostId) -> Result<Vec<AppSeen>, Trouble> {
+    let entries = store.list(&Prefix::states_of(host)).await?.entries;
+    let mut apps = vec![];
+    for entry in entries {
+        let state: HostApp = record::decode_entry(&entry)?;
+        if let Ok(Name::State(_, app)) = entry.key.name() {
+            apps.push(state.as_seen(app));
+        }
+    }
+    Ok(apps)
 }
 
 /// What the report's generation asked the host to run, if the assignment still says so.

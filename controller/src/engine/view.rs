@@ -73,15 +73,16 @@ impl Engine {
     }
 }
 
-/// `fetch, 12 of 67 MiB`.
+/// `fetch, 12 of 67 MB`; a detail that begins with the step says it all.
 fn doing(progress: &Progress) -> String {
-    const MIB: u64 = 1 << 20;
+    const MB: u64 = 1_000_000; // as everywhere where people read sizes
     let step = &progress.step;
     match (progress.bytes_total, progress.detail.as_str()) {
         (0, "") => step.clone(),
+        (0, detail) if detail.starts_with(step.as_str()) => detail.to_owned(),
         (0, detail) => format!("{step}, {detail}"),
-        (total, _) if total >= MIB => {
-            format!("{step}, {} of {} MiB", progress.bytes_done / MIB, total.div_ceil(MIB))
+        (total, _) if total >= MB => {
+            format!("{step}, {} of {} MB", progress.bytes_done / MB, total.div_ceil(MB))
         }
         (total, _) => format!("{step}, {} of {total} bytes", progress.bytes_done),
     }

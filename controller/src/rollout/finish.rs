@@ -35,7 +35,7 @@ impl Draft {
         } else {
             (Outcome::Succeeded, format!("{good} of {total} hosts run {version}"))
         };
-        self.finish(outcome, reason + &rest);
+        self.finish(outcome, reason + &rest + &self.out());
     }
 
     /// Every host that was touched is back, or cannot be waited for any longer.
@@ -85,6 +85,16 @@ impl Draft {
             }
         }
         text
+    }
+
+    /// `; 2 excluded: web-2, web-3; 1 left: web-9`: whoever counts hosts asks where they are.
+    fn out(&self) -> String {
+        let of = |word: &str| self.pick(|host| host.is_out() && host.as_str() == word);
+        let said = ["excluded", "left"].map(|word| match of(word) {
+            hosts if hosts.is_empty() => String::new(),
+            hosts => format!("; {} {word}: {}", hosts.len(), self.names(&hosts)),
+        });
+        said.concat()
     }
 
     /// A host that refuses says why.

@@ -11,17 +11,21 @@ use super::{
 
 impl HostProgress {
     /// Does not serve, or may not: it is in the middle of a change, sick, or unknown. An unknown host that the strategy
-    /// skips is as if it were not there.
+    /// skips is as if it were not there. One that was excluded is down as long as it finishes what it was asked.
     pub(super) fn is_down(&self, spec: &Spec) -> bool {
+        if self.finishing {
+            return !self.forgiven;
+        }
         let down = match self.silent {
             Some(_) => spec.unknown != UnknownHosts::Skip,
-            None => self.sick || (self.is_moving() && !self.declined),
+            None => self.sick || self.is_moving(),
         };
         down && !self.is_out() && !self.forgiven
     }
 
-    fn is_moving(&self) -> bool {
-        matches!(self.state, HostState::Switching | HostState::RollingBack)
+    /// Asked to switch or to go back, and at it.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.state, HostState::Switching | HostState::RollingBack) && !self.declined
     }
 
     /// Whose failure this host is for the budget, if it is one.

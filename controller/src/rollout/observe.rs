@@ -18,11 +18,15 @@ const EVIDENCE_BYTES: usize = 4 * 1024;
 const MESSAGE_BYTES: usize = 1024;
 
 impl Draft {
-    /// A verdict on the host's present ask; on any other, or of a host that is out, it says nothing.
+    /// A verdict on the host's present ask; on any other it says nothing, and of a host that is out only that it is at
+    /// rest.
     pub fn report(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
         let present = self.rollout.generation(id) == Some(generation);
-        if !present || self.rollout.hosts[&id].is_out() {
+        if !present {
             return;
+        }
+        if self.rollout.hosts[&id].is_out() {
+            return self.change(id, |host| host.finishing = false);
         }
         let (now, tries) = (self.now, self.tries());
         let (mut healthy, mut back) = (false, false);
@@ -79,6 +83,7 @@ impl Draft {
         let now = self.now;
         self.change(id, |host| {
             host.silent.get_or_insert(now);
+            host.finishing = false; // nobody waits for what is out and silent
         });
     }
 
@@ -103,6 +108,7 @@ impl Draft {
         let now = self.now;
         self.change(id, |host| {
             host.ask = None;
+            host.finishing = false;
             host.enter(HostState::Left, now);
         });
     }

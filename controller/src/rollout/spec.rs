@@ -148,6 +148,13 @@ impl Default for Spec {
 pub const ATTEMPTS_MAX: u8 = 10;
 
 impl Spec {
+    /// For going back to what was live before: by the same budget and as many at once, and at once. What the release had
+    /// to prove it has proved.
+    pub fn for_the_way_back(self) -> Self {
+        let none = Span::secs(0);
+        Self { canary_bake: none, bake: none, watch: none, promotion: Promotion::Auto, gates: vec![], ..self }
+    }
+
     /// Everything that cannot work, each as (field, what is wrong); empty when the strategy is sound.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = vec![];

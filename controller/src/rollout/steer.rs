@@ -58,6 +58,8 @@ impl Draft {
         for id in hosts {
             self.change(*id, |host| {
                 if !host.is_out() {
+                    host.finishing = host.is_moving() && host.silent.is_none();
+                    host.forgiven = false;
                     host.enter(HostState::Excluded { reason: "excluded by an operator".to_owned() }, now);
                 }
             });
@@ -99,7 +101,7 @@ impl Draft {
     fn forgive(&mut self) {
         let hosts = self.pick(|host| {
             let stands = host.silent.is_some() || host.held.is_some() || host.sick;
-            !host.is_out() && (stands || host.state.is_failed())
+            host.finishing || (!host.is_out() && (stands || host.state.is_failed()))
         });
         for id in hosts {
             self.change(id, |host| host.forgiven = true);

@@ -194,6 +194,7 @@ impl HostProgress {
             silent: member.silent,
             held: member.held.clone(),
             declined: false,
+            finishing: false,
             touched: false,
             sick: member.sick,
             forgiven: false,

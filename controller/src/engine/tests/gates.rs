@@ -14,7 +14,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{Controller, FILE, PATIENCE, request, world};
+use super::{Controller, FILE, PATIENCE, StartRequest, request, world};
 use crate::{
     approval::Answer,
     environments,
@@ -155,4 +155,30 @@ async fn operators_open_a_gate_but_not_whoever_started_it() {
     assert_eq!(controller.done(id).await, Outcome::RolledBack);
     let view = controller.engine.view(&id).await.unwrap();
     assert!(view.rollout.phase().wave().is_none() && view.gates.len() == 1);
+}
+
+/// Scenario 45: what was live before has been through every gate: going back to it passes none, and nobody has to say
+/// so. To a release that was never live there, all of them are passed.
+#[tokio::test]
+async fn a_rollback_to_what_was_live_passes_no_gate_again() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    for version in ["1.0", "1.1"] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    }
+    let (port, asked) = server("500 No").await;
+    gated(&store, &http_gate(port, "")).await;
+
+    let back = controller.engine.start(request(None)).await.unwrap();
+    assert_eq!(controller.done(back).await, Outcome::Succeeded);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    agents.iter().for_each(|agent| assert_eq!(agent.runs("shop").as_deref(), Some("1.0")));
+
+    let never_live = StartRequest { rollback: true, ..request(Some("1.2")) };
+    let id = controller.engine.start(never_live).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::RolledBack, "its gate fails");
+    assert!(asked.load(Ordering::SeqCst) > 0);
 }

@@ -199,8 +199,8 @@ fn movers(hosts: Named<'_>, kind: HoldKind, does: [&str; 2], facts: &Facts, limi
 
 fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     let down = rollout.named(|host| host.is_down(rollout.spec()));
-    let down: Vec<String> =
-        down.iter().map(|(_, host)| format!("{} ({})", host.name, host.as_str())).collect();
+    let word = |host: &HostProgress| if host.finishing { "excluded, finishing" } else { host.as_str() };
+    let down: Vec<String> = down.iter().map(|(_, host)| format!("{} ({})", host.name, word(host))).collect();
     let allowed = rollout.spec().max_unavailable;
     about(hosts, |hosts| {
         let what = format!(

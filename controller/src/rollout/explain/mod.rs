@@ -8,7 +8,7 @@ mod hold;
 mod paused;
 mod sentence;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{ids::HostId, report::Blame};
 
@@ -54,21 +54,17 @@ pub fn first_failure(rollout: &Rollout) -> Option<(HostId, &HostProgress, &LastF
     failures.min_by_key(|(_, host, last)| (last.failure.blame != Blame::Version, last.at, &host.name))
 }
 
-/// How a wave stands: scheduled, staging, switching, baking, gating, watching, done, failed. The stable name: `WaveRow.state` in the API.
+/// How a wave stands: scheduled, staging, switching, baking, gating, watching, done, rolling-back; at an end that is not
+/// a success also failed, undone, not-begun. The stable name: `WaveRow.state` in the API.
 pub fn wave_state(rollout: &Rollout, wave: u32) -> &'static str {
     let phase = &rollout.header.phase;
-    let touched = rollout
-        .hosts
-        .values()
-        .any(|host| host.wave == wave && matches!(host.ask, Some(Ask::Run | Ask::Return)) && !host.is_out());
-    let undone = || if touched { "failed" } else { "scheduled" };
     let present = match phase {
         Phase::Ready => return "scheduled",
         Phase::Done(done) => match done.outcome {
             Outcome::Succeeded | Outcome::NothingToDo => return "done",
-            Outcome::Failed | Outcome::RolledBack | Outcome::Aborted => return undone(),
+            Outcome::Failed | Outcome::RolledBack | Outcome::Aborted => return turned_back(rollout, wave),
         },
-        Phase::RollingBack(_) => return undone(),
+        Phase::RollingBack(_) => return turned_back(rollout, wave),
         Phase::Paused(paused) if paused.why.is_failure() => "failed",
         Phase::Paused(paused) => return wave_state(&paused.resumed(rollout), wave),
         Phase::Staging(_) => "staging",
@@ -82,5 +78,24 @@ pub fn wave_state(rollout: &Rollout, wave: u32) -> &'static str {
         Some(current) if wave < current => "done",
         Some(current) if wave == current => present,
         Some(_) | None => "scheduled",
+    }
+}
+
+/// Of a rollout that goes back, or that ended without success.
+fn turned_back(rollout: &Rollout, wave: u32) -> &'static str {
+    let of_wave = |host: &&Arc<HostProgress>| host.wave == wave && !host.is_out();
+    let hosts = || rollout.hosts.values().filter(of_wave);
+    let touched = |host: &HostProgress| matches!(host.ask, Some(Ask::Run | Ask::Return));
+    let returning = |host: &HostProgress| host.is_awaited_back() && !rollout.header.phase.is_done();
+    if !hosts().any(|host| touched(host)) {
+        "not-begun"
+    } else if hosts().any(|host| returning(host)) {
+        "rolling-back"
+    } else if hosts().any(|host| host.failure.is_some()) {
+        "failed"
+    } else if hosts().all(|host| host.is_good()) {
+        "done"
+    } else {
+        "undone"
     }
 }

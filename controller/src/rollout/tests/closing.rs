@@ -148,3 +148,26 @@ fn a_rollout_that_goes_back_goes_on_while_it_is_closed() {
     assert_eq!(play.act("a b good"), "staging 0");
     assert_eq!(play.act("closed 1h"), "switching 0; run a");
 }
+
+/// A wave that staged and waits for its environment to open is judged all the while: when the last host that could still
+/// be good is held, or comes back and is, every host of the wave has failed, and it is over.
+#[test]
+fn a_hold_may_end_it_before_it_opens() {
+    let over = check(
+        "a b:held | budget.count=1 held=skip",
+        "start    -> staging 0; stage a
+         closed   -> staging 0
+         b unheld -> staging 0
+         a failed -> staging 0
+         b held   -> failed",
+    );
+    assert!(over.reason().contains("nothing had been switched"), "{}", over.reason());
+    check(
+        "a b:silent | budget.count=1 held=skip unknown=wait",
+        "start    -> staging 0; stage a
+         closed   -> staging 0
+         b held   -> staging 0
+         a failed -> staging 0
+         b back   -> failed",
+    );
+}

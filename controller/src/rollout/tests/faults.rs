@@ -47,6 +47,21 @@ fn a_lost_host_is_skipped() {
     assert_eq!(play.reason(), "2 of 3 hosts run 2; 1 unknown: b");
 }
 
+/// Scenario 52: a release that takes the network away goes back by itself, and the host tells it when it can. Until then
+/// it is unknown, and nobody else is switched.
+#[test]
+fn a_release_that_cuts_its_host_off_is_told_late() {
+    let play = check(
+        "a b | canary=1 bake=10s",
+        "start      -> staging 0; stage a
+         a staged   -> switching 0; run a
+         a silent   -> switching 0
+         a back     -> switching 0
+         a reverted -> rolled-back",
+    );
+    assert_eq!(play.states(), "a reverted, b waiting");
+}
+
 /// A lost host counts against the budget where the strategy says so, and the pause says who it is.
 #[test]
 fn a_lost_host_counts_against_the_budget() {

@@ -42,6 +42,7 @@ enum Happening {
     Heal(usize),
     Tick,
     Operator,
+    Exclude(usize),
 }
 
 pub(super) struct Fleet {
@@ -129,6 +130,11 @@ impl Fleet {
                 self.happens(Event::Tick);
             }
             Happening::Operator => self.operate(),
+            Happening::Exclude(host) => {
+                if !self.rollout.phase().is_done() {
+                    self.happens(Event::Exclude([self.hosts[host].id].into()));
+                }
+            }
         }
     }
 
@@ -206,7 +212,12 @@ impl Fleet {
         let (generation, intent) = (assignment.generation, assignment.intent);
         host.busy = intent != Intent::Stage && host.live.as_deref() != Some(assignment.version.as_str());
         let (least, most) = if intent == Intent::Stage { (500, 20_000) } else { (2_000, 12_000) };
+        let some = self.world.excluded > 0 && self.hosts[number].busy; // no dice for nothing: seeds mean what they did
+        let excluded = some && self.dice.percent(self.world.excluded);
         self.after(least, most, Happening::Finish(number, generation));
+        if excluded {
+            self.after(0, 5_000, Happening::Exclude(number));
+        }
     }
 
     fn finish(&mut self, number: usize, generation: Generation) {
@@ -271,11 +282,12 @@ impl Fleet {
     }
 
     /// Never are more hosts in the middle of a change than may be down, those aside that were passed over as unknown,
-    /// by strategy or by an operator: they do what stood for them when they return.
+    /// by strategy or by an operator: they do what stood for them when they return. Those that were excluded in the midst
+    /// of it are counted like all others.
     fn check_limit(&mut self) {
         let skips = self.rollout.spec().unknown == UnknownHosts::Skip;
         let silent = self.rollout.hosts.values().enumerate().filter(|(_, host)| host.silent.is_some());
-        for (number, _) in silent.filter(|(_, host)| skips || host.forgiven) {
+        for (number, _) in silent.filter(|(_, host)| skips || host.forgiven || host.is_out()) {
             self.hosts[number].passed_over = true; // hosts are numbered in the order of their ids
         }
         let busy = self.hosts.iter().filter(|host| host.busy && !host.passed_over).count();

@@ -109,6 +109,49 @@ fn an_excluded_host_is_touched_no_more() {
     assert_eq!(back.states(), "a rolled-back, b excluded");
 }
 
+/// Scenario 111: whoever is excluded in the middle of a switch finishes it by itself, either way. Until it has said so it
+/// is down, and nobody takes its slot.
+#[test]
+fn an_excluded_host_finishes_what_it_began() {
+    let mut play = check(
+        "a b c | max_unavailable=1",
+        "start        -> staging 0; stage a b c
+         a b c staged -> switching 0; run a
+         exclude a    -> switching 0",
+    );
+    assert_eq!(play.desired(), "a run 2, b stage 2, c stage 2", "what it was asked stands");
+    assert_eq!(
+        play.explained(),
+        "no-slot until 10m: 2 hosts wait for a slot: b, c; at most 1 may be down at once, and down are: a (excluded, \
+         finishing) [longshore rollout show ID]"
+    );
+    play.reload();
+    assert_eq!(play.act("a reverted"), "switching 0; run b", "it does not count, and its slot is free");
+    assert_eq!(play.act("b healthy"), "switching 0; run c");
+    assert_eq!(play.act("c healthy"), "succeeded");
+    assert_eq!(play.reason(), "2 of 2 hosts run 2; 1 excluded: a");
+}
+
+/// One that never says how it ended does not hold the others up for ever: silent, it is not waited for, and at the
+/// deadline somebody is asked.
+#[test]
+fn an_excluded_host_that_never_finishes_is_passed_over() {
+    let begin = "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a
+         exclude a  -> switching 0
+         ";
+    let fleet = "a b | max_unavailable=1 progress_deadline=10m";
+    check(fleet, &format!("{begin}a silent -> switching 0; run b"));
+    check(fleet, &format!("{begin}a left -> switching 0; run b"));
+    check(
+        fleet,
+        &format!(
+            "{begin}+10m -> paused for want of progress
+             resume -> switching 0; run b"
+        ),
+    );
+}
+
 /// Facts about hosts that nobody knows, or that left, change nothing and are never refused.
 #[test]
 fn facts_are_never_refused() {

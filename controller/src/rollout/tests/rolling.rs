@@ -74,6 +74,23 @@ fn used_up_tries_fail_early() {
     assert_eq!(play.now, 0);
 }
 
+/// Scenario 58: the third of three tries works: a success like any other, and the tries are kept.
+#[test]
+fn the_last_try_may_be_the_one_that_works() {
+    let play = check(
+        "a | attempts=3",
+        "start      -> staging 0; stage a
+         a staged   -> switching 0; run a
+         a failed   -> switching 0; stage a
+         a staged   -> switching 0; run a
+         a failed   -> switching 0; stage a
+         a staged   -> switching 0; run a
+         a healthy  -> succeeded",
+    );
+    let host = play.rollout.hosts.values().next().expect("there is one");
+    assert_eq!((host.attempts, host.failure.as_ref()), (3, None));
+}
+
 /// Scenario 6: each wave has its own deadline, and waiting for an operator has none.
 #[test]
 fn a_late_promotion_meets_no_stale_deadline() {
@@ -100,7 +117,7 @@ fn an_excluded_host_keeps_its_release() {
          a c healthy  -> succeeded",
     );
     assert_eq!(play.states(), "a healthy, b excluded, c healthy");
-    assert_eq!(play.reason(), "2 of 2 hosts run 2");
+    assert_eq!(play.reason(), "2 of 2 hosts run 2; 1 excluded: b");
 }
 
 /// Scenario 8: enough of a wave is enough; the last wave waits for all that is still under way.
@@ -163,7 +180,7 @@ fn hosts_that_leave_are_recounted() {
          d staged   -> switching 1; run d
          d healthy  -> succeeded",
     );
-    assert_eq!(play.reason(), "2 of 2 hosts run 2");
+    assert_eq!(play.reason(), "2 of 2 hosts run 2; 2 left: a, c");
     assert_eq!(play.desired(), "b run 2, d run 2");
 }
 
@@ -293,6 +310,23 @@ fn waves_say_how_they_stand() {
     assert_eq!(play.act("b reverted"), "paused for version failures");
     assert_eq!(states(&play), "done failed scheduled");
     play.act("rollback");
+    assert_eq!(states(&play), "rolling-back failed not-begun");
     play.act("a healthy");
-    assert_eq!(states(&play), "failed failed scheduled");
+    assert_eq!(states(&play), "undone failed not-begun");
+}
+
+/// An aborted rollout says of no wave that it failed, unless a host of it has.
+#[test]
+fn what_was_aborted_has_not_failed() {
+    let states = |play: &Play| [0, 1].map(|wave| wave_state(&play.rollout, wave)).join(" ");
+    let mut play = check(
+        "a b | wave=1 bake=10s",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> baking 0
+         abort     -> rolling-back; return a",
+    );
+    assert_eq!(states(&play), "rolling-back not-begun");
+    play.act("a healthy");
+    assert_eq!(states(&play), "undone not-begun");
 }

@@ -72,6 +72,16 @@ fn a_flaky_release_is_through_or_undone() {
     }
 }
 
+/// An operator excludes hosts that are just switching: they finish by themselves, and until then nobody takes their slot.
+#[test]
+fn who_is_excluded_in_mid_switch_keeps_its_slot() {
+    for seed in seeds(1..17) {
+        let fleet = play(seed, 60, STEADY, World { excluded: 30, doubled: 5, crash: 5, ..World::calm() });
+        let excluded = fleet.rollout.hosts.values().filter(|host| host.is_out()).count();
+        assert!(excluded > 0 && fleet.hosts.iter().all(|host| host.runs() == Some("2")), "{excluded}");
+    }
+}
+
 /// Links break, disks fill, the controller crashes: it ends, nobody acts twice on a generation, limits are kept.
 #[test]
 fn a_rough_world_bends_no_promise() {

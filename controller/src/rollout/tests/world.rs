@@ -26,17 +26,19 @@ pub(super) struct World {
     pub doubled: usize,
     /// A step after which the controller starts anew from its records.
     pub crash: usize,
+    /// A host that an operator excludes in the middle of its switch.
+    pub excluded: usize,
     /// When a third of the fleet is cut off, for ten minutes.
     pub split_at: Option<Millis>,
 }
 
 impl World {
     pub fn calm() -> Self {
-        Self { bad: 0, full: 0, broken: 0, cut: 0, doubled: 0, crash: 0, split_at: None }
+        Self { bad: 0, full: 0, broken: 0, cut: 0, doubled: 0, crash: 0, excluded: 0, split_at: None }
     }
 
     pub fn rough() -> Self {
-        Self { bad: 2, full: 3, broken: 5, cut: 4, doubled: 5, crash: 5, split_at: None }
+        Self { bad: 2, full: 3, broken: 5, cut: 4, doubled: 5, crash: 5, excluded: 0, split_at: None }
     }
 }
 
