@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use longshore_common::{
     chain::Chain,
     digest::hex,
@@ -11,10 +11,11 @@ use longshore_common::{
 };
 use longshore_controller::{
     access::{Grant, Grants},
+    cli::exit::Exit,
     config::{Config, ENROL_PORT, MAIN_PORT},
     daemon,
     identity::{
-        Authority,
+        Authority, IdentityError,
         init::{self, Made, Wanted},
         roots,
     },
@@ -31,11 +32,21 @@ use longshore_controller::{
         longshore-controller serve --config /var/lib/longshore-controller/controller.toml\n\n  \
         # On the operator's machine, with the folder that init made:\n  \
         longshore context add production --from ./operator\n\n\
-        Exit codes: 0 done; 1 failed; 2 usage; 75 the state has to be opened anew (systemd restarts it)."
+        Exit codes: 0 done; 1 failed; 2 usage; 6 it was done before; 75 the state has to be opened anew (systemd restarts \
+        it)."
 )]
 struct Arguments {
+    /// How `init` and `operator` print: for people, or for programs (docs/cli-json.md).
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Output,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Table,
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -114,25 +125,44 @@ enum CaCommand {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let Arguments { output, command } = Arguments::parse();
+    match command {
         Command::Serve { config } => daemon::process::main(&config),
         Command::Init { dir, listen, enrol_listen, names, operator } => {
             let wanted = Wanted { dir, listen, enrol_listen, names, operator };
-            report(init::init(wanted, SystemClock.now_ms()).map(|made| say(&made)))
+            match init::init(wanted, SystemClock.now_ms()) {
+                Err(done @ IdentityError::Exists { .. }) => {
+                    eprintln!("longshore-controller: {}", Chain(&done));
+                    ExitCode::from(Exit::NothingToDo.number())
+                }
+                made => report(made.map(|made| say(&made, output))),
+            }
+        }
+        Command::Operator { config, name, roles, out } => {
+            report(make_operator(&config, &name, roles, &out, output))
         }
         Command::Ca { command } => report(ca(command)),
-        Command::Operator { config, name, roles, out } => report(make_operator(&config, &name, roles, &out)),
     }
 }
 
-fn say(made: &Made) {
+fn say(made: &Made, output: Output) {
+    if output == Output::Json {
+        let said = serde_json::json!({
+            "schema": "longshore.controller.init/1",
+            "ca_sha256": hex(&made.ca_hash),
+            "config": made.config_path,
+            "operator": made.operator_dir,
+        });
+        return println!("{said}");
+    }
     println!("CA           {} (SHA-256 of its key)", hex(&made.ca_hash));
     println!("config       {}", made.config_path.display());
     println!("operator     {}", made.operator_dir.display());
     println!();
     println!("Start it:    longshore-controller serve --config {}", made.config_path.display());
     println!("Then:        longshore context add NAME --from {}", made.operator_dir.display());
-    println!("             longshore token create");
+    println!("             longshore init            # the keys by which hosts know what may run");
+    println!("             longshore token create    # for every host");
 }
 
 /// A daemon that runs sees the files change within seconds.
@@ -179,12 +209,17 @@ fn make_operator(
     name: &OperatorName,
     roles: Vec<Grant>,
     out: &std::path::Path,
+    output: Output,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let config = read(config)?;
     let authority = Authority::load(&config.identity_dir())?;
     let address = init::main_address(&config, config.listen.port());
     let grants = if roles.is_empty() { Grants::all() } else { Grants(roles) };
     init::make_operator(&authority, &config, name, grants, &address, out, SystemClock.now_ms())?;
+    if output == Output::Json {
+        println!("{}", serde_json::json!({ "schema": "longshore.controller.operator/1", "operator": out }));
+        return Ok(());
+    }
     println!("operator     {}", out.display());
     println!("Then:        longshore context add NAME --from {}", out.display());
     Ok(())

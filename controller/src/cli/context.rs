@@ -9,6 +9,7 @@ use std::{
 
 use longshore_common::{
     chain::Chain,
+    code::Code,
     durable::{create_dir_durable, write_atomic},
     text::{nearest, visible},
 };
@@ -85,7 +86,8 @@ impl Contexts {
         Ok(Context { name: name.to_owned(), operator })
     }
 
-    /// Copies an operator folder in. The first context becomes the one in use. True when it did.
+    /// Copies an operator folder in, in place of what was there for the same controller. The first context becomes the
+    /// one in use. True when this is the one in use.
     pub fn add(&mut self, name: &str, from: &Path, address: Option<String>) -> Result<bool, Failure> {
         check_name(name)?;
         let mut operator = read_folder(from)?;
@@ -93,18 +95,47 @@ impl Contexts {
             operator.address = address;
         }
         check_address(&operator.address)?;
+        self.check_same_controller(name, &operator)?;
         let folder = self.folder.join("contexts");
         if !folder.is_dir() {
             create_dir_durable(&folder, 0o700).map_err(|error| failed(&error))?;
         }
         operator.write(&self.operator_folder(name)).map_err(|error| failed(&error))?;
         self.file.contexts.insert(name.to_owned(), Entry { address: operator.address });
-        let first = self.file.current.is_none();
-        if first {
-            self.file.current = Some(name.to_owned());
+        let current = self.file.current.get_or_insert_with(|| name.to_owned()) == name;
+        self.save()?;
+        Ok(current)
+    }
+
+    /// A name that is taken stands for a certificate that may exist nowhere else.
+    fn check_same_controller(&self, name: &str, new: &OperatorFolder) -> Result<(), Failure> {
+        let Some(entry) = self.file.contexts.get(name) else { return Ok(()) };
+        match OperatorFolder::read(&self.operator_folder(name)) {
+            Ok(known) if known.ca != new.ca => Err(Failure::coded(
+                Code::N02,
+                format!(
+                    "context {name} is another controller's ({}, with another CA); nothing was changed",
+                    visible(&entry.address)
+                ),
+            )
+            .next("choose another name")
+            .next(format!("or forget that one, with its key: longshore context remove {name}"))),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Forgets it, and its key and certificate.
+    pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.entry(name)?;
+        self.file.contexts.remove(name);
+        if self.file.current.as_deref() == Some(name) {
+            self.file.current = None;
         }
         self.save()?;
-        Ok(first)
+        match fs::remove_dir_all(self.operator_folder(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
+            _ => Ok(()),
+        }
     }
 
     pub fn use_from_now_on(&mut self, name: &str) -> Result<(), Failure> {
@@ -229,6 +260,7 @@ mod tests {
         let mut contexts = Contexts::load(Some(&config)).unwrap();
         assert!(contexts.add("prod", &from, None).unwrap());
         assert!(!contexts.add("lab", &from, Some("[::1]:9".into())).unwrap());
+        assert!(contexts.add("prod", &from, None).unwrap(), "again: the one in use stays in use");
         let chosen = |asked| Contexts::choose(Some(&config), asked).unwrap();
         assert_eq!(chosen(None).operator.address, "10.0.0.5:7443");
         assert_eq!(chosen(Some("lab")).operator.address, "[::1]:9");
@@ -238,6 +270,30 @@ mod tests {
         let key = config.join("contexts/prod").join(operator::KEY);
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(key).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// Its key may be the only one there is.
+    #[test]
+    fn another_controllers_context_is_not_overwritten() {
+        let temp = tempfile::tempdir().unwrap();
+        let config = temp.path().join("config");
+        let mut contexts = Contexts::load(Some(&config)).unwrap();
+        contexts.add("prod", &operator(temp.path()), None).unwrap();
+        let other = temp.path().join("other");
+        let parts = OperatorFolder { ca: b"b".to_vec(), key: b"l".to_vec(), ..chosen(&config).operator };
+        parts.write(&other).unwrap();
+        let refused = contexts.add("prod", &other, None).unwrap_err();
+        assert_eq!(refused.exit, Exit::Refused);
+        assert!(refused.message.contains("another CA"), "{}", refused.message);
+        assert_eq!(chosen(&config).operator.key, b"k");
+        contexts.remove("prod").unwrap();
+        assert!(!config.join("contexts/prod").exists());
+        contexts.add("prod", &other, None).unwrap();
+        assert_eq!(chosen(&config).operator.key, b"l");
+    }
+
+    fn chosen(config: &Path) -> Context {
+        Contexts::choose(Some(config), None).unwrap()
     }
 
     #[test]

@@ -11,9 +11,10 @@ use tonic::{Request, Response, Status};
 
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
+    engine::states,
     fleet::{
         Asked, Connected, Drained, Fleet, Host, host,
-        words::{Answer, Question},
+        words::{Answer, AppSeen, Question},
     },
     identity::{
         Authority, Door,
@@ -43,11 +44,17 @@ pub struct HostsService {
 }
 
 impl HostsService {
-    fn row(&self, host: Host) -> pb::Host {
-        let presence = self.fleet.presence();
-        let connected = presence.connected(&host.id);
-        let last_seen = presence.last_seen_ms(&host.id).max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
-        row(host, connected, last_seen)
+    async fn row(&self, host: Host) -> Result<pb::Host, Trouble> {
+        let (connected, last_seen) = {
+            let presence = self.fleet.presence();
+            (presence.connected(&host.id), presence.last_seen_ms(&host.id))
+        };
+        let last_seen = last_seen.max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
+        let apps = match &connected {
+            Some(connected) => connected.apps.clone(),
+            None => states::last_said(&self.store, &host.id).await?,
+        };
+        Ok(row(host, connected, apps, last_seen))
     }
 
     async fn matching(&self, selector: &str) -> Result<Vec<Host>, Trouble> {
@@ -61,7 +68,7 @@ impl HostsService {
 }
 
 /// What a connected host says of itself comes before what it said last time.
-fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host {
+fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_ms: i64) -> pb::Host {
     let (certificate_expires_ms, key) = (host.certificate_expires_ms(), host.fingerprint());
     let is_connected = connected.is_some();
     let seen = host.seen;
@@ -84,7 +91,7 @@ fn row(host: Host, connected: Option<Connected>, last_seen_ms: i64) -> pb::Host 
         address: now.address,
         facts: Some(words::facts_message(now.facts)),
         hold: now.hold.map(words::hold_message),
-        apps: now.apps.into_iter().map(words::app_message).collect(),
+        apps: apps.into_iter().map(words::app_message).collect(),
         enrolled_ms: host.enrolled_ms,
         certificate_expires_ms,
         drained: host.drained.map(|drained| pb::Drained {
@@ -200,14 +207,17 @@ impl Hosts for HostsService {
         operator(&self.door, &request).await?;
         let mut hosts = self.matching(&request.into_inner().selector).await.map_err(refuse)?;
         hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let hosts = hosts.into_iter().map(|host| self.row(host)).collect();
-        Ok(Response::new(pb::ListHostsReply { hosts }))
+        let mut rows = Vec::with_capacity(hosts.len());
+        for host in hosts {
+            rows.push(self.row(host).await.map_err(refuse)?);
+        }
+        Ok(Response::new(pb::ListHostsReply { hosts: rows }))
     }
 
     async fn show(&self, request: Request<pb::ShowHostRequest>) -> Result<Response<pb::Host>, Status> {
         operator(&self.door, &request).await?;
         let host = host::find(&self.store, &request.into_inner().host).await.map_err(refuse)?;
-        Ok(Response::new(self.row(host)))
+        Ok(Response::new(self.row(host).await.map_err(refuse)?))
     }
 
     async fn label(&self, request: Request<pb::LabelHostRequest>) -> Result<Response<pb::Host>, Status> {
@@ -216,7 +226,7 @@ impl Hosts for HostsService {
         let set: BTreeMap<String, String> = set;
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
-        Ok(Response::new(self.row(host)))
+        Ok(Response::new(self.row(host).await.map_err(refuse)?))
     }
 
     async fn drain(
@@ -230,7 +240,7 @@ impl Hosts for HostsService {
         let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms });
         let (host, changed) = self.fleet.drain(&host, drained).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
-        Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host)), changed }))
+        Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))
     }
 
     async fn admit(
@@ -241,7 +251,7 @@ impl Hosts for HostsService {
         let pb::AdmitHostRequest { host, key } = request.into_inner();
         let (host, changed) = self.fleet.admit(&host, &key).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, changed, "let in");
-        Ok(Response::new(pb::AdmitHostReply { host: Some(self.row(host)), changed }))
+        Ok(Response::new(pb::AdmitHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))
     }
 
     async fn remove(

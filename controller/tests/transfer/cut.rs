@@ -9,6 +9,7 @@ use super::dock::{Cutter, Dock, Way, app, assert_same, channel, content};
 /// Places at which the transfer is cut.
 const CUTS: u64 = 64;
 
+/// Scenarios 57, 71 and 74: wherever it is cut, what came counts, what is missing is fetched, and no half tree is sealed.
 #[tokio::test]
 async fn a_transfer_cut_at_every_64th_goes_on_where_it_was() {
     let dock = Dock::open().await;

@@ -208,6 +208,7 @@ async fn lies_are_found_out_and_leave_nothing() {
     assert!(!std::path::Path::new("/tmp/escaped").exists());
 }
 
+/// Scenario 74: a download that is cut short is found out, and what is half is no file of a slot.
 #[tokio::test]
 async fn a_stream_that_just_ends_is_a_cut_and_what_came_is_kept() {
     let dock = Dock::open().await;

@@ -10,7 +10,9 @@ use super::Waiting;
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
     /// Import an operator folder under a name; the first becomes the one in use
-    #[command(after_help = "Example:\n  longshore context add prod --from ./operator")]
+    #[command(
+        after_help = "Examples:\n  longshore context add prod --from ./operator\n  longshore context add prod --from ./operator --address 10.0.0.2:7440"
+    )]
     Add {
         /// What to call it
         name: String,
@@ -24,6 +26,12 @@ pub enum ContextCommand {
     /// Use this context from now on
     #[command(after_help = "Example:\n  longshore context use prod")]
     Use {
+        /// As in the list
+        name: String,
+    },
+    /// Forget a context, and its certificate and key
+    #[command(after_help = "Example:\n  longshore context remove old-lab")]
+    Remove {
         /// As in the list
         name: String,
     },

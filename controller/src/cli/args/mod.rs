@@ -76,7 +76,7 @@ pub enum Noun {
         after_help = "Example:\n  longshore init        # once, on the operator's machine; keep a copy of the key that it makes"
     )]
     Init(Waiting),
-    /// Apps: who signs their releases
+    /// Apps: what runs where, and who signs their releases
     #[command(subcommand, arg_required_else_help = true)]
     App(AppCommand),
     /// Signing keys on this machine
@@ -136,8 +136,8 @@ pub enum Noun {
         after_help = "Examples:\n  longshore lint longshore.toml\n  longshore lint environments/*.toml"
     )]
     Lint {
-        /// Files to check
-        #[arg(required = true, value_name = "FILE")]
+        /// Files to check [default: longshore.toml]
+        #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Print a completion script

@@ -149,7 +149,8 @@ pub enum RolloutCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Touch these hosts no more, neither forward nor back; the rollout goes on without them
+    /// Touch these hosts no more, neither forward nor back; the rollout goes on without them. One that is in the middle of
+    /// a switch finishes it by itself, and counts as down until it has
     #[command(
         after_help = "Example:\n  longshore rollout exclude latest web-3 --reason \"disk is being replaced\""
     )]

@@ -23,6 +23,17 @@ pub enum AppCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Apps of which something was published, and where they are live
+    #[command(after_help = "Example:\n  longshore app list")]
+    List(Waiting),
+    /// One app: its latest release, what is live in which environment, and what every host runs of it
+    #[command(after_help = "Example:\n  longshore app show shop")]
+    Show {
+        /// As in the list
+        app: AppName,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,11 +1,11 @@
-//! `context add | use | list`: files only, no controller is asked.
+//! `context add | use | remove | list`: files only, no controller is asked.
 
 use super::Desk;
 use crate::cli::{
     args::ContextCommand,
     exit::Exit,
     failure::Failure,
-    view::context::{ContextChosen, ContextList, ContextRow},
+    view::context::{ContextChosen, ContextList, ContextRemoved, ContextRow},
 };
 
 pub fn run(desk: &Desk, command: ContextCommand) -> Result<Exit, Failure> {
@@ -17,14 +17,18 @@ pub fn run(desk: &Desk, command: ContextCommand) -> Result<Exit, Failure> {
     };
     match command {
         ContextCommand::Add { name, from, address } => {
-            let first = contexts.add(&name, &from, address)?;
+            let current = contexts.add(&name, &from, address)?;
             let address = contexts.address(&name).map(str::to_owned);
-            desk.output.print(&chosen(name, address.as_deref(), first))?;
+            desk.output.print(&chosen(name, address.as_deref(), current))?;
         }
         ContextCommand::Use { name } => {
             contexts.use_from_now_on(&name)?;
             let address = contexts.address(&name).map(str::to_owned);
             desk.output.print(&chosen(name, address.as_deref(), true))?;
+        }
+        ContextCommand::Remove { name } => {
+            contexts.remove(&name)?;
+            desk.output.print(&ContextRemoved { name })?;
         }
         ContextCommand::List => {
             let rows = contexts.all().map(|(name, address, current)| ContextRow {

@@ -67,16 +67,17 @@ pub async fn token(desk: &Desk, command: TokenCommand) -> Result<Exit, Failure> 
 /// What a host that enrols with a new token is to pin: as this machine knows it, never as the controller says.
 async fn pinned(desk: &Desk, client: &Client, timeout: Span) -> Result<Option<[u8; 32]>, Failure> {
     let (_, ring) = desk.ring()?;
-    let pin = ring.pin()?;
-    if pin.is_none() && fleet_root(client, deadline(timeout)).await?.is_some() {
-        return Err(Failure::new(
-            Exit::Refused,
-            "this fleet is signed, and this machine does not know its root",
-        )
-        .next("ask whoever ran longshore init for its SHA-256, then: longshore trust pin SHA256")
-        .next("or, for hosts that are to run whatever the controller says: --unsigned"));
+    if let Some(pin) = ring.pin()? {
+        return Ok(Some(pin));
     }
-    Ok(pin)
+    let refused = |why: &str| Failure::new(Exit::Refused, why);
+    let why = match fleet_root(client, deadline(timeout)).await? {
+        Some(_) => refused("this fleet is signed, and this machine does not know its root")
+            .next("ask whoever ran longshore init for its SHA-256, then: longshore trust pin SHA256"),
+        None => refused("nothing is signed in this fleet yet: a host would run whatever the controller says")
+            .next("make the fleet's keys first, on this machine: longshore init"),
+    };
+    Err(why.next("or, for hosts that are to run whatever the controller says: --unsigned"))
 }
 
 fn with_root(reply: pb::CreateTokenReply, root: Option<[u8; 32]>) -> Result<pb::CreateTokenReply, Failure> {

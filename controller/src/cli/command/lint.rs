@@ -17,6 +17,7 @@ use crate::{
         exit::Exit,
         failure::{Failure, shown},
         output::{Page, View, now},
+        publish::APP_FILE,
         style::Ink,
     },
     config::Environment,
@@ -62,6 +63,8 @@ impl View for Linted {
 }
 
 pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
+    let here = [PathBuf::from(APP_FILE)];
+    let files = if files.is_empty() { &here[..] } else { files };
     let mut read = files.iter().map(|path| lint(path)).collect::<Result<Vec<_>, _>>()?;
     among_each_other(&mut read);
     let linted = Linted { files: read.into_iter().map(|read| read.linted).collect() };
@@ -141,9 +144,11 @@ fn read_environment(file: &str, text: &str) -> Result<Environment, strict::Probl
     Err(strict::Problems { file: file.to_owned(), list: vec![problem] })
 }
 
-/// An environment's file has a table of that name; an app's has none.
+/// An environment's file has a table of that name. Where it was forgotten, other words that no app's file has tell.
 fn is_environment(text: &str) -> bool {
-    text.lines().any(|line| line.trim_start().starts_with("[environment]"))
+    let has = |word: &str| text.lines().any(|line| line.trim_start().starts_with(word));
+    let of_app = ["[app]", "[artifact]", "[service]"].into_iter().any(has);
+    has("[environment]") || (!of_app && ["[rollout]", "selector"].into_iter().any(has))
 }
 
 /// A small file as text. Size first, so that a mistake with a large file costs nothing.

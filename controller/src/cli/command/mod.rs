@@ -1,6 +1,7 @@
 //! What each command does: ask the controller, turn the answer into a view, print it.
 
 mod access;
+mod app;
 mod context;
 mod env;
 mod env_policy;
@@ -80,7 +81,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Context(command) => context::run(desk, command),
         Noun::Status(waiting) => fleet::status(desk, waiting.timeout).await,
         Noun::Init(waiting) => trust::init(desk, waiting.timeout).await,
-        Noun::App(command) => trust::app(desk, command).await,
+        Noun::App(command) => app::run(desk, command).await,
         Noun::Key(command) => trust::key(desk, command).await,
         Noun::Trust(command) => trust::run(desk, command).await,
         Noun::Token(command) => fleet::token(desk, command).await,

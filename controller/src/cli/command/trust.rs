@@ -1,16 +1,17 @@
-//! `init`, `app …`, `key …`, `trust …`, and the signing half of `release …`.
+//! `init`, `app create`, `key …`, `trust …`, and the signing half of `release …`.
 
 use longshore_common::{
     code::Code,
     digest::{ReleaseDigest, hex},
     ids::{AppName, Version},
     time::Span,
+    trust::PublicKey,
 };
 use longshore_proto::v1 as pb;
 
 use super::{Desk, deadline, hollow};
 use crate::cli::{
-    args::{AppCommand, KeyCommand, SignArgs, TrustCommand},
+    args::{KeyCommand, SignArgs, TrustCommand},
     client::Client,
     exit::Exit,
     failure::Failure,
@@ -27,11 +28,17 @@ pub async fn init(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
     Ok(if created { Exit::Done } else { Exit::NothingToDo })
 }
 
-pub async fn app(desk: &Desk, command: AppCommand) -> Result<Exit, Failure> {
-    let AppCommand::Create { app, keys, threshold, waiting } = command;
+/// The app's first release key is made here.
+pub async fn create_app(
+    desk: &Desk,
+    app: &AppName,
+    keys: &[PublicKey],
+    threshold: u64,
+    timeout: Span,
+) -> Result<Exit, Failure> {
     let (client, ring) = desk.signing().await?;
-    let signer = Signer { client: &client, ring: &ring, by: deadline(waiting.timeout) };
-    let (own, signed) = signing::create_app(&signer, &app, &keys, threshold).await?;
+    let signer = Signer { client: &client, ring: &ring, by: deadline(timeout) };
+    let (own, signed) = signing::create_app(&signer, app, keys, threshold).await?;
     let made = AppMade {
         app: app.to_string(),
         public_key: own.to_string(),

@@ -69,9 +69,9 @@ async fn a_fleet(stage: &Stage, world: &mut World) -> Result<Client, Failure> {
         .step("controller", |(_, addresses): &(Client, _)| started(addresses), raise_controller(world))
         .await?;
     let made = |(): &()| {
-        "the organisation's and the shop's; hosts pin the first, the controller holds neither".to_owned()
+        "the organisation's and the shop's; hosts pin the first, the controller has none".to_owned()
     };
-    stage.step("signing keys", made, make_keys(world, &client)).await?;
+    stage.step("two keys", made, make_keys(world, &client)).await?;
     let names = format!("harbour-1 to harbour-{} enrolled, connected over mutual TLS", world.hosts.len());
     stage.step("five hosts", |()| names.clone(), raise_hosts(world, &client, addresses)).await?;
     let apply =

@@ -60,7 +60,7 @@ impl View for Summary {
 /// Columns of a row: what, how long, how it went, what it cost.
 const TIME_COLUMN: usize = 16;
 const TEXT_COLUMN: usize = 24;
-const COST_COLUMN: usize = 70;
+const COST_COLUMN: usize = 62;
 
 fn act_line(act: &Act, hosts: usize, page: &Page) -> String {
     let good = act.outcome == "succeeded";
@@ -68,7 +68,7 @@ fn act_line(act: &Act, hosts: usize, page: &Page) -> String {
         format!("on {} in {}", count(act.hosts_touched, "host"), count(act.waves, "wave"))
     } else {
         let spared = hosts.saturating_sub(act.hosts_touched);
-        format!("stopped at the canary, undone; {spared} untouched")
+        format!("undone at the canary; {spared} untouched")
     };
     let cost = format!("{} of {} files, {} each", act.files_new, act.files, bytes(act.bytes_per_host));
     Line::indented(2)
@@ -191,9 +191,9 @@ mod tests {
             format!("\n{}\n", summary.lines(&page)[1..].join("\n")),
             "
   What happened
-  ✓ shop 1.0    8.2s    on 5 hosts in 3 waves                         14 of 14 files, 6.1 MB each
-  ↩ shop 1.2    8.2s    stopped at the canary, undone; 4 untouched    3 of 14 files, 1.9 KB each
-  ✓ customers           4812 requests answered, 0 failed              2000 by 1.0, 2812 by 1.1
+  ✓ shop 1.0    8.2s    on 5 hosts in 3 waves                 14 of 14 files, 6.1 MB each
+  ↩ shop 1.2    8.2s    undone at the canary; 4 untouched     3 of 14 files, 1.9 KB each
+  ✓ customers           4812 requests answered, 0 failed      2000 by 1.0, 2812 by 1.1
     all of it in 31.0s
 "
         );

@@ -117,7 +117,7 @@ fn host_lines(tracker: &Tracker, wave: &Wave, page: &Page) -> Vec<String> {
     let mut shown: Vec<&HostRow> = rollout
         .in_wave(wave.number)
         .filter(|host| match host.standing() {
-            Standing::Bad | Standing::Doubtful => true,
+            Standing::Bad | Standing::Doubtful | Standing::Undone => true,
             Standing::Busy => true,
             Standing::Good | Standing::Idle => current,
         })
@@ -130,7 +130,8 @@ fn host_lines(tracker: &Tracker, wave: &Wave, page: &Page) -> Vec<String> {
             Standing::Doubtful => 1,
             Standing::Busy => 2,
             Standing::Idle => 3,
-            Standing::Good => 4,
+            Standing::Undone => 4,
+            Standing::Good => 5,
         });
         shown.truncate(room);
     }

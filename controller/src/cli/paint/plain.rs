@@ -67,7 +67,7 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
     }
     for wave in &after.waves {
         let known = before.waves.iter().find(|known| known.number == wave.number);
-        if known.is_none_or(|known| known.state != wave.state) && wave.state != "scheduled" {
+        if known.is_none_or(|known| known.state != wave.state) && !wave.is_untouched() {
             lines.push(stamp(page.now, page, &format!("wave {} {}", wave.number, wave.state)));
         }
     }

@@ -61,3 +61,16 @@ impl View for ContextChosen {
         }
     }
 }
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ContextRemoved {
+    pub name: String,
+}
+
+impl View for ContextRemoved {
+    const SCHEMA: &'static str = "longshore.cli.context-removed/1";
+
+    fn lines(&self, _page: &Page) -> Vec<String> {
+        vec![format!("Context {} and its key are gone from this machine", visible(&self.name))]
+    }
+}

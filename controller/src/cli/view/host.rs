@@ -130,7 +130,8 @@ impl From<pb::Host> for Host {
             last_seen_at: Moment::from_wire(last_seen_ms),
             agent_version,
             address,
-            facts: facts.map(HostFacts::from),
+            // One that enrolled and never connected has said nothing yet.
+            facts: facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from),
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
             drained: drained.map(|pb::Drained { by, reason, since_ms }| HostHold {
                 reason,
@@ -364,13 +365,14 @@ impl View for Host {
         let mut lines = facts.lines(page.style);
         if !self.apps.is_empty() {
             lines.push(String::new());
-            lines.extend(apps_table(&self.apps).lines(page.style));
+            lines.extend(apps_table(&self.apps, self.connected).lines(page.style));
         }
         lines
     }
 }
 
-fn apps_table(apps: &[HostApp]) -> Table {
+/// Of a host that is away nobody knows whether an app runs: what is told is what it said last.
+fn apps_table(apps: &[HostApp], connected: bool) -> Table {
     let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "KEPT"]);
     for app in apps {
         let verdict = app.verdict.as_deref().unwrap_or_default();
@@ -378,10 +380,11 @@ fn apps_table(apps: &[HostApp]) -> Table {
         table.row([
             visible(&app.app).into(),
             visible(app.version.as_deref().unwrap_or_default()).into(),
-            Cell::new(
-                if app.running { Ink::Plain } else { Ink::Bad },
-                if app.running { "yes" } else { "no" },
-            ),
+            match (connected, app.running) {
+                (false, _) => Cell::new(Ink::Faint, "unknown"),
+                (true, true) => Cell::new(Ink::Plain, "yes"),
+                (true, false) => Cell::new(Ink::Bad, "no"),
+            },
             Cell::new(ink, visible(verdict)),
             visible(app.slot.as_deref().unwrap_or_default()).into(),
             app.slots.iter().map(|slot| visible(slot)).collect::<Vec<_>>().join(" ").into(),

@@ -226,6 +226,8 @@ impl Published {
     fn signed_line(&self, name: &str) -> String {
         match self.signed.as_deref() {
             None => "no: nothing is signed in this fleet; longshore init changes that".to_owned(),
+            Some("signed") => "now, by a key on this machine; hosts take it".to_owned(),
+            Some("signed before") => "before; hosts take it".to_owned(),
             Some("waiting") => format!("here, and not by enough keys yet: longshore release sign {name}"),
             Some(word) => word.to_owned(),
         }

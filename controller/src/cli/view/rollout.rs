@@ -58,7 +58,7 @@ pub struct Wave {
     /// From 1.
     pub number: u32,
     pub hosts: Vec<String>,
-    /// scheduled, staging, switching, baking, gating, watching, done or failed.
+    /// scheduled, staging, switching, baking, gating, watching, done, rolling-back, failed, undone or not-begun.
     pub state: String,
     pub bake_ms: i64,
 }
@@ -237,6 +237,8 @@ pub enum Standing {
     Idle,
     Busy,
     Good,
+    /// On what it ran before.
+    Undone,
     /// Somebody should look, or nobody knows.
     Doubtful,
     Bad,
@@ -248,7 +250,7 @@ impl Standing {
             Standing::Idle => Ink::Faint,
             Standing::Busy => Ink::Busy,
             Standing::Good => Ink::Good,
-            Standing::Doubtful => Ink::Warn,
+            Standing::Undone | Standing::Doubtful => Ink::Warn,
             Standing::Bad => Ink::Bad,
         }
     }
@@ -258,6 +260,7 @@ impl Standing {
             Standing::Idle => "·",
             Standing::Busy => "▸",
             Standing::Good => "✓",
+            Standing::Undone => "↩",
             Standing::Doubtful => "?",
             Standing::Bad => "✗",
         }
@@ -273,7 +276,8 @@ impl HostRow {
         match self.state.as_str() {
             "healthy" | "unchanged" => Standing::Good,
             "failed" | "reverted" | "inconsistent" => Standing::Bad,
-            "unknown" | "refused" | "rolled-back" => Standing::Doubtful,
+            "rolled-back" => Standing::Undone,
+            "unknown" | "refused" => Standing::Doubtful,
             "staging" | "switching" | "rolling-back" => Standing::Busy,
             // waiting, staged, excluded, left, and words of a later version
             _ => Standing::Idle,
@@ -282,11 +286,17 @@ impl HostRow {
 }
 
 impl Wave {
+    /// Its turn has not come, or never did.
+    pub fn is_untouched(&self) -> bool {
+        self.state == "scheduled" || self.state == "not-begun"
+    }
+
     pub fn standing(&self) -> Standing {
         match self.state.as_str() {
             "done" => Standing::Good,
             "failed" => Standing::Bad,
-            "staging" | "switching" | "baking" => Standing::Busy,
+            "undone" => Standing::Undone,
+            "staging" | "switching" | "baking" | "gating" | "watching" | "rolling-back" => Standing::Busy,
             _ => Standing::Idle,
         }
     }

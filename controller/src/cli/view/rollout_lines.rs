@@ -140,9 +140,34 @@ impl View for Explanation {
             visible(&self.rollout.version),
             waiting
         ));
+        lines.extend(left_behind(&self.rollout, page));
         lines
     }
 }
+
+/// Hosts that are not on their way: the rollout may go on without them, but whoever asks why should see them.
+fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
+    let mut lines = vec![];
+    for word in ["refused", "unknown", "failed", "reverted", "inconsistent", "excluded", "left"] {
+        let hosts: Vec<&HostRow> = rollout.hosts.iter().filter(|host| host.state == word).collect();
+        let Some(first) = hosts.first() else { continue };
+        let named = hosts.iter().take(NAMES_MAX).map(|host| match &host.failure {
+            Some(failure) if word == "refused" => visible(&format!("{} ({})", host.name, failure.message)),
+            _ => visible(&host.name),
+        });
+        let more = match hosts.len().saturating_sub(NAMES_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = named.collect::<Vec<_>>().join(", ");
+        let mark = page.style.paint(first.standing().ink(), first.standing().mark());
+        lines.push(format!("{mark} {} {word}: {names}{more}", hosts.len()));
+    }
+    lines
+}
+
+/// Hosts named in a line; the rest are counted.
+const NAMES_MAX: usize = 5;
 
 /// Longer lines of prose are hard to read, however wide the screen.
 const PROSE: usize = 100;

@@ -3,7 +3,8 @@
 use longshore_proto::v1 as pb;
 
 use super::{
-    context::{ContextChosen, ContextList, ContextRow},
+    app::{AppDetail, AppList},
+    context::{ContextChosen, ContextList, ContextRemoved, ContextRow},
     controller::Status,
     env::{Applied, Environment, EnvironmentList},
     host::{Host, HostList, HostRemoved},
@@ -177,6 +178,7 @@ fn fleet() -> Vec<Sample> {
             "longshore context add, use",
             &ContextChosen { name: "prod".into(), address: "deploy.example:7440".into(), current: true },
         ),
+        sample("longshore context remove", &ContextRemoved { name: "prod".into() }),
         sample("longshore context list", &ContextList { contexts: vec![context] }),
         sample("longshore token create", &TokenMade::new(token, 1)),
         sample("longshore token list", &TokenList::from(pb::ListTokensReply { tokens: vec![row] })),
@@ -334,7 +336,15 @@ fn releases() -> Vec<Sample> {
         }],
         hosts: 5,
     };
+    let sound = pb::Release { withdrawn: false, withdrawn_reason: String::new(), ..release() };
+    let apps = AppList::new(
+        pb::ListReleasesReply { releases: vec![sound] },
+        pb::ListEnvironmentsReply { environments: vec![env.clone()] },
+    );
+    let app = AppDetail::new(apps.apps[0].clone(), pb::ListHostsReply { hosts: vec![host()] });
     vec![
+        sample("longshore app list", &apps),
+        sample("longshore app show", &app),
         sample("longshore release publish", &published),
         sample(
             "longshore release list",
