@@ -212,7 +212,7 @@ fn ours() -> Vec<PathBuf> {
                     || name == "target"
                     || name == ".cache";
                 folders.extend((!built).then_some(path));
-            } else if path.file_name().is_none_or(|name| name != "Cargo.lock") {
+            } else if path.file_name().is_none_or(|name| name != "Cargo.lock" && name != ".git") {
                 files.push(path.strip_prefix(repository()).expect("found below it").to_owned());
             }
         }

@@ -79,6 +79,36 @@ fn a_held_host_takes_nothing_and_the_rollout_says_so() {
     check("let go", &Answer { exit: 0, code: "", says: "succeeded" }, &site.roll_out("1.1"));
 }
 
+/// Where the strategy waits for held hosts, both the rollout that is watched and `explain` say who holds what, and what
+/// lets go; then it goes on by itself.
+#[test]
+fn a_rollout_that_waits_for_a_held_host_says_what_to_type() {
+    let site = Site::raise();
+    site.publish("1.1", "exec sleep 1001").success().unwrap();
+    let waiting =
+        crate::site::env_file("ahoy").replace("failure_budget = 0", "failure_budget = 0\nheld = \"wait\"");
+    site.write("prod.toml", &waiting);
+    site.longshore(["env", "apply", &site.text("prod.toml")]).success().unwrap();
+    site.agent_at("host", ["hold", "disk swap"]).success().unwrap();
+    let mut watch = longshore_tests::Process::start(&mut start_and_wait(&site)).unwrap();
+    watch.until_it_says("hold held", ASK).unwrap();
+    let explained = site.longshore(["rollout", "explain", "latest"]).success().unwrap();
+    for word in ["disk swap", "longshore-agent unhold", "whoever looks after the hosts"] {
+        assert!(explained.contains(word), "no {word:?} in {explained}");
+    }
+    assert_eq!(site.runs().as_deref(), Some("1.0"));
+    site.agent_at("host", ["unhold"]).success().unwrap();
+    watch.wait(ASK).unwrap().code_is(0).unwrap();
+    assert_eq!(site.runs().as_deref(), Some("1.1"));
+}
+
+fn start_and_wait(site: &Site) -> Command {
+    let mut start = crate::site::program_called("longshore");
+    start.args(["rollout", "start", "shop@1.1", "--to", "prod", "--wait"]);
+    start.env("LONGSHORE_CONTEXT", site.text("ctl/operator"));
+    start
+}
+
 /// A file system of 64 KiB where the app's releases would lie; gone when this is.
 struct Tiny(PathBuf);
 
@@ -119,6 +149,30 @@ fn a_full_disk_is_told_in_numbers() {
     site.longshore(["rollout", "start", "big@1.0", "--to", "prod"]).success().unwrap();
     explained(&site, "LS-D01");
     explained(&site, "free");
+    assert!(!site.path("host/var/lib/longshore/apps/big/current").exists());
+    assert_eq!(site.runs().as_deref(), Some("1.0"), "the other app is as it was");
+    drop(tiny);
+}
+
+/// Somebody mounted another disk where the releases of an app lie: no slot could be moved there in one step.
+#[test]
+fn releases_on_a_disk_of_their_own_are_refused_before_anything_is_fetched() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can mount a small disk");
+        return;
+    }
+    let site = Site::raise();
+    let tiny = match Tiny::mount(site.path("host/var/lib/longshore/apps/big/releases")) {
+        Ok(tiny) => tiny,
+        Err(output) => return println!("skipped: no small disk here: {output}"),
+    };
+    site.write_app("1.0", "exec sleep 1001");
+    let toml = crate::site::app_file().replacen("\"shop\"", "\"big\"", 1);
+    site.write("app/longshore.toml", &toml);
+    site.longshore(["release", "publish", &site.text("app"), "--version", "1.0"]).success().unwrap();
+    site.longshore(["rollout", "start", "big@1.0", "--to", "prod"]).success().unwrap();
+    explained(&site, "LS-D03");
+    explained(&site, "different file systems");
     assert!(!site.path("host/var/lib/longshore/apps/big/current").exists());
     assert_eq!(site.runs().as_deref(), Some("1.0"), "the other app is as it was");
     drop(tiny);
@@ -207,10 +261,7 @@ fn a_watch_outlives_a_controller_that_is_killed() {
     site.publish("1.1", "exec sleep 1001").success().unwrap();
     site.write("prod.toml", &crate::site::env_file("ahoy").replace("bake = \"100ms\"", "bake = \"4s\""));
     site.longshore(["env", "apply", &site.text("prod.toml")]).success().unwrap();
-    let mut start = crate::site::program_called("longshore");
-    start.args(["rollout", "start", "shop@1.1", "--to", "prod", "--wait"]);
-    start.env("LONGSHORE_CONTEXT", site.text("ctl/operator"));
-    let mut watch = longshore_tests::Process::start(&mut start).unwrap();
+    let mut watch = longshore_tests::Process::start(&mut start_and_wait(&site)).unwrap();
     watch.until_it_says("baking", ASK).unwrap();
     site.controller.take(); // SIGKILL
     watch.until_it_says("controller away", ASK).unwrap();

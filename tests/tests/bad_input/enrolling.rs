@@ -1,9 +1,10 @@
 //! LS-E0x: tokens that are not good, controllers that are not ours, hosts that were removed.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use longshore_tests::until;
+use longshore_tests::{run, until};
 
 use crate::site::{ASK, Site};
 use crate::{Answer, refused};
@@ -57,6 +58,18 @@ fn tokens_that_are_not_good_make_no_host() {
     let hosts = site.longshore(["host", "list", "-o", "json"]).success().unwrap();
     assert_eq!(hosts.matches("\"id\"").count(), 2, "only those that came with good ones: {hosts}");
     site.enrol("other", &good).success().unwrap(); // and a good one is good after all of that
+}
+
+/// Before `longshore init` there is nothing that a host could check releases against: that has to be meant.
+#[test]
+fn a_token_for_hosts_that_check_nothing_has_to_be_asked_for() {
+    let site = Site::bare();
+    let answer = Answer { exit: REFUSED, code: "", says: "longshore init" };
+    crate::check("no root", &answer, &site.longshore(["token", "create"]));
+    let none = site.longshore(["token", "list", "-o", "json"]).success().unwrap();
+    let none: serde_json::Value = serde_json::from_str(&none).unwrap();
+    assert_eq!(none["tokens"], serde_json::json!([]));
+    site.longshore(["token", "create", "--unsigned"]).success().unwrap();
 }
 
 #[test]
@@ -138,4 +151,23 @@ fn files(folder: &std::path::Path, look: &mut impl FnMut(&std::path::Path)) {
             look(&entry.path());
         }
     }
+}
+
+/// LS-E06: the disk was copied, and two machines have one key. Both wait for an operator; what runs, runs on.
+#[test]
+fn a_cloned_disk_is_found_out() {
+    let mut site = Site::raise();
+    let before = site.snapshot();
+    run(Command::new("cp").arg("-a").args([site.path("host"), site.path("clone")]), ASK)
+        .unwrap()
+        .success()
+        .unwrap();
+    let mut agent = crate::site::program_called("longshore-agent");
+    agent.args(["--root", &site.text("clone"), "run"]);
+    let mut clone = longshore_tests::Process::start(&mut agent).unwrap();
+    clone.until_it_says("LS-E06", ASK).unwrap();
+    site.agent.as_mut().unwrap().until_it_says("longshore host admit", ASK).unwrap();
+    drop(clone);
+    assert_eq!(site.snapshot(), before, "the first is as it was");
+    assert!(!site.agent.as_mut().unwrap().has_ended().unwrap());
 }

@@ -65,6 +65,24 @@ fn daemons_name_what_is_wrong_with_their_files() {
     }
 }
 
+/// A CA that is there is never replaced; to say so is no failure, so that a machine may be set up by a script again.
+#[test]
+fn a_controller_is_made_once() {
+    let site = Site::bare();
+    let ca = || fs::read(site.path("ctl/identity/ca.pem")).unwrap();
+    let (before, dir) = (ca(), site.text("ctl"));
+    let again = ["init", "--dir", &dir, "--name", "elsewhere.example"];
+    let output = run(program_called("longshore-controller").args(again), ASK).unwrap();
+    check("again", &Answer { exit: 6, code: "", says: "exists already; nothing was changed" }, &output);
+    assert_eq!(ca(), before);
+    let new = site.text("new");
+    let first = ["-o", "json", "init", "--dir", &new, "--name", "127.0.0.1"];
+    let made = run(program_called("longshore-controller").args(first), ASK).unwrap().success().unwrap();
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["schema"], "longshore.controller.init/1");
+    assert!(made["config"].as_str().is_some_and(|path| fs::exists(path).unwrap()), "{made}");
+}
+
 #[test]
 fn folders_that_may_not_become_releases_are_refused() {
     let site = Site::raise();

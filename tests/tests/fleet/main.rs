@@ -18,10 +18,12 @@ fn main() -> ExitCode {
     if let Some(code) = run_helper(&args) {
         return code;
     }
-    let cases: [(&str, fn()); 3] = [
+    let cases: [(&str, fn()); 5] = [
         ("five_agents_go_through_three_releases_while_the_controller_is_killed", three_releases),
         ("a_removed_host_keeps_what_it_has_and_everybody_answers", removed_and_asked),
         ("an_excluded_host_is_touched_no_more_and_the_rest_goes_on", excluded),
+        ("an_abort_in_any_phase_brings_every_host_back", aborted),
+        ("a_host_that_is_removed_in_the_midst_holds_nobody_up", removed_in_the_midst),
     ];
     let trials = cases.map(|(name, case)| {
         Trial::test(name, move || {
@@ -40,7 +42,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 /// 1.0 everywhere; 1.1 while the controller dies in the midst; 1.2, whose probe fails, stopped at the canary and undone
-/// while the controller dies again. Scenarios 2, 25, 49, 106 and 122.
+/// while the controller dies again. Scenarios 2, 25, 49, 83, 106 and 122.
 fn three_releases() {
     run(async {
         let mut site = Site::raise(5).await;
@@ -110,12 +112,66 @@ fn excluded() {
         let over = site.outcome(&second).await;
         assert_eq!(
             (over.outcome.as_str(), over.outcome_reason.as_str()),
-            ("succeeded", "2 of 2 hosts run 1.1")
+            ("succeeded", "2 of 2 hosts run 1.1; 1 excluded: web-3")
         );
         let row = over.hosts.iter().find(|host| host.name == "web-3").unwrap();
         assert_eq!(row.state, "excluded", "{row:#?}");
         assert_eq!(site.runs("web-2").as_deref(), Some("1.1"));
         assert_eq!(site.runs("web-3").as_deref(), Some("1.0"), "it keeps what it has");
+        site.lower().await;
+    });
+}
+
+/// Scenario 55: whatever it was doing, it ends on the release that was there before.
+fn aborted() {
+    use pb::steer_request::Act;
+    run(async {
+        let site = Site::raise(2).await;
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.publish("1.1").await;
+        // Long enough for nothing to go on by itself.
+        site.apply("canary = 1\nwave = 1\ncanary_bake = \"1h\"\nbake = \"0s\"\nwatch = \"1h\"\n").await;
+        for phase in ["staging", "switching", "baking", "paused", "watching"] {
+            let id = site.start("1.1").await;
+            if phase == "paused" || phase == "watching" {
+                site.when(&id, "baking").await;
+            }
+            match phase {
+                "paused" => site.steer(&id, Act::Pause(pb::Nothing {})).await,
+                "watching" => site.steer(&id, Act::Promote(pb::Nothing {})).await,
+                _ => {}
+            }
+            site.when(&id, phase).await;
+            site.steer(&id, Act::Abort(pb::Nothing {})).await;
+            let over = site.outcome(&id).await;
+            assert_eq!(over.outcome, "aborted", "{phase}: {over:#?}");
+            site.assert_runs("1.0");
+            let waves: Vec<&str> = over.waves.iter().map(|wave| wave.state.as_str()).collect();
+            let sound = waves.iter().all(|state| ["undone", "not-begun"].contains(state));
+            assert!(sound, "{phase}: no wave failed, but {waves:?}");
+        }
+        site.lower().await;
+    });
+}
+
+/// It is taken out of the fleet while it switches: the rollout goes on without it, and says so.
+fn removed_in_the_midst() {
+    run(async {
+        let site = Site::raise(3).await;
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.publish("1.1").await;
+        let second = site.start("1.1").await;
+        site.when(&second, "switching").await;
+        site.remove_host("web-3").await;
+        let over = site.outcome(&second).await;
+        assert_eq!(
+            (over.outcome.as_str(), over.outcome_reason.as_str()),
+            ("succeeded", "2 of 2 hosts run 1.1; 1 left: web-3")
+        );
         site.lower().await;
     });
 }

@@ -183,10 +183,19 @@ impl Site {
     }
 
     async fn apply_environment(&self) {
-        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n\
-                    [rollout]\ncanary = 1\ncanary_bake = \"100ms\"\nwave = \"50%\"\nbake = \"0s\"\nmax_unavailable = 2\n\
-                    [values]\ngreeting = \"ahoy\"\n";
-        let request = pb::ApplyEnvironmentRequest { file: file.into(), file_name: "production.toml".into() };
+        self.apply(
+            "canary = 1\ncanary_bake = \"100ms\"\nwave = \"50%\"\nbake = \"0s\"\nmax_unavailable = 2\n",
+        )
+        .await;
+    }
+
+    /// The environment, with another strategy.
+    pub async fn apply(&self, strategy: &str) {
+        let file = format!(
+            "[environment]\nname = \"production\"\nselector = \"env=prod\"\n\
+             [rollout]\n{strategy}[values]\ngreeting = \"ahoy\"\n"
+        );
+        let request = pb::ApplyEnvironmentRequest { file, file_name: "production.toml".into() };
         EnvironmentsClient::new(self.operator().await).apply(request).await.unwrap();
     }
 
