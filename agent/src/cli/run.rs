@@ -95,10 +95,12 @@ pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
 }
 
 /// Without time and colour where the journal adds its own. What libraries have to say below a warning is for those
-/// who work on them.
+/// who work on them. A line that nobody takes any more is lost, and nothing else is: the default would say so on the
+/// same stderr, which is a panic of whichever task had something to say.
 pub(crate) fn log_to_stderr(level: tracing::Level) {
     let ours = Targets::new().with_target("longshore", level).with_default(tracing::Level::WARN);
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let format = format.log_internal_errors(false);
     let registry = tracing_subscriber::registry().with(ours);
     if std::io::stderr().is_terminal() {
         registry.with(format).init();

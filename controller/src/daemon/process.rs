@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use longshore_common::{chain::Chain, code::Coded};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Serving, serve};
@@ -45,13 +45,14 @@ async fn run(path: &Path, config: Config) -> ExitCode {
         Ok(hangups) => hangups,
         Err(error) => return fail(&format!("listen for SIGHUP: {error}"), Exit::Failed.number()),
     };
-    let mut serving = match serve(config, stop.clone()).await {
+    // Before anything says that this process serves: whoever reads that may tell it to stop.
+    tokio::spawn(stop_on_signal(signals(), stop.clone()));
+    let mut serving = match serve(config, stop).await {
         Ok(serving) => serving,
         Err(error) => return fail(&Chain(&error).to_string(), Exit::Failed.number()),
     };
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(feed_watchdog());
-    tokio::spawn(stop_on_signal(stop));
     let ended = loop {
         tokio::select! {
             ended = serving.ended() => break ended,
@@ -77,10 +78,16 @@ fn reload(path: &Path, serving: &Serving) {
     }
 }
 
-async fn stop_on_signal(stop: CancellationToken) {
-    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
+type Signals = std::io::Result<(Signal, Signal)>;
+
+/// From this call on they are heard.
+fn signals() -> Signals {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+}
+
+async fn stop_on_signal(signals: Signals, stop: CancellationToken) {
+    match signals {
+        Ok((mut terminate, mut interrupt)) => {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
                 _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
@@ -88,7 +95,7 @@ async fn stop_on_signal(stop: CancellationToken) {
             notify(&[NotifyState::Stopping]);
             stop.cancel();
         }
-        (Err(error), _) | (_, Err(error)) => {
+        Err(error) => {
             tracing::error!(%error, "signals cannot be heard; only SIGKILL ends this process");
         }
     }
@@ -110,12 +117,15 @@ fn notify(state: &[NotifyState<'_>]) {
     }
 }
 
-/// To stderr, where the journal adds the time. `LONGSHORE_LOG` says how much: `info`, `debug`, or tracing's filters.
+/// To stderr, where the journal adds the time. A line that nobody takes any more is lost, and nothing else is: the
+/// default would say so on the same stderr, which is a panic of whichever task had something to say. `LONGSHORE_LOG`
+/// says how much: `info`, `debug`, or tracing's filters.
 pub fn start_log() {
     use tracing_subscriber::EnvFilter;
     let filter = std::env::var("LONGSHORE_LOG").unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(false).log_internal_errors(false);
     if log.try_init().is_err() {
         tracing::debug!("a log was set up before");
     }
