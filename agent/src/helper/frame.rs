@@ -2,7 +2,11 @@
 
 use std::io;
 
-use longshore_common::code::{Code, Coded};
+use longshore_common::{
+    code::{Code, Coded},
+    text::visible,
+    wire::cut,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -10,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 pub const ASK_BYTES: usize = 1 << 20;
 /// Of what the helper says, and of one piece that is brought: documents of a repository are the largest.
 pub const SAY_BYTES: usize = 8 << 20;
+
+/// Of what is said about one that does not read.
+const SAID_BYTES: usize = 400;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -45,7 +52,8 @@ impl FrameError {
             FrameError::Torn | FrameError::TooLong { .. } | FrameError::Kind(_) => Code::V01,
             FrameError::Senseless(_) | FrameError::OutOfTurn => Code::V01,
         };
-        Coded::new(code, self.to_string())
+        // What does not read is quoted, and may be anything.
+        Coded::new(code, cut(&visible(&self.to_string()), SAID_BYTES))
     }
 }
 
@@ -115,6 +123,7 @@ fn torn(error: io::Error) -> FrameError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::helper::words::Call;
 
     #[tokio::test]
     async fn what_is_written_is_read() {
@@ -145,5 +154,11 @@ mod tests {
         assert!(matches!(heard(b"w\0\0\0\x03abc").await, FrameError::Senseless(_)));
         assert!(matches!(heard(b"p\0\0\0\x01a").await, FrameError::OutOfTurn));
         assert_eq!(heard(b"w\xff\xff\xff\xff").await.coded().code, Code::V01);
+        let loud = serde_json::from_str::<Call>(&format!(
+            "{{\"version\":1,\"ask\":\"\u{1b}[2J{}\"}}",
+            "x".repeat(5000)
+        ));
+        let said = FrameError::Senseless(loud.unwrap_err()).coded().message;
+        assert!(said.len() < 500 && !said.contains('\u{1b}'), "{said}");
     }
 }

@@ -29,7 +29,7 @@ pub use divide::{AGENT_USER, divide, own, unite};
 pub use errands::{Courier, Parcels};
 pub use remote::Remote;
 pub(crate) use remote::away;
-pub use serve::{Peers, Served, serve};
+pub use serve::{Peers, Served, heard, serve};
 pub use words::Errand;
 
 /// Of the words on the socket. Both are of one package and are replaced together; a restart that is due is said.

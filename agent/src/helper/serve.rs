@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use longshore_common::{
     code::{Code, Coded},
     ids::HostId,
@@ -138,8 +139,10 @@ impl<W: Works> Served<W> {
             self.peers.check(&stream)?;
             let heard = timeout(ASK_DEADLINE, frame::hear::<Call>(&mut stream, ASK_BYTES)).await;
             let silent = |_| Coded::new(Code::C01, "no question came in time. Nothing was changed");
-            let refused =
-                |e: FrameError| Coded::new(e.coded().code, format!("{e} was refused. Nothing was changed"));
+            let refused = |e: FrameError| {
+                let Coded { code, message } = e.coded();
+                Coded::new(code, format!("{message} was refused. Nothing was changed"))
+            };
             match heard.map_err(silent)?.map_err(refused)? {
                 Some(call) if call.version != VERSION => Err(Coded::new(
                     Code::R01,
@@ -210,13 +213,13 @@ impl<W: Works> Served<W> {
             Ask::Standing { app } => Say::Standing(Box::new(works.standing(&app).await)),
             Ask::Revert { app, to, by } => {
                 tracing::info!(%app, "a revert was asked for by {}", visible(&by));
-                works.revert(&app, to, short(by)?).await.map(|()| Say::Done {})?
+                works.revert(&app, to, visible(&short(by)?)).await.map(|()| Say::Done {})?
             }
             Ask::Hold { hold, by } => {
                 if let Some(hold) = &hold {
                     short(hold.reason.clone())?;
                 }
-                Say::Changed { changed: works.set_hold(hold, &short(by)?).await? }
+                Say::Changed { changed: works.set_hold(hold, &visible(&short(by)?)).await? }
             }
             Ask::History { app, limit } => {
                 let limit = limit.min(ROWS_MAX) as usize;
@@ -244,6 +247,16 @@ impl<W: Works> Served<W> {
             Ask::Attach {} | Ask::Deliver { .. } => unreachable!("answered before"),
         })
     }
+}
+
+/// One question as it comes over the socket, for whoever wants to see what is made of any bytes: how it would be
+/// written, or why it is refused. None: nobody asked.
+pub fn heard(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Coded> {
+    let heard = frame::hear::<Call>(&mut bytes, ASK_BYTES)
+        .now_or_never()
+        .expect("bytes that are there are read at once");
+    let call = heard.map_err(|e| e.coded())?;
+    Ok(call.map(|call| serde_json::to_vec(&call).expect("our own words can be said in JSON")))
 }
 
 fn short(text: String) -> Result<String, Coded> {

@@ -22,7 +22,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
 }
 
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     target("agent-config", targets::files::agent),
     target("app-file", targets::files::app),
     target("audit-log", targets::local::audit_log),
@@ -32,6 +32,7 @@ pub const TARGETS: [Target; 24] = [
     target("csr", targets::wire::csr),
     target("environment", targets::files::environment),
     target("from-agent", targets::wire::from_agent),
+    target("helper-ask", targets::wire::helper_ask),
     target("index", targets::bundle::index),
     target("journal", targets::local::journal),
     target("junit", targets::replies::junit),

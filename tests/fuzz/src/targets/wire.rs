@@ -1,5 +1,6 @@
 //! Messages: what a host says, what a controller says, and what a stranger may send before anybody knows it.
 
+use longshore_agent::helper::heard;
 use longshore_common::{assignment::Assignment, report::Report};
 use longshore_controller::{identity::enrol::AskedKey, rpc::words};
 use longshore_proto::v1 as pb;
@@ -28,6 +29,19 @@ pub fn to_agent(input: &[u8]) {
             let again = Assignment::try_from(pb::Assignment::from(&assignment));
             assert_eq!(again.as_ref(), Ok(&assignment));
             assignment.slot().to_string();
+        }
+    }
+}
+
+/// The word of an agent that may be anybody's, as its helper hears it.
+pub fn helper_ask(input: &[u8]) {
+    match heard(input) {
+        Err(error) => refused("question to the helper", &error),
+        Ok(None) => {}
+        Ok(Some(written)) => {
+            let length = u32::try_from(written.len()).expect("it was at most a MiB").to_be_bytes();
+            let framed = [b"w".as_slice(), &length, &written].concat();
+            assert_eq!(heard(&framed), Ok(Some(written)), "it reads the same again");
         }
     }
 }
