@@ -10,6 +10,9 @@
 //! assignments of signed releases with newer generations, and ask for what an admin of the host may ask for (a hold, a
 //! way back to a slot that is still allowed).
 //!
+//! What the session or the local socket need of the crew is a method of `run::Works`; a new one takes a word in `words`,
+//! an arm in `serve` and its twin in `remote`.
+//!
 //! `serve` and `errands` are the helper's half, `remote` and `bring` the agent's, `daemon` is the program.
 
 mod attached;
