@@ -19,7 +19,9 @@ use crate::{config::Config, trust::Gate};
 const ROOT_BYTES: u64 = longshore_common::trust::ROOT_BYTES as u64;
 
 pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
-    let gate = Gate::new(&Config::load_if_there(&args.config_file(), &args.root)?);
+    let config = Config::load_if_there(&args.config_file(), &args.root)?;
+    may_look(&config)?;
+    let gate = Gate::new(&config);
     match wanted {
         Trust::Status => {
             let facts = gate.facts();
@@ -61,6 +63,16 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
             say!("the pinned root is another one; this is reported from now on");
             Ok(Exit::Done)
         }
+    }
+}
+
+/// What cannot be looked at is not damaged.
+fn may_look(config: &Config) -> Result<(), Coded> {
+    match std::fs::read_dir(config.vault()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(Coded::new(Code::C02, "only root may look at what this host trusts. Try with sudo"))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
