@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Columns of text beyond which reading gets hard.
-const PROSE: usize = 110;
+pub const PROSE: usize = 100;
 
 /// What failed and the last `evidence` lines, indented.
 pub fn failure_lines(failure: &HostFailure, evidence: usize, indent: usize, page: &Page) -> Vec<String> {

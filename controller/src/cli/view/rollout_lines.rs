@@ -112,7 +112,7 @@ impl View for Explanation {
     const SCHEMA: &'static str = "longshore.cli.explanation/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        let columns = page.columns.min(PROSE);
+        let columns = page.columns.min(paint::PROSE);
         let mut lines = wrap(&visible(&self.summary), columns);
         lines.extend(paint::hold_lines(&self.holds, 0, page));
         // What stopped it, or the last that was said of every gate that did not pass.
@@ -169,5 +169,45 @@ fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
 /// Hosts named in a line; the rest are counted.
 const NAMES_MAX: usize = 5;
 
-/// Longer lines of prose are hard to read, however wide the screen.
-const PROSE: usize = 100;
+#[cfg(test)]
+mod tests {
+    use longshore_proto::v1 as pb;
+
+    use super::*;
+    use crate::cli::moment::Moment;
+
+    /// A rollout that goes on without hosts is asked about as often as one that waits for them.
+    #[test]
+    fn explain_names_who_is_left_behind() {
+        let host = |name: &str, state: &str| pb::HostRow {
+            name: name.into(),
+            state: state.into(),
+            ..pb::HostRow::default()
+        };
+        let held = pb::Failure { message: "held: disk swap".into(), ..pb::Failure::default() };
+        let lost = (0..7).map(|n| host(&format!("lost-{n}"), "unknown"));
+        let hosts = [
+            host("web-1", "healthy"),
+            host("web-2", "waiting"),
+            pb::HostRow { failure: Some(held), ..host("web-3", "refused") },
+            host("web-4", "excluded"),
+        ];
+        let rollout = pb::Rollout {
+            version: "1.1".into(),
+            phase: "baking".into(),
+            hosts: hosts.into_iter().chain(lost).collect(),
+            ..pb::Rollout::default()
+        };
+        let reply = pb::ExplainReply { rollout: Some(rollout), ..pb::ExplainReply::default() };
+        let lines = Explanation::new(reply).unwrap().lines(&Page::plain(Moment(0)));
+        assert_eq!(
+            lines[lines.len() - 4..],
+            [
+                "1 of 10 hosts on 1.1, 1 not begun",
+                "? 1 refused: web-3 (held: disk swap)",
+                "? 7 unknown: lost-0, lost-1, lost-2, lost-3, lost-4 and 2 more",
+                "· 1 excluded: web-4",
+            ]
+        );
+    }
+}

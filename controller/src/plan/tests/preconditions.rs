@@ -132,7 +132,8 @@ fn what_never_changes_is_judged_of_hosts_that_cannot_be_asked() {
     assert!(plan.remarks.iter().any(|remark| remark.contains("could not be asked")), "{:?}", plan.remarks);
 }
 
-/// Scenario 96, and its neighbours.
+/// Scenario 96, and its neighbours. Scenario 115 does not come up: an app is of one environment on a host, and a second
+/// one is refused unless somebody overrides it by name.
 #[test]
 fn what_is_wrong_with_release_and_environment_is_said_first() {
     let mut world = world("a:full b | | overrides=overlap,disk disk=99999");
