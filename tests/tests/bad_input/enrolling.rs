@@ -128,7 +128,7 @@ fn a_token_is_nowhere_but_with_whoever_has_it() {
     let mut enroll = crate::site::program_called("longshore-agent");
     let server = format!("{}:7443", site.address);
     enroll.args(["--root", &site.text("host"), "enroll", "--server", &server, "--token", &token]);
-    let enrolled = longshore_tests::run(&mut enroll, ASK).unwrap();
+    let enrolled = run(&mut enroll, ASK).unwrap();
     assert!(enrolled.code == Some(0) && !enrolled.everything().contains(&secret), "it enrols as well");
     let said = site.controller.as_ref().unwrap().so_far();
     assert!(said.contains("enrolled") && !said.contains(&secret), "in the controller's log: {said}");
