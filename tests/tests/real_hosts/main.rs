@@ -9,6 +9,7 @@ use longshore_tests::{Result, trial, until};
 mod driver;
 mod esbuild;
 mod helper;
+mod packages;
 mod units;
 
 fn main() -> ExitCode {
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         ("the_agent_and_its_helper_work_under_their_hardening", helper::works_under_its_hardening),
         ("a_host_goes_from_one_process_to_two_and_back", helper::is_divided_and_united),
         ("the_units_leave_the_daemons_only_what_they_need", units::leave_only_what_is_needed),
+        ("packages_install_and_what_they_leave_is_said", packages::install_and_leave),
         ("esbuild_rolls_over_five_hosts_and_a_broken_release_is_undone", esbuild::rolls_over_five_hosts),
     ])
 }

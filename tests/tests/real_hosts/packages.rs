@@ -1,0 +1,65 @@
+//! Our Debian packages on a host: what an installation makes, starts and leaves.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use longshore_tests::{
+    Result, Within,
+    lab::{Host, Lab},
+    programs::{program, repository},
+    run,
+};
+
+/// To pack programs of a debug build, which are large.
+const BUILD: Duration = Duration::from_secs(120);
+const PROGRAMS: [&str; 3] = ["longshore", "longshore-controller", "longshore-agent"];
+
+pub fn install_and_leave() -> Result<()> {
+    let folder = tempfile::tempdir().within(|| "make a folder".into())?;
+    let built = build(folder.path())?;
+    let lab = Lab::new(1)?;
+    let host = lab.host(1);
+    for (name, package) in PROGRAMS.iter().zip(built.lines()) {
+        host.put(Path::new(package), &format!("/root/{name}.deb"))?;
+    }
+    host.shell("dpkg -i /root/*.deb")?.success()?;
+    for name in PROGRAMS.into_iter().chain(["longshore-helper"]) {
+        host.exec([name, "--version"])?.success()?;
+    }
+    for unit in ["longshore-controller", "longshore-agent", "longshore-helper.socket"] {
+        host.exec(["systemctl", "is-enabled", unit])?.code_is(1)?;
+        host.exec(["systemctl", "is-active", unit])?.code_is(3)?;
+    }
+
+    let dir = "/var/lib/longshore-controller";
+    assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore 700");
+    let init =
+        format!("runuser -u longshore -- longshore-controller init --dir {dir} --name {}", host.name());
+    host.shell(&init)?.success()?;
+    host.exec(["systemctl", "enable", "--now", "--quiet", "longshore-controller"])?.success()?;
+    let before = main_pid(host)?;
+    host.shell("dpkg -i /root/longshore-controller.deb")?.success()?;
+    let after = main_pid(host)?;
+    assert!(before != "0" && after != "0" && before != after, "upgraded from {before} to {after}");
+
+    let said = host.shell("dpkg --purge longshore longshore-controller longshore-agent")?;
+    assert!(said.everything().contains(dir), "{said}");
+    said.success()?;
+    host.exec(["systemctl", "cat", "longshore-controller"])?.code_is(1)?;
+    host.exec(["pgrep", "-x", "longshore-contr"])?.code_is(1)?;
+    host.shell(&format!("test -e {dir}/controller.toml"))?.success()?;
+    Ok(())
+}
+
+/// The packages' paths, line by line, in the order of `PROGRAMS`.
+fn build(into: &Path) -> Result<String> {
+    let agent = program("longshore-agent")?;
+    let programs = agent.parent().within(|| "a program lies in a folder".into())?;
+    let mut build = Command::new(repository().join("deploy/debian/build"));
+    build.arg(programs).arg(into).env("COMPRESS", "none");
+    run(&mut build, BUILD)?.success()
+}
+
+fn main_pid(host: &Host) -> Result<String> {
+    let shown = host.exec(["systemctl", "show", "-P", "MainPID", "longshore-controller"])?.success()?;
+    Ok(shown.trim().to_owned())
+}
