@@ -13,8 +13,8 @@ use super::{
 };
 use crate::run::Works;
 
-/// Between two looks at which apps there are.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at which apps there are, when nothing happens; whatever does is a reason to look.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Until it ends, or another takes its place.
 pub async fn attached<W: Works>(served: &Served<W>, from: OwnedReadHalf, mut to: OwnedWriteHalf) {
