@@ -56,7 +56,7 @@ impl Rollout {
             return Leave::Everything;
         }
         match (&self.header.phase, closed.under_way) {
-            (Phase::Switching(switching), UnderWay::Finish) if switching.since <= closed.since => Leave::Wave,
+            (Phase::Switching(_), UnderWay::Finish) if self.header.finishing => Leave::Wave,
             _ => Leave::Nothing,
         }
     }
@@ -96,6 +96,11 @@ impl Draft {
     pub fn calendar(&mut self, closed: Option<Closed>) {
         let (shut, shut_for_return) = (self.rollout.is_shut(), self.rollout.is_shut_for_return());
         let before = self.rollout.header.closed.take();
+        self.rollout.header.finishing = match (&closed, &before) {
+            (None, _) => false,
+            (Some(_), None) => self.rollout.header.phase.is_switching(),
+            (Some(_), Some(_)) => self.rollout.header.finishing,
+        };
         let since = before.map(|before| before.since);
         self.rollout.header.closed =
             closed.map(|closed| Closed { since: since.unwrap_or(closed.since), ..closed });

@@ -33,6 +33,7 @@ impl Draft {
 
     pub fn enter_switching(&mut self, wave: u32) {
         let (since, deadline) = (self.now, self.now + self.rollout.spec().progress_deadline.as_ms());
+        self.rollout.header.finishing = false; // what begins now was not under way
         self.enter(Phase::Switching(Switching { wave, since, deadline }));
     }
 

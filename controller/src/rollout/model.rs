@@ -102,6 +102,9 @@ pub struct Header {
     /// Its environment may not be changed at present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
+    /// While it is closed: the wave that switches, or is paused in that, did so before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finishing: bool,
 }
 
 /// The whole: what `step` takes and gives. Hosts are shared, so that a copy costs a pointer for each.

@@ -216,6 +216,15 @@ impl Phase {
         }
     }
 
+    /// Hosts of a wave switch, or did so when it was paused.
+    pub(super) fn is_switching(&self) -> bool {
+        match self {
+            Phase::Switching(_) => true,
+            Phase::Paused(paused) => matches!(paused.inside, Inside::Switching(_)),
+            _ => false,
+        }
+    }
+
     /// Nothing is ever assigned in it again.
     pub fn is_done(&self) -> bool {
         matches!(self, Phase::Done(_))

@@ -91,22 +91,27 @@ impl Rollout {
 }
 
 impl Draft {
-    /// The wave gets its next share, if it has not the whole; whether it does.
+    /// The wave gets its next share, if it has not the whole; whether it does. A share that nobody of it could get is
+    /// passed over.
     pub fn shift_more(&mut self, wave: u32) -> bool {
-        if self.rollout.next_share(wave).is_none() {
-            return false;
-        }
-        self.rollout.header.traffic_step = match self.is_full() {
-            true => self.rollout.header.steps_of(wave).len() as u32,
-            false => self.rollout.header.traffic_step + 1,
-        };
-        let (share, now) = (self.rollout.share_of(wave), self.now);
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
-        for id in self.pick(|host| host.wave == wave && good(host) && host.share < share) {
-            // Its slot is there; it is asked as any staged host is.
-            self.change(id, |host| host.enter(HostState::Staged, now));
+        while self.rollout.next_share(wave).is_some() {
+            self.rollout.header.traffic_step = match self.is_full() {
+                true => self.rollout.header.steps_of(wave).len() as u32,
+                false => self.rollout.header.traffic_step + 1,
+            };
+            let (share, now) = (self.rollout.share_of(wave), self.now);
+            let hosts = self.pick(|host| host.wave == wave && good(host) && host.share < share);
+            if hosts.is_empty() {
+                continue;
+            }
+            for id in hosts {
+                // Its slot is there; it is asked as any staged host is.
+                self.change(id, |host| host.enter(HostState::Staged, now));
+            }
+            self.enter_switching(wave);
+            return true;
         }
-        self.enter_switching(wave);
-        true
+        false
     }
 }

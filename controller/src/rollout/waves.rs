@@ -168,6 +168,7 @@ impl Rollout {
             passed: BTreeSet::new(),
             back,
             closed: None,
+            finishing: false,
         };
         Ok(Rollout { header, hosts, snapshots: Arc::new(snapshots) })
     }

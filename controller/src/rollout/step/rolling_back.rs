@@ -9,7 +9,7 @@ use longshore_common::{
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    host::{HostProgress, HostState},
+    host::{Ask, HostProgress, HostState},
     phase::{Cause, Done, Inside, Phase, RollingBack, Why},
 };
 
@@ -64,9 +64,11 @@ pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
     }
 }
 
-/// It is closed for going back as well: those that are on their way arrive, the others wait.
+/// It is closed for going back as well: those that are on their way arrive, the others wait. A host that nobody waits
+/// for must not be sent back at such an hour either, so it is not over while one has still to be told.
 fn settle_shut(draft: &mut Draft, back: &RollingBack, late: bool) {
-    if draft.pick(HostProgress::is_awaited_back).is_empty() {
+    let untold = |host: &HostProgress| host.needs_return() && host.ask != Some(Ask::Return);
+    if draft.pick(|host| host.is_awaited_back() || untold(host)).is_empty() {
         draft.finish_back(&back.cause);
     } else if late {
         draft.give_time();

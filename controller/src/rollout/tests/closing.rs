@@ -1,6 +1,12 @@
 //! Windows and freezes: what is begun, what finishes, what goes back, and what is late.
 
-use super::transcript::{Play, check};
+use std::collections::BTreeSet;
+
+use super::{
+    properties::what_is_closed_is_left_alone,
+    transcript::{Play, check},
+    walk::{Dice, FLEETS, STRATEGIES, all_lines, names, random_line},
+};
 
 /// Scenario 125: no host changes while it is closed, and never two at once.
 #[test]
@@ -170,4 +176,99 @@ fn a_hold_may_end_it_before_it_opens() {
          a failed -> staging 0
          b back   -> failed",
     );
+}
+
+/// A further share of traffic is a change of the host: it waits as a switch does, though the wave is good and watched.
+/// The way back gives the old release all of it at once.
+#[test]
+fn traffic_is_not_moved_while_it_is_closed() {
+    let steps = "a b | canary=1 canary_bake=60s traffic.director=haproxy traffic.backend=shop traffic.drain=5s \
+                 traffic.hold=30s traffic.steps=10+50";
+    for closed in ["closed 1h", "closed-finishing 1h"] {
+        let mut play = check(
+            steps,
+            "start     -> staging 0; stage a
+             a staged  -> switching 0; run a
+             a healthy -> baking 0",
+        );
+        assert_eq!(play.act(closed), "baking 0");
+        assert_eq!(play.act("+30s"), "switching 0", "{closed}: the next share is begun by nobody");
+        assert_eq!(play.act("promote"), "refused: the first of 2 waves is not healthy: a is staged");
+        assert_eq!(play.act("+30m"), "switching 0");
+        assert!(play.explained().contains("prod is closed"), "{}", play.explained());
+        assert_eq!(play.clone().act("abort"), "rolling-back; return a");
+        assert_eq!(play.act("open"), "switching 0; run a");
+    }
+}
+
+/// A host that nobody waits for any more is not sent back at an hour that is closed for it; it is told when it opens.
+#[test]
+fn a_silent_host_is_not_told_to_go_back_while_that_is_closed() {
+    let mut play = Play::new("a b | unknown=wait progress_deadline=60s bake=1h");
+    for line in ["start", "a b staged", "a b healthy", "b silent", "closed-both 1h"] {
+        play.act(line);
+    }
+    assert_eq!(play.act("abort"), "rolling-back");
+    assert_eq!(play.act("+30m"), "rolling-back");
+    assert_eq!(play.act("b back"), "rolling-back");
+    assert_eq!(play.act("open"), "rolling-back; return a b");
+    assert_eq!(play.act("a b healthy"), "aborted");
+}
+
+/// Whatever has happened before: once it is closed, no event that there is begins anything on a host.
+#[test]
+fn no_event_begins_anything_while_it_is_closed() {
+    let traffic =
+        "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10+50";
+    let (mut tried, mut phases) = (0, BTreeSet::new());
+    for (seed, strategy) in (0..).zip(STRATEGIES.iter().cycle().take(140)) {
+        let mut dice = Dice(seed);
+        let traffic = if dice.percent(40) { traffic } else { "" };
+        let fleet = FLEETS[dice.below(FLEETS.len())];
+        let mut play = Play::new(&format!("{fleet} | {strategy} {traffic}"));
+        let names = names(&play);
+        play.act("start");
+        let calm = dice.percent(50);
+        for _ in 0..dice.below(30) {
+            match calm {
+                true => all_is_well(&mut play, &mut dice, &names),
+                false => drop(play.act(&random_line(&mut dice, &names))),
+            }
+        }
+        for closed in ["closed 1h", "closed-finishing 1h", "closed-both 1h"] {
+            let mut shut = play.clone();
+            shut.act("open");
+            shut.act(closed);
+            phases.insert(shut.rollout.phase().as_str());
+            for line in all_lines(&names).iter().filter(|line| *line != "open") {
+                let mut then = shut.clone();
+                let said = then.act(line);
+                let broken = what_is_closed_is_left_alone(&shut.rollout, &then.rollout);
+                assert_eq!(broken, None, "seed {seed}, {strategy} {traffic}: {closed}, {line} -> {said}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 10_000, "{tried}");
+    let all = [
+        "staging",
+        "switching",
+        "baking",
+        "gating",
+        "watching",
+        "awaiting-promotion",
+        "rolling-back",
+        "paused",
+        "done",
+    ];
+    assert!(all.iter().all(|phase| phases.contains(phase)), "{phases:?}");
+}
+
+/// What is asked works, gates pass, or time does.
+fn all_is_well(play: &mut Play, dice: &mut Dice, names: &[String]) {
+    match dice.below(3) {
+        0 => drop(play.act(["gate early pass", "gate errors pass", "gate smoke pass"][dice.below(3)])),
+        1 => drop(play.act("+5s")),
+        _ => names.iter().for_each(|name| drop(play.act(&format!("{name} good")))),
+    }
 }

@@ -179,7 +179,8 @@ fn a_held_host_is_passed_over_until_it_is_let_go() {
     assert_eq!(play.reason(), "3 of 4 hosts run 2; 1 refused: c (lunch)");
 }
 
-/// A held host is waited for where the strategy says so; the hold names the reason and the way out.
+/// Scenario 92, in our words: a host whose admin has not let it go is waited for where the strategy says so; the hold
+/// names the reason and the way out, refusing keeps it waiting, and letting it go runs it.
 #[test]
 fn a_held_host_is_waited_for() {
     let mut play = check(

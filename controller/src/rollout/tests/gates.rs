@@ -233,6 +233,19 @@ fn promoted_fully_skips_what_is_left() {
     );
 }
 
+/// Scenario 36: whoever passes over every gate gets a broken release past none of the probes of hosts.
+#[test]
+fn promoted_fully_is_not_promoted_blindly() {
+    after_canary(
+        "canary_bake=1m bake=1m gate=errors:every-wave:promotable",
+        "baking 0
+         promote full -> staging 1; stage b c
+         b c staged   -> switching 1; run b c
+         b reverted   -> rolling-back; return a c
+         a c healthy  -> rolled-back",
+    );
+}
+
 /// Ending a bake early is no way around a gate.
 #[test]
 fn promoting_a_bake_leaves_its_gates() {

@@ -27,12 +27,13 @@ fn strategy() -> impl Strategy<Value = String> {
         any::<bool>(),
         proptest::option::of(proptest::sample::select(&GATES[..])),
         prop_oneof![3 => Just(100u8), 1 => 30u8..100],
+        prop_oneof![2 => Just(""), 1 => Just(TRAFFIC)],
     );
     (waves, budget, times, policy).prop_map(|(waves, budget, times, policy)| {
         let (canary, wave, down, ahead) = waves;
         let (count, percent, of_wave, attempts) = budget;
         let (canary_bake, bake, progress, stage, back) = times;
-        let (unknown, held, promotion, on_spent, auto, gates, enough) = policy;
+        let (unknown, held, promotion, on_spent, auto, gates, enough, traffic) = policy;
         let gates = gates.unwrap_or_default();
         let percent = percent.map_or(String::new(), |percent| format!("budget.percent={percent}"));
         let of_wave = of_wave.map_or(String::new(), |count| format!("wave_budget.count={count}"));
@@ -40,10 +41,13 @@ fn strategy() -> impl Strategy<Value = String> {
             "canary={canary} wave={wave} max_unavailable={down} stage_ahead={ahead} budget.count={count} {percent} \
              {of_wave} attempts={attempts} canary_bake={canary_bake}s bake={bake}s progress_deadline={progress}s \
              stage_deadline={stage}s rollback_deadline={back}s unknown={unknown} held={held} promotion={promotion} \
-             on_spent={on_spent} auto_rollback={auto} enough={enough} {gates}"
+             on_spent={on_spent} auto_rollback={auto} enough={enough} {gates} {traffic}"
         )
     })
 }
+
+const TRAFFIC: &str =
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10+50";
 
 const GATES: [&str; 4] = [
     "watch=20s gate=errors:every-wave:beside:watch:promotable",
@@ -266,18 +270,17 @@ fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
     (paused && begun).then(|| "a paused rollout began something".to_owned())
 }
 
-/// While its environment is closed a rollout begins nothing, but what it was left to finish and, where that is allowed,
-/// the way back.
-fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) -> Option<String> {
-    let closed = before.header.closed.as_ref().filter(|_| after.header.closed.is_some())?;
-    let finishes = closed.under_way == UnderWay::Finish
-        && [before, after].iter().any(|rollout| matches!(rollout.phase(), Phase::Switching(_)));
-    let over = after.phase().is_done();
+/// While its environment is closed a rollout begins nothing: no fetch, no switch, no share of traffic, and no way back
+/// where that is closed as well. But what it was left to finish.
+pub(super) fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) -> Option<String> {
+    let closed = after.header.closed.as_ref().filter(|_| before.header.closed.is_some())?;
+    let under_way = before.header.finishing && before.phase().is_switching();
+    let finishes = closed.under_way == UnderWay::Finish && under_way;
     let begun = after.hosts.iter().find(|(id, host)| {
         let old = &before.hosts[*id];
         let forward = host.ask == Some(Ask::Run) && host.state != HostState::Unchanged;
         let forward = forward || (host.state == HostState::Staging && old.state != HostState::Staging);
-        let back = host.ask == Some(Ask::Return) && !closed.rollback && !over;
+        let back = host.ask == Some(Ask::Return) && !closed.rollback;
         host.round > old.round && ((forward && !finishes) || back)
     });
     begun.map(|(_, host)| format!("{} was begun while closed", host.name))
