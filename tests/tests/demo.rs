@@ -44,6 +44,58 @@ fn the_demo_ends_well_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The tour, as a pipe takes it: every command ends as it says, and the gate, not the probe, stops the release.
+#[test]
+fn the_tour_shows_what_it_says() -> Result<()> {
+    let temp = tempfile::Builder::new().prefix("ls").tempdir_in("/tmp").expect("a temporary folder");
+    let mut tour = Command::new(program("longshore")?);
+    tour.args(["demo", "--tour", "--yes", "-o", "json", "--timeout", "6m"])
+        .env("TMPDIR", temp.path())
+        .env_remove("LONGSHORE_CONTEXT");
+    let told = run(&mut tour, DEADLINE)?.success()?;
+    let summary: Value =
+        serde_json::from_str(&told).map_err(|error| Trouble::new(format!("{error} in {told}")))?;
+    assert_eq!(summary["schema"], "longshore.cli.tour/1");
+    assert_eq!(summary["ended"], "at-the-end");
+    assert_eq!(summary["requests"]["failed"], 0, "{told}");
+
+    let typed = |words: &str| -> Vec<(String, u64, String)> {
+        let commands = summary["commands"].as_array().into_iter().flatten();
+        let fits = commands.filter(|typed| typed["command"].as_str().is_some_and(|c| c.contains(words)));
+        fits.map(|typed| {
+            let lines = typed["printed"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let who = typed["who"].as_str().unwrap_or_default().to_owned();
+            (who, typed["exit"].as_u64().unwrap_or(99), lines.collect::<Vec<_>>().join("\n"))
+        })
+        .collect()
+    };
+    let exits = |words: &str| typed(words).iter().map(|(_, exit, _)| *exit).collect::<Vec<_>>();
+    let said = |words: &str, nth: usize| typed(words)[nth].2.clone();
+    let holds = |text: String, part: &str| assert!(text.contains(part), "{part} is not in {text}");
+
+    // Refused without an approval, once more to the author, and when the world has moved.
+    assert_eq!(exits("rollout start"), [4, 0, 1, 4], "{told}");
+    holds(said("rollout start", 0), "LS-W02");
+    holds(said("rollout start", 3), "LS-R03");
+    holds(said("rollout start", 3), "what is live was 1.1, and is 1.0");
+    let approvers: Vec<(String, u64)> =
+        typed("rollout approve ").into_iter().map(|(who, exit, _)| (who, exit)).collect();
+    assert_eq!(approvers, [("ann".into(), 4), ("bob".into(), 0), ("bob".into(), 0)], "{told}");
+    // The plan says who has to agree and what is measured.
+    for part in ["log-errors", "bob", "1.0"] {
+        holds(said("plan shop@1.1", 0), part);
+    }
+    // It was the log, and its lines are there to be read.
+    holds(said("rollout explain", 0), "log-errors");
+    holds(said("logs shop", 0), "no recommendation");
+    holds(said("rollout rollback", 0), "1.0");
+    holds(said("audit list", 0), "bob");
+    let left: Vec<_> =
+        std::fs::read_dir(temp.path()).expect("it is there").flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
 fn rollouts(summary: &Value) -> impl Iterator<Item = &Value> {
     summary["rollouts"].as_array().into_iter().flatten()
 }

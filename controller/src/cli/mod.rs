@@ -24,7 +24,7 @@ pub mod surroundings;
 pub mod table;
 pub mod view;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser;
 
@@ -86,6 +86,40 @@ fn complain(failure: &Failure, format: Format) {
     match (failure.exit, format) {
         (Exit::Done, _) => {} // the reader of our output left early, as `head` does
         (_, Format::Json) => eprintln!("{}", failure.json()),
-        (_, Format::Table) => failure.lines().iter().for_each(|line| eprintln!("{line}")),
+        (_, Format::Table) => {
+            let columns =
+                if std::io::stderr().is_terminal() { surroundings::terminal_size().0 } else { usize::MAX };
+            failure
+                .lines()
+                .iter()
+                .flat_map(|line| folded(line, columns))
+                .for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// A line between words where the screen ends, what follows a little further in than where it began.
+fn folded(line: &str, columns: usize) -> Vec<String> {
+    if style::width(line) <= columns {
+        return vec![line.to_owned()];
+    }
+    let indent = line.len() - line.trim_start().len();
+    let parts = style::wrap(line, columns.saturating_sub(indent + 2).max(20));
+    let lead = |at: usize| " ".repeat(if at == 0 { indent } else { indent + 2 });
+    parts.iter().enumerate().map(|(at, part)| format!("{}{part}", lead(at))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_complained_of_is_folded_between_words() {
+        assert_eq!(folded("  one two", 9), ["  one two"]);
+        let long = "    frozen by eve: stock-taking until tomorrow morning";
+        assert_eq!(
+            folded(long, 30),
+            ["    frozen by eve:", "      stock-taking until", "      tomorrow morning"]
+        );
     }
 }

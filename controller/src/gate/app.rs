@@ -60,7 +60,8 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
             {
                 return Conclusion::new(Verdict::Fail, broken).with(lines);
             }
-            let note = format!("{} hosts within bounds for {}", tracks.len(), limits.window);
+            let hosts = if tracks.len() == 1 { "host" } else { "hosts" };
+            let note = format!("{} {hosts} within bounds for {}", tracks.len(), limits.window);
             return Conclusion::new(Verdict::Pass, note).with(lines);
         }
         if !scene.pause(limits.every.0).await {

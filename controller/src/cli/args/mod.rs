@@ -62,7 +62,8 @@ pub struct Command {
 pub enum Noun {
     /// Show the whole job on this machine: a controller, five hosts, three releases; nothing is installed
     #[command(
-        after_help = "Examples:\n  longshore demo\n  longshore demo --keep    leave it running to look around"
+        after_help = "Examples:\n  longshore demo\n  longshore demo --tour    plan, approval, canary, gate and rollback, command by command\n  \
+                      longshore demo --keep    leave it running to look around"
     )]
     Demo(DemoArgs),
     /// Which controller to talk to, and as whom
@@ -160,13 +161,20 @@ pub struct Waiting {
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
+    /// A walk through plan, approval, canary, gate and rollback: each command that an operator would type, and what it
+    /// prints. At a terminal Enter goes on
+    #[arg(long)]
+    pub tour: bool,
+    /// Go on without being asked to; as it is in a pipe
+    #[arg(long, requires = "tour")]
+    pub yes: bool,
     /// Leave everything running at the end; says how to stop it
     #[arg(long)]
     pub keep: bool,
     /// Lines instead of a moving picture, also on a terminal
     #[arg(long)]
     pub plain: bool,
-    /// Give up, and clean up, after this long
+    /// Give up, and clean up, after this long; a tour that waits for somebody waits on
     #[arg(long, value_name = "TIME", default_value = "3m")]
     pub timeout: Span,
 }

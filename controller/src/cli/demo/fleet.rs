@@ -46,15 +46,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Every host that joins with the demo's token gets it; the environment selects by it.
 const LABEL: (&str, &str) = ("role", "shop");
 
-/// A controller of our own, from nothing. Its address and a client for it.
-pub async fn raise_controller(world: &mut World) -> Result<(Client, Addresses), Failure> {
+/// A controller of our own, from nothing. Its addresses and a client for it, as its first operator.
+pub async fn raise_controller(world: &mut World, operator: &str) -> Result<(Client, Addresses), Failure> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let wanted = Wanted {
         dir: world.folder.join("controller"),
         listen: any,
         enrol_listen: any,
         names: vec!["127.0.0.1".to_owned()],
-        operator: "demo".parse().expect("a sound name"),
+        operator: operator.parse()?,
     };
     let made = init(wanted, SystemClock.now_ms()).map_err(|error| failed(&error))?;
     let config = made.config_path.display().to_string();

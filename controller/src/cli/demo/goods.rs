@@ -1,5 +1,6 @@
 //! What the demo publishes: the folders of three releases of a small shop. 1.1 differs from 1.0 in a few small files;
-//! 1.2 has a mistake in its price list that no test would have found, but a trial order does.
+//! 1.2 has a mistake in its price list that no test would have found, but a trial order does. The 1.2 of the tour answers
+//! every customer and every probe, and complains of each page in its log.
 
 use std::{
     fs, io,
@@ -15,6 +16,8 @@ pub enum Release {
     First,
     Better,
     Broken,
+    /// Of the tour: only its log says that something is wrong.
+    Grumbling,
 }
 
 impl Release {
@@ -22,7 +25,7 @@ impl Release {
         match self {
             Release::First => "1.0",
             Release::Better => "1.1",
-            Release::Broken => "1.2",
+            Release::Broken | Release::Grumbling => "1.2",
         }
     }
 
@@ -31,6 +34,7 @@ impl Release {
             Release::First => "Everything for your boat.",
             Release::Better => "Everything for your boat, now with lanterns.",
             Release::Broken => "Everything for your boat, at summer prices.",
+            Release::Grumbling => "Everything for your boat, and what you did not know you need.",
         }
     }
 }
@@ -66,6 +70,10 @@ pub fn write_release(parent: &Path, release: Release, port: u16) -> io::Result<P
     put(folder.join("longshore.toml"), &app_file(release, port))?;
     put(folder.join("dist/share/version"), release.version())?;
     put(folder.join("dist/share/products.json"), &price_list(release))?;
+    if release == Release::Grumbling {
+        // Renamed in the price list long ago; nobody told the recommendations.
+        put(folder.join("dist/share/recommended"), "lamp oil\n")?;
+    }
     put(pages.join("index.html"), &page("The Chandlery", release.motto()))?;
     put(pages.join("style.css"), STYLE)?;
     for (name, text) in LASTING_PAGES {
@@ -130,6 +138,37 @@ failure_budget  = 0
 "#
 }
 
+/// What the tour makes of it: nobody deploys alone, and the canary's log is measured.
+pub fn policy() -> &'static str {
+    r#"[environment]
+name     = "harbour"
+selector = "role=shop"
+
+[rollout]
+canary          = 1       # one host first
+canary_bake     = "4s"    # and watch it
+wave            = 2
+max_unavailable = 2
+bake            = "1s"
+failure_budget  = 0
+
+[approval]                # of a plan, by somebody else than its author
+count   = 1
+by      = ["bob"]
+expires = "1h"
+
+[[gate]]                  # as the agents count, on the hosts that run the release
+name              = "log-errors"
+kind              = "app"
+after             = "canary"
+beside_bake       = true
+errors_per_minute = 20
+every             = "500ms"
+window            = "4s"
+deadline          = "30s"
+"#
+}
+
 fn price_list(release: Release) -> String {
     let lines = PRODUCTS.iter().map(|(name, price)| {
         // A shop should not give its bells away.
@@ -150,10 +189,18 @@ mod tests {
     use longshore_common::manifest::file::AppFile;
 
     use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn every_environment_is_one_that_longshore_takes() {
+        Environment::parse("harbour.toml", environment()).unwrap();
+        let policy = Environment::parse("harbour.toml", policy()).unwrap();
+        assert_eq!((policy.approval.count, policy.gates.len()), (1, 1));
+    }
 
     #[test]
     fn every_release_is_one_that_longshore_takes() {
-        for release in [Release::First, Release::Better, Release::Broken] {
+        for release in [Release::First, Release::Better, Release::Broken, Release::Grumbling] {
             let app = AppFile::parse("longshore.toml", &app_file(release, 8080)).unwrap();
             assert_eq!(app.version.unwrap().as_str(), release.version());
         }

@@ -2,7 +2,8 @@
 //! temporary folder. What a newcomer sees first.
 //!
 //! `story` is what happens, `world` the processes and how they end, `stage` how it is told. `role` are the parts that
-//! this executable plays when it is started again: the controller, the agents, the app.
+//! this executable plays when it is started again: the controller, the agents, the app. `tour` is what `--tour` shows
+//! instead: the same fleet, and what comes before a release may touch it.
 
 mod fleet;
 mod goods;
@@ -11,6 +12,7 @@ mod shop;
 mod stage;
 mod story;
 mod summary;
+mod tour;
 mod traffic;
 mod world;
 
@@ -20,24 +22,41 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{args::DemoArgs, command::Desk, exit::Exit, failure::Failure};
 use stage::Stage;
-use summary::{Summary, farewell, tour};
+use summary::{farewell, look_around, starting, starting_approved};
+use tour::Reader;
+use traffic::Tally;
 use world::{Afterwards, World};
 
 pub async fn run(desk: &Desk, args: DemoArgs) -> Result<Exit, Failure> {
-    let DemoArgs { keep, plain, timeout } = args;
+    let DemoArgs { tour, yes, keep, plain, timeout } = args;
     let stage = Stage::new(&desk.output, desk.surroundings.live && !plain);
+    let reader = if tour && !yes && stage.is_live() { Reader::find()? } else { Reader::Nobody };
+    let waits = reader.is_there();
     let mut world = World::new()?;
     let folder = world.folder.clone();
+    let late = async {
+        match waits {
+            true => std::future::pending().await, // people read as long as they like
+            false => tokio::time::sleep(timeout.0).await,
+        }
+    };
     let shown = tokio::select! {
-        shown = show(&stage, &mut world) => shown,
+        shown = show(desk, &stage, &mut world, tour.then_some(reader)) => shown,
         stopped = stopped() => Err(stopped),
-        () = tokio::time::sleep(timeout.0) => {
+        () = late => {
             let late = format!("the demo is not over after {timeout}");
             Err(Failure::new(Exit::TimedOut, late).next("a slow machine? Allow it longer with --timeout"))
         }
     };
     let ended = match shown {
-        Ok(summary) => finish(desk, &stage, &world, summary, keep).await,
+        Ok(requests) if keep => {
+            let (program, page) = (program(), stage.page());
+            let shop = format!("http://{}/", world.address(&world.hosts[0]));
+            let starting = if tour { starting_approved(&program, &folder) } else { starting(&program) };
+            finish(&stage, requests, &look_around(&program, &folder, &shop, &starting, &page), Until::Stopped)
+                .await
+        }
+        Ok(requests) => finish(&stage, requests, &farewell(&program(), &stage.page()), Until::Told).await,
         Err(failure) => Err(failure),
     };
     let afterwards = match &ended {
@@ -51,40 +70,53 @@ pub async fn run(desk: &Desk, args: DemoArgs) -> Result<Exit, Failure> {
     ended.map_err(|failure| told(failure, afterwards, &folder))
 }
 
-async fn show(stage: &Stage, world: &mut World) -> Result<Summary, Failure> {
+/// The demo, or with somebody to read it the tour, and the summary. What customers saw.
+async fn show(desk: &Desk, stage: &Stage, world: &mut World, tour: Option<Reader>) -> Result<Tally, Failure> {
+    let title = match tour {
+        None => "Longshore, all of it, on this machine",
+        Some(_) => "A tour: know before you touch",
+    };
     stage.title(
-        "Longshore, all of it, on this machine",
+        title,
         &format!(
             "A controller, five hosts and a small web shop as real processes, talking real TLS on 127.0.0.1. Nothing \
              is installed, nothing needs root, and everything lies in {}.",
             world.folder.display()
         ),
     )?;
-    story::tell(stage, world).await
+    match tour {
+        None => {
+            let summary = story::tell(stage, world).await?;
+            desk.output.print(&summary)?;
+            Ok(summary.requests)
+        }
+        Some(reader) => {
+            let summary = tour::tell(stage, world, reader).await?;
+            desk.output.print(&summary)?;
+            Ok(summary.requests)
+        }
+    }
 }
 
-/// The summary; with `--keep` also the tour, and then a wait until somebody has seen enough.
-async fn finish(
-    desk: &Desk,
-    stage: &Stage,
-    world: &World,
-    summary: Summary,
-    keep: bool,
-) -> Result<Exit, Failure> {
-    desk.output.print(&summary)?;
-    let (program, page) = (program(), stage.page());
-    if keep {
-        let shop = format!("http://{}/", world.address(&world.hosts[0]));
-        stage.say(&tour(&program, &world.folder, &shop, &page))?;
+/// How long the fleet stays when the story is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Told,
+    /// Somebody looks around.
+    Stopped,
+}
+
+/// The last lines, and whether all went as it should.
+async fn finish(stage: &Stage, requests: Tally, lines: &[String], until: Until) -> Result<Exit, Failure> {
+    stage.say(lines)?;
+    if until == Until::Stopped {
         stopped().await;
         stage.blank()?;
-    } else {
-        stage.say(&farewell(&program, &page))?;
     }
-    if summary.requests.failed > 0 {
-        let first = summary.requests.first_failure.unwrap_or_default();
+    if requests.failed > 0 {
+        let first = requests.first_failure.unwrap_or_default();
         let message =
-            format!("{} requests failed, and none should have; the first: {first}", summary.requests.failed);
+            format!("{} requests failed, and none should have; the first: {first}", requests.failed);
         return Err(Failure::new(Exit::Failed, message));
     }
     Ok(Exit::Done)

@@ -52,6 +52,8 @@ struct Shop {
     broken: Option<String>,
     /// It was said once; a log that repeats itself hides the rest.
     complained: AtomicBool,
+    /// Why no customer is recommended anything, if so.
+    speechless: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +74,8 @@ impl Shop {
             let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
             pages.insert(path, std::fs::read(entry.path())?);
         }
-        let broken = price_list().err();
-        Ok(Self { version, pages, broken, complained: AtomicBool::new(false) })
+        let (broken, speechless) = (price_list().err(), recommended()?);
+        Ok(Self { version, pages, broken, complained: AtomicBool::new(false), speechless })
     }
 }
 
@@ -85,6 +87,17 @@ fn price_list() -> Result<Vec<Product>, String> {
         Some(free) => Err(format!("products.json: {} costs nothing", free.name)),
         None => Ok(products),
     }
+}
+
+/// What is wrong with what the release recommends; nothing where it recommends nothing.
+fn recommended() -> io::Result<Option<String>> {
+    let name = match std::fs::read_to_string("share/recommended") {
+        Ok(name) => name.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let sold = price_list().is_ok_and(|products| products.iter().any(|product| product.name == name));
+    Ok((!sold).then(|| format!("no recommendation: products.json has no \"{name}\"")))
 }
 
 async fn serve() -> io::Result<()> {
@@ -135,7 +148,12 @@ async fn answer(mut client: TcpStream, shop: &Shop) -> io::Result<()> {
             ("503 Service Unavailable", format!("a trial order failed: {broken}\n").into_bytes())
         }
         (path, _) => match shop.pages.get(path) {
-            Some(page) => ("200 OK", page.clone()),
+            Some(page) => {
+                if let Some(why) = &shop.speechless {
+                    eprintln!("ERROR shop {}: {path}: {why}", shop.version);
+                }
+                ("200 OK", page.clone())
+            }
             None => ("404 Not Found", b"no such page\n".to_vec()),
         },
     };

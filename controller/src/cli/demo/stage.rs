@@ -33,6 +33,21 @@ impl Stage {
         Self { output: output.clone(), live: live && output.format == Format::Table }
     }
 
+    /// It is painted on, as a terminal is.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// It is for people; as JSON only the summary is printed.
+    pub fn is_told(&self) -> bool {
+        self.output.format == Format::Table
+    }
+
+    /// Shows nothing of a rollout.
+    pub fn silent(&self) -> Viewer {
+        Viewer::silent(&self.output)
+    }
+
     pub fn page(&self) -> Page {
         let columns = if self.live { terminal_size().0.min(WIDEST) } else { WIDEST };
         Page { columns, ..self.output.fresh() }
@@ -65,6 +80,11 @@ impl Stage {
         lines.extend(self.prose(text, 5, &page));
         lines.push(String::new());
         self.output.remark(&lines)
+    }
+
+    /// A paragraph between commands.
+    pub fn tell(&self, text: &str) -> Result<(), Failure> {
+        self.output.remark(&self.prose(text, 5, &self.page()))
     }
 
     fn prose(&self, text: &str, indent: usize, page: &Page) -> Vec<String> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::cli::{
     client::Client,
-    command::{Footer, Show, follow, publish_shown},
+    command::{Footer, Show, Viewer, follow, publish_shown},
     exit::Exit,
     failure::Failure,
     line::Line,
@@ -65,9 +65,14 @@ async fn a_fleet(stage: &Stage, world: &mut World) -> Result<Client, Failure> {
         "Hosts join with a token that also names the controller's CA, make their own keys, and get short-lived \
          certificates. Then they hold one connection out; nothing listens on a host.",
     )?;
-    let (client, addresses) = stage
-        .step("controller", |(_, addresses): &(Client, _)| started(addresses), raise_controller(world))
-        .await?;
+    raise(stage, world, "demo").await
+}
+
+/// A controller whose first operator is `operator`, keys, five hosts and an environment, each with a line that says so.
+pub async fn raise(stage: &Stage, world: &mut World, operator: &str) -> Result<Client, Failure> {
+    let raised = raise_controller(world, operator);
+    let (client, addresses) =
+        stage.step("controller", |(_, addresses): &(Client, _)| started(addresses), raised).await?;
     let made = |(): &()| {
         "the organisation's and the shop's; hosts pin the first, the controller has none".to_owned()
     };
@@ -99,7 +104,8 @@ async fn the_first_release(stage: &Stage, world: &mut World, client: &Client) ->
          verifies every byte, unpacks beside what runs, switches one link, starts, and probes.",
     )?;
     let published = publish(stage, world, client, Release::First).await?;
-    let act = roll(stage, world, client, &published, None).await?;
+    stage.blank()?;
+    let act = roll(stage.viewer(None), world, client, &published).await?;
     expect(&act, "succeeded")?;
     Ok(act)
 }
@@ -117,7 +123,8 @@ async fn a_better_one(
          the restart and the old process finishes its requests, so nobody is turned away.",
     )?;
     let published = publish(stage, world, client, Release::Better).await?;
-    let act = roll(stage, world, client, &published, Some(footer)).await?;
+    stage.blank()?;
+    let act = roll(stage.viewer(Some(footer)), world, client, &published).await?;
     expect(&act, "succeeded")?;
     Ok(act)
 }
@@ -135,12 +142,13 @@ async fn a_broken_one(
          it, the canary goes back to 1.1 by itself, and no other host ever switches.",
     )?;
     let published = publish(stage, world, client, Release::Broken).await?;
-    let act = roll(stage, world, client, &published, Some(footer)).await?;
+    stage.blank()?;
+    let act = roll(stage.viewer(Some(footer)), world, client, &published).await?;
     expect(&act, "rolled-back")?;
     Ok(act)
 }
 
-async fn publish(
+pub async fn publish(
     stage: &Stage,
     world: &mut World,
     client: &Client,
@@ -167,12 +175,11 @@ async fn publish(
     stage.step("published", told, work).await
 }
 
-async fn roll(
-    stage: &Stage,
+pub async fn roll(
+    viewer: Viewer,
     world: &mut World,
     client: &Client,
     published: &Published,
-    footer: Option<Footer>,
 ) -> Result<Act, Failure> {
     let began = Instant::now();
     let by = began + ROLLOUT;
@@ -186,8 +193,7 @@ async fn roll(
         ..pb::StartRolloutRequest::default()
     };
     let rollout = client.answer(by, client.rollouts().start(request)).await?;
-    stage.blank()?;
-    let followed = follow(stage.viewer(footer), client, rollout.id, by).await?;
+    let followed = follow(viewer, client, rollout.id, by).await?;
     if let Some(failure) = world.fallen() {
         return Err(failure);
     }
@@ -225,7 +231,7 @@ fn sent(tracker: &Tracker, published: &Published) -> u64 {
     }
 }
 
-fn expect(act: &Act, outcome: &str) -> Result<(), Failure> {
+pub fn expect(act: &Act, outcome: &str) -> Result<(), Failure> {
     if act.outcome == outcome {
         return Ok(());
     }
@@ -242,7 +248,7 @@ fn counter(customers: &Traffic) -> Footer {
     Arc::new(move |page: &Page| vec![String::new(), counter_line(&read(), page)])
 }
 
-fn counter_line(tally: &Tally, page: &Page) -> String {
+pub fn counter_line(tally: &Tally, page: &Page) -> String {
     let ink = if tally.failed == 0 { Ink::Good } else { Ink::Bad };
     Line::indented(2)
         .then(Ink::Strong, "customers")

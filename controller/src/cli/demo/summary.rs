@@ -98,8 +98,14 @@ fn requests_line(tally: &Tally, page: &Page) -> String {
         .paint(page.style, page.columns)
 }
 
-/// How to look around while everything is left running.
-pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String> {
+/// How to look around while everything is left running, and the commands that roll something out there.
+pub fn look_around(
+    program: &str,
+    folder: &Path,
+    shop: &str,
+    starting: &[String],
+    page: &Page,
+) -> Vec<String> {
     let folder = folder.display();
     let paint = |ink, text: &str| page.style.paint(ink, text);
     let mut lines = vec![
@@ -111,8 +117,8 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
     let rows = [
         ("status", "the controller"),
         ("host ping", "five hosts, asked just now, and what they run"),
-        ("rollout list", "the three rollouts"),
-        ("rollout explain latest", "why 1.2 was undone"),
+        ("rollout list", "the rollouts"),
+        ("rollout explain latest", "how the last one ended, and why"),
         ("logs shop --host harbour-1 -n 5", "what the shop wrote there"),
     ];
     let mut rows: Vec<(String, &str)> =
@@ -125,7 +131,7 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
         paint(Ink::Strong, "Roll something out yourself: change a page first, if you like")
     ));
     lines.push(format!("    {program} release publish {folder}/shop/shop-1.1 --version 1.3"));
-    lines.push(format!("    {program} rollout start shop@1.3 --to harbour --wait"));
+    lines.extend(starting.iter().map(|command| format!("    {command}")));
     lines.push(String::new());
     lines.push(format!(
         "  {}",
@@ -134,10 +140,26 @@ pub fn tour(program: &str, folder: &Path, shop: &str, page: &Page) -> Vec<String
     lines
 }
 
+/// What starts a rollout of what was published.
+pub fn starting(program: &str) -> Vec<String> {
+    vec![format!("{program} rollout start shop@1.3 --to harbour --wait")]
+}
+
+/// The same where the approver of the tour has to agree.
+pub fn starting_approved(program: &str, folder: &Path) -> Vec<String> {
+    let bob = folder.join("bob").display().to_string();
+    vec![
+        format!("{program} plan shop@1.3 --to harbour"),
+        format!("LONGSHORE_CONTEXT={bob} {program} rollout approve PLAN"),
+        format!("{program} rollout start PLAN --wait"),
+    ]
+}
+
 /// Where to go from here, when everything is gone again.
 pub fn farewell(program: &str, page: &Page) -> Vec<String> {
     let rows = [
-        (format!("{program} demo --keep"), "the same, left running to look around"),
+        (format!("{program} demo --tour"), "plan, approval, canary, gate and rollback, command by command"),
+        (format!("{program} demo --keep"), "the demo, left running to look around"),
         (format!("{program} --help"), "every command, with examples"),
         ("docs/guide.md".to_owned(), "a controller and hosts of your own"),
     ];

@@ -37,11 +37,12 @@ pub fn picture(tracker: &Tracker, page: &Page) -> Vec<String> {
         lines.extend(host_lines(tracker, wave, page));
     }
     // Gates that wait say so among the reasons below.
+    let beneath = Page { columns: page.columns.saturating_sub(4), ..page.clone() };
     let settled: Vec<String> = rollout
         .gates
         .iter()
         .filter(|gate| !gate.is_pending())
-        .flat_map(|gate| gate.lines(false, page))
+        .flat_map(|gate| gate.lines(false, &beneath))
         .collect();
     if !settled.is_empty() {
         lines.push(String::new());

@@ -11,7 +11,7 @@ use crate::{
     cli::{
         moment::{Moment, count},
         output::{Page, View},
-        style::Ink,
+        style::{Ink, clip},
         table::{Cell, Table},
     },
 };
@@ -277,17 +277,21 @@ impl View for Entries {
         let mut table = Table::new(["ENTRY", "WHEN", "WHO", "OUTCOME", "WHAT"]);
         for entry in &self.entries {
             let (actor, what) = entry.words();
+            let first = entry.outcome.lines().next().unwrap_or_default();
             table.row([
                 entry.i.to_string().into(),
                 entry.at.relative(page.now).into(),
                 visible(&actor).into(),
-                Cell::new(entry.ink(), visible(&entry.outcome)),
+                Cell::new(entry.ink(), clip(&visible(first), OUTCOME)),
                 visible(what.trim_end()).into(),
             ]);
         }
-        table.lines(page.style)
+        table.lines_within(page.style, page.columns)
     }
 }
+
+/// Columns of a table that an outcome may take: what was done has to be seen beside it.
+const OUTCOME: usize = 48;
 
 /// What `audit verify` found.
 #[derive(Clone, Debug, Serialize)]

@@ -5,7 +5,14 @@ use longshore_proto::v1 as pb;
 use serde::Serialize;
 
 use super::some;
-use crate::cli::{moment::Moment, output::Page, style::Ink};
+use crate::cli::{
+    moment::Moment,
+    output::Page,
+    style::{Ink, clip, wrap},
+};
+
+/// Columns that a sentence gets however narrow the screen is.
+const NARROWEST: usize = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gate {
@@ -79,13 +86,14 @@ impl Gate {
             "fail" => "✗",
             _ => "!",
         };
-        let mut lines = vec![page.style.paint(self.ink(), &format!("{mark} {}", self.sentence()))];
+        let sentence = wrap(&self.sentence(), page.columns.saturating_sub(2).max(NARROWEST));
+        let lead = |at: usize| if at == 0 { format!("{mark} ") } else { "  ".to_owned() };
+        let parts = sentence.iter().enumerate();
+        let mut lines: Vec<String> =
+            parts.map(|(at, part)| page.style.paint(self.ink(), &format!("{}{part}", lead(at)))).collect();
         if all || (self.state != "pass" && !self.is_pending()) {
-            lines.extend(
-                self.evidence
-                    .iter()
-                    .map(|line| page.style.paint(Ink::Faint, &format!("    {}", visible(line)))),
-            );
+            let shown = |line: &String| clip(&format!("    {}", visible(line)), page.columns);
+            lines.extend(self.evidence.iter().map(|line| page.style.paint(Ink::Faint, &shown(line))));
         }
         lines
     }
