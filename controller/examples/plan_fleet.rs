@@ -74,6 +74,7 @@ fn world(hosts: u32) -> World {
         templates: BTreeMap::new(),
         gates: vec![],
         calendar: vec![],
+        promotion: vec![],
         approval: None,
         unmet: vec![],
     }

@@ -13,6 +13,7 @@ use std::{
 use longshore_common::{
     assignment::{Assignment, Intent},
     code::Code,
+    digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, Version},
     report::{Blame, Failure, Outcome, Report, StepName},
     slot::Slot,
@@ -24,7 +25,9 @@ use uuid::Uuid;
 use crate::{
     fleet::{
         BoundKey, Fleet, Host,
-        words::{Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, SurveyAnswer, ToAgent},
+        words::{
+            Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, SurveyAnswer, TestAnswer, ToAgent,
+        },
     },
     store::{
         CommitError, Entry, Key, Listing, MemoryStore, Prefix, Revision, SharedStore, Store, StoreFuture,
@@ -134,6 +137,9 @@ impl HandAgent {
                 ToAgent::Question(id, Question::Survey(wanted)) => {
                     vec![FromAgent::Answer(id, Answer::Survey(Box::new(self.survey(&wanted.app))))]
                 }
+                ToAgent::Question(id, Question::Test { app, release, .. }) => {
+                    vec![FromAgent::Answer(id, Answer::Test(Box::new(self.test(&app, release))))]
+                }
                 ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
                 ToAgent::Welcome { .. } | ToAgent::Checkpoint(_) | ToAgent::Farewell(_) => vec![],
             };
@@ -162,6 +168,14 @@ impl HandAgent {
             commands_missing: self.lacks.lock().unwrap().clone(),
             ..SurveyAnswer::default()
         }
+    }
+
+    /// Every test passes where the release is held.
+    fn test(&self, app: &AppName, release: ReleaseDigest) -> TestAnswer {
+        let disk = self.disk.lock().unwrap();
+        let held = disk.accepted.get(app).is_some_and(|accepted| accepted.release == release);
+        let ended = if held { "exit status 0".to_owned() } else { String::new() };
+        TestAnswer { passed: u32::from(held), ended, good: held, not_here: !held, ..TestAnswer::default() }
     }
 
     pub fn hello(&self) -> Hello {

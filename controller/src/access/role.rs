@@ -168,8 +168,11 @@ impl Grant {
     }
 
     pub fn allows(&self, permission: Permission, scope: &Scope) -> bool {
-        let has = self.role.permissions().contains(&permission);
-        has && match scope {
+        self.role.permissions().contains(&permission) && self.covers(scope)
+    }
+
+    fn covers(&self, scope: &Scope) -> bool {
+        match scope {
             Scope::Any => true,
             Scope::Fleet => self.app.is_every() && self.env.is_every(),
             Scope::App(app) => self.app.covers(app),
@@ -223,6 +226,11 @@ impl Grants {
 
     pub fn allow(&self, permission: Permission, scope: &Scope) -> bool {
         self.0.iter().any(|grant| grant.allows(permission, scope))
+    }
+
+    /// Whether the operator has this very role there.
+    pub fn hold(&self, role: Role, scope: &Scope) -> bool {
+        self.0.iter().any(|grant| grant.role == role && grant.covers(scope))
     }
 
     /// `deployer:shop@staging, viewer`.

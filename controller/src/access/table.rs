@@ -89,6 +89,7 @@ pub const METHODS: &[Method] = &[
     operator("Rollouts", "Watch", Read),
     operator("Rollouts", "Explain", Read),
     operator("Rollouts", "Steer", Deploy),
+    operator("Rollouts", "OpenGate", Approve),
     operator("Access", "WhoAmI", Read),
     operator("Access", "Login", Read),
     operator("Access", "AddUser", Users),

@@ -1,6 +1,9 @@
 //! How a plan stands with those who are asked.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use longshore_common::{ids::OperatorName, time::Millis};
 
@@ -102,14 +105,30 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
 }
 
 impl Rule {
-    /// Who is asked, in words.
+    /// Who is asked, in words. Somebody who is named and may not approve is said to lack that.
     pub fn asked(&self) -> String {
-        let mut names: Vec<String> = self.by.iter().map(ToString::to_string).collect();
-        for (role, rule) in &self.roles {
-            let members: Vec<String> = rule.members.iter().map(ToString::to_string).collect();
-            names.push(format!("{role} ({})", members.join(", ")));
+        let mut asked: Vec<String> = self.by.iter().map(|who| self.name(who)).collect();
+        for (role, members) in &self.by_roles {
+            asked.push(self.group(role, members, true));
         }
-        if names.is_empty() { "every operator but the author".to_owned() } else { names.join(", ") }
+        for (role, rule) in &self.roles {
+            asked.push(self.group(role, &rule.members, rule.held));
+        }
+        if asked.is_empty() { "every approver but the author".to_owned() } else { asked.join(", ") }
+    }
+
+    /// `sre (sam, sue)`; of a role of operators that nobody has looked up only its name.
+    fn group(&self, role: &str, members: &BTreeSet<OperatorName>, held: bool) -> String {
+        let names: Vec<String> = members.iter().map(|who| self.name(who)).collect();
+        match (held, &self.approvers) {
+            (true, None) => role.to_owned(),
+            (true, Some(_)) if names.is_empty() => format!("{role} (nobody has that role)"),
+            _ => format!("{role} ({})", names.join(", ")),
+        }
+    }
+
+    fn name(&self, who: &OperatorName) -> String {
+        if self.may_approve(who) { who.to_string() } else { format!("{who} (lacks the role approver)") }
     }
 
     fn end_of(&self, approval: &Approval) -> Option<Millis> {
@@ -117,7 +136,7 @@ impl Rule {
     }
 
     fn lacking(&self, good: &[&Approval]) -> Lacking {
-        let of_role = |members: &std::collections::BTreeSet<OperatorName>| {
+        let of_role = |members: &BTreeSet<OperatorName>| {
             good.iter().filter(|approval| members.contains(&approval.by)).count() as u32
         };
         let roles = self.roles.iter().filter_map(|(name, role)| {

@@ -65,9 +65,9 @@ fn one_denial_stops_it_until_that_one_says_otherwise() {
 #[test]
 fn roles_are_counted_among_all() {
     let members = |names: &[&str]| names.iter().map(|text| name(text)).collect();
-    let sre = RoleRule { count: 1, members: members(&["sue", "sam"]) };
+    let sre = RoleRule { count: 1, members: members(&["sue", "sam"]), held: false };
     let rule =
-        Rule { count: 2, by: members(&["bob"]), roles: [("sre".to_owned(), sre)].into(), expires: None };
+        Rule { count: 2, by: members(&["bob"]), roles: [("sre".to_owned(), sre)].into(), ..Rule::default() };
     assert!(matches!(admit(&rule, &name("ann"), &name("eve")), Err(Refusal::NotAsked { .. })));
     assert_eq!(rule.asked(), "bob, sre (sam, sue)");
     let stands = standing(&rule, &[yes("bob", 1), yes("eve", 1)], &name("ann"), 2);
@@ -77,4 +77,47 @@ fn roles_are_counted_among_all() {
         standing(&rule, &[yes("sue", 1), yes("sam", 1)], &name("ann"), 2),
         Standing::Approved { until: None }
     );
+}
+
+fn people(approvers: &[&str], sre: &[&str]) -> People {
+    let names = |texts: &[&str]| texts.iter().map(|text| name(text)).collect::<BTreeSet<_>>();
+    People {
+        approvers: names(approvers),
+        holding: [("approver".to_owned(), names(approvers)), ("host-admin".to_owned(), names(sre))].into(),
+    }
+}
+
+/// Scenario 91: without the right to approve somebody's word does not count, with it the plan is ready.
+#[test]
+fn whoever_may_not_approve_does_not_count() {
+    let rule = Rule { count: 1, ..Rule::default() };
+    let stands = |approvers: &[&str]| {
+        standing(&rule.among(&people(approvers, &[])), &[yes("bob", 1)], &name("ann"), 2).may_start()
+    };
+    assert!(stands(&["ann", "bob"]));
+    assert!(!stands(&["ann", "sue"]), "the role was taken from bob after he had approved");
+    let named = Rule { by: [name("bob")].into(), ..rule.clone() }.among(&people(&["sue"], &[]));
+    assert!(!named.knows(&name("bob")));
+    assert_eq!(named.asked(), "bob (lacks the role approver)");
+}
+
+#[test]
+fn roles_of_operators_are_asked_as_they_stand() {
+    let role = |count| RoleRule { count, members: BTreeSet::new(), held: true };
+    let rule = Rule {
+        count: 2,
+        by_roles: [("approver".to_owned(), BTreeSet::new())].into(),
+        roles: [("host-admin".to_owned(), role(1))].into(),
+        ..Rule::default()
+    };
+    assert_eq!(rule.asked(), "approver, host-admin", "a plan names roles, not who has them today");
+    let now = rule.among(&people(&["ann", "bob", "sue"], &["sue"]));
+    assert_eq!(now.asked(), "approver (ann, bob, sue), host-admin (sue)");
+    let Standing::Pending(lacking) = standing(&now, &[yes("bob", 1), yes("ann", 1)], &name("ann"), 2) else {
+        panic!()
+    };
+    assert_eq!(lacking.to_string(), "lacks 1 more and 1 more of host-admin");
+    assert!(standing(&now, &[yes("bob", 1), yes("sue", 1)], &name("ann"), 2).may_start());
+    let nobody = rule.among(&people(&["ann"], &[]));
+    assert_eq!(nobody.asked(), "approver (ann), host-admin (nobody has that role)");
 }

@@ -1,5 +1,7 @@
 //! Gates of rollouts in the store: what they look at, what they came to, and what operators say of them.
 
+use std::collections::BTreeSet;
+
 use longshore_common::{
     code::Code,
     ids::{OperatorName, RolloutId},
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Engine, records, unknown};
 use crate::{
     approval::{Answer, Approval, Rule, Standing, admit, standing},
+    environments::approve,
     gate::{Check, Checks, check},
     rollout::{Event, GateKind, GateSpec, Rollout, RunState, Settled, Verdict},
     store::{Key, Prefix, SharedStore, Txn, record},
@@ -74,7 +77,9 @@ impl Engine {
         let Some(Check::Approval(asked)) = checks(store, &id).await?.by_gate.remove(name) else {
             return Err(Trouble::refused(Code::R01, format!("gate {shown} asks nobody")));
         };
-        let (rule, author) = (rule(&asked)?, loaded.record.started_by.parse()?);
+        let header = &loaded.rollout.header;
+        let people = approve::people(store, &header.app, &header.env).await?;
+        let (rule, author) = (rule(&asked)?.among(&people), loaded.record.started_by.parse()?);
         admit(&rule, &author, by).map_err(|refusal| {
             let why = match refusal {
                 crate::approval::Refusal::Author => {
@@ -128,7 +133,9 @@ impl Engine {
             else {
                 continue;
             };
-            if let Some((verdict, note)) = opinion(&rule(&asked)?, &answers, &author.parse()?, self.now()) {
+            let header = &rollout.header;
+            let rule = rule(&asked)?.among(&approve::people(store, &header.app, &header.env).await?);
+            if let Some((verdict, note)) = opinion(&rule, &answers, &author.parse()?, self.now()) {
                 events.push(Event::Gate { number: run.number, verdict, note });
             }
         }
@@ -138,7 +145,8 @@ impl Engine {
 
 fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {
     let by = asked.by.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
-    Ok(Rule { count: asked.count, by, ..Rule::default() })
+    let by_roles = asked.by_roles.iter().map(|role| (role.clone(), BTreeSet::new())).collect();
+    Ok(Rule { count: asked.count, by, by_roles, ..Rule::default() })
 }
 
 /// The verdict that answers come to, once they do.

@@ -9,7 +9,8 @@
 mod calendars;
 mod commit;
 pub mod gates;
-mod permit;
+mod lend;
+pub mod permit;
 pub mod records;
 mod route;
 mod runner;

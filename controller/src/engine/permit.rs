@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use longshore_common::{
     code::Code,
     digest::{PlanDigest, ReleaseDigest},
-    ids::EnvName,
+    ids::{AppName, EnvName},
     time::Millis,
 };
 
-use super::records::Record;
+use super::records::{Overridden, Record};
 use crate::{
     config::Environment,
     environments::{approve, lock},
-    promotion::{Run, unproved},
+    plan::Check,
+    promotion::{Run, Unproved, unproved},
     rollout::{Outcome, Phase},
     store::{Guard, Key, SharedStore, Write, record},
     trouble::Trouble,
@@ -22,11 +23,13 @@ use crate::{
 /// What is to begin.
 pub(super) struct Wanted<'a> {
     pub environment: &'a Environment,
-    pub app: &'a longshore_common::ids::AppName,
+    pub app: &'a AppName,
     pub release: ReleaseDigest,
     /// Back to what was live before: it has been here.
     pub back: bool,
     pub plan: Option<&'a PlanDigest>,
+    /// Of the plan's preconditions, those that it is started in spite of.
+    pub overrides: &'a [Overridden],
     pub at: Millis,
 }
 
@@ -45,13 +48,21 @@ pub(super) async fn permit(
     now: Millis,
 ) -> Result<Permit, Trouble> {
     let env = &wanted.environment.name;
-    let mut permit = Permit { guards: lock::check(store, env, wanted.app, now).await?, ..Permit::default() };
+    let overridden = |check: Check| wanted.overrides.iter().any(|overridden| overridden.check == check);
+    let mut permit = Permit::default();
+    if !overridden(Check::Locked) {
+        permit.guards = lock::check(store, env, wanted.app, now).await?;
+    }
     if wanted.back {
         return Ok(permit);
     }
-    proved(wanted, past, now)?;
+    if !overridden(Check::Promotion) {
+        proved(wanted, past, now)?;
+    }
     let rule = &wanted.environment.approval;
-    if let Some((mut asked, revision)) = approve::permit(store, env, rule, wanted.plan, wanted.at).await? {
+    if let Some((mut asked, revision)) =
+        approve::permit(store, env, wanted.app, rule, wanted.plan, wanted.at).await?
+    {
         let key = Key::approvals(&asked.plan);
         asked.used = true;
         permit.guards.push(Guard::Unchanged(key.clone(), revision));
@@ -61,29 +72,42 @@ pub(super) async fn permit(
 }
 
 fn proved(wanted: &Wanted<'_>, past: &[Record], now: Millis) -> Result<(), Trouble> {
-    let demands = &wanted.environment.promotion.after;
-    let envs: BTreeSet<&EnvName> = demands.iter().map(|demand| &demand.env).collect();
-    let mut runs: Vec<Run> = past
-        .iter()
-        .filter(|record| record.header.app == *wanted.app && envs.contains(&record.header.env))
-        .filter_map(run)
-        .collect();
-    runs.sort_by_key(|run| run.ended);
-    let lacking = unproved(demands, wanted.release, &runs, now);
+    let Wanted { environment, app, release, .. } = wanted;
+    let lacking = lacking(environment, app, *release, past, now);
     if lacking.is_empty() {
         return Ok(());
     }
-    let calendar = &wanted.environment.calendar;
-    let lacking: Vec<String> = lacking
-        .iter()
-        .map(|unproved| match unproved.due() {
-            Some(due) => format!("{unproved} until {}", calendar.say_moment(due)),
-            None => unproved.to_string(),
-        })
-        .collect();
-    let env = &wanted.environment.name;
+    let lacking: Vec<String> = lacking.iter().map(|unproved| say_unproved(environment, unproved)).collect();
+    let env = &environment.name;
     let message = format!("the release may not come to {env} yet: {}", lacking.join("; "));
     Err(Trouble::refused(Code::W03, message))
+}
+
+/// The demands of the environment that the release does not meet, by what the rollouts of all environments have seen.
+pub fn lacking(
+    environment: &Environment,
+    app: &AppName,
+    release: ReleaseDigest,
+    past: &[Record],
+    now: Millis,
+) -> Vec<Unproved> {
+    let demands = &environment.promotion.after;
+    let envs: BTreeSet<&EnvName> = demands.iter().map(|demand| &demand.env).collect();
+    let mut runs: Vec<Run> = past
+        .iter()
+        .filter(|record| record.header.app == *app && envs.contains(&record.header.env))
+        .filter_map(run)
+        .collect();
+    runs.sort_by_key(|run| run.ended);
+    unproved(demands, release, &runs, now)
+}
+
+/// One sentence, with the moment until which to wait on the environment's clock.
+pub fn say_unproved(environment: &Environment, unproved: &Unproved) -> String {
+    match unproved.due() {
+        Some(due) => format!("{unproved} until {}", environment.calendar.say_moment(due)),
+        None => unproved.to_string(),
+    }
 }
 
 /// A rollout that came to its good end.

@@ -91,9 +91,15 @@ impl Engine {
             release: target.release,
             back,
             plan: request.ticket.as_ref().map(|ticket| &ticket.plan.digest),
+            overrides: request.ticket.as_ref().map(|ticket| &ticket.overrides[..]).unwrap_or_default(),
             at: start_at.unwrap_or(now),
         };
         let permit = permit(store, &wanted, &past, now).await?;
+        // The way back runs no tests, and is never held up by where they would run.
+        let runners = match back {
+            true => vec![],
+            false => self.runners(&environment, app, snapshot.as_ref()).await?,
+        };
         let (mut members, snapshots) = self.settled(&environment, app, snapshot).await?;
         if let Some(ticket) = &request.ticket {
             ticket.exclude(&mut members);
@@ -148,6 +154,11 @@ impl Engine {
         ];
         guards.extend(permit.guards);
         let mut writes = permit.writes;
+        for runner in &runners {
+            let (guard, write) = runner.lent(&rollout)?;
+            guards.push(guard);
+            writes.push(write);
+        }
         if let Some(at) = start_at {
             let told = rollouts::scheduled(&record, environment.calendar.say_moment(at));
             writes.extend(outbox::writes_of(store, env, &[told], now).await?);
@@ -270,7 +281,7 @@ impl Engine {
         Ok(members)
     }
 
-    async fn member(&self, host: Host, app: &AppName) -> Result<Member, Trouble> {
+    pub(super) async fn member(&self, host: Host, app: &AppName) -> Result<Member, Trouble> {
         let (state, _) = states::known(&self.inner.store, &host.id, app).await?;
         let presence = self.inner.fleet.presence();
         let hold = presence.connected(&host.id).and_then(|connected| connected.hold);

@@ -18,6 +18,7 @@ use super::{
     records::{self, LiveRecord, Lock},
 };
 use crate::{
+    access,
     bundle::Release,
     environments,
     fleet::{Fleet, Heartbeat},
@@ -82,6 +83,10 @@ async fn world(agents: &[HandAgent]) -> Arc<MemoryStore> {
     let store: SharedStore = memory.clone();
     for agent in agents {
         agent.enrol(&store).await;
+    }
+    for name in ["alice", "bob", "carl", "dora"] {
+        let grants = access::Grants::all();
+        access::create(&store, &access::User::new(name.parse().unwrap(), grants, "test", 0)).await.unwrap();
     }
     let operator = "alice".parse().unwrap();
     environments::apply(&store, "production.toml", FILE, &operator, 0).await.unwrap();

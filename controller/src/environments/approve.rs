@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{freeze::REASON_BYTES, load};
 use crate::{
-    approval::{Approval, Rule, Standing, admit, standing},
+    access::{self, Permission, Role},
+    approval::{Approval, People, Rule, Standing, admit, standing},
     engine::records,
     notify::{Happening, Kind, outbox},
     store::{Key, Prefix, Revision, SharedStore, Txn, record},
@@ -43,20 +44,44 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// By a rule with people in it.
     pub fn standing(&self, rule: &Rule, now: Millis) -> Standing {
         standing(rule, &self.said, &self.author, now)
     }
+
+    /// What the environment asks for, with those who are to be asked now.
+    pub async fn rule(&self, store: &SharedStore) -> Result<Rule, Trouble> {
+        let (environment, _) = load(store, &self.env).await?;
+        Ok(environment.approval.among(&people(store, &self.app, &self.env).await?))
+    }
 }
 
-/// Asks for approvals of a plan. One that is known already stays as it is.
+/// Who may approve the app in the environment, and who has which role there, now. A locked operator is nobody.
+pub async fn people(store: &SharedStore, app: &AppName, env: &EnvName) -> Result<People, Trouble> {
+    let scope = access::Scope::Both(app.clone(), env.clone());
+    let mut people = People::default();
+    for user in access::list(store).await?.into_iter().filter(|user| user.locked.is_none()) {
+        for role in Role::ALL.into_iter().filter(|role| user.grants.hold(*role, &scope)) {
+            people.holding.entry(role.to_string()).or_default().insert(user.name.clone());
+        }
+        if user.grants.allow(Permission::Approve, &scope) {
+            people.approvers.insert(user.name);
+        }
+    }
+    Ok(people)
+}
+
+/// Asks for approvals of a plan. One that is asked about already stays as it is; one that was used up is asked about anew.
 pub async fn ask(store: &SharedStore, asked: Asked) -> Result<(), Trouble> {
     let key = Key::approvals(&asked.plan);
-    if store.get(&key).await?.is_some() {
+    let (before, read) = get(store, &asked.plan).await?.unzip();
+    if before.is_some_and(|before| !before.used) {
         return Ok(());
     }
     let mut known = list(store).await?;
     known.sort_by_key(|known| known.asked_ms);
-    let mut txn = Txn::new().absent(key.clone()).put(key.clone(), record::encode(&key, &asked)?);
+    let mut txn = Txn::new().as_read(key.clone(), read).put(key.clone(), record::encode(&key, &asked)?);
+    known.retain(|known| known.plan != asked.plan);
     for old in known.iter().take((known.len() + 1).saturating_sub(ASKED).min(16)) {
         txn = txn.delete(Key::approvals(&old.plan));
     }
@@ -70,7 +95,7 @@ pub async fn ask(store: &SharedStore, asked: Asked) -> Result<(), Trouble> {
 fn needed(asked: &Asked) -> Happening {
     let Asked { app, version, env, author, plan, .. } = asked;
     let subject = format!("{app}@{version} to {env} waits for approval");
-    let short: String = plan.hex().chars().take(12).collect();
+    let short = plan.short();
     let text = format!(
         "{author} made the plan {plan}.\nLook: longshore plan show {short}\nThen: longshore rollout approve {short}"
     );
@@ -122,11 +147,16 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
         let (mut asked, revision) = get(store, plan).await?.ok_or_else(|| {
             Coded::new(Code::N01, "no such plan waits for approvals. See: longshore rollout approvals")
         })?;
-        let rule = load(store, &asked.env).await?.0.approval;
+        let rule = asked.rule(store).await?;
         admit(&rule, &asked.author, &word.by)
             .map_err(|why| Coded::new(Code::W02, format!("{} may not approve this: {why}", word.by)))?;
         if asked.used {
-            return Err(Trouble::refused(Code::R01, "a rollout was started by this plan already"));
+            let Asked { app, version, env, .. } = &asked;
+            let message = format!(
+                "plan {} was used up by the rollout that it started. Plan it again: longshore plan {app}@{version} --to {env}",
+                plan.short()
+            );
+            return Err(Trouble::refused(Code::R01, message));
         }
         asked.said.retain(|said| said.by != word.by);
         asked.said.push(word.clone());
@@ -149,6 +179,7 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
 pub async fn permit(
     store: &SharedStore,
     env: &EnvName,
+    app: &AppName,
     rule: &Rule,
     plan: Option<&PlanDigest>,
     at: Millis,
@@ -157,18 +188,26 @@ pub async fn permit(
         return Ok(None);
     }
     let refuse = |message: String| Err(Trouble::refused(Code::W02, message));
+    let rule = &rule.among(&people(store, app, env).await?);
     let needs = needs(rule);
     let Some(plan) = plan else {
         return refuse(format!(
             "{env} needs {needs}, and approvals are for a plan. Make one: longshore plan APP@VERSION --to {env}"
         ));
     };
-    let short: String = plan.hex().chars().take(12).collect();
+    let short = plan.short();
     let Some((asked, revision)) = get(store, plan).await? else {
         return refuse(format!(
             "{env} needs {needs}, and nobody was asked about plan {short}. Plan it again"
         ));
     };
+    if asked.used {
+        let Asked { app, version, .. } = &asked;
+        return refuse(format!(
+            "plan {short} was used up by the rollout that it started. Plan it again and have that approved: \
+             longshore plan {app}@{version} --to {env}"
+        ));
+    }
     match asked.standing(rule, at) {
         Standing::NotNeeded | Standing::Approved { .. } => Ok(Some((asked, revision))),
         Standing::Denied(by) => {

@@ -136,6 +136,18 @@ pub async fn check(
     Ok(guards)
 }
 
+/// What keeps a rollout of the app from being started now, one sentence for each lock that holds for it.
+pub async fn holding(
+    store: &SharedStore,
+    env: &EnvName,
+    app: &AppName,
+    now: Millis,
+) -> Result<Vec<String>, Trouble> {
+    let locks = list(store, env).await?;
+    let of_app = locks.iter().filter(|(scope, _)| scope.app.as_ref().is_none_or(|of| of == app));
+    Ok(of_app.map(|(scope, known)| held(scope, known, now).message).collect())
+}
+
 fn held(scope: &Scope, known: &Locked, now: Millis) -> Coded {
     let ago = Span::secs(((now - known.since_ms).max(0) / 1000) as u64);
     let message = format!(

@@ -167,9 +167,12 @@ pub struct AppLimits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Approval {
     pub count: u32,
-    /// Operators; empty: any but whoever started the rollout.
+    /// Operators. With no role either: every approver but whoever started the rollout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<String>,
+    /// Whoever has one of these roles of operators there may as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_roles: Vec<String>,
 }
 
 /// Told once, asked until it says.

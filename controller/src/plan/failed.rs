@@ -43,6 +43,8 @@ fn of_release(world: &World) -> Vec<Failed> {
 
 fn of_environment(world: &World) -> Vec<Failed> {
     let mut found = vec![];
+    let lacking = world.promotion.iter().filter_map(|demanded| demanded.lacking.clone());
+    found.extend(lacking.map(|lacking| one(Check::Promotion, lacking)));
     if let Some(what) = &world.busy {
         found.push(one(Check::Busy, what.clone()));
     }
@@ -129,6 +131,7 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         | Check::Spread
         | Check::Promotion
         | Check::Locked
+        | Check::Runner
         | Check::Unknown => "cannot take part".to_owned(),
     }
 }

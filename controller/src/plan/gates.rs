@@ -50,7 +50,7 @@ fn promotion(spec: &Spec, waves: u32) -> Option<Gate> {
         after,
         name: "promotion".to_owned(),
         what: "an operator looks and says go on".to_owned(),
-        opens: Opens::People("any operator: longshore rollout promote".to_owned()),
+        opens: Opens::People("a deployer: longshore rollout promote".to_owned()),
         deadline: None,
     })
 }
@@ -69,7 +69,7 @@ fn declared(gate: &GateSpec, spec: &Spec, waves: u32) -> Option<Gate> {
         name: gate.name.clone(),
         what: format!("{}; a failure {}", kind(gate.kind), then(gate.on_fail)),
         opens: match gate.kind {
-            GateKind::Approval => Opens::People("an approval: longshore rollout approve".to_owned()),
+            GateKind::Approval => Opens::People("an approver: longshore rollout open".to_owned()),
             GateKind::Probe
             | GateKind::Test
             | GateKind::Metrics

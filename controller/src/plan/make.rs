@@ -62,6 +62,7 @@ pub fn plan(world: &World) -> Plan {
         fetch,
         gates: gates(&world.spec, &waves, &world.gates),
         calendar: world.calendar.clone(),
+        promotion: world.promotion.clone(),
         approval: world.approval.clone(),
         duration: duration(&world.spec, &waves, probing, &world.past),
         back: back(manifest, &hosts),

@@ -36,8 +36,8 @@ pub use expect::baking;
 pub use follow::strays;
 pub use make::{members, plan, running};
 pub use model::{
-    Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Duration, Failed, Fault,
-    Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
+    Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Demanded, Duration, Failed,
+    Fault, Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
 };
 pub use moved::moved;
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};

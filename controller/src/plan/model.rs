@@ -43,6 +43,9 @@ pub struct Plan {
     /// Windows, freezes and locks that apply.
     #[serde(default)]
     pub calendar: Vec<CalendarNote>,
+    /// Where the release has to have proved itself before, in the order of the environment's file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promotion: Vec<Demanded>,
     /// `None`: the environment asks for no approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
@@ -231,6 +234,23 @@ pub struct CalendarNote {
     pub until_ms: Option<Millis>,
 }
 
+/// An environment in which the same release has to have succeeded, and how that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demanded {
+    pub env: EnvName,
+    /// How long it has to have been live there.
+    pub lived: Span,
+    /// Gates that have to have passed there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
+    /// What is lacking, in one sentence; `None`: the demand is met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacking: Option<String>,
+    /// When waiting alone will have met it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<Millis>,
+}
+
 /// What has to be given to this very digest before it may start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
@@ -312,6 +332,8 @@ pub enum Check {
     Promotion,
     /// Nobody has locked the environment.
     Locked,
+    /// The hosts on which its tests run are there, and run nothing of the app where they are of no environment.
+    Runner,
     /// So many hosts answer that the failure budget covers the others.
     Unknown,
     Architecture,
@@ -328,7 +350,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Check; 18] = [
+    pub const ALL: [Check; 19] = [
         Check::Withdrawn,
         Check::Busy,
         Check::Overlap,
@@ -336,6 +358,7 @@ impl Check {
         Check::Spread,
         Check::Promotion,
         Check::Locked,
+        Check::Runner,
         Check::Unknown,
         Check::Architecture,
         Check::Os,
@@ -358,6 +381,7 @@ impl Check {
             Check::Spread => "spread",
             Check::Promotion => "promotion",
             Check::Locked => "locked",
+            Check::Runner => "runner",
             Check::Unknown => "unknown",
             Check::Architecture => "architecture",
             Check::Os => "os",
@@ -378,7 +402,7 @@ impl Check {
 
     /// No policy can allow these: the rollout could not be carried out at all.
     pub fn is_absolute(self) -> bool {
-        matches!(self, Check::Withdrawn | Check::Busy)
+        matches!(self, Check::Withdrawn | Check::Busy | Check::Runner)
     }
 }
 

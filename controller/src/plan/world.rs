@@ -10,7 +10,7 @@ use longshore_common::{
     time::{Millis, Span},
 };
 
-use super::{Approval, CalendarNote, Check, Gate, PlanPolicy};
+use super::{Approval, CalendarNote, Check, Demanded, Gate, PlanPolicy};
 use crate::rollout::{Member, Snapshots, Spec, Target};
 
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub struct World {
     /// What must hold between waves beside bakes and promotion.
     pub gates: Vec<Gate>,
     pub calendar: Vec<CalendarNote>,
+    pub promotion: Vec<Demanded>,
     pub approval: Option<Approval>,
     /// Preconditions that were judged elsewhere and do not hold, each in a sentence.
     pub unmet: Vec<(Check, String)>,

@@ -132,7 +132,7 @@ fn admit(plan: &Plan, mut given: BTreeMap<Check, String>) -> Result<Vec<Overridd
     match open.first() {
         None => Ok(overridden),
         Some(failed) if failed.check == Check::Busy => Err(Coded::new(Code::R02, failed.what.clone())),
-        Some(_) => Err(unmet(plan, &open)),
+        Some(_) => Err(Coded::new(code(&open), unmet(plan, &open))),
     }
 }
 
@@ -149,7 +149,17 @@ fn forbidden(plan: &Plan, failed: &Failed) -> Coded {
     Coded::new(Code::R04, message)
 }
 
-fn unmet(plan: &Plan, open: &[&Failed]) -> Coded {
+/// Policy has codes of its own, where nothing else is in the way.
+fn code(open: &[&Failed]) -> Code {
+    let all = |check| open.iter().all(|failed| failed.check == check);
+    match (all(Check::Locked), all(Check::Promotion)) {
+        (true, _) => Code::W01,
+        (_, true) => Code::W03,
+        _ => Code::R04,
+    }
+}
+
+fn unmet(plan: &Plan, open: &[&Failed]) -> String {
     let digest = plan.digest.short();
     let mut message = format!("plan {digest} may not start. Nothing was changed:");
     for failed in open {
@@ -171,7 +181,7 @@ fn unmet(plan: &Plan, open: &[&Failed]) -> Coded {
             options.join(" ")
         ));
     }
-    Coded::new(Code::R04, message)
+    message
 }
 
 fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest {

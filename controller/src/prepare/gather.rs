@@ -25,7 +25,7 @@ use crate::{
     },
     environments,
     fleet::{Host, host},
-    plan::{self, Candidate, Overlap, Past, Release, Surveyed, World},
+    plan::{self, Candidate, Check, Overlap, Past, Release, Surveyed, World},
     rollout::{Outcome, Phase, Target},
     store::{Key, SharedStore},
     trouble::Trouble,
@@ -68,8 +68,14 @@ impl Planner {
         let of_live: Vec<_> = live.iter().filter_map(|live| live.snapshot).collect();
         snapshots.extend(engine::snapshots::load(store, of_live).await?);
         let templates = self.templates(before, &release).await?;
+        let now = self.now();
+        let rollouts = records::list(store).await?;
+        let calendar = policy::standing(store, &environment, app, now).await?;
+        let mut unmet = policy::unmet(&calendar);
+        let problems = self.engine.runner_problems(&environment, app).await?;
+        unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         Ok(World {
-            made_ms: self.now(),
+            made_ms: now,
             made_by: by.to_string(),
             env: env.clone(),
             env_file: ContentDigest::of(applied.file.as_bytes()),
@@ -89,12 +95,13 @@ impl Planner {
             known,
             busy: self.engine.busy(env, app).await?,
             overlaps: overlaps(store, &environment, app, &hosts).await?,
-            past: past(store, wish).await?,
+            past: past(&rollouts, wish),
             templates,
             gates: vec![],
-            calendar: policy::calendar(&environment.calendar, self.now()),
+            promotion: policy::promotion(&environment, app, published.digest, &rollouts, now),
             approval: policy::approval(&environment.approval),
-            unmet: vec![],
+            unmet,
+            calendar,
             spec: environment.spec,
             hosts: candidates,
             release,
@@ -200,11 +207,10 @@ async fn overlaps(
 }
 
 /// Rollouts of the app in the environment that went forward and succeeded, the newest first.
-async fn past(store: &SharedStore, wish: &Wish) -> Result<Vec<Past>, Trouble> {
-    let records = records::list(store).await?;
+fn past(rollouts: &[Record], wish: &Wish) -> Vec<Past> {
     let of_this =
         |record: &&Record| record.header.app == wish.app && record.header.env == wish.env && !record.rollback;
-    Ok(records.iter().rev().filter(of_this).filter_map(took).take(PAST_MAX).collect())
+    rollouts.iter().rev().filter(of_this).filter_map(took).take(PAST_MAX).collect()
 }
 
 fn took(record: &Record) -> Option<Past> {

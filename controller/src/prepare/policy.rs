@@ -1,15 +1,72 @@
-//! What the environment's policy says of a rollout that would begin now: windows, freezes, approvals.
+//! What the environment's policy says of a rollout that would begin now: windows, freezes, locks, promotion, approvals.
 
-use longshore_common::time::Millis;
+use longshore_common::{digest::ReleaseDigest, ids::AppName, time::Millis};
 
 use crate::{
     approval::Rule,
     calendar::Calendar,
-    plan::{Approval, CalendarNote},
+    config::Environment,
+    engine::{permit, records::Record},
+    environments::{freeze, lock},
+    plan::{Approval, CalendarNote, Check, Demanded},
+    store::SharedStore,
+    trouble::Trouble,
 };
 
+/// Windows, freezes of the file and by hand, and locks, as they stand now.
+pub(super) async fn standing(
+    store: &SharedStore,
+    environment: &Environment,
+    app: &AppName,
+    now: Millis,
+) -> Result<Vec<CalendarNote>, Trouble> {
+    let mut all = environment.calendar.clone();
+    all.freezes.extend(freeze::get(store, &environment.name).await?.as_ref().map(freeze::Frozen::freeze));
+    let mut notes = calendar(&all, now);
+    let locks = lock::holding(store, &environment.name, app, now).await?;
+    notes.extend(locks.into_iter().map(|what| CalendarNote {
+        kind: LOCK.to_owned(),
+        what,
+        closed: true,
+        until_ms: None,
+    }));
+    Ok(notes)
+}
+
+const LOCK: &str = "lock";
+
+/// What of it does not only wait, but keeps the rollout from being started.
+pub(super) fn unmet(notes: &[CalendarNote]) -> Vec<(Check, String)> {
+    let locks = notes.iter().filter(|note| note.kind == LOCK);
+    locks.map(|note| (Check::Locked, note.what.clone())).collect()
+}
+
+/// Every environment in which the release has to have proved itself, and what of that is lacking.
+pub(super) fn promotion(
+    environment: &Environment,
+    app: &AppName,
+    release: ReleaseDigest,
+    past: &[Record],
+    now: Millis,
+) -> Vec<Demanded> {
+    let lacking = permit::lacking(environment, app, release, past, now);
+    let demands = environment.promotion.after.iter();
+    demands
+        .map(|demand| {
+            let unproved = lacking.iter().find(|unproved| unproved.env == demand.env);
+            Demanded {
+                env: demand.env.clone(),
+                lived: demand.lived,
+                gates: demand.gates.clone(),
+                lacking: unproved.map(|unproved| permit::say_unproved(environment, unproved)),
+                due_ms: unproved.and_then(|unproved| unproved.due()),
+            }
+        })
+        .collect()
+}
+
 /// Nothing where it is never closed.
-pub(super) fn calendar(calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
+fn calendar(calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
     if calendar.is_always_open() {
         return vec![];
     }
@@ -17,7 +74,11 @@ pub(super) fn calendar(calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
     if reasons.is_empty() {
         let until_ms = calendar.next_change(now);
         let what = match until_ms {
-            Some(until) => format!("open now, until {}", calendar.say_moment(until)),
+            Some(until) => {
+                let (moment, then) = (calendar.say_moment(until), calendar.reasons(until).join(" and "));
+                let then = if then.is_empty() { String::new() } else { format!(": then {then}") };
+                format!("open now, until {moment}{then}")
+            }
             None => "open now".to_owned(),
         };
         return vec![CalendarNote { kind: "window".to_owned(), what, closed: false, until_ms }];

@@ -14,10 +14,7 @@ use super::{admitted, invalid, operator, refuse};
 use crate::{
     access::Scope,
     approval::{Answer, Approval, Rule, Standing},
-    environments::{
-        self,
-        approve::{self, Asked},
-    },
+    environments::approve::{self, Asked},
     identity::Door,
     notify::{Happening, Kind, outbox},
     store::SharedStore,
@@ -37,7 +34,7 @@ impl ApprovalsService {
         known.sort_by_key(|asked| std::cmp::Reverse(asked.asked_ms));
         let mut rows = vec![];
         for asked in known.into_iter().filter(|asked| env.is_none_or(|env| asked.env == *env)) {
-            let rule = environments::load(&self.store, &asked.env).await?.0.approval;
+            let rule = asked.rule(&self.store).await?;
             let row = row(&asked, &rule, now);
             if all || row.state == "pending" {
                 rows.push(row);

@@ -249,13 +249,6 @@ impl Rollouts for RolloutsService {
                 Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
             Act::Pace(pace) => Event::Pace(words::pace(pace).map_err(coded)?),
-            Act::AnswerGate(pb::GateAnswer { gate, denied }) => {
-                let answer = if denied { Answer::Denied } else { Answer::Approved };
-                let reason =
-                    longshore_common::text::visible(&longshore_common::wire::cut(&reason, REASON_BYTES));
-                self.engine.answer_gate(id, &gate, admission.name(), answer, reason).await.map_err(refuse)?;
-                return self.message(&id).await;
-            }
             Act::Exclude(pb::ExcludeHosts { hosts }) => {
                 Event::Exclude(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
@@ -263,6 +256,21 @@ impl Rollouts for RolloutsService {
         let act = event.as_str();
         self.engine.steer(id, event).await.map_err(refuse)?;
         tracing::info!(rollout = %id, act, by = %longshore_common::text::visible(&by), "steered");
+        self.message(&id).await
+    }
+
+    async fn open_gate(
+        &self,
+        request: Request<pb::OpenGateRequest>,
+    ) -> Result<Response<pb::Rollout>, Status> {
+        let admission = admitted(&self.door, &request).await?;
+        let pb::OpenGateRequest { rollout, gate, denied, reason } = request.into_inner();
+        let id = self.engine.find(&rollout).await.map_err(refuse)?;
+        self.covered(&admission, &id).await?;
+        let answer = if denied { Answer::Denied } else { Answer::Approved };
+        let reason = longshore_common::wire::cut(reason.trim(), REASON_BYTES);
+        let reason = longshore_common::text::visible(&reason);
+        self.engine.answer_gate(id, &gate, admission.name(), answer, reason).await.map_err(refuse)?;
         self.message(&id).await
     }
 }

@@ -109,6 +109,7 @@ act! {
     pb::ShowRolloutRequest => |r| Scope::Any, String::new();
     // The rollout knows its app and environment; the handler looks.
     pb::SteerRequest => |r| Scope::Any, steered(r);
+    pb::OpenGateRequest => |r| Scope::Any, opened(r);
     pb::WhoAmIRequest => |r| Scope::Any, String::new();
     pb::LoginRequest => |r| Scope::Any, "a new certificate".to_owned();
     pb::AddUserRequest => |r| Scope::Fleet, format!("operator {}: {}", r.name, r.grants.join(", "));
@@ -137,8 +138,6 @@ fn steered(request: &pb::SteerRequest) -> String {
         Some(Steer::Resume(_)) => "resume",
         Some(Steer::Promote(_)) => "promote",
         Some(Steer::PromoteFully(_)) => "promote fully",
-        Some(Steer::AnswerGate(pb::GateAnswer { denied: false, .. })) => "approve a gate of",
-        Some(Steer::AnswerGate(pb::GateAnswer { denied: true, .. })) => "deny a gate of",
         Some(Steer::Abort(_)) => "abort",
         Some(Steer::Retry(_)) => "retry",
         Some(Steer::Rollback(_)) => "rollback",
@@ -147,6 +146,12 @@ fn steered(request: &pb::SteerRequest) -> String {
         None => "nothing",
     };
     format!("{act} rollout {}: {}", request.rollout, request.reason)
+}
+
+fn opened(request: &pb::OpenGateRequest) -> String {
+    let pb::OpenGateRequest { rollout, gate, denied, reason } = request;
+    let verb = if *denied { "deny" } else { "approve" };
+    format!("{verb} gate {gate} of rollout {rollout}: {reason}")
 }
 
 fn changed(request: &pb::ChangeUserRequest) -> String {

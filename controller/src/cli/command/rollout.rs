@@ -76,8 +76,13 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
             steer(desk, acting.into(), act).await
         }
         RolloutCommand::Open { rollout, gate, deny, reason, waiting } => {
-            let steering = Steering { rollout, reason, timeout: waiting.timeout };
-            steer(desk, steering, Act::AnswerGate(pb::GateAnswer { gate, denied: deny })).await
+            let client = desk.client().await?;
+            let reason = reason.unwrap_or_default();
+            let request = pb::OpenGateRequest { rollout, gate, denied: deny, reason };
+            let by = deadline(waiting.timeout);
+            let reply = client.answer(by, client.rollouts().open_gate(request)).await?;
+            desk.output.print(&Steered(Rollout::from(reply)))?;
+            Ok(Exit::Done)
         }
         RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
         RolloutCommand::Pace { rollout, pace, reason, waiting } => {

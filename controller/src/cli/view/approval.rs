@@ -4,7 +4,7 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::{short, some};
+use super::{digest, some};
 use crate::cli::{
     moment::Moment,
     output::{Page, View},
@@ -79,7 +79,7 @@ impl View for Approval {
     const SCHEMA: &'static str = "longshore.cli.approval/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        let plan = short(&self.plan);
+        let plan = digest(&self.plan);
         let what = visible(&format!("{}@{} for {}", self.app, self.version, self.env));
         match self.state.as_str() {
             "approved" => {
@@ -123,7 +123,7 @@ impl View for ApprovalList {
         let mut table = Table::new(["PLAN", "RELEASE", "ENVIRONMENT", "BY", "STATE", "SAID", "ASKED"]);
         for plan in &self.plans {
             table.row([
-                short(&plan.plan).into(),
+                digest(&plan.plan).into(),
                 visible(&format!("{}@{}", plan.app, plan.version)).into(),
                 visible(&plan.env).into(),
                 visible(&plan.author).into(),

@@ -15,6 +15,7 @@ pub mod ping;
 pub mod plan;
 pub mod plan_lines;
 mod plan_parts;
+mod plan_policy;
 #[cfg(test)]
 mod plan_tests;
 pub mod policy;
@@ -50,6 +51,13 @@ pub fn labels(labels: &BTreeMap<String, String>) -> String {
 pub fn short(id: &str) -> String {
     visible(id).chars().take(SHORT_ID).collect()
 }
+
+/// As much of a digest as every command shows.
+pub fn digest(hex: &str) -> String {
+    visible(hex).chars().take(SHORT_DIGEST).collect()
+}
+
+const SHORT_DIGEST: usize = 8;
 
 /// A UUIDv7 begins with 48 bits of milliseconds: 13 characters (with the hyphen) tell two rollouts apart that
 /// started at least a millisecond apart.

@@ -6,6 +6,7 @@ use longshore_common::text::visible;
 use super::{
     plan::{PlanList, PlanView},
     plan_parts::{back, changes, failed, gates, hosts, waves},
+    plan_policy::policy,
     short,
 };
 use crate::{
@@ -31,6 +32,7 @@ impl View for PlanView {
         lines.extend(summary(plan, page));
         let parts = [
             ("Does not hold", failed(plan, page)),
+            ("Policy", policy(plan, page)),
             ("Worth knowing", remarks(plan, page)),
             ("Waves", waves(plan, page)),
             ("Hosts", hosts(plan, self.all_hosts, page)),
@@ -57,6 +59,7 @@ impl PlanView {
         let page = &Page { columns: page.columns.min(WIDE), ..page.clone() };
         let mut lines = head(&self.plan, page);
         lines.extend(summary(&self.plan, page));
+        lines.extend(policy(&self.plan, page));
         lines.extend(remarks(&self.plan, page));
         lines
     }
@@ -136,17 +139,7 @@ fn expected(plan: &Plan) -> String {
 }
 
 fn remarks(plan: &Plan, page: &Page) -> Vec<String> {
-    let calendar = plan.calendar.iter().map(|note| {
-        let ink = if note.closed { Ink::Warn } else { Ink::Plain };
-        (ink, &note.what)
-    });
-    let remarks = plan.remarks.iter().map(|remark| (Ink::Plain, remark));
-    let approval = plan.approval.as_ref().map(|approval| {
-        let good_for = approval.expires_after.map(|span| format!(", good for {span}")).unwrap_or_default();
-        format!("{} by {}{good_for}", count(approval.count as usize, "approval"), approval.by)
-    });
-    let approval = approval.iter().map(|approval| (Ink::Warn, approval));
-    calendar.chain(approval).chain(remarks).flat_map(|(ink, text)| paragraph(text, ink, page)).collect()
+    plan.remarks.iter().flat_map(|remark| paragraph(remark, Ink::Plain, page)).collect()
 }
 
 /// `  - text`, wrapped.
@@ -176,7 +169,12 @@ fn next(plan: &Plan) -> Vec<String> {
         }
         return lines;
     }
-    if plan.is_nothing_to_do() { vec![] } else { vec![format!("Start it: longshore rollout start {digest}")] }
+    let start = format!("Start it: longshore rollout start {digest}");
+    match (plan.is_nothing_to_do(), &plan.approval) {
+        (true, _) => vec![],
+        (false, None) => vec![start],
+        (false, Some(_)) => vec![format!("Others approve it: longshore rollout approve {digest}"), start],
+    }
 }
 
 impl View for PlanList {

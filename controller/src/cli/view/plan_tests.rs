@@ -1,6 +1,7 @@
 //! How plans look: three hosts and five hundred, at 80 columns and at 120.
 
 use jiff::tz::TimeZone;
+use longshore_common::time::Span;
 
 use super::plan::PlanView;
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         output::{Page, View},
         style::{Style, width},
     },
-    plan::{plan, tests::setup::world},
+    plan::{Approval, CalendarNote, Demanded, plan, tests::setup::world},
 };
 
 fn page(columns: usize) -> Page {
@@ -41,6 +42,46 @@ fn a_small_plan_says_everything() {
         "service.exec: [\"./bin\",\"--release=1\"] -> [\"./bin\",\"--release=2\"]",
         "to 1 on 3 hosts, unpacked there still on 2, 1 unknown",
         "longshore plan shop@2 --to prod",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
+/// What is met is said as well as what is not: whoever approves has to see all of it.
+#[test]
+fn a_plan_shows_all_of_the_policy() {
+    let mut world = world("a b");
+    let demanded = |env: &str, lacking: Option<&str>| Demanded {
+        env: env.parse().unwrap(),
+        lived: Span::secs(86_400),
+        gates: vec!["smoke".to_owned()],
+        lacking: lacking.map(str::to_owned),
+        due_ms: None,
+    };
+    let lacking = "it was live in staging for 2h, and 1d are asked for; it still is, so wait until tomorrow";
+    world.promotion = vec![demanded("test", None), demanded("staging", Some(lacking))];
+    let note = |kind: &str, what: &str, closed| CalendarNote {
+        kind: kind.to_owned(),
+        what: what.to_owned(),
+        closed,
+        until_ms: None,
+    };
+    world.calendar = vec![
+        note("freeze", "closed now, and the rollout would wait: frozen by eve: stock-taking", true),
+        note("lock", "prod is locked by bob, since 5m: looking", true),
+    ];
+    world.approval = Some(Approval { count: 2, by: "approver".to_owned(), expires_after: None });
+    let view = PlanView { plan: plan(&world), all_hosts: false };
+    let text = view.lines(&page(200)).join("\n");
+    for part in [
+        "Policy",
+        "after test, live there for 1d, with gate smoke: met",
+        "after staging, live there for 1d, with gate smoke: not met: it was live in staging for 2h",
+        "frozen by eve: stock-taking",
+        "prod is locked by bob",
+        "2 approvals by approver, not by the plan's author",
+        "promotion: it was live in staging for 2h",
+        "It may not start: a precondition does not hold.",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }

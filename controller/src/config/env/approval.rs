@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use longshore_common::{ids::OperatorName, strict::Table, text::visible, time::Span};
 
 use super::words::names;
-use crate::approval::{RoleRule, Rule};
+use crate::{
+    access::Role,
+    approval::{RoleRule, Rule},
+};
 
 /// Approvals that may be asked for, and members that a role may have.
 const MOST: usize = 64;
@@ -29,23 +32,27 @@ pub(super) fn roles(root: &Table<'_>) -> Roles {
     roles
 }
 
-/// `role:sre` and `ann` as operators; what is unknown is noted.
-pub(super) fn operators(
-    table: &Table<'_>,
-    section: &str,
-    key: &str,
-    roles: &Roles,
-) -> BTreeSet<OperatorName> {
+/// Who is named somewhere: people, those in groups of the file among them, and roles of operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub names: BTreeSet<OperatorName>,
+    pub roles: BTreeSet<Role>,
+}
+
+/// `ann`, `role:sre` of `[roles]`, and `role:approver` of operators; what is unknown is noted. A group of the file goes
+/// before a role of operators of the same name.
+pub(super) fn named(table: &Table<'_>, section: &str, key: &str, roles: &Roles) -> Named {
     let texts: Vec<String> = table.list(key);
-    let mut found = BTreeSet::new();
+    let mut found = Named::default();
     for text in texts {
         match text.strip_prefix(ROLE) {
-            Some(role) => match roles.get(role) {
-                Some(members) => found.extend(members.iter().cloned()),
-                None => no_role(table, section, key, role),
+            Some(role) => match (roles.get(role), role.parse::<Role>()) {
+                (Some(members), _) => found.names.extend(members.iter().cloned()),
+                (None, Ok(held)) => drop(found.roles.insert(held)),
+                (None, Err(_)) => no_role(table, section, key, role),
             },
             None => match text.parse() {
-                Ok(name) => drop(found.insert(name)),
+                Ok(name) => drop(found.names.insert(name)),
                 Err(error) => {
                     let error: longshore_common::code::Coded = error;
                     table.problem_at(key, format!("{section}.{key}: {}", error.message));
@@ -56,9 +63,27 @@ pub(super) fn operators(
     found
 }
 
+/// Where only people can be meant.
+pub(super) fn operators(
+    table: &Table<'_>,
+    section: &str,
+    key: &str,
+    roles: &Roles,
+) -> BTreeSet<OperatorName> {
+    let Named { names, roles: held } = named(table, section, key, roles);
+    for role in held {
+        no_role(table, section, key, role.as_str());
+    }
+    names
+}
+
 fn no_role(table: &Table<'_>, section: &str, key: &str, role: &str) {
-    let shown = visible(role);
-    table.problem_at(key, format!("{section}.{key}: there is no role \"{shown}\" in [roles]"));
+    let known: Vec<&str> = Role::ALL.into_iter().map(Role::as_str).collect();
+    let (shown, known) = (visible(role), known.join(", "));
+    table.problem_at(
+        key,
+        format!("{section}.{key}: there is no role \"{shown}\" in [roles], and operators have {known}"),
+    );
 }
 
 pub(super) fn approval(root: &Table<'_>, roles: &Roles) -> Rule {
@@ -66,12 +91,13 @@ pub(super) fn approval(root: &Table<'_>, roles: &Roles) -> Rule {
     if !table.is_present() {
         return Rule::default();
     }
-    let by = operators(&table, "approval", "by", roles);
+    let Named { names: by, roles: held } = named(&table, "approval", "by", roles);
+    let by_roles = held.into_iter().map(|role| (role.to_string(), BTreeSet::new())).collect();
     let of_roles = of_roles(&table, roles);
     let least = of_roles.values().map(|role| role.count).sum::<u32>().max(1);
     let count = table.or("count", least);
     let expires = table.or("expires", EXPIRES);
-    let rule = Rule { count, by, roles: of_roles, expires: Some(expires) };
+    let rule = Rule { count, by, by_roles, roles: of_roles, expires: Some(expires), approvers: None };
     check(&table, &rule);
     rule
 }
@@ -82,10 +108,15 @@ fn of_roles(table: &Table<'_>, roles: &Roles) -> BTreeMap<String, RoleRule> {
     let mut found = BTreeMap::new();
     for name in wanted.keys() {
         let count: u32 = wanted.or(&name, 1);
-        match roles.get(&name) {
-            Some(members) => drop(found.insert(name, RoleRule { count, members: members.clone() })),
-            None => no_role(&wanted, "approval", &name.clone(), &name),
-        }
+        let rule = match (roles.get(&name), name.parse::<Role>()) {
+            (Some(members), _) => RoleRule { count, members: members.clone(), held: false },
+            (None, Ok(_)) => RoleRule { count, members: BTreeSet::new(), held: true },
+            (None, Err(_)) => {
+                no_role(&wanted, "approval", &name.clone(), &name);
+                continue;
+            }
+        };
+        found.insert(name, rule);
     }
     found
 }
@@ -101,7 +132,7 @@ fn check(table: &Table<'_>, rule: &Rule) {
             "approval.count: must be at least 1; leave [approval] out where nobody is asked",
         );
     }
-    for (name, role) in &rule.roles {
+    for (name, role) in rule.roles.iter().filter(|(_, role)| !role.held) {
         let (members, count) = (role.members.len(), role.count);
         if count as usize > members {
             table.problem_at(
@@ -112,7 +143,9 @@ fn check(table: &Table<'_>, rule: &Rule) {
     }
     let mut asked = rule.by.clone();
     asked.extend(rule.roles.values().flat_map(|role| role.members.iter().cloned()));
-    if !asked.is_empty() && (rule.count as usize) > asked.len() {
+    // How many have a role of operators is known when it is asked.
+    let open = !rule.by_roles.is_empty() || rule.roles.values().any(|role| role.held);
+    if !open && !asked.is_empty() && (rule.count as usize) > asked.len() {
         let (count, asked) = (rule.count, asked.len());
         table
             .problem_at("count", format!("approval.count: {count} approvals, and only {asked} may give one"));

@@ -10,7 +10,7 @@ use longshore_common::{
 };
 
 use super::{
-    approval::{Roles, operators},
+    approval::{Named, Roles, named},
     words::word,
 };
 use crate::{
@@ -336,12 +336,16 @@ fn app(table: &Guard<'_>, deadline: Span) -> Option<AppLimits> {
 }
 
 fn approval(table: &Guard<'_>, roles: &Roles) -> Approval {
-    let by: Vec<String> = operators(table, "gate", "by", roles).iter().map(OperatorName::to_string).collect();
+    let Named { names, roles: held } = named(table, "gate", "by", roles);
+    let by: Vec<String> = names.iter().map(OperatorName::to_string).collect();
+    let by_roles: Vec<String> = held.iter().map(ToString::to_string).collect();
     let count = table.or("count", 1);
-    if count == 0 || (!by.is_empty() && count as usize > by.len()) {
+    // How many have a role of operators is known when it is asked.
+    let closed = by_roles.is_empty() && !by.is_empty();
+    if count == 0 || (closed && count as usize > by.len()) {
         table.problem_at("count", format!("gate.count: must be 1 to the {} who may approve", by.len()));
     }
-    Approval { count, by }
+    Approval { count, by, by_roles }
 }
 
 /// An address in which `$host` and the like may stand.

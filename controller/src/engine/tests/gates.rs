@@ -182,3 +182,52 @@ async fn a_rollback_to_what_was_live_passes_no_gate_again() {
     assert_eq!(controller.done(id).await, Outcome::RolledBack, "its gate fails");
     assert!(asked.load(Ordering::SeqCst) > 0);
 }
+
+fn test_on(host: &str) -> String {
+    format!(
+        "[[gate]]\nname = \"smoke\"\nkind = \"test\"\nafter = \"canary\"\ntest = \"smoke\"\non = \"{host}\"\n"
+    )
+}
+
+/// A runner host is lent the release when the rollout begins, its test is run there, and it starts nothing of it.
+#[tokio::test]
+async fn a_test_runs_on_a_host_of_no_environment() {
+    let labelled = |name: &str, env: &str| {
+        let mut agent = HandAgent::new(name, &[]);
+        agent.host.labels = [("env".to_owned(), env.to_owned())].into();
+        agent
+    };
+    let agents =
+        [labelled("a", "prod"), labelled("b", "prod"), labelled("runner", "ci"), labelled("s", "stage")];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    gated(&store, &test_on("runner")).await;
+    for version in ["1.0", "1.1"] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+        let view = controller.engine.view(&id).await.unwrap();
+        let [result] = &view.gates[..] else { panic!("{:?}", view.gates) };
+        let RunState::Concluded { verdict, .. } = &result.settled.run.state else { panic!() };
+        assert_eq!(*verdict, Verdict::Pass);
+        assert!(!view.rollout.hosts.contains_key(&agents[2].host.id), "it is no host of the rollout");
+    }
+    assert_eq!((agents[2].runs("shop"), agents[2].disk.lock().unwrap().done.len()), (None, 2));
+
+    let staging = FILE.replace("production", "staging").replace("env=prod", "env=stage");
+    environments::apply(&store, "staging.toml", &staging, &"alice".parse().unwrap(), 1).await.unwrap();
+    let there = crate::engine::StartRequest { env: "staging".parse().unwrap(), ..request(Some("1.0")) };
+    let id = controller.engine.start(there).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    for (host, why) in
+        [("s", "which runs shop for environment staging"), ("nowhere", "there is no such host")]
+    {
+        gated(&store, &test_on(host)).await;
+        let refused = controller.engine.start(request(Some("1.2"))).await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert_eq!(agents[3].runs("shop").as_deref(), Some("1.0"));
+    let back = controller.engine.start(request(None)).await.unwrap();
+    assert_eq!(controller.done(back).await, Outcome::Succeeded, "the way back needs no runner");
+}

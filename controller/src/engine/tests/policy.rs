@@ -7,10 +7,14 @@ use longshore_common::{
 };
 
 use super::{
-    super::permit::{Wanted, permit},
+    super::{
+        permit::{Wanted, permit},
+        records::Overridden,
+    },
     *,
 };
 use crate::{
+    access,
     approval::{Answer, Approval},
     environments::{
         approve::{self, Asked},
@@ -239,7 +243,7 @@ async fn a_plan_starts_when_others_agree_to_it() {
         said: vec![],
         used: false,
     };
-    approve::ask(&store, asked).await.unwrap();
+    approve::ask(&store, asked.clone()).await.unwrap();
     let (environment, _) = environments::load(&store, &env()).await.unwrap();
     let app = "shop".parse().unwrap();
     let wanted = Wanted {
@@ -248,6 +252,7 @@ async fn a_plan_starts_when_others_agree_to_it() {
         release: ReleaseDigest([1; 32]),
         back: false,
         plan: Some(&plan),
+        overrides: &[],
         at: now(),
     };
     let refused = async || permit(&store, &wanted, &[], now()).await.expect_err("refused").coded().message;
@@ -260,11 +265,108 @@ async fn a_plan_starts_when_others_agree_to_it() {
     approve::say(&store, &plan, word("bob", Answer::Denied)).await.unwrap();
     assert!(refused().await.contains("was denied by bob: no"));
     approve::say(&store, &plan, word("bob", Answer::Approved)).await.unwrap();
+    let bob = "bob".parse().unwrap();
+    let rights = |grants: access::Grants| {
+        access::change(&store, &bob, move |user| {
+            user.grants = grants.clone();
+            Ok(())
+        })
+    };
+    let elsewhere = access::Grants(vec!["approver:@staging".parse().unwrap()]);
+    rights(elsewhere).await.unwrap();
+    assert!(refused().await.contains("lacks 1 more"), "bob may no longer approve here");
+    let message = approve::say(&store, &plan, word("bob", Answer::Approved)).await.unwrap_err().to_string();
+    assert!(message.contains("bob may not approve this"), "{message}");
+    rights(access::Grants(vec!["approver:shop@production".parse().unwrap()])).await.unwrap();
     let permitted = permit(&store, &wanted, &[], now()).await.unwrap();
-    assert!(
-        !permitted.writes.is_empty(),
-        "an approval is used once, with the commit that starts the rollout"
-    );
+    // An approval is used once, with the commit that starts the rollout; the same plan has to be approved anew.
+    store.commit(Txn { guards: permitted.guards, writes: permitted.writes }).await.unwrap();
+    assert!(refused().await.contains("was used up by the rollout that it started"));
+    approve::ask(&store, asked).await.unwrap();
+    assert!(refused().await.contains("lacks 1 more"));
+}
+
+/// An approval of a role of operators, and a group of it that has to be among those who agree.
+#[tokio::test]
+async fn roles_of_operators_are_asked() {
+    let (_agents, store, _controller) = fleet(1).await;
+    let unknown = apply(&store, "[approval]\nby = [\"role:boss\"]\n").await.unwrap_err().to_string();
+    assert!(unknown.contains("there is no role \"boss\" in [roles], and operators have viewer"), "{unknown}");
+    apply(&store, "[approval]\nby = [\"role:approver\"]\nroles = { host-admin = 1 }\n").await.unwrap();
+    let asked = Asked {
+        plan: PlanDigest::of(b"a plan"),
+        app: "shop".parse().unwrap(),
+        version: "1.0".parse().unwrap(),
+        env: env(),
+        author: "alice".parse().unwrap(),
+        asked_ms: now(),
+        said: vec![],
+        used: false,
+    };
+    let rule = asked.rule(&store).await.unwrap();
+    let everybody = "alice, bob, carl, dora";
+    assert_eq!(rule.asked(), format!("approver ({everybody}), host-admin ({everybody})"));
+    let viewers = access::Grants(vec!["viewer".parse().unwrap(), "approver".parse().unwrap()]);
+    for name in ["bob", "carl"] {
+        let (name, grants) = (name.parse().unwrap(), viewers.clone());
+        let change = access::change(&store, &name, move |user| {
+            user.grants = grants.clone();
+            Ok(())
+        });
+        change.await.unwrap();
+    }
+    let rule = asked.rule(&store).await.unwrap();
+    assert_eq!(rule.asked(), "approver (alice, bob, carl, dora), host-admin (alice, dora)");
+}
+
+/// Scenario 33: an abort, another try, and its good end are told in the order in which they came, once each.
+#[tokio::test]
+async fn what_happened_is_told_in_its_order() {
+    let (_agents, store, controller) = fleet(2).await;
+    apply(&store, "[[stakeholders.tell]]\nname = \"mail\"\nemail = [\"a@example.org\"]\n").await.unwrap();
+    freeze::freeze(&store, &env(), frozen(None), now()).await.unwrap();
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    controller.holds(first, "closed").await;
+    controller.engine.steer(first, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Aborted);
+    freeze::unfreeze(&store, &env(), now()).await.unwrap();
+    let second = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(second).await, Outcome::Succeeded);
+    let told = outbox::list(&store).await.unwrap();
+    let told = told.iter().map(|(notice, _)| {
+        let payload: serde_json::Value = serde_json::from_str(&notice.payload).unwrap();
+        (notice.kind, payload["rollout"].as_str().unwrap_or_default().to_owned())
+    });
+    let told: Vec<(Kind, String)> = told.collect();
+    let (first, second) = (&first.to_string(), &second.to_string());
+    let wanted =
+        [(Kind::Started, first), (Kind::Aborted, first), (Kind::Started, second), (Kind::Succeeded, second)];
+    assert_eq!(told, wanted.map(|(kind, id)| (kind, id.clone())));
+}
+
+/// What the environment lets an operator override is not asked for again when the rollout begins.
+#[tokio::test]
+async fn what_is_overridden_is_not_in_the_way() {
+    let (_agents, store, _controller) = fleet(1).await;
+    let locked = Locked { by: "bob".parse().unwrap(), reason: "looking".to_owned(), since_ms: now() };
+    lock::lock(&store, &Scope { env: env(), app: None }, locked).await.unwrap();
+    let (environment, _) = environments::load(&store, &env()).await.unwrap();
+    let (app, release) = ("shop".parse().unwrap(), ReleaseDigest([1; 32]));
+    let overrides =
+        [Overridden { check: crate::plan::Check::Locked, reason: "bob is on holiday".to_owned() }];
+    let mut wanted = Wanted {
+        environment: &environment,
+        app: &app,
+        release,
+        back: false,
+        plan: None,
+        overrides: &[],
+        at: now(),
+    };
+    let refused = permit(&store, &wanted, &[], now()).await.unwrap_err().coded();
+    assert_eq!(refused.code, Code::W01);
+    wanted.overrides = &overrides;
+    permit(&store, &wanted, &[], now()).await.unwrap();
 }
 
 /// What a rollout does is told with the very commit that does it, once.

@@ -63,6 +63,7 @@ pub(crate) fn world(setup: &str) -> World {
         templates: BTreeMap::new(),
         gates: vec![],
         calendar: vec![],
+        promotion: vec![],
         approval: None,
         unmet: vec![],
     }

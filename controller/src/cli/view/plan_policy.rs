@@ -1,0 +1,40 @@
+//! What an environment's policy demands of a plan, on a screen: windows, freezes and locks; where the release has to have
+//! proved itself; who has to agree.
+
+use super::plan_lines::paragraph;
+use crate::{
+    cli::{moment::count, output::Page, style::Ink},
+    plan::{Approval, Demanded, Plan},
+};
+
+/// One paragraph each; none where the environment demands nothing.
+pub(super) fn policy(plan: &Plan, page: &Page) -> Vec<String> {
+    let calendar = plan.calendar.iter().map(|note| {
+        let ink = if note.closed { Ink::Warn } else { Ink::Plain };
+        (ink, note.what.clone())
+    });
+    let promotion = plan.promotion.iter().map(demanded);
+    let approval = plan.approval.iter().map(|approval| (Ink::Warn, asked(approval)));
+    calendar.chain(promotion).chain(approval).flat_map(|(ink, text)| paragraph(&text, ink, page)).collect()
+}
+
+/// `after staging, live there for 24h, gates smoke: met`
+fn demanded(demanded: &Demanded) -> (Ink, String) {
+    let Demanded { env, lived, gates, lacking, due_ms: _ } = demanded;
+    let lived = if lived.0.is_zero() { String::new() } else { format!(", live there for {lived}") };
+    let gates = match gates.len() {
+        0 => String::new(),
+        1 => format!(", with gate {}", gates[0]),
+        _ => format!(", with gates {}", gates.join(", ")),
+    };
+    match lacking {
+        None => (Ink::Good, format!("after {env}{lived}{gates}: met")),
+        Some(lacking) => (Ink::Bad, format!("after {env}{lived}{gates}: not met: {lacking}")),
+    }
+}
+
+fn asked(approval: &Approval) -> String {
+    let Approval { count: needed, by, expires_after } = approval;
+    let good_for = expires_after.map(|span| format!(", good for {span}")).unwrap_or_default();
+    format!("{} by {by}, not by the plan's author{good_for}", count(*needed as usize, "approval"))
+}

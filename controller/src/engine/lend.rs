@@ -1,0 +1,155 @@
+//! Runner hosts: hosts outside of an environment on which its tests run. Each is lent the release when a rollout begins: it
+//! fetches and unpacks it, and starts nothing of it. The gate that runs the test asks until that is done.
+//!
+//! A host that runs the app for another environment is no runner: what it is assigned is somebody else's.
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    code::{Code, Coded},
+    ids::{AppName, Generation, HostName},
+};
+
+use super::{
+    Engine,
+    records::{self, Given},
+    settings,
+};
+use crate::{
+    config::Environment,
+    fleet::{Host, host},
+    gate::Check,
+    rollout::{Member, Rollout, Snapshot},
+    store::{Guard, Key, Revision, Write, record},
+    trouble::Trouble,
+};
+
+/// One that is outside, and what it is assigned of the app at present.
+#[derive(Debug)]
+pub(super) struct Runner {
+    member: Member,
+    /// Of its assignment.
+    read: Option<Revision>,
+}
+
+/// Hosts that tests of the environment run on, by name, with the gates that do.
+fn named(environment: &Environment) -> BTreeMap<&HostName, Vec<&str>> {
+    let mut named: BTreeMap<&HostName, Vec<&str>> = BTreeMap::new();
+    for declared in &environment.gates {
+        if let Check::Test(run) = &declared.check {
+            named.entry(&run.on).or_default().push(&declared.gate.name);
+        }
+    }
+    named
+}
+
+impl Engine {
+    /// Why some test could not run where it is to; one sentence each.
+    pub async fn runner_problems(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+    ) -> Result<Vec<String>, Trouble> {
+        let mut problems = vec![];
+        for (name, gates, host) in self.outside(environment).await? {
+            problems.extend(match host {
+                None => Some(missing(name, &gates)),
+                Some(host) => self.taken(&host, app, &gates).await?,
+            });
+        }
+        Ok(problems)
+    }
+
+    /// Every runner outside of the environment. Refused when there is one that cannot be.
+    pub(super) async fn runners(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Vec<Runner>, Trouble> {
+        let store = &self.inner.store;
+        let (mut members, mut read) = (vec![], vec![]);
+        for (name, gates, host) in self.outside(environment).await? {
+            let refuse = |message| Err(Trouble::refused(Code::R01, message));
+            let Some(host) = host else { return refuse(missing(name, &gates)) };
+            if let Some(problem) = self.taken(&host, app, &gates).await? {
+                return refuse(problem);
+            }
+            let given = records::get::<Given>(store, &Key::assignment(&host.id, app)).await?;
+            read.push(given.map(|(_, revision)| revision));
+            members.push(self.member(host, app).await?);
+        }
+        settings::settle(store, &environment.name, app, snapshot, &mut members).await?;
+        Ok(members.into_iter().zip(read).map(|(member, read)| Runner { member, read }).collect())
+    }
+
+    /// Runner hosts that are not of the environment, those that do not exist among them.
+    async fn outside<'a>(
+        &self,
+        environment: &'a Environment,
+    ) -> Result<Vec<(&'a HostName, Vec<&'a str>, Option<Host>)>, Trouble> {
+        let named = named(environment);
+        if named.is_empty() {
+            return Ok(vec![]);
+        }
+        let hosts = host::list(&self.inner.store).await?;
+        let find = |name: &HostName| hosts.iter().find(|host| host.name == *name).cloned();
+        let all = named.into_iter().map(|(name, gates)| (name, gates, find(name)));
+        Ok(all
+            .filter(|(.., host)| !host.as_ref().is_some_and(|host| host.fits(&environment.selector)))
+            .collect())
+    }
+
+    /// It runs the app for somebody.
+    async fn taken(&self, host: &Host, app: &AppName, gates: &[&str]) -> Result<Option<String>, Trouble> {
+        let given = records::get::<Given>(&self.inner.store, &Key::assignment(&host.id, app)).await?;
+        let run = given.filter(|(given, _)| given.assignment.intent == Intent::Run);
+        Ok(run.map(|(given, _)| {
+            format!(
+                "gate {} runs its test on {}, which runs {app} for environment {}: name a host that does not",
+                gates.join(", "),
+                host.name,
+                given.assignment.env
+            )
+        }))
+    }
+}
+
+fn missing(name: &HostName, gates: &[&str]) -> String {
+    format!(
+        "gate {} runs its test on {name}, and there is no such host. See: longshore host list",
+        gates.join(", ")
+    )
+}
+
+impl Runner {
+    /// What the commit that makes the rollout holds for it.
+    pub fn lent(&self, rollout: &Rollout) -> Result<(Guard, Write), Trouble> {
+        let header = &rollout.header;
+        let target = header.target.on_host(&self.member.layers);
+        let settings = target
+            .settings(&rollout.snapshots)
+            .ok_or_else(|| Coded::new(Code::X01, "the settings that a rollout begins with are not there"))?;
+        let key = Key::assignment(&self.member.id, &header.app);
+        let guard = match self.read {
+            Some(revision) => Guard::Unchanged(key.clone(), revision),
+            None => Guard::Absent(key.clone()),
+        };
+        let assignment = Assignment {
+            host: self.member.id,
+            app: header.app.clone(),
+            env: header.env.clone(),
+            rollout: header.id,
+            generation: Generation::new(header.sequence, 0),
+            settings,
+            version: target.version,
+            release: target.release,
+            intent: Intent::Stage,
+            keep_slots: header.keep_slots,
+            traffic: None,
+        };
+        let given = Given { assignment, snapshot: target.snapshot, layers: target.layers };
+        Ok((guard, Write::Put(key.clone(), record::encode(&key, &given)?)))
+    }
+}
