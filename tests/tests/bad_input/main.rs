@@ -6,8 +6,10 @@ mod enrolling;
 mod files;
 mod hostile;
 mod identity;
+mod leaks;
 mod liar;
 mod names;
+mod policy;
 mod site;
 
 use longshore_tests::Output;

@@ -18,12 +18,13 @@ fn main() -> ExitCode {
     if let Some(code) = run_helper(&args) {
         return code;
     }
-    let cases: [(&str, fn()); 5] = [
+    let cases: [(&str, fn()); 6] = [
         ("five_agents_go_through_three_releases_while_the_controller_is_killed", three_releases),
         ("a_removed_host_keeps_what_it_has_and_everybody_answers", removed_and_asked),
         ("an_excluded_host_is_touched_no_more_and_the_rest_goes_on", excluded),
         ("an_abort_in_any_phase_brings_every_host_back", aborted),
         ("a_host_that_is_removed_in_the_midst_holds_nobody_up", removed_in_the_midst),
+        ("a_release_and_its_settings_go_forward_and_back", forward_and_back),
     ];
     let trials = cases.map(|(name, case)| {
         Trial::test(name, move || {
@@ -172,6 +173,56 @@ fn removed_in_the_midst() {
             (over.outcome.as_str(), over.outcome_reason.as_str()),
             ("succeeded", "2 of 2 hosts run 1.1; 1 left: web-3")
         );
+        site.lower().await;
+    });
+}
+
+/// Scenario 48: 1.0, 1.1 and back to 1.0, with the hooks of each in their order and the record of who did it.
+/// Scenario 99: a hook runs once, before any new process, with the service's environment, and what it wrote is there.
+/// Scenario 102: other settings for the same release are a rollout like any other, which is reported and equals what is
+/// desired. Scenario 109: and they go back with it. Scenario 127: what is gone back to has the digest of what was there.
+fn forward_and_back() {
+    run(async {
+        let site = Site::raise(1).await;
+        let mut digests = vec![];
+        for version in ["1.0", "1.1"] {
+            site.publish(version).await;
+            let id = site.start(version).await;
+            let over = site.outcome(&id).await;
+            assert_eq!(over.outcome, "succeeded", "{over:#?}");
+            digests.push(over.release);
+        }
+        let back = site.outcome(&site.roll_back().await).await;
+        assert_eq!((back.outcome.as_str(), back.version.as_str()), ("succeeded", "1.0"), "{back:#?}");
+        assert_eq!(back.release, digests[0], "the bytes of then");
+        assert_ne!(back.release, digests[1]);
+        assert!(site.live_file("web-1", "bin/serve").contains("this is 1.0"));
+        let hooks = "1.0 before_switch, 1.0 started, 1.0 after_healthy, 1.1 before_switch, 1.1 started, \
+                     1.1 after_healthy, 1.0 before_switch, 1.0 started, 1.0 after_healthy";
+        assert_eq!(site.shared_log("web-1").join(", "), hooks);
+        let wanted = ["shop@1.0 to production", "shop@1.1 to production", "back to shop@ to production"];
+        let started = site.audited("Rollouts/Start").await;
+        let said = started
+            .iter()
+            .zip(wanted)
+            .all(|((who, what), wanted)| who == "alice" && what.starts_with(wanted));
+        assert!(said && started.len() == 3, "{started:?}");
+
+        // Only a value differs.
+        assert!(site.live_file("web-1", "shop.conf").contains("ahoy"));
+        site.greet("hello").await;
+        let settings = site.outcome(&site.start("1.0").await).await;
+        assert_eq!(
+            (settings.outcome.as_str(), &settings.release),
+            ("succeeded", &digests[0]),
+            "{settings:#?}"
+        );
+        assert_eq!(site.live_file("web-1", "shop.conf"), "hello from 1.0");
+        let again = site.outcome(&site.start("1.0").await).await;
+        assert_eq!(again.outcome, "nothing-to-do", "what is there is what is desired: {again:#?}");
+        let back = site.outcome(&site.roll_back().await).await;
+        assert_eq!(back.outcome, "succeeded", "{back:#?}");
+        assert!(site.live_file("web-1", "shop.conf").contains("ahoy"), "its settings went back with it");
         site.lower().await;
     });
 }

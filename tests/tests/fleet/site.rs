@@ -22,6 +22,7 @@ use longshore_common::{
     tls::{LiveIdentity, LiveServerTrust, client_config},
 };
 use longshore_controller::{
+    audit::{Chained, What},
     cli::{operator, publish},
     config::Config,
     daemon::{Addresses, serve},
@@ -29,8 +30,8 @@ use longshore_controller::{
     identity::init::{self, Made, Wanted},
 };
 use longshore_proto::v1::{
-    self as pb, environments_client::EnvironmentsClient, hosts_client::HostsClient, rollout_update::Update,
-    rollouts_client::RolloutsClient,
+    self as pb, access_client::AccessClient, environments_client::EnvironmentsClient,
+    hosts_client::HostsClient, rollout_update::Update, rollouts_client::RolloutsClient,
 };
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,10 @@ use tonic::transport::Channel;
 
 /// Of one rollout on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How carefully, unless a test says otherwise.
+const STRATEGY: &str =
+    "canary = 1\ncanary_bake = \"100ms\"\nwave = \"50%\"\nbake = \"0s\"\nmax_unavailable = 2\n";
 
 pub struct Site {
     dir: tempfile::TempDir,
@@ -84,7 +89,7 @@ impl Site {
             let agent = site.agent(&format!("web-{number}"), &token).await;
             site.agents.push(agent);
         }
-        site.apply_environment().await;
+        site.apply(STRATEGY).await;
         site.await_connected(count).await;
         site
     }
@@ -182,18 +187,20 @@ impl Site {
         self.hosts().await.remove(pb::RemoveHostRequest { host: name.into() }).await.unwrap();
     }
 
-    async fn apply_environment(&self) {
-        self.apply(
-            "canary = 1\ncanary_bake = \"100ms\"\nwave = \"50%\"\nbake = \"0s\"\nmax_unavailable = 2\n",
-        )
-        .await;
-    }
-
     /// The environment, with another strategy.
     pub async fn apply(&self, strategy: &str) {
+        self.declare(strategy, "ahoy").await;
+    }
+
+    /// The environment as it is raised, with another greeting.
+    pub async fn greet(&self, greeting: &str) {
+        self.declare(STRATEGY, greeting).await;
+    }
+
+    async fn declare(&self, strategy: &str, greeting: &str) {
         let file = format!(
             "[environment]\nname = \"production\"\nselector = \"env=prod\"\n\
-             [rollout]\n{strategy}[values]\ngreeting = \"ahoy\"\n"
+             [rollout]\n{strategy}[values]\ngreeting = \"{greeting}\"\n"
         );
         let request = pb::ApplyEnvironmentRequest { file, file_name: "production.toml".into() };
         EnvironmentsClient::new(self.operator().await).apply(request).await.unwrap();
@@ -215,6 +222,52 @@ impl Site {
             ..pb::StartRolloutRequest::default()
         };
         self.rollouts().await.start(request).await.unwrap().into_inner().id
+    }
+
+    /// To what was live before.
+    pub async fn roll_back(&self) -> String {
+        let request = pb::StartRolloutRequest {
+            app: "shop".into(),
+            env: "production".into(),
+            rollback: true,
+            request_id: uuid::Uuid::new_v4().to_string(),
+            ..pb::StartRolloutRequest::default()
+        };
+        self.rollouts().await.start(request).await.unwrap().into_inner().id
+    }
+
+    /// Who called a method, and on what, in order.
+    pub async fn audited(&self, method: &str) -> Vec<(String, String)> {
+        let request = pb::AuditRequest { from: 0, follow: false };
+        let mut pages = AccessClient::new(self.operator().await).audit(request).await.unwrap().into_inner();
+        let mut found = vec![];
+        while let Some(page) = pages.message().await.unwrap() {
+            for entry in page.lines.iter().filter_map(|line| Chained::parse(line)) {
+                if let What::Allowed { actor, method: called, target, .. } = entry.what
+                    && called == method
+                {
+                    found.push((actor, target));
+                }
+            }
+        }
+        found
+    }
+
+    /// A file of the live slot.
+    pub fn live_file(&self, name: &str, path: &str) -> String {
+        let current = self.layout(name).current(&"shop".parse().unwrap());
+        std::fs::read_to_string(current.join(path)).unwrap()
+    }
+
+    /// What the app and its hooks wrote beside their releases, line by line.
+    pub fn shared_log(&self, name: &str) -> Vec<String> {
+        let path = self.layout(name).shared(&"shop".parse().unwrap()).join("log");
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn layout(&self, name: &str) -> Layout {
+        let agent = self.agents.iter().find(|agent| agent.name == name).expect("it was raised");
+        Layout::under(&agent.config.root).unwrap()
     }
 
     pub async fn steer(&self, id: &str, act: pb::steer_request::Act) {
@@ -262,9 +315,7 @@ impl Site {
 
     /// The version of what `current` names on the host.
     pub fn runs(&self, name: &str) -> Option<String> {
-        let agent = self.agents.iter().find(|agent| agent.name == name).expect("it was raised");
-        let layout = Layout::under(&agent.config.root).unwrap();
-        let current = std::fs::canonicalize(layout.current(&"shop".parse().unwrap())).ok()?;
+        let current = std::fs::canonicalize(self.layout(name).current(&"shop".parse().unwrap())).ok()?;
         let slot = current.file_name()?.to_str()?.to_owned();
         Some(slot.rsplit_once('-')?.0.to_owned())
     }
@@ -326,7 +377,13 @@ fn write_release(folder: &Path, version: &str) {
         durable::write_atomic(&path, text.as_bytes(), mode).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
     };
-    let serve = format!("#!/bin/sh\necho this is {version}\nexec sleep 1000\n");
+    let serve = format!(
+        "#!/bin/sh\necho this is {version}\necho \"$LONGSHORE_VERSION started\" >>\"$LONGSHORE_SHARED/log\"\n\
+         exec sleep 1000\n"
+    );
+    let hook = "#!/bin/sh\necho \"$LONGSHORE_VERSION $1\" >>\"$LONGSHORE_SHARED/log\"\n";
+    write(folder.join("dist/bin/hook"), hook, 0o755);
+    write(folder.join("dist/shop.conf.j2"), "{{ greeting }} from {{ version }}", 0o644);
     let check = if version < "1.2" { "#!/bin/sh\nexit 0\n" } else { "#!/bin/sh\necho no good\nexit 1\n" };
     write(folder.join("dist/bin/serve"), &serve, 0o755);
     write(folder.join("dist/bin/check"), check, 0o755);
@@ -344,6 +401,13 @@ path = "dist"
 driver = "process"
 exec = ["./bin/serve"]
 stop = { signal = "SIGTERM", grace = "2s" }
+
+[config."shop.conf"]
+template = "shop.conf.j2"
+
+[hooks]
+before_switch = { run = ["./bin/hook", "before_switch"] }
+after_healthy = { run = ["./bin/hook", "after_healthy"] }
 
 [[probe]]
 name = "check"

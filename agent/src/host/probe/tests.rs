@@ -104,6 +104,16 @@ async fn one_sick_probe_of_two_is_enough() {
     assert!(failure.message.contains("refused"), "{}", failure.message);
 }
 
+/// Scenario 90: a check that begins to answer late is waited for, however long the others have been healthy.
+#[tokio::test]
+async fn health_waits_for_the_last_check() {
+    let well = server(|_| OK.to_owned()).await;
+    let late = server(|count| if count < 20 { SICK } else { OK }.to_owned()).await;
+    let begun = Instant::now();
+    settle(&[http(well), http(late)], &scene(), &alive(), &Sink::nowhere()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(19 * 10 + 100), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn what_is_lost_is_not_waited_for() {
     let lost =
