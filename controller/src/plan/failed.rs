@@ -50,8 +50,9 @@ fn of_environment(world: &World) -> Vec<Failed> {
     }
     for overlap in &world.overlaps {
         let (count, env) = (size::hosts(overlap.hosts.len()), &overlap.env);
+        let belong = if overlap.hosts.len() == 1 { "belongs" } else { "belong" };
         let what = format!(
-            "{count} also belong to environment {env}, which runs the app: the two would undo each other"
+            "{count} also {belong} to environment {env}, which runs the app: the two would undo each other"
         );
         let fault = |host: &longshore_common::ids::HostName| Fault {
             host: host.clone(),

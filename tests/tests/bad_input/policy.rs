@@ -29,12 +29,12 @@ const FILES: [Row; 16] = [
     ("promotion after itself", "[[promotion.after]]\nenv = \"prod\"", "prod cannot come after itself"),
     ("promotion after nowhere", "[[promotion.after]]\nenv = \"moon\"", "there is no environment moon"),
     (
-        "a window that never opens",
+        "days and dates at once",
         "[[calendar.window]]\nname = \"never\"\ndays = [\"mon\"]\nfrom = \"2001-01-01\"\nto = \"2001-01-02\"",
-        "calendar",
+        "with dates there are no days",
     ),
     (
-        "a time that is over",
+        "a window that never opens",
         "[[calendar.window]]\nname = \"past\"\nfrom = \"2001-01-01\"\nto = \"2001-01-02\"",
         "never opens",
     ),

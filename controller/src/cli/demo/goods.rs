@@ -66,7 +66,7 @@ pub fn write_release(parent: &Path, release: Release, port: u16) -> io::Result<P
     }
     let put =
         |path: PathBuf, text: &str| write_atomic(&path, text.as_bytes(), 0o644).map_err(io::Error::other);
-    place_program(&programs.join("shop"))?;
+    place_program(parent, &programs.join("shop"))?;
     put(folder.join("longshore.toml"), &app_file(release, port))?;
     put(folder.join("dist/share/version"), release.version())?;
     put(folder.join("dist/share/products.json"), &price_list(release))?;
@@ -85,12 +85,16 @@ pub fn write_release(parent: &Path, release: Release, port: u16) -> io::Result<P
     Ok(folder)
 }
 
-/// This very program: the app is one of its parts. A link where the file system allows it, else a copy.
-fn place_program(path: &Path) -> io::Result<()> {
-    let ours = std::env::current_exe()?;
-    match fs::hard_link(&ours, path) {
+/// This very program: the app is one of its parts. One copy below `parent` for all releases: a link to the program itself
+/// would change it under another demo that is just publishing it.
+fn place_program(parent: &Path, path: &Path) -> io::Result<()> {
+    let own = parent.join("program");
+    if !own.exists() {
+        fs::copy(std::env::current_exe()?, &own)?;
+    }
+    match fs::hard_link(&own, path) {
         Ok(()) => Ok(()),
-        Err(_) => fs::copy(&ours, path).map(drop),
+        Err(_) => fs::copy(&own, path).map(drop),
     }
 }
 

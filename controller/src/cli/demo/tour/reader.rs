@@ -11,7 +11,10 @@ use crate::cli::{demo::world::failed, failure::Failure};
 #[derive(Debug)]
 pub enum Reader {
     /// Reads at their own pace.
-    AtTheTerminal(Quiet),
+    AtTheTerminal {
+        /// Held for what it does while it lives.
+        _quiet: Quiet,
+    },
     /// A pipe, a test, or somebody who said `--yes`.
     Nobody,
 }
@@ -29,16 +32,16 @@ impl Reader {
         if !io::stdin().is_terminal() {
             return Ok(Reader::Nobody);
         }
-        Ok(Reader::AtTheTerminal(Quiet::begin().map_err(|error| failed(&error))?))
+        Ok(Reader::AtTheTerminal { _quiet: Quiet::begin().map_err(|error| failed(&error))? })
     }
 
     pub fn is_there(&self) -> bool {
-        matches!(self, Reader::AtTheTerminal(_))
+        matches!(self, Reader::AtTheTerminal { .. })
     }
 
     /// Shows `line` until the reader has seen enough, and takes it away again.
     pub async fn ask(&self, line: &str) -> Result<Wish, Failure> {
-        let Reader::AtTheTerminal(_) = self else { return Ok(Wish::GoOn) };
+        let Reader::AtTheTerminal { .. } = self else { return Ok(Wish::GoOn) };
         // What was typed while something else was to be seen is no answer to this.
         tcflush(io::stdin(), QueueSelector::IFlush).map_err(|error| failed(&error))?;
         put(line)?;
