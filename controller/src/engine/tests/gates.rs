@@ -217,7 +217,7 @@ async fn a_test_runs_on_a_host_of_no_environment() {
 
     let staging = FILE.replace("production", "staging").replace("env=prod", "env=stage");
     environments::apply(&store, "staging.toml", &staging, &"alice".parse().unwrap(), 1).await.unwrap();
-    let there = crate::engine::StartRequest { env: "staging".parse().unwrap(), ..request(Some("1.0")) };
+    let there = StartRequest { env: "staging".parse().unwrap(), ..request(Some("1.0")) };
     let id = controller.engine.start(there).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     for (host, why) in
