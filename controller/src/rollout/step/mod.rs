@@ -59,7 +59,7 @@ impl Draft {
     /// Until nothing more follows. Ends: a phase that is entered again is entered with nothing left to do in it.
     fn settle(&mut self) {
         loop {
-            let before = self.rollout.header.phase.clone();
+            let (before, share) = (self.rollout.header.phase.clone(), self.rollout.header.traffic_step);
             match before.clone() {
                 Phase::Staging(staging) => staging::settle_staging(self, staging),
                 Phase::Switching(switching) => switching::settle_switching(self, switching),
@@ -70,7 +70,8 @@ impl Draft {
                 Phase::RollingBack(back) => rolling_back::settle_rolling_back(self, back),
                 Phase::Ready | Phase::Paused(_) | Phase::Done(_) => return,
             }
-            if self.rollout.header.phase == before {
+            // A further share of traffic begins the same phase anew, within the same moment even.
+            if self.rollout.header.phase == before && self.rollout.header.traffic_step == share {
                 return;
             }
         }

@@ -100,3 +100,19 @@ fn the_pace_changes_on_the_way() {
     );
     assert_eq!(play.event("pace wave=1"), Event::Pace(Default::default()).as_str());
 }
+
+/// A host that says to run the release already, after a try that failed, gets its further shares at once.
+#[test]
+fn shares_follow_in_the_same_moment() {
+    let mut play = check(
+        "a | attempts=2 traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10",
+        "start       -> staging 0; stage a
+         a staged    -> switching 0; run a
+         a failed    -> switching 0; stage a",
+    );
+    play.act("a unchanged");
+    assert_eq!(shares(&play), "a 100");
+    let settled = play.rollout.clone();
+    play.act("+0s");
+    assert_eq!(play.rollout, settled, "a tick finds nothing left to do");
+}
