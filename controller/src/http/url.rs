@@ -101,6 +101,9 @@ impl FromStr for Url {
         if text.len() > URL_BYTES {
             return Err(bad("it is too long"));
         }
+        if !text.is_ascii() {
+            return Err(bad("what is not ASCII has to be encoded in it, as %C3%A4 for ä"));
+        }
         let uri: Uri = text.parse().map_err(|_| bad("it does not read as one"))?;
         let https = match uri.scheme_str() {
             Some("http") => false,
@@ -207,6 +210,8 @@ mod tests {
             "http://a:99999/",
             "http://a b/",
             "http://a[b]:1/",
+            "http://a/ä",
+            "http://a/\u{85}",
         ] {
             assert!(bad.parse::<Url>().is_err(), "{bad}");
         }
