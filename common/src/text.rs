@@ -18,6 +18,11 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// The same, line by line.
+pub fn visible_lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+}
+
 /// C1 controls and the marks that reorder or hide text (Unicode TR36, section 3.1).
 fn is_disguise(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -62,6 +67,7 @@ mod tests {
     fn escapes_never_reach_the_terminal() {
         assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\n"), "a\\x1b[2Jb\\u{202e}c\\n");
         assert_eq!(visible("grüße"), "grüße");
+        assert_eq!(visible_lines("a\r\n\u{9b}b\n"), "a\n\\u{9b}b");
     }
 
     #[test]

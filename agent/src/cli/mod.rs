@@ -18,7 +18,7 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser as _;
 use longshore_common::{
     code::{Code, Coded},
-    text::visible,
+    text::{visible, visible_lines},
 };
 
 pub(crate) use run::{cancel_on_signal, exit_code, log_to_stderr, runtime, with_credentials};
@@ -31,7 +31,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {
-            drop(error.print()); // a closed terminal is no reason to fail differently
+            tell(&error);
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 });
         }
     };
@@ -59,6 +59,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
 
 pub(crate) const USAGE: u8 = Exit::Usage as u8;
 
+/// It repeats what was typed, and that may have come from elsewhere.
+fn tell(error: &clap::Error) {
+    let (plain, safe) = (error.render().to_string(), visible_lines(&error.render().to_string()));
+    if plain.trim_end() == safe.trim_end() {
+        drop(error.print()); // a closed terminal is no reason to fail differently
+    } else {
+        eprintln!("{safe}");
+    }
+}
+
 /// The meaning of an exit code never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
@@ -77,7 +87,7 @@ fn exit_of(code: Code) -> Exit {
         Code::C01 => Exit::Unreachable,
         Code::C02 | Code::P01 | Code::R01 | Code::R02 | Code::N01 | Code::N02 | Code::O03 => Exit::Refused,
         Code::T01 | Code::T02 | Code::T03 | Code::T04 | Code::T05 => Exit::Refused,
-        Code::E01 | Code::E02 | Code::E03 | Code::E04 | Code::E05 | Code::E06 => Exit::Refused,
+        Code::E01 | Code::E02 | Code::E03 | Code::E04 | Code::E05 | Code::E06 | Code::E07 => Exit::Refused,
         _ => Exit::Failed,
     }
 }

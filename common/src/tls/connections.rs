@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -60,10 +60,10 @@ impl Connections {
         key: Option<[u8; 32]>,
         from: IpAddr,
     ) -> Option<Place> {
-        let taken = match (identity, key) {
-            (Some(identity), Some(key)) => return self.enter_known(identity, key),
-            (None, _) | (_, None) => Taken::Stranger(from),
-        };
+        if let (Some(identity), Some(key)) = (identity, key) {
+            return self.enter_known(identity, key);
+        }
+        let from = network(from);
         let mut lines = self.lines();
         let all: usize = lines.strangers.values().sum();
         let own = lines.strangers.get(&from).copied().unwrap_or_default();
@@ -71,7 +71,8 @@ impl Connections {
             return None;
         }
         lines.strangers.insert(from, own + 1);
-        Some(Place { connections: self.clone(), taken, cut: CancellationToken::new() })
+        let (taken, cut) = (Taken::Stranger(from), CancellationToken::new());
+        Some(Place { connections: self.clone(), taken, cut })
     }
 
     fn enter_known(&self, identity: &Identity, key: [u8; 32]) -> Option<Place> {
@@ -111,6 +112,14 @@ impl Connections {
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().expect("no holder panics")
+    }
+}
+
+/// Whom an address stands for when strangers are counted: one customer of IPv6 has at least 2^64 of them.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() >> 64 << 64).into(),
+        four => four,
     }
 }
 

@@ -9,7 +9,7 @@ mod pin;
 mod serve;
 mod trust;
 
-pub use connections::{CONNECTIONS_PER_HOST, CONNECTIONS_PER_OPERATOR, Connections};
+pub use connections::{CONNECTIONS_PER_HOST, CONNECTIONS_PER_OPERATOR, Connections, network};
 pub use identity::LiveIdentity;
 pub use pin::{ca_hash, pinned_client_config};
 pub use serve::{ACCEPT_QUEUE, Peer, PeerStream, incoming};

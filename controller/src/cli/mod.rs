@@ -27,6 +27,7 @@ pub mod view;
 use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser;
+use longshore_common::text::visible_lines;
 
 use args::Command;
 use exit::Exit;
@@ -77,8 +78,14 @@ async fn until_interrupted(command: Command) -> Result<Exit, Failure> {
 /// Help and version to standard output, mistakes to standard error.
 fn tell(told: &clap::Error) -> ExitCode {
     let exit = if told.use_stderr() { Exit::Usage } else { Exit::Done };
-    // Nothing is left to say it to when standard output or error is closed.
-    drop(told.print());
+    // It repeats what was typed, and that may have come from elsewhere.
+    let (plain, safe) = (told.render().to_string(), visible_lines(&told.render().to_string()));
+    if plain.trim_end() == safe.trim_end() {
+        // Nothing is left to say it to when standard output or error is closed.
+        drop(told.print());
+    } else {
+        eprintln!("{safe}");
+    }
     exit.into()
 }
 

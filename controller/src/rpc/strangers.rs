@@ -1,10 +1,8 @@
 //! How often strangers may try to enrol: all of them together, and each address that shows tokens which are not good.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    time::Instant,
-};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
+
+use longshore_common::tls::network;
 
 /// Tries of everybody that may come at once, good or bad: a rack that boots together.
 const BURST: f64 = 100.0;
@@ -85,14 +83,6 @@ impl Bucket {
         let passed = now.saturating_duration_since(self.at);
         self.left = (self.left + passed.as_secs_f64() * rate).min(burst);
         self.at = now;
-    }
-}
-
-/// One customer of IPv6 has at least 2^64 addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() >> 64 << 64).into(),
-        four => four,
     }
 }
 

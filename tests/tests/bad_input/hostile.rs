@@ -2,6 +2,7 @@
 //! that it has. What operators see of it, as tables and as JSON, holds no byte of that sort.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use longshore_agent::identity::{Again, Enrolling, Folder, enroll};
@@ -72,7 +73,6 @@ fn hello() -> pb::Hello {
         labels: BTreeMap::from([(dirt(), dirt())]),
         facts: Some(facts()),
         apps: vec![app()],
-        hold: Some(pb::HoldState { held: true, reason: dirt(), by: dirt(), since_ms: 1 }),
         recipient: dirt(),
         machine_id: dirt(),
         ..Default::default()
@@ -89,23 +89,36 @@ fn failure() -> pb::Failure {
     }
 }
 
-fn answer(question: pb::Question) -> Say {
+/// The first surveys find everything wrong, so that a plan has it to tell; with the later ones a rollout begins.
+fn survey() -> pb::Survey {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let facts = Some(facts());
+    if ASKED.fetch_add(1, Ordering::Relaxed) >= 2 {
+        return pb::Survey { facts, ..Default::default() };
+    }
+    pb::Survey {
+        facts,
+        commands_missing: vec![dirt()],
+        ports_taken: vec![pb::PortTaken { port: dirt(), by: dirt() }],
+        mounts_missing: vec![dirt()],
+        users_missing: vec![dirt()],
+        run_as_problem: dirt(),
+        ..Default::default()
+    }
+}
+
+/// Whoever is pinged says as well that its admin holds it.
+fn answers(question: pb::Question) -> Vec<Say> {
+    let hold = pb::HoldState { held: true, reason: dirt(), by: dirt(), since_ms: 1 };
+    let hold = matches!(question.about, Some(Asked::Ping(_))).then_some(Say::Hold(hold));
     let about = match question.about {
         Some(Asked::Ping(_)) => Told::Pong(pb::Pong { time_ms: 0, apps: vec![app()] }),
         Some(Asked::Logs(_)) => Told::Logs(pb::LogLines { lines: vec![line()] }),
         Some(Asked::Facts(_)) => Told::Facts(facts()),
-        Some(Asked::Survey(_)) => Told::Survey(pb::Survey {
-            facts: Some(facts()),
-            commands_missing: vec![dirt()],
-            ports_taken: vec![pb::PortTaken { port: dirt(), by: dirt() }],
-            mounts_missing: vec![dirt()],
-            users_missing: vec![dirt()],
-            run_as_problem: dirt(),
-            ..Default::default()
-        }),
+        Some(Asked::Survey(_)) => Told::Survey(survey()),
         _ => Told::Error(dirt()),
     };
-    Say::Answer(pb::Answer { id: question.id, about: Some(about) })
+    hold.into_iter().chain([Say::Answer(pb::Answer { id: question.id, about: Some(about) })]).collect()
 }
 
 /// What the host makes of an assignment: it tells of it, and fails.
@@ -163,7 +176,7 @@ fn raise(site: &Site, token: &str) -> tokio::runtime::Runtime {
                 };
                 let Ok(Some(message)) = message else { return };
                 let answers = match message.message {
-                    Some(Hear::Question(question)) => vec![answer(question)],
+                    Some(Hear::Question(question)) => answers(question),
                     Some(Hear::Assignment(assignment)) => carry_out(assignment),
                     _ => vec![],
                 };
@@ -204,9 +217,9 @@ fn what_a_host_says_never_acts_on_a_terminal() {
     look(&["plan", "shop@1.0", "--to", "prod"]);
     look(&["rollout", "start", "shop@1.0", "--to", "prod", "--wait", "--timeout", "30s"]);
     for words in [
-        &["host", "list"][..],
+        &["host", "ping"][..],
+        &["host", "list"],
         &["host", "show", "web-1"],
-        &["host", "ping"],
         &["logs", "shop", "--host", "web-1"],
         &["plan", "show", "latest", "--hosts"],
         &["rollout", "list"],
