@@ -79,6 +79,7 @@ greeting = "ahoy"
 [secrets]
 db = { file = "/etc/longshore/secrets/db" }
 [rollout]
+bake = "1s"
 progress_deadline = "2m"
 "#;
 
