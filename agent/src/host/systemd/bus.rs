@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,8 @@ use zbus::{
 
 /// Where systemd answers root alone, without a bus in between.
 const OWN_SOCKET: &str = "unix:path=/run/systemd/private";
+/// There on every machine.
+const ANY_UNIT: &str = "-.slice";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
@@ -72,6 +74,9 @@ pub enum JobResult {
 pub struct Bus {
     shared: Kept,
     direct: Kept,
+    /// Whether what systemd says on its own socket reads: some versions put a name there, as the sender, that is no
+    /// unique one, and then no message does. Found out once.
+    understood: Arc<OnceLock<bool>>,
 }
 
 impl Bus {
@@ -83,14 +88,27 @@ impl Bus {
 
     /// Over systemd's own socket; over the bus where there is none for us.
     pub async fn open_direct(&self) -> Result<Manager, BusError> {
-        let direct = async { connection::Builder::address(OWN_SOCKET).p2p().build().await };
-        match self.direct.open(direct).await {
-            Ok(connection) => Ok(Manager { connection, way: Way::Direct }),
+        if self.understood.get() == Some(&false) {
+            return self.open().await;
+        }
+        match self.try_direct().await {
+            Ok(manager) => Ok(manager),
             Err(error) => {
                 tracing::debug!("systemd's own socket is not for us: {error}");
                 self.open().await
             }
         }
+    }
+
+    async fn try_direct(&self) -> Result<Manager, BusError> {
+        let direct = async { connection::Builder::address(OWN_SOCKET).p2p().build().await };
+        let manager = Manager { connection: self.direct.open(direct).await?, way: Way::Direct };
+        if self.understood.get().is_none() {
+            let answer = manager.is_active(ANY_UNIT).await;
+            self.understood.get_or_init(|| answer.is_ok());
+            answer?;
+        }
+        Ok(manager)
     }
 }
 
