@@ -4,7 +4,7 @@ use longshore_common::text::visible;
 
 use super::{
     gate::Gate,
-    rollout::{Explanation, HostRow, Rollout, RolloutList, Standing},
+    rollout::{Explanation, HostRow, Override, Rollout, RolloutList, Standing},
     short,
 };
 use crate::cli::{
@@ -54,6 +54,9 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
             "started",
             format!("{} by {}, {length}", started.date(&page.zone), visible(&rollout.started_by)),
         );
+    }
+    for Override { name, reason } in &rollout.overrides {
+        facts.add("in spite of", visible(&format!("{name}: {reason}")));
     }
     facts.add_some("reason", rollout.reason.as_deref().map(visible)).add_some(
         "deadline",
