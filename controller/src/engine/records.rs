@@ -195,7 +195,7 @@ impl HostApp {
             release: exact.map(|good| good.target.release.hex()).unwrap_or_default(),
             version: self.live.as_ref().map(|live| live.version().to_owned()).unwrap_or_default(),
             running: well,
-            slots: self.good.iter().map(|good| good.slot.to_string()).collect(),
+            slots: vec![], // what of them is still on its disk, only the host knows
             verdict: if well { "healthy".to_owned() } else { String::new() },
         }
     }

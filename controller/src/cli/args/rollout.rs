@@ -168,7 +168,7 @@ pub enum RolloutCommand {
     /// Stop a rollout and put every host that it touched back
     #[command(after_help = "Example:\n  longshore rollout abort latest --reason \"wrong build\"")]
     Abort(Acting),
-    /// Go back: undo a rollout under way, or move an environment to what it ran before
+    /// Go back: undo a rollout under way, or move an environment to what it ran before, past no gate a second time
     #[command(
         after_help = "Examples:\n  longshore rollout rollback latest                      undo the rollout that is under way\n  longshore rollout rollback shop --to production        back to the release before\n  longshore rollout rollback shop@1.4.1 --to production  back to that one"
     )]
