@@ -7,6 +7,7 @@ pub mod bench;
 pub mod command;
 pub mod fleet;
 pub mod lab;
+pub mod load;
 pub mod packages;
 pub mod programs;
 pub mod trial;

@@ -65,10 +65,16 @@ fn poll(address: SocketAddr, every: Duration, stop: &AtomicBool) -> Seen {
 
 /// The body of `GET /`.
 pub fn ask(address: SocketAddr) -> std::io::Result<String> {
+    ask_for(address, "/")
+}
+
+/// The body of `GET path`, if it is answered with 200.
+pub fn ask_for(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(ANSWER))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let failed = |what: &str| std::io::Error::other(format!("{what}: {answer:?}"));

@@ -132,7 +132,7 @@ fn raise_kernel_limits() -> Result<()> {
 }
 
 /// Plain writing for kernel files and for hosts that are thrown away: nothing here must survive a crash.
-pub(crate) fn overwrite(path: &Path, text: &str) -> Result<()> {
+pub fn overwrite(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(path);
     opened.and_then(|mut file| file.write_all(text.as_bytes())).within(|| format!("write {}", path.display()))
