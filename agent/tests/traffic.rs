@@ -4,16 +4,11 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -35,7 +30,12 @@ use longshore_common::{
     time::Span,
     traffic::{Director, Side, Traffic},
 };
-use support::{me, release::manifest, until};
+use support::{
+    load::{Front, Load, free_port, get, there, until_answered},
+    me,
+    release::manifest,
+    until,
+};
 use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,22 +63,6 @@ fn answer(mut stream: TcpStream, version: &str) -> std::io::Result<()> {
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{version}",
         version.len()
     )
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// What directs the traffic, as a process of this test where it is one.
-struct Front(Option<Child>);
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = Command::new("kill").arg(child.id().to_string()).status();
-            let _ = child.wait();
-        }
-    }
 }
 
 /// An agent's host and core, without its link.
@@ -176,6 +160,7 @@ impl Site {
             intent: Intent::Run,
             keep_slots: 3,
             traffic: Some(traffic),
+            directions: None,
         };
         match accept(&self.record, &assignment, assignment.host, None) {
             Acceptance::Begin(record) => self.record = *record,
@@ -190,7 +175,7 @@ impl Site {
         loop {
             let seen = self.host.observe(&self.app).await.unwrap();
             match next(&self.record, &attempt, &seen) {
-                Next::Idle => break,
+                Next::Idle | Next::Keep(_) => break,
                 Next::Conclude(outcome) => {
                     self.record = conclude(&self.record, &outcome);
                     attempt = Attempt::default();
@@ -270,73 +255,12 @@ fn nginx(root: &Path, public: u16) -> Child {
     child
 }
 
-/// Requests, one after the other from several at once, until it is told to end.
-struct Load {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<BTreeMap<String, u64>>>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Load {
-    fn on(port: u16) -> Self {
-        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeMap::new())));
-        let threads = (0..4)
-            .map(|_| {
-                let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
-                thread::spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let said = get(port).unwrap_or_else(|error| format!("FAILED {error}"));
-                        *seen.lock().unwrap().entry(said).or_default() += 1;
-                        thread::sleep(Duration::from_millis(2));
-                    }
-                })
-            })
-            .collect();
-        Self { stop, seen, threads }
-    }
-
-    /// Answers by what they said, since the last call.
-    fn answers(&self, for_ms: u64) -> BTreeMap<String, u64> {
-        std::mem::take(&mut *self.seen.lock().unwrap());
-        thread::sleep(Duration::from_millis(for_ms));
-        self.seen.lock().unwrap().clone()
-    }
-
-    fn end(self) -> BTreeMap<String, u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
-        Arc::into_inner(self.seen).unwrap().into_inner().unwrap()
-    }
-}
-
-fn get(port: u16) -> Result<String, String> {
-    let whole = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
-        let mut said = String::new();
-        stream.read_to_string(&mut said)?;
-        Ok::<_, std::io::Error>(said)
-    };
-    let said = whole().map_err(|error| error.to_string())?;
-    let body = said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
-    if said.starts_with("HTTP/1.1 200") {
-        Ok(body)
-    } else {
-        Err(said.lines().next().unwrap_or("nothing").into())
-    }
-}
-
 /// The whole of it: a first release, the next in shares, one that is never healthy, one that fails after it got traffic,
 /// and an instant way back. Under load from the first release on.
 async fn blue_and_green(director: Director) {
     let mut site = Site::new(director).await;
     assert_eq!(site.give("1", 100).await, Outcome::Healthy);
-    let first = (0..100).find_map(|_| {
-        thread::sleep(Duration::from_millis(20));
-        get(site.public).ok()
-    });
-    assert_eq!(first.as_deref(), Some("1"));
+    until_answered(site.public, "1");
     let load = Load::on(site.public);
     assert_eq!(site.give("2", 25).await, Outcome::Healthy);
     let answers = load.answers(800);
@@ -364,16 +288,6 @@ async fn blue_and_green(director: Director) {
     let failed: Vec<_> = answers.keys().filter(|said| said.starts_with("FAILED")).collect();
     assert!(failed.is_empty(), "{answers:?}");
     assert!(!answers.contains_key("3-bad"), "{answers:?}");
-}
-
-fn there(program: &str) -> bool {
-    let there = Path::new(program).exists();
-    let required = std::env::var("LONGSHORE_REQUIRE_LAB").is_ok_and(|value| value == "1");
-    assert!(there || !required, "{program} is not here: apt-get install haproxy nginx-light");
-    if !there {
-        println!("ignored: {program} is not here");
-    }
-    there
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{
     ids::{AppName, EnvName, Generation, HostId, RolloutId, Version},
     settings::Settings,
     slot::Slot,
-    traffic::Traffic,
+    traffic::{Directions, Traffic},
 };
 
 /// How far the host should go.
@@ -20,6 +20,8 @@ pub enum Intent {
     Run,
     /// Stop the app and remove everything of it.
     Remove,
+    /// Direct the traffic of other hosts, as `directions` say. Nothing of the app itself is touched here.
+    Direct,
 }
 
 /// Desired state, not a command: saying it twice changes nothing.
@@ -42,6 +44,9 @@ pub struct Assignment {
     /// its own sockets, where it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Of a balancer; there exactly when the intent is to direct.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Directions>,
 }
 
 impl Assignment {

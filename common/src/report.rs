@@ -11,6 +11,8 @@ use crate::{
 
 /// Evidence lines that travel with a failure; older ones are dropped.
 pub const EVIDENCE_LINES: usize = 20;
+/// How the reason begins for which a drained host takes no work.
+pub const DRAINED: &str = "drained: ";
 /// Bytes of one evidence or log line; longer ones are cut.
 pub const LINE_BYTES: usize = 1024;
 
@@ -117,7 +119,8 @@ impl Failure {
 pub enum Outcome {
     /// The slot is complete on disk; nothing that runs was touched.
     Staged,
-    /// Live and healthy for as long as its probes ask.
+    /// Live and healthy for as long as its probes ask. Of a balancer: traffic goes as it was asked to, and connections
+    /// to hosts that get none any more have ended or had their time.
     Healthy,
     /// Exactly this was live and healthy already; nothing was done.
     Unchanged,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     code::{Code, Coded},
+    ids::HostName,
     text::visible,
     time::Span,
 };
@@ -137,6 +138,36 @@ pub struct Traffic {
     pub share: u8,
     /// How long connections may take to end before what serves them is stopped.
     pub drain: Span,
+}
+
+/// Hosts that may stand behind one balancer: their list has to fit a record.
+pub const SERVERS_MAX: usize = 100;
+/// HAProxy knows no greater one.
+pub const WEIGHT_MAX: u16 = 256;
+
+/// How a balancer shares new connections among hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directions {
+    /// Never our own sockets.
+    pub director: Director,
+    /// Of HAProxy, or an upstream of nginx.
+    pub backend: BackendName,
+    /// By name; no name twice. At most `SERVERS_MAX`.
+    pub servers: Vec<Server>,
+    /// How long connections may take to end where a server gets no more.
+    pub drain: Span,
+}
+
+/// A host behind a balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// The host's; HAProxy knows its server by it.
+    pub name: HostName,
+    /// `ADDRESS:PORT`; `None`: only the balancer itself knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Of new connections, in relation to the others; at most `WEIGHT_MAX`. 0: it gets none.
+    pub weight: u16,
 }
 
 #[cfg(test)]

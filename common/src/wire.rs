@@ -3,6 +3,7 @@
 //! A message from the wire is believed only after `TryFrom` has checked every field; destructuring makes a new
 //! field fail to compile here until somebody has thought about it.
 
+mod directions;
 mod secrets;
 
 use longshore_proto::v1 as pb;
@@ -120,6 +121,7 @@ impl From<&Assignment> for pb::Assignment {
             intent: pb::Intent::from(assignment.intent).into(),
             keep_slots: assignment.keep_slots,
             traffic: assignment.traffic.as_ref().map(Into::into),
+            directions: assignment.directions.as_ref().map(directions::to_message),
         }
     }
 }
@@ -140,8 +142,13 @@ impl TryFrom<pb::Assignment> for Assignment {
             intent: _,
             keep_slots,
             traffic,
+            directions,
             secrets,
         } = message;
+        let intent = Intent::try_from(intent)?;
+        if (intent == Intent::Direct) != directions.is_some() {
+            return Err(Invalid::Missing { field: "assignment.directions" });
+        }
         Ok(Assignment {
             host: parse("assignment.host", &host)?,
             app: parse("assignment.app", &app)?,
@@ -151,9 +158,10 @@ impl TryFrom<pb::Assignment> for Assignment {
             version: parse("assignment.version", &version)?,
             release: digest("assignment.release", &release)?,
             settings: Settings { values, secrets: secrets::from_messages(secrets)? },
-            intent: Intent::try_from(intent)?,
+            intent,
             keep_slots: keep_slots.max(2),
             traffic: traffic.map(TryInto::try_into).transpose()?,
+            directions: directions.map(directions::from_message).transpose()?,
         })
     }
 }
@@ -192,6 +200,7 @@ impl From<Intent> for pb::Intent {
             Intent::Stage => pb::Intent::Stage,
             Intent::Run => pb::Intent::Run,
             Intent::Remove => pb::Intent::Remove,
+            Intent::Direct => pb::Intent::Direct,
         }
     }
 }
@@ -204,6 +213,7 @@ impl TryFrom<pb::Intent> for Intent {
             pb::Intent::Stage => Ok(Intent::Stage),
             pb::Intent::Run => Ok(Intent::Run),
             pb::Intent::Remove => Ok(Intent::Remove),
+            pb::Intent::Direct => Ok(Intent::Direct),
         }
     }
 }
@@ -369,6 +379,7 @@ mod tests {
                 share: 25,
                 drain: Span::secs(30),
             }),
+            directions: None,
         }
     }
 
@@ -389,7 +400,9 @@ mod tests {
 
     #[test]
     fn each_field_of_an_assignment_is_checked() {
-        let spoilt: [fn(&mut pb::Assignment); 11] = [
+        let spoilt: [fn(&mut pb::Assignment); 13] = [
+            |m| m.directions = Some(pb::Directions::default()),
+            |m| m.intent = pb::Intent::Direct.into(),
             |m| drop(m.secrets.insert("a b".into(), m.secrets["a"].clone())),
             |m| drop(m.secrets.insert("d".into(), pb::SecretReference::default())),
             |m| {

@@ -97,6 +97,9 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
         silent: None,
         held: None,
         excluded: None,
+        drained: false,
+        group: None,
+        address: None,
     };
     let machine = Machine {
         arch: "x86_64".to_owned(),

@@ -236,6 +236,7 @@ impl HandAgent {
         match assignment.intent {
             Intent::Stage | Intent::Run if live.as_ref() == Some(&assignment.slot()) => Outcome::Unchanged,
             Intent::Stage => Outcome::Staged,
+            Intent::Direct => Outcome::Healthy,
             Intent::Remove => {
                 disk.live.remove(app);
                 Outcome::Removed

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     host::{Follow, Sink, Usage, fault, suite},
-    plan::Hold,
+    plan::{Drain, Hold},
     run::{Accounts, Activity, Boot, Found, Standing, Told, Works},
     state::Row,
     uplink::Uplink,
@@ -274,6 +274,10 @@ impl Works for Remote {
             }
             _ => Err(out_of_turn()),
         }
+    }
+
+    async fn drain(&self, drain: Option<Drain>) -> Result<(), Coded> {
+        self.ask(Ask::Drain { drain }).await.map(drop)
     }
 
     fn outbox_after(&self, seq: u64) -> Vec<(u64, Report)> {

@@ -221,6 +221,13 @@ impl<W: Works> Served<W> {
                 }
                 Say::Changed { changed: works.set_hold(hold, &visible(&short(by)?)).await? }
             }
+            Ask::Drain { drain } => {
+                if let Some(drain) = &drain {
+                    short(drain.reason.clone())?;
+                    short(drain.by.clone())?;
+                }
+                works.drain(drain).await.map(|()| Say::Done {})?
+            }
             Ask::History { app, limit } => {
                 let limit = limit.min(ROWS_MAX) as usize;
                 Say::Rows { rows: works.history(app.as_ref(), limit).await? }

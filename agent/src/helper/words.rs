@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::{Event, Usage, fetch::FetchError, probe::Reach, suite},
-    plan::Hold,
+    plan::{Drain, Hold},
     run::{Accounts, Found, Standing, Told},
     state::Row,
 };
@@ -50,6 +50,9 @@ pub enum Ask {
     Hold {
         hold: Option<Hold>,
         by: String,
+    },
+    Drain {
+        drain: Option<Drain>,
     },
     History {
         app: Option<AppName>,

@@ -111,6 +111,10 @@ impl Layout {
     pub fn traffic(&self, app: &AppName) -> PathBuf {
         self.app(app).join("traffic.json")
     }
+    /// What the balancer of this host was told last.
+    pub fn directions(&self, app: &AppName) -> PathBuf {
+        self.app(app).join("directions.json")
+    }
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl SimHost {
             Step::Rehearse { slot, .. } => world.probe(app, slot),
             Step::Shift { slot, side, traffic } => world.shift(app, slot, *side, traffic),
             Step::StopSide(side) => world.stop_side(app, *side),
+            Step::Direct(directions) => world.direct(app, directions),
             Step::Prune(slots) => world.prune(app, slots),
             Step::Remove => world.remove(app),
         }

@@ -6,7 +6,7 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     label::Labels,
-    time::{Millis, rounded},
+    time::{Millis, Span, rounded},
     wire,
 };
 use longshore_proto::v1::{
@@ -23,7 +23,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{Connection, Link, answer::Answerer, dial::explain, renew, words};
 use crate::{
     identity::{Pair, machine_id},
-    plan::Hold,
+    plan::{Drain, Hold},
     run::{Boot, Told, Works},
 };
 
@@ -117,7 +117,7 @@ impl<'l, W: Works> Session<'l, W> {
             renewing: JoinSet::new(),
             link,
         };
-        session.welcomed(&welcome);
+        session.welcomed(&welcome).await?;
         session.link.uplink.send_replace(Some(session.channel.clone()));
         Ok(session)
     }
@@ -175,8 +175,18 @@ impl<'l, W: Works> Session<'l, W> {
     }
 
     /// Also said later in a session, when something in it changes.
-    fn welcomed(&mut self, welcome: &pb::Welcome) {
+    async fn welcomed(&mut self, welcome: &pb::Welcome) -> Result<(), Coded> {
         self.compare_labels(&welcome.labels);
+        let now = self.link.crew.now_ms();
+        let drain = welcome.drain.clone().map(|pb::Drain { by, reason, since_ms, stop_ms }| Drain {
+            by,
+            reason,
+            since_ms,
+            stop_ms,
+            here_ms: now + (stop_ms - welcome.server_time_ms).clamp(0, Span::MAX_MS as Millis),
+        });
+        // What was not kept is said again in the next session.
+        self.link.crew.drain(drain).await?;
         let every = match welcome.heartbeat_ms {
             0 => HEARTBEAT,
             ms => Duration::from_millis(ms.into()),
@@ -194,6 +204,7 @@ impl<'l, W: Works> Session<'l, W> {
         if welcome.server_time_ms != 0 && ahead.abs() > CLOCK_TOLERANCE_MS {
             tracing::warn!("{}", super::wrong_clock(ahead));
         }
+        Ok(())
     }
 
     async fn heard(&mut self, message: Result<Option<pb::ToAgent>, tonic::Status>) -> Result<(), End> {
@@ -204,7 +215,7 @@ impl<'l, W: Works> Session<'l, W> {
             Err(status) => return Err(End::Lost(of_status(&self.address, &status))),
         };
         match message {
-            Some(Hear::Welcome(welcome)) => self.welcomed(&welcome),
+            Some(Hear::Welcome(welcome)) => self.welcomed(&welcome).await.map_err(End::Lost)?,
             Some(Hear::Assignment(assignment)) => match Assignment::try_from(assignment) {
                 Ok(assignment) => self.link.crew.assign(assignment),
                 Err(invalid) => {

@@ -155,7 +155,8 @@ impl<W: Works> Local for Service<W> {
             return Err(to_status(&Coded::new(Code::V01, message)));
         }
         let since_ms = self.crew.now_ms();
-        let hold = Hold { reason: reason.trim().to_owned(), by: admin.name.clone(), since_ms };
+        let hold =
+            Hold { reason: reason.trim().to_owned(), by: admin.name.clone(), since_ms, drained: false };
         self.set_hold(Some(hold), &admin).await
     }
 

@@ -68,7 +68,7 @@ pub fn accept(record: &Record, incoming: &Assignment, me: HostId, hold: Option<&
 
 fn begin(record: &Record, incoming: &Assignment) -> Record {
     let given_up = record.concluded.is_none()
-        && record.accepted.as_ref().is_some_and(|assignment| assignment.intent != Intent::Stage)
+        && record.accepted.as_ref().is_some_and(|old| !matches!(old.intent, Intent::Stage | Intent::Direct))
         && !goes_on(record, incoming);
     Record {
         accepted: Some(incoming.clone()),
@@ -78,6 +78,7 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         good: record.good.clone(),
         disturbed: record.disturbed || given_up,
         order: None,
+        halt: record.halt,
         share: record.share,
     }
 }
@@ -97,8 +98,13 @@ fn refuse_held(record: &Record, incoming: &Assignment, hold: &Hold) -> Acceptanc
         StepName::Check,
         Blame::Environment,
         format!(
-            "this host is held by {}: {}. Nothing was changed. On the host: longshore-agent unhold",
-            hold.by, hold.reason
+            "this host is held by {}: {}. Nothing was changed. {}",
+            hold.by,
+            hold.reason,
+            match hold.drained {
+                true => "To let it go: longshore host undrain",
+                false => "On the host: longshore-agent unhold",
+            }
         ),
     );
     let refused = refused(record, incoming, &failure);

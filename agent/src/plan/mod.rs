@@ -20,12 +20,14 @@
 //! disk for whoever wants to look. A release that was good before and fails on being assigned once more is left
 //! alone: one automatic rollback, then a human.
 //!
-//! An app that runs beside itself goes another way (`beside`).
+//! An app that runs beside itself goes another way (`beside`), and a host that balances others yet another (`balance`).
 //!
 //! Left out on purpose: time (deadlines are the runner's), doing anything (`host`), keeping anything (`state`).
 
 mod accept;
+mod balance;
 mod beside;
+mod halt;
 mod model;
 mod next;
 mod record;
@@ -34,6 +36,8 @@ mod sides;
 pub(crate) mod tests;
 
 pub use accept::{Acceptance, accept, accept_order, goes_on, refused};
+pub use balance::Balance;
+pub use halt::{Drain, Halt};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
 pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, blind, conclude, ended_blind};

@@ -11,11 +11,11 @@ use longshore_common::{
     settings::Settings,
     slot::Slot,
     time::Span,
-    traffic::{Side, Traffic},
+    traffic::{Directions, Side, Traffic},
 };
 use serde::{Deserialize, Serialize};
 
-use super::sides::Sides;
+use super::{balance::Balance, sides::Sides};
 
 /// What a slot is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,9 @@ pub enum Step {
     },
     /// Stop a side that has no traffic, when its last connections have ended or their time is over.
     StopSide(Side),
+    /// Give every host behind the balancer of this one its weight; done when connections to those that get no more have
+    /// ended or had their time.
+    Direct(Directions),
     /// Remove these slots; never one that is live or needed for going back.
     Prune(Vec<Slot>),
     /// Remove everything of the app, which does not run any more.
@@ -151,7 +154,7 @@ impl Step {
             Step::Start(_) => StepName::Start,
             Step::Stop => StepName::Stop,
             Step::StartSide { .. } => StepName::Start,
-            Step::Shift { .. } => StepName::Traffic,
+            Step::Shift { .. } | Step::Direct(_) => StepName::Traffic,
             Step::StopSide(_) => StepName::Stop,
             Step::Probe { .. } | Step::Rehearse { .. } => StepName::Probe,
             Step::Prune(_) => StepName::Prune,
@@ -163,6 +166,8 @@ impl Step {
     pub fn is_interruptible(&self) -> bool {
         match self {
             Step::Check(_) | Step::Fetch(_) | Step::Probe { .. } | Step::Rehearse { .. } => true,
+            // The next directions are whole again, however far these came.
+            Step::Direct(_) => true,
             Step::Render(_) | Step::Seal(_) | Step::Hook { .. } | Step::Point(_) | Step::Unpoint => false,
             Step::Start(_) | Step::Stop | Step::Prune(_) | Step::Remove => false,
             Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) => false,
@@ -177,7 +182,7 @@ impl Step {
             Step::Point(_) | Step::Unpoint | Step::Start(_) | Step::Stop => true,
             Step::Probe { .. } | Step::Remove => true,
             Step::Rehearse { live, .. } => *live,
-            Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) => false,
+            Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) | Step::Direct(_) => false,
         }
     }
 }
@@ -203,6 +208,11 @@ impl fmt::Display for Step {
                 write!(f, "shift {}% of traffic to {slot} on {side}", traffic.share)
             }
             Step::StopSide(side) => write!(f, "stop {side}"),
+            Step::Direct(directions) => {
+                let Directions { backend, servers, .. } = directions;
+                let idle = servers.iter().filter(|server| server.weight == 0).count();
+                write!(f, "direct {backend}: {} servers, {idle} of them without traffic", servers.len())
+            }
             Step::Prune(slots) => {
                 f.write_str("prune")?;
                 slots.iter().try_for_each(|slot| write!(f, " {slot}"))
@@ -271,6 +281,8 @@ pub struct Seen {
     /// None when nothing is set up to run, but for what runs on sides.
     pub running: Option<Running>,
     pub sides: Sides,
+    /// None: the host balances no others for this app.
+    pub balance: Option<Balance>,
 }
 
 impl Seen {

@@ -9,7 +9,8 @@ use longshore_common::{
 };
 
 use super::{
-    beside,
+    balance, beside,
+    halt::halt,
     model::{HookPoint, Manner, Seen, Step, Wanted},
     record::{Attempt, Failed, Order, Pass, Record, both, ordered},
 };
@@ -19,14 +20,25 @@ pub enum Next {
     Do(Step),
     /// The assignment (or the local order) has ended.
     Conclude(Outcome),
+    /// This is to be remembered before anything else.
+    Keep(Box<Record>),
     /// Nothing to do until something changes.
     Idle,
 }
 
 pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
     let Some(assignment) = &record.accepted else { return Next::Idle };
+    if let Some(next) = halt(record, attempt, seen) {
+        return next;
+    }
     if let Some(order) = &record.order {
         return on_order(record, order, attempt, seen);
+    }
+    if assignment.intent == Intent::Direct {
+        return match record.concluded {
+            Some(_) => balance::tidy(record, attempt, seen).map_or(Next::Idle, Next::Do),
+            None => balance::direct(assignment, record.failed.as_ref(), attempt),
+        };
     }
     if let Some(concluded) = &record.concluded {
         return tidy(record, assignment, &concluded.outcome, attempt, seen);
@@ -44,7 +56,7 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
         Intent::Run if beside => beside::make_live(record, assignment, attempt, seen),
         Intent::Run => make_slot(&wanted, attempt, seen)
             .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
-        Intent::Remove => remove(attempt, seen),
+        Intent::Remove | Intent::Direct => remove(attempt, seen),
     }
 }
 
@@ -153,7 +165,7 @@ fn on_failure(
     Next::Conclude(Outcome::Failed { failure: failure() })
 }
 
-fn way_to(record: &Record, back: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {
+pub(super) fn way_to(record: &Record, back: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {
     if seen.has_sides(back) {
         beside::go_back(record, back, attempt, seen)
     } else {

@@ -12,15 +12,21 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::model::{HookPoint, Manner, Seen, Step};
+use super::{
+    halt::Halt,
+    model::{HookPoint, Manner, Seen, Step},
+};
 
 /// A local admin's word that this host takes no new work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub reason: String,
-    /// The local user.
+    /// The local user; of a drain, the operator.
     pub by: String,
     pub since_ms: Millis,
+    /// An operator drained the host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
 }
 
 /// A revert that was asked for on the host itself. Goes before any assignment.
@@ -74,6 +80,9 @@ pub struct Record {
     pub disturbed: bool,
     #[serde(default)]
     pub order: Option<Order>,
+    /// The host is drained, or was until a moment ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
     /// Percent of the traffic that what is live was given last; `None` for an app without sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
@@ -126,6 +135,7 @@ pub(super) enum Pass {
     GlancedUnhealthy,
     Removed,
     Shifted,
+    Directed,
     PruneFailed,
     TidyFailed,
 }
@@ -146,6 +156,15 @@ pub fn after(record: &mut Record, attempt: &mut Attempt, step: &Step, result: Re
         }
         Err(_) if matches!(step, Step::Prune(_)) => {
             attempt.passed.insert(Pass::PruneFailed); // the deployment is not worse for it; the next one tries again
+            false
+        }
+        // A hook keeps nobody from stopping.
+        Err(_) if record.is_halting() && matches!(step, Step::Hook { .. }) => {
+            note(attempt, step);
+            false
+        }
+        Err(_) if record.is_halting() => {
+            attempt.passed.insert(Pass::TidyFailed);
             false
         }
         // Between assignments nothing can fail any more; it is tried again at the next look.
@@ -183,6 +202,7 @@ fn note(attempt: &mut Attempt, step: &Step) {
             Pass::Started
         }
         Step::Shift { .. } => Pass::Shifted,
+        Step::Direct(_) => Pass::Directed,
         Step::Probe { manner, .. } | Step::Rehearse { manner, .. } => match manner {
             Manner::Settle => Pass::Settled,
             Manner::Glance => Pass::GlancedHealthy,
@@ -236,6 +256,8 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     let assignment = record.accepted.as_ref().expect("only something accepted can end");
     let order = next.order.take();
     match outcome {
+        // Nothing of the app runs here.
+        _ if assignment.intent == Intent::Direct => {}
         Outcome::Healthy | Outcome::Unchanged => {
             remember_good(&mut next, assignment.slot(), assignment.keep_slots);
             next.share = Some(assignment.traffic.as_ref().map_or(100, |traffic| traffic.share));

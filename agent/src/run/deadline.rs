@@ -28,6 +28,7 @@ pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
         Step::StartSide { slot, .. } => 2 * needs(slot).start.0 + DRAIN + limits.step_deadline,
         Step::StopSide(_) => running.start.0 + DRAIN + limits.step_deadline,
         Step::Shift { .. } => limits.step_deadline,
+        Step::Direct(_) => DRAIN + limits.step_deadline,
         Step::Probe { slot, .. } | Step::Rehearse { slot, .. } => {
             let Needs { probe: Span(longest), .. } = needs(slot);
             longest + GRACE
@@ -42,7 +43,7 @@ pub(super) fn overdue(step: &Step, deadline: Duration) -> Failure {
         Step::Check(_) | Step::Fetch(_) => (Code::C01, Blame::Environment),
         Step::Hook { .. } => (Code::H01, Blame::Version),
         Step::Start(_) | Step::StartSide { .. } => (Code::U01, Blame::Version),
-        Step::Shift { .. } => (Code::L01, Blame::Environment),
+        Step::Shift { .. } | Step::Direct(_) => (Code::L01, Blame::Environment),
         Step::StopSide(_) => (Code::X01, Blame::Environment),
         Step::Probe { .. } | Step::Rehearse { .. } => (Code::B01, Blame::Version),
         Step::Render(_) | Step::Seal(_) | Step::Point(_) | Step::Unpoint => (Code::X01, Blame::Environment),

@@ -34,7 +34,7 @@ use tokio::{
 
 use crate::{
     host::Host,
-    plan::{Record, Seen},
+    plan::{Drain, Halt, Record, Seen},
     state::{State, StateFailed},
 };
 pub(crate) use outcome::failure_of;
@@ -133,6 +133,43 @@ impl<H: Host> Crew<H> {
     pub fn resume(&self) {
         for app in self.0.tools.state.apps() {
             self.hire(&app);
+        }
+        if let Some(drain) = self.0.tools.state.drain() {
+            self.halt(Some(&drain));
+        }
+    }
+
+    /// An operator wants this host's apps stopped, or (`None`) no longer.
+    pub async fn drain(&self, drain: Option<Drain>) -> Result<(), StateFailed> {
+        if self.0.tools.state.set_drain(drain.clone()).await? {
+            match &drain {
+                Some(Drain { by, reason, .. }) => tracing::warn!(by, reason, "this host is drained"),
+                None => tracing::warn!("this host is drained no more"),
+            }
+            self.halt(drain.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Tells every app; those that may finish what is under way are told again when their time is over.
+    fn halt(&self, drain: Option<&Drain>) {
+        let left = drain.map_or(0, |drain| drain.here_ms - self.0.tools.state.now_ms()).max(0);
+        let halt = drain.map(|_| if left > 0 { Halt::Soon } else { Halt::Now });
+        for app in self.0.tools.state.apps() {
+            let mail = self.hire(&app);
+            // A worker that reads no mail is at a step that ends; then it reads this.
+            tokio::spawn(async move { drop(mail.send(Mail::Halt(halt)).await) });
+        }
+        if let (Some(Halt::Soon), Some(drain)) = (halt, drain.cloned()) {
+            let yard = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(left.unsigned_abs())).await;
+                if let Some(yard) =
+                    yard.upgrade().filter(|yard| yard.tools.state.drain().as_ref() == Some(&drain))
+                {
+                    Crew(yard).halt(Some(&drain));
+                }
+            });
         }
     }
 

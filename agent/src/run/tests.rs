@@ -218,7 +218,7 @@ async fn a_held_host_refuses_and_still_reverts_by_hand() {
         agent.crew.assign(run(generation, version));
         agent.concluded().await;
     }
-    let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1 };
+    let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, drained: false };
     agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
     agent.crew.assign(run(3, "3"));
     assert_eq!(agent.reported(3).await[2], (3, "refused LS-P01".into()));

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use longshore_common::{
-    assignment::Assignment,
+    assignment::{Assignment, Intent},
     code::Coded,
     ids::{AppName, Generation},
     report::{Failure, Outcome, Report},
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     host::Host,
     plan::{
-        Acceptance, Attempt, Next, Record, Seen, Step, accept, accept_order, after, conclude, goes_on, next,
-        refused,
+        Acceptance, Attempt, Halt, Next, Record, Seen, Step, accept, accept_order, after, conclude, goes_on,
+        next, refused,
     },
     state::{Row, StateFailed, fit},
 };
@@ -30,10 +30,16 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Mail {
     Assign(Box<Assignment>),
-    Revert { to: Option<Slot>, by: String, reply: oneshot::Sender<Result<(), Coded>> },
+    Revert {
+        to: Option<Slot>,
+        by: String,
+        reply: oneshot::Sender<Result<(), Coded>>,
+    },
+    /// The host is drained; `None`: no more.
+    Halt(Option<Halt>),
 }
 
-/// Between two looks at an app that runs beside itself.
+/// Between two looks at whoever directs traffic.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What reading a mail led to.
@@ -53,9 +59,9 @@ pub(super) struct Worker<H> {
     activity: watch::Sender<Activity>,
     /// Came while the way back (or a local order) was being gone, which nothing interrupts.
     later: Option<Box<Assignment>>,
-    /// The app runs beside itself, so it is looked at again and again: traffic is kept as it was settled, and a side
-    /// that nobody needs any more is stopped.
-    beside: bool,
+    /// It directs traffic, so it is looked at again and again: traffic is kept as it was settled, and a side that nobody
+    /// needs any more is stopped.
+    looks: bool,
 }
 
 impl<H: Host> Worker<H> {
@@ -66,16 +72,7 @@ impl<H: Host> Worker<H> {
         activity: watch::Sender<Activity>,
     ) -> Self {
         let record = tools.state.record(&app);
-        Self {
-            tools,
-            app,
-            record,
-            attempt: Attempt::default(),
-            mailbox,
-            activity,
-            later: None,
-            beside: false,
-        }
+        Self { tools, app, record, attempt: Attempt::default(), mailbox, activity, later: None, looks: false }
     }
 
     /// Until nobody can send mail any more, or the state cannot be written.
@@ -86,7 +83,7 @@ impl<H: Host> Worker<H> {
             self.converge().await?;
             drop(permit);
             loop {
-                let mail = match self.beside {
+                let mail = match self.looks {
                     false => self.mailbox.recv().await,
                     true => match tokio::time::timeout(LOOK, self.mailbox.recv()).await {
                         Ok(mail) => mail,
@@ -118,8 +115,16 @@ impl<H: Host> Worker<H> {
             };
             match next(&self.record, &self.attempt, &seen) {
                 Next::Idle => {
-                    self.beside = !seen.sides.is_empty();
+                    let balances = |assignment: &Assignment| assignment.intent == Intent::Direct;
+                    // What could not be stopped, or did not come back, is tried again.
+                    self.looks = !seen.sides.is_empty()
+                        || self.record.halt.is_some()
+                        || self.record.accepted.as_ref().is_some_and(balances);
                     return Ok(());
+                }
+                Next::Keep(record) => {
+                    self.keep(*record).await?;
+                    self.attempt = Attempt::default();
                 }
                 Next::Conclude(outcome) => self.conclude(outcome, seen.current).await?,
                 Next::Do(step) => self.take_step(step, &seen).await?,
@@ -229,6 +234,7 @@ impl<H: Host> Worker<H> {
     async fn read(&mut self, mail: Mail) -> Result<Mind, StateFailed> {
         match mail {
             Mail::Assign(assignment) => self.read_assignment(assignment).await,
+            Mail::Halt(halt) => self.read_halt(halt).await,
             Mail::Revert { to, by, reply } => {
                 let taken = match look(&self.tools, &self.app).await {
                     Ok(seen) => accept_order(&self.record, &seen, to, &by),
@@ -261,6 +267,19 @@ impl<H: Host> Worker<H> {
                 Err(Coded::new(code, refused.message))
             }
         }
+    }
+
+    async fn read_halt(&mut self, halt: Option<Halt>) -> Result<Mind, StateFailed> {
+        let halt = match (halt, self.record.halt) {
+            (None, Some(_)) => Some(Halt::Lifted),
+            (halt, _) => halt,
+        };
+        if halt == self.record.halt || self.record.accepted.is_none() {
+            return Ok(Mind::Same);
+        }
+        self.keep(Record { halt, ..self.record.clone() }).await?;
+        self.attempt = Attempt::default();
+        Ok(Mind::Changed)
     }
 
     async fn read_assignment(&mut self, assignment: Box<Assignment>) -> Result<Mind, StateFailed> {

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, watch};
 use super::{Crew, Standing, Told};
 use crate::{
     host::{Follow, Host, Sink, Usage, account::Account, requires, suite},
-    plan::Hold,
+    plan::{Drain, Hold},
     state::Row,
 };
 
@@ -100,6 +100,9 @@ pub trait Works: Clone + Send + Sync + 'static {
 
     /// Whether anything changed. `by` is who wants it so.
     fn set_hold(&self, hold: Option<Hold>, by: &str) -> impl Future<Output = Result<bool, Coded>> + Send;
+
+    /// An operator wants this host's apps stopped; `None`: no longer.
+    fn drain(&self, drain: Option<Drain>) -> impl Future<Output = Result<(), Coded>> + Send;
 
     /// Reports that the controller has not acknowledged, after this number, in order.
     fn outbox_after(&self, seq: u64) -> Vec<(u64, Report)>;
@@ -192,6 +195,10 @@ impl<H: Host> Works for Crew<H> {
     async fn set_hold(&self, hold: Option<Hold>, by: &str) -> Result<bool, Coded> {
         let changed = self.state().set_hold(hold, by).await;
         changed.map_err(|e| Coded::new(Code::S04, e.to_string()))
+    }
+
+    async fn drain(&self, drain: Option<Drain>) -> Result<(), Coded> {
+        self.drain(drain).await.map_err(|e| Coded::new(Code::S04, e.to_string()))
     }
 
     fn outbox_after(&self, seq: u64) -> Vec<(u64, Report)> {

@@ -5,6 +5,7 @@ use longshore_common::ids::AppName;
 pub const BOOT: &str = "meta/boot";
 pub const SEQ: &str = "meta/seq";
 pub const HOLD: &str = "meta/hold";
+pub const DRAIN: &str = "meta/drain";
 
 /// In place of an app's name, and no name that an app may have.
 const HOST: &str = "-";
@@ -19,6 +20,7 @@ pub enum Key {
     Boot,
     Seq,
     Hold,
+    Drain,
 }
 
 pub fn assignment(app: &AppName) -> String {
@@ -57,6 +59,7 @@ pub fn parse(key: &str) -> Option<Key> {
         ("meta", "boot") => Some(Key::Boot),
         ("meta", "seq") => Some(Key::Seq),
         ("meta", "hold") => Some(Key::Hold),
+        ("meta", "drain") => Some(Key::Drain),
         _ => None,
     }
 }

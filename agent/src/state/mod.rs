@@ -22,7 +22,7 @@ use longshore_common::{
     code::{Code, Coded},
     ids::AppName,
     ledger::{Batch, CommitError, Ledger, LedgerFailed, Options},
-    report::Report,
+    report::{DRAINED, Report},
     time::{Clock, Millis},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -31,7 +31,7 @@ use tokio::sync::watch;
 pub use fit::fit;
 pub use history::{Event, Row};
 
-use crate::plan::{Hold, Record};
+use crate::plan::{Drain, Hold, Record};
 
 /// Open once per process; shared by everything that remembers.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ pub struct State {
     mirror: Mutex<Mirror>,
     /// Rises with every report that is put into the outbox.
     outbox: watch::Sender<u64>,
+    /// For whatever reason: somebody on the host, or a drain.
     hold: watch::Sender<Option<Hold>>,
     boot: u64,
 }
@@ -48,6 +49,9 @@ pub struct State {
 #[derive(Debug, Default)]
 struct Mirror {
     apps: BTreeMap<AppName, Record>,
+    /// Somebody on the host wants it so.
+    hold: Option<Hold>,
+    drain: Option<Drain>,
     outbox: BTreeMap<u64, Report>,
     /// The highest number that a report ever had.
     seq: u64,
@@ -67,7 +71,6 @@ impl State {
         let ledger = opened.expect("a ledger opens or says why not").map_err(|e| e.coded())?;
         let mut mirror = Mirror::default();
         let mut boot = 0;
-        let mut hold = None;
         for (key, stored) in ledger.list("").await.map_err(|e| e.coded())?.entries {
             match keys::parse(&key) {
                 Some(keys::Key::Assignment(app)) => {
@@ -85,7 +88,8 @@ impl State {
                 Some(keys::Key::History(app, nth)) => mirror.history.note(app, nth),
                 Some(keys::Key::Seq) => mirror.seq = mirror.seq.max(decode(&key, &stored.value)?),
                 Some(keys::Key::Boot) => boot = decode(&key, &stored.value)?,
-                Some(keys::Key::Hold) => hold = Some(decode(&key, &stored.value)?),
+                Some(keys::Key::Hold) => mirror.hold = Some(decode(&key, &stored.value)?),
+                Some(keys::Key::Drain) => mirror.drain = Some(decode(&key, &stored.value)?),
                 None => {
                     return Err(Coded::new(
                         Code::S03,
@@ -100,7 +104,7 @@ impl State {
         mirror.seq += outbox::GAP;
         let written = ledger.commit(Batch::new().put(keys::BOOT, encode(&boot))).await;
         written.map_err(|e| Coded::new(Code::S04, longshore_common::chain::Chain(&e).to_string()))?;
-        let (outbox, hold) = (watch::Sender::new(mirror.seq), watch::Sender::new(hold));
+        let (outbox, hold) = (watch::Sender::new(mirror.seq), watch::Sender::new(mirror.held()));
         Ok(Arc::new(Self { ledger, clock, mirror: Mutex::new(mirror), outbox, hold, boot }))
     }
 
@@ -154,7 +158,7 @@ impl State {
 
     /// Whether anything changed. `by` is who wants it so.
     pub async fn set_hold(&self, hold: Option<Hold>, by: &str) -> Result<bool, StateFailed> {
-        if self.hold.borrow().is_some() == hold.is_some() {
+        if self.mirror().hold.is_some() == hold.is_some() {
             return Ok(false);
         }
         let (batch, event) = match &hold {
@@ -165,11 +169,37 @@ impl State {
         let row = Row::of_host(self.now_ms(), event, reason, by.to_owned());
         let batch = self.mirror().history.append(batch, &row);
         self.ledger.commit(batch).await?;
-        self.hold.send_replace(hold);
+        self.mirror().hold = hold;
+        self.hold.send_replace(self.mirror().held());
         Ok(true)
     }
 
-    /// Tells of every change of the hold.
+    pub fn drain(&self) -> Option<Drain> {
+        self.mirror().drain.clone()
+    }
+
+    /// Whether anything changed.
+    pub async fn set_drain(&self, drain: Option<Drain>) -> Result<bool, StateFailed> {
+        // This host's clock against the controller's is another one each time.
+        let told = |drain: &Option<Drain>| drain.clone().map(|drain| Drain { here_ms: 0, ..drain });
+        let before = self.drain();
+        if told(&before) == told(&drain) {
+            return Ok(false);
+        }
+        let (batch, event) = match &drain {
+            Some(drain) => (Batch::new().put(keys::DRAIN, encode(drain)), Event::Held),
+            None => (Batch::new().delete(keys::DRAIN), Event::Unheld),
+        };
+        let words = drain.as_ref().or(before.as_ref()).map(held_by).unwrap_or_default();
+        let row = Row::of_host(self.now_ms(), event, words.reason, words.by);
+        let batch = self.mirror().history.append(batch, &row);
+        self.ledger.commit(batch).await?;
+        self.mirror().drain = drain;
+        self.hold.send_replace(self.mirror().held());
+        Ok(true)
+    }
+
+    /// Tells of every change of the hold, whoever it is by.
     pub fn watch_hold(&self) -> watch::Receiver<Option<Hold>> {
         self.hold.subscribe()
     }
@@ -199,6 +229,19 @@ impl State {
     fn mirror(&self) -> MutexGuard<'_, Mirror> {
         self.mirror.lock().expect("no holder panics")
     }
+}
+
+impl Mirror {
+    /// Why the host takes no new work, if it takes none.
+    fn held(&self) -> Option<Hold> {
+        self.drain.as_ref().map(held_by).or_else(|| self.hold.clone())
+    }
+}
+
+/// A drained host takes no work, like one that somebody there holds.
+fn held_by(drain: &Drain) -> Hold {
+    let Drain { by, reason, since_ms, .. } = drain.clone();
+    Hold { reason: format!("{DRAINED}{reason}"), by, since_ms, drained: true }
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -57,7 +57,7 @@ async fn everything_is_there_after_a_restart() {
     let record = Record { accepted: Some(run(3, "1")), good: vec![run(1, "1").slot()], ..Record::default() };
     state.keep(&app(), record.clone()).await.unwrap();
     state.conclude(&app(), record.clone(), report(3, failed()), row(5, &failed())).await.unwrap();
-    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4 };
+    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4, drained: false };
     assert!(state.set_hold(Some(hold.clone()), "ann").await.unwrap());
     assert!(!state.set_hold(Some(hold.clone()), "ann").await.unwrap());
     state.close().await;

@@ -1,6 +1,7 @@
 //! What several test programs of this crate share.
 #![allow(dead_code, reason = "each of them uses a part")]
 
+pub mod load;
 pub mod release;
 
 use std::time::{Duration, Instant};

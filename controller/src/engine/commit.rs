@@ -123,7 +123,7 @@ fn state_unit(change: &StateChange) -> Result<Unit, Trouble> {
     Ok(unit)
 }
 
-/// The header; at the end of the rollout also the lock's end, and what is live from now on.
+/// The header, with what balancers are told under the round that it names; at the end of the rollout also the lock's end, and what is live from now on.
 async fn header_unit(
     store: &SharedStore,
     loaded: &Loaded,
@@ -133,6 +133,11 @@ async fn header_unit(
     let mut unit = Unit::default();
     let record = Record { header: next.header.clone(), ..loaded.record.clone() };
     unit.put(Key::rollout(&next.header.id), &record)?;
+    let round = |rollout: &Rollout| rollout.header.balancing.as_ref().map(|balancing| balancing.round);
+    for (id, _) in next.balancers().filter(|_| round(&loaded.rollout) != round(next)) {
+        let Some(given) = Given::of_balancer(next, id) else { continue };
+        unit.put(Key::assignment(&id, &given.assignment.app), &given)?;
+    }
     let happenings = rollouts::happenings(&loaded.rollout.header, &record);
     unit.writes.extend(outbox::writes_of(store, &next.header.env, &happenings, now).await?);
     let (Phase::Done(done), false) = (&next.header.phase, loaded.rollout.header.phase.is_done()) else {
@@ -150,7 +155,10 @@ async fn header_unit(
         let live_key = Key::live(env, app);
         let live = records::get::<LiveRecord>(store, &live_key).await?;
         let (live, read) = live.unzip();
-        if live.as_ref().is_none_or(|live| live.target != next.header.target) {
+        let side = next.header.side_with_traffic();
+        let same =
+            |live: &LiveRecord| live.target == next.header.target && (side.is_none() || live.side == side);
+        if !live.as_ref().is_some_and(same) {
             unit.as_read(live_key.clone(), read);
             unit.put(live_key, &LiveRecord::after(live, &record, now))?;
         }
@@ -223,10 +231,11 @@ pub async fn create(
 /// Writes every assignment that the state owes and the store does not hold: after a crash, before anything else.
 pub async fn restore_assignments(store: &SharedStore, loaded: &Loaded) -> Result<usize, Trouble> {
     let mut written = 0;
-    for (id, host) in &loaded.rollout.hosts {
-        let Some(given) = Given::of(&loaded.rollout, *id, host) else { continue };
+    let rollout = &loaded.rollout;
+    let hosts = rollout.hosts.iter().filter_map(|(id, host)| Given::of(rollout, *id, host));
+    for given in hosts.chain(rollout.balancers().filter_map(|(id, _)| Given::of_balancer(rollout, id))) {
         let owed = &given.assignment;
-        let key = Key::assignment(id, &owed.app);
+        let key = Key::assignment(&owed.host, &owed.app);
         let held = records::get::<Assignment>(store, &key).await?;
         let (held, read) = held.unzip();
         if held.is_some_and(|held| held.generation >= owed.generation) {

@@ -148,6 +148,7 @@ impl Runner {
             intent: Intent::Stage,
             keep_slots: header.keep_slots,
             traffic: None,
+            directions: None,
         };
         let given = Given { assignment, snapshot: target.snapshot, layers: target.layers };
         Ok((guard, Write::Put(key.clone(), record::encode(&key, &given)?)))

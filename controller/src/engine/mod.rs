@@ -6,6 +6,7 @@
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
+mod behind;
 mod calendars;
 mod commit;
 pub mod gates;
@@ -197,7 +198,8 @@ impl Engine {
     fn presence_facts(&self, rollout: &Rollout) -> Vec<Job> {
         let presence = self.inner.fleet.presence();
         let mut facts = vec![];
-        for id in rollout.hosts.keys() {
+        let balancers: Vec<_> = rollout.balancers().map(|(id, _)| id).collect();
+        for id in rollout.hosts.keys().chain(&balancers) {
             match presence.connected(id) {
                 Some(connected) => {
                     facts.push(Job::Fact(Event::Back(*id)));

@@ -8,6 +8,7 @@ use longshore_common::{
     settings::Values,
     slot::Slot,
     time::Millis,
+    traffic::Side,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -70,6 +71,9 @@ pub struct LiveRecord {
     pub target: Target,
     pub since_ms: Millis,
     pub rollout: RolloutId,
+    /// Of two groups of hosts: the one that has the traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
     /// What was live before, newest first; at most `BEFORE_MAX`. A rollback goes to the first and takes it out.
     pub before: Vec<Target>,
 }
@@ -91,6 +95,12 @@ impl Given {
         let assignment = assignment_of(rollout, id, host)?;
         let Target { snapshot, layers, .. } = asked_target(rollout, host)?;
         Some(Given { assignment, snapshot, layers })
+    }
+
+    /// What a balancer is told, if it is told something.
+    pub fn of_balancer(rollout: &Rollout, id: HostId) -> Option<Given> {
+        let assignment = rollout.directions(id)?;
+        Some(Given { assignment, snapshot: None, layers: vec![] })
     }
 
     /// As what can be assigned again.
@@ -125,6 +135,7 @@ impl LiveRecord {
     /// What is live after a rollout that came to its end.
     pub fn after(previous: Option<LiveRecord>, record: &Record, now: Millis) -> Self {
         let target = record.header.target.clone();
+        let side = record.header.side_with_traffic().or(previous.as_ref().and_then(|live| live.side));
         let before = match previous {
             None => vec![],
             Some(live) if live.target == target => live.before,
@@ -137,7 +148,7 @@ impl LiveRecord {
                 std::iter::once(live.target.clone()).chain(earlier).take(BEFORE_MAX).collect()
             }
         };
-        Self { target, since_ms: now, rollout: record.header.id, before }
+        Self { target, since_ms: now, rollout: record.header.id, side, before }
     }
 }
 

@@ -99,7 +99,7 @@ impl Engine {
     async fn late_report(&self, host: &HostId, report: &Report) -> Result<(), Trouble> {
         let (store, now) = (&self.inner.store, self.now());
         if let Some(loaded) = records::load(store, &report.rollout).await?
-            && loaded.rollout.hosts.contains_key(host)
+            && (loaded.rollout.hosts.contains_key(host) || loaded.rollout.is_balancer(host))
         {
             let (generation, outcome) = (report.generation, report.outcome.clone());
             let stepped = step(&loaded.rollout, Event::Report { host: *host, generation, outcome }, now);

@@ -220,7 +220,8 @@ impl Runner {
                     Event::Gate { number, verdict, note: conclusion.note.clone() }
                 }
                 Job::Report { host, report, .. } => {
-                    let folded = self.fold(&mut states, *host, report, now).await?;
+                    // What a balancer says is about other hosts.
+                    let folded = next.is_balancer(host) || self.fold(&mut states, *host, report, now).await?;
                     if !folded {
                         tracing::debug!(%host, generation = %report.generation, "older than what is known");
                     }

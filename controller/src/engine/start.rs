@@ -11,7 +11,9 @@ use longshore_common::{
 use uuid::Uuid;
 
 use super::{
-    Engine, Ticket, commit,
+    Engine, Ticket,
+    behind::address_of,
+    commit,
     permit::{Wanted, permit},
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
@@ -23,7 +25,7 @@ use crate::{
     fleet::{Host, host},
     gate::Checks,
     notify::{outbox, rollouts},
-    rollout::{LocalHold, Member, New, Rollout, Snapshot, Snapshots, Target},
+    rollout::{Behind, LocalHold, Member, New, Rollout, Snapshot, Snapshots, Target},
     store::{Guard, Key, Revision},
     trouble::Trouble,
 };
@@ -100,7 +102,7 @@ impl Engine {
             true => vec![],
             false => self.runners(&environment, app, snapshot.as_ref()).await?,
         };
-        let (mut members, snapshots) = self.settled(&environment, app, snapshot).await?;
+        let (mut members, snapshots, behind) = self.settled(&environment, app, &target, snapshot).await?;
         if let Some(ticket) = &request.ticket {
             ticket.exclude(&mut members);
         }
@@ -123,6 +125,7 @@ impl Engine {
             snapshots,
             back,
             start_at,
+            behind,
         };
         let rollout = Rollout::new(new, &members, now)?;
         let ticket = request.ticket.as_deref();
@@ -248,18 +251,20 @@ impl Engine {
     }
 
     /// The environment's hosts, as they stand now, each with the layers of the settings that hold for it; and every
-    /// snapshot that they name. At least one host.
+    /// snapshot that they name; and the load balancers before them. At least one host.
     pub async fn settled(
         &self,
         environment: &Environment,
         app: &AppName,
+        target: &Target,
         snapshot: Option<Snapshot>,
-    ) -> Result<(Vec<Member>, Snapshots), Trouble> {
+    ) -> Result<(Vec<Member>, Snapshots, Option<Behind>), Trouble> {
         let store = &self.inner.store;
         let mut members = self.members(environment, app).await?;
+        let behind = self.behind(environment, app, target, &mut members).await?;
         settings::settle(store, &environment.name, app, snapshot.as_ref(), &mut members).await?;
         let snapshots = settings::gather(store, snapshot, &members).await?;
-        Ok((members, snapshots))
+        Ok((members, snapshots, behind))
     }
 
     /// The environment's hosts, as they stand now. At least one.
@@ -291,6 +296,9 @@ impl Engine {
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
+            drained: host.drained.is_some(),
+            group: None,
+            address: address_of(&host),
             excluded: host.left_out(),
             id: host.id,
             name: host.name,

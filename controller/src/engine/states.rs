@@ -52,12 +52,22 @@ pub async fn assigned(
     let assignment = &given.assignment;
     // A report of an earlier generation may still be about the very slot that is assigned now.
     let same = assignment.generation == report.generation || report.live.as_ref() == Some(&assignment.slot());
-    let runs = assignment.intent != Intent::Remove && assignment.release == report.release;
+    let runs =
+        !matches!(assignment.intent, Intent::Remove | Intent::Direct) && assignment.release == report.release;
     Ok((same && runs).then(|| given.target()))
+}
+
+/// The host balances others, and the app is none of its own.
+async fn directs(store: &SharedStore, host: &HostId, app: &AppName) -> Result<bool, Trouble> {
+    let found = records::get::<Given>(store, &Key::assignment(host, app)).await?;
+    Ok(found.is_some_and(|(given, _)| given.assignment.intent == Intent::Direct))
 }
 
 /// Keeps a report that no active rollout is about.
 pub async fn keep(store: &SharedStore, host: &HostId, report: &Report, now: Millis) -> Result<(), Trouble> {
+    if directs(store, host, &report.app).await? {
+        return Ok(());
+    }
     let assigned = assigned(store, host, report).await?;
     change(store, host, &report.app, |known| HostApp::after(known, report, assigned.clone(), now)).await
 }

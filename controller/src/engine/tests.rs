@@ -1,5 +1,6 @@
 //! The engine over a store in memory, with agents that are driven by hand and no network between.
 
+mod balanced;
 mod gates;
 mod policy;
 

@@ -53,7 +53,7 @@ pub struct Host {
     /// Whoever has its present key may be a copy: it is asked for another as soon as it connects.
     #[serde(default)]
     pub renew: bool,
-    /// An operator wants no new work on it; what runs there runs on.
+    /// An operator wants no new work on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Drained>,
 }
@@ -98,6 +98,9 @@ pub struct Drained {
     pub by: String,
     pub reason: String,
     pub since_ms: Millis,
+    /// Its apps stop when nothing is under way there any more, at the latest then; `None`: they run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_ms: Option<Millis>,
 }
 
 /// A key that was certified for the host.

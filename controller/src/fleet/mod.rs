@@ -194,10 +194,17 @@ impl Fleet {
         .await
     }
 
-    /// Keeps new work from a host from now on, or lets it take some again. Whether anything was changed by it.
+    /// Keeps new work from a host from now on and lets its apps stop, or lets it take some again. Whether anything was
+    /// changed by it: a host that is drained may be drained anew when its apps are to stop, or sooner.
     pub async fn drain(&self, text: &str, drained: Option<Drained>) -> Result<(Host, bool), Trouble> {
         let found = host::find(&self.inner.store, text).await?;
-        if found.drained.is_some() == drained.is_some() {
+        let stop = |drained: &Option<Drained>| drained.as_ref().map(|drained| drained.stop_ms);
+        let same = match (stop(&found.drained), stop(&drained)) {
+            (None, None) => true,
+            (Some(now), Some(wanted)) => wanted.is_none() || now.is_some_and(|now| wanted >= Some(now)),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if same {
             return Ok((found, false));
         }
         let changed = self.change(found.id, |host| {
@@ -319,7 +326,7 @@ impl Fleet {
             (Ok(Name::Host(id)), Change::Deleted(_)) => self.forget(id).await,
             (Ok(Name::Host(id)), Change::Put(entry)) => match record::decode_entry::<Host>(entry) {
                 Ok(host) => match host.let_in() {
-                    Ok(()) => self.inner.presence.relabel(id, host.labels),
+                    Ok(()) => self.inner.presence.tell_of(host),
                     Err(why) => self.inner.presence.cut(&id, why),
                 },
                 Err(error) => tracing::error!(%id, %error, "a host's record cannot be read"),

@@ -9,13 +9,13 @@ use std::{
 use longshore_common::{
     code::Coded,
     ids::{AppName, HostId},
-    label::Labels,
     report::Report,
     time::Millis,
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    Host,
     session::Command,
     words::{AppSeen, Facts, HostHold, Progress},
 };
@@ -162,12 +162,13 @@ impl Presence {
         true
     }
 
-    pub(super) fn relabel(&self, host: HostId, labels: Labels) {
+    /// The record of a host has changed: what it is told of itself may have as well.
+    pub(super) fn tell_of(&self, host: Host) {
         let mut hosts = self.lock();
-        let entry = hosts.entry(host).or_insert_with(Entry::unheard);
+        let entry = hosts.entry(host.id).or_insert_with(Entry::unheard);
         if let Some(session) = &entry.session {
-            // A session whose queue is full says the labels when it next connects.
-            drop(session.commands.try_send(Command::Welcome(labels)));
+            // A session whose queue is full says it when it next connects.
+            drop(session.commands.try_send(Command::Welcome(Box::new(host))));
         }
     }
 

@@ -13,6 +13,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Drained;
 use crate::audit::Checkpoint;
 
 /// What kind of machine a host is.
@@ -149,6 +150,8 @@ pub enum ToAgent {
         labels: Labels,
         /// 0: the agent renews its certificate in its own time.
         renew_within_ms: u32,
+        /// It takes no new work, and its apps may be to stop.
+        drained: Option<Drained>,
     },
     Assignment(Box<Assignment>),
     Ack(u64),

@@ -26,7 +26,7 @@ use crate::{
     environments,
     fleet::{Host, host},
     plan::{self, Candidate, Check, Overlap, Past, Release, Surveyed, World},
-    rollout::{Outcome, Phase, Target},
+    rollout::{Outcome, Phase, Snapshot, Target},
     store::{Key, SharedStore},
     trouble::Trouble,
 };
@@ -52,7 +52,15 @@ impl Planner {
         let hosts: Vec<Host> =
             host::list(store).await?.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
         let snapshot = environment.snapshot(app);
-        let (members, mut snapshots) = self.engine.settled(&environment, app, snapshot.clone()).await?;
+        let target = Target {
+            version: published.version.clone(),
+            release: published.digest,
+            snapshot: snapshot.as_ref().map(Snapshot::digest),
+            layers: vec![],
+            values: Values::new(),
+        };
+        let (members, mut snapshots, _) =
+            self.engine.settled(&environment, app, &target, snapshot.clone()).await?;
         let answers = self.ask_all(&release.manifest, &hosts, environment.plan.deadline.0).await;
         let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
         // A host that was enrolled between the two readings has not been asked.
@@ -80,13 +88,7 @@ impl Planner {
             env: env.clone(),
             env_file: ContentDigest::of(applied.file.as_bytes()),
             policy: environment.plan.clone(),
-            target: Target {
-                version: published.version.clone(),
-                release: published.digest,
-                snapshot: snapshot.map(|snapshot| snapshot.digest()),
-                layers: vec![],
-                values: Values::new(),
-            },
+            target,
             snapshots,
             wire_bytes: published.wire_bytes,
             withdrawn: published

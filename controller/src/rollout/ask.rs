@@ -7,6 +7,7 @@ use super::{
     closed::Leave,
     draft::Draft,
     host::{Ask, HostProgress, HostState},
+    route::when_away,
 };
 
 impl HostProgress {
@@ -63,10 +64,17 @@ impl Draft {
         if self.rollout.is_shut() {
             return;
         }
-        let hosts =
-            self.pick(|host| host.wave <= wave && host.state == HostState::Staged && host.is_reachable());
+        // One that balancers do not surely send connections yet cannot lose them in its turn.
+        let due =
+            |host: &HostProgress| host.state == HostState::Staged && host.is_reachable() && !host.joins();
+        let hosts = self.pick(|host| host.wave <= wave && due(host));
         let (first, whole) = (self.rollout.share_of(0), self.rollout.share_of(1));
-        self.in_slots(hosts, |host, now| host.run(if host.wave == 0 { first } else { whole }, now));
+        let grouped = self.rollout.header.groups().is_some();
+        let run = move |host: &mut HostProgress, now| {
+            let share = if host.wave == 0 { first } else { whole };
+            host.run(if grouped { 100 } else { share }, now);
+        };
+        self.in_slots(hosts, when_away(self.rollout.header.is_rolling_balanced(), run));
     }
 
     /// Touched hosts go back, as many as may be down. Silent ones are told once and take no slot: it stands until they
@@ -75,7 +83,8 @@ impl Draft {
         let unasked = |host: &HostProgress| host.needs_return() && host.ask != Some(Ask::Return);
         self.ask_to_return_anyway(self.pick(|host| unasked(host) && host.silent.is_some()));
         let hosts = self.pick(|host| host.needs_return() && host.is_reachable());
-        self.in_slots(hosts, HostProgress::send_back);
+        let rolling = self.rollout.header.is_rolling_balanced();
+        self.in_slots(hosts, when_away(rolling, HostProgress::send_back));
     }
 
     pub fn ask_to_return_anyway(&mut self, hosts: Vec<HostId>) {

@@ -11,9 +11,11 @@ use super::{
     model::{Rollout, Target},
 };
 
-/// The assignment of every host that this rollout asked something; the others keep what they have.
+/// The assignment of every host that this rollout asked something, and of its balancers; the others keep what they
+/// have.
 pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
-    rollout.hosts.iter().filter_map(|(id, host)| assignment_of(rollout, *id, host)).collect()
+    let hosts = rollout.hosts.iter().filter_map(|(id, host)| assignment_of(rollout, *id, host));
+    hosts.chain(rollout.balancers().filter_map(|(id, _)| rollout.directions(id))).collect()
 }
 
 /// When time alone will change the rollout: the engine sets one timer and then sends `Event::Tick`.
@@ -43,7 +45,13 @@ pub fn assignment_of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Opti
         release: target.release,
         intent,
         keep_slots: header.keep_slots,
-        traffic: header.spec.traffic.as_ref().map(|routing| routing.for_share(host.share)),
+        traffic: header
+            .spec
+            .traffic
+            .as_ref()
+            .filter(|_| header.balancing.is_none())
+            .map(|routing| routing.for_share(host.share)),
+        directions: None,
     })
 }
 

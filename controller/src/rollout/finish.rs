@@ -23,10 +23,17 @@ impl Draft {
         let failed = self.pick(|host| host.state.is_failed());
         let rest = self.rest_of(&[HostState::Healthy, HostState::Unchanged]);
         let good = healthy + unchanged;
+        let moved = self.rollout.header.groups().filter(|(balancing, _)| balancing.moves);
+        let moved = moved.filter(|(balancing, _)| balancing.share > 0).map(|(_, side)| side);
         let (outcome, reason) = if total == 0 {
             (Outcome::NothingToDo, "no host takes part".to_owned())
         } else if good == 0 {
             (Outcome::Failed, format!("no host runs {version}"))
+        } else if let Some(side) = moved {
+            (
+                Outcome::Succeeded,
+                format!("{good} of {total} hosts run {version}; traffic goes to the {side} group"),
+            )
         } else if healthy == 0 && failed.is_empty() {
             let all = if unchanged == total { "every host" } else { "every host that was asked" };
             (Outcome::NothingToDo, format!("{all} ran {version} already"))

@@ -1,13 +1,17 @@
 //! One host's part in a rollout: stored as a record of its own, so that writes are proportional to change.
 
+use std::net::IpAddr;
+
 use longshore_common::{
     ids::{HostName, Version},
-    report::{Blame, Failure},
+    report::{Blame, DRAINED, Failure},
     time::Millis,
+    traffic::Side,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    balance::Route,
     model::{Header, Target},
     routing,
 };
@@ -38,6 +42,18 @@ pub struct HostProgress {
     /// Percent of its traffic that its present ask gives what it asks for; 100 where nobody directs any.
     #[serde(default = "routing::whole", skip_serializing_if = "routing::is_whole")]
     pub share: u8,
+    /// Of two groups between which traffic is switched: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Side>,
+    /// Where balancers find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// Balancers are to send it no new connections: it is about to be changed, is changed, or was never good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
+    /// What balancers are told of it; `None`: there are none, or they are told nothing yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
     /// Tries begun since the last retry by an operator.
     #[serde(default)]
     pub attempts: u8,
@@ -68,6 +84,13 @@ pub struct HostProgress {
 pub struct LocalHold {
     pub reason: String,
     pub since: Millis,
+}
+
+impl LocalHold {
+    /// It stands for an operator's word, not for somebody's on the host.
+    pub(super) fn is_drain(&self) -> bool {
+        self.reason.starts_with(DRAINED)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,11 +184,13 @@ impl HostProgress {
     }
 
     /// Every word that `as_str` may give.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 17] = [
         "waiting",
         "staging",
         "staged",
+        "draining",
         "switching",
+        "joining",
         "healthy",
         "unchanged",
         "failed",
@@ -179,7 +204,9 @@ impl HostProgress {
         "left",
     ];
 
-    /// The stable name: `HostRow.state` in the API. A silent host is `unknown`, a held one that has work to do `refused`.
+    /// The stable name: `HostRow.state` in the API. A silent host is `unknown`, a held one that has work to do
+    /// `refused`, one that loses its connections before it is changed `draining`, one that is to have them again
+    /// `joining`.
     pub fn as_str(&self) -> &'static str {
         if self.is_out() {
             self.state.as_str()
@@ -187,9 +214,18 @@ impl HostProgress {
             "unknown"
         } else if self.is_refusing() {
             "refused"
+        } else if self.parts() {
+            "draining"
+        } else if self.joins() && self.is_to_serve() {
+            "joining"
         } else {
             self.state.as_str()
         }
+    }
+
+    /// Healthy, or back.
+    pub(super) fn is_to_serve(&self) -> bool {
+        matches!(self.state, HostState::Healthy | HostState::Unchanged | HostState::RolledBack)
     }
 
     /// Not of this rollout: excluded, or gone.

@@ -18,7 +18,7 @@ impl HostProgress {
         }
         let down = match self.silent {
             Some(_) => spec.unknown != UnknownHosts::Skip,
-            None => self.sick || self.is_moving(),
+            None => self.sick || self.is_moving() || self.parts() || self.joins(),
         };
         down && !self.is_out() && !self.forgiven
     }
@@ -45,7 +45,9 @@ impl HostProgress {
         };
         match self.state {
             HostState::Waiting | HostState::Staging | HostState::Staged | HostState::Switching => awaited,
-            HostState::Healthy | HostState::Unchanged => self.silent.is_some() && awaited,
+            HostState::Healthy | HostState::Unchanged => {
+                (self.silent.is_some() && awaited) || (self.silent.is_none() && self.joins())
+            }
             HostState::Failed
             | HostState::Reverted { .. }
             | HostState::Inconsistent
@@ -75,7 +77,9 @@ impl HostProgress {
     /// A rollback is not over without it.
     pub(super) fn is_awaited_back(&self) -> bool {
         let unheard = self.silent.is_some() || self.held.is_some();
-        (self.needs_return() || self.state == HostState::RollingBack) && !(self.forgiven && unheard)
+        let joins = self.state == HostState::RolledBack && self.joins() && self.silent.is_none();
+        let owes = self.needs_return() || self.state == HostState::RollingBack;
+        (owes && !(self.forgiven && unheard)) || joins
     }
 }
 
@@ -112,6 +116,9 @@ impl Rollout {
 
     /// Nothing of the wave is waited for any more, or enough of it is good.
     pub(super) fn is_complete(&self, wave: u32) -> bool {
+        if self.share_is_due(wave) {
+            return false;
+        }
         if !self.hosts.values().any(|host| self.awaits(wave, host)) {
             return true;
         }

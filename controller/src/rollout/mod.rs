@@ -9,6 +9,7 @@
 //! (how one begins), `step/` (one file per phase), `explain/` (why it waits). `docs/rollout-states.md` has the tables.
 
 mod ask;
+mod balance;
 mod closed;
 mod desired;
 mod draft;
@@ -23,6 +24,7 @@ mod observe;
 mod pace;
 mod phase;
 mod rounds;
+mod route;
 mod routing;
 mod settings;
 mod share;
@@ -33,6 +35,7 @@ mod step;
 pub(crate) mod tests;
 mod waves;
 
+pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
 pub use desired::{asked_target, assignment_of, desired, next_deadline};
 pub use event::{Event, Promote, Refused, Transition};
@@ -48,9 +51,9 @@ pub use phase::{
     Awaiting, Baking, Cause, Done, Gating, Group, Inside, Outcome, Paused, Phase, RollingBack, Spent,
     Staging, Switching, Watching, Why,
 };
-pub use routing::Routing;
+pub use routing::{Balancers, Groups, Routing};
 pub use settings::{Layer, Scope, Snapshot, Snapshots, clashes};
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
 pub use step::step;
-pub use waves::{Member, New, careful_waves, plan_waves};
+pub use waves::{Behind, Member, New, careful_waves, plan_waves};

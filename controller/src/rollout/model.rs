@@ -14,6 +14,7 @@ use longshore_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    balance::Balancing,
     closed::Closed,
     gate::Round,
     host::HostProgress,
@@ -75,6 +76,9 @@ pub struct Header {
     /// Steps of traffic that the first wave is through with.
     #[serde(default)]
     pub traffic_step: u32,
+    /// The load balancers that its hosts stand behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancing: Option<Balancing>,
     /// Goes into every assignment.
     pub keep_slots: u32,
     pub created_ms: Millis,
@@ -165,12 +169,22 @@ impl Rollout {
 
     /// How long a wave is watched after it is healthy.
     pub fn bake_of(&self, wave: u32) -> Span {
-        if let (Some(routing), true) = (&self.spec().traffic, self.next_share(wave).is_some()) {
+        let begun = self.header.balancing.as_ref().is_none_or(|b| b.side.is_none() || b.share > 0);
+        if let (Some(routing), true) = (&self.spec().traffic, begun && self.next_share(wave).is_some()) {
             return routing.hold;
         }
         let canary = wave == 0 && !self.spec().canary.is_zero();
         let careful = canary || wave < self.header.careful_waves;
         if careful { self.spec().canary_bake } else { self.spec().bake }
+    }
+
+    /// How long the release is watched after the last wave: where traffic moved, at least for as long as what had it
+    /// before stays warm.
+    pub fn watch(&self) -> Span {
+        let groups =
+            self.spec().traffic.as_ref().and_then(|routing| routing.balancers.as_ref()?.groups.as_ref());
+        let warm = groups.filter(|_| self.header.has_moved()).map_or(Span::default(), |groups| groups.warm);
+        self.spec().watch.max(warm)
     }
 
     /// `wave 2 of 5`, counted from 1 as people do.

@@ -21,12 +21,20 @@ impl Draft {
     /// A verdict on the host's present ask; on any other it says nothing, and of a host that is out only that it is at
     /// rest.
     pub fn report(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
+        if self.rollout.is_balancer(&id) {
+            return self.directed(id, generation, outcome);
+        }
         let present = self.rollout.generation(id) == Some(generation);
         if !present {
             return;
         }
         if self.rollout.hosts[&id].is_out() {
-            return self.change(id, |host| host.finishing = false);
+            // Whole again by its own word, it may have connections; of a group, an operator took it out for good.
+            let serves = matches!(outcome, Outcome::Healthy | Outcome::Unchanged | Outcome::Reverted { .. });
+            return self.change(id, |host| {
+                host.finishing = false;
+                host.drained &= !serves || host.group.is_some();
+            });
         }
         let (now, tries) = (self.now, self.tries());
         let (mut healthy, mut back) = (false, false);
@@ -81,6 +89,9 @@ impl Draft {
 
     pub fn silent(&mut self, id: HostId) {
         let now = self.now;
+        if let Some(balancer) = self.balancer(id) {
+            balancer.silent.get_or_insert(now);
+        }
         self.change(id, |host| {
             host.silent.get_or_insert(now);
             host.finishing = false; // nobody waits for what is out and silent
@@ -88,11 +99,24 @@ impl Draft {
     }
 
     pub fn back(&mut self, id: HostId) {
+        if let Some(balancer) = self.balancer(id)
+            && balancer.silent.take().is_some()
+        {
+            balancer.forgiven = false;
+        }
         self.change(id, HostProgress::heard);
     }
 
     pub fn hold_changed(&mut self, id: HostId, hold: Option<String>) {
         let now = self.now;
+        if let Some(balancer) = self.balancer(id) {
+            let free = hold.is_none();
+            let since = balancer.held.as_ref().map_or(now, |held| held.since);
+            balancer.held = hold.clone().map(|reason| LocalHold { reason, since });
+            if free {
+                self.direct_again();
+            }
+        }
         self.change(id, |host| match (hold, &mut host.held) {
             (Some(reason), Some(held)) => held.reason = reason,
             (Some(reason), held @ None) => *held = Some(LocalHold { reason, since: now }),
@@ -106,6 +130,9 @@ impl Draft {
 
     pub fn removed(&mut self, id: HostId) {
         let now = self.now;
+        if let Some(balancing) = &mut self.rollout.header.balancing {
+            balancing.balancers.remove(&id);
+        }
         self.change(id, |host| {
             host.ask = None;
             host.finishing = false;

@@ -54,7 +54,7 @@ impl Draft {
     }
 
     pub fn enter_watching(&mut self, wave: u32) {
-        let (since, until) = (self.now, self.now + self.rollout.spec().watch.as_ms());
+        let (since, until) = (self.now, self.now + self.rollout.watch().as_ms());
         self.rollout.header.round = None;
         self.begin_gates(Stage::Watch, false, Some(until));
         self.enter(Phase::Watching(Watching { wave, since, until }));

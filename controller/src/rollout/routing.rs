@@ -1,6 +1,7 @@
 //! How an environment's traffic is directed while a rollout moves it, and in what steps the first wave gets its share.
 
 use longshore_common::{
+    label::Selector,
     time::Span,
     traffic::{BackendName, Director, Traffic},
 };
@@ -12,7 +13,7 @@ use super::{
     model::{Header, Rollout},
 };
 
-/// Each host directs the traffic of its own two sides.
+/// Each host directs the traffic of its own two sides, or balancers direct that of all hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Routing {
@@ -26,6 +27,32 @@ pub struct Routing {
     pub steps: Vec<u8>,
     /// How long each step is watched.
     pub hold: Span,
+    /// `None`: each host directs the traffic of its own two sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancers: Option<Balancers>,
+}
+
+/// Hosts of the fleet that share the traffic out among the environment's hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balancers {
+    pub hosts: Selector,
+    /// Where the app listens on each host; `None`: only the balancers know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `None`: hosts are drained one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Groups>,
+}
+
+/// Two groups of the environment's hosts, one of which has the traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Groups {
+    pub blue: Selector,
+    pub green: Selector,
+    /// How long the group that had the traffic is left as it is, as an instant way back.
+    pub warm: Span,
 }
 
 /// Steps that an environment may say.
@@ -48,6 +75,15 @@ impl Routing {
         }
         if self.drain > Span::secs(3600) {
             found.push(("drain", format!("is {}; at most 1h", self.drain)));
+        }
+        let balancers = self.balancers.as_ref();
+        if balancers.is_some() && self.director == Director::Socket {
+            let what = "is \"socket\": balancers are HAProxy or nginx; sockets of our own share out nothing between hosts";
+            found.push(("driver", what.to_owned()));
+        }
+        if self.director == Director::Nginx && balancers.is_some_and(|balancers| balancers.port.is_none()) {
+            let what = "is missing: nginx has to be told where the app listens on each host";
+            found.push(("port", what.to_owned()));
         }
         found
     }
@@ -74,16 +110,32 @@ impl Header {
             Some(_) | None => &[],
         }
     }
+
+    /// Shares that a group gets one after the other when all of it is good, the whole included.
+    fn steps_of_group(&self) -> Vec<u8> {
+        let steps = self.spec.traffic.as_ref().map_or(&[][..], |routing| &routing.steps);
+        steps.iter().copied().chain([100]).collect()
+    }
 }
 
 impl Rollout {
     /// Percent of its traffic that a host of this wave gives the release now.
     pub fn share_of(&self, wave: u32) -> u8 {
+        if let Some((balancing, _)) = self.header.groups() {
+            let begun = self.header.traffic_step.checked_sub(1);
+            let step = begun.and_then(|step| self.header.steps_of_group().get(step as usize).copied());
+            return step.unwrap_or(balancing.share);
+        }
         self.header.steps_of(wave).get(self.header.traffic_step as usize).copied().unwrap_or(100)
     }
 
     /// The share that comes after the present one; `None`: it has the whole.
     pub fn next_share(&self, wave: u32) -> Option<u8> {
+        if let Some((balancing, _)) = self.header.groups() {
+            let comes = balancing.moves && self.is_last(wave);
+            let step = self.header.traffic_step as usize;
+            return comes.then(|| self.header.steps_of_group().get(step).copied()).flatten();
+        }
         let steps = self.header.steps_of(wave);
         let next = self.header.traffic_step as usize + 1;
         (next <= steps.len()).then(|| steps.get(next).copied().unwrap_or(100))
@@ -94,6 +146,9 @@ impl Draft {
     /// The wave gets its next share, if it has not the whole; whether it does. A share that nobody of it could get is
     /// passed over.
     pub fn shift_more(&mut self, wave: u32) -> bool {
+        if self.rollout.header.balancing.is_some() {
+            return self.shift_balanced(wave);
+        }
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         while self.rollout.next_share(wave).is_some() {
             self.rollout.header.traffic_step = match self.is_full() {
@@ -113,5 +168,32 @@ impl Draft {
             return true;
         }
         false
+    }
+
+    /// Where balancers share it out, it is given when the environment is open: the wave switches once more.
+    fn shift_balanced(&mut self, wave: u32) -> bool {
+        let Some(next) = self.rollout.next_share(wave) else { return false };
+        let side = self.rollout.header.groups().map(|(_, side)| side);
+        let last = match side {
+            Some(_) => self.rollout.header.steps_of_group().len(),
+            None => self.rollout.header.steps_of(wave).len(),
+        };
+        let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
+        let gets = |host: &HostProgress| match side {
+            Some(side) => host.group == Some(side),
+            None => host.wave == wave && host.share < next,
+        };
+        if !self.rollout.hosts.values().any(|host| good(host) && gets(host)) {
+            if side.is_none() {
+                self.rollout.header.traffic_step = last as u32; // who comes late gets the whole
+            }
+            return false;
+        }
+        self.rollout.header.traffic_step = match self.is_full() {
+            true => last as u32,
+            false => self.rollout.header.traffic_step + 1,
+        };
+        self.enter_switching(wave);
+        true
     }
 }

@@ -57,9 +57,12 @@ impl Draft {
         let now = self.now;
         for id in hosts {
             self.change(*id, |host| {
+                host.drained |= host.group.is_some();
                 if !host.is_out() {
                     host.finishing = host.is_moving() && host.silent.is_none();
                     host.forgiven = false;
+                    // Not touched yet, it keeps its connections; half changed, it gets none.
+                    host.drained &= host.touched || host.previous.is_none() || host.group.is_some();
                     host.enter(HostState::Excluded { reason: "excluded by an operator".to_owned() }, now);
                 }
             });
@@ -78,6 +81,7 @@ impl Draft {
     /// operator paused it, how hosts stand now is accepted: resuming is the answer to what it asked.
     pub fn resume(&mut self, paused: Paused) {
         let again = matches!(paused.why, Why::Gate(_));
+        self.direct_again();
         match paused.why {
             Why::Operator { .. } | Why::Gate(_) => {}
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
@@ -106,6 +110,7 @@ impl Draft {
         for id in hosts {
             self.change(id, |host| host.forgiven = true);
         }
+        self.forgive_balancers();
     }
 }
 

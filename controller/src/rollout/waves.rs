@@ -2,17 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
 use longshore_common::{
-    code::Coded,
+    code::{Code, Coded},
     ids::{AppName, EnvName, HostId, HostName, RolloutId, Version},
     label::Labels,
     time::Millis,
+    traffic::{SERVERS_MAX, Side},
 };
 
 use super::{
+    balance::{BALANCERS_MAX, Balancer, Balancing},
     host::{HostProgress, HostState, LocalHold},
     model::{Header, Rollout, Target},
     phase::Phase,
@@ -37,6 +40,41 @@ pub struct Member {
     pub held: Option<LocalHold>,
     /// Why it must keep what it has, if it must.
     pub excluded: Option<String>,
+    /// An operator keeps work from it: balancers send it nothing either.
+    pub drained: bool,
+    /// Of two groups between which traffic is switched: its own.
+    pub group: Option<Side>,
+    /// Where balancers find it.
+    pub address: Option<IpAddr>,
+}
+
+/// The load balancers that the environment's hosts stand behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    pub balancers: Vec<(HostId, HostName)>,
+    /// The group that gets the release, where there are groups, and whether it has the traffic already.
+    pub side: Option<(Side, bool)>,
+}
+
+impl Behind {
+    fn balancing(self, members: &[Member]) -> Result<Balancing, Coded> {
+        let (balancers, hosts) = (self.balancers.len(), members.len());
+        if balancers > BALANCERS_MAX || hosts > SERVERS_MAX {
+            let why = format!(
+                "{balancers} balancers for {hosts} hosts: at most {BALANCERS_MAX} balancers, and {SERVERS_MAX} hosts \
+                 behind them, can be directed. Divide the environment"
+            );
+            return Err(Coded::new(Code::V01, why));
+        }
+        let has = self.side.is_some_and(|(_, has)| has);
+        Ok(Balancing {
+            balancers: self.balancers.into_iter().map(|(id, name)| (id, Balancer::new(name))).collect(),
+            round: 0,
+            side: self.side.map(|(side, _)| side),
+            share: if has { 100 } else { 0 },
+            moves: self.side.is_some() && !has,
+        })
+    }
 }
 
 /// What a rollout is made of.
@@ -56,6 +94,8 @@ pub struct New {
     pub back: bool,
     /// Not to begin before; `None`: at once.
     pub start_at: Option<Millis>,
+    /// `None`: nothing stands before the hosts that we direct.
+    pub behind: Option<Behind>,
 }
 
 /// The hosts of each wave. Every host that takes part is in exactly one; none is empty; with `spread`, none has hosts of
@@ -132,9 +172,11 @@ impl Member {
 impl Rollout {
     /// Made, not started: nothing is assigned yet. Refused when the strategy cannot work.
     pub fn new(new: New, members: &[Member], now: Millis) -> Result<Self, Coded> {
-        let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots, back, start_at } =
-            new;
+        let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots, back, .. } = new;
+        let (start_at, behind) = (new.start_at, new.behind);
         spec.check()?;
+        let balancing = behind.map(|behind| behind.balancing(members)).transpose()?;
+        let rolling = balancing.as_ref().is_some_and(|balancing| balancing.side.is_none());
         let waves = plan_waves(&spec, members);
         let careful_waves = careful_waves(&spec, members);
         let wave_of: BTreeMap<HostId, u32> =
@@ -143,7 +185,9 @@ impl Rollout {
             .iter()
             .map(|member| {
                 let wave = wave_of.get(&member.id).copied().unwrap_or_default();
-                (member.id, Arc::new(HostProgress::of(member, wave, now)))
+                let mut host = HostProgress::of(member, wave, now);
+                host.drained |= rolling && host.previous.is_none();
+                (member.id, Arc::new(host))
             })
             .collect();
         let header = Header {
@@ -157,6 +201,7 @@ impl Rollout {
             waves: waves.len() as u32,
             careful_waves,
             traffic_step: 0,
+            balancing,
             keep_slots,
             created_ms: now,
             started_ms: None,
@@ -191,6 +236,10 @@ impl HostProgress {
             ask: None,
             round: 0,
             share: 100,
+            group: member.group,
+            address: member.address,
+            drained: member.drained,
+            route: None,
             attempts: 0,
             silent: member.silent,
             held: member.held.clone(),

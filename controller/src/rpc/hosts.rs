@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use longshore_common::{label::Selector, time::Clock};
+use longshore_common::{
+    label::Selector,
+    time::{Clock, Span},
+};
 use longshore_proto::v1::{self as pb, hosts_server::Hosts};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -98,6 +101,7 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
             by: drained.by,
             reason: drained.reason,
             since_ms: drained.since_ms,
+            stop_ms: drained.stop_ms.unwrap_or(0),
         }),
         barred: host.barred.map(|barred| pb::Barred {
             kind: barred.kind.as_str().to_owned(),
@@ -234,10 +238,11 @@ impl Hosts for HostsService {
         request: Request<pb::DrainHostRequest>,
     ) -> Result<Response<pb::DrainHostReply>, Status> {
         let by = operator(&self.door, &request).await?.to_string();
-        let pb::DrainHostRequest { host, undrain, reason } = request.into_inner();
+        let pb::DrainHostRequest { host, undrain, reason, stop_within_ms } = request.into_inner();
         let reason = longshore_common::wire::cut(&reason, REASON_BYTES);
         let since_ms = self.clock.now_ms();
-        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms });
+        let stop_ms = stop_within_ms.map(|ms| since_ms + Span::millis(ms.min(Span::MAX_MS)).as_ms());
+        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms, stop_ms });
         let (host, changed) = self.fleet.drain(&host, drained).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
         Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))

@@ -13,8 +13,12 @@ use longshore_proto::v1 as pb;
 use super::{gate_words, survey};
 use crate::{
     audit::Checkpoint,
-    fleet::words::{
-        Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent, TrustFacts,
+    fleet::{
+        Drained,
+        words::{
+            Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
+            TrustFacts,
+        },
     },
     rollout::Pace,
     sealed::is_recipient,
@@ -219,13 +223,14 @@ fn shown(report: Report) -> Report {
 pub fn to_agent(message: ToAgent) -> pb::ToAgent {
     use pb::to_agent::Message;
     let message = match message {
-        ToAgent::Welcome { server_time_ms, heartbeat_ms, labels, renew_within_ms } => {
+        ToAgent::Welcome { server_time_ms, heartbeat_ms, labels, renew_within_ms, drained } => {
             Message::Welcome(pb::Welcome {
                 server_time_ms,
                 heartbeat_ms,
                 controller_version: env!("CARGO_PKG_VERSION").to_owned(),
                 labels,
                 renew_within_ms,
+                drain: drained.and_then(drain_message),
             })
         }
         ToAgent::Assignment(assignment) => Message::Assignment((&*assignment).into()),
@@ -239,6 +244,12 @@ pub fn to_agent(message: ToAgent) -> pb::ToAgent {
         }
     };
     pb::ToAgent { message: Some(message) }
+}
+
+/// Where its apps run on there is nothing for the host to do.
+fn drain_message(drained: Drained) -> Option<pb::Drain> {
+    let Drained { by, reason, since_ms, stop_ms } = drained;
+    Some(pb::Drain { by, reason, since_ms, stop_ms: stop_ms? })
 }
 
 fn question_message(question: Question) -> pb::question::About {

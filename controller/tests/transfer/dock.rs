@@ -161,6 +161,7 @@ impl Dock {
             intent: Intent::Run,
             keep_slots: 2,
             traffic: None,
+            directions: None,
         };
         let key = Key::assignment(&self.host, &assignment.app);
         let value = record::encode(&key, &assignment).unwrap();

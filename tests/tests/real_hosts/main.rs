@@ -6,10 +6,14 @@ use std::time::Duration;
 use longshore_tests::lab::Lab;
 use longshore_tests::{Result, trial, until};
 
+mod balanced;
 mod driver;
 mod esbuild;
 mod helper;
+mod journey;
 mod packages;
+mod shop;
+mod sides;
 mod units;
 
 fn main() -> ExitCode {
@@ -20,6 +24,9 @@ fn main() -> ExitCode {
         ("a_host_goes_from_one_process_to_two_and_back", helper::is_divided_and_united),
         ("the_units_leave_the_daemons_only_what_they_need", units::leave_only_what_is_needed),
         ("packages_install_and_what_they_leave_is_said", packages::install_and_leave),
+        ("a_release_reaches_production_by_way_of_staging", journey::reaches_production_by_way_of_staging),
+        ("hosts_behind_a_load_balancer_lose_no_request", balanced::loses_no_request),
+        ("an_app_runs_beside_itself_and_its_host_is_drained", sides::run_under_systemd),
         ("esbuild_rolls_over_five_hosts_and_a_broken_release_is_undone", esbuild::rolls_over_five_hosts),
     ])
 }

@@ -74,6 +74,7 @@ impl Release {
             intent: Intent::Run,
             keep_slots: 2,
             traffic: None,
+            directions: None,
         }
     }
 

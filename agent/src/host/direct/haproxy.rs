@@ -5,6 +5,8 @@
 //! maintenance and so clears their cookie at the next request. Weights are forgotten when HAProxy is started again;
 //! the agent looks every few seconds and says them again.
 
+mod farm;
+
 use std::{path::Path, time::Duration};
 
 use longshore_common::{
@@ -29,6 +31,8 @@ const UP: Duration = Duration::from_secs(20);
 /// `disabled` (0x04) stays said of it when it is ready.
 const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 const DRAIN: u32 = 0x08 | 0x10;
+/// Of the state of its check: it is configured and enabled.
+const CHECKED: u32 = 0x04;
 /// The operational state of a server that is up.
 const RUNNING: u32 = 2;
 
@@ -45,9 +49,15 @@ struct Server {
     operational: u32,
     administrative: u32,
     weight: u32,
+    check: u32,
 }
 
 impl Server {
+    /// HAProxy looks itself whether it is up.
+    fn is_checked(&self) -> bool {
+        self.check & CHECKED != 0
+    }
+
     /// What it gets of new connections, in relation to the others.
     fn counts(&self) -> u32 {
         if self.administrative & (MAINTENANCE | DRAIN) == 0 { self.weight } else { 0 }
@@ -72,25 +82,25 @@ impl Haproxy<'_> {
         }
         let gaining = |share: u8| share > 0;
         for (side, share) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
-            self.set(side, "state ready").await?;
+            self.set(side.as_str(), "state ready").await?;
             let was = before[side as usize].counts();
             // What loses some keeps it until the other is up.
             if u32::from(share) >= was {
-                self.set(side, &format!("weight {share}")).await?;
+                self.set(side.as_str(), &format!("weight {share}")).await?;
             }
         }
         for (side, _) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
             if let Err(failure) = self.wait_until_up(side).await {
                 if before[side as usize].counts() == 0 {
-                    self.set(side, "state maint").await?;
+                    self.set(side.as_str(), "state maint").await?;
                 }
                 return Err(failure);
             }
         }
         for (side, share) in shares {
             match share {
-                0 => self.set(side, "state drain").await?,
-                share => self.set(side, &format!("weight {share}")).await?,
+                0 => self.set(side.as_str(), "state drain").await?,
+                share => self.set(side.as_str(), &format!("weight {share}")).await?,
             }
         }
         let shown = self.green().await?;
@@ -102,6 +112,11 @@ impl Haproxy<'_> {
 
     /// Connections to this side that have not ended.
     pub async fn active(&self, side: Side) -> Result<u64, Failure> {
+        self.active_on(side.as_str()).await
+    }
+
+    /// Connections to this server that have not ended.
+    pub async fn active_on(&self, name: &str) -> Result<u64, Failure> {
         let text = self.ask("show stat").await?;
         let mut lines = text.lines();
         let head = lines.next().unwrap_or_default().trim_start_matches("# ");
@@ -110,15 +125,20 @@ impl Haproxy<'_> {
         else {
             return Err(self.failure("answered \"show stat\" without the columns pxname, svname and scur"));
         };
-        let row = lines.map(|line| line.split(',').collect::<Vec<_>>()).find(|row| {
-            row.get(proxy) == Some(&self.backend.as_str()) && row.get(server) == Some(&side.as_str())
-        });
+        let row = lines
+            .map(|line| line.split(',').collect::<Vec<_>>())
+            .find(|row| row.get(proxy) == Some(&self.backend.as_str()) && row.get(server) == Some(&name));
         Ok(row.and_then(|row| row.get(now)?.parse().ok()).unwrap_or(0))
     }
 
     /// Nothing is pinned to this side any more.
     pub async fn let_go(&self, side: Side) -> Result<(), Failure> {
-        self.set(side, "state maint").await
+        self.let_go_of(side.as_str()).await
+    }
+
+    /// Nothing is pinned to this server any more.
+    pub async fn let_go_of(&self, name: &str) -> Result<(), Failure> {
+        self.set(name, "state maint").await
     }
 
     async fn wait_until_up(&self, side: Side) -> Result<(), Failure> {
@@ -150,11 +170,7 @@ impl Haproxy<'_> {
 
     /// Blue and green, as they are now.
     async fn sides(&self) -> Result<[Server; 2], Failure> {
-        let text = self.ask(&format!("show servers state {}", self.backend)).await?;
-        let servers = read_servers(&text).ok_or_else(|| {
-            let said = visible(text.lines().next().unwrap_or_default());
-            self.failure(format!("does not know the backend {}: \"{said}\"", self.backend))
-        })?;
+        let servers = self.all().await?;
         let find = |side: Side| {
             let found = servers.iter().find(|server| server.name == side.as_str()).cloned();
             found.ok_or_else(|| self.failure(format!("has no server {}/{side}", self.backend)))
@@ -162,8 +178,17 @@ impl Haproxy<'_> {
         Ok([find(Side::Blue)?, find(Side::Green)?])
     }
 
-    async fn set(&self, side: Side, what: &str) -> Result<(), Failure> {
-        let command = format!("set server {}/{side} {what}", self.backend);
+    /// Every server of the backend, as it is now.
+    async fn all(&self) -> Result<Vec<Server>, Failure> {
+        let text = self.ask(&format!("show servers state {}", self.backend)).await?;
+        read_servers(&text).ok_or_else(|| {
+            let said = visible(text.lines().next().unwrap_or_default());
+            self.failure(format!("does not know the backend {}: \"{said}\"", self.backend))
+        })
+    }
+
+    async fn set(&self, server: &str, what: &str) -> Result<(), Failure> {
+        let command = format!("set server {}/{server} {what}", self.backend);
         let said = self.ask(&command).await?;
         let said = said.trim();
         // Anything that it says is a complaint.
@@ -210,6 +235,7 @@ fn read_servers(text: &str) -> Option<Vec<Server>> {
             operational: number("srv_op_state")?,
             administrative: number("srv_admin_state")?,
             weight: number("srv_uweight")?,
+            check: number("srv_check_state").unwrap_or(0),
         })
     });
     servers.collect()

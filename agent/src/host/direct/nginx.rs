@@ -14,7 +14,7 @@ use longshore_common::{
     durable::{remove_durable, write_atomic},
     report::Failure,
     text::visible,
-    traffic::{BackendName, Side},
+    traffic::{BackendName, Server, Side},
 };
 
 use super::{Addresses, Directors, failure};
@@ -49,12 +49,26 @@ impl Nginx<'_> {
 
     /// Gives green its percentage of new connections and blue the rest. On a failure the file is as it was.
     pub async fn split(&self, green: u8, addresses: &Addresses) -> Result<(), Failure> {
+        self.load(&self.text(green, addresses)).await
+    }
+
+    /// Whether the file says these weights.
+    pub fn shows(&self, servers: &[Server]) -> bool {
+        fs::read_to_string(self.file()).is_ok_and(|text| text == self.list(servers))
+    }
+
+    /// Gives every server its weight. On a failure the file is as it was.
+    pub async fn direct(&self, servers: &[Server]) -> Result<(), Failure> {
+        self.load(&self.list(servers)).await
+    }
+
+    async fn load(&self, text: &str) -> Result<(), Failure> {
         let path = self.file();
         let before = read(&path)?;
         let disk = |e: longshore_common::durable::DurableError| {
             failure(format!("write {}: {}", path.display(), longshore_common::chain::Chain(&e)))
         };
-        write_atomic(&path, self.text(green, addresses).as_bytes(), 0o644).map_err(disk)?;
+        write_atomic(&path, text.as_bytes(), 0o644).map_err(disk)?;
         let done = match self.run(&["-t"]).await {
             Ok(()) => self.run(&["-s", "reload"]).await,
             refused => refused,
@@ -70,11 +84,26 @@ impl Nginx<'_> {
         Ok(())
     }
 
-    fn text(&self, green: u8, addresses: &Addresses) -> String {
-        let mut text = format!(
+    fn head(&self) -> String {
+        format!(
             "# Written by longshore-agent, which overwrites it when traffic moves.\nupstream {} {{\n",
             self.upstream
-        );
+        )
+    }
+
+    fn list(&self, servers: &[Server]) -> String {
+        let mut text = self.head();
+        for Server { name, address, weight } in servers {
+            // Whoever sends it without an address is refused at the door.
+            let address = address.as_deref().unwrap_or("127.0.0.1:1");
+            let share = if *weight == 0 { "down".to_owned() } else { format!("weight={weight}") };
+            text.push_str(&format!("    server {address} {share}; # {name}\n"));
+        }
+        text + "}\n"
+    }
+
+    fn text(&self, green: u8, addresses: &Addresses) -> String {
+        let mut text = self.head();
         for (side, share) in [(Side::Blue, 100 - green), (Side::Green, green)] {
             let address = addresses.of(side);
             let address =

@@ -3,6 +3,7 @@
 //! Nothing is decided here. `slots`, `fetch` and `stage` know the disk, `systemd` and `process` know what runs, and
 //! each step is one call of theirs.
 
+mod balance;
 mod beside;
 mod gates;
 mod probing;
@@ -230,6 +231,7 @@ impl RealHost {
         let mut seen = on_disk.await?;
         seen.running = self.running(app).await?;
         seen.sides = self.sides(app, seen.current.as_ref()).await?;
+        seen.balance = self.balance(app).await?;
         Ok(seen)
     }
 
@@ -290,6 +292,10 @@ impl Host for RealHost {
         if assignment.intent == Intent::Remove {
             return Ok(());
         }
+        if assignment.intent == Intent::Direct {
+            let refused = |e: Coded| fault::host(e.code, StepName::Check, e.message);
+            return self.gate.allow(assignment).map_err(refused);
+        }
         let (gate, assignment) = (self.gate.clone(), assignment.clone());
         self.disk(move |layout| {
             let refused = |e: Coded| fault::host(e.code, StepName::Check, e.message);
@@ -331,6 +337,7 @@ impl Host for RealHost {
             Step::Rehearse { slot, manner: Manner::Glance, .. } => self.glance(app, slot).await,
             Step::Shift { slot, side, traffic } => self.shift(app, slot, *side, traffic, sink).await,
             Step::StopSide(side) => self.stop_side(app, *side).await,
+            Step::Direct(directions) => self.direct(app, directions, sink).await,
             Step::Prune(slots) => {
                 let (app, slots) = (app.clone(), slots.clone());
                 self.disk(move |layout| layout.prune(&app, &slots)).await

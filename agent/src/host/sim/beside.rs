@@ -5,11 +5,11 @@ use longshore_common::{
     ids::AppName,
     report::{Blame, Failure, StepName},
     slot::Slot,
-    traffic::{Side, Traffic},
+    traffic::{Directions, Side, Traffic},
 };
 
 use super::{App, Flaw, SimHost, World, failure};
-use crate::plan::{HookPoint, Needs, Running, Seen, Shown, Split};
+use crate::plan::{Balance, HookPoint, Needs, Running, Seen, Shown, Split};
 
 /// Everything that is set up to run.
 pub(super) fn all_running(app: &mut App) -> impl Iterator<Item = &mut Running> {
@@ -34,6 +34,11 @@ impl SimHost {
             && let Shown::As(split) = &mut seen.sides.traffic
         {
             split.green = 50;
+        }
+        if let Some(App { seen, .. }) = self.world().apps.get_mut(app)
+            && let Some(balance) = &mut seen.balance
+        {
+            balance.shown = false;
         }
     }
 
@@ -98,6 +103,17 @@ impl World {
             app.seen.sides.traffic = Shown::As(split);
             app.seen.sides.warm_over = false;
         })
+    }
+
+    /// An effect for every server that changes.
+    pub(super) fn direct(&mut self, app: &AppName, directions: &Directions) -> Result<(), Failure> {
+        if self.director_away {
+            return Err(failure(Code::L01, StepName::Traffic, Blame::Environment, "haproxy is away"));
+        }
+        for _ in &directions.servers {
+            self.change(app, |app| app.seen.balance.iter_mut().for_each(|balance| balance.shown = false))?;
+        }
+        self.change(app, |app| app.seen.balance = Some(Balance { told: directions.clone(), shown: true }))
     }
 
     pub(super) fn stop_side(&mut self, app: &AppName, side: Side) -> Result<(), Failure> {

@@ -51,6 +51,7 @@ pub fn assignment(generation: u64, version: &str, values: &[(&str, &str)], inten
         intent,
         keep_slots: 2,
         traffic: None,
+        directions: None,
     }
 }
 
@@ -107,6 +108,10 @@ impl Bench {
             self.check_invariants();
             match next(&self.record, &attempt, &self.seen()) {
                 Next::Idle => return Ok(()),
+                Next::Keep(record) => {
+                    self.keep(*record, None)?;
+                    attempt = Attempt::default();
+                }
                 Next::Conclude(outcome) => {
                     let generation = self.record.accepted.as_ref().unwrap().generation.0;
                     let concluded = conclude(&self.record, &outcome);

@@ -268,3 +268,22 @@ fn an_app_may_get_sides() {
     assert!(over.contains("start 2-") && over.contains("\nstop"), "{over}");
     assert_eq!(bench.seen().running, None);
 }
+
+/// Scenario 77: what takes a release out of service is that release's own hook: forward of the last good one, back of the
+/// one that came after it.
+#[test]
+fn the_hook_before_a_stop_is_of_what_stops() {
+    let mut bench = Bench::new();
+    for version in ["1", "2"] {
+        bench.host.release(version, SimHost::beside([HookPoint::BeforeStop]), []);
+    }
+    let after_warm = |bench: &mut Bench| {
+        bench.host.warm_is_over(&app());
+        bench.transcript(Bench::converge)
+    };
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    check(&after_warm(&mut bench), "hook before_stop of 1\nstop blue");
+    bench.give(&run(3, "1")).unwrap();
+    check(&after_warm(&mut bench), "hook before_stop of 2\nstop green");
+}

@@ -238,7 +238,7 @@ fn generations_only_rise() {
 fn a_held_host_refuses_new_work_for_good() {
     let mut bench = Bench::new();
     bench.give(&run(1, "1")).unwrap();
-    bench.hold = Some(Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1 });
+    bench.hold = Some(Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, drained: false });
     check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");
     bench.hold = None;
     check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");

@@ -119,18 +119,31 @@ pub enum HostCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Keep new work from a host: rollouts that start from now on leave it out; what runs there runs on
-    #[command(after_help = "Example:\n  longshore host drain web-3 --reason \"disk is being replaced\"")]
+    /// Keep new work from a host, and let its apps stop
+    ///
+    /// Rollouts that start from now on leave it out. Without --deadline and --force what runs there runs on. Apps that
+    /// were stopped come back with `undrain`, and not before, over a boot of the machine too.
+    #[command(
+        after_help = "Examples:\n  longshore host drain web-3 --reason \"its lease ends next week\"\n  \
+                      longshore host drain web-3 --deadline 10m --reason \"disk is being replaced\"\n  \
+                      longshore host drain web-3 --force --reason \"it burns\""
+    )]
     Drain {
         /// Its name or id
         host: String,
+        /// Stop its apps when nothing is under way there, at the latest after this time
+        #[arg(long, value_name = "TIME", conflicts_with = "force")]
+        deadline: Option<Span>,
+        /// Stop its apps at once, whatever is under way there
+        #[arg(long)]
+        force: bool,
         /// Shown wherever the host is left out
         #[arg(long, default_value = "no reason given")]
         reason: String,
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Let a drained host take new work again
+    /// Let a drained host take new work again, and bring back what ran there
     #[command(after_help = "Example:\n  longshore host undrain web-3")]
     Undrain {
         /// Its name or id

@@ -104,12 +104,14 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
             let reply = client.answer(deadline(waiting.timeout), hosts.label(request)).await?;
             desk.output.print(&Host::from(reply))?;
         }
-        HostCommand::Drain { host, reason, waiting } => {
-            let request = pb::DrainHostRequest { host, undrain: false, reason };
+        HostCommand::Drain { host, deadline, force, reason, waiting } => {
+            let within = deadline.map(|deadline| deadline.as_ms() as u64);
+            let stop_within_ms = if force { Some(0) } else { within };
+            let request = pb::DrainHostRequest { host, undrain: false, reason, stop_within_ms };
             return drain(desk, &client, request, waiting.timeout).await;
         }
         HostCommand::Undrain { host, waiting } => {
-            let request = pb::DrainHostRequest { host, undrain: true, reason: String::new() };
+            let request = pb::DrainHostRequest { host, undrain: true, ..Default::default() };
             return drain(desk, &client, request, waiting.timeout).await;
         }
         HostCommand::Admit { host, key, waiting } => {

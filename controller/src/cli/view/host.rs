@@ -32,7 +32,7 @@ pub struct Host {
     /// Set while an admin on the host holds it.
     pub hold: Option<HostHold>,
     /// Set while an operator wants no new work on it.
-    pub drained: Option<HostHold>,
+    pub drained: Option<HostDrain>,
     pub apps: Vec<HostApp>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
@@ -48,6 +48,16 @@ pub struct HostBarred {
     pub kind: String,
     pub reason: String,
     pub since: Option<Moment>,
+}
+
+/// Who keeps new work from a host.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostDrain {
+    pub reason: String,
+    pub by: String,
+    pub since: Option<Moment>,
+    /// Its apps stop by then; none: they run on.
+    pub stop_at: Option<Moment>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -133,10 +143,11 @@ impl From<pb::Host> for Host {
             // One that enrolled and never connected has said nothing yet.
             facts: facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from),
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
-            drained: drained.map(|pb::Drained { by, reason, since_ms }| HostHold {
+            drained: drained.map(|pb::Drained { by, reason, since_ms, stop_ms }| HostDrain {
                 reason,
                 by,
                 since: Moment::from_wire(since_ms),
+                stop_at: Moment::from_wire(stop_ms),
             }),
             apps: apps.into_iter().map(HostApp::from).collect(),
             enrolled_at: Moment(enrolled_ms),
@@ -335,7 +346,12 @@ impl View for Host {
         }
         if let Some(drained) = &self.drained {
             let since = drained.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
-            facts.add("drained", visible(&format!("by {}{since}: {}", drained.by, drained.reason)));
+            let stop = match drained.stop_at {
+                None => String::new(),
+                Some(at) if at > page.now => format!("; its apps stop by {}", at.clock(&page.zone)),
+                Some(_) => "; its apps are stopped".to_owned(),
+            };
+            facts.add("drained", visible(&format!("by {}{since}: {}{stop}", drained.by, drained.reason)));
         }
         if let Some(hold) = &self.hold {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();

@@ -278,7 +278,7 @@ impl HostRow {
             "failed" | "reverted" | "inconsistent" => Standing::Bad,
             "rolled-back" => Standing::Undone,
             "unknown" | "refused" => Standing::Doubtful,
-            "staging" | "switching" | "rolling-back" => Standing::Busy,
+            "staging" | "draining" | "switching" | "joining" | "rolling-back" => Standing::Busy,
             // waiting, staged, excluded, left, and words of a later version
             _ => Standing::Idle,
         }

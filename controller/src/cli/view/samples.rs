@@ -277,7 +277,12 @@ fn host() -> pb::Host {
             reason: "connected twice with one key (10.0.0.13:40112, 10.0.0.14:40300): a cloned image?".into(),
             since_ms: AT,
         }),
-        drained: Some(pb::Drained { by: "ada".into(), reason: "disk swap".into(), since_ms: AT }),
+        drained: Some(pb::Drained {
+            by: "ada".into(),
+            reason: "disk swap".into(),
+            since_ms: AT,
+            stop_ms: AT,
+        }),
     }
 }
 

@@ -1,16 +1,18 @@
-//! `[traffic]`: who directs traffic on the environment's hosts, and in what steps.
+//! `[traffic]`: who directs the traffic of the environment's hosts, and in what steps.
 
 use longshore_common::{
-    strict::{Scalar, Table},
+    label::Selector,
+    strict::{Guard, Scalar, Table},
     text::visible,
     time::Span,
     traffic::Director,
 };
 
-use crate::rollout::Routing;
+use crate::rollout::{Balancers, Groups, Routing};
 
 const DRAIN: Span = Span::secs(30);
 const HOLD: Span = Span::secs(60);
+const WARM: Span = Span::secs(600);
 
 /// None: nobody but the releases' own sockets.
 pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
@@ -54,11 +56,37 @@ pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
     if steps.len() < count {
         return None;
     }
-    let routing = Routing { director: director?, backend: backend?, drain, steps, hold };
+    let balancers = balancers(&table);
+    let routing = Routing { director: director?, backend: backend?, drain, steps, hold, balancers };
     for (key, what) in routing.problems() {
         table.problem_at(key, format!("traffic.{key} {what}"));
     }
     Some(routing)
+}
+
+/// None: each host directs its own traffic.
+fn balancers(table: &Guard<'_>) -> Option<Balancers> {
+    let hosts: Option<Selector> = table.optional("balancers");
+    let port: Option<u16> = table.optional("port");
+    let groups = table.table("groups");
+    if hosts.is_none() {
+        for (key, there) in [("port", port.is_some()), ("groups", groups.is_present())] {
+            if there {
+                table.problem_at(
+                    key,
+                    format!("traffic.{key}: is only for hosts behind balancers: traffic.balancers"),
+                );
+            }
+        }
+    }
+    if port == Some(0) {
+        table.problem_at("port", "traffic.port: must be 1 to 65535");
+    }
+    let groups = groups.is_present().then(|| {
+        let (blue, green) = (groups.required("blue"), groups.required("green"));
+        Some(Groups { blue: blue?, green: green?, warm: groups.or("warm", WARM) })
+    });
+    Some(Balancers { hosts: hosts?, port, groups: groups.flatten() })
 }
 
 #[cfg(test)]
@@ -79,6 +107,17 @@ mod tests {
         let routing = env.spec.traffic.unwrap();
         assert_eq!((routing.backend.as_str(), routing.steps), ("shop", vec![10, 50]));
         assert!(read("driver = \"socket\"\n").unwrap().spec.traffic.is_some());
+    }
+
+    #[test]
+    fn balancers_and_groups_are_hosts_by_their_labels() {
+        let text = "driver = \"nginx\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\nport = 8080\n\
+                    [traffic.groups]\nblue = \"group=blue\"\ngreen = \"name=web-3\"\nwarm = \"5m\"\n";
+        let balancers = read(text).unwrap().spec.traffic.unwrap().balancers.unwrap();
+        assert_eq!((balancers.hosts.to_string().as_str(), balancers.port), ("role=lb", Some(8080)));
+        assert_eq!(balancers.groups.unwrap().warm.to_string(), "5m");
+        let rolling = read("driver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n").unwrap();
+        assert!(rolling.spec.traffic.unwrap().balancers.unwrap().groups.is_none());
     }
 
     #[test]
@@ -110,6 +149,16 @@ mod tests {
             ("driver = \"socket\"\nsteps = [\"some\"]\n", "\"some\" is not a percentage"),
             ("driver = \"socket\"\nsteps = [300]\n", "\"300\" is not a percentage"),
             ("driver = \"socket\"\ndrain = \"2h\"\n", "traffic.drain is 2h; at most 1h"),
+            ("driver = \"socket\"\nbalancers = \"role=lb\"\n", "traffic.driver is \"socket\": balancers are"),
+            ("driver = \"nginx\"\nbackend = \"a\"\nbalancers = \"role=lb\"\n", "traffic.port is missing"),
+            (
+                "driver = \"haproxy\"\nbackend = \"a\"\nport = 80\n",
+                "traffic.port: is only for hosts behind balancers",
+            ),
+            (
+                "driver = \"haproxy\"\nbackend = \"a\"\nbalancers = \"role=lb\"\n[traffic.groups]\nblue = \"a\"\n",
+                "needs the key \"green\"",
+            ),
             ("driver = \"socket\"\nstep = 1\n", "did you mean \"steps\"?"),
         ] {
             let problems = read(text).unwrap_err();

@@ -48,6 +48,7 @@ pub fn controller_message(message: pb::ToAgent) -> ToAgent {
             heartbeat_ms: welcome.heartbeat_ms,
             labels: welcome.labels,
             renew_within_ms: welcome.renew_within_ms,
+            drained: None,
         },
         Message::Assignment(assignment) => ToAgent::Assignment(Box::new(assignment.try_into().unwrap())),
         Message::Ack(ack) => ToAgent::Ack(ack.seq),

@@ -54,7 +54,7 @@ fn http_gate(port: u16, more: &str) -> String {
     )
 }
 
-async fn waits_for(controller: &Controller, id: RolloutId, kind: HoldKind) {
+pub(super) async fn waits_for(controller: &Controller, id: RolloutId, kind: HoldKind) {
     for _ in 0..PATIENCE.as_millis() / 5 {
         let view = controller.engine.view(&id).await.unwrap();
         if view.holds.iter().any(|hold| hold.kind == kind) {

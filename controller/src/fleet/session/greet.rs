@@ -15,7 +15,7 @@ use super::{Command, End, Session};
 use crate::{
     fleet::{
         Asked, Connected, FleetEvent, Host,
-        host::{Barred, BarredKind, Seen, Started},
+        host::{self, Barred, BarredKind, Seen, Started},
         words::{FromAgent, Hello, Question},
     },
     store::Watch,
@@ -57,8 +57,9 @@ impl Session {
         tracing::info!(host = %self.host.id, name = %self.host.name, address = %self.address,
             agent = hello.agent_version, boot = hello.boot_counter, "session begun");
         self.remember(&hello).await;
-        let labels = self.host.labels.clone();
-        self.welcome(labels).await?;
+        // Whoever changed it before this session had its place could not tell it.
+        let known = host::get(&self.fleet.inner.store, &self.host.id).await?;
+        self.welcome(known.map_or_else(|| self.host.clone(), |(host, _)| host)).await?;
         let (host, apps) = (self.host.id, hello.apps.clone());
         self.fleet.tell(FleetEvent::Back { host, apps }).await;
         self.fleet.tell(FleetEvent::Hold(self.host.id, hello.hold.clone())).await;

@@ -19,7 +19,6 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     ids::{AppName, Generation},
-    label::Labels,
     report::Report,
     time::Millis,
 };
@@ -58,8 +57,8 @@ pub type Inbound = Pin<Box<dyn Stream<Item = Result<FromAgent, Coded>> + Send>>;
 #[derive(Debug)]
 pub(super) enum Command {
     Ask(Question, oneshot::Sender<Answer>),
-    /// The host's labels have changed.
-    Welcome(Labels),
+    /// The host's record has changed.
+    Welcome(Box<Host>),
     /// End now, and say why.
     Cut(Coded),
 }
@@ -188,7 +187,7 @@ impl Session {
                     }
                 }
                 Ok(()) = signs.changed() => {
-                    self.welcome(self.host.labels.clone()).await
+                    self.welcome(self.host.clone()).await
                 }
                 () = &mut expiry => Err(End::Said(expired())),
                 () = tokio::time::sleep_until(heard + silence), if reading => Err(End::Said(silent(silence))),
@@ -199,15 +198,17 @@ impl Session {
         }
     }
 
-    async fn welcome(&mut self, labels: Labels) -> Result<(), End> {
+    async fn welcome(&mut self, host: Host) -> Result<(), End> {
         let heartbeat = self.fleet.inner.heartbeat.every.as_millis();
-        self.host.labels.clone_from(&labels);
+        self.host.labels.clone_from(&host.labels);
+        self.host.drained.clone_from(&host.drained);
         let renew_within_ms = self.renew_within_ms();
         self.send(ToAgent::Welcome {
             server_time_ms: self.fleet.inner.clock.now_ms(),
             heartbeat_ms: u32::try_from(heartbeat).unwrap_or(u32::MAX),
-            labels,
             renew_within_ms,
+            labels: host.labels,
+            drained: host.drained,
         })
         .await
     }
@@ -230,7 +231,7 @@ impl Session {
         match command {
             None => Err(End::Said(Coded::new(Code::C01, "another session has taken this one's place"))),
             Some(Command::Cut(why)) => Err(End::Said(why)),
-            Some(Command::Welcome(labels)) => self.welcome(labels).await,
+            Some(Command::Welcome(host)) => self.welcome(*host).await,
             Some(Command::Ask(question, answer)) => {
                 let id = self.next_question;
                 self.next_question += 1;

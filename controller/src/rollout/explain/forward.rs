@@ -5,12 +5,12 @@ use longshore_common::time::{Millis, Span};
 use super::{
     Facts, Hold, HoldKind,
     closed::{after_opening, shut},
-    sentence::{HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
+    sentence::{BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
 };
 use crate::rollout::{
     finish::name_some,
     gate::Stage,
-    host::{HostProgress, HostState},
+    host::{HostProgress, HostState, LocalHold},
     model::Rollout,
     phase::{Awaiting, Baking, RollingBack, Staging, Switching},
 };
@@ -50,7 +50,11 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
     let switching = awaited(&|host| free(host) && host.state == HostState::Switching);
     let is_shut = rollout.is_shut();
     let waiting = |host: &HostProgress| host.state == HostState::Waiting;
-    let staged = |host: &HostProgress| host.state == HostState::Staged;
+    let directed = |host: &HostProgress| {
+        let due = host.state == HostState::Staged && !is_shut;
+        (due || host.is_to_serve()) && host.waits_for_balancers()
+    };
+    let staged = |host: &HostProgress| host.state == HostState::Staged && !directed(host);
     let staging =
         awaited(&|host| free(host) && (host.state == HostState::Staging || (!is_shut && waiting(host))));
     let unbegun =
@@ -62,6 +66,7 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
         movers(switching, HoldKind::Switching, ["switches", "switch"], facts, limit(undo, watch.clone())),
         stagers(staging, facts, limit("those that are not done count as failed", watch)),
         no_slot(rollout, staged, limit(ask, rollout.command("show"))),
+        balancers(rollout, awaited(&|host| free(host) && directed(host)), limit(ask, None)),
         unknown(awaited(&silent), limit(ask, None)),
         held_hosts(awaited(&held), limit(ask, None)),
         opening.flatten(),
@@ -77,7 +82,14 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     let silent = |host: &HostProgress| host.silent.is_some();
     let going = |host: &HostProgress| host.is_returning();
     let held = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_some();
-    let rest = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_none();
+    let directed = |host: &HostProgress| {
+        !rollout.is_shut_for_return()
+            && !silent(host)
+            && !going(host)
+            && host.held.is_none()
+            && host.waits_for_balancers()
+    };
+    let rest = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_none() && !directed(host);
     let limit = |then: &str| Limit {
         until: rollout.deadline(),
         then: then.to_owned(),
@@ -96,6 +108,7 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
             limit("those that are not back are inconsistent"),
         ),
         no_slot(rollout, rest, limit("the rollout pauses and asks")),
+        balancers(rollout, awaited(&directed), limit("the rollout pauses and asks")),
         unknown(awaited(&silent), limit(leave)),
         held_hosts(awaited(&held), limit(leave)),
         opening.flatten(),
@@ -142,9 +155,10 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
 
 /// ` with 10% of its traffic`, while it has not the whole.
 fn with_share(rollout: &Rollout, wave: u32) -> String {
-    match rollout.next_share(wave) {
-        Some(_) => format!(" with {}% of its traffic", rollout.share_of(wave)),
-        None => String::new(),
+    match (rollout.next_share(wave), rollout.header.groups()) {
+        (Some(_), Some((balancing, _))) => format!(" with {}% of the traffic", balancing.share),
+        (Some(_), None) => format!(" with {}% of its traffic", rollout.share_of(wave)),
+        (None, _) => String::new(),
     }
 }
 
@@ -158,9 +172,13 @@ fn after_bake(rollout: &Rollout, wave: u32) -> String {
 }
 
 fn after(rollout: &Rollout, wave: u32) -> String {
-    let watched = rollout.spec().watch.as_ms() > 0;
+    let watched = rollout.watch().as_ms() > 0;
     if let Some(share) = rollout.next_share(wave) {
-        return format!("{share}% of its traffic goes to the release");
+        let goes = match rollout.header.groups() {
+            Some((_, side)) => format!("{share}% of the traffic goes to the {side} group"),
+            None => format!("{share}% of its traffic goes to the release"),
+        };
+        return after_opening(rollout, goes);
     }
     match rollout.is_last(wave) {
         true if watched => "the release is watched".to_owned(),
@@ -213,6 +231,24 @@ fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     })
 }
 
+/// Those that have to direct traffic before the hosts can go on.
+fn balancers(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
+    let late = rollout.balancers_awaited();
+    let first = late.first().and_then(|standing| standing.split(' ').next());
+    let command = first.map(|name| format!("longshore host show {name}"));
+    about(hosts, |hosts| {
+        let standing: Vec<String> =
+            hosts.iter().map(|(_, host)| format!("{} ({})", host.name, host.as_str())).collect();
+        let what = format!(
+            "{} for balancers to direct traffic: {}; not done: {}",
+            count(hosts, "waits", "wait"),
+            name_some(standing.iter().map(String::as_str)),
+            name_some(late.iter().map(String::as_str)),
+        );
+        hold(HoldKind::Balancer, what, BALANCER_OWNER, Limit { command, ..limit })
+    })
+}
+
 fn unknown(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     about(hosts, |hosts| {
         let what = format!("{}: {}", count(hosts, "is unknown", "are unknown"), names(hosts));
@@ -232,7 +268,12 @@ fn held_hosts(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
             .collect();
         let reasons = name_some(reasons.iter().map(String::as_str));
         let what = format!("{} locally: {reasons}", count(hosts, "is held", "are held"));
-        let command = Some("longshore-agent unhold".to_owned());
+        let drained = hosts.iter().find(|(_, host)| host.held.as_ref().is_some_and(LocalHold::is_drain));
+        let command = match drained {
+            Some((_, host)) => format!("longshore host undrain {}", host.name),
+            None => "longshore-agent unhold".to_owned(),
+        };
+        let command = Some(command);
         hold(HoldKind::Held, what, HOST_OWNER, Limit { command, ..limit })
     })
 }

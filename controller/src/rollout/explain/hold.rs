@@ -17,6 +17,8 @@ pub enum HoldKind {
     Switching,
     /// Staged hosts wait: `max_unavailable` hosts are down already.
     NoSlot,
+    /// Balancers have not yet directed traffic as it is asked.
+    Balancer,
     /// Silent hosts are waited for.
     Unknown,
     /// Locally held hosts are waited for.
@@ -63,7 +65,7 @@ pub struct Hold {
 }
 
 impl HoldKind {
-    pub const ALL: [HoldKind; 17] = {
+    pub const ALL: [HoldKind; 18] = {
         use HoldKind::*;
         [
             NotStarted,
@@ -71,6 +73,7 @@ impl HoldKind {
             Staging,
             Switching,
             NoSlot,
+            Balancer,
             Unknown,
             Held,
             Baking,
@@ -94,6 +97,7 @@ impl HoldKind {
             HoldKind::Staging => "staging",
             HoldKind::Switching => "switching",
             HoldKind::NoSlot => "no-slot",
+            HoldKind::Balancer => "balancer",
             HoldKind::Unknown => "unknown-hosts",
             HoldKind::Held => "held-hosts",
             HoldKind::Baking => "baking",

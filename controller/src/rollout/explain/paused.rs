@@ -48,7 +48,13 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
         }
         Why::NoProgress => {
             let hosts = blockers(rollout, phase.wave().filter(|_| !rolling_back));
-            let what = format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
+            let mut what =
+                format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
+            let late = rollout.balancers_awaited();
+            if !late.is_empty() {
+                let late = name_some(late.iter().map(String::as_str));
+                what += &format!("; balancers have not directed traffic: {late}");
+            }
             (HoldKind::NoProgress, what, hosts, "resume")
         }
         Why::Gate(stop) => {

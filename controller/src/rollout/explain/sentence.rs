@@ -14,6 +14,7 @@ use crate::rollout::{
 pub(super) const OPERATOR: &str = "an operator";
 pub(super) const HOSTS: &str = "the hosts";
 pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
+pub(super) const BALANCER_OWNER: &str = "whoever looks after the load balancers";
 
 /// Hosts that a hold is about.
 pub(super) type Named<'a> = Vec<(HostId, &'a HostProgress)>;
@@ -45,6 +46,7 @@ impl HostProgress {
             | HoldKind::Staging
             | HoldKind::Switching
             | HoldKind::NoSlot
+            | HoldKind::Balancer
             | HoldKind::Baking
             | HoldKind::Gate
             | HoldKind::GateNotPassed

@@ -41,9 +41,20 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
         Phase::Paused(paused) => paused::when_paused(&mut draft, paused, event)?,
         Phase::Done(_) => done::when_done(&mut draft, event)?,
     }
-    draft.settle();
+    if !rollout.header.phase.is_done() {
+        draft.route();
+        loop {
+            draft.settle();
+            if !draft.route() {
+                break; // what balancers are told is as the hosts' records ask for
+            }
+        }
+    }
     let (next, settled) = (draft.rollout, draft.settled);
     let changed = changed_hosts(rollout, &next);
+    let round = |rollout: &Rollout| rollout.header.balancing.as_ref().map(|balancing| balancing.round);
+    let redirected = round(rollout) != round(&next);
+    let directions = next.balancers().filter(|_| redirected).filter_map(|(id, _)| next.directions(id));
     let assign = changed
         .iter()
         .filter(|id| {
@@ -51,6 +62,7 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
             before.is_none_or(|before| (before.ask, before.round) != (after.ask, after.round))
         })
         .filter_map(|id| assignment_of(&next, *id, &next.hosts[id]))
+        .chain(directions)
         .collect();
     Ok(Transition { next, assign, changed, settled })
 }
@@ -95,7 +107,8 @@ impl Draft {
         if self.shift_more(wave) {
             return;
         }
-        let watched = self.rollout.spec().watch.as_ms() > 0 && self.rollout.has_changed();
+        let changed = self.rollout.has_changed() || self.rollout.header.has_moved();
+        let watched = self.rollout.watch().as_ms() > 0 && changed;
         if !self.rollout.is_last(wave) {
             self.enter_staging(wave + 1);
         } else if watched && !self.is_full() {

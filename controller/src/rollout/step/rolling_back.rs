@@ -46,6 +46,7 @@ pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
     if draft.rollout.is_shut_for_return() {
         return settle_shut(draft, &back, late);
     }
+    draft.take_share_back();
     draft.ask_to_return();
     if draft.pick(HostProgress::is_awaited_back).is_empty() {
         return draft.finish_back(&back.cause);

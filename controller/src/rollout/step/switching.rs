@@ -74,14 +74,22 @@ pub(super) fn settle_switching(draft: &mut Draft, switching: Switching) {
     }
     draft.ask_to_stage(wave);
     draft.ask_to_run(wave);
+    if draft.rollout.share_is_due(wave) {
+        draft.give_share(wave);
+        if draft.rollout.is_complete(wave) {
+            complete(draft, wave);
+        }
+    }
 }
 
 /// A wave that changed something is watched; another has nothing to show.
 fn complete(draft: &mut Draft, wave: u32) {
     let changed = |host: &HostState| *host == HostState::Healthy;
-    if draft.rollout.hosts.values().any(|host| host.wave == wave && changed(&host.state)) {
+    let moved = draft.rollout.header.has_moved();
+    let to_move = draft.rollout.header.groups().is_some_and(|(balancing, _)| balancing.moves);
+    if moved || draft.rollout.hosts.values().any(|host| host.wave == wave && changed(&host.state)) {
         draft.enter_baking(wave);
-    } else if draft.rollout.is_last(wave) && draft.rollout.has_changed() {
+    } else if draft.rollout.is_last(wave) && (draft.rollout.has_changed() || to_move) {
         draft.enter_gating(wave);
     } else {
         draft.next_wave(wave);

@@ -84,12 +84,13 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
         HoldKind::Staging
         | HoldKind::Switching
         | HoldKind::NoSlot
+        | HoldKind::Balancer
         | HoldKind::Unknown
         | HoldKind::Held
         | HoldKind::RollingBack
         | HoldKind::Closed => return true, // hosts and time answer these
     };
-    step(rollout, event, now).is_ok_and(|transition| transition.next.phase() != rollout.phase())
+    step(rollout, event, now).is_ok_and(|transition| transition.next != *rollout)
 }
 
 /// Every kind of hold comes up, and says its sentence.

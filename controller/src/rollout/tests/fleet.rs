@@ -240,6 +240,7 @@ impl Fleet {
                 host.broken = false;
                 Outcome::Healthy
             }
+            (Intent::Direct, _) => Outcome::Healthy,
             (Intent::Remove, _) => {
                 host.live = None;
                 Outcome::Removed

@@ -26,6 +26,7 @@ fn strategy() -> impl Strategy<Value = String> {
         prop_oneof![Just("rollback"), Just("pause")],
         any::<bool>(),
         proptest::option::of(proptest::sample::select(&GATES[..])),
+        prop_oneof![3 => Just(""), 1 => Just(BEHIND[0]), 1 => Just(BEHIND[1])],
         prop_oneof![3 => Just(100u8), 1 => 30u8..100],
         prop_oneof![2 => Just(""), 1 => Just(TRAFFIC)],
     );
@@ -33,7 +34,7 @@ fn strategy() -> impl Strategy<Value = String> {
         let (canary, wave, down, ahead) = waves;
         let (count, percent, of_wave, attempts) = budget;
         let (canary_bake, bake, progress, stage, back) = times;
-        let (unknown, held, promotion, on_spent, auto, gates, enough, traffic) = policy;
+        let (unknown, held, promotion, on_spent, auto, gates, behind, enough, traffic) = policy;
         let gates = gates.unwrap_or_default();
         let percent = percent.map_or(String::new(), |percent| format!("budget.percent={percent}"));
         let of_wave = of_wave.map_or(String::new(), |count| format!("wave_budget.count={count}"));
@@ -41,13 +42,19 @@ fn strategy() -> impl Strategy<Value = String> {
             "canary={canary} wave={wave} max_unavailable={down} stage_ahead={ahead} budget.count={count} {percent} \
              {of_wave} attempts={attempts} canary_bake={canary_bake}s bake={bake}s progress_deadline={progress}s \
              stage_deadline={stage}s rollback_deadline={back}s unknown={unknown} held={held} promotion={promotion} \
-             on_spent={on_spent} auto_rollback={auto} enough={enough} {gates} {traffic}"
+             on_spent={on_spent} auto_rollback={auto} enough={enough} {gates} {traffic} {behind}"
         )
     })
 }
 
 const TRAFFIC: &str =
     "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10+50";
+
+const BEHIND: [&str; 2] = [
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80 balancers=",
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=20+60 \
+     balancers=groups.blue=\"b\"+groups.green=\"g\"+groups.warm=\"20s\"",
+];
 
 const GATES: [&str; 4] = [
     "watch=20s gate=errors:every-wave:beside:watch:promotable",
@@ -170,7 +177,9 @@ impl Watched {
                 matches!(state, HostState::Staging | HostState::Switching | HostState::RollingBack)
             };
             let busy = rollout.hosts.values().filter(|host| busy(&host.state));
-            busy.map(|host| format!("{} good", host.name)).collect()
+            let awaited = rollout.balancers().filter(|_| !rollout.balancers_awaited().is_empty());
+            let balancers = awaited.map(|(_, balancer)| format!("{} good", balancer.name));
+            busy.map(|host| format!("{} good", host.name)).chain(balancers).collect()
         });
     }
 
@@ -184,7 +193,7 @@ impl Watched {
             spec.bake,
             spec.canary_bake,
             spec.rollback_deadline,
-            spec.watch,
+            spec.watch.max(longshore_common::time::Span::secs(60)),
         ];
         let gates: Millis = spec.gates.iter().map(|gate| gate.deadline.as_ms()).sum();
         let longest: Millis = gates + longest.iter().map(|span| span.as_ms()).sum::<Millis>();

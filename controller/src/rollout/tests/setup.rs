@@ -1,7 +1,8 @@
 //! How a transcript begins: `a b:new c | wave=2 bake=10s`.
 //!
 //! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
-//! `web:silent`, `web:held`, `web:excluded`; then `|` and fields of the strategy, where whatever is not given is out of
+//! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`; names that begin with `lb` are
+//! balancers of the others, of which there is one where the strategy has any; then `|` and fields of the strategy, where whatever is not given is out of
 //! the way: one wave, no limit on slots, no bake, no failure allowed.
 
 use std::collections::BTreeMap;
@@ -11,18 +12,41 @@ use longshore_common::{
     ids::{HostId, RolloutId, Version},
     settings::Values,
     time::Span,
+    traffic::Side,
 };
 use uuid::Uuid;
 
 use crate::rollout::{
-    After, GateKind, GateSpec, LocalHold, Member, New, Pace, Rollout, Snapshots, Spec, Target, Then,
+    After, Behind, GateKind, GateSpec, LocalHold, Member, New, Pace, Rollout, Snapshots, Spec, Target, Then,
 };
 
 pub(crate) fn rollout(setup: &str) -> Rollout {
     let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
     let hosts = fleet.split_whitespace().zip(1..);
-    let members: Vec<Member> = hosts.map(|(host, number)| member(host, number)).collect();
-    Rollout::new(new(spec(strategy)), &members, 0).expect("the strategy is sound")
+    let (mut balancers, hosts): (Vec<_>, Vec<_>) = hosts.partition(|(host, _)| host.starts_with("lb"));
+    let mut members: Vec<Member> = hosts.into_iter().map(|(host, number)| member(host, number)).collect();
+    let mut new = new(spec(strategy));
+    if let Some(wanted) = new.spec.traffic.as_ref().and_then(|routing| routing.balancers.as_ref()) {
+        if balancers.is_empty() {
+            balancers.push(("lb", 1000));
+        }
+        let grouped = wanted.groups.is_some();
+        if grouped && members.iter().all(|member| member.group.is_none()) {
+            let sides = [Side::Green, Side::Blue].into_iter().cycle();
+            members.iter_mut().zip(sides).for_each(|(member, side)| member.group = Some(side));
+        }
+        // Blue has the traffic.
+        for member in members.iter_mut().filter(|member| member.group == Some(Side::Blue)) {
+            member.excluded = Some("keeps the traffic".to_owned());
+        }
+        let named =
+            |(name, number): (&str, u128)| (HostId(Uuid::from_u128(number)), name.parse().expect("a name"));
+        new.behind = Some(Behind {
+            balancers: balancers.into_iter().map(named).collect(),
+            side: grouped.then_some((Side::Green, false)),
+        });
+    }
+    Rollout::new(new, &members, 0).expect("the strategy is sound")
 }
 
 pub(crate) fn spec(text: &str) -> Spec {
@@ -37,6 +61,14 @@ pub(crate) fn spec(text: &str) -> Spec {
         }
         let (group, key) = key.split_once('.').map_or((None, key), |(group, key)| (Some(group), key));
         let numbers: Option<Vec<i64>> = value.split('+').map(|number| number.parse().ok()).collect();
+        if key == "balancers" {
+            let balancers = format!("hosts = \"role=lb\"\n{}", value.replace('+', "\n"));
+            let balancers: toml::Table = balancers.parse().expect("keys and values");
+            let traffic = table.entry("traffic").or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let traffic = traffic.as_table_mut().expect("a group is a table");
+            traffic.insert(key.to_owned(), toml::Value::Table(balancers));
+            continue;
+        }
         let value = match (value.parse::<i64>(), value.parse::<bool>()) {
             (Err(_), Err(_)) if numbers.is_some() => {
                 toml::Value::Array(numbers.into_iter().flatten().map(toml::Value::Integer).collect())
@@ -130,6 +162,7 @@ pub(crate) fn new(spec: Spec) -> New {
         snapshots: Snapshots::new(),
         back: false,
         start_at: None,
+        behind: None,
     }
 }
 
@@ -145,6 +178,9 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
         silent: None,
         held: None,
         excluded: None,
+        drained: false,
+        group: None,
+        address: None,
     };
     for mark in parts {
         match mark {
@@ -152,6 +188,9 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
             "sick" => member.sick = true,
             "silent" => member.silent = Some(0),
             "held" => member.held = Some(LocalHold { reason: "lunch".to_owned(), since: 0 }),
+            "blue" => member.group = Some(Side::Blue),
+            "green" => member.group = Some(Side::Green),
+            "drained" => (member.drained, member.excluded) = (true, Some("drained".to_owned())),
             "excluded" => member.excluded = Some("drained".to_owned()),
             other => member.previous = Some(target(other)),
         }

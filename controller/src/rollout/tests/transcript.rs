@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use longshore_common::{
-    assignment::Intent,
+    assignment::{Assignment, Intent},
     code::Code,
     ids::{Generation, HostId, RolloutId},
     report::{Blame, Failure, Outcome, StepName},
@@ -65,10 +65,11 @@ impl Play {
                 Err(refused) => return format!("refused: {}", refused.why),
                 Ok(Transition { next, assign, .. }) => {
                     self.rollout = next;
-                    for (intent, host) in
-                        assign.iter().map(|a| (word(a.intent, a.version.as_str()), self.name(a.host)))
-                    {
-                        said += &format!("; {intent} {host}");
+                    for a in &assign {
+                        said += &match a.intent {
+                            Intent::Direct => format!("; direct {}", servers(a)),
+                            intent => format!("; {} {}", word(intent, a.version.as_str()), self.name(a.host)),
+                        };
                     }
                 }
             }
@@ -76,6 +77,9 @@ impl Play {
         let due = self.rollout.due_gates();
         for (_, gate, _) in due.iter().filter(|(_, _, run)| !looked.contains(&run.number)) {
             said += &format!("; look {}", gate.name);
+        }
+        if self.rollout.balancers().count() > 1 {
+            dedup_directions(&mut said);
         }
         format!("{}{}", phase(&self.rollout), join_same(&said))
     }
@@ -142,13 +146,24 @@ impl Play {
     fn of_host(&self, host: HostId, what: &str) -> Event {
         let (what, round) =
             what.split_once('@').map_or((what, None), |(what, round)| (what, round.parse().ok()));
-        let present = self.rollout.generation(host).unwrap_or_default();
+        let directions = self.rollout.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
+        let present = match self.rollout.is_balancer(&host) {
+            true => Generation::new(self.rollout.header.sequence, directions),
+            false => self.rollout.generation(host).unwrap_or_default(),
+        };
         let generation = round.map_or(present, |round| Generation::new(self.rollout.header.sequence, round));
         let report = |outcome| Event::Report { host, generation, outcome };
         let failure = |code, step, blame| Failure::new(code, step, blame, what);
         let probe = || failure(Code::B01, StepName::Probe, Blame::Version);
         match what {
-            "good" => match self.rollout.hosts[&host].ask {
+            "directed" => report(Outcome::Healthy),
+            "good" if self.rollout.is_balancer(&host) => report(Outcome::Healthy),
+            "away" => {
+                let words = "HAProxy cannot be asked";
+                let failure = Failure::new(Code::L01, StepName::Traffic, Blame::Environment, words);
+                report(Outcome::Failed { failure })
+            }
+            "good" => match self.rollout.hosts.get(&host).and_then(|host| host.ask) {
                 None => Event::Tick,
                 Some(Ask::Stage) => report(Outcome::Staged),
                 Some(Ask::Run) => report(Outcome::Healthy),
@@ -185,12 +200,21 @@ impl Play {
     }
 
     fn id(&self, name: &str) -> HostId {
-        let found = self.rollout.hosts.iter().find(|(_, host)| host.name.as_str() == name);
-        *found.unwrap_or_else(|| panic!("no host {name}")).0
+        let hosts = self.rollout.hosts.iter().map(|(id, host)| (*id, &host.name));
+        let balancers = self.rollout.balancers().map(|(id, balancer)| (id, &balancer.name));
+        let found = hosts.chain(balancers).find(|(_, known)| known.as_str() == name);
+        match found {
+            Some((id, _)) => id,
+            None if name.starts_with("lb") => HostId(Uuid::from_u128(u128::MAX)), // it has left
+            None => panic!("no host {name}"),
+        }
     }
 
     fn name(&self, id: HostId) -> &str {
-        self.rollout.hosts[&id].name.as_str()
+        match self.rollout.hosts.get(&id) {
+            Some(host) => host.name.as_str(),
+            None => "a balancer",
+        }
     }
 
     /// `a healthy, b failed`
@@ -262,7 +286,22 @@ fn word_of(intent: Intent) -> &'static str {
         Intent::Stage => "stage",
         Intent::Run => "run",
         Intent::Remove => "remove",
+        Intent::Direct => "direct",
     }
+}
+
+/// `a=100 b=0`: what a balancer is told.
+fn servers(assignment: &Assignment) -> String {
+    let directions = assignment.directions.as_ref().expect("directions go with the intent");
+    let servers = directions.servers.iter().map(|server| format!("{}={}", server.name, server.weight));
+    servers.collect::<Vec<_>>().join(" ")
+}
+
+/// All balancers are told the same.
+fn dedup_directions(said: &mut String) {
+    let mut parts: Vec<&str> = said.split("; ").collect();
+    parts.dedup_by(|a, b| a == b && a.starts_with("direct "));
+    *said = parts.join("; ");
 }
 
 /// Running what was there before is a way back.
@@ -270,7 +309,7 @@ fn word(intent: Intent, version: &str) -> &'static str {
     match (intent, version) {
         (Intent::Run, "2") => "run",
         (Intent::Run, _) => "return",
-        (Intent::Stage | Intent::Remove, _) => word_of(intent),
+        (Intent::Stage | Intent::Remove | Intent::Direct, _) => word_of(intent),
     }
 }
 
@@ -279,7 +318,8 @@ fn join_same(said: &str) -> String {
     let mut joined = String::new();
     let mut last = "";
     for (word, host) in said.split("; ").filter_map(|part| part.split_once(' ')) {
-        joined += &if word == last { format!(" {host}") } else { format!("; {word} {host}") };
+        joined +=
+            &if word == last && word != "direct" { format!(" {host}") } else { format!("; {word} {host}") };
         last = word;
     }
     joined

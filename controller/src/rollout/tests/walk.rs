@@ -108,7 +108,10 @@ pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) ->
         74..92 => format!("+{}s", [1, 5, 10, 30, 60, 300][amount % 6]),
         _ => match OF_OPERATORS[amount % OF_OPERATORS.len()].split_once(' ') {
             Some(("promote", _)) | None => OF_OPERATORS[amount % OF_OPERATORS.len()].to_owned(),
-            Some((verb, _)) => format!("{verb} {name}"),
+            Some((verb, _)) => {
+                let hosts: Vec<&String> = names.iter().filter(|name| !name.starts_with("lb")).collect();
+                format!("{verb} {}", hosts[host % hosts.len()])
+            }
         },
     }
 }
@@ -129,11 +132,13 @@ pub(super) fn random_line(dice: &mut Dice, names: &[String]) -> String {
 }
 
 pub(super) fn names(play: &Play) -> Vec<String> {
-    play.rollout.hosts.values().map(|host| host.name.to_string()).collect()
+    let hosts = play.rollout.hosts.values().map(|host| host.name.to_string());
+    // A balancer is a host as any other, and may do what they do.
+    hosts.chain(play.rollout.balancers().map(|(_, balancer)| balancer.name.to_string())).collect()
 }
 
 /// Strategies that differ where the phases do.
-pub(super) const STRATEGIES: [&str; 14] = [
+pub(super) const STRATEGIES: [&str; 16] = [
     "canary=1 wave=2 promotion=every-wave unknown=wait max_unavailable=1 rollback_deadline=30s",
     "canary=2 promotion=canary unknown=count bake=5s canary_bake=5s stage_ahead=1 wave_budget.count=0 budget.count=1",
     "max_unavailable=1 unknown=wait held=wait bake=30s budget.count=2 progress_deadline=60s",
@@ -148,6 +153,17 @@ pub(super) const STRATEGIES: [&str; 14] = [
     "max_unavailable=1 unknown=wait bake=5s watch=30s auto_rollback=false gate=early:before:promotable gate=errors:every-wave:beside:promotable attempts=2",
     "unknown=skip held=skip budget.count=9 wave_budget.count=9 watch=10m gate=smoke:canary:watch",
     "unknown=skip held=skip budget.count=2 wave_budget.count=2 watch=10m gate=errors:last-wave:watch:fail=pause:promotable",
+    BALANCED[0],
+    BALANCED[1],
+];
+
+/// Hosts behind a balancer: drained one after the other, and two groups.
+pub(super) const BALANCED: [&str; 2] = [
+    "canary=1 wave=2 max_unavailable=1 unknown=skip bake=5s canary_bake=5s progress_deadline=60s rollback_deadline=30s \
+     traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80 balancers=",
+    "bake=5s progress_deadline=60s rollback_deadline=30s budget.count=1 gate=errors:last-wave:watch:promotable \
+     traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80 \
+     balancers=groups.blue=\"b\"+groups.green=\"g\"+groups.warm=\"20s\"",
 ];
 
 /// Fleets of few hosts that differ in what they begin with.

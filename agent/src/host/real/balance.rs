@@ -1,0 +1,138 @@
+//! Balancing other hosts: what the assignment says is told to HAProxy or nginx of this host, and kept.
+
+use std::{collections::BTreeMap, fs, io, time::Duration};
+
+use longshore_common::{
+    code::Code,
+    durable::{create_dir_durable, write_atomic},
+    ids::{AppName, HostName},
+    report::{Failure, StepName},
+    time::{Clock, Millis, SystemClock},
+    traffic::{Directions, Director},
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use super::RealHost;
+use crate::{
+    config::Runner,
+    host::{
+        Sink,
+        direct::{haproxy::Haproxy, nginx::Nginx},
+        fault,
+    },
+    plan::Balance,
+};
+
+/// While whoever directs traffic cannot be asked, it is tried for so long, so often.
+const PATIENCE: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at connections that are to end.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What the balancer was told last, on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    directions: Directions,
+    /// Servers that get no new connections, and since when.
+    idle: BTreeMap<HostName, Millis>,
+}
+
+impl RealHost {
+    /// Until traffic goes as it should, and connections to servers that get no more have ended or had their time.
+    pub(super) async fn direct(
+        &self,
+        app: &AppName,
+        directions: &Directions,
+        sink: &Sink,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        loop {
+            match self.try_direct(directions).await {
+                Err(failure) if begun.elapsed() < PATIENCE && failure.code == Code::L01.to_string() => {
+                    sink.progress(0, 0, failure.message);
+                    sleep(AGAIN).await;
+                }
+                Err(failure) => return Err(failure),
+                Ok(()) => break,
+            }
+        }
+        let told = self.keep_directions(app, directions)?;
+        self.empty(&told, sink).await
+    }
+
+    async fn try_direct(&self, directions: &Directions) -> Result<(), Failure> {
+        match directions.director {
+            Director::Haproxy => self.farm(directions).direct(&directions.servers).await,
+            Director::Nginx => self.upstream(directions).direct(&directions.servers).await,
+            Director::Socket => {
+                let words = "sockets of our own share out nothing between hosts";
+                Err(fault::host(Code::V01, StepName::Traffic, words))
+            }
+        }
+    }
+
+    fn keep_directions(&self, app: &AppName, directions: &Directions) -> Result<Told, Failure> {
+        let before = self.told(app)?.map(|told| told.idle).unwrap_or_default();
+        let now = SystemClock.now_ms();
+        let idle = directions.servers.iter().filter(|server| server.weight == 0);
+        let idle = idle.map(|server| (server.name.clone(), before.get(&server.name).copied().unwrap_or(now)));
+        let told = Told { directions: directions.clone(), idle: idle.collect() };
+        let bytes = serde_json::to_vec(&told).expect("plain words and numbers");
+        create_dir_durable(&self.layout.app(app), 0o755).map_err(fault::disk(StepName::Traffic))?;
+        write_atomic(&self.layout.directions(app), &bytes, 0o600).map_err(fault::disk(StepName::Traffic))?;
+        Ok(told)
+    }
+
+    /// None: it was never told anything, or what was kept cannot be read, and then it is told anew.
+    fn told(&self, app: &AppName) -> Result<Option<Told>, Failure> {
+        let path = self.layout.directions(app);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(fault::io(StepName::Check, &format!("read {}", path.display()))(e)),
+        }
+    }
+
+    async fn empty(&self, told: &Told, sink: &Sink) -> Result<(), Failure> {
+        let drain = told.directions.drain.as_ms();
+        for (name, since) in &told.idle {
+            loop {
+                let left = since + drain - SystemClock.now_ms();
+                let active = match told.directions.director {
+                    Director::Haproxy => self.farm(&told.directions).active_on(name.as_str()).await?,
+                    Director::Nginx | Director::Socket => 1, // it does not say
+                };
+                if active == 0 || left <= 0 {
+                    break;
+                }
+                sink.progress(0, 0, format!("{name} drains: {active} connections, {} s left", left / 1000));
+                sleep(LOOK.min(Duration::from_millis(left.unsigned_abs()))).await;
+            }
+            if told.directions.director == Director::Haproxy {
+                self.farm(&told.directions).let_go_of(name.as_str()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was told last, and whether it is so.
+    pub(super) async fn balance(&self, app: &AppName) -> Result<Option<Balance>, Failure> {
+        let Some(Told { directions, .. }) = self.told(app)? else { return Ok(None) };
+        let shown = match directions.director {
+            Director::Haproxy => self.farm(&directions).shows(&directions.servers).await.unwrap_or(false),
+            Director::Nginx => self.upstream(&directions).shows(&directions.servers),
+            Director::Socket => false,
+        };
+        Ok(Some(Balance { told: directions, shown }))
+    }
+
+    fn farm<'a>(&'a self, directions: &'a Directions) -> Haproxy<'a> {
+        Haproxy { socket: &self.directors.haproxy, backend: &directions.backend }
+    }
+
+    fn upstream<'a>(&'a self, directions: &'a Directions) -> Nginx<'a> {
+        let bus = (self.runner == Runner::Systemd).then(|| self.units.bus());
+        Nginx { directors: &self.directors, upstream: &directions.backend, bus }
+    }
+}

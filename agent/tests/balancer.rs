@@ -1,0 +1,330 @@
+//! A host that balances others, on real parts: Debian's HAProxy and nginx under constant load. No request may fail when
+//! hosts are drained and join one after the other, when traffic moves between two groups, and when it moves back.
+
+mod support;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use longshore_agent::{
+    config::{Config, Runner},
+    host::{Host as _, Sink, direct::Directors, real::RealHost},
+    plan::Step,
+    uplink::Uplink,
+};
+use longshore_common::{
+    durable::write_atomic,
+    ids::AppName,
+    time::Span,
+    traffic::{Directions, Director, Server},
+};
+use support::{
+    load::{Front, Load, free_port, get, there, until_answered},
+    me, until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host behind the balancer: answers with one word until it is stopped, and then what it has begun.
+struct Web {
+    stop: Arc<AtomicBool>,
+    port: u16,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Web {
+    fn on(port: u16, word: &'static str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let listening = thread::spawn(move || {
+            for stream in listener.incoming().flatten().take_while(|_| !flag.load(Ordering::Relaxed)) {
+                thread::spawn(move || answer(stream, word));
+            }
+        });
+        Self { stop, port, listening: Some(listening) }
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port)); // so that it looks
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, word: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut head = [0; 2048];
+    if stream.read(&mut head)? == 0 {
+        return Ok(());
+    }
+    // Long enough for some to be under way whenever something moves.
+    thread::sleep(Duration::from_millis(5));
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{word}", word.len())
+}
+
+/// The balancer's host: the balancer is a process of this test, the agent's host is as on a machine.
+struct Balancer {
+    host: RealHost,
+    app: AppName,
+    director: Director,
+    public: u16,
+    ports: [u16; 4],
+    front: Front,
+    root: tempfile::TempDir,
+}
+
+impl Balancer {
+    async fn new(director: Director) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (public, ports) = (free_port(), [free_port(), free_port(), free_port(), free_port()]);
+        let mut config = Config::new(root.path().to_owned(), vec!["nowhere.example:1".into()]);
+        config.driver = Some(Runner::Process);
+        let conf = root.path().join("nginx.conf").display().to_string();
+        let folder = root.path().display().to_string();
+        config.directors = Directors {
+            haproxy: root.path().join("haproxy.sock"),
+            nginx: vec!["/usr/sbin/nginx".into(), "-c".into(), conf, "-p".into(), folder],
+            nginx_folder: root.path().to_owned(),
+        };
+        let front = match director {
+            Director::Haproxy => haproxy(root.path(), public, ports),
+            Director::Nginx => nginx(root.path(), public),
+            Director::Socket => panic!("sockets of our own balance nothing"),
+        };
+        let (_sender, uplink) = Uplink::new();
+        let host = RealHost::open(&config, uplink, me()).await.unwrap();
+        let app = "shop".parse().unwrap();
+        Self { host, app, director, public, ports, front: Front(Some(front)), root }
+    }
+
+    /// Weights of a, b, c and d.
+    fn directions(&self, weights: [u16; 4]) -> Directions {
+        let servers = ["a", "b", "c", "d"].into_iter().zip(self.ports).zip(weights);
+        let servers = servers.map(|((name, port), weight)| Server {
+            name: name.parse().unwrap(),
+            address: Some(format!("127.0.0.1:{port}")),
+            weight,
+        });
+        let drain = Span::millis(if self.director == Director::Nginx { 600 } else { 3000 });
+        let backend = "shop".parse().unwrap();
+        Directions { director: self.director, backend, servers: servers.collect(), drain }
+    }
+
+    async fn direct(&self, weights: [u16; 4]) {
+        let step = Step::Direct(self.directions(weights));
+        let done = self.host.perform(&self.app, &step, &Sink::nowhere()).await;
+        done.unwrap_or_else(|failure| panic!("{weights:?}: {}", failure.message));
+        assert!(self.shows().await, "{weights:?}");
+    }
+
+    async fn shows(&self) -> bool {
+        self.host.observe(&self.app).await.unwrap().balance.unwrap().shown
+    }
+}
+
+fn haproxy(root: &Path, public: u16, [a, b, c, d]: [u16; 4]) -> Child {
+    let socket = root.join("haproxy.sock");
+    let conf = format!(
+        "global\n stats socket {} mode 600 level admin\n\
+         defaults\n mode http\n timeout connect 2s\n timeout client 10s\n timeout server 10s\n retries 3\n option redispatch\n\
+         frontend public\n bind 127.0.0.1:{public}\n default_backend shop\n\
+         backend shop\n cookie pin insert indirect nocache\n default-server check inter 100ms\n \
+         server a 127.0.0.1:{a} cookie a\n server b 127.0.0.1:{b} cookie b\n \
+         server c 127.0.0.1:{c} cookie c disabled\n server d 127.0.0.1:{d} cookie d disabled\n",
+        socket.display()
+    );
+    let path = root.join("haproxy.cfg");
+    write_atomic(&path, conf.as_bytes(), 0o644).unwrap();
+    let mut command = Command::new("/usr/sbin/haproxy");
+    command.arg("-db").arg("-f").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    assert!(until(PATIENCE, || socket.exists()), "haproxy is not up");
+    child
+}
+
+fn nginx(root: &Path, public: u16) -> Child {
+    let at = |name: &str| root.join(name).display().to_string();
+    let conf = format!(
+        "user root;\npid {};\nerror_log {};\ndaemon off;\nevents {{}}\nhttp {{\n access_log off;\n \
+         client_body_temp_path {};\n proxy_temp_path {};\n fastcgi_temp_path {};\n uwsgi_temp_path {};\n \
+         scgi_temp_path {};\n include {};\n \
+         server {{ listen 127.0.0.1:{public}; location / {{ proxy_pass http://shop; }} }}\n}}\n",
+        at("nginx.pid"),
+        at("nginx.log"),
+        at("t1"),
+        at("t2"),
+        at("t3"),
+        at("t4"),
+        at("t5"),
+        at("shop.conf")
+    );
+    write_atomic(&root.join("nginx.conf"), conf.as_bytes(), 0o644).unwrap();
+    write_atomic(&root.join("shop.conf"), b"upstream shop { server 127.0.0.1:9 down; }\n", 0o644).unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command.args(["-c", &at("nginx.conf"), "-p", &root.display().to_string()]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = root.join("nginx.pid");
+    assert!(until(PATIENCE, || pid.exists()), "nginx is not up");
+    child
+}
+
+/// Two hosts that are changed one after the other, then two groups between which traffic moves there and back.
+async fn moves_without_a_failed_request(director: Director) {
+    let site = Balancer::new(director).await;
+    let [a, b, c, d] = site.ports;
+    let mut webs = [Some(Web::on(a, "1")), Some(Web::on(b, "1"))];
+    site.direct([100, 100, 0, 0]).await;
+    until_answered(site.public, "1");
+    let load = Load::on(site.public);
+    for (index, port) in [a, b].into_iter().enumerate() {
+        let mut away = [100, 100, 0, 0];
+        away[index] = 0;
+        site.direct(away).await;
+        // Drained, it may be stopped and changed.
+        webs[index] = None;
+        webs[index] = Some(Web::on(port, "2"));
+        site.direct([100, 100, 0, 0]).await;
+    }
+    assert_eq!(load.answers(300).into_keys().collect::<Vec<_>>(), ["2"]);
+
+    let green = [Web::on(c, "3"), Web::on(d, "3")];
+    site.direct([86, 86, 256, 256]).await;
+    let answers = load.answers(800);
+    let (old, new) = (answers["2"] as f64, answers["3"] as f64);
+    assert!((0.6..0.9).contains(&(new / (old + new))), "three of four: {answers:?}");
+    site.direct([0, 0, 100, 100]).await;
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(load.answers(300).into_keys().collect::<Vec<_>>(), ["3"]);
+    site.direct([100, 100, 0, 0]).await;
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(load.answers(300).into_keys().collect::<Vec<_>>(), ["2"]);
+    drop(green); // it is undone: nobody notices
+    let answers = load.end();
+    assert!(answers.keys().all(|said| !said.starts_with("FAILED")), "{answers:?}");
+}
+
+#[tokio::test]
+async fn haproxy_loses_no_request() {
+    if there("/usr/sbin/haproxy") {
+        moves_without_a_failed_request(Director::Haproxy).await;
+    }
+}
+
+#[tokio::test]
+async fn nginx_loses_no_request() {
+    if there("/usr/sbin/nginx") {
+        moves_without_a_failed_request(Director::Nginx).await;
+    }
+}
+
+/// Scenario 35: while what is to get traffic is not up, what has it keeps it; and the failure says who is not.
+#[tokio::test]
+async fn traffic_stays_where_it_is_until_what_gains_is_up() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, c, _] = site.ports;
+    let _webs = [Web::on(a, "1"), Web::on(b, "1"), Web::on(c, "2")];
+    site.direct([100, 100, 0, 0]).await;
+    let load = Load::on(site.public);
+    let step = Step::Direct(site.directions([0, 0, 100, 100]));
+    let failure = site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap_err();
+    assert_eq!(failure.code, "LS-L01");
+    assert!(failure.message.contains("holds shop/d for down"), "{}", failure.message);
+    let answers = load.end();
+    assert!(answers.keys().all(|said| !said.starts_with("FAILED")) && answers["1"] > 100, "{answers:?}");
+    load_is_back_on(&site, "1");
+}
+
+fn load_is_back_on(site: &Balancer, word: &str) {
+    let said: Vec<_> = (0..20).map(|_| get(site.public)).collect();
+    assert!(said.iter().all(|said| said.as_deref() == Ok(word)), "{said:?}");
+}
+
+/// Scenario 38: whoever is pinned to a host by a cookie stays there while it is drained, and is let go when it is stopped.
+#[tokio::test]
+async fn who_is_pinned_stays_until_the_host_is_let_go() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, ..] = site.ports;
+    let _webs = [Web::on(a, "a"), Web::on(b, "b")];
+    site.direct([100, 100, 0, 0]).await;
+    assert_eq!(pinned(site.public, "b"), "b");
+    site.direct([100, 100, 0, 0]).await;
+    assert_eq!(pinned(site.public, "b"), "b", "a weight that stays moves nobody");
+    site.direct([100, 0, 0, 0]).await;
+    assert_eq!(pinned(site.public, "b"), "a", "its time is over");
+}
+
+/// What is answered to somebody with this cookie.
+fn pinned(port: u16, cookie: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: shop\r\nCookie: pin={cookie}\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
+}
+
+/// HAProxy forgets weights when it is started again, and is away before that; the agent sees both.
+#[tokio::test]
+async fn a_balancer_that_forgot_is_told_again() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let mut site = Balancer::new(Director::Haproxy).await;
+    let [a, b, ..] = site.ports;
+    let _webs = [Web::on(a, "a"), Web::on(b, "b")];
+    site.direct([100, 0, 0, 0]).await;
+    site.front = Front(None); // its end is waited for
+    assert!(!site.shows().await);
+    let _ = fs::remove_file(site.root.path().join("haproxy.sock"));
+    site.front = Front(Some(haproxy(site.root.path(), site.public, site.ports)));
+    assert!(!site.shows().await, "it has b again");
+    site.direct([100, 0, 0, 0]).await;
+    load_is_back_on(&site, "a");
+}
+
+/// What does not fit is refused by name, and nothing is half done.
+#[tokio::test]
+async fn odd_backends_are_named() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, ..] = site.ports;
+    let _webs = [Web::on(a, "a"), Web::on(b, "b")];
+    site.direct([100, 100, 0, 0]).await;
+    let haproxy = longshore_agent::host::direct::haproxy::Haproxy {
+        socket: &site.root.path().join("haproxy.sock"),
+        backend: &"shop".parse().unwrap(),
+    };
+    let mut servers = site.directions([100, 0, 0, 0]).servers;
+    servers[3].name = "web-9".parse().unwrap();
+    let failure = haproxy.direct(&servers).await.unwrap_err();
+    assert!(failure.message.contains("has no server shop/web-9"), "{}", failure.message);
+    let mut servers = site.directions([100, 0, 0, 0]).servers;
+    servers[0].address = Some("10.0.0.1:80".to_owned());
+    let failure = haproxy.direct(&servers).await.unwrap_err();
+    assert!(failure.message.contains("listens at 10.0.0.1:80"), "{}", failure.message);
+    assert!(site.shows().await, "nothing was changed");
+}

@@ -1,0 +1,169 @@
+//! Hosts behind a load balancer, through the engine: what balancers are told, which group a release goes to, and what is
+//! refused before anything is begun.
+
+use longshore_common::{assignment::Intent, traffic::Side};
+
+use super::{Controller, FILE, live, request, world};
+use crate::{
+    engine::records::{self, LiveRecord},
+    environments,
+    rollout::{Event, HoldKind, Outcome},
+    store::{Key, MemoryStore, SharedStore},
+    testing::HandAgent,
+};
+
+const BALANCED: &str = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"env=lb\"\n";
+const GROUPS: &str = "[traffic.groups]\nblue = \"group=blue\"\ngreen = \"group=green\"\nwarm = \"0s\"\n";
+
+fn agent(name: &str, labels: &[(&str, &str)]) -> HandAgent {
+    let mut agent = HandAgent::new(name, &["1.2"]);
+    agent.host.labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    agent
+}
+
+/// Two hosts of each group, and their balancer, which comes last.
+fn fleet() -> Vec<HandAgent> {
+    let web = |name, group| agent(name, &[("env", "prod"), ("group", group)]);
+    vec![
+        web("a", "blue"),
+        web("b", "blue"),
+        web("c", "green"),
+        web("d", "green"),
+        agent("lb", &[("env", "lb")]),
+    ]
+}
+
+async fn site(traffic: &str, agents: &[HandAgent]) -> (std::sync::Arc<MemoryStore>, SharedStore, Controller) {
+    let memory = world(agents).await;
+    let store: SharedStore = memory.clone();
+    let (file, by) = (format!("{FILE}{traffic}"), "alice".parse().unwrap());
+    environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(agents);
+    (memory, store, controller)
+}
+
+/// `a=0 b=0 c=100 d=100`, as the balancer was told last.
+fn told(balancer: &HandAgent) -> String {
+    let disk = balancer.disk.lock().unwrap();
+    let assignment = &disk.accepted[&"shop".parse().unwrap()];
+    assert_eq!(assignment.intent, Intent::Direct);
+    let servers = assignment.directions.as_ref().unwrap().servers.iter();
+    servers.map(|server| format!("{}={}", server.name, server.weight)).collect::<Vec<_>>().join(" ")
+}
+
+async fn side(store: &SharedStore) -> Option<Side> {
+    let key = Key::live(&"production".parse().unwrap(), &"shop".parse().unwrap());
+    records::get::<LiveRecord>(store, &key).await.unwrap().and_then(|(live, _)| live.side)
+}
+
+fn runs(agents: &[HandAgent]) -> Vec<Option<String>> {
+    agents.iter().map(|agent| agent.runs("shop")).collect()
+}
+
+fn some(versions: [&str; 5]) -> Vec<Option<String>> {
+    versions.map(|version| (version != "-").then(|| version.to_owned())).to_vec()
+}
+
+#[tokio::test]
+async fn releases_go_to_the_groups_in_turn_and_the_traffic_follows() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(&format!("{BALANCED}{GROUPS}"), &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    assert_eq!(runs(&agents), some(["1.0", "1.0", "-", "-", "-"]));
+    assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=100 b=100 c=0 d=0", Some(Side::Blue)));
+
+    let second = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    assert_eq!(controller.done(second).await, Outcome::Succeeded);
+    assert_eq!(runs(&agents), some(["1.0", "1.0", "1.1", "1.1", "-"]));
+    assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=0 b=0 c=100 d=100", Some(Side::Green)));
+
+    // A bad one is tried where the traffic is not, and leaves everything as it was.
+    let bad = controller.engine.start(request(Some("1.2"))).await.unwrap();
+    assert_eq!(controller.done(bad).await, Outcome::RolledBack);
+    assert_eq!(runs(&agents), some(["1.0", "1.0", "1.1", "1.1", "-"]));
+    assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=0 b=0 c=100 d=100", Some(Side::Green)));
+
+    // Back: the group that has it only gets the traffic.
+    let done = |agent: &HandAgent| agent.disk.lock().unwrap().done.len();
+    let before = done(&agents[2]);
+    let back = controller.engine.start(request(None)).await.unwrap();
+    assert_eq!(controller.done(back).await, Outcome::Succeeded);
+    assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=100 b=100 c=0 d=0", Some(Side::Blue)));
+    assert_eq!(live(&store).await.as_deref(), Some("1.0"));
+    assert_eq!(done(&agents[2]), before, "nothing was asked of the group that lost it");
+    controller.stop.cancel();
+}
+
+#[tokio::test]
+async fn hosts_are_drained_one_after_the_other() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents).await;
+    for version in ["1.0", "1.1"] {
+        let id = controller.engine.start(request(Some(version))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    }
+    assert_eq!(told(&agents[4]), "a=100 b=100 c=100 d=100");
+    let known = crate::engine::states::known(&store, &agents[4].host.id, &"shop".parse().unwrap()).await;
+    assert!(known.unwrap().0.is_none(), "the balancer runs nothing of the app");
+    controller.stop.cancel();
+}
+
+/// The controller dies while it waits for a balancer that is away; the next one waits for the same.
+#[tokio::test]
+async fn a_balancer_that_is_away_is_waited_for_over_a_restart() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents[..4]).await;
+    agents[4].enrol(&store).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    super::gates::waits_for(&controller, id, HoldKind::Balancer).await;
+    assert_eq!(runs(&agents), some(["-", "-", "-", "-", "-"]), "nothing was touched");
+    controller.stop.cancel();
+    let again = Controller::start(store.clone()).await;
+    again.connect(&agents);
+    assert_eq!(again.done(id).await, Outcome::Succeeded);
+    assert_eq!(told(&agents[4]), "a=100 b=100 c=100 d=100");
+    again.stop.cancel();
+}
+
+#[tokio::test]
+async fn what_cannot_be_balanced_is_refused_at_the_start() {
+    let mut agents = fleet();
+    agents[1].host.labels.remove("group");
+    let (_memory, store, controller) = site(&format!("{BALANCED}{GROUPS}"), &agents).await;
+    let apply = async |traffic: String| {
+        let (file, by) = (format!("{FILE}{traffic}"), "alice".parse().unwrap());
+        environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+    };
+    let refused = async || controller.engine.start(request(Some("1.0"))).await.unwrap_err().to_string();
+    let why = refused().await;
+    assert!(why.contains("b is in neither"), "{why}");
+    apply(BALANCED.replace("env=lb", "env=nowhere")).await;
+    let why = refused().await;
+    assert!(why.contains("no host matches the selector \"env=nowhere\" of traffic.balancers"), "{why}");
+    apply(BALANCED.replace("env=lb", "env=prod")).await;
+    let why = refused().await;
+    assert!(why.contains("is to balance the hosts of production and is one of them"), "{why}");
+    controller.stop.cancel();
+}
+
+/// An operator who ends the rollout in the midst gets the traffic back where it was.
+#[tokio::test]
+async fn an_abort_leaves_the_traffic_where_it_was() {
+    let agents = fleet();
+    let warm = GROUPS.replace("0s", "1h");
+    let (_memory, store, controller) = site(&format!("{BALANCED}{warm}"), &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    super::gates::waits_for(&controller, first, HoldKind::Watching).await;
+    let promote = crate::rollout::Promote { by: "alice".into(), reason: String::new(), full: false };
+    controller.engine.steer(first, Event::Promote(promote)).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let second = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    super::gates::waits_for(&controller, second, HoldKind::Watching).await;
+    assert_eq!(told(&agents[4]), "a=0 b=0 c=100 d=100");
+    controller.engine.steer(second, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(second).await, Outcome::Aborted);
+    assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=100 b=100 c=0 d=0", Some(Side::Blue)));
+    controller.stop.cancel();
+}

@@ -1,0 +1,181 @@
+//! What becomes of hosts behind balancers: who is drained and who joins, and what balancers said.
+
+use longshore_common::{
+    code::Code,
+    ids::{Generation, HostId},
+    report::{Failure, Outcome},
+    time::Millis,
+};
+
+use super::{
+    balance::{Balancer, Route},
+    draft::Draft,
+    host::{HostProgress, HostState},
+    phase::{Inside, Paused, Phase},
+};
+
+/// Of what a balancer says when it fails.
+const MESSAGE_BYTES: usize = 400;
+
+impl Draft {
+    /// What a balancer said of the directions it was given; of any but the present ones, only that it has come so far.
+    pub fn directed(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
+        let active = !matches!(self.rollout.header.phase, Phase::Paused(_) | Phase::Done(_));
+        let sequence = self.rollout.header.sequence;
+        let Some(balancing) = &mut self.rollout.header.balancing else { return };
+        let (present, said) = (balancing.round, generation.round());
+        let Some(balancer) = balancing.balancers.get_mut(&id) else { return };
+        if generation.sequence() != sequence || said > present {
+            return;
+        }
+        balancer.silent = None;
+        match outcome {
+            Outcome::Healthy | Outcome::Unchanged => {
+                balancer.forgiven = false;
+                balancer.confirmed = balancer.confirmed.max(Some(said));
+                balancer.refusal = None;
+            }
+            Outcome::Failed { failure }
+            | Outcome::Refused { failure }
+            | Outcome::Inconsistent { failure }
+                if said == present =>
+            {
+                let again = failure.code != Code::P01.to_string();
+                balancer.refusal = Some(short(&failure));
+                if again && active {
+                    balancing.round = balancing.round.saturating_add(1); // the same, said anew
+                }
+            }
+            // Answers other questions, or one that nobody asks any more.
+            Outcome::Failed { .. } | Outcome::Refused { .. } | Outcome::Inconsistent { .. } => {}
+            Outcome::Staged | Outcome::Reverted { .. } | Outcome::Removed => {}
+        }
+    }
+
+    /// The balancer, to be changed; `None`: the host is none.
+    pub fn balancer(&mut self, id: HostId) -> Option<&mut Balancer> {
+        self.rollout.header.balancing.as_mut()?.balancers.get_mut(&id)
+    }
+
+    /// What was refused is said anew.
+    pub fn direct_again(&mut self) {
+        let Some(balancing) = &mut self.rollout.header.balancing else { return };
+        let round = balancing.round;
+        if round > 0 && balancing.balancers.values().any(|b| b.refusal.is_some() && !b.has(round)) {
+            balancing.round = round.saturating_add(1);
+        }
+    }
+
+    pub fn forgive_balancers(&mut self) {
+        let Some(balancing) = &mut self.rollout.header.balancing else { return };
+        let round = balancing.round;
+        for balancer in balancing.balancers.values_mut().filter(|balancer| !balancer.has(round)) {
+            balancer.forgiven = true;
+        }
+    }
+
+    /// Writes down which hosts get connections now, and how far the balancers are with that. Whether anything is new.
+    pub fn route(&mut self) -> bool {
+        if self.rollout.header.balancing.is_none() || self.rollout.header.phase == Phase::Ready {
+            return false;
+        }
+        if self.rollout.header.is_rolling_balanced() {
+            self.give_back();
+        }
+        let wanted = self.rollout.wanted_weights();
+        let differs =
+            |host: &HostProgress, weight: u16| host.route.is_none_or(|route| route.weight != weight);
+        let changed: Vec<(HostId, u16)> =
+            wanted.into_iter().filter(|(id, weight)| differs(&self.rollout.hosts[id], *weight)).collect();
+        let told = self.rollout.hosts.values().filter_map(|host| Some(host.route?.round)).max();
+        let Some(balancing) = &mut self.rollout.header.balancing else { return false };
+        // Records of hosts may have been kept when the header was not.
+        let ahead = told.filter(|round| *round > balancing.round);
+        let redirected = !changed.is_empty() || ahead.is_some();
+        if redirected {
+            balancing.round = ahead.unwrap_or(balancing.round).saturating_add(1);
+        }
+        let (round, balancers) = (balancing.round, balancing.balancers.clone());
+        for (id, weight) in changed {
+            self.change(id, |host| host.route = Some(Route { weight, round, done: false }));
+        }
+        let done = |round: u16| balancers.values().all(|balancer| balancer.has(round));
+        let stands = |host: &HostProgress| host.route.is_some_and(|route| route.done != done(route.round));
+        let moved = self.pick(stands);
+        let new = redirected || !moved.is_empty();
+        for id in moved {
+            self.change(id, |host| {
+                if let Some(route) = &mut host.route {
+                    route.done = !route.done;
+                }
+            });
+        }
+        new
+    }
+
+    /// Hosts that are not about to be changed any more, or were, get connections again.
+    fn give_back(&mut self) {
+        let phase = &self.rollout.header.phase;
+        let returning = matches!(
+            phase,
+            Phase::RollingBack(_) | Phase::Paused(Paused { inside: Inside::RollingBack(_), .. })
+        );
+        let switching = matches!(phase, Phase::Switching(_)) && !self.rollout.is_shut();
+        let done = phase.is_done();
+        let serves = |host: &HostProgress| match host.state {
+            HostState::Healthy | HostState::Unchanged => !(returning && host.needs_return()),
+            HostState::Staged => host.previous.is_some() && !(switching && host.is_reachable()),
+            HostState::Waiting | HostState::Staging | HostState::Failed => host.previous.is_some(),
+            HostState::Reverted { .. } => true,
+            HostState::RolledBack => host.previous.is_some(),
+            // Nobody will say any more how it went: the balancer's own check decides.
+            HostState::Switching | HostState::RollingBack => done && host.silent.is_some(),
+            HostState::Inconsistent | HostState::Excluded { .. } | HostState::Left => false,
+        };
+        for id in self.pick(|host| host.drained && !host.sick && serves(host)) {
+            self.change(id, |host| host.drained = false);
+        }
+    }
+
+    /// The group, or the hosts of the first wave, get the share that is due.
+    pub fn give_share(&mut self, wave: u32) {
+        let due = self.rollout.share_of(wave);
+        match &mut self.rollout.header.balancing {
+            None => return,
+            Some(balancing) if balancing.side.is_some() => balancing.share = due,
+            Some(_) => {
+                for id in self.pick(|host| host.wave == wave && host.is_good() && host.share < due) {
+                    self.change(id, |host| host.share = due);
+                }
+            }
+        }
+        self.route();
+    }
+
+    /// The traffic goes to the group that had it, before anything is changed there.
+    pub fn take_share_back(&mut self) {
+        if let Some(balancing) = &mut self.rollout.header.balancing
+            && balancing.moves
+        {
+            balancing.share = 0;
+        }
+        self.route();
+    }
+}
+
+/// What `ask` does to hosts that no connection reaches any more; the others lose theirs first.
+pub(super) fn when_away(
+    rolling: bool,
+    ask: impl Fn(&mut HostProgress, Millis),
+) -> impl Fn(&mut HostProgress, Millis) {
+    move |host, now| {
+        if !host.part_first(rolling) {
+            ask(host, now);
+        }
+    }
+}
+
+fn short(failure: &Failure) -> String {
+    let end = failure.message.floor_char_boundary(MESSAGE_BYTES);
+    failure.message[..end].to_owned()
+}

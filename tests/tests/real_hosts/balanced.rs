@@ -1,0 +1,205 @@
+//! Hosts behind a load balancer on a host of its own: Debian's HAProxy on one systemd host, Caddy from PyPI on four, and
+//! constant load. No request fails when traffic moves between two groups, when it moves back, when hosts are drained and
+//! join one after the other, and when HAProxy is started again in between.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use longshore_tests::bench::poller::ask;
+use longshore_tests::fleet::{Fleet, journal};
+use longshore_tests::lab::{Host, Lab};
+use longshore_tests::load::Load;
+use longshore_tests::{Result, Within, until};
+
+use crate::shop::Shop;
+
+/// Two groups. What gains waits for HAProxy to find it up.
+const GROUPS: &str = r#"
+[environment]
+name = "production"
+selector = "tier=web"
+[rollout]
+canary = 0
+wave = "100%"
+max_unavailable = "100%"
+bake = "1s"
+[traffic]
+driver = "haproxy"
+backend = "shop"
+balancers = "tier=lb"
+port = 8080
+drain = "5s"
+steps = ["50%"]
+hold = "2s"
+[traffic.groups]
+blue = "group=blue"
+green = "group=green"
+warm = "5s"
+"#;
+
+/// The same hosts, one after the other.
+const ROLLING: &str = r#"
+[environment]
+name = "production"
+selector = "tier=web"
+[rollout]
+canary = 1
+canary_bake = "1s"
+wave = "100%"
+bake = "1s"
+max_unavailable = 1
+[traffic]
+driver = "haproxy"
+backend = "shop"
+balancers = "tier=lb"
+port = 8080
+drain = "5s"
+"#;
+
+const ROLLOUT: Duration = Duration::from_secs(180);
+const SOON: Duration = Duration::from_secs(30);
+
+pub fn loses_no_request() -> Result<()> {
+    let lab = Lab::new(5)?;
+    lab.together(|host| host.exec(["useradd", "--system", "--no-create-home", "shop"])?.success())?;
+    start_haproxy(&lab)?;
+    let fleet = Fleet::raise(&lab)?;
+    label(&lab, &fleet)?;
+    fleet.apply_environment(GROUPS)?;
+
+    let story = tell(&lab, &fleet);
+    story.within(|| {
+        let logs = lab.hosts().iter().map(|host| {
+            let log = journal(host, "longshore-agent.service").unwrap_or_else(|trouble| trouble.to_string());
+            format!("--- agent of {}\n{log}", host.name())
+        });
+        format!("{}\n--- controller\n{}", logs.collect::<String>(), fleet.controller_log())
+    })
+}
+
+fn tell(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
+    for version in ["1.0", "1.1", "1.3"] {
+        fleet.publish(&Shop { page: version, ..Shop::version(version) }.folder(lab)?)?;
+    }
+    fleet.publish(&Shop { status: 500, ..Shop::version("1.2") }.folder(lab)?)?;
+
+    fleet.roll_out("shop@1.0", "production", ROLLOUT)?.success()?;
+    let public = SocketAddr::from((lab.host(1).ip(), 80));
+    until(SOON, "the first answer", || Ok(ask(public).is_ok().then_some(())))?;
+    let load = Load::on([public; 4], &["/"]);
+    traffic_moves_to_the_other_group(lab, fleet, &load, public)?;
+    a_release_that_is_not_healthy_gets_no_traffic(fleet, &load)?;
+    an_abort_moves_traffic_back(fleet, &load, public)?;
+    fleet.apply_environment(ROLLING)?;
+    hosts_are_drained_and_join(lab, fleet, &load)?;
+    let answers = load.end();
+    assert_eq!(answers.failed, 0, "{answers:?}");
+    haproxy_is_told_again(lab, public)
+}
+
+/// Blue has 1.0; green gets 1.1, half of the traffic, and all of it.
+fn traffic_moves_to_the_other_group(
+    lab: &Lab,
+    fleet: &Fleet<'_>,
+    load: &Load,
+    public: SocketAddr,
+) -> Result<()> {
+    assert_eq!(ask(public).ok().as_deref(), Some("shop 1.0"));
+    let rollout = fleet.watch(["rollout", "start", "shop@1.1", "--to", "production", "--wait"])?;
+    until(ROLLOUT, "half of the traffic", || {
+        let said = load.take();
+        assert_eq!(said.failed, 0, "{said:?}");
+        let both = ["shop 1.0", "shop 1.1"].map(|page| said.said.get(page).copied().unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(300));
+        Ok((both[0] > 5 && both[1] > 5).then_some(()))
+    })?;
+    rollout.wait(ROLLOUT)?.success()?;
+    load.take();
+    std::thread::sleep(Duration::from_millis(500));
+    let said = load.take();
+    assert!(said.failed == 0 && said.said.keys().eq(["shop 1.1"]), "{said:?}");
+    for (number, version) in [(2, "1.0"), (3, "1.0"), (4, "1.1"), (5, "1.1")] {
+        serves(lab.host(number), version)?;
+    }
+    Ok(())
+}
+
+fn a_release_that_is_not_healthy_gets_no_traffic(fleet: &Fleet<'_>, load: &Load) -> Result<()> {
+    let failed = fleet.roll_out("shop@1.2", "production", ROLLOUT)?.code_is(1)?;
+    assert!(failed.everything().contains("LS-B01"), "{failed}");
+    let said = load.take();
+    assert!(said.failed == 0 && said.said.keys().eq(["shop 1.1"]), "{said:?}");
+    Ok(())
+}
+
+/// After the switch, while the other group is warm.
+fn an_abort_moves_traffic_back(fleet: &Fleet<'_>, load: &Load, public: SocketAddr) -> Result<()> {
+    let mut rollout = fleet.watch(["rollout", "start", "shop@1.3", "--to", "production", "--wait"])?;
+    rollout.until_it_says("watching", ROLLOUT)?;
+    until(SOON, "1.3 to have the traffic", || {
+        Ok(ask(public).is_ok_and(|page| page == "shop 1.3").then_some(()))
+    })?;
+    fleet.longshore(["rollout", "abort", "latest"])?.success()?;
+    rollout.wait(ROLLOUT)?.code_is(1)?;
+    load.take();
+    std::thread::sleep(Duration::from_millis(500));
+    let said = load.take();
+    assert!(said.failed == 0 && said.said.keys().eq(["shop 1.1"]), "{said:?}");
+    Ok(())
+}
+
+/// All four, one at a time; each has no connection while it is changed.
+fn hosts_are_drained_and_join(lab: &Lab, fleet: &Fleet<'_>, load: &Load) -> Result<()> {
+    fleet.roll_out("shop@1.3", "production", ROLLOUT)?.success()?;
+    for number in 2..=5 {
+        serves(lab.host(number), "1.3")?;
+    }
+    load.take();
+    std::thread::sleep(Duration::from_millis(500));
+    let said = load.take();
+    assert!(said.said.keys().eq(["shop 1.3"]), "{said:?}");
+    Ok(())
+}
+
+/// It forgets what it was told when it is started again; its own agent sees that, no rollout is needed.
+fn haproxy_is_told_again(lab: &Lab, public: SocketAddr) -> Result<()> {
+    let balancer = lab.host(1);
+    balancer.exec(["systemctl", "restart", "haproxy"])?.success()?;
+    // The file disables every server.
+    until(SOON, "the balancer to be told again", || Ok(ask(public).is_ok().then_some(())))
+}
+
+fn label(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
+    let labels = [&["tier=lb"][..], &["tier=web", "group=blue"], &["tier=web", "group=blue"]];
+    let labels = labels.into_iter().chain([&["tier=web", "group=green"][..]; 2]);
+    for (host, labels) in lab.hosts().iter().zip(labels) {
+        let words = ["host", "label", host.name()].into_iter().chain(labels.iter().copied());
+        fleet.longshore(words)?.success()?;
+    }
+    Ok(())
+}
+
+/// Servers are called like the hosts, and disabled until they are told otherwise.
+fn start_haproxy(lab: &Lab) -> Result<()> {
+    let servers = lab.hosts()[1..]
+        .iter()
+        .map(|host| format!("    server {} {}:8080 check inter 200ms disabled\n", host.name(), host.ip()));
+    let config = format!(
+        "global\n    stats socket /run/haproxy/admin.sock mode 660 level admin\n\
+         defaults\n    mode http\n    timeout connect 2s\n    timeout client 10s\n    timeout server 10s\n    retries 3\n    \
+         option redispatch\n\
+         frontend public\n    bind :80\n    default_backend shop\nbackend shop\n{}",
+        servers.collect::<String>()
+    );
+    let host = lab.host(1);
+    host.write("/etc/haproxy/haproxy.cfg", &config, 0o644)?;
+    host.exec(["systemctl", "restart", "haproxy"])?.success().map(drop)
+}
+
+fn serves(host: &Host, version: &str) -> Result<()> {
+    let address = SocketAddr::from((host.ip(), 8080));
+    let page = format!("shop {version}");
+    until(SOON, format!("{} to serve {version}", host.name()), || {
+        Ok(ask(address).is_ok_and(|said| said == page).then_some(()))
+    })
+}
