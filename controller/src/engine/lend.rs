@@ -33,6 +33,15 @@ pub(super) struct Runner {
     read: Option<Revision>,
 }
 
+/// One that an environment names and that is not of it.
+struct Outside<'a> {
+    name: &'a HostName,
+    /// Those that run their test there; never empty.
+    gates: Vec<&'a str>,
+    /// `None`: there is no such host.
+    host: Option<Host>,
+}
+
 /// Hosts that tests of the environment run on, by name, with the gates that do.
 fn named(environment: &Environment) -> BTreeMap<&HostName, Vec<&str>> {
     let mut named: BTreeMap<&HostName, Vec<&str>> = BTreeMap::new();
@@ -52,7 +61,7 @@ impl Engine {
         app: &AppName,
     ) -> Result<Vec<String>, Trouble> {
         let mut problems = vec![];
-        for (name, gates, host) in self.outside(environment).await? {
+        for Outside { name, gates, host } in self.outside(environment).await? {
             problems.extend(match host {
                 None => Some(missing(name, &gates)),
                 Some(host) => self.taken(&host, app, &gates).await?,
@@ -70,7 +79,7 @@ impl Engine {
     ) -> Result<Vec<Runner>, Trouble> {
         let store = &self.inner.store;
         let (mut members, mut read) = (vec![], vec![]);
-        for (name, gates, host) in self.outside(environment).await? {
+        for Outside { name, gates, host } in self.outside(environment).await? {
             let refuse = |message| Err(Trouble::refused(Code::R01, message));
             let Some(host) = host else { return refuse(missing(name, &gates)) };
             if let Some(problem) = self.taken(&host, app, &gates).await? {
@@ -85,20 +94,16 @@ impl Engine {
     }
 
     /// Runner hosts that are not of the environment, those that do not exist among them.
-    async fn outside<'a>(
-        &self,
-        environment: &'a Environment,
-    ) -> Result<Vec<(&'a HostName, Vec<&'a str>, Option<Host>)>, Trouble> {
+    async fn outside<'a>(&self, environment: &'a Environment) -> Result<Vec<Outside<'a>>, Trouble> {
         let named = named(environment);
         if named.is_empty() {
             return Ok(vec![]);
         }
         let hosts = host::list(&self.inner.store).await?;
         let find = |name: &HostName| hosts.iter().find(|host| host.name == *name).cloned();
-        let all = named.into_iter().map(|(name, gates)| (name, gates, find(name)));
-        Ok(all
-            .filter(|(.., host)| !host.as_ref().is_some_and(|host| host.fits(&environment.selector)))
-            .collect())
+        let all = named.into_iter().map(|(name, gates)| Outside { name, gates, host: find(name) });
+        let of_it = |host: &Host| host.fits(&environment.selector);
+        Ok(all.filter(|outside| !outside.host.as_ref().is_some_and(of_it)).collect())
     }
 
     /// It runs the app for somebody.
