@@ -1,6 +1,8 @@
 //! A controller rebuilt from stolen state, with the online key and nothing of the operator's, tries everything it can
 //! say. Each is refused with its code, and the host's folder is the same afterwards.
 
+mod edges;
+
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use longshore_common::{

@@ -6,6 +6,8 @@
 
 pub mod block;
 mod check;
+#[cfg(test)]
+mod edge_tests;
 mod fit;
 pub mod frame;
 pub mod index;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod durability;
+mod edges;
 mod interop;
 mod lists;
 mod setup;

@@ -1,0 +1,163 @@
+//! The gate's smaller promises: what counts as news, what is told, what an admin may say.
+
+use std::time::Duration;
+
+use longshore_common::{digest::hex, ids::EnvName};
+
+use super::*;
+use crate::trust::{Break, Pin, Policy};
+
+fn policy(host: &Host, text: &str) {
+    let path = host.dir.path().join("etc/longshore/policy.toml");
+    durable::create_dir_durable(path.parent().unwrap(), 0o755).unwrap();
+    durable::write_atomic(&path, text.as_bytes(), 0o644).unwrap();
+}
+
+fn pins(host: &Host) -> PinFile {
+    PinFile::within(&host.dir.path().join("var/lib/longshore/identity"))
+}
+
+#[test]
+fn what_the_policy_wants_pinned_is_pinned_or_nothing_runs() {
+    let host = Host::new();
+    let pinned = host.gate.pinned().unwrap().unwrap();
+    policy(&host, &format!("root_sha256 = \"{}\"\n", hex(&pinned)));
+    assert_eq!(host.gate.pinned().unwrap(), Some(pinned));
+    policy(&host, &format!("root_sha256 = \"{}\"\n", hex(&[7; 32])));
+    let refusal = host.gate.pinned().unwrap_err();
+    assert!(refusal.code == Code::P01 && refusal.message.contains("0707070707070707"), "{refusal}");
+    // A host that pins nothing by itself takes the policy's word.
+    let bare = tempfile::tempdir().unwrap();
+    let gate = Gate::new(&Config::new(bare.path().to_owned(), vec![]));
+    let path = bare.path().join("etc/longshore/policy.toml");
+    durable::create_dir_durable(path.parent().unwrap(), 0o755).unwrap();
+    durable::write_atomic(&path, format!("root_sha256 = \"{}\"\n", hex(&[7; 32])).as_bytes(), 0o644).unwrap();
+    assert_eq!(gate.pinned().unwrap(), Some([7; 32]));
+}
+
+#[test]
+fn the_same_again_is_written_once_an_hour() {
+    let host = Host::new();
+    let generation = || {
+        let link = host.dir.path().join("var/lib/longshore/trust/shop/current");
+        std::fs::read_link(link).unwrap().display().to_string()
+    };
+    let same = host.held.offer(0);
+    let first = generation();
+    for (wait, written) in [(0, false), (3_600_000, false), (1, true)] {
+        host.clock.advance(Duration::from_millis(wait));
+        host.gate.take("shop", &same).unwrap();
+        assert_eq!(generation() != first, written, "after {wait} ms more");
+    }
+    let facts = host.gate.facts();
+    assert_eq!(facts.verified_ms, NOW, "the fleet's own was verified longest ago");
+    assert_eq!(facts.root_sha256, hex(&host.gate.pinned().unwrap().unwrap()));
+    assert_eq!((host.gate.root_version("shop").unwrap(), host.gate.root_version("other").unwrap()), (1, 0));
+    let kept: Vec<String> = host.gate.repositories().unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(kept, [FLEET, "shop"]);
+}
+
+#[test]
+fn a_fleet_that_is_frozen_admits_nothing_new() {
+    let host = Host::new();
+    let fleet = host.gate.held(FLEET).unwrap().unwrap();
+    let frozen =
+        Catalog { version: 2, frozen: Some("stolen\u{1b}[2J".to_owned()), ..author::empty_catalog(FLEET) };
+    let list = author::sign(&author::targets(&frozen, NOW), &key(1)).unwrap();
+    host.gate.take(FLEET, &author::freshen(Some(&fleet), vec![], list, &key(9), NOW).unwrap()).unwrap();
+    let refusal = host.admit(&release("1.0", "", "")).unwrap_err();
+    assert_eq!(refusal.code, Code::P01);
+    assert!(refusal.message.contains("the fleet is frozen: stolen\\x1b[2J."), "{refusal}");
+}
+
+#[test]
+fn apps_environments_and_sizes_are_allowed_by_the_policy() {
+    let host = Host::new();
+    let named = |policy_text: &str| {
+        policy(&host, policy_text);
+        let read = Policy::load(&host.dir.path().join("etc/longshore/policy.toml")).unwrap();
+        let env: EnvName = "production".parse().unwrap();
+        read.allow(&app(), &env).map_err(|error| error.message)
+    };
+    named("apps = [\"web\", \"shop\"]\nenvironments = [\"production\"]\n").unwrap();
+    assert!(named("apps = [\"web\"]\n").unwrap_err().contains("allow app \"shop\" (allowed: web)"));
+    assert!(named("environments = []\n").unwrap_err().contains("environment \"production\" (allowed: none)"));
+    let user = |user: &str| release("1.0", "", &format!("user = \"{user}\"\n"));
+    policy(&host, "max_artifact = 10\nallow_root_apps = [\"shop\"]\n");
+    host.gate.allow_manifest(&user("root")).unwrap();
+    host.gate.allow_manifest(&user("anybody")).unwrap();
+    policy(&host, "max_artifact = 9\n");
+    let refusal = host.gate.allow_manifest(&user("web")).unwrap_err();
+    assert!(refusal.message.contains("at most 9 bytes"), "{refusal}");
+    let refusal = host.gate.allow_manifest(&user("root")).unwrap_err();
+    assert!(refusal.message.contains("running as root"), "{refusal}");
+    // Nobody named: the agent's own user.
+    policy(&host, "run_as = [\"web\"]\n");
+    let own = host.gate.allow_manifest(&release("1.0", "", ""));
+    assert_eq!(own.is_err(), rustix::process::geteuid().is_root(), "{own:?}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_allows_nothing() {
+    let host = Host::new();
+    let path = host.dir.path().join("etc/longshore/policy.toml");
+    durable::create_dir_durable(&path, 0o755).unwrap();
+    let refusal = Policy::load(&path).unwrap_err();
+    assert!(refusal.code == Code::P01 && refusal.message.contains("nothing new is run"), "{refusal}");
+    assert_eq!(Policy::load(Path::new("/nowhere/policy.toml")).unwrap(), Policy::default());
+}
+
+#[test]
+fn trust_is_recovered_from_the_generation_before_and_only_where_it_is_broken() {
+    let host = Host::new();
+    let refusal = host.gate.recover("shop", "ada").unwrap_err();
+    assert!(refusal.code == Code::R01 && refusal.message.contains("is whole"), "{refusal}");
+    let newer = Catalog { version: 2, ..host.catalog.clone() };
+    host.gate.take("shop", &host.offered(&newer, 2)).unwrap();
+    let state = host.dir.path().join("var/lib/longshore/trust/shop");
+    std::fs::remove_file(state.join("gen-2/targets.json")).unwrap();
+    let done = host.gate.recover("shop", "ada").unwrap();
+    assert!(done.contains("put back to generation 1"), "{done}");
+    for generation in ["gen-1", "gen-2"] {
+        std::fs::remove_dir_all(state.join(generation)).unwrap();
+    }
+    let done = host.gate.recover("shop", "bob").unwrap();
+    assert!(done.contains("begun anew from the pinned root"), "{done}");
+    assert_eq!(host.gate.root_version("shop").unwrap(), 0);
+    let breaks = host.gate.facts().breaks;
+    assert!(
+        breaks.len() == 2 && breaks[1].starts_with("2027-01-15 08:00Z by bob: trust state of shop"),
+        "{breaks:?}"
+    );
+}
+
+#[test]
+fn the_first_and_the_last_breaks_are_remembered() {
+    let host = Host::new();
+    let file = pins(&host);
+    for at_ms in 0..20 {
+        file.note_break(Break { at_ms, what: "w".into(), by: "ada".into() }).unwrap();
+    }
+    let told: Vec<i64> = file.load().unwrap().breaks.iter().map(|broken| broken.at_ms).collect();
+    let expected: Vec<i64> = std::iter::once(0).chain(5..20).collect();
+    assert_eq!(told, expected);
+    assert_eq!(host.gate.facts().breaks.len(), 16);
+}
+
+#[test]
+fn a_pin_of_another_version_or_that_cannot_be_read_is_damage_and_none_is_none() {
+    let host = Host::new();
+    let file = pins(&host);
+    let pinned = file.load().unwrap();
+    file.pin(pinned.root_sha256.unwrap()).unwrap();
+    assert_eq!(file.load().unwrap(), pinned, "the same again changes nothing");
+    let path = host.dir.path().join("var/lib/longshore/identity/trust.json");
+    let text = std::fs::read_to_string(&path).unwrap().replace("agent.trust/1", "agent.trust/2");
+    durable::write_atomic(&path, text.as_bytes(), 0o600).unwrap();
+    let refusal = file.load().unwrap_err();
+    assert!(refusal.code == Code::T01 && refusal.message.contains("of another version"), "{refusal}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(file.load().unwrap(), Pin::default());
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(file.load().unwrap_err().code, Code::T01);
+}
