@@ -151,42 +151,42 @@ fn raise(site: &Site, token: &str) -> tokio::runtime::Runtime {
         vault: site.path("hostile/identity"),
         again: Again::Refuse,
     };
-    let session = runtime.block_on(async {
+    let told = |message| pb::FromAgent { message: Some(message) };
+    let (mut hear, say) = runtime.block_on(async {
         enroll(&enrolling).await.unwrap();
         let pair = Folder::new(enrolling.folder.clone()).load().unwrap().unwrap();
         let (identity, trust) = pair.live();
         let channel = dial(&format!("{}:7440", site.address), client_config(identity, trust)).await.unwrap();
         let (say, said) = mpsc::channel(64);
-        let told = |message| pb::FromAgent { message: Some(message) };
         say.send(told(Say::Hello(hello()))).await.unwrap();
         let mut hear =
             SessionClient::new(channel).open(ReceiverStream::new(said)).await.unwrap().into_inner();
         let first = hear.message().await.unwrap().unwrap().message;
         assert!(matches!(first, Some(Hear::Welcome(_))), "{first:?}");
-        async move {
-            let mut beat = tokio::time::interval(Duration::from_millis(500));
-            loop {
-                let message = tokio::select! {
-                    message = hear.message() => message,
-                    _ = beat.tick() => {
-                        let beat = Say::Heartbeat(pb::Heartbeat { time_ms: 0 });
-                        drop(say.send(told(beat)).await); // an end is noticed by what is heard
-                        continue;
-                    }
-                };
-                let Ok(Some(message)) = message else { return };
-                let answers = match message.message {
-                    Some(Hear::Question(question)) => answers(question),
-                    Some(Hear::Assignment(assignment)) => carry_out(assignment),
-                    _ => vec![],
-                };
-                for answer in answers {
-                    drop(say.send(told(answer)).await); // as above
+        (hear, say)
+    });
+    runtime.spawn(async move {
+        let mut beat = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            let message = tokio::select! {
+                message = hear.message() => message,
+                _ = beat.tick() => {
+                    let beat = Say::Heartbeat(pb::Heartbeat { time_ms: 0 });
+                    drop(say.send(told(beat)).await); // an end is noticed by what is heard
+                    continue;
                 }
+            };
+            let Ok(Some(message)) = message else { return };
+            let answers = match message.message {
+                Some(Hear::Question(question)) => answers(question),
+                Some(Hear::Assignment(assignment)) => carry_out(assignment),
+                _ => vec![],
+            };
+            for answer in answers {
+                drop(say.send(told(answer)).await); // as above
             }
         }
     });
-    runtime.spawn(session);
     runtime
 }
 
