@@ -70,7 +70,7 @@ pub(crate) fn spec(text: &str) -> Spec {
             continue;
         }
         let value = match (value.parse::<i64>(), value.parse::<bool>()) {
-            (Err(_), Err(_)) if numbers.is_some() => {
+            _ if numbers.is_some() && (key == "steps" || value.contains('+')) => {
                 toml::Value::Array(numbers.into_iter().flatten().map(toml::Value::Integer).collect())
             }
             (Ok(number), _) => toml::Value::Integer(number),
