@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use longshore_common::{
     code::{Code, Coded},
+    digest::ReleaseDigest,
     durable::create_dir_durable,
+    ids::AppName,
     time::{Clock as _, SystemClock},
 };
 use tokio::sync::watch;
@@ -17,10 +19,11 @@ use crate::{
     identity::{Folder, Opener, Pair},
     link::{self, Connection, Facts, Link},
     local::{self, Socket},
+    offline::Shelf,
     run::{Crew, Works},
     service,
     state::State,
-    trust::Gate,
+    trust::{Gate, keep_current},
     uplink::{Uplink, UplinkSender},
 };
 
@@ -69,9 +72,13 @@ pub async fn run_over<H: Host>(
     create_dir_durable(&config.data(), 0o755)
         .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
     let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
+    state.hold_while(config.hold_file());
+    let shelf = Shelf::below(&config.data());
+    shelf.sweep(&on_the_way(&state))?;
     let socket = Socket::listen(&config.socket, config.readers)?;
     let (uplink_sender, uplink) = Uplink::new();
     let host = Arc::new(make_host(&config, uplink).await?);
+    let keeping = keep_current(host.trusting());
     let crew = Crew::new(host, Arc::clone(&state), pair.host, config.limits.clone());
     warn_unsigned(&Gate::new(&config));
     crew.resume();
@@ -79,6 +86,8 @@ pub async fn run_over<H: Host>(
     let ended = tokio::select! {
         ended = reach_out(&config, crew.clone(), reaching, shutdown) => ended,
         failed = state.failed() => Err(Ended::StateFailed(failed.coded())),
+        () = state.watch_hold_file() => Ok(()),
+        () = keeping => Ok(()),
     };
     drop(crew);
     state.close().await;
@@ -177,6 +186,13 @@ async fn reach_out<W: Works>(
         () = link.run(shutdown.clone()) => Ok(()),
         () = tell_service_manager(connection) => Ok(()),
     }
+}
+
+/// Releases that were brought by hand and do not lie in a slot yet.
+pub(crate) fn on_the_way(state: &State) -> Vec<(AppName, ReleaseDigest)> {
+    let records = state.apps().into_iter().map(|app| (state.record(&app), app));
+    let local = records.filter(|(record, _)| record.local.is_some() && record.is_busy());
+    local.filter_map(|(record, app)| Some((app, record.accepted?.release))).collect()
 }
 
 /// Where nothing is pinned, whoever owns the controller owns this host.

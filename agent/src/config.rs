@@ -21,6 +21,7 @@ use crate::{host::direct::Directors, host::process::Lives, local::Readers, run::
 const FILE: &str = "etc/longshore/agent.toml";
 const STATE: &str = "var/lib/longshore";
 const SOCKET: &str = "run/longshore/agent.sock";
+const HOLD: &str = "etc/longshore/HOLD";
 /// Where secrets may lie that the file says nothing of.
 const SECRETS: &str = "etc/longshore/secrets";
 
@@ -146,6 +147,11 @@ impl Config {
 
     pub fn state(&self) -> PathBuf {
         self.root.join(STATE).join("state")
+    }
+
+    /// While it is there, this host takes no new work.
+    pub fn hold_file(&self) -> PathBuf {
+        self.root.join(HOLD)
     }
 
     /// Where verified documents lie.

@@ -4,6 +4,7 @@
 //! controller, `local` to admins on the host.
 
 pub mod agent;
+mod alone;
 pub mod cli;
 pub mod config;
 pub mod helper;
@@ -11,6 +12,7 @@ pub mod host;
 pub mod identity;
 pub mod link;
 pub mod local;
+pub mod offline;
 pub mod plan;
 pub mod run;
 mod service;

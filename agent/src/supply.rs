@@ -60,6 +60,14 @@ impl Supply {
         }
     }
 
+    /// Whether the controller is there, as far as this process can tell: of what an agent brings, it cannot.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Supply::Uplink(uplink) => uplink.is_connected(),
+            Supply::Courier(_) => true,
+        }
+    }
+
     /// Whether something on this host's network answers. The error is one short sentence.
     pub async fn reach(&self, wanted: Reach) -> Result<(), String> {
         match self {

@@ -23,6 +23,8 @@ pub enum Code {
     O03,
     /// Local policy or a local hold forbids it.
     P01,
+    /// A policy asks for an attestation that the release does not carry.
+    P02,
     /// The join token has expired.
     E01,
     /// The join token is used up or unknown.
@@ -100,12 +102,12 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 45] = {
+    pub const ALL: [Code; 46] = {
         use Code::*;
         [
-            A01, A02, A03, A04, A05, M01, O03, P01, E01, E02, E03, E04, E05, E06, E07, D01, D03, S01, S02,
-            S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01, C01,
-            C02, T01, T02, T03, T04, T05, X01,
+            A01, A02, A03, A04, A05, M01, O03, P01, P02, E01, E02, E03, E04, E05, E06, E07, D01, D03, S01,
+            S02, S03, S04, V01, N01, N02, R01, R02, R03, R04, Q01, K01, W01, W02, W03, H01, U01, L01, B01,
+            C01, C02, T01, T02, T03, T04, T05, X01,
         ]
     };
 }

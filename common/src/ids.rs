@@ -159,6 +159,9 @@ id!(
 );
 
 impl RolloutId {
+    /// Of what no rollout asked for.
+    pub const NONE: Self = Self(Uuid::nil());
+
     /// Enough to name it, short enough to type: its milliseconds, 48 bits of a UUIDv7.
     pub fn short(&self) -> String {
         self.to_string().chars().take(13).collect()

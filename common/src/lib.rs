@@ -15,6 +15,7 @@ pub mod label;
 pub mod ledger;
 pub mod loopback;
 pub mod manifest;
+pub mod offline;
 pub mod recovery;
 pub mod report;
 pub mod settings;

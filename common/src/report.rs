@@ -147,4 +147,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// What is live now.
     pub live: Option<Slot>,
+    /// Who on the host had it deployed from a bundle; `None`: it was assigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }

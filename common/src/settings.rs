@@ -3,6 +3,8 @@
 //! A secret itself is never in here. A reference says where the host finds it, so settings may be stored, shown,
 //! compared and logged.
 
+mod read;
+
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,11 @@ use crate::{
     digest::SealedDigest,
     text::visible,
 };
+
+pub use read::read_settings;
+
+/// Bytes (as JSON) of the settings that one host gets for one app; an assignment carries them, and has to fit a record.
+pub const SETTINGS_BYTES: usize = 8 * 1024;
 
 /// Values that config templates are rendered with, by name.
 pub type Values = BTreeMap<String, String>;

@@ -218,6 +218,19 @@ impl TryFrom<pb::Intent> for Intent {
     }
 }
 
+/// Values and references to secrets.
+pub fn read_settings(
+    values: std::collections::BTreeMap<String, String>,
+    secrets: std::collections::BTreeMap<String, pb::SecretReference>,
+) -> Result<Settings, Invalid> {
+    Ok(Settings { values, secrets: secrets::from_messages(secrets)? })
+}
+
+/// References to secrets, as messages.
+pub fn secret_messages(settings: &Settings) -> std::collections::BTreeMap<String, pb::SecretReference> {
+    secrets::to_messages(&settings.secrets)
+}
+
 // ---------------------------------------------------------------- report
 
 impl Report {
@@ -232,12 +245,13 @@ impl Report {
             time_ms: self.time_ms,
             outcome: Some((&self.outcome).into()),
             slot: self.live.as_ref().map(ToString::to_string).unwrap_or_default(),
+            by: self.by.clone().unwrap_or_default(),
         }
     }
 
     /// The report and its number in the sender's outbox.
     pub fn from_message(message: pb::Report) -> Result<(u64, Self), Invalid> {
-        let pb::Report { seq, app, rollout, generation, release, time_ms, outcome, slot } = message;
+        let pb::Report { seq, app, rollout, generation, release, time_ms, outcome, slot, by } = message;
         let report = Report {
             app: parse("report.app", &app)?,
             rollout: parse("report.rollout", &rollout)?,
@@ -246,6 +260,7 @@ impl Report {
             time_ms,
             outcome: outcome.ok_or(Invalid::Missing { field: "report.outcome" })?.try_into()?,
             live: if slot.is_empty() { None } else { Some(parse("report.slot", &slot)?) },
+            by: (!by.is_empty()).then_some(by),
         };
         Ok((seq, report))
     }
@@ -441,6 +456,7 @@ mod tests {
                 to_version: "1.4.1".parse().unwrap(),
             },
             live: Some(assignment().slot()),
+            by: Some("ann".into()),
         };
         assert_eq!(Report::from_message(report.to_message(7)).unwrap(), (7, report));
     }

@@ -223,6 +223,7 @@ impl HandAgent {
             time_ms: 0,
             outcome,
             live: disk.live.get(&assignment.app).map(|(slot, _)| slot.clone()),
+            by: None,
         };
         disk.next_seq += 1;
         let seq = disk.next_seq;
@@ -285,6 +286,7 @@ fn seen((app, accepted): (&AppName, &Assignment)) -> AppSeen {
         running: true,
         slots: vec![],
         verdict: String::new(),
+        local: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 use longshore_common::{
-    ids::{AppName, HostName},
+    ids::{AppName, EnvName, HostName},
     label::check_label,
     slot::Slot,
     time::Span,
@@ -71,6 +71,14 @@ Examples:
     /// The last lines that an app wrote
     #[command(after_help = "Examples:\n  longshore-agent logs shop\n  longshore-agent logs shop -n 20 -f")]
     Logs(Logs),
+    /// Deploy a release from an offline bundle: no controller and no network are needed
+    #[command(after_help = "\
+Examples:
+  longshore-agent deploy --bundle shop-1.4.2.lsb
+  longshore-agent deploy --bundle ./shop-1.4.2/             # a folder that longshore release export --folder wrote
+  longshore-agent deploy --bundle shop-1.4.2.lsb --env production --env-values values.toml
+  ssh web-3 sudo longshore-agent deploy --bundle - < shop-1.4.2.lsb")]
+    Deploy(Deploy),
     /// How this host knows what may run on it
     #[command(subcommand, arg_required_else_help = true)]
     Trust(Trust),
@@ -188,6 +196,28 @@ pub struct Processes {
     /// The user that the agent runs as, when there are two
     #[arg(long, default_value = AGENT_USER, value_name = "NAME")]
     pub user: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Deploy {
+    /// What `longshore release export` wrote: a file, a folder, or `-` for standard input
+    #[arg(long, value_name = "FILE|DIR")]
+    pub bundle: PathBuf,
+    /// The environment that it is for [default: that of the app's last assignment here]
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<EnvName>,
+    /// A TOML file with [values] and [secrets] for the config templates [default: those of the last assignment]
+    #[arg(long, value_name = "FILE")]
+    pub env_values: Option<PathBuf>,
+    /// Although this host is held
+    #[arg(long)]
+    pub despite_hold: bool,
+    /// Although what only says that the signed list is current has expired; this is reported forever after
+    #[arg(long)]
+    pub stale: bool,
+    /// Stop waiting after this; the deployment goes on
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -132,13 +132,15 @@ fn ask<T>(
 
 /// The socket that the configuration names; where there is none to read, the usual one.
 async fn reach(args: &Args) -> Result<LocalClient<Channel>, Coded> {
-    let file = args.config_file();
-    let socket = match Config::load(&file, &args.root) {
-        Ok(config) => config.socket,
-        Err(error) if error.code == Code::M01 => return Err(error),
-        Err(_) => Config::socket_below(&args.root),
-    };
-    connect(&socket).await
+    connect(&config_or_default(args)?.socket).await
+}
+
+/// The configuration; where there is none to read, what holds without one.
+pub(super) fn config_or_default(args: &Args) -> Result<Config, Coded> {
+    match Config::load(&args.config_file(), &args.root) {
+        Err(error) if error.code != Code::M01 => Ok(Config::new(args.root.clone(), vec![])),
+        result => result,
+    }
 }
 
 fn error(status: Status) -> Coded {

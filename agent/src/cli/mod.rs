@@ -5,6 +5,7 @@
 
 mod args;
 mod ask;
+mod deploy;
 mod enroll;
 mod processes;
 mod run;
@@ -43,6 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
         Command::History(wanted) => ask::history(&args, wanted),
         Command::Logs(wanted) => ask::logs(&args, wanted),
         Command::Hold(wanted) => ask::hold(&args, wanted),
+        Command::Deploy(wanted) => deploy::deploy(&args, wanted, exec),
         Command::Trust(wanted) => trust::trust(&args, wanted),
         Command::Processes(wanted) => processes::processes(&args, wanted),
         Command::Unhold => ask::unhold(&args),
@@ -85,7 +87,9 @@ fn exit_of(code: Code) -> Exit {
     match code {
         Code::V01 | Code::M01 => Exit::Usage,
         Code::C01 => Exit::Unreachable,
-        Code::C02 | Code::P01 | Code::R01 | Code::R02 | Code::N01 | Code::N02 | Code::O03 => Exit::Refused,
+        Code::C02 | Code::P01 | Code::P02 | Code::R01 | Code::R02 | Code::N01 | Code::N02 | Code::O03 => {
+            Exit::Refused
+        }
         Code::T01 | Code::T02 | Code::T03 | Code::T04 | Code::T05 => Exit::Refused,
         Code::E01 | Code::E02 | Code::E03 | Code::E04 | Code::E05 | Code::E06 | Code::E07 => Exit::Refused,
         _ => Exit::Failed,

@@ -4,6 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use longshore_common::{
     text::visible,
     time::{Clock as _, Millis, SystemClock, rounded},
+    trust::OLD_MS,
 };
 use longshore_proto::v1 as pb;
 use serde_json::{Value, json};
@@ -73,7 +74,11 @@ fn processes(status: &pb::LocalStatus) -> String {
 pub fn tell_trust(trust: &pb::TrustFacts) {
     let verified = match trust.verified_ms {
         0 => "nothing verified yet".to_owned(),
-        at => format!("verified {} ago", rounded(SystemClock.now_ms() - at)),
+        at => {
+            let age = SystemClock.now_ms() - at;
+            let old = if age > OLD_MS { ": OLDER THAN A DAY, is somebody holding updates back?" } else { "" };
+            format!("verified {} ago{old}", rounded(age))
+        }
     };
     match trust.state.as_str() {
         "signed" => say!("trust       signed, root {:.16}…, {verified}", visible(&trust.root_sha256)),
@@ -84,6 +89,57 @@ pub fn tell_trust(trust: &pb::TrustFacts) {
     for broken in &trust.breaks {
         say!("            glass broken {}", visible(broken));
     }
+}
+
+/// And each repository, for whoever asks about trust alone.
+pub fn tell_repositories(answer: &pb::TrustAnswer) {
+    if let Some(trust) = &answer.facts {
+        tell_trust(trust);
+    }
+    for row in &answer.repositories {
+        let app = visible(&row.app);
+        if !row.problem.is_empty() {
+            say!("            {app}: {}", visible(&row.problem));
+            continue;
+        }
+        let (age, left) = (rounded(answer.time_ms - row.verified_ms), row.expires_ms - answer.time_ms);
+        let holds = if left > 0 { format!("holds for {}", rounded(left)) } else { "EXPIRED".to_owned() };
+        say!(
+            "            {app}: {} releases in list v{}, floor {}, root v{}, verified {age} ago, {holds}",
+            row.releases,
+            row.list_version,
+            row.floor,
+            row.root_version
+        );
+        if !row.frozen.is_empty() {
+            say!("            FROZEN: {}", visible(&row.frozen));
+        }
+        if row.revoked > 0 {
+            say!("            {} releases are revoked", row.revoked);
+        }
+    }
+}
+
+pub fn trust_answer_json(answer: &pb::TrustAnswer) -> Value {
+    let rows = answer.repositories.iter().map(|row| {
+        json!({
+            "app": row.app,
+            "problem": none_if_empty(&row.problem),
+            "root_version": row.root_version,
+            "list_version": row.list_version,
+            "releases": row.releases,
+            "floor": row.floor,
+            "verified_at": at(row.verified_ms),
+            "age_ms": (row.verified_ms > 0).then_some(answer.time_ms - row.verified_ms),
+            "expires_at": at(row.expires_ms),
+            "frozen": none_if_empty(&row.frozen),
+            "revoked": row.revoked,
+        })
+    });
+    let mut whole = answer.facts.as_ref().map(trust_json).unwrap_or_default();
+    whole["schema"] = json!("longshore.agent.trust/1");
+    whole["repositories"] = json!(rows.collect::<Vec<_>>());
+    whole
 }
 
 pub fn trust_json(trust: &pb::TrustFacts) -> Value {
@@ -121,6 +177,13 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
     if !app.step.is_empty() {
         let (spent, left) = (rounded(now - app.step_since_ms), rounded(app.step_deadline_ms - now));
         say!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
+    }
+    if !state.local_by.is_empty() {
+        say!(
+            "\n{name}: deployed here by {}, {} ago, from a bundle; a new assignment of the controller changes it",
+            visible(&state.local_by),
+            rounded(now - state.local_ms)
+        );
     }
     if !app.pending.is_empty() {
         say!("\n{name}: on the way to {}", visible(&app.pending));
@@ -188,6 +251,38 @@ pub fn step(app: &str, step: &pb::LocalStep) {
         (None, true) => say!("{app} is back on {}", visible(&step.detail)),
         (None, false) => say!("{}", visible(&step.detail)),
     }
+}
+
+/// A line of a deployment by hand.
+pub fn deploy_step(step: &pb::LocalStep) {
+    let name = format!("{}@{}", visible(&step.app), visible(&step.version));
+    match (&step.failure, step.done, step.outcome.as_str()) {
+        (Some(_), ..) => {
+            super::show::step(&step.app, step);
+            if step.outcome == "reverted" {
+                say!("{} is back on {}", visible(&step.app), visible(&step.detail));
+            }
+        }
+        (None, true, "unchanged") => say!("{name} is live and healthy already: nothing to do"),
+        (None, true, _) => {
+            say!("{name} is live and healthy; the controller is told, and changes it only by something new");
+        }
+        (None, false, _) => say!("{}", visible(&step.detail)),
+    }
+}
+
+/// One object a line; the last has `done` and `outcome`.
+pub fn deploy_json(step: &pb::LocalStep) -> Value {
+    json!({
+        "schema": "longshore.agent.deploy/1",
+        "app": step.app,
+        "version": step.version,
+        "step": step.step,
+        "detail": step.detail,
+        "done": step.done,
+        "outcome": none_if_empty(&step.outcome),
+        "failure": step.failure.as_ref().map(failure_json),
+    })
 }
 
 fn moment(ms: Millis, zone: &TimeZone) -> String {
@@ -261,6 +356,8 @@ fn app_json(app: &pb::LocalApp) -> Value {
         "step": step,
         "last_failure": app.last_failure.as_ref().map(failure_json),
         "main_process": none_if_empty(&app.main_process),
+        "deployed_here": (!state.local_by.is_empty())
+            .then(|| json!({ "by": state.local_by, "at": at(state.local_ms) })),
     })
 }
 

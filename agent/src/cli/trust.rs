@@ -24,27 +24,11 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
     let gate = Gate::new(&config);
     match wanted {
         Trust::Status => {
-            let facts = gate.facts();
+            let answer = gate.answer();
+            let facts = answer.facts.clone().unwrap_or_default();
             match args.output {
-                Output::Table => show::tell_trust(&facts),
-                Output::Json => show::json(&show::trust_json(&facts)),
-            }
-            for (app, held) in gate.repositories()? {
-                let line = held.and_then(|held| {
-                    let held = held.expect("what has begun is held");
-                    let catalog = held.catalog(&app)?;
-                    Ok(format!(
-                        "{app}: {} releases in list v{}, floor {}, root v{}",
-                        catalog.releases.len(),
-                        catalog.version,
-                        held.floor,
-                        held.root_version()
-                    ))
-                });
-                let line = line.unwrap_or_else(|why| why.to_string());
-                if args.output == Output::Table {
-                    say!("            {}", visible(&line));
-                }
+                Output::Table => show::tell_repositories(&answer),
+                Output::Json => show::json(&show::trust_answer_json(&answer)),
             }
             Ok(if facts.state == "damaged" { Exit::Failed } else { Exit::Done })
         }

@@ -20,15 +20,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AGENT_USER, Courier, Peers, Served, divide::read_host, serve};
 use crate::{
-    agent::{Ended, warn_unsigned},
+    agent::{Ended, on_the_way, warn_unsigned},
     cli,
     config::{Config, Processes},
-    host::{account::Account, real::RealHost, reexec::SelfExec, sys},
+    host::{Host as _, account::Account, real::RealHost, reexec::SelfExec, sys},
     identity::Opener,
+    offline::Shelf,
     run::Crew,
     service,
     state::State,
-    trust::Gate,
+    trust::{Gate, keep_current},
 };
 
 /// Before the end of one that could not start.
@@ -107,10 +108,13 @@ async fn run(args: &Args, exec: SelfExec, shutdown: CancellationToken) -> Result
     create_dir_durable(&config.data(), 0o755)
         .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
     let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
+    state.hold_while(config.hold_file());
+    Shelf::below(&config.data()).sweep(&on_the_way(&state))?;
     warn_unsigned(&Gate::new(&config));
     let courier = Courier::default();
     let host = RealHost::open(&config, courier.clone(), exec).await?;
     tokio::spawn(shutdown.child_token().run_until_cancelled_owned(host.clone().tend()));
+    let keeping = keep_current(host.trusting());
     let crew = Crew::new(Arc::new(host), Arc::clone(&state), host_id, config.limits.clone());
     let (version, boot) = (env!("CARGO_PKG_VERSION"), state.boot_counter());
     tracing::info!(host = %host_id, version, boot, "started");
@@ -120,6 +124,8 @@ async fn run(args: &Args, exec: SelfExec, shutdown: CancellationToken) -> Result
         () = serve(listener, served, shutdown) => Ok(()),
         failed = state.failed() => Err(Ended::StateFailed(failed.coded())),
         () = tell_service_manager() => Ok(()),
+        () = state.watch_hold_file() => Ok(()),
+        () = keeping => Ok(()),
     };
     drop(crew);
     state.close().await;

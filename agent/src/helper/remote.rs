@@ -16,7 +16,9 @@ use longshore_common::{
     time::{Clock as _, Millis, SystemClock},
 };
 use longshore_proto::v1 as pb;
+use prost::Message as _;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::UnixStream,
     sync::{broadcast, watch},
     task::JoinSet,
@@ -31,6 +33,7 @@ use super::{
 };
 use crate::{
     host::{Follow, Sink, Usage, fault, suite},
+    offline::{HandOrder, Ordered, Pieces},
     plan::{Drain, Hold},
     run::{Accounts, Activity, Boot, Found, Standing, Told, Works},
     state::Row,
@@ -41,6 +44,10 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(60);
 /// For the helper to be started by its socket, with all that a crash left to clean.
 const ATTACH: Duration = Duration::from_secs(60);
+/// For a whole bundle to be examined once it has come.
+const DEPLOY: Duration = Duration::from_secs(600);
+/// Bytes of one part of it.
+const PART: usize = 256 * 1024;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Longest that a log is followed.
@@ -316,6 +323,39 @@ impl Works for Remote {
             Err(why) => {
                 pb::TrustFacts { state: "damaged".into(), problem: why.to_string(), ..Default::default() }
             }
+        }
+    }
+
+    async fn deploy(&self, wanted: HandOrder, mut pieces: Pieces) -> Result<Ordered, Coded> {
+        let told = self.watch(); // before the order, so that nothing is missed
+        let broken = |e: std::io::Error| Coded::new(Code::C01, format!("{}: {e}", away().message));
+        let mut stream = self.call(Ask::Deploy { wanted: Box::new(wanted) }).await?;
+        while let Some(piece) = pieces.recv().await {
+            for part in piece?.chunks(PART) {
+                // Why it listens no more is in its answer.
+                if frame::pass(&mut stream, part).await.is_err() {
+                    break;
+                }
+            }
+        }
+        drop(stream.shutdown().await.map_err(broken));
+        let answer = timeout(DEPLOY, frame::hear(&mut stream, frame::SAY_BYTES)).await;
+        let late = |_| Coded::new(Code::C01, "the helper did not answer in time: longshore-agent status");
+        match answer.map_err(late)?.map_err(|e| e.coded())? {
+            Some(Say::Ordered { app, version, generation }) => Ok(Ordered { app, version, generation, told }),
+            Some(Say::No(wrong)) => Err(wrong.into()),
+            Some(_) => Err(out_of_turn()),
+            None => Err(away()),
+        }
+    }
+
+    async fn verified(&self) -> Result<pb::TrustAnswer, Coded> {
+        match self.ask(Ask::Verified {}).await? {
+            Say::Verified { answer } => {
+                let read = pb::TrustAnswer::decode(&answer[..]);
+                read.map_err(|e| Coded::new(Code::X01, format!("the helper's answer: {e}")))
+            }
+            _ => Err(out_of_turn()),
         }
     }
 

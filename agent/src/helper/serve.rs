@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use longshore_common::{
     code::{Code, Coded},
@@ -10,6 +11,7 @@ use longshore_common::{
     report::Failure,
     text::visible,
 };
+use prost::Message as _;
 use serde::Serialize;
 use tokio::{
     io::AsyncReadExt,
@@ -26,11 +28,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     VERSION, attached,
     errands::Courier,
-    frame::{self, ASK_BYTES, FrameError},
+    frame::{self, ASK_BYTES, Frame, FrameError},
     words::{Ask, Call, Say, Snapshot, Trust},
 };
 use crate::{
     host::{Event, Follow, Sink},
+    offline::{HandOrder, Ordered},
     run::{Boot, Works},
 };
 
@@ -48,6 +51,9 @@ const WORDS_MAX: usize = 500;
 const USERS_MAX: usize = 64;
 /// Rows and lines of one answer.
 const ROWS_MAX: u32 = 10_000;
+/// Pieces of a bundle that wait for the disk, and how long one may take to come.
+const PIECES_AHEAD: usize = 16;
+const PIECE_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest that a test may be asked to take.
 const TEST_MAX: Duration = Duration::from_secs(6 * 3600);
 
@@ -172,6 +178,9 @@ impl<W: Works> Served<W> {
             drop(self.courier.deliver(ticket, stream));
             return Ok(());
         }
+        if let Ask::Deploy { wanted } = ask {
+            return self.deploy(*wanted, stream).await;
+        }
         let (from, mut to) = stream.into_split();
         if let Ask::Attach {} = ask {
             attached::attached(self, from, to).await;
@@ -198,6 +207,50 @@ impl<W: Works> Served<W> {
         }
         say(&mut to, &said).await;
         refused.map_or(Ok(()), Err)
+    }
+
+    /// A bundle that the agent passes on. What breaks the glass is root's own word, which the agent cannot give.
+    async fn deploy(&self, wanted: HandOrder, stream: UnixStream) -> Result<(), Coded> {
+        let is_root = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0);
+        let (mut from, mut to) = stream.into_split();
+        let ordered = async {
+            if wanted.stale && !is_root {
+                let message = "that documents have expired is passed over by root alone: systemctl stop longshore-agent \
+                               longshore-helper.socket longshore-helper.service, then the same command. Nothing was \
+                               changed";
+                return Err(Coded::new(Code::C02, message));
+            }
+            let wanted = HandOrder { by: visible(&short(wanted.by)?), ..wanted };
+            let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+            let reading = async {
+                loop {
+                    let piece = match timeout(PIECE_DEADLINE, frame::read(&mut from, ASK_BYTES)).await {
+                        Ok(Ok(None)) => break,
+                        Ok(Ok(Some(Frame::Piece(piece)))) => Ok(Bytes::from(piece)),
+                        Ok(Ok(Some(Frame::Word(_)))) => Err(FrameError::OutOfTurn.coded()),
+                        Ok(Err(error)) => Err(error.coded()),
+                        Err(_) => Err(Coded::new(Code::C01, "the bundle did not come in time")),
+                    };
+                    let broken = piece.is_err();
+                    if sender.send(piece).await.is_err() || broken {
+                        break;
+                    }
+                }
+                drop(sender);
+            };
+            let (ordered, ()) = tokio::join!(self.works.deploy(wanted, pieces), reading);
+            ordered
+        };
+        match ordered.await {
+            Ok(Ordered { app, version, generation, .. }) => {
+                say(&mut to, &Say::Ordered { app, version, generation }).await;
+                Ok(())
+            }
+            Err(refused) => {
+                say(&mut to, &Say::No(refused.clone().into())).await;
+                Err(refused)
+            }
+        }
     }
 
     async fn reply(&self, ask: Ask, events: mpsc::Sender<Event>) -> Result<Say, Coded> {
@@ -251,7 +304,8 @@ impl<W: Works> Served<W> {
                 ));
             }
             Ask::Accounts(wanted) => Say::Accounts(works.accounts(wanted).await),
-            Ask::Attach {} | Ask::Deliver { .. } => unreachable!("answered before"),
+            Ask::Verified {} => Say::Verified { answer: works.verified().await?.encode_to_vec() },
+            Ask::Attach {} | Ask::Deliver { .. } | Ask::Deploy { .. } => unreachable!("answered before"),
         })
     }
 }

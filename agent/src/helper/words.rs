@@ -4,7 +4,7 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     digest::{ReleaseDigest, SealedDigest},
-    ids::{AppName, HostId},
+    ids::{AppName, Generation, HostId, Version},
     report::{Failure, Report},
     slot::Slot,
     time::Millis,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::{Event, Usage, fetch::FetchError, probe::Reach, suite},
+    offline::HandOrder,
     plan::{Drain, Hold},
     run::{Accounts, Found, Standing, Told},
     state::Row,
@@ -74,6 +75,12 @@ pub enum Ask {
         limit_ms: u64,
     },
     Trust {},
+    /// What is verified, after what is new was asked for.
+    Verified {},
+    /// A bundle: pieces of it follow, and the end of what this side says.
+    Deploy {
+        wanted: Box<HandOrder>,
+    },
     Accounts(Accounts),
     /// Pieces of this errand follow, and how it ended.
     Deliver {
@@ -119,6 +126,15 @@ pub enum Say {
         outcome: Option<suite::Outcome>,
     },
     Trust(Trust),
+    Verified {
+        /// The controller's own message of it.
+        answer: Vec<u8>,
+    },
+    Ordered {
+        app: AppName,
+        version: Version,
+        generation: Generation,
+    },
     Accounts(Found),
 }
 

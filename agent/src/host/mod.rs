@@ -46,7 +46,10 @@ use longshore_proto::v1 as pb;
 pub use sink::{Event, Sink, Stream};
 pub use usage::Usage;
 
-use crate::plan::{Seen, Step};
+use crate::{
+    offline::Trusting,
+    plan::{Seen, Step},
+};
 
 /// One implementation serves all apps of the host; calls for different apps may run at the same time, calls that
 /// perform something for one app never do.
@@ -59,6 +62,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// Whether an order given on this host may go back to a slot.
     fn may_return(&self, app: &AppName, slot: &Slot) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// What it takes bundles by, and knows what is trusted from; `None`: a twin in memory.
+    fn trusting(&self) -> Option<Trusting> {
+        None
+    }
 
     /// How this host knows what may run on it.
     fn trust(&self) -> impl Future<Output = pb::TrustFacts> + Send;

@@ -82,6 +82,15 @@ impl<W: Works> Answerer<W> {
                 });
             }
             Some(Asked::Logs(asked)) => self.logs(id, asked),
+            Some(Asked::Trust(pb::Nothing {})) => {
+                self.tasks.spawn(async move {
+                    let told = match crew.verified().await {
+                        Ok(answer) => Told::Trust(answer),
+                        Err(why) => Told::Error(why.to_string()),
+                    };
+                    reply(&say, id, told).await;
+                });
+            }
             Some(Asked::Checkpoints(pb::Nothing {})) => {
                 let kept = self.witness.all();
                 self.tasks.spawn(async move { reply(&say, id, Told::Checkpoints(kept)).await });

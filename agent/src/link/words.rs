@@ -35,6 +35,8 @@ pub(crate) fn app_state(app: &AppName, record: &Record, seen: &Seen) -> pb::AppS
         running: live.is_some_and(|slot| seen.is_run(slot)),
         slots: seen.slots.keys().map(ToString::to_string).collect(),
         verdict: verdict(record, seen).into(),
+        local_by: record.local.as_ref().map(|local| local.by.clone()).unwrap_or_default(),
+        local_ms: record.local.as_ref().map_or(0, |local| local.since_ms),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod client;
+mod deploy;
 mod revert;
 mod service;
 #[cfg(test)]

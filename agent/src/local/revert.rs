@@ -6,7 +6,10 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 
-use crate::run::{Told, Works, failure_of};
+use crate::{
+    run::{Told, Works, failure_of},
+    state::Event,
+};
 
 /// Steps that wait for a slow caller.
 const BACKLOG: usize = 64;
@@ -33,7 +36,7 @@ async fn pass_on(
     loop {
         let step = match told.recv().await {
             Ok(Told::Progress { app: of, step, detail, .. }) if of == app => {
-                pb::LocalStep { step: step.to_string(), detail, done: false, failure: None }
+                pb::LocalStep { step: step.to_string(), detail, ..pb::LocalStep::default() }
             }
             Ok(Told::Concluded { app: of, outcome, .. }) if of == app => ended(&outcome),
             Ok(Told::Progress { .. } | Told::Concluded { .. } | Told::Line(_)) => continue,
@@ -52,5 +55,6 @@ fn ended(outcome: &Outcome) -> pb::LocalStep {
         Outcome::Reverted { to_slot, .. } => (to_slot.to_string(), None),
         other => (String::new(), failure_of(other).map(Into::into)),
     };
-    pb::LocalStep { step: "revert".into(), detail, done: true, failure }
+    let outcome = Event::from(outcome).as_str().to_owned();
+    pb::LocalStep { step: "revert".into(), detail, done: true, failure, outcome, ..pb::LocalStep::default() }
 }

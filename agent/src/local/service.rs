@@ -12,12 +12,12 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, local_server::Local};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Parts,
     access::{Admin, Readers, may_change, may_read},
-    revert,
+    deploy, revert,
 };
 use crate::{
     host::{Follow, Sink},
@@ -74,6 +74,7 @@ impl<W: Works> Service<W> {
 #[tonic::async_trait]
 impl<W: Works> Local for Service<W> {
     type LogsStream = Streamed<pb::LogLine>;
+    type DeployStream = Streamed<pb::LocalStep>;
     type RevertStream = Streamed<pb::LocalStep>;
 
     async fn status(
@@ -166,6 +167,16 @@ impl<W: Works> Local for Service<W> {
     ) -> Result<Response<pb::LocalHoldReply>, Status> {
         let admin = may_change(&request)?;
         self.set_hold(None, &admin).await
+    }
+
+    async fn deploy(
+        &self,
+        request: Request<Streaming<pb::LocalDeployPiece>>,
+    ) -> Result<Response<Self::DeployStream>, Status> {
+        let admin = may_change(&request)?;
+        let steps = deploy::begin(&self.crew, admin.name, request.into_inner()).await;
+        let steps = steps.map_err(|e| to_status(&e))?;
+        Ok(Response::new(Box::pin(steps)))
     }
 
     async fn revert(

@@ -10,7 +10,7 @@ use longshore_common::{
 
 use super::{
     model::Seen,
-    record::{Conclusion, Hold, Order, Record},
+    record::{Conclusion, Hold, Local, Order, Record},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,7 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         order: None,
         halt: record.halt,
         share: record.share,
+        local: None,
     }
 }
 
@@ -120,6 +121,49 @@ pub fn refused(record: &Record, incoming: &Assignment, failure: &Failure) -> Rec
 
 fn stale(message: String) -> Failure {
     Failure::new(Code::O03, StepName::Check, Blame::Environment, message)
+}
+
+/// A deployment asked for on the host itself. It takes the place of what was assigned: the generation stays the highest
+/// that is known, so a later assignment, and only that, changes the app again. What was under way is given up, except
+/// for a way back.
+pub fn accept_local(
+    record: &Record,
+    incoming: &Assignment,
+    hold: Option<&Hold>,
+    local: Local,
+) -> Result<Record, Coded> {
+    if let Some(hold) = hold {
+        let message = format!(
+            "this host is held by {}: {}. Nothing was changed. To deploy all the same: --despite-hold",
+            hold.by, hold.reason
+        );
+        return Err(Coded::new(Code::P01, message));
+    }
+    if record.order.is_some() || (record.failed.is_some() && record.concluded.is_none()) {
+        let message = format!(
+            "{} is on its way back to an earlier release: longshore-agent status. Nothing was changed",
+            incoming.app
+        );
+        return Err(Coded::new(Code::R01, message));
+    }
+    let generation = record.generation().unwrap_or_default();
+    let incoming = Assignment { generation, ..incoming.clone() };
+    Ok(Record { local: Some(local), refused: record.refused.clone(), ..begin(record, &incoming) })
+}
+
+/// How what was under way ends when somebody on the host deploys something else; `None`: nothing was.
+pub fn superseded(record: &Record, incoming: &Assignment, by: &str) -> Option<Outcome> {
+    let assigned = record.accepted.as_ref().filter(|_| record.concluded.is_none())?;
+    let failure = Failure::new(
+        Code::P01,
+        StepName::Check,
+        Blame::Environment,
+        format!(
+            "{}@{} was given up: {by} deployed {} from a bundle on this host",
+            assigned.app, assigned.version, incoming.version
+        ),
+    );
+    Some(Outcome::Failed { failure })
 }
 
 /// A revert asked for on the host: to the slot named, or else to the latest good one that is not live.

@@ -35,10 +35,12 @@ mod sides;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use accept::{Acceptance, accept, accept_order, goes_on, refused};
+pub use accept::{Acceptance, accept, accept_local, accept_order, goes_on, refused, superseded};
 pub use balance::Balance;
 pub use halt::{Drain, Halt};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
-pub use record::{Attempt, Conclusion, Failed, Hold, Order, Record, after, blind, conclude, ended_blind};
+pub use record::{
+    Attempt, Conclusion, Failed, Hold, Local, Order, Record, after, blind, conclude, ended_blind,
+};
 pub use sides::{Shown, Sides, Split};

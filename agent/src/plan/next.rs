@@ -143,7 +143,7 @@ fn on_failure(
     if let Some(way_back) = &failed.way_back {
         return Next::Conclude(Outcome::Inconsistent { failure: both(&failed.failure, way_back) });
     }
-    let unmet = [Code::Q01, Code::K01].iter().any(|code| failed.failure.code == code.to_string());
+    let unmet = [Code::Q01, Code::K01, Code::P02].iter().any(|code| failed.failure.code == code.to_string());
     if unmet && !failed.touched {
         return Next::Conclude(Outcome::Refused { failure: failure() });
     }

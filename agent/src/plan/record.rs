@@ -40,6 +40,14 @@ pub struct Order {
     pub by: String,
 }
 
+/// Somebody on the host deployed what is accepted, from a bundle; the controller did not assign it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Local {
+    /// The local user.
+    pub by: String,
+    pub since_ms: Millis,
+}
+
 /// The failure that ended the way forward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -86,6 +94,10 @@ pub struct Record {
     /// Percent of the traffic that what is live was given last; `None` for an app without sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
+    /// Of `accepted`. Then its generation is the highest that the controller ever named, so that whatever is new from
+    /// there goes before it, and nothing old does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<Local>,
 }
 
 impl Record {

@@ -34,11 +34,12 @@ use tokio::{
 
 use crate::{
     host::Host,
-    plan::{Drain, Halt, Record, Seen},
+    plan::{Drain, Halt, Local, Record, Seen, accept_local},
     state::{State, StateFailed},
 };
 pub(crate) use outcome::failure_of;
 pub use told::{Activity, Line, Told};
+pub use worker::LocalOrder;
 use worker::{Mail, Worker};
 pub use works::{Accounts, Boot, Found, Works};
 
@@ -196,6 +197,27 @@ impl<H: Host> Crew<H> {
         answer.await.map_err(|_| busy())?
     }
 
+    /// Whether an admin's own deployment would be taken now, as far as the record says.
+    pub fn may_deploy(&self, order: &LocalOrder) -> Result<(), Coded> {
+        let LocalOrder { assignment, by, despite_hold } = order;
+        let state = &self.0.tools.state;
+        let hold = state.hold().filter(|_| !despite_hold);
+        let local = Local { by: by.clone(), since_ms: state.now_ms() };
+        accept_local(&state.record(&assignment.app), assignment, hold.as_ref(), local).map(drop)
+    }
+
+    /// Somebody on this host wants this deployed. When it was taken: what is told of it.
+    pub async fn deploy(&self, order: LocalOrder) -> Result<broadcast::Receiver<Told>, Coded> {
+        let app = order.assignment.app.clone();
+        let (reply, answer) = oneshot::channel();
+        let busy = || {
+            Coded::new(Code::R01, format!("{app} is busy and takes no more orders: longshore-agent status"))
+        };
+        let mail = Mail::Deploy { order: Box::new(order), reply };
+        self.hire(&app).try_send(mail).map_err(|_| busy())?;
+        answer.await.map_err(|_| busy())?
+    }
+
     /// Everything that is told from now on.
     pub fn watch(&self) -> broadcast::Receiver<Told> {
         self.0.tools.events.subscribe()
@@ -214,6 +236,10 @@ impl<H: Host> Crew<H> {
 
     pub fn host(&self) -> &Arc<H> {
         &self.0.tools.host
+    }
+
+    pub fn me(&self) -> HostId {
+        self.0.tools.me
     }
 
     pub fn state(&self) -> &Arc<State> {

@@ -9,7 +9,7 @@ use longshore_common::{
     report::{Failure, Outcome, Report},
     slot::Slot,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     Activity, Tools,
@@ -21,8 +21,8 @@ use super::{
 use crate::{
     host::Host,
     plan::{
-        Acceptance, Attempt, Halt, Next, Record, Seen, Step, accept, accept_order, after, conclude, goes_on,
-        next, refused,
+        Acceptance, Attempt, Halt, Local, Next, Record, Seen, Step, accept, accept_local, accept_order,
+        after, conclude, goes_on, next, refused, superseded,
     },
     state::{Row, StateFailed, fit},
 };
@@ -37,6 +37,20 @@ pub(super) enum Mail {
     },
     /// The host is drained; `None`: no more.
     Halt(Option<Halt>),
+    /// The answer is what is told from then on.
+    Deploy {
+        order: Box<LocalOrder>,
+        reply: oneshot::Sender<Result<broadcast::Receiver<Told>, Coded>>,
+    },
+}
+
+/// What somebody on this host wants deployed, from a bundle that lies ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalOrder {
+    /// Its generation is given when it is taken.
+    pub assignment: Assignment,
+    pub by: String,
+    pub despite_hold: bool,
 }
 
 /// Between two looks at whoever directs traffic.
@@ -199,8 +213,9 @@ impl<H: Host> Worker<H> {
 
     async fn conclude(&mut self, outcome: Outcome, live: Option<Slot>) -> Result<(), StateFailed> {
         let outcome = fitted(outcome);
-        let by = self.record.order.as_ref().map_or("controller".to_owned(), |order| order.by.clone());
         let assignment = self.record.accepted.clone().expect("only something accepted ends");
+        let order = self.record.order.as_ref().map(|order| order.by.clone());
+        let by = order.or_else(|| self.local_by(&assignment)).unwrap_or_else(|| "controller".to_owned());
         let record = conclude(&self.record, &outcome);
         let (report, row) = self.words(&assignment, outcome.clone(), live, by);
         self.tools.state.conclude(&self.app, record.clone(), report, row).await?;
@@ -255,6 +270,14 @@ impl<H: Host> Worker<H> {
                 drop(reply.send(answer)); // whoever asked may be gone; the order stands
                 Ok(mind)
             }
+            Mail::Deploy { order, reply } => {
+                let (answer, mind) = match self.read_deployment(*order).await? {
+                    Ok(()) => (Ok(self.tools.events.subscribe()), Mind::Changed),
+                    Err(refusal) => (Err(refusal), Mind::Same),
+                };
+                drop(reply.send(answer)); // whoever asked may be gone; the order stands
+                Ok(mind)
+            }
         }
     }
 
@@ -280,6 +303,30 @@ impl<H: Host> Worker<H> {
         self.keep(Record { halt, ..self.record.clone() }).await?;
         self.attempt = Attempt::default();
         Ok(Mind::Changed)
+    }
+
+    /// An admin's own deployment. What it takes the place of is told to have ended, so that no rollout waits for it.
+    async fn read_deployment(&mut self, order: LocalOrder) -> Result<Result<(), Coded>, StateFailed> {
+        let LocalOrder { assignment, by, despite_hold } = order;
+        let hold = self.tools.state.hold().filter(|_| !despite_hold);
+        let local = Local { by: by.clone(), since_ms: self.tools.state.now_ms() };
+        let record = match accept_local(&self.record, &assignment, hold.as_ref(), local) {
+            Ok(record) => record,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if let Err(failure) = self.tools.host.admit(&assignment).await {
+            let code = failure.code.parse().unwrap_or(longshore_common::code::Code::X01);
+            return Ok(Err(Coded::new(code, failure.message)));
+        }
+        if let Some(ended) = superseded(&self.record, &assignment, &by) {
+            let before = self.record.accepted.clone().expect("only something accepted is superseded");
+            self.report(&before, fitted(ended), None).await?;
+        }
+        let (version, slot) = (&assignment.version, assignment.slot());
+        tracing::warn!(app = %self.app, %version, %slot, by, "deployed on this host, from a bundle");
+        self.keep(record).await?;
+        self.attempt = Attempt::default();
+        Ok(Ok(()))
     }
 
     async fn read_assignment(&mut self, assignment: Box<Assignment>) -> Result<Mind, StateFailed> {
@@ -341,7 +388,8 @@ impl<H: Host> Worker<H> {
     ) -> Result<(), StateFailed> {
         let seen = self.tools.host.observe(&self.app).await;
         let live = seen.map_or_else(|_| self.record.good.last().cloned(), |seen| seen.current);
-        let (report, row) = self.words(assignment, outcome, live, "controller".into());
+        let by = self.local_by(assignment).unwrap_or_else(|| "controller".to_owned());
+        let (report, row) = self.words(assignment, outcome, live, by);
         match record {
             Some(record) => {
                 self.tools.state.conclude(&self.app, (*record).clone(), report, row).await?;
@@ -350,6 +398,12 @@ impl<H: Host> Worker<H> {
             }
             None => self.tools.state.report(report, row).await,
         }
+    }
+
+    /// Who on this host deployed this, if it was not assigned.
+    fn local_by(&self, assignment: &Assignment) -> Option<String> {
+        let local = self.record.local.as_ref();
+        local.filter(|_| self.record.accepted.as_ref() == Some(assignment)).map(|local| local.by.clone())
     }
 
     fn words(
@@ -379,6 +433,7 @@ impl<H: Host> Worker<H> {
             time_ms,
             outcome,
             live,
+            by: self.local_by(assignment),
         };
         (report, row)
     }

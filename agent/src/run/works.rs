@@ -19,9 +19,14 @@ use tokio::sync::{broadcast, watch};
 use super::{Crew, Standing, Told};
 use crate::{
     host::{Follow, Host, Sink, Usage, account::Account, requires, suite},
+    offline::{HandOrder, Ordered, Pieces, Trusting, order},
     plan::{Drain, Hold},
     state::Row,
+    trust::bring_all,
 };
+
+/// For what is new of signed documents, when somebody asks what is verified.
+const BRING: Duration = Duration::from_secs(20);
 
 /// Which start this is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +130,16 @@ pub trait Works: Clone + Send + Sync + 'static {
     /// How this host knows what may run on it.
     fn trust(&self) -> impl Future<Output = pb::TrustFacts> + Send;
 
+    /// A release that somebody on this host brings in a bundle.
+    fn deploy(
+        &self,
+        wanted: HandOrder,
+        pieces: Pieces,
+    ) -> impl Future<Output = Result<Ordered, Coded>> + Send;
+
+    /// What this host has verified, after what is new was asked for.
+    fn verified(&self) -> impl Future<Output = Result<pb::TrustAnswer, Coded>> + Send;
+
     /// What a release would find of the users that it needs.
     fn accounts(&self, wanted: Accounts) -> impl Future<Output = Found> + Send;
 
@@ -224,6 +239,28 @@ impl<H: Host> Works for Crew<H> {
 
     async fn trust(&self) -> pb::TrustFacts {
         self.host().trust().await
+    }
+
+    async fn deploy(&self, wanted: HandOrder, pieces: Pieces) -> Result<Ordered, Coded> {
+        order(self, wanted, pieces).await
+    }
+
+    async fn verified(&self) -> Result<pb::TrustAnswer, Coded> {
+        let Some(Trusting { gate, supply, .. }) = self.host().trusting() else {
+            return Ok(pb::TrustAnswer { facts: Some(self.host().trust().await), ..Default::default() });
+        };
+        let bringing = async {
+            match supply.open().await {
+                Ok(source) => bring_all(&gate, &source).await.map_err(|error| error.to_string()),
+                Err(closed) => Err(closed.to_string()),
+            }
+        };
+        let late = |_| Err(format!("no answer within {BRING:?}"));
+        if let Err(why) = tokio::time::timeout(BRING, bringing).await.unwrap_or_else(late) {
+            tracing::warn!("signed documents were not brought up to date: {why}");
+        }
+        let looked = tokio::task::spawn_blocking(move || gate.answer()).await;
+        looked.map_err(|died| Coded::new(Code::X01, format!("reading trust state ended: {died}")))
     }
 
     async fn accounts(&self, wanted: Accounts) -> Found {

@@ -6,6 +6,7 @@
 
 mod fit;
 mod history;
+mod hold;
 mod keys;
 mod outbox;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use fit::fit;
 pub use history::{Event, Row};
 
 use crate::plan::{Drain, Hold, Record};
+use hold::HoldFile;
 
 /// Open once per process; shared by everything that remembers.
 #[derive(Debug)]
@@ -41,8 +43,9 @@ pub struct State {
     mirror: Mutex<Mirror>,
     /// Rises with every report that is put into the outbox.
     outbox: watch::Sender<u64>,
-    /// For whatever reason: somebody on the host, or a drain.
+    /// For whatever reason: somebody over the socket, the file, or a drain.
     hold: watch::Sender<Option<Hold>>,
+    hold_file: HoldFile,
     boot: u64,
 }
 
@@ -105,7 +108,8 @@ impl State {
         let written = ledger.commit(Batch::new().put(keys::BOOT, encode(&boot))).await;
         written.map_err(|e| Coded::new(Code::S04, longshore_common::chain::Chain(&e).to_string()))?;
         let (outbox, hold) = (watch::Sender::new(mirror.seq), watch::Sender::new(mirror.held()));
-        Ok(Arc::new(Self { ledger, clock, mirror: Mutex::new(mirror), outbox, hold, boot }))
+        let hold_file = HoldFile::default();
+        Ok(Arc::new(Self { ledger, clock, mirror: Mutex::new(mirror), outbox, hold, hold_file, boot }))
     }
 
     /// Rises with every start of the agent.
@@ -152,28 +156,6 @@ impl State {
         self.post(Batch::new(), report, row).await
     }
 
-    pub fn hold(&self) -> Option<Hold> {
-        self.hold.borrow().clone()
-    }
-
-    /// Whether anything changed. `by` is who wants it so.
-    pub async fn set_hold(&self, hold: Option<Hold>, by: &str) -> Result<bool, StateFailed> {
-        if self.mirror().hold.is_some() == hold.is_some() {
-            return Ok(false);
-        }
-        let (batch, event) = match &hold {
-            Some(hold) => (Batch::new().put(keys::HOLD, encode(hold)), Event::Held),
-            None => (Batch::new().delete(keys::HOLD), Event::Unheld),
-        };
-        let reason = hold.as_ref().map(|hold| hold.reason.clone()).unwrap_or_default();
-        let row = Row::of_host(self.now_ms(), event, reason, by.to_owned());
-        let batch = self.mirror().history.append(batch, &row);
-        self.ledger.commit(batch).await?;
-        self.mirror().hold = hold;
-        self.hold.send_replace(self.mirror().held());
-        Ok(true)
-    }
-
     pub fn drain(&self) -> Option<Drain> {
         self.mirror().drain.clone()
     }
@@ -195,13 +177,8 @@ impl State {
         let batch = self.mirror().history.append(batch, &row);
         self.ledger.commit(batch).await?;
         self.mirror().drain = drain;
-        self.hold.send_replace(self.mirror().held());
+        self.tell_hold();
         Ok(true)
-    }
-
-    /// Tells of every change of the hold, whoever it is by.
-    pub fn watch_hold(&self) -> watch::Receiver<Option<Hold>> {
-        self.hold.subscribe()
     }
 
     /// Waits until the state cannot be written any more.

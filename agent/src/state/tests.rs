@@ -29,6 +29,7 @@ fn report(generation: u64, outcome: Outcome) -> Report {
         time_ms: 1,
         outcome,
         live: None,
+        by: None,
     }
 }
 

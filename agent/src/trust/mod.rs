@@ -7,16 +7,20 @@
 //! `bring` asks the controller for documents; all the rest blocks, opens no connection, and takes bytes.
 
 mod bring;
+mod offline;
 mod pin;
 mod policy;
+mod tell;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    path::PathBuf,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use crate::config::Config;
 use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
@@ -26,11 +30,9 @@ use longshore_common::{
     time::{Clock, Millis, SystemClock},
     trust::{Anchor, FLEET, Held, Offer, TrustState, update},
 };
-use longshore_proto::v1 as pb;
 
-use crate::config::Config;
-
-pub use bring::bring;
+pub use bring::{bring, bring_all, keep_current};
+pub use offline::{Brought, Stale};
 pub use pin::{Break, Pin, PinFile};
 pub use policy::Policy;
 
@@ -51,8 +53,16 @@ struct Inner {
     pin: PinFile,
     policy: PathBuf,
     clock: Arc<dyn Clock>,
-    /// One change at a time.
-    turn: Mutex<()>,
+    /// One change at a time, by whichever gate of this folder.
+    turn: Arc<Mutex<()>>,
+}
+
+/// The turns of all folders in this process: the host, the link and the local socket each have a gate.
+static TURNS: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+
+fn turn_of(dir: &Path) -> Arc<Mutex<()>> {
+    let mut turns = TURNS.lock().expect("no holder panics");
+    Arc::clone(turns.entry(dir.to_owned()).or_default())
 }
 
 impl Gate {
@@ -63,7 +73,8 @@ impl Gate {
     pub fn with_clock(config: &Config, clock: Arc<dyn Clock>) -> Self {
         let (dir, policy) = (config.trust(), Policy::file_below(&config.root));
         let pin = PinFile::within(&config.vault());
-        Self(Arc::new(Inner { dir, pin, policy, clock, turn: Mutex::new(()) }))
+        let turn = turn_of(&dir);
+        Self(Arc::new(Inner { dir, pin, policy, clock, turn }))
     }
 
     /// What is pinned; None: nothing, and nothing is checked.
@@ -118,10 +129,7 @@ impl Gate {
             return Ok(());
         }
         let fleet = self.held(FLEET)?.ok_or_else(|| self.gone(FLEET))?;
-        if let Some(reason) = fleet.catalog(FLEET)?.frozen {
-            let reason = longshore_common::text::visible(&reason);
-            return Err(Coded::new(Code::P01, format!("the fleet is frozen: {reason}. What runs goes on")));
-        }
+        fleet.catalog(FLEET)?.permit(app.as_str(), version, release)?;
         let held = self.held(app.as_str())?.ok_or_else(|| self.gone(app.as_str()))?;
         held.catalog(app.as_str())?.admit_digest(version, release, None, held.floor).map(drop)
     }
@@ -134,23 +142,6 @@ impl Gate {
     /// And of the release, once its signed manifest is known.
     pub fn allow_manifest(&self, manifest: &Manifest) -> Result<(), Coded> {
         self.policy()?.allow_manifest(manifest)
-    }
-
-    /// How it stands, for whoever looks at this host.
-    pub fn facts(&self) -> pb::TrustFacts {
-        let pin = self.0.pin.load();
-        let breaks = pin.as_ref().map(|pin| pin.breaks.iter().map(Break::to_string).collect());
-        let breaks = breaks.unwrap_or_default();
-        let looked = self.pinned().and_then(|pinned| Ok((pinned, self.verified()?)));
-        let (state, root_sha256, verified_ms, problem) = match looked {
-            Err(why) => ("damaged", String::new(), 0, why.to_string()),
-            Ok((Some(root), verified)) => ("signed", hex(&root), verified, String::new()),
-            Ok((None, _)) if self.policy().is_ok_and(|policy| policy.allow_unsigned) => {
-                ("unsigned-allowed", String::new(), 0, String::new())
-            }
-            Ok((None, _)) => ("unsigned", String::new(), 0, String::new()),
-        };
-        pb::TrustFacts { state: state.to_owned(), root_sha256, verified_ms, breaks, problem }
     }
 
     /// When the repository that was verified longest ago was verified; 0: none was. Damage to any is an error.

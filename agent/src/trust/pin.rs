@@ -119,6 +119,10 @@ impl PinFile {
         let root_sha256 = root_sha256.map(ReleaseDigest);
         let stored = Stored { schema: SCHEMA.to_owned(), root_sha256, begun, breaks };
         let bytes = serde_json::to_vec_pretty(&stored).expect("text and numbers are JSON");
+        // A host that never enrolled has no such folder yet.
+        let folder = self.0.parent().unwrap_or(Path::new("."));
+        durable::create_dir_durable(folder, 0o700)
+            .map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
         durable::write_atomic(&self.0, &bytes, 0o600).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))
     }
 

@@ -10,7 +10,7 @@ use longshore_common::{
     code::{Code, Coded},
     digest::ReleaseDigest,
     ids::{AppName, EnvName},
-    manifest::Manifest,
+    manifest::{AttestationKind, Manifest},
     strict::{Bytes, File, Table},
     text::visible,
 };
@@ -34,6 +34,8 @@ pub struct Policy {
     pub allow_root_apps: Option<Vec<String>>,
     /// Unpacked bytes of one release.
     pub max_artifact: Option<u64>,
+    /// What has to be attested of a release.
+    pub require_attestations: Vec<AttestationKind>,
     /// That this host pins nothing is known and meant.
     pub allow_unsigned: bool,
 }
@@ -66,6 +68,7 @@ impl Policy {
 
     /// Who it runs as and how large it is. An app without a user runs as the agent does.
     pub fn allow_manifest(&self, manifest: &Manifest) -> Result<(), Coded> {
+        self.attested(manifest)?;
         let app = manifest.app.as_str();
         let agent_is_root = rustix::process::geteuid().is_root();
         let user = match &manifest.service.user {
@@ -90,6 +93,18 @@ impl Policy {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn attested(&self, manifest: &Manifest) -> Result<(), Coded> {
+        let Some(lacking) = manifest.lacks(&self.require_attestations) else { return Ok(()) };
+        let message = format!(
+            "{} requires that releases carry their {lacking}, and {}@{} has none. Nothing was changed. Publish it with \
+             one: longshore release publish --{lacking} FILE",
+            self.path.display(),
+            manifest.app,
+            manifest.version
+        );
+        Err(Coded::new(Code::P02, message))
     }
 
     fn listed(&self, what: &str, name: &str, list: Option<&Vec<String>>) -> Result<(), Coded> {
@@ -130,6 +145,7 @@ fn read(table: &Table<'_>, path: &Path) -> Policy {
         run_as: list("run_as"),
         allow_root_apps: Some(list("allow_root_apps").unwrap_or_default()),
         max_artifact: table.optional::<Bytes>("max_artifact").map(|bytes| bytes.0),
+        require_attestations: table.list::<AttestationKind>("require_attestations"),
         allow_unsigned: table.or("allow_unsigned", false),
     }
 }

@@ -33,8 +33,10 @@ pub const UPLOAD_LEVEL: i32 = 3;
 /// Bytes of one piece of a stream. Well below the 1 MiB that a message may have, large enough that the cost of a
 /// message does not show.
 pub const PIECE_BYTES: usize = 256 * 1024;
-/// Bytes of a `Publish` message: a manifest and a compressed index, which is no larger than an index and a little.
-pub const PUBLISH_BYTES: usize = INDEX_BYTES + (1 << 20);
+/// Bytes of a `Publish` message: a manifest, a compressed index, which is no larger than an index and a little, and what
+/// is attested.
+pub const PUBLISH_BYTES: usize =
+    INDEX_BYTES + (1 << 20) + crate::offline::ATTESTATIONS * crate::offline::ATTESTATION_BYTES;
 /// Digests in one `Missing` call.
 pub const MISSING_DIGESTS: usize = 10_000;
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Artifact, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA, Service, Stop,
+    Artifact, AttestationKind, Check, ConfigFile, Driver, Hook, Hooks, Manifest, Probe, Requires, SCHEMA,
+    Service, Stop,
     requires::read_requires,
     sides,
     test::{Test, read_tests},
@@ -31,6 +32,8 @@ pub struct AppFile {
     pub probes: Vec<Probe>,
     pub hooks: Hooks,
     pub tests: Vec<Test>,
+    /// Files that are attested of the release, relative to this one.
+    pub attestations: BTreeMap<AttestationKind, String>,
 }
 
 const STOP_SIGNALS: [&str; 6] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"];
@@ -67,6 +70,7 @@ impl AppFile {
             probes,
             hooks,
             tests,
+            attestations: _,
         } = self;
         Manifest {
             schema: SCHEMA.to_owned(),
@@ -81,6 +85,7 @@ impl AppFile {
             probes,
             hooks,
             tests,
+            attestations: vec![],
         }
     }
 }
@@ -102,6 +107,10 @@ fn read_file(root: &Table<'_>) -> Option<AppFile> {
     }
     let hooks = read_hooks(root);
     let tests = read_tests(root);
+    let attested = root.table("attestations");
+    let attestations = AttestationKind::ALL.into_iter();
+    let attestations =
+        attestations.filter_map(|kind| Some((kind, attested.optional(kind.as_str())?))).collect();
     Some(AppFile {
         app: name?,
         version,
@@ -114,6 +123,7 @@ fn read_file(root: &Table<'_>) -> Option<AppFile> {
         probes: probes?,
         hooks,
         tests,
+        attestations,
     })
 }
 

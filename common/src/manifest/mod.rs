@@ -3,12 +3,14 @@
 //! `longshore.toml` (`file.rs`) is what people write; the manifest is what is stored, sent and, later, signed. It
 //! holds everything that can execute or change privilege, so nothing else has to be believed.
 
+mod attestation;
 pub mod file;
 mod model;
 mod requires;
 mod sides;
 mod test;
 
+pub use attestation::{Attestation, AttestationFormat, AttestationKind};
 pub use model::*;
 pub use sides::Sides;
 pub use test::{Report, Test};

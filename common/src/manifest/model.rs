@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::test::Test;
+use super::{attestation::Attestation, test::Test};
 use crate::{
     digest::IndexDigest,
     ids::{AppName, Version},
@@ -38,6 +38,9 @@ pub struct Manifest {
     /// Left out when there are none, so that manifests of before keep their digests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tests: Vec<Test>,
+    /// What is attested of it, in files beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attestations: Vec<Attestation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

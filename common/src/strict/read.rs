@@ -103,6 +103,7 @@ macro_rules! by_from_str {
     )*};
 }
 by_from_str! {
+    crate::manifest::AttestationKind => "\"sbom\" or \"provenance\"",
     crate::ids::AppName => "an app name in quotes",
     crate::ids::EnvName => "an environment name in quotes",
     crate::ids::HostName => "a host name in quotes",

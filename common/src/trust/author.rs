@@ -4,7 +4,7 @@
 //! A document without signatures is made first; each key adds its own.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroU64,
 };
 
@@ -24,7 +24,7 @@ use super::{
     offer::claimed_version,
     strict::{OURS, parse, role_type},
 };
-use crate::{digest::sha256, time::Millis};
+use crate::{code::Coded, digest::sha256, time::Millis};
 
 const SPEC: &str = "1.0.31";
 
@@ -85,7 +85,7 @@ pub fn root(draft: &RootDraft, now_ms: Millis) -> Vec<u8> {
 
 /// A list of releases without signatures, holding from now on.
 pub fn targets(catalog: &Catalog, now_ms: Millis) -> Vec<u8> {
-    let Catalog { app, version, expires_ms: _, min_seq, next_seq, frozen, releases } = catalog;
+    let Catalog { app, version, expires_ms: _, min_seq, next_seq, frozen, revoked, releases } = catalog;
     let listed = releases.values().map(|listed| {
         let name = TargetName::new(target_name(app, listed.seq)).expect("app names are plain");
         let about = AboutRelease { seq: listed.seq, version: listed.version.clone() };
@@ -97,7 +97,8 @@ pub fn targets(catalog: &Catalog, now_ms: Millis) -> Vec<u8> {
         };
         (name, target)
     });
-    let about = About { app: app.clone(), min_seq: *min_seq, next_seq: *next_seq, frozen: frozen.clone() };
+    let (frozen, revoked) = (frozen.clone(), revoked.clone());
+    let about = About { app: app.clone(), min_seq: *min_seq, next_seq: *next_seq, frozen, revoked };
     unsigned(Targets {
         spec_version: SPEC.to_owned(),
         version: number(*version),
@@ -118,6 +119,7 @@ pub fn empty_catalog(app: &str) -> Catalog {
         min_seq: 0,
         next_seq: 1,
         frozen: None,
+        revoked: BTreeMap::new(),
         releases,
     }
 }
@@ -157,10 +159,18 @@ pub fn freshen(
 
 /// The document with `key`'s signature added, or replaced.
 pub fn sign(document: &[u8], key: &SigningKey) -> Result<Vec<u8>> {
+    sign_by(document, key.public(), |message| Ok(key.sign(message)))
+}
+
+/// As [`sign`], for a key that lies elsewhere: `sign` has it sign these bytes.
+pub fn sign_by<E: From<Coded>>(
+    document: &[u8],
+    key: PublicKey,
+    sign: impl FnOnce(&[u8]) -> std::result::Result<Vec<u8>, E>,
+) -> std::result::Result<Vec<u8>, E> {
     let message = message_of(document)?;
     let mut whole: Value = parse("a repository", Part::Targets, document)?;
-    let id = key.public().id().to_vec();
-    let made = Signature { keyid: id.into(), sig: key.sign(&message).into() };
+    let made = Signature { keyid: key.id().to_vec().into(), sig: sign(&message)?.into() };
     let made = value(&made);
     if let Some(signatures) = whole.get_mut("signatures").and_then(Value::as_array_mut) {
         signatures.retain(|known| known["keyid"] != made["keyid"]);

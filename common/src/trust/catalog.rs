@@ -42,6 +42,8 @@ pub struct Catalog {
     pub next_seq: u64,
     /// Why nothing new may begin anywhere; of the fleet's own list only.
     pub frozen: Option<String>,
+    /// Releases of any app that may run nowhere, whoever signed them, and why; of the fleet's own list only.
+    pub revoked: BTreeMap<ReleaseDigest, String>,
     pub releases: BTreeMap<u64, Listed>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct About {
     pub next_seq: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revoked: BTreeMap<ReleaseDigest, String>,
 }
 
 /// Our words about one release.
@@ -95,8 +99,31 @@ impl Catalog {
             min_seq: about.min_seq,
             next_seq: about.next_seq,
             frozen: about.frozen,
+            revoked: about.revoked,
             releases,
         })
+    }
+
+    /// Of the fleet's own list: nothing new may begin while it is frozen, and never what it revokes.
+    pub fn permit(&self, app: &str, version: &Version, release: &ReleaseDigest) -> Result<()> {
+        if let Some(why) = self.revoked.get(release) {
+            let message = format!(
+                "release {app}@{version} ({}) is revoked by the organisation: {}. Nothing was changed",
+                release.short(),
+                visible(why)
+            );
+            return Err(Coded::new(Code::T05, message));
+        }
+        match &self.frozen {
+            Some(reason) => {
+                let reason = visible(reason);
+                let message = format!(
+                    "the fleet is frozen: {reason}. What runs goes on. To lift it: longshore fleet unfreeze"
+                );
+                Err(Coded::new(Code::P01, message))
+            }
+            None => Ok(()),
+        }
     }
 
     pub fn by_digest(&self, release: &ReleaseDigest) -> Option<&Listed> {

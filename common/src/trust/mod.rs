@@ -28,7 +28,7 @@ pub use key::{PublicKey, SigningKey};
 pub use offer::Offer;
 pub use state::{Held, TrustState};
 pub use strict::{RootView, read_root};
-pub use update::{Anchor, update, update_even_if_expired};
+pub use update::{Anchor, update, update_even_if_expired, update_even_if_stale};
 
 use crate::{code::Coded, time::Millis};
 
@@ -53,6 +53,12 @@ pub const DAY_MS: Millis = 86_400_000;
 pub const ROOT_LIFE_MS: Millis = 730 * DAY_MS;
 pub const TARGETS_LIFE_MS: Millis = 180 * DAY_MS;
 pub const FRESH_LIFE_MS: Millis = 7 * DAY_MS;
+/// So long before a root or a list runs out it is said that it will: soon, by now, and before anything else.
+pub const SOON_MS: Millis = 30 * DAY_MS;
+pub const DUE_MS: Millis = 14 * DAY_MS;
+pub const URGENT_MS: Millis = 7 * DAY_MS;
+/// What a host verified longer ago than this is warned of: somebody may hold updates back.
+pub const OLD_MS: Millis = DAY_MS;
 
 /// The four documents' kinds, from the one that is trusted most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

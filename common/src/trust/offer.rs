@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use longshore_proto::v1 as pb;
+
 use super::{
     OFFER_BYTES, Part, ROOT_BYTES, ROOT_HOPS, Result, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES,
 };
@@ -14,6 +16,30 @@ pub struct Offer {
     pub timestamp: Vec<u8>,
     pub snapshot: Vec<u8>,
     pub targets: Vec<u8>,
+}
+
+impl From<pb::TrustDocuments> for Offer {
+    fn from(documents: pb::TrustDocuments) -> Self {
+        let pb::TrustDocuments { roots, timestamp, snapshot, targets } = documents;
+        Self {
+            roots: roots.into_iter().map(Into::into).collect(),
+            timestamp: timestamp.into(),
+            snapshot: snapshot.into(),
+            targets: targets.into(),
+        }
+    }
+}
+
+impl From<Offer> for pb::TrustDocuments {
+    fn from(offer: Offer) -> Self {
+        let Offer { roots, timestamp, snapshot, targets } = offer;
+        Self {
+            roots: roots.into_iter().map(Into::into).collect(),
+            timestamp: timestamp.into(),
+            snapshot: snapshot.into(),
+            targets: targets.into(),
+        }
+    }
 }
 
 impl Offer {

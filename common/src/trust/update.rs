@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     CLOCK_BACK_MS, Held, Offer, Part, PublicKey, ROOT_HOPS, Result, RootView,
+    author::{expires_ms, signers},
     catalog::Catalog,
     offer::claimed_version,
     read_root, roughly,
@@ -46,6 +47,21 @@ pub fn update_even_if_expired(
     examine(app, anchor, held, offer, now_ms, scratch).map(|(held, _)| held)
 }
 
+/// As [`update`], with what only says that a list is current allowed to have expired: for a host that its admin
+/// brings a release by hand, when no controller can say so any more. Who may sign and what is listed must still hold.
+pub fn update_even_if_stale(
+    app: &str,
+    anchor: &Anchor,
+    held: Option<&Held>,
+    offer: &Offer,
+    now_ms: Millis,
+    scratch: &Path,
+) -> Result<Held> {
+    let (new, expiries) = examine(app, anchor, held, offer, now_ms, scratch)?;
+    not_expired(app, &lasting(expiries), now_ms)?;
+    Ok(new)
+}
+
 /// Verifies `offer` for `app`. `scratch` is a folder on our own disk in which a folder may be made and removed.
 pub fn update(
     app: &str,
@@ -61,6 +77,11 @@ pub fn update(
 }
 
 type Expiries = [(Part, Millis); 4];
+
+/// Without what the controller signs.
+fn lasting(expiries: Expiries) -> Vec<(Part, Millis)> {
+    expiries.into_iter().filter(|(part, _)| matches!(part, Part::Root | Part::Targets)).collect()
+}
 
 fn examine(
     app: &str,
@@ -81,7 +102,8 @@ fn examine(
         Some(held) => begin_from_held(app, held, &roots, now_ms)?,
         None => begin_from_anchor(app, anchor, &roots)?,
     };
-    let repository = tuf::follow(app, &begin, held, offer.by_name(), scratch)?;
+    let followed = tuf::follow(app, &begin, held, offer.by_name(), scratch);
+    let repository = followed.map_err(|why| with_signers(app, why, &begin, &roots, offer))?;
     let new = assemble(app, &begin, held, &roots, offer, repository.root().signed.version.get(), now_ms)?;
     let root = new.root(app)?;
     fits_anchor(app, anchor, &root)?;
@@ -90,6 +112,39 @@ fn examine(
     }
     let floor = new.catalog(app)?.min_seq;
     Ok((Held { floor: floor.max(new.floor), ..new }, tuf::expiries(&repository)))
+}
+
+/// Whose signatures a list has and whose it lacks, for people: who is to sign is what they ask next.
+fn with_signers(app: &str, why: Coded, begin: &[u8], roots: &[Vec<u8>], offer: &Offer) -> Coded {
+    let few = matches!(why.code, Code::T02 | Code::T03) && why.message.starts_with("targets.json");
+    let newest = roots.last().map_or(begin, Vec::as_slice);
+    let told = few.then(|| {
+        let root = read_root(app, newest).ok()?;
+        let have = signers(&root, Part::Targets, &offer.targets).ok()?;
+        let (takes, keys) = root.role(Part::Targets);
+        let names = |keys: &mut dyn Iterator<Item = &PublicKey>| {
+            keys.map(|key| format!("{}…", key.short())).collect::<Vec<_>>().join(", ")
+        };
+        let lacking = names(&mut keys.iter().filter(|key| !have.contains(key)));
+        Some(match have.len() {
+            0 => Coded::new(
+                Code::T02,
+                format!(
+                    "targets.json of {app}, its list of releases, is not signed by a key that is trusted for it (needs \
+                     {takes} of {app}'s keys: {lacking}). Sign it: longshore release sign {app}@VERSION"
+                ),
+            ),
+            count => Coded::new(
+                Code::T03,
+                format!(
+                    "targets.json of {app} has {count} of {takes} required signatures (have {}; needs one of \
+                     {lacking}). Another key holder signs: longshore release sign {app}@VERSION",
+                    names(&mut have.iter())
+                ),
+            ),
+        })
+    });
+    told.flatten().unwrap_or(why)
 }
 
 /// The trusted root to begin from, when something is held: the newest of them. The clock must not have gone back.
@@ -212,22 +267,52 @@ fn never_back(app: &str, held: &Held, new: &Held) -> Result<()> {
 }
 
 /// The part that ran out first is told.
-fn not_expired(app: &str, expiries: &Expiries, now_ms: Millis) -> Result<()> {
-    let (part, expires) = expiries.iter().min_by_key(|(_, expires)| *expires).expect("there are four");
+fn not_expired(app: &str, expiries: &[(Part, Millis)], now_ms: Millis) -> Result<()> {
+    let (part, expires) = expiries.iter().min_by_key(|(_, expires)| *expires).expect("there are some");
     if *expires > now_ms {
         return Ok(());
     }
     Err(Coded::new(
         Code::T04,
         format!(
-            "{part}.json of {app} expired {} ago. Running apps are unaffected; new releases are refused. Renew it: {}",
+            "{part}.json of {app} expired {} ago ({}). Running apps are unaffected; new releases are refused. Renew it: {}",
             roughly(now_ms - expires),
+            jiff::Timestamp::from_millisecond(*expires).unwrap_or_default().strftime("%Y-%m-%dT%H:%MZ"),
             part.remedy(app)
         ),
     ))
 }
 
 impl Held {
+    /// Whether what is held still holds. `stale`: what only says that the list is current may have expired.
+    pub fn not_expired(&self, app: &str, now_ms: Millis, stale: bool) -> Result<()> {
+        let expiries = self.expiries();
+        match stale {
+            true => not_expired(app, &lasting(expiries), now_ms),
+            false => not_expired(app, &expiries, now_ms),
+        }
+    }
+
+    /// When each document runs out.
+    pub fn expiries(&self) -> [(Part, Millis); 4] {
+        let root = self.roots.values().next_back().map_or(&[][..], Vec::as_slice);
+        [
+            (Part::Timestamp, expires_ms(&self.timestamp)),
+            (Part::Snapshot, expires_ms(&self.snapshot)),
+            (Part::Targets, expires_ms(&self.targets)),
+            (Part::Root, expires_ms(root)),
+        ]
+    }
+
+    /// Whether `offer` has nothing that is newer than what is held: then what is held decides, and the offer is not
+    /// even looked at.
+    pub fn is_newer_than(&self, offer: &Offer) -> bool {
+        let newest = offer.roots.iter().map(|root| claimed_version(root)).max().unwrap_or(0);
+        newest <= self.root_version()
+            && claimed_version(&offer.targets) <= claimed_version(&self.targets)
+            && claimed_version(&offer.timestamp) < claimed_version(&self.timestamp)
+    }
+
     /// The newest root, read.
     pub fn root(&self, app: &str) -> Result<RootView> {
         let bytes = self.roots.values().next_back().expect("what is held has a root");

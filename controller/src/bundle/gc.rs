@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use longshore_common::digest::BlobDigest;
+use longshore_common::{digest::BlobDigest, manifest::Manifest};
 
 use super::{BundleStore, blocking, release};
 use crate::{store::Store, trouble::Trouble};
@@ -41,11 +41,17 @@ pub async fn collect(
         for digest in &indexes {
             blobs.extend(bundle.named.index(digest)?.blobs().iter().map(|blob| blob.digest));
         }
+        let mut attestations = HashSet::new();
+        for digest in &manifests {
+            let manifest = Manifest::from_bytes(&bundle.named.manifest(digest)?)?;
+            attestations.extend(manifest.attestations.iter().map(|named| named.sha256));
+        }
         let (count, bytes) = bundle.blobs.sweep(before, |digest| blobs.contains(digest))?;
         bundle.named.sweep(
             before,
             |index| indexes.contains(index),
             |manifest| manifests.contains(manifest),
+            |attestation| attestations.contains(attestation),
         )?;
         Ok(Collected { blobs: count, bytes })
     })

@@ -4,6 +4,7 @@
 //! <root>/blobs/<2 hex>/<digest>   a blob, as the zstd frame that was uploaded and verified
 //! <root>/indexes/<digest>         an index, as a zstd frame
 //! <root>/manifests/<digest>       a manifest, as it is
+//! <root>/attestations/<digest>    what is attested of a release, as it was given
 //! <root>/blocks/<key>             a block, made once; a cache, bounded, the least used goes first
 //! <root>/damaged/<digest>         blobs that no longer were what their name says
 //! ```
@@ -32,7 +33,7 @@ pub use blobs::{Batch, BlobStore, Incoming};
 pub use blocks::{BLOCK_CACHE_BYTES, BlockCache, BlockFile, MAKERS, Purpose};
 pub use gc::{Collected, GRACE, collect};
 pub use named::NamedFiles;
-pub use publish::{Published, Publisher};
+pub use publish::{Offered, Published, Publisher};
 pub use release::{Release, Withdrawal, latest_of, list, load, unknown};
 
 use crate::trouble::Trouble;

@@ -11,9 +11,10 @@ use std::{
 use longshore_common::{
     bundle::{Index, frame, limits},
     code::{Code, Coded},
-    digest::{IndexDigest, ReleaseDigest},
+    digest::{ContentDigest, IndexDigest, ReleaseDigest},
     durable::{self, At as _, DurableError, Step},
     manifest::MANIFEST_BYTES,
+    offline::ATTESTATION_BYTES,
 };
 
 use super::{BundleError, zstd_fault};
@@ -29,7 +30,7 @@ pub struct NamedFiles {
 
 impl NamedFiles {
     pub fn open(root: &Path) -> Result<Self, BundleError> {
-        for folder in ["indexes", "manifests"] {
+        for folder in ["indexes", "manifests", "attestations"] {
             durable::create_dir_durable(&root.join(folder), 0o700)?;
             durable::remove_leftovers(&root.join(folder))?;
         }
@@ -46,6 +47,20 @@ impl NamedFiles {
         let bytes = read(&self.manifest_path(digest), MANIFEST_BYTES as u64)?;
         if ReleaseDigest::of(&bytes) != *digest {
             return Err(damaged("manifest", &digest.hex()));
+        }
+        Ok(bytes)
+    }
+
+    pub fn put_attestation(&self, bytes: &[u8]) -> Result<ContentDigest, BundleError> {
+        let digest = ContentDigest::of(bytes);
+        durable::write_atomic(&self.attestation_path(&digest), bytes, 0o600)?;
+        Ok(digest)
+    }
+
+    pub fn attestation(&self, digest: &ContentDigest) -> Result<Vec<u8>, BundleError> {
+        let bytes = read(&self.attestation_path(digest), ATTESTATION_BYTES as u64)?;
+        if ContentDigest::of(&bytes) != *digest {
+            return Err(damaged("attestation", &digest.hex()));
         }
         Ok(bytes)
     }
@@ -85,13 +100,20 @@ impl NamedFiles {
         before: SystemTime,
         keep_index: impl Fn(&IndexDigest) -> bool,
         keep_manifest: impl Fn(&ReleaseDigest) -> bool,
+        keep_attestation: impl Fn(&ContentDigest) -> bool,
     ) -> Result<(), BundleError> {
+        let attestations = self.root.join("attestations");
+        sweep(&attestations, before, |name| name.parse().is_ok_and(|d| keep_attestation(&d)))?;
         sweep(&self.root.join("indexes"), before, |name| name.parse().is_ok_and(|d| keep_index(&d)))?;
         sweep(&self.root.join("manifests"), before, |name| name.parse().is_ok_and(|d| keep_manifest(&d)))
     }
 
     fn manifest_path(&self, digest: &ReleaseDigest) -> PathBuf {
         self.root.join("manifests").join(digest.hex())
+    }
+
+    fn attestation_path(&self, digest: &ContentDigest) -> PathBuf {
+        self.root.join("attestations").join(digest.hex())
     }
 
     fn index_path(&self, digest: &IndexDigest) -> PathBuf {

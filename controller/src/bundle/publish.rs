@@ -7,7 +7,8 @@ use longshore_common::{
     code::{Code, Coded},
     digest::{BlobDigest, IndexDigest, ReleaseDigest},
     ids::{AppName, OperatorName, Version},
-    manifest::Manifest,
+    manifest::{Attestation, Manifest},
+    offline::{ATTESTATION_BYTES, ATTESTATIONS},
     text::visible,
     time::Clock,
 };
@@ -30,6 +31,16 @@ pub struct Publisher {
     pub clock: Arc<dyn Clock>,
 }
 
+/// A release as it comes in. Nothing of it is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    pub manifest: Vec<u8>,
+    /// A zstd frame.
+    pub index_frame: Vec<u8>,
+    /// The files that the manifest names, in its order.
+    pub attestations: Vec<Vec<u8>>,
+}
+
 /// What was published, and whether it was new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -43,17 +54,13 @@ struct Offer {
     manifest_bytes: Vec<u8>,
     digest: ReleaseDigest,
     index: Arc<Index>,
+    attestations: Vec<Vec<u8>>,
 }
 
 impl Publisher {
     /// Everything is checked before anything is kept. The same content again changes nothing.
-    pub async fn publish(
-        &self,
-        by: &OperatorName,
-        manifest: Vec<u8>,
-        index_frame: Vec<u8>,
-    ) -> Result<Published, Trouble> {
-        let offer = blocking(move || Ok(read_offer(manifest, &index_frame)?)).await?;
+    pub async fn publish(&self, by: &OperatorName, offered: Offered) -> Result<Published, Trouble> {
+        let offer = blocking(move || Ok(read_offer(offered)?)).await?;
         let Manifest { app, version, .. } = &offer.manifest;
         self.same_or_absent(&offer).await?;
         self.all_uploaded(&offer).await?;
@@ -103,8 +110,11 @@ impl Publisher {
     /// Written again even when there: what was damaged is mended.
     async fn keep_named(&self, offer: &Offer) -> Result<(), Trouble> {
         let (bundle, index) = (Arc::clone(&self.bundle), Arc::clone(&offer.index));
-        let manifest = offer.manifest_bytes.clone();
+        let (manifest, attestations) = (offer.manifest_bytes.clone(), offer.attestations.clone());
         blocking(move || {
+            for attestation in &attestations {
+                bundle.named.put_attestation(attestation)?;
+            }
             bundle.named.put_manifest(&manifest)?;
             bundle.named.put_index(&index)?;
             Ok(())
@@ -184,7 +194,8 @@ impl Publisher {
     }
 }
 
-fn read_offer(manifest_bytes: Vec<u8>, index_frame: &[u8]) -> Result<Offer, Coded> {
+fn read_offer(offered: Offered) -> Result<Offer, Coded> {
+    let Offered { manifest: manifest_bytes, index_frame, attestations } = offered;
     let manifest = Manifest::from_bytes(&manifest_bytes)?;
     if manifest.to_bytes() != manifest_bytes {
         return Err(Coded::new(
@@ -193,10 +204,39 @@ fn read_offer(manifest_bytes: Vec<u8>, index_frame: &[u8]) -> Result<Offer, Code
         ));
     }
     let digest = ReleaseDigest::of(&manifest_bytes);
-    let index_bytes = frame::expand(index_frame, limits::INDEX_BYTES)?;
+    check_attestations(&manifest, &attestations)?;
+    let index_bytes = frame::expand(&index_frame, limits::INDEX_BYTES)?;
     let index = Index::decode(&index_bytes)?;
     bundle::fit(&manifest, &index, &IndexDigest::of(&index_bytes))?;
-    Ok(Offer { manifest, manifest_bytes, digest, index: Arc::new(index) })
+    Ok(Offer { manifest, manifest_bytes, digest, index: Arc::new(index), attestations })
+}
+
+/// The files are what the manifest says of them, each of its kind, and there are no others.
+fn check_attestations(manifest: &Manifest, files: &[Vec<u8>]) -> Result<(), Coded> {
+    if files.len() > ATTESTATIONS || files.iter().any(|file| file.len() > ATTESTATION_BYTES) {
+        let message = format!(
+            "a release carries at most {ATTESTATIONS} attestations of {ATTESTATION_BYTES} bytes each; nothing was \
+             published"
+        );
+        return Err(Coded::new(Code::A04, message));
+    }
+    let named = &manifest.attestations;
+    if named.len() != files.len() {
+        let message = format!(
+            "the manifest names {} attestations, {} came; nothing was published",
+            named.len(),
+            files.len()
+        );
+        return Err(Coded::new(Code::M01, message));
+    }
+    for (named, file) in named.iter().zip(files) {
+        if Attestation::recognise(named.kind, file)? != *named {
+            let message =
+                format!("the {} is not the file that the manifest names; nothing was published", named.kind);
+            return Err(Coded::new(Code::A01, message));
+        }
+    }
+    Ok(())
 }
 
 fn other_content(known: &Release, offered: &ReleaseDigest) -> Trouble {

@@ -125,8 +125,8 @@ pub fn exit_of(code: Code) -> Exit {
     match code {
         M01 | V01 => Exit::Usage,
         C01 | S04 => Exit::Unreachable,
-        O03 | P01 | E01 | E02 | E03 | E04 | E05 | E06 | E07 | N01 | N02 | R01 | R02 | R03 | R04 | Q01
-        | K01 | W01 | W02 | W03 | C02 | T01 | T02 | T03 | T04 | T05 => Exit::Refused,
+        O03 | P01 | P02 | E01 | E02 | E03 | E04 | E05 | E06 | E07 | N01 | N02 | R01 | R02 | R03 | R04
+        | Q01 | K01 | W01 | W02 | W03 | C02 | T01 | T02 | T03 | T04 | T05 => Exit::Refused,
         A01 | A02 | A03 | A04 | A05 | D01 | D03 | S01 | S02 | S03 | H01 | U01 | L01 | B01 | X01 => {
             Exit::Failed
         }

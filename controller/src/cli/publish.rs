@@ -4,6 +4,7 @@
 //! only what is still missing is sent.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     sync::{
@@ -23,7 +24,8 @@ use longshore_common::{
     code::{Code, Coded},
     digest::BlobDigest,
     ids::Version,
-    manifest::{Artifact, Manifest, file::AppFile},
+    manifest::{Artifact, Attestation, AttestationKind, Manifest, file::AppFile},
+    offline::ATTESTATION_BYTES,
     strict::Problems,
     wire::{CODE_KEY, from_status},
 };
@@ -49,6 +51,8 @@ pub struct Options {
     pub file: PathBuf,
     /// In place of the file's own.
     pub version: Option<Version>,
+    /// What is attested of it, in place of what the file names.
+    pub attestations: BTreeMap<AttestationKind, PathBuf>,
 }
 
 /// How far it is. Said from any thread, often.
@@ -143,6 +147,7 @@ pub async fn publish_manifest(
 struct Offer {
     packed: Packed,
     manifest: Manifest,
+    attestations: Vec<Vec<u8>>,
 }
 
 fn prepare(options: &Options, progress: &Progress) -> Result<Offer, PublishError> {
@@ -153,14 +158,33 @@ fn prepare(options: &Options, progress: &Progress) -> Result<Offer, PublishError
             format!("no version: write version = \"…\" under [app] in {}, or give --version", path.display());
         return Err(PublishError::Refused(Coded::new(Code::V01, message)));
     };
-    let folder = path.parent().unwrap_or(Path::new(".")).join(&file.artifact_path);
+    let beside = path.parent().unwrap_or(Path::new(".")).to_owned();
+    let folder = beside.join(&file.artifact_path);
+    let mut attested: BTreeMap<AttestationKind, PathBuf> =
+        file.attestations.iter().map(|(kind, name)| (*kind, beside.join(name))).collect();
+    attested.extend(options.attestations.clone());
     let packed = pack(&folder, &|done, total| progress(Event::Packing { done, total }))?;
     let digest = packed.index.digest();
     let artifact =
         Artifact { index: digest, files: packed.index.entries().len() as u64, bytes: packed.index.bytes() };
-    let manifest = file.into_manifest(version, artifact);
+    let mut manifest = file.into_manifest(version, artifact);
+    let mut attestations = vec![];
+    for (kind, path) in attested {
+        let bytes = read_attestation(&path)?;
+        manifest.attestations.push(Attestation::recognise(kind, &bytes).map_err(PublishError::Refused)?);
+        attestations.push(bytes);
+    }
     bundle::fit(&manifest, &packed.index, &digest).map_err(PublishError::Refused)?;
-    Ok(Offer { packed, manifest })
+    Ok(Offer { packed, manifest, attestations })
+}
+
+fn read_attestation(path: &Path) -> Result<Vec<u8>, PublishError> {
+    let io = |source| PublishError::Pack(PackError::Io { path: path.into(), source });
+    if std::fs::metadata(path).map_err(io)?.len() > ATTESTATION_BYTES as u64 {
+        let message = format!("{} is larger than {ATTESTATION_BYTES} bytes", path.display());
+        return Err(PublishError::Refused(Coded::new(Code::A04, message)));
+    }
+    std::fs::read(path).map_err(io)
 }
 
 fn read_text(path: &Path) -> Result<String, PublishError> {
@@ -192,7 +216,9 @@ async fn try_once(
     progress(Event::Publishing);
     let frame = frame::compress(limits::UPLOAD_LEVEL, &index.encode())
         .map_err(|e| PublishError::Refused(Coded::new(Code::X01, format!("zstd: {e}"))))?;
-    let request = pb::PublishRequest { manifest: offer.manifest.to_bytes().into(), index: frame.into() };
+    let attestations = offer.attestations.iter().map(|bytes| bytes.clone().into()).collect();
+    let manifest = offer.manifest.to_bytes().into();
+    let request = pb::PublishRequest { manifest, index: frame.into(), attestations };
     Ok(client.publish(request).await?.into_inner())
 }
 

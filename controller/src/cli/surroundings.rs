@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     output::{Format, Output, Page, now},
-    signing::{FILE_VARIABLE, Passphrase, VARIABLE},
+    signing::{FILE_VARIABLE, Passphrase, SOCKET_VARIABLE, SshAgent, VARIABLE},
     style::Style,
 };
 
@@ -24,6 +24,8 @@ pub struct Surroundings {
     pub config: Option<PathBuf>,
     /// Of signing keys; asked for at the terminal where the environment does not say.
     pub passphrase: Passphrase,
+    /// Keys may lie with it.
+    pub ssh_agent: SshAgent,
 }
 
 impl Surroundings {
@@ -37,7 +39,15 @@ impl Surroundings {
             .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".config")))
             .map(|base| base.join("longshore"));
         let passphrase = Passphrase::new(env::var(VARIABLE).ok(), set(FILE_VARIABLE).map(PathBuf::from));
-        Self { passphrase, live, color: live && set("NO_COLOR").is_none(), zone: TimeZone::system(), config }
+        let ssh_agent = SshAgent(set(SOCKET_VARIABLE).map(PathBuf::from));
+        Self {
+            passphrase,
+            ssh_agent,
+            live,
+            color: live && set("NO_COLOR").is_none(),
+            zone: TimeZone::system(),
+            config,
+        }
     }
 
     pub fn output(&self, format: Format) -> Output {

@@ -135,6 +135,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let engine =
         Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, inner.clone()).await?;
     let audit = open_audit(&config, &clock).await?;
+    fleet.record_in(audit.clone());
     let waiting = Waiting(Some(config.identity_dir().join(OPERATORS_DIR)));
     waiting.take_all(&store, clock.now_ms()).await?;
     let parts =
@@ -273,7 +274,12 @@ impl Parts {
                 trust: desk.clone(),
                 door: door.clone(),
             },
-            trust: TrustService { desk: desk.clone(), door: door.clone() },
+            trust: TrustService {
+                desk: desk.clone(),
+                store: store.clone(),
+                fleet: fleet.clone(),
+                door: door.clone(),
+            },
             controller: ControllerService {
                 store: store.clone(),
                 clock: clock.clone(),
@@ -298,6 +304,7 @@ impl Parts {
             releases: ReleasesService {
                 store: store.clone(),
                 bundle: bundle.clone(),
+                trust: desk.clone(),
                 clock: clock.clone(),
                 door: door.clone(),
             },

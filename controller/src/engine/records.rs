@@ -339,6 +339,7 @@ mod tests {
             time_ms: 0,
             outcome,
             live: live.map(slot),
+            by: None,
         }
     }
 

@@ -13,9 +13,13 @@ mod seen;
 mod session;
 pub mod words;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use longshore_common::{
+    chain::Chain,
     code::{Code, Coded},
     ids::{AppName, Generation, HostId, HostName},
     label::Labels,
@@ -26,7 +30,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    audit::Checkpoint,
+    audit::{Audit, Checkpoint, What},
     store::{Change, Key, Prefix, SharedStore, Txn, WatchEvent, key::Name, record},
     trouble::Trouble,
 };
@@ -102,6 +106,8 @@ struct Inner {
     checkpoints: watch::Sender<Option<Checkpoint>>,
     /// The root that signs, while hosts with certificates of an older one are to renew.
     signs: watch::Sender<Option<String>>,
+    /// Where what admins do on hosts by themselves is recorded.
+    audit: OnceLock<Audit>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -132,6 +138,7 @@ impl Fleet {
                 live: broadcast::channel(LIVE_QUEUE).0,
                 checkpoints: watch::Sender::new(None),
                 signs: watch::Sender::new(None),
+                audit: OnceLock::new(),
                 stop,
                 tasks: TaskTracker::new(),
             }),
@@ -139,6 +146,22 @@ impl Fleet {
         fleet.inner.tasks.spawn(fleet.clone().notice_silence());
         fleet.inner.tasks.spawn(fleet.clone().follow_records(listing.revision));
         Ok((fleet, receiver))
+    }
+
+    /// From now on, what admins do on hosts by themselves is recorded there.
+    pub fn record_in(&self, audit: Audit) {
+        drop(self.inner.audit.set(audit)); // once, at the start
+    }
+
+    /// Something that was done on a host without the controller. The host says so, and is not kept waiting.
+    fn record(&self, host: &Host, event: String, target: String) {
+        let Some(audit) = self.inner.audit.get().cloned() else { return };
+        let actor = format!("host {} ({})", host.name, host.id);
+        self.inner.tasks.spawn(async move {
+            if let Err(error) = audit.append(What::Event { actor, event, target }).await {
+                tracing::error!(error = %Chain(&error), "what was done on a host was not recorded");
+            }
+        });
     }
 
     pub fn presence(&self) -> &Presence {
@@ -313,7 +336,7 @@ impl Fleet {
             match self.recheck_sessions().await {
                 Ok(revision) => after = revision,
                 Err(trouble) => {
-                    let trouble = longshore_common::chain::Chain(&trouble).to_string();
+                    let trouble = Chain(&trouble).to_string();
                     tracing::error!(trouble, "cannot list the hosts");
                     tokio::time::sleep(WATCH_PAUSE).await;
                 }

@@ -2,7 +2,7 @@
 
 use longshore_common::report::{Outcome, Report};
 
-use super::words::AppSeen;
+use super::words::{AppSeen, DeployedThere};
 
 impl AppSeen {
     /// With a report added; None when nothing of the app is left.
@@ -17,8 +17,15 @@ impl AppSeen {
             running: false,
             slots: vec![],
             verdict: String::new(),
+            local: None,
         });
         seen.generation = seen.generation.max(report.generation);
+        seen.local = match (&report.by, seen.local) {
+            (Some(by), _) => Some(DeployedThere { by: by.clone(), at_ms: report.time_ms }),
+            // A refusal leaves what is there.
+            (None, local) if matches!(report.outcome, Outcome::Refused { .. }) => local,
+            (None, _) => None,
+        };
         let slot = live.map(ToString::to_string).unwrap_or_default();
         if slot != seen.current_slot {
             seen.version = live.map(|slot| slot.version().to_owned()).unwrap_or_default();
@@ -66,6 +73,7 @@ mod tests {
             time_ms: 0,
             outcome,
             live: (!live.is_empty()).then(|| live.parse().unwrap()),
+            by: None,
         }
     }
 
@@ -89,6 +97,16 @@ mod tests {
         };
         let reverted = AppSeen::after(Some(healthy), &report(3, "0.9-00000002", back)).unwrap();
         assert_eq!((reverted.version.as_str(), reverted.release.as_str()), ("0.9", ""));
+        let by_hand = Report { by: Some("ann".into()), ..report(3, "1.2-00000003", Outcome::Healthy) };
+        let local = AppSeen::after(Some(reverted.clone()), &by_hand).unwrap();
+        assert_eq!(local.local.as_ref().unwrap().by, "ann");
+        let held = Outcome::Refused {
+            failure: Failure::new(Code::P01, StepName::Check, Blame::Environment, "held"),
+        };
+        let refused = AppSeen::after(Some(local), &report(4, "1.2-00000003", held)).unwrap();
+        assert!(refused.local.is_some(), "what is refused changes nothing");
+        let assigned = AppSeen::after(Some(refused), &report(5, "1.3-00000004", Outcome::Healthy)).unwrap();
+        assert_eq!(assigned.local, None);
         assert_eq!(AppSeen::after(Some(reverted), &report(4, "", Outcome::Removed)), None);
     }
 }

@@ -86,6 +86,41 @@ pub struct AppSeen {
     pub running: bool,
     pub slots: Vec<String>,
     pub verdict: String,
+    /// Somebody on the host deployed from a bundle what was accepted last; `None`: it was assigned.
+    pub local: Option<DeployedThere>,
+}
+
+/// A deployment that the host's own admin made, without the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeployedThere {
+    /// The local user.
+    pub by: String,
+    pub at_ms: Millis,
+}
+
+/// What a host has verified, read from its disk when it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustAnswer {
+    pub facts: TrustFacts,
+    pub repositories: Vec<VerifiedRepository>,
+    pub time_ms: Millis,
+}
+
+/// One repository of signed documents, as a host has verified it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifiedRepository {
+    pub app: String,
+    /// Why it cannot be read; empty: it can.
+    pub problem: String,
+    pub root_version: u64,
+    pub list_version: u64,
+    pub releases: u64,
+    pub floor: u64,
+    pub verified_ms: Millis,
+    pub expires_ms: Millis,
+    /// Of the fleet's own; empty: it is not.
+    pub frozen: String,
+    pub revoked: u64,
 }
 
 /// The step in progress. Not kept: whoever watches sees it, nobody else.
@@ -169,6 +204,8 @@ pub enum Question {
     Facts,
     /// The checkpoints that it keeps.
     Checkpoints,
+    /// What it has verified of signed documents.
+    Trust,
     Logs {
         app: AppName,
         lines: u32,
@@ -286,6 +323,7 @@ pub enum Answer {
     Test(Box<TestAnswer>),
     Logs(Vec<LogLine>),
     Checkpoints(Vec<Checkpoint>),
+    Trust(Box<TrustAnswer>),
     /// The agent's own words for why not.
     Error(String),
 }

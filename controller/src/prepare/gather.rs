@@ -47,6 +47,7 @@ impl Planner {
         let (published, _) =
             bundle::load(&**store, app, version).await?.ok_or_else(|| bundle::unknown(app, version))?;
         let release = self.open(&published).await?;
+        environment.attested(&release.manifest)?;
         let live =
             records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live.target);
         let hosts: Vec<Host> =

@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::trust::documents;
 use crate::{
     bundle::{self, BundleError, BundleStore, Purpose, Release, blocking},
     identity::Door,
@@ -35,7 +34,7 @@ use crate::{
 /// Pieces that wait for a slow host, beyond what the connection holds.
 const PIECES_AHEAD: usize = 2;
 /// Blocks of a transfer that are made or opened while the one before is sent.
-const BLOCKS_AHEAD: usize = 2;
+pub(super) const BLOCKS_AHEAD: usize = 2;
 /// A host that takes nothing for so long has gone, whatever its connection says.
 const STALLED: Duration = Duration::from_secs(120);
 
@@ -175,7 +174,7 @@ impl Blobs for BlobsService {
         let pb::TrustRequest { app, roots_after } = request.get_ref();
         let (app, after) = (self.asked_trust(&request, app).await.map_err(status)?, *roots_after);
         let offer = at_desk(&self.trust, move |desk| desk.offer(app.as_str(), after)).await;
-        Ok(Response::new(documents(offer.map_err(|e| to_status(&e))?)))
+        Ok(Response::new(offer.map_err(|e| to_status(&e))?.into()))
     }
 
     type FetchStream = ReceiverStream<Result<pb::BlockPiece, Status>>;
@@ -240,9 +239,12 @@ async fn send_blocks(
     Ok(())
 }
 
-struct Gone;
+pub(super) struct Gone;
 
-async fn send<T>(sender: &mpsc::Sender<Result<T, Status>>, message: Result<T, Status>) -> Result<(), Gone> {
+pub(super) async fn send<T>(
+    sender: &mpsc::Sender<Result<T, Status>>,
+    message: Result<T, Status>,
+) -> Result<(), Gone> {
     match tokio::time::timeout(STALLED, sender.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Gone),

@@ -50,6 +50,7 @@ pub fn question(question: &Question) -> Option<pb::question::About> {
         Question::Ping
         | Question::Facts
         | Question::Checkpoints
+        | Question::Trust
         | Question::Logs { .. }
         | Question::Survey(_) => return None,
     })

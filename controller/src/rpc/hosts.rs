@@ -147,6 +147,7 @@ async fn ping(fleet: Fleet, clock: Arc<dyn Clock>, host: Host, deadline: Duratio
                 | Answer::Survey(_)
                 | Answer::Logs(_)
                 | Answer::Checkpoints(_)
+                | Answer::Trust(_)
                 | Answer::Reached(_)
                 | Answer::Usage(_)
                 | Answer::Test(_) => reply.error = "answered another question".to_owned(),

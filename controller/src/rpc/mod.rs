@@ -10,6 +10,7 @@ mod calendars;
 mod controller;
 mod enrolment;
 mod environments;
+mod export;
 mod gate_rows;
 mod gate_words;
 mod hosts;
@@ -26,6 +27,7 @@ mod settings;
 mod strangers;
 mod survey;
 mod trust;
+mod trust_words;
 mod upload;
 pub mod words;
 

@@ -6,8 +6,9 @@ use longshore_common::{
     assignment::{Assignment, Intent},
     bundle::{frame::FrameReader, limits},
     code::{Code, Coded},
-    digest::BlobDigest,
+    digest::{BlobDigest, ContentDigest},
     ids::{AppName, OperatorName, Version},
+    manifest::Manifest,
     time::Clock,
     wire::{parse, to_status},
 };
@@ -19,13 +20,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{admitted, operator, scope::Act, upload};
+use super::{admitted, export::Export, operator, scope::Act, upload};
 use crate::{
     access::Scope,
-    bundle::{self, BundleStore, Published, Publisher, Release, blocking},
+    bundle::{self, BundleStore, Offered, Published, Publisher, Release, blocking},
     identity::Door,
     store::{Prefix, SharedStore, record},
     trouble::Trouble,
+    trust::TrustDesk,
 };
 
 /// Acknowledgements of an upload that wait for a slow publisher.
@@ -38,6 +40,7 @@ const DAMAGED_NAMED: usize = 100;
 pub struct ReleasesService {
     pub store: SharedStore,
     pub bundle: Arc<BundleStore>,
+    pub trust: Arc<TrustDesk>,
     pub clock: Arc<dyn Clock>,
     pub door: Door,
 }
@@ -96,12 +99,29 @@ impl ReleasesService {
         Ok(counts.into_iter().map(|(env, hosts)| pb::ReleaseOnHosts { env, hosts }).collect())
     }
 
+    /// One that the release's manifest names, and no other file.
+    async fn read_attestation(&self, app: &str, version: &str, sha256: &[u8]) -> Result<Vec<u8>, Trouble> {
+        let release = self.load(app, version).await?;
+        let wanted = ContentDigest::try_from(sha256)?;
+        let bundle = Arc::clone(&self.bundle);
+        let name = format!("{}@{}", release.app, release.version);
+        let read = blocking(move || {
+            let manifest = Manifest::from_bytes(&bundle.named.manifest(&release.digest)?)?;
+            if !manifest.attestations.iter().any(|named| named.sha256 == wanted) {
+                let message = format!("nothing with the sha256 {} is attested of {name}", wanted.short());
+                return Err(Coded::new(Code::N01, message).into());
+            }
+            bundle.named.attestation(&wanted)
+        });
+        Ok(read.await?)
+    }
+
     async fn verify_one(&self, app: &str, version: &str) -> Result<pb::VerifyReply, Trouble> {
         let release = self.load(app, version).await?;
         let bundle = Arc::clone(&self.bundle);
         let reply = blocking(move || {
             let index = bundle.named.index(&release.index)?;
-            bundle.named.manifest(&release.digest)?;
+            let manifest = Manifest::from_bytes(&bundle.named.manifest(&release.digest)?)?;
             let mut reader = FrameReader::new().map_err(|e| Coded::new(Code::X01, format!("zstd: {e}")))?;
             let mut reply = pb::VerifyReply::default();
             for blob in index.blobs() {
@@ -110,6 +130,11 @@ impl ReleasesService {
                 if !bundle.blobs.verify(&mut reader, blob)? && reply.damaged.len() < DAMAGED_NAMED {
                     let path = index.entries().iter().find(|entry| entry.blob() == Some(blob));
                     reply.damaged.extend(path.map(|entry| entry.path.clone()));
+                }
+            }
+            for named in &manifest.attestations {
+                if bundle.named.attestation(&named.sha256).is_err() {
+                    reply.damaged.push(format!("its {} ({})", named.kind, named.sha256.short()));
                 }
             }
             Ok(reply)
@@ -145,12 +170,14 @@ impl Releases for ReleasesService {
 
     async fn publish(&self, request: Request<pb::PublishRequest>) -> Result<Response<pb::Release>, Status> {
         let admission = admitted(&self.door, &request).await?;
-        let pb::PublishRequest { manifest, index } = request.into_inner();
+        let pb::PublishRequest { manifest, index, attestations } = request.into_inner();
         if let Some(app) = app_of(&manifest) {
             let target = format!("a release of {app}");
             admission.within(&Scope::App(app), &target).await.map_err(status)?;
         }
-        let published = self.publisher().publish(admission.name(), manifest.into(), index.into()).await;
+        let attestations = attestations.into_iter().map(Into::into).collect();
+        let offered = Offered { manifest: manifest.into(), index_frame: index.into(), attestations };
+        let published = self.publisher().publish(admission.name(), offered).await;
         let Published { release, created } = published.map_err(status)?;
         Ok(Response::new(message(&release, created)))
     }
@@ -197,6 +224,48 @@ impl Releases for ReleasesService {
         let pb::ShowReleaseRequest { app, version } = request.get_ref();
         self.verify_one(app, version).await.map(Response::new).map_err(status)
     }
+
+    type ExportStream = ReceiverStream<Result<pb::Piece, Status>>;
+
+    async fn export(
+        &self,
+        request: Request<pb::ShowReleaseRequest>,
+    ) -> Result<Response<Self::ExportStream>, Status> {
+        self.operator(&request).await?;
+        let pb::ShowReleaseRequest { app, version } = request.get_ref();
+        let release = self.load(app, version).await.map_err(status)?;
+        let export = Export::prepare(Arc::clone(&self.bundle), &self.trust, &release).await;
+        let export = export.map_err(status)?;
+        let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
+        tokio::spawn(export.stream(sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    type AttestationStream = ReceiverStream<Result<pb::Piece, Status>>;
+
+    async fn attestation(
+        &self,
+        request: Request<pb::AttestationRequest>,
+    ) -> Result<Response<Self::AttestationStream>, Status> {
+        self.operator(&request).await?;
+        let pb::AttestationRequest { app, version, sha256 } = request.get_ref();
+        self.read_attestation(app, version, sha256).await.map(pieces).map(Response::new).map_err(status)
+    }
+}
+
+/// A file in pieces, for whoever reads them.
+fn pieces(bytes: Vec<u8>) -> ReceiverStream<Result<pb::Piece, Status>> {
+    let bytes = bytes::Bytes::from(bytes);
+    let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
+    tokio::spawn(async move {
+        for start in (0..bytes.len()).step_by(limits::PIECE_BYTES) {
+            let data = bytes.slice(start..bytes.len().min(start + limits::PIECE_BYTES));
+            if sender.send(Ok(pb::Piece { data })).await.is_err() {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 /// Whose release a manifest says it is. What does not read is refused by the publisher, in better words.

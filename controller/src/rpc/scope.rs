@@ -76,6 +76,7 @@ act! {
     pb::PublishRequest => |r| Scope::Any, "a release".to_owned();
     pb::ListReleasesRequest => |r| Scope::Any, String::new();
     pb::ShowReleaseRequest => |r| app(&r.app), format!("{}@{}", r.app, r.version);
+    pb::AttestationRequest => |r| app(&r.app), format!("what is attested of {}@{}", r.app, r.version);
     pb::WithdrawReleaseRequest => |r| app(&r.app), format!("{}@{}: {}", r.app, r.version, r.reason);
     // The file names its environment; the handler looks.
     pb::ApplyEnvironmentRequest => |r| Scope::Any, r.file_name.clone();
@@ -102,6 +103,7 @@ act! {
     Streaming<pb::SealPiece> => |r| Scope::Any, "a sealed secret".to_owned();
     pb::CheckSecretsRequest => |r| Scope::Any, String::new();
     pb::TrustStatusRequest => |r| Scope::Any, String::new();
+    pb::CheckTrustRequest => |r| Scope::Any, "what hosts trust".to_owned();
     pb::GetTrustRequest => |r| Scope::Any, String::new();
     // The organisation's own documents are everybody's.
     pb::SubmitTrustRequest => |r| if r.app == FLEET { Scope::Fleet } else { app(&r.app) }, format!("signed documents of {}", r.app);

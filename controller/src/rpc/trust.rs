@@ -1,26 +1,40 @@
 //! The `Trust` service: signed documents in and out. What they are worth is decided in `crate::trust` and, again, on
 //! every host.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
 use longshore_common::{
-    code::Coded,
-    digest::sha256,
-    ids::AppName,
-    trust::{Offer, PublicKey},
-    wire::parse,
+    code::Coded, digest::sha256, ids::AppName, label::Selector, trust::PublicKey, wire::parse,
 };
 use longshore_proto::v1::{self as pb, trust_server::Trust};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{coded, invalid, operator};
+use super::{Replies, coded, invalid, operator, refuse, trust_words};
 use crate::{
+    fleet::{
+        Asked, Fleet, Host, host,
+        words::{Answer, Question},
+    },
     identity::Door,
+    store::SharedStore,
     trust::{Standing, Submitted, TrustDesk, at_desk, fresh_until},
 };
 
+/// Of one host's answer: it asks for what is new before it answers.
+const CHECK_DEADLINE: Duration = Duration::from_secs(30);
+const CHECK_DEADLINE_MAX: Duration = Duration::from_secs(300);
+/// Hosts that are asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
+/// Answers that wait for the one who asked.
+const REPLIES: usize = 64;
+
 pub struct TrustService {
     pub desk: Arc<TrustDesk>,
+    pub store: SharedStore,
+    pub fleet: Fleet,
     pub door: Door,
 }
 
@@ -35,6 +49,35 @@ impl TrustService {
 
 #[tonic::async_trait]
 impl Trust for TrustService {
+    type CheckStream = Replies<pb::CheckTrustReply>;
+
+    async fn check(
+        &self,
+        request: Request<pb::CheckTrustRequest>,
+    ) -> Result<Response<Self::CheckStream>, Status> {
+        operator(&self.door, &request).await?;
+        let pb::CheckTrustRequest { selector, deadline_ms } = request.into_inner();
+        let deadline = match deadline_ms {
+            0 => CHECK_DEADLINE,
+            ms => Duration::from_millis(ms.into()).min(CHECK_DEADLINE_MAX),
+        };
+        let selector: Selector = selector.parse().map_err(coded)?;
+        let hosts = host::list(&self.store).await.map_err(refuse)?;
+        let hosts: Vec<Host> = hosts.into_iter().filter(|host| host.fits(&selector)).collect();
+        let (replies, receiver) = mpsc::channel(REPLIES);
+        let fleet = self.fleet.clone();
+        tokio::spawn(async move {
+            let asked = hosts.into_iter().map(|host| check(fleet.clone(), host, deadline));
+            let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+            while let Some(reply) = answers.next().await {
+                if replies.send(Ok(reply)).await.is_err() {
+                    return; // nobody listens any more
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
     async fn status(
         &self,
         request: Request<pb::TrustStatusRequest>,
@@ -56,7 +99,7 @@ impl Trust for TrustService {
                 roots: pending.roots.into_iter().map(Into::into).collect(),
                 targets: pending.targets.into(),
             });
-            Ok(pb::GetTrustReply { documents: held.map(|held| documents(held.offer(0))), pending })
+            Ok(pb::GetTrustReply { documents: held.map(|held| held.offer(0).into()), pending })
         })
         .await
     }
@@ -93,14 +136,19 @@ impl Trust for TrustService {
     }
 }
 
-pub(super) fn documents(offer: Offer) -> pb::TrustDocuments {
-    let Offer { roots, timestamp, snapshot, targets } = offer;
-    pb::TrustDocuments {
-        roots: roots.into_iter().map(Into::into).collect(),
-        timestamp: timestamp.into(),
-        snapshot: snapshot.into(),
-        targets: targets.into(),
+/// What one host says that it trusts.
+async fn check(fleet: Fleet, host: Host, deadline: Duration) -> pb::CheckTrustReply {
+    let (id, name) = (host.id.to_string(), host.name.to_string());
+    let mut reply = pb::CheckTrustReply { host: id, name, ..pb::CheckTrustReply::default() };
+    match fleet.ask(host.id, Question::Trust, deadline).await {
+        Asked::Silent => reply.silent = true,
+        Asked::Answered { answer: Answer::Trust(answer), .. } => {
+            reply.answer = Some(trust_words::message(*answer));
+        }
+        Asked::Answered { answer: Answer::Error(why), .. } => reply.error = why,
+        Asked::Answered { .. } => reply.error = "answered another question".to_owned(),
     }
+    reply
 }
 
 fn status(desk: &TrustDesk) -> pb::TrustStatusReply {

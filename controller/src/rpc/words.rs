@@ -10,14 +10,14 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 
-use super::{gate_words, survey};
+use super::{gate_words, survey, trust_words};
 use crate::{
     audit::Checkpoint,
     fleet::{
         Drained,
         words::{
-            Answer, AppSeen, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question, ToAgent,
-            TrustFacts,
+            Answer, AppSeen, DeployedThere, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question,
+            ToAgent, TrustFacts,
         },
     },
     rollout::Pace,
@@ -100,7 +100,18 @@ fn read_apps(apps: Vec<pb::AppState>) -> Result<Vec<AppSeen>, Invalid> {
 }
 
 pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
-    let pb::AppState { app, generation, current_slot, release, version, running, slots, verdict } = state;
+    let pb::AppState {
+        app,
+        generation,
+        current_slot,
+        release,
+        version,
+        running,
+        slots,
+        verdict,
+        local_by,
+        local_ms,
+    } = state;
     Ok(AppSeen {
         app: parse("app_state.app", &app)?,
         generation: Generation(generation),
@@ -110,6 +121,7 @@ pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
         running,
         slots: slots.iter().take(SLOTS).map(|slot| word(slot)).collect(),
         verdict: word(&verdict),
+        local: (!local_by.is_empty()).then(|| DeployedThere { by: word(&local_by), at_ms: local_ms }),
     })
 }
 
@@ -140,7 +152,7 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
     }
 }
 
-fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
+pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
     let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
     TrustFacts {
         state: word(&state),
@@ -193,6 +205,7 @@ fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
             let kept = checkpoints.into_iter().take(CHECKPOINTS).map(read_checkpoint);
             Answer::Checkpoints(kept.collect::<Result<_, _>>()?)
         }
+        About::Trust(answer) => Answer::Trust(Box::new(trust_words::read(answer))),
         About::Reach(answer) => gate_words::reached(answer),
         About::Usage(answer) => gate_words::usage(answer),
         About::Test(answer) => gate_words::test(answer),
@@ -217,7 +230,7 @@ fn shown(report: Report) -> Report {
         Outcome::Refused { failure } => Outcome::Refused { failure: safe(failure) },
         outcome @ (Outcome::Staged | Outcome::Healthy | Outcome::Unchanged | Outcome::Removed) => outcome,
     };
-    Report { outcome, ..report }
+    Report { outcome, by: report.by.map(|by| word(&by)), ..report }
 }
 
 pub fn to_agent(message: ToAgent) -> pb::ToAgent {
@@ -262,6 +275,7 @@ fn question_message(question: Question) -> pb::question::About {
         Question::Facts => About::Facts(pb::Nothing {}),
         Question::Survey(wanted) => About::Survey(survey::question(*wanted)),
         Question::Checkpoints => About::Checkpoints(pb::Nothing {}),
+        Question::Trust => About::Trust(pb::Nothing {}),
         Question::Logs { app, lines, follow } => {
             About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
         }
@@ -293,7 +307,8 @@ pub fn checkpoint_message(checkpoint: Checkpoint) -> pb::AuditCheckpoint {
 }
 
 pub fn app_message(seen: AppSeen) -> pb::AppState {
-    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict } = seen;
+    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict, local } = seen;
+    let (local_by, local_ms) = local.map(|local| (local.by, local.at_ms)).unwrap_or_default();
     pb::AppState {
         app: app.to_string(),
         generation: generation.0,
@@ -303,6 +318,8 @@ pub fn app_message(seen: AppSeen) -> pb::AppState {
         running,
         slots,
         verdict,
+        local_by,
+        local_ms,
     }
 }
 
@@ -319,10 +336,7 @@ pub fn facts_message(facts: Facts) -> pb::Facts {
         driver,
         trust,
     } = facts;
-    let trust = trust.map(|trust| {
-        let TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
-        pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem }
-    });
+    let trust = trust.map(trust_words::facts_message);
     pb::Facts {
         os,
         kernel,

@@ -5,6 +5,7 @@
 //! week, not change it. The documents lie beside the blobs, in the same whole generations as on a host.
 
 mod check;
+mod expiry;
 mod online;
 mod pending;
 #[cfg(test)]
@@ -44,6 +45,8 @@ pub struct TrustDesk {
     clock: Arc<dyn Clock>,
     /// One change at a time.
     turn: Mutex<()>,
+    /// Of what runs out.
+    said: Mutex<expiry::Said>,
 }
 
 /// What became of what was submitted.
@@ -71,7 +74,13 @@ impl TrustDesk {
         durable::create_dir_durable(dir, 0o700).map_err(disk)?;
         durable::remove_leftovers(dir).map_err(disk)?;
         let online = online::load_or_create(&dir.join(online::FILE))?;
-        Ok(Arc::new(Self { dir: dir.to_owned(), online, clock, turn: Mutex::new(()) }))
+        Ok(Arc::new(Self {
+            dir: dir.to_owned(),
+            online,
+            clock,
+            turn: Mutex::new(()),
+            said: Mutex::default(),
+        }))
     }
 
     pub fn online_key(&self) -> PublicKey {
@@ -146,6 +155,10 @@ impl TrustDesk {
                 tracing::warn!(app, code = %why.code, "could not be said to be current: {}", why.message);
             }
         }
+        let mut said = self.said.lock().expect("no holder panics");
+        for news in said.news(&self.standings(), self.clock.now_ms()) {
+            tracing::warn!("{news}");
+        }
     }
 
     fn refresh_one(&self, app: &str) -> Result<(), Coded> {
@@ -166,9 +179,8 @@ impl TrustDesk {
         release: &ReleaseDigest,
         length: u64,
     ) -> Result<(), Coded> {
-        if self.held(FLEET)?.is_none() {
-            return Ok(());
-        }
+        let Some(fleet) = self.held(FLEET)? else { return Ok(()) };
+        fleet.catalog(FLEET)?.permit(app.as_str(), version, release)?;
         let Some(held) = self.held(app.as_str())? else {
             let message = format!(
                 "{app} has no release keys, so no host of this fleet would run {app}@{version}. Make one: \

@@ -87,8 +87,13 @@ impl Dock {
         access::create(&store, &ann).await.unwrap();
         let host = HostId(uuid::Uuid::new_v4());
         enrol(&store, host).await;
-        let releases =
-            ReleasesService { store: store.clone(), bundle: bundle.clone(), clock, door: door.clone() };
+        let releases = ReleasesService {
+            store: store.clone(),
+            bundle: bundle.clone(),
+            trust: trust.clone(),
+            clock,
+            door: door.clone(),
+        };
         let blobs = BlobsService { store: store.clone(), bundle: bundle.clone(), trust, door };
         let by_ann = shows(Identity::Operator("ann".parse().unwrap()));
         let operators = served(&audit).add_service(InterceptedService::new(releases.into_server(), by_ann));
@@ -144,7 +149,12 @@ impl Dock {
         source: &Path,
         told: impl Fn(Told) + Send + Sync + 'static,
     ) -> Result<pb::Release, PublishError> {
-        publish(channel, Options { file: source.into(), version: None }, Arc::new(told)).await
+        publish(
+            channel,
+            Options { file: source.into(), version: None, attestations: Default::default() },
+            Arc::new(told),
+        )
+        .await
     }
 
     pub async fn assign(&self, release: &pb::Release) -> Wanted {

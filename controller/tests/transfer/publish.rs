@@ -14,7 +14,7 @@ use longshore_common::{
     time::SystemClock,
 };
 use longshore_controller::{
-    bundle::{Collected, Publisher, collect},
+    bundle::{Collected, Offered, Publisher, collect},
     cli::publish::{Event, PublishError},
 };
 use longshore_proto::v1::{self as pb, releases_client::ReleasesClient};
@@ -135,7 +135,8 @@ async fn offer(dock: &Dock, manifest: Vec<u8>, index: Vec<u8>) -> Result<(), lon
     let publisher =
         Publisher { store: dock.store.clone(), bundle: dock.bundle.clone(), clock: Arc::new(SystemClock) };
     let by: OperatorName = "ann".parse().unwrap();
-    publisher.publish(&by, manifest, index).await.map(drop).map_err(|trouble| trouble.coded())
+    let offered = Offered { manifest, index_frame: index, attestations: vec![] };
+    publisher.publish(&by, offered).await.map(drop).map_err(|trouble| trouble.coded())
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use longshore_common::{
     ids::Generation,
     join::JoinToken,
     manifest::{Artifact, file::AppFile},
+    offline::{Head, Writer},
     report::{Blame, Failure, Outcome, Report, StepName},
     settings::{Reference, Settings, Values},
     time::Span,
@@ -25,6 +26,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut all = vec![
         ("index/small".to_owned(), index()),
         ("manifest/shop".to_owned(), manifest()),
+        ("offline/shop".to_owned(), offline()),
         ("to-agent/assignment".to_owned(), assignment()),
         ("audit-log/three".to_owned(), audit_log()),
         ("token/plain".to_owned(), token(None)),
@@ -65,6 +67,24 @@ fn index() -> Vec<u8> {
         link("lib/b.so", "../current/b.so"),
     ];
     Index::new(entries).expect("a sound index").encode()
+}
+
+/// One that holds what it says, without signed documents.
+fn offline() -> Vec<u8> {
+    let content = b"#!/bin/sh\n";
+    let blob = Blob { digest: BlobDigest::of(content), size: content.len() as u64 };
+    let entry = Entry { path: "bin/shop".to_owned(), kind: Kind::File { executable: true, blob } };
+    let index = Index::new(vec![entry]).expect("a sound index");
+    let text = include_str!("../../../deploy/examples/longshore.toml");
+    let file = AppFile::parse("longshore.toml", text).expect("the example is valid");
+    let artifact = Artifact { index: index.digest(), files: 1, bytes: index.bytes() };
+    let manifest = file.into_manifest("1.4.2".parse().expect("a version"), artifact).to_bytes();
+    let squeezed = |bytes: &[u8]| frame::compress(limits::UPLOAD_LEVEL, bytes).expect("in memory");
+    let head = Head { manifest, index: squeezed(&index.encode()), ..Head::default() };
+    let mut writer = Writer::begin(Vec::new(), &head).expect("in memory");
+    let wire = squeezed(content);
+    writer.block(wire.len() as u64).and_then(|()| writer.data(&wire)).expect("in memory");
+    writer.end().expect("in memory")
 }
 
 fn manifest() -> Vec<u8> {
@@ -148,6 +168,7 @@ fn said_by_agents() -> [(&'static str, Vec<u8>); 3] {
             to_version: "1.4.1".parse().expect("a version"),
         },
         live: Some("1.4.1-3fa9c2d1".parse().expect("a slot")),
+        by: None,
     };
     let survey = pb::Survey {
         app: Some(app),

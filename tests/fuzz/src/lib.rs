@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 25] = [
     target("junit", targets::replies::junit),
     target("manifest", targets::bundle::manifest),
     target("names", targets::words::names),
+    target("offline", targets::bundle::offline),
     target("plan", targets::replies::plan),
     target("policy", targets::files::policy),
     target("prometheus", targets::replies::prometheus),

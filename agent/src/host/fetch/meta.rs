@@ -11,6 +11,7 @@ use longshore_common::{
     code::{Code, Coded},
     digest::{IndexDigest, ReleaseDigest},
     durable::Step,
+    ids::AppName,
     manifest::{MANIFEST_BYTES, Manifest},
 };
 use rustix::fs::{Mode, OFlags};
@@ -43,10 +44,10 @@ pub(super) async fn manifest(
     let (kept, tree) = keep(place.clone(), tree, |tree| read(tree, MANIFEST, MANIFEST_BYTES)).await?;
     let wanted = place.wanted.clone();
     if let Some(bytes) = kept {
-        return Ok((read_manifest(&bytes, &place, &wanted)?, tree));
+        return Ok((read_manifest(&bytes, &place.app, &wanted)?, tree));
     }
     let bytes = source.manifest(&place.app, &wanted.release).await?;
-    let manifest = read_manifest(&bytes, &place, &wanted)?;
+    let manifest = read_manifest(&bytes, &place.app, &wanted)?;
     let ((), tree) = keep(place, tree, move |tree| write(tree, MANIFEST, &bytes)).await?;
     Ok((manifest, tree))
 }
@@ -74,6 +75,16 @@ pub(super) async fn index(
     Ok((index, tree))
 }
 
+/// Both, as they were verified; what is there already stays.
+pub(super) fn lay_down(tree: &mut Tree, manifest: &[u8], index: &[u8]) -> Result<(), StageError> {
+    for (name, bytes, most) in [(MANIFEST, manifest, MANIFEST_BYTES), (INDEX, index, limits::INDEX_BYTES)] {
+        if read(tree, name, most)?.is_none_or(|kept| kept != bytes) {
+            write(tree, name, bytes)?;
+        }
+    }
+    Ok(())
+}
+
 /// What a staging tree says of itself, held against what is wanted.
 pub fn read_meta(tree: &Tree, wanted: &Wanted) -> Result<(Manifest, Index), StageError> {
     let absent =
@@ -88,17 +99,17 @@ pub fn read_meta(tree: &Tree, wanted: &Wanted) -> Result<(Manifest, Index), Stag
     Ok((manifest, index))
 }
 
-fn read_manifest(bytes: &[u8], place: &Place, wanted: &Wanted) -> Result<Manifest, Coded> {
+pub(super) fn read_manifest(bytes: &[u8], app: &AppName, wanted: &Wanted) -> Result<Manifest, Coded> {
     let got = ReleaseDigest::of(bytes);
     if got != wanted.release {
         let message = format!("the manifest came with sha256 {got}, {} was assigned", wanted.release);
         return Err(Coded::new(Code::A01, message));
     }
     let manifest = Manifest::from_bytes(bytes)?;
-    if (&manifest.app, &manifest.version) != (&place.app, &wanted.version) {
+    if (&manifest.app, &manifest.version) != (app, &wanted.version) {
         let message = format!(
             "the manifest is of {}@{}, {}@{} was assigned",
-            manifest.app, manifest.version, place.app, wanted.version
+            manifest.app, manifest.version, app, wanted.version
         );
         return Err(Coded::new(Code::M01, message));
     }

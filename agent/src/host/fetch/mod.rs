@@ -6,6 +6,7 @@
 //!
 //! Patches, when they come, are another way to fill `lacking`; everything else stays.
 
+mod bundle;
 mod error;
 mod meta;
 mod receive;
@@ -27,6 +28,7 @@ use longshore_common::{
     manifest::Manifest,
 };
 
+pub use bundle::{read_bundled_manifest, unpack_bundle};
 pub use error::FetchError;
 pub(crate) use error::silent;
 pub use meta::read_meta;
@@ -173,21 +175,27 @@ impl Round {
         index: Arc<Index>,
         gone: HashSet<longshore_common::digest::BlobDigest>,
     ) -> Result<Self, FetchError> {
-        place
-            .blocking(move |place| {
-                let mut survey = stage::survey(&tree, &index, &place.slots)?;
-                survey.held.retain(|digest, _| !gone.contains(digest));
-                let needed = survey.needed_bytes(&index) / 100 * ROOM_PERCENT;
-                let free = durable::free_bytes(tree.path())?;
-                if needed > free {
-                    return Err(stage::too_full(needed, free, tree.path()).into());
-                }
-                let lacking = survey.lacking(&index);
-                let blobs = Blobs::choose(index.blobs(), |digest| lacking.contains(digest));
-                let bytes = blobs.of(index.blobs()).map(|(_, blob)| blob.size).sum();
-                Ok(Self { tree, index, survey, blobs, bytes })
-            })
-            .await
+        place.blocking(move |place| Self::begin(&place, tree, index, &gone)).await
+    }
+
+    /// As [`Round::look`], on a thread that may block.
+    fn begin(
+        place: &Place,
+        tree: Tree,
+        index: Arc<Index>,
+        gone: &HashSet<longshore_common::digest::BlobDigest>,
+    ) -> Result<Self, StageError> {
+        let mut survey = stage::survey(&tree, &index, &place.slots)?;
+        survey.held.retain(|digest, _| !gone.contains(digest));
+        let needed = survey.needed_bytes(&index) / 100 * ROOM_PERCENT;
+        let free = durable::free_bytes(tree.path())?;
+        if needed > free {
+            return Err(stage::too_full(needed, free, tree.path()).into());
+        }
+        let lacking = survey.lacking(&index);
+        let blobs = Blobs::choose(index.blobs(), |digest| lacking.contains(digest));
+        let bytes = blobs.of(index.blobs()).map(|(_, blob)| blob.size).sum();
+        Ok(Self { tree, index, survey, blobs, bytes })
     }
 }
 

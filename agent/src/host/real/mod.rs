@@ -5,6 +5,7 @@
 
 mod balance;
 mod beside;
+mod bundle;
 mod gates;
 mod probing;
 mod service;
@@ -45,6 +46,7 @@ use super::{
 };
 use crate::{
     config::{Config, Runner},
+    offline::{Shelf, Trusting},
     plan::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted},
     supply::Supply,
     trust::{Gate, bring},
@@ -56,6 +58,7 @@ pub struct RealHost {
     me: SelfExec,
     supply: Supply,
     gate: Gate,
+    shelf: Shelf,
     runner: Runner,
     /// What 127.0.0.1 means for apps of this agent.
     loopback: Option<Ipv4Addr>,
@@ -83,6 +86,7 @@ impl RealHost {
             secrets: Sources::of(config)?,
             directors: config.directors.clone(),
             gate: Gate::new(config),
+            shelf: Shelf::below(&config.data()),
             layout,
             me,
             supply: supply.into(),
@@ -127,6 +131,9 @@ impl RealHost {
     }
 
     async fn check(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
+        if let Some(bundle) = self.bundle_of(app, wanted).await? {
+            return self.check_bundle(app, wanted, bundle).await;
+        }
         let failed = |e: FetchError| e.failure(StepName::Check);
         let source = self.supply.open().await;
         let source = source.map_err(|closed| fault::host(Code::C01, StepName::Check, closed.to_string()))?;
@@ -157,6 +164,9 @@ impl RealHost {
 
     async fn fetch(&self, app: &AppName, wanted: &Wanted, sink: &Sink) -> Result<(), Failure> {
         self.signed(app, wanted, StepName::Fetch).await?;
+        if let Some(bundle) = self.bundle_of(app, wanted).await? {
+            return self.fetch_bundle(app, wanted, bundle, sink).await;
+        }
         let failed = |e: FetchError| e.failure(StepName::Fetch);
         let source = self.supply.open().await;
         let source = source.map_err(|closed| fault::host(Code::C01, StepName::Fetch, closed.to_string()))?;
@@ -179,11 +189,14 @@ impl RealHost {
     }
 
     async fn seal(&self, app: &AppName, wanted: &Wanted) -> Result<(), Failure> {
-        let (app, wanted) = (app.clone(), wanted.clone());
-        self.disk(move |layout| {
-            stage::seal(layout, &app, &wanted).map_err(|e| FetchError::from(e).failure(StepName::Stage))
-        })
-        .await
+        let sealing = self.disk({
+            let (app, wanted) = (app.clone(), wanted.clone());
+            move |layout| {
+                stage::seal(layout, &app, &wanted).map_err(|e| FetchError::from(e).failure(StepName::Stage))
+            }
+        });
+        sealing.await?;
+        self.drop_bundle(app, wanted).await
     }
 
     async fn hook(&self, app: &AppName, point: HookPoint, slot: &Slot, sink: &Sink) -> Result<(), Failure> {
@@ -274,6 +287,11 @@ impl Host for RealHost {
             gate.allow_manifest(&manifest).map_err(refused)
         })
         .await
+    }
+
+    fn trusting(&self) -> Option<Trusting> {
+        let (gate, shelf, supply) = (self.gate.clone(), self.shelf.clone(), self.supply.clone());
+        Some(Trusting { gate, shelf, supply })
     }
 
     async fn trust(&self) -> pb::TrustFacts {

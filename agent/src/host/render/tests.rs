@@ -37,6 +37,7 @@ pub fn manifest(config: &[(&str, &str)]) -> Manifest {
         probes: vec![],
         hooks: Default::default(),
         tests: vec![],
+        attestations: vec![],
     }
 }
 

@@ -5,5 +5,6 @@ pub(crate) mod bench;
 mod beside;
 mod crashes;
 mod halt;
+mod local;
 mod properties;
 mod transcripts;

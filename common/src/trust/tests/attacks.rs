@@ -26,9 +26,9 @@ fn a_list_by_an_unknown_key_or_by_the_controllers_own() {
     let more = Catalog { version: 2, ..site.catalog.clone() };
     for signer in [66, 9, 1] {
         let offer = site.offer_of(&more, Some(&held), &[signer], NOW);
-        refused(Code::T02, "signed by no key", site.look(Some(&held), &offer, NOW));
+        refused(Code::T02, "not signed by a key", site.look(Some(&held), &offer, NOW));
     }
-    refused(Code::T02, "signed by no key", site.look(None, &site.offer_of(&more, None, &[], NOW), NOW));
+    refused(Code::T02, "not signed by a key", site.look(None, &site.offer_of(&more, None, &[], NOW), NOW));
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn keys_rotate_by_a_root_that_the_old_and_the_new_sign() {
     let list = Catalog { version: 2, ..site.catalog.clone() };
     let targets = |by| author::sign(&author::targets(&list, NOW), &key(by)).unwrap();
     let offer = |by| author::freshen(Some(&held), vec![root.clone()], targets(by), &key(9), NOW).unwrap();
-    refused(Code::T02, "signed by no key", site.look(Some(&held), &offer(2), NOW));
+    refused(Code::T02, "not signed by a key", site.look(Some(&held), &offer(2), NOW));
     let after = site.look(Some(&held), &offer(3), NOW).unwrap();
     assert_eq!(after.roots.keys().copied().collect::<Vec<_>>(), [1, 2]);
     // A host that comes late walks both.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use longshore_common::time::Span;
+use longshore_common::{manifest::AttestationKind, time::Span};
 
 use super::Waiting;
 
@@ -227,7 +227,7 @@ pub fn release_name(text: &str) -> Result<ReleaseName, String> {
 pub enum ReleaseCommand {
     /// Pack a folder and upload what the controller lacks of it
     #[command(
-        after_help = "Examples:\n  longshore release publish\n  longshore release publish ./shop --version 1.4.2"
+        after_help = "Examples:\n  longshore release publish\n  longshore release publish ./shop --version 1.4.2\n  longshore release publish --sbom sbom.cdx.json --provenance provenance.json"
     )]
     Publish(PublishArgs),
     /// Releases, newest first
@@ -262,6 +262,24 @@ pub enum ReleaseCommand {
         after_help = "Examples:\n  longshore release sign shop@1.4.2\n  longshore release sign shop@1.4.2 --security    # and nothing older may run any more"
     )]
     Sign(super::SignArgs),
+    /// Write a release into one file (or folder) for hosts without a network, with what proves that it may run
+    #[command(
+        after_help = "Examples:\n  longshore release export shop@1.4.2 --into shop-1.4.2.lsb\n  longshore release export shop@1.4.2 --folder ./shop-1.4.2\nThen, on the host:\n  longshore-agent deploy --bundle shop-1.4.2.lsb"
+    )]
+    Export(ExportArgs),
+    /// Print what is attested of a release, as it was published: its SBOM or provenance
+    #[command(
+        after_help = "Examples:\n  longshore release attestation shop@1.4.2 sbom > sbom.json\n  longshore release attestation shop@1.4.2 provenance"
+    )]
+    Attestation {
+        /// Such as shop@1.4.2
+        #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+        release: ReleaseName,
+        /// sbom or provenance
+        kind: AttestationKind,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Never roll a release out again; hosts that run it go on
     #[command(after_help = "Example:\n  longshore release withdraw shop@1.4.2 --reason \"loses orders\"")]
     Withdraw {
@@ -277,6 +295,22 @@ pub enum ReleaseCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Such as shop@1.4.2
+    #[arg(value_name = "APP@VERSION", value_parser = release_name)]
+    pub release: ReleaseName,
+    /// The file to write [default: APP-VERSION.lsb]
+    #[arg(long, value_name = "FILE", conflicts_with = "folder")]
+    pub into: Option<PathBuf>,
+    /// A new folder to write instead: the artifact's files as they are, and what proves that it may run
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Give up after this long
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub timeout: Span,
+}
+
+#[derive(Debug, Args)]
 pub struct PublishArgs {
     /// The folder in which longshore.toml lies
     #[arg(default_value = ".", value_name = "DIR", conflicts_with = "file")]
@@ -287,6 +321,12 @@ pub struct PublishArgs {
     /// The app's file itself, whatever its name
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What it is made of: CycloneDX or SPDX, as JSON; its digest is signed with the release
+    #[arg(long, value_name = "FILE")]
+    pub sbom: Option<PathBuf>,
+    /// How it came to be: an in-toto statement, plain or in a DSSE envelope; its digest is signed with the release
+    #[arg(long, value_name = "FILE")]
+    pub provenance: Option<PathBuf>,
     /// Give up after this long; what was uploaded is not uploaded again
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub timeout: Span,

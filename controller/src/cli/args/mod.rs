@@ -15,14 +15,14 @@ use longshore_common::time::Span;
 
 pub use access::{AuditCommand, ProposalCommand, UserCommand};
 pub use fleet::{
-    ContextCommand, EnvCommand, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand, ReleaseName,
-    TokenCommand, release_name,
+    ContextCommand, EnvCommand, ExportArgs, HostCommand, LabelChange, LogsArgs, PublishArgs, ReleaseCommand,
+    ReleaseName, TokenCommand, release_name,
 };
 pub use notify::NotifyCommand;
 pub use plan::{PlanArgs, PlanCommand};
 pub use rollout::{Acting, PaceArgs, RollbackArgs, RolloutCommand, StartArgs};
 pub use secret::SecretCommand;
-pub use trust::{AppCommand, KeyCommand, SignArgs, TrustCommand};
+pub use trust::{AppCommand, FleetCommand, KeyCommand, Revoked, SignArgs, TrustCommand};
 
 use super::{exit::Exit, output::Format};
 
@@ -86,6 +86,9 @@ pub enum Noun {
     /// What is signed and how long it holds
     #[command(subcommand, arg_required_else_help = true)]
     Trust(TrustCommand),
+    /// What holds for every host, by the organisation's key: a freeze, revoked releases
+    #[command(subcommand, arg_required_else_help = true)]
+    Fleet(FleetCommand),
     /// Join tokens, by which hosts enrol
     #[command(subcommand, arg_required_else_help = true)]
     Token(TokenCommand),

@@ -1,7 +1,9 @@
 //! What may run: keys, apps, signatures.
 
+use std::str::FromStr;
+
 use clap::Subcommand;
-use longshore_common::{ids::AppName, trust::PublicKey};
+use longshore_common::{digest::ReleaseDigest, ids::AppName, time::Span, trust::PublicKey};
 
 use super::Waiting;
 
@@ -9,7 +11,7 @@ use super::Waiting;
 pub enum AppCommand {
     /// Make an app's first release key, and tell the fleet that it signs this app
     #[command(
-        after_help = "Examples:\n  longshore app create shop\n  longshore app create shop --key 3f2a…  --threshold 2"
+        after_help = "Examples:\n  longshore app create shop\n  longshore app create shop --key 3f2a… --threshold 2\n  longshore app create shop        # by whoever holds 3f2a…: signs what waits"
     )]
     Create {
         /// The app, as in its longshore.toml
@@ -43,6 +45,17 @@ pub enum KeyCommand {
     Create {
         /// What to call it
         name: AppName,
+    },
+    /// Sign by a key that an ssh-agent holds: the key itself never comes here
+    #[command(
+        after_help = "Examples:\n  longshore key add alice --ssh-agent                  # the one Ed25519 key that it holds\n  longshore key add org --ssh-agent SHA256:2jnt…      # as ssh-add -l shows it\n  longshore key add shop --ssh-agent ~/.ssh/release.pub"
+    )]
+    Add {
+        /// What to call it: "org" is the organisation's, an app's name is that app's
+        name: AppName,
+        /// Which key of the agent: its fingerprint, comment, or public half (also as a file)
+        #[arg(long = "ssh-agent", value_name = "KEY", num_args = 0..=1, default_missing_value = "", required = true)]
+        ssh_agent: String,
     },
     /// Signing keys on this machine, by their public halves
     #[command(after_help = "Example:\n  longshore key list")]
@@ -82,6 +95,21 @@ pub enum TrustCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Ask hosts what they have verified, after they have looked for what is new; fails when something needs doing
+    #[command(
+        after_help = "Examples:\n  longshore trust check\n  longshore trust check env=prod\n  longshore trust check --host web-3\nWhat a host itself says, without the controller in between: longshore-agent trust status, there"
+    )]
+    Check {
+        /// Which hosts: key=value, key!=value, key, !key; commas join them
+        #[arg(default_value = "*")]
+        selector: String,
+        /// This one: its name or id
+        #[arg(long, value_name = "HOST", conflicts_with = "selector")]
+        host: Option<String>,
+        /// A host that has not answered by then is silent
+        #[arg(long, value_name = "TIME", default_value = "30s")]
+        timeout: Span,
+    },
     /// Tell this machine by which root it knows the fleet
     #[command(after_help = "Example:\n  longshore trust pin 77ab…")]
     Pin {
@@ -92,6 +120,73 @@ pub enum TrustCommand {
         #[arg(long)]
         replace: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum FleetCommand {
+    /// What the organisation's key says to every host
+    #[command(after_help = "Example:\n  longshore fleet status")]
+    Status {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Nothing new begins on any host until it is lifted; what runs goes on. Signed by the organisation's key
+    #[command(after_help = "Example:\n  longshore fleet freeze --reason \"release key stolen, see #812\"")]
+    Freeze {
+        /// Shown wherever something is refused
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Lift it
+    #[command(after_help = "Example:\n  longshore fleet unfreeze")]
+    Unfreeze {
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// No host may begin with this release any more, whoever signed it; hosts that run it go on
+    #[command(
+        after_help = "Examples:\n  longshore fleet revoke shop@1.4.2 --reason \"built on a stolen machine\"\n  longshore fleet revoke 9c1e5a5f… --reason \"see #812\"    # by its digest"
+    )]
+    Revoke {
+        /// Such as shop@1.4.2, or the release's digest
+        #[arg(value_name = "APP@VERSION|SHA256")]
+        release: Revoked,
+        /// Shown wherever it is refused
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Take that back
+    #[command(after_help = "Example:\n  longshore fleet unrevoke 9c1e5a5f…")]
+    Unrevoke {
+        /// Such as shop@1.4.2, or the release's digest
+        #[arg(value_name = "APP@VERSION|SHA256")]
+        release: Revoked,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+/// A release, by name or by digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    Named(super::fleet::ReleaseName),
+    Digest(ReleaseDigest),
+}
+
+impl FromStr for Revoked {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<ReleaseDigest>() {
+            Ok(digest) => Ok(Revoked::Digest(digest)),
+            Err(_) => super::fleet::release_name(text).map(Revoked::Named).map_err(|_| {
+                "write APP@VERSION, or the 64 digits of a digest (longshore release show)".to_owned()
+            }),
+        }
+    }
 }
 
 /// `release sign`.

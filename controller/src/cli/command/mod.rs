@@ -5,7 +5,9 @@ mod app;
 mod context;
 mod env;
 mod env_policy;
+mod export;
 mod fleet;
+mod fleet_word;
 mod lint;
 mod lint_across;
 mod logs;
@@ -18,6 +20,7 @@ mod rollout;
 mod rollout_approve;
 mod secret;
 mod trust;
+mod trust_check;
 mod watch;
 
 use clap::CommandFactory;
@@ -64,7 +67,8 @@ impl Desk {
     pub fn ring(&self) -> Result<(Context, KeyRing), Failure> {
         let config = self.surroundings.config.as_deref();
         let context = Contexts::choose(config, self.context.as_deref())?;
-        let ring = KeyRing::of(config, &context, self.surroundings.passphrase.clone())?;
+        let (passphrase, agent) = (self.surroundings.passphrase.clone(), self.surroundings.ssh_agent.clone());
+        let ring = KeyRing::of(config, &context, passphrase, agent)?;
         Ok((context, ring))
     }
 
@@ -83,6 +87,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::Init(waiting) => trust::init(desk, waiting.timeout).await,
         Noun::App(command) => app::run(desk, command).await,
         Noun::Key(command) => trust::key(desk, command).await,
+        Noun::Fleet(command) => fleet_word::run(desk, command).await,
         Noun::Trust(command) => trust::run(desk, command).await,
         Noun::Token(command) => fleet::token(desk, command).await,
         Noun::Host(command) => fleet::host(desk, command).await,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_common::{chain::Chain, ids::Version, text::visible, time::Span};
+use longshore_common::{chain::Chain, ids::Version, manifest::AttestationKind, text::visible, time::Span};
 use longshore_proto::v1 as pb;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -32,9 +32,11 @@ const FRAME: Duration = Duration::from_millis(100);
 const SIGN: Span = Span::secs(60);
 
 pub async fn run(desk: &Desk, args: PublishArgs) -> Result<Exit, Failure> {
-    let PublishArgs { dir, release_version, file, timeout } = args;
+    let PublishArgs { dir, release_version, file, sbom, provenance, timeout } = args;
     let version = release_version.map(|version| version.parse::<Version>()).transpose()?;
-    let options = Options { file: file.unwrap_or(dir), version };
+    let attested = [(AttestationKind::Sbom, sbom), (AttestationKind::Provenance, provenance)];
+    let attestations = attested.into_iter().filter_map(|(kind, path)| Some((kind, path?))).collect();
+    let options = Options { file: file.unwrap_or(dir), version, attestations };
     let (client, ring) = desk.signing().await?;
     let live = desk.surroundings.live && desk.output.format == Format::Table;
     let show = Show { page: desk.output.fresh(), live };

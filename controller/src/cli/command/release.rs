@@ -36,6 +36,10 @@ pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> 
             desk.output.print(&verified)?;
             Ok(if verified.damaged.is_empty() { Exit::Done } else { Exit::Failed })
         }
+        ReleaseCommand::Export(args) => super::export::run(desk, args).await,
+        ReleaseCommand::Attestation { release, kind, waiting } => {
+            super::export::attestation(desk, release, kind, waiting.timeout).await
+        }
         ReleaseCommand::Sign(args) => super::trust::sign(desk, args).await,
         ReleaseCommand::Withdraw { release, reason, waiting } => {
             let client = desk.client().await?;

@@ -38,22 +38,20 @@ pub async fn create_app(
 ) -> Result<Exit, Failure> {
     let (client, ring) = desk.signing().await?;
     let signer = Signer { client: &client, ring: &ring, by: deadline(timeout) };
-    let (own, signed) = signing::create_app(&signer, app, keys, threshold).await?;
-    let made = AppMade {
-        app: app.to_string(),
-        public_key: own.to_string(),
-        threshold,
-        keys: 1 + keys.iter().filter(|key| **key != own).count(),
-        waiting: waiting_for(signed),
-    };
+    let (made, signed) = signing::create_app(&signer, app, keys, threshold).await?;
+    let signing::AppKeys { own, threshold, keys } = made;
+    let (app, public_key) = (app.to_string(), own.to_string());
+    let made = AppMade { app, public_key, threshold, keys, waiting: waiting_for(signed) };
     desk.output.print(&made)?;
     Ok(Exit::Done)
 }
 
 pub async fn key(desk: &Desk, command: KeyCommand) -> Result<Exit, Failure> {
     let ring = desk.ring()?.1;
-    if let KeyCommand::Create { name } = command {
-        ring.create(name.as_str())?;
+    match command {
+        KeyCommand::Create { name } => drop(ring.create(name.as_str())?),
+        KeyCommand::Add { name, ssh_agent } => drop(ring.add_from_agent(name.as_str(), &ssh_agent)?),
+        KeyCommand::List => {}
     }
     desk.output.print(&Keys::new(&ring))?;
     Ok(Exit::Done)
@@ -80,6 +78,9 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
             let signed = signing::rotate(&signer, app.as_str(), &changes).await?;
             let what = format!("the keys of {app}");
             say(desk, what, signed)
+        }
+        TrustCommand::Check { selector, host, timeout } => {
+            super::trust_check::run(desk, selector, host, timeout).await
         }
         TrustCommand::Pin { root, replace } => {
             let root: ReleaseDigest = root.parse()?;
@@ -167,7 +168,7 @@ fn say(desk: &Desk, what: String, signed: Signed) -> Result<Exit, Failure> {
     Ok(if before { Exit::NothingToDo } else { Exit::Done })
 }
 
-fn waiting_for(signed: Signed) -> Option<String> {
+pub(super) fn waiting_for(signed: Signed) -> Option<String> {
     match signed {
         Signed::Waiting(waiting) => Some(waiting),
         Signed::Enough | Signed::Before => None,

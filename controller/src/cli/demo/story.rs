@@ -168,7 +168,7 @@ pub async fn publish(
             .await
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
-        let options = Options { file: folder, version: None };
+        let options = Options { file: folder, version: None, attestations: Default::default() };
         let show = Show { page: stage.page(), live: false };
         publish_shown(client, options, show, Some(&world.ring)).await
     };

@@ -17,6 +17,9 @@ use longshore_common::{
 use super::{KeyRing, ORG, Signer, first_root, next_list};
 use crate::cli::{exit::Exit, failure::Failure};
 
+/// Releases that a fleet's list revokes; each is in every host's documents.
+const REVOKED_MAX: usize = 1000;
+
 /// What became of something that was signed here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signed {
@@ -51,25 +54,38 @@ pub async fn init(signer: &Signer<'_>) -> Result<([u8; 32], bool), Failure> {
     }
     let online = signer.online().await?;
     // A run that was cut short made the key; its passphrase is asked for, and it goes on.
-    let known = signer.ring.keys().iter().any(|key| key.name == ORG);
-    let key = if known { signer.ring.open(ORG)? } else { signer.ring.create(ORG)? };
-    let org = (1, BTreeSet::from([key.public()]));
+    let known = signer.ring.keys().into_iter().find(|key| key.name == ORG);
+    let key = match known {
+        Some(known) => known,
+        None => signer.ring.create(ORG)?,
+    };
+    let org = (1, BTreeSet::from([key.public]));
     let draft = RootDraft { app: FLEET.into(), version: 1, org: org.clone(), release: org, online };
-    let root = author::sign(&author::root(&draft, now()), &key)?;
-    let list = author::sign(&author::targets(&author::empty_catalog(FLEET), now()), &key)?;
+    let root = signer.ring.sign(&key, &author::root(&draft, now()))?;
+    let list = signer.ring.sign(&key, &author::targets(&author::empty_catalog(FLEET), now()))?;
     let pin = sha256(&root);
     signer.submit(FLEET, vec![root], list).await?;
     signer.ring.set_pin(pin)?;
     Ok((pin, true))
 }
 
-/// Release keys for an app: one that is made here, and those of others.
+/// Who signs an app from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppKeys {
+    /// The one that signs here.
+    pub own: PublicKey,
+    pub threshold: u64,
+    pub keys: usize,
+}
+
+/// Release keys for an app: one that is made here, and those of others. Whoever holds one of those types `app create`
+/// with the app alone, and signs what waits.
 pub async fn create_app(
     signer: &Signer<'_>,
     app: &AppName,
     others: &[PublicKey],
     threshold: u64,
-) -> Result<(PublicKey, Signed), Failure> {
+) -> Result<(AppKeys, Signed), Failure> {
     let name = app.as_str();
     if name == FLEET || name == ORG {
         return Err(Failure::usage(format!("\"{name}\" is taken: call the app something else")));
@@ -79,34 +95,57 @@ pub async fn create_app(
         return Err(Failure::coded(Code::N02, format!("{name} has release keys already"))
             .next(format!("to change them: longshore trust rotate {name} --add-key PUBLIC")));
     }
-    let known = signer.ring.keys().into_iter().find(|key| key.name == name);
-    let own = match known {
-        Some(known) => known.public,
-        None => signer.ring.create(name)?.public(),
+    let fleet_root = fleet.root(FLEET)?;
+    let (root, list) = waiting(signer, name).await?;
+    let joined = match others.is_empty() {
+        true => root.as_deref().and_then(|root| asked_to_join(signer.ring, &fleet_root, name, root)),
+        false => None,
     };
-    let keys: BTreeSet<PublicKey> = others.iter().copied().chain([own]).collect();
-    if threshold == 0 || threshold > keys.len() as u64 {
-        return Err(Failure::usage(format!(
-            "{threshold} of {} keys cannot sign: give more --key",
-            keys.len()
-        )));
+    let (own, release) = match joined {
+        Some(joined) => joined,
+        None => {
+            let known = signer.ring.keys().into_iter().find(|key| key.name == name);
+            let own = match known {
+                Some(known) => known.public,
+                None => signer.ring.create(name)?.public,
+            };
+            (own, (threshold, others.iter().copied().chain([own]).collect::<BTreeSet<PublicKey>>()))
+        }
+    };
+    let (threshold, keys) = (release.0, release.1.len());
+    if threshold == 0 || threshold > keys as u64 {
+        return Err(Failure::usage(format!("{threshold} of {keys} keys cannot sign: give more --key")));
     }
-    let root = fleet.root(FLEET)?;
-    let (org_threshold, org) = root.role(Part::Root);
+    let (org_threshold, org) = fleet_root.role(Part::Root);
     let draft = RootDraft {
         app: name.to_owned(),
         version: 1,
         org: (org_threshold, org.clone()),
-        release: (threshold, keys),
+        release,
         online: signer.online().await?,
     };
-    // The other key holders type the same command, until enough have.
-    let (root, list) = waiting(signer, name).await?;
     let root = agreed(root, author::root(&draft, now()), ROOT_LIFE_MS);
     let root = sign_with_any(signer.ring, org, root)?;
     let list = agreed(list, author::targets(&author::empty_catalog(name), now()), TARGETS_LIFE_MS);
     let list = sign_with(signer.ring, &draft.release.1, list)?;
-    Ok((own, signer.submit(name, vec![root], list).await?.into()))
+    let signed = signer.submit(name, vec![root], list).await?.into();
+    Ok((AppKeys { own, threshold, keys }, signed))
+}
+
+/// The keys of a root that waits, if the organisation signed it and one of them lies here.
+fn asked_to_join(
+    ring: &KeyRing,
+    fleet: &RootView,
+    app: &str,
+    waiting: &[u8],
+) -> Option<(PublicKey, (u64, BTreeSet<PublicKey>))> {
+    let root = longshore_common::trust::read_root(app, waiting).ok()?;
+    let (takes, org) = fleet.role(Part::Root);
+    let signed = author::signers(&root, Part::Root, waiting).ok()?;
+    let enough = root.role(Part::Root) == (takes, org) && signed.len() as u64 >= takes;
+    let (threshold, keys) = root.role(Part::Targets);
+    let own = ring.among(keys).into_iter().next().filter(|_| enough)?;
+    Some((own.public, (threshold, keys.clone())))
 }
 
 /// Lists a release. `length` is that of the manifest whose bytes have the digest.
@@ -150,6 +189,58 @@ pub async fn withdraw(signer: &Signer<'_>, app: &AppName, version: &Version) -> 
     let Some(seq) = catalog.by_version(version).map(|listed| listed.seq) else { return Ok(Signed::Before) };
     catalog.releases.remove(&seq);
     sign_list(signer, app, &held, &catalog).await
+}
+
+/// What the organisation's key says to every host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FleetWord {
+    /// Nothing new begins, for this reason.
+    Freeze(String),
+    Unfreeze,
+    /// This release may begin nowhere, for this reason.
+    Revoke(ReleaseDigest, String),
+    Unrevoke(ReleaseDigest),
+}
+
+/// Signs the fleet's own list with this said in it. What becomes of it, and the list that says it.
+pub async fn say_to_fleet(signer: &Signer<'_>, word: &FleetWord) -> Result<(Signed, Catalog), Failure> {
+    let held = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
+    let before = held.catalog(FLEET)?;
+    let mut catalog = next_list(FLEET, &held)?;
+    match word {
+        FleetWord::Freeze(reason) => catalog.frozen = Some(reason.clone()),
+        FleetWord::Unfreeze => catalog.frozen = None,
+        FleetWord::Revoke(release, reason) => {
+            if catalog.revoked.len() >= REVOKED_MAX && !catalog.revoked.contains_key(release) {
+                let message = format!("{REVOKED_MAX} releases are revoked already; raise a floor instead");
+                return Err(Failure::coded(Code::A04, message)
+                    .next("longshore release sign APP@VERSION --security: nothing older may run"));
+            }
+            catalog.revoked.insert(*release, reason.clone());
+        }
+        FleetWord::Unrevoke(release) => drop(catalog.revoked.remove(release)),
+    }
+    if (&before.frozen, &before.revoked) == (&catalog.frozen, &catalog.revoked) {
+        return Ok((Signed::Before, before));
+    }
+    let fleet: AppName = FLEET.parse().expect("a name");
+    let signed = sign_list(signer, &fleet, &held, &catalog).await?;
+    Ok((signed, catalog))
+}
+
+/// What the fleet's own list says now, verified.
+pub async fn fleet_list(signer: &Signer<'_>) -> Result<Catalog, Failure> {
+    Ok(signer.verified(FLEET).await?.ok_or_else(no_fleet)?.catalog(FLEET)?)
+}
+
+/// The digest that a release was signed under, if it was.
+pub async fn signed_digest(
+    signer: &Signer<'_>,
+    app: &AppName,
+    version: &Version,
+) -> Result<Option<ReleaseDigest>, Failure> {
+    let Some(held) = signer.verified(app.as_str()).await? else { return Ok(None) };
+    Ok(held.catalog(app.as_str())?.by_version(version).map(|listed| listed.digest))
 }
 
 /// Signs a list: the one that waits, where it says the same, so that signatures add up; else a new one.
@@ -271,7 +362,7 @@ fn sign_with(
         .next(format!("it takes one of {}; see: longshore key list", names.join(", "))));
     }
     for key in here {
-        document = author::sign(&document, &ring.open(&key.name)?)?;
+        document = ring.sign(&key, &document)?;
     }
     Ok(document)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! org.key, <app>.key    keys, encrypted
+//! <name>.ssh-agent      which key of an ssh-agent is meant by this name
 //! fleet.pin             SHA-256 of the fleet's first root, by which this machine knows it
 //! seen/                 what was verified here last
 //! ```
@@ -16,35 +17,65 @@ use longshore_common::{
     chain::Chain,
     digest::{ReleaseDigest, hex},
     durable,
-    trust::{PublicKey, SigningKey},
+    trust::{PublicKey, SigningKey, author},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     passphrase::{For, Passphrase},
     sealed::SealedKey,
+    ssh_agent::SshAgent,
 };
 use crate::cli::{context::Context, exit::Exit, failure::Failure};
 
 /// The name of the organisation's key on this machine.
 pub const ORG: &str = "org";
 const SUFFIX: &str = ".key";
+const AGENT_SUFFIX: &str = ".ssh-agent";
+const POINTER: &str = "longshore.key.ssh-agent/1";
 const PIN: &str = "fleet.pin";
 
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     folder: PathBuf,
     passphrase: Passphrase,
+    agent: SshAgent,
 }
 
-/// A key that lies here, by its public half.
+/// A key that can sign here, by its public half.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownKey {
     pub name: String,
     pub public: PublicKey,
+    pub holder: Holder,
+}
+
+/// Where the secret half is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Encrypted, in this folder.
+    File,
+    /// In an ssh-agent.
+    SshAgent,
+}
+
+/// Says that an ssh-agent holds the key.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Pointer {
+    schema: String,
+    /// Hex.
+    public: String,
 }
 
 impl KeyRing {
-    pub fn of(config: Option<&Path>, context: &Context, passphrase: Passphrase) -> Result<Self, Failure> {
+    pub fn of(
+        config: Option<&Path>,
+        context: &Context,
+        passphrase: Passphrase,
+        agent: SshAgent,
+    ) -> Result<Self, Failure> {
         let folder = match (context.name.contains('/'), config) {
             (true, _) => Path::new(&context.name).join("keys"),
             (false, Some(config)) => config.join("keys").join(&context.name),
@@ -52,11 +83,11 @@ impl KeyRing {
                 return Err(Failure::usage("neither HOME nor XDG_CONFIG_HOME says where keys are kept"));
             }
         };
-        Ok(Self { folder, passphrase })
+        Ok(Self { folder, passphrase, agent })
     }
 
     pub fn at(folder: PathBuf, passphrase: Passphrase) -> Self {
-        Self { folder, passphrase }
+        Self { folder, passphrase, agent: SshAgent::default() }
     }
 
     pub fn folder(&self) -> &Path {
@@ -102,10 +133,14 @@ impl KeyRing {
         let Ok(entries) = fs::read_dir(&self.folder) else { return vec![] };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let mut keys: Vec<KnownKey> = names
-            .filter_map(|name| {
-                let name = name.strip_suffix(SUFFIX)?.to_owned();
-                let public = self.read(&name).ok()?.public().ok()?;
-                Some(KnownKey { name, public })
+            .filter_map(|file| {
+                if let Some(name) = file.strip_suffix(SUFFIX) {
+                    let public = self.read(name).ok()?.public().ok()?;
+                    return Some(KnownKey { name: name.to_owned(), public, holder: Holder::File });
+                }
+                let name = file.strip_suffix(AGENT_SUFFIX)?;
+                let public = self.read_pointer(name).ok()?.public.parse().ok()?;
+                Some(KnownKey { name: name.to_owned(), public, holder: Holder::SshAgent })
             })
             .collect();
         keys.sort_by(|a, b| a.name.cmp(&b.name));
@@ -118,25 +153,68 @@ impl KeyRing {
     }
 
     /// A new key. One that is there is never replaced.
-    pub fn create(&self, name: &str) -> Result<SigningKey, Failure> {
-        let path = self.path(name);
-        if path.exists() {
-            return Err(Failure::new(Exit::Refused, format!("there is a key {} already", path.display())));
-        }
+    pub fn create(&self, name: &str) -> Result<KnownKey, Failure> {
+        self.free(name)?;
         let key = SigningKey::generate();
         let sealed = SealedKey::seal(&key, &self.passphrase.get(For::Sealing, name)?);
         let bytes = serde_json::to_vec_pretty(&sealed).expect("text and numbers are JSON");
         self.make()?;
-        durable::write_atomic(&path, &bytes, 0o600).map_err(|e| failed(&e))?;
-        Ok(key)
+        durable::write_atomic(&self.path(name), &bytes, 0o600).map_err(|e| failed(&e))?;
+        Ok(KnownKey { name: name.to_owned(), public: key.public(), holder: Holder::File })
     }
 
-    pub fn open(&self, name: &str) -> Result<SigningKey, Failure> {
+    /// Remembers a key that the ssh-agent holds. One that is there is never replaced.
+    pub fn add_from_agent(&self, name: &str, wanted: &str) -> Result<KnownKey, Failure> {
+        self.free(name)?;
+        let found = self.agent.find(wanted)?;
+        let pointer = Pointer { schema: POINTER.to_owned(), public: found.public.to_string() };
+        let bytes = serde_json::to_vec_pretty(&pointer).expect("text is JSON");
+        self.make()?;
+        durable::write_atomic(&self.pointer_path(name), &bytes, 0o600).map_err(|e| failed(&e))?;
+        Ok(KnownKey { name: name.to_owned(), public: found.public, holder: Holder::SshAgent })
+    }
+
+    /// The document with the key's signature added.
+    pub fn sign(&self, key: &KnownKey, document: &[u8]) -> Result<Vec<u8>, Failure> {
+        match key.holder {
+            Holder::File => Ok(author::sign(document, &self.open(&key.name)?)?),
+            Holder::SshAgent => {
+                author::sign_by(document, key.public, |message| self.agent.sign(&key.public, message))
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<SigningKey, Failure> {
         let sealed = self.read(name)?;
         let opened = sealed.open(&self.passphrase.get(For::Opening, name)?);
         opened.map_err(|why| {
             Failure::coded(why.code, format!("key {}: {}", self.path(name).display(), why.message))
         })
+    }
+
+    fn free(&self, name: &str) -> Result<(), Failure> {
+        let taken = [self.path(name), self.pointer_path(name)].into_iter().find(|path| path.exists());
+        match taken {
+            Some(path) => {
+                Err(Failure::new(Exit::Refused, format!("there is a key {} already", path.display())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn read_pointer(&self, name: &str) -> Result<Pointer, Failure> {
+        let path = self.pointer_path(name);
+        let unread = |why: String| Failure::new(Exit::Failed, format!("{}: {why}", path.display()));
+        let text = fs::read_to_string(&path).map_err(|e| unread(e.to_string()))?;
+        let pointer: Pointer = serde_json::from_str(&text).map_err(|e| unread(e.to_string()))?;
+        match pointer.schema == POINTER {
+            true => Ok(pointer),
+            false => Err(unread("of another version".to_owned())),
+        }
+    }
+
+    fn pointer_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}{AGENT_SUFFIX}"))
     }
 
     fn read(&self, name: &str) -> Result<SealedKey, Failure> {

@@ -8,6 +8,7 @@ mod acts;
 mod keyring;
 mod passphrase;
 mod sealed;
+mod ssh_agent;
 
 use longshore_common::{
     digest::sha256,
@@ -17,9 +18,13 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use tokio::time::Instant;
 
-pub use acts::{Changes, Floor, Signed, create_app, init, rotate, sign_release, withdraw};
-pub use keyring::{KeyRing, KnownKey, ORG};
+pub use acts::{
+    AppKeys, Changes, FleetWord, Floor, Signed, create_app, fleet_list, init, rotate, say_to_fleet,
+    sign_release, signed_digest, withdraw,
+};
+pub use keyring::{Holder, KeyRing, KnownKey, ORG};
 pub use passphrase::{FILE_VARIABLE, Passphrase, VARIABLE};
+pub use ssh_agent::{SOCKET_VARIABLE, SshAgent};
 
 use super::{client::Client, exit::Exit, failure::Failure};
 
@@ -51,13 +56,7 @@ impl Signer<'_> {
                 Some(_) => Err(here(format!("the controller has lost the signed documents of {app}"))),
             };
         };
-        let pb::TrustDocuments { roots, timestamp, snapshot, targets } = documents;
-        let offer = Offer {
-            roots: roots.into_iter().map(Into::into).collect(),
-            timestamp: timestamp.into(),
-            snapshot: snapshot.into(),
-            targets: targets.into(),
-        };
+        let offer = Offer::from(documents);
         let (app, anchor, dir) = (app.to_owned(), anchor.clone(), self.ring.seen_dir()?);
         let looked = tokio::task::spawn_blocking(move || {
             let held =

@@ -105,6 +105,15 @@ pub struct HostApp {
     pub verdict: Option<String>,
     pub generation: u64,
     pub slots: Vec<String>,
+    /// Somebody on the host deployed it from a bundle; none: the controller assigned it.
+    pub deployed_there: Option<DeployedThere>,
+}
+
+/// A deployment by the host's own admin.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeployedThere {
+    pub by: String,
+    pub at: Option<Moment>,
 }
 
 impl From<pb::ListHostsReply> for HostList {
@@ -227,7 +236,19 @@ impl From<pb::HoldState> for HostHold {
 
 impl From<pb::AppState> for HostApp {
     fn from(state: pb::AppState) -> Self {
-        let pb::AppState { app, generation, current_slot, release, version, running, slots, verdict } = state;
+        let pb::AppState {
+            app,
+            generation,
+            current_slot,
+            release,
+            version,
+            running,
+            slots,
+            verdict,
+            local_by,
+            local_ms,
+        } = state;
+        let at = Moment::from_wire(local_ms);
         Self {
             app,
             version: some(version),
@@ -237,11 +258,23 @@ impl From<pb::AppState> for HostApp {
             verdict: some(verdict),
             generation,
             slots,
+            deployed_there: some(local_by).map(|by| DeployedThere { by, at }),
         }
     }
 }
 
 impl HostApp {
+    /// What is live was not assigned.
+    fn local_note(&self, page: &Page) -> Option<String> {
+        let local = self.deployed_there.as_ref()?;
+        let since = local.at.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
+        let note = visible(&format!(
+            "{}: deployed on the host by {}{since}, from a bundle; the next rollout there changes it",
+            self.app, local.by
+        ));
+        Some(page.style.paint(Ink::Warn, &note))
+    }
+
     /// `shop 1.1`, with what is wrong where something is.
     fn brief(&self) -> String {
         let version = self.version.as_deref().unwrap_or("not deployed");
@@ -382,6 +415,7 @@ impl View for Host {
         if !self.apps.is_empty() {
             lines.push(String::new());
             lines.extend(apps_table(&self.apps, self.connected).lines(page.style));
+            lines.extend(self.apps.iter().filter_map(|app| app.local_note(page)));
         }
         lines
     }

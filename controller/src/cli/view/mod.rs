@@ -7,6 +7,8 @@ pub mod approval;
 pub mod context;
 pub mod controller;
 pub mod env;
+pub mod export;
+pub mod fleet_word;
 pub mod gate;
 pub mod host;
 pub mod log;
@@ -32,6 +34,7 @@ pub mod secret;
 mod tests;
 pub mod token;
 pub mod trust;
+pub mod trust_check;
 
 use std::collections::BTreeMap;
 

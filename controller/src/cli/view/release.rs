@@ -1,6 +1,6 @@
 //! Releases, one and many, and what publishing one did.
 
-use longshore_common::text::visible;
+use longshore_common::{manifest::Manifest, text::visible};
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
@@ -137,8 +137,21 @@ impl View for ReleaseList {
 pub struct ReleaseDetail {
     pub release: Release,
     pub live: Vec<LiveIn>,
+    /// Files beside it that are signed with it.
+    pub attestations: Vec<Attested>,
     /// The manifest as it was published.
     pub manifest: serde_json::Value,
+}
+
+/// What is attested of a release.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attested {
+    /// sbom or provenance.
+    pub kind: String,
+    /// CycloneDX, SPDX or in-toto.
+    pub format: String,
+    pub sha256: String,
+    pub bytes: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -151,7 +164,15 @@ impl ReleaseDetail {
     /// None when the controller answered without a release.
     pub fn new(reply: pb::ShowReleaseReply) -> Option<Self> {
         let pb::ShowReleaseReply { release, manifest, live } = reply;
+        let read = Manifest::from_bytes(&manifest).map(|manifest| manifest.attestations).unwrap_or_default();
+        let attestations = read.into_iter().map(|named| Attested {
+            kind: named.kind.to_string(),
+            format: named.format.to_string(),
+            sha256: named.sha256.hex(),
+            bytes: named.bytes,
+        });
         Some(Self {
+            attestations: attestations.collect(),
             release: release?.into(),
             live: live.into_iter().map(|on| LiveIn { env: on.env, hosts: on.hosts }).collect(),
             manifest: serde_json::from_slice(&manifest).unwrap_or(serde_json::Value::Null),
@@ -166,6 +187,10 @@ impl View for ReleaseDetail {
         let mut facts = self.release.facts(page);
         for on in &self.live {
             facts.add("live in", visible(&format!("{} on {}", on.env, count(on.hosts as usize, "host"))));
+        }
+        for attested in &self.attestations {
+            let (format, size) = (visible(&attested.format), bytes(attested.bytes));
+            facts.add(&attested.kind, format!("{format}, {size}, sha256 {:.16}…", visible(&attested.sha256)));
         }
         let mut lines = facts.lines(page.style);
         let manifest = serde_json::to_string_pretty(&self.manifest).unwrap_or_default();

@@ -39,6 +39,7 @@ pub fn all() -> Vec<Sample> {
     samples.extend(secrets());
     samples.extend(more::access());
     samples.extend(trust());
+    samples.extend(more::trust());
     samples
 }
 
@@ -199,7 +200,7 @@ fn trust() -> Vec<Sample> {
     };
     let made =
         AppMade { app: "shop".into(), public_key: DIGEST.into(), threshold: 1, keys: 1, waiting: None };
-    let key = Key { name: "org".into(), public_key: DIGEST.into() };
+    let key = Key { name: "org".into(), public_key: DIGEST.into(), held_by: "file".into() };
     let keys = Keys { folder: "/home/ada/.config/longshore/keys/prod".into(), keys: vec![key] };
     let signed = Outcome { what: "shop@1.4.2 (0a1b2c3d)".into(), before: false, waiting: None };
     let repository = Repository {
@@ -215,7 +216,7 @@ fn trust() -> Vec<Sample> {
         pending: false,
         problem: None,
     };
-    let status = TrustStatus { repositories: vec![repository], warnings: vec![] };
+    let status = TrustStatus::of(vec![repository], vec![], Moment(AT - 20 * longshore_common::trust::DAY_MS));
     vec![
         sample("longshore init, trust pin", &root),
         sample("longshore app create", &made),
@@ -237,6 +238,8 @@ fn app_state() -> pb::AppState {
         running: true,
         slots: vec!["1.4.1-99aabbcc".into(), "1.4.2-0a1b2c3d".into()],
         verdict: "healthy".into(),
+        local_by: "ann".into(),
+        local_ms: AT,
     }
 }
 

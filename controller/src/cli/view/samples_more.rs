@@ -1,14 +1,21 @@
 //! More of them: operators, the audit log, and what environments demand.
 
+use longshore_common::{
+    digest::ReleaseDigest,
+    trust::{DAY_MS, FLEET, author},
+};
 use longshore_proto::v1 as pb;
 
 use super::{
     access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
     approval::{Approval, ApprovalList},
+    export::Exported,
+    fleet_word::{FleetSays, Heard},
     notice::NoticeList,
     policy::{Calendar, Frozen, Locked, Unlocked},
     proposal::{Proposal, ProposalList},
     samples::{AT, DIGEST, Sample, sample},
+    trust_check::TrustCheck,
 };
 use crate::audit::{Broken, Chained};
 
@@ -92,6 +99,54 @@ fn lock_row() -> pb::LockRow {
         reason: "moving the database".into(),
         since_ms: AT,
     }
+}
+
+pub(super) fn trust() -> Vec<Sample> {
+    let mut catalog = author::empty_catalog(FLEET);
+    catalog.version = 4;
+    catalog.frozen = Some("release key stolen, see #812".into());
+    catalog.revoked = [(ReleaseDigest([0x9c; 32]), "built on a stolen machine".to_owned())].into();
+    let heard = Heard { hosts: 18, behind: vec!["web-3".into()] };
+    let answer = pb::TrustAnswer {
+        facts: Some(pb::TrustFacts {
+            state: "signed".into(),
+            root_sha256: DIGEST.into(),
+            verified_ms: AT - 2 * DAY_MS,
+            breaks: vec![
+                "2026-11-20 08:00Z by ann (uid 0): shop@1.4.2 deployed by documents that had expired".into(),
+            ],
+            problem: String::new(),
+        }),
+        repositories: vec![pb::VerifiedRepository {
+            app: "shop".into(),
+            root_version: 1,
+            list_version: 12,
+            releases: 11,
+            floor: 3,
+            verified_ms: AT - 2 * DAY_MS,
+            expires_ms: AT,
+            ..pb::VerifiedRepository::default()
+        }],
+        time_ms: AT,
+    };
+    let check = pb::CheckTrustReply {
+        host: "0193f3a0-0000-4000-8000-000000000003".into(),
+        name: "web-3".into(),
+        answer: Some(answer),
+        ..pb::CheckTrustReply::default()
+    };
+    let path = "shop-1.4.2.lsb".to_owned();
+    vec![
+        sample(
+            "longshore fleet status, freeze, unfreeze, revoke, unrevoke",
+            &FleetSays::new(&catalog, false, None, heard),
+        ),
+        sample("longshore trust check", &TrustCheck::new(vec![check], Some(4), true)),
+        sample(
+            "longshore release export",
+            &Exported::new("shop@1.4.2".into(), DIGEST.into(), path, 6_100_000, Some(true), Some(AT)),
+        ),
+    ]
 }
 
 pub(super) fn access() -> Vec<Sample> {

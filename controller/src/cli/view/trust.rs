@@ -3,7 +3,7 @@
 use longshore_common::{
     digest::hex,
     text::visible,
-    trust::{DAY_MS, FLEET, Part, author, read_root, roughly},
+    trust::{DAY_MS, DUE_MS, FLEET, Part, SOON_MS, URGENT_MS, author, read_root, roughly},
 };
 use longshore_proto::v1 as pb;
 use serde::Serialize;
@@ -11,13 +11,11 @@ use serde::Serialize;
 use crate::cli::{
     moment::{Moment, count},
     output::{Page, View},
-    signing::KeyRing,
+    signing::{Holder, KeyRing},
     style::Ink,
     table::{Cell, Facts, Table},
 };
 
-/// Below this much life left, roots and lists should be renewed.
-const WARN_MS: i64 = 30 * DAY_MS;
 /// The controller renews its two by itself every hour; below this it does not.
 const WARN_FRESH_MS: i64 = 5 * DAY_MS;
 
@@ -84,12 +82,21 @@ pub struct Keys {
 pub struct Key {
     pub name: String,
     pub public_key: String,
+    /// "file" or "ssh-agent".
+    pub held_by: String,
 }
 
 impl Keys {
     pub fn new(ring: &KeyRing) -> Self {
         let keys = ring.keys().into_iter();
-        let keys = keys.map(|key| Key { name: key.name, public_key: key.public.to_string() });
+        let keys = keys.map(|key| Key {
+            name: key.name,
+            public_key: key.public.to_string(),
+            held_by: match key.holder {
+                Holder::File => "file".to_owned(),
+                Holder::SshAgent => "ssh-agent".to_owned(),
+            },
+        });
         Self { folder: ring.folder().display().to_string(), keys: keys.collect() }
     }
 }
@@ -104,9 +111,13 @@ impl View for Keys {
                 visible(&self.folder)
             )];
         }
-        let mut table = Table::new(["KEY", "PUBLIC"]);
+        let mut table = Table::new(["KEY", "HELD BY", "PUBLIC"]);
         for key in &self.keys {
-            table.row([visible(&key.name).into(), visible(&key.public_key).into()]);
+            table.row([
+                visible(&key.name).into(),
+                visible(&key.held_by).into(),
+                visible(&key.public_key).into(),
+            ]);
         }
         table.lines(page.style)
     }
@@ -141,6 +152,8 @@ impl View for Outcome {
 #[derive(Clone, Debug, Serialize)]
 pub struct TrustStatus {
     pub repositories: Vec<Repository>,
+    /// When each document runs out, the first first.
+    pub expiries: Vec<Expiry>,
     /// What needs doing, with the command; none when all is well.
     pub warnings: Vec<String>,
 }
@@ -162,7 +175,62 @@ pub struct Repository {
     pub problem: Option<String>,
 }
 
+/// When one document runs out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Expiry {
+    pub app: String,
+    /// root, targets or timestamp.
+    pub document: String,
+    pub expires_at: Moment,
+    /// Negative: it has expired.
+    pub seconds_left: i64,
+    /// ok; soon, due or urgent (30, 14, 7 days before); expired.
+    pub level: Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    Ok,
+    Soon,
+    Due,
+    Urgent,
+    Expired,
+}
+
+impl Level {
+    /// The controller renews its own two by itself every hour: below five days it does not, and that is urgent.
+    fn of(part: Part, left_ms: i64) -> Self {
+        let renews_itself = matches!(part, Part::Timestamp | Part::Snapshot);
+        match left_ms {
+            left if left <= 0 => Level::Expired,
+            left if renews_itself && left > WARN_FRESH_MS => Level::Ok,
+            left if renews_itself || left <= URGENT_MS => Level::Urgent,
+            left if left <= DUE_MS => Level::Due,
+            left if left <= SOON_MS => Level::Soon,
+            _ => Level::Ok,
+        }
+    }
+
+    fn ink(self) -> Ink {
+        match self {
+            Level::Ok => Ink::Plain,
+            Level::Soon | Level::Due => Ink::Warn,
+            Level::Urgent | Level::Expired => Ink::Bad,
+        }
+    }
+}
+
 impl TrustStatus {
+    /// With what runs out when.
+    pub fn of(repositories: Vec<Repository>, mut warnings: Vec<String>, now: Moment) -> Self {
+        let sound = repositories.iter().filter(|repository| repository.problem.is_none());
+        let mut expiries: Vec<Expiry> = sound.flat_map(|repository| repository.expiries(now)).collect();
+        expiries.sort_by_key(|expiry| expiry.expires_at.0);
+        warnings.extend(expiries.iter().filter_map(Expiry::warning));
+        Self { repositories, expiries, warnings }
+    }
+
     /// `pin` is what this machine knows the fleet by.
     pub fn new(reply: pb::TrustStatusReply, pin: Option<[u8; 32]>, now: Moment) -> Self {
         let mut warnings = vec![];
@@ -181,8 +249,8 @@ impl TrustStatus {
             }
         }
         let repositories = reply.repositories.into_iter().map(Repository::from).collect::<Vec<_>>();
-        warnings.extend(repositories.iter().flat_map(|repository| repository.warnings(now)));
-        Self { repositories, warnings }
+        warnings.extend(repositories.iter().flat_map(Repository::warnings));
+        Self::of(repositories, warnings, now)
     }
 }
 
@@ -221,31 +289,49 @@ impl From<pb::TrustRepository> for Repository {
 }
 
 impl Repository {
-    fn warnings(&self, now: Moment) -> Vec<String> {
+    fn expiries(&self, now: Moment) -> [Expiry; 3] {
+        let expiry = |part: Part, at: Moment| Expiry {
+            app: self.app.clone(),
+            document: part.to_string(),
+            expires_at: at,
+            seconds_left: (at.0 - now.0).div_euclid(1000),
+            level: Level::of(part, at.0 - now.0),
+        };
+        [
+            expiry(Part::Root, self.root_expires_at),
+            expiry(Part::Targets, self.list_expires_at),
+            expiry(Part::Timestamp, self.fresh_until),
+        ]
+    }
+
+    fn warnings(&self) -> Vec<String> {
         let app = &self.app;
         if let Some(problem) = &self.problem {
             return vec![format!("{app}: {problem}")];
         }
-        let parts = [
-            (Part::Root, self.root_expires_at, WARN_MS),
-            (Part::Targets, self.list_expires_at, WARN_MS),
-            (Part::Timestamp, self.fresh_until, WARN_FRESH_MS),
-        ];
-        let soon = parts.into_iter().filter_map(|(part, at, warn)| {
-            let left = at.0 - now.0;
-            let when = match left {
-                left if left > warn => return None,
-                left if left > 0 => format!("expires in {}", roughly(left)),
-                left => format!("EXPIRED {} ago", roughly(-left)),
-            };
-            let remedy = match part {
-                Part::Timestamp | Part::Snapshot => part.remedy(app),
-                Part::Root | Part::Targets => format!("longshore trust rotate {app}"),
-            };
-            Some(format!("{app}: {part} {when}: {remedy}"))
+        let pending = self.pending.then(|| {
+            format!(
+                "{app}: something waits for signatures: longshore release sign {app}@VERSION, or longshore trust \
+                 rotate {app}"
+            )
         });
-        let pending = self.pending.then(|| format!("{app}: something waits for signatures: longshore release sign {app}@VERSION, or longshore trust rotate {app}"));
-        soon.chain(pending).collect()
+        pending.into_iter().collect()
+    }
+}
+
+impl Expiry {
+    /// What to do, where it is time to.
+    fn warning(&self) -> Option<String> {
+        let left = self.seconds_left * 1000;
+        let when = match self.level {
+            Level::Ok => return None,
+            Level::Soon => format!("expires in {}", roughly(left)),
+            Level::Due => format!("expires in {}: renew it now", roughly(left)),
+            Level::Urgent => format!("EXPIRES IN {}: new releases are refused after that", roughly(left)),
+            Level::Expired => format!("EXPIRED {} ago: new releases are refused", roughly(-left)),
+        };
+        let part = Part::ALL.into_iter().find(|part| part.as_str() == self.document)?;
+        Some(format!("{}: {part} {when}: {}", self.app, part.remedy(&self.app)))
     }
 }
 
@@ -254,19 +340,17 @@ impl View for TrustStatus {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         let mut table = Table::new(["APP", "RELEASES", "FLOOR", "TAKES", "ROOT", "LIST", "CURRENT UNTIL"]);
-        let left = |at: Moment, warn: i64| {
-            let ink = if at.0 - page.now.0 > warn { Ink::Plain } else { Ink::Warn };
-            Cell::new(ink, at.relative(page.now))
-        };
+        let left =
+            |part, at: Moment| Cell::new(Level::of(part, at.0 - page.now.0).ink(), at.relative(page.now));
         for repository in &self.repositories {
             table.row([
                 visible(&repository.app).into(),
                 repository.releases.to_string().into(),
                 repository.min_seq.to_string().into(),
                 visible(&repository.takes).into(),
-                left(repository.root_expires_at, WARN_MS),
-                left(repository.list_expires_at, WARN_MS),
-                left(repository.fresh_until, WARN_FRESH_MS),
+                left(Part::Root, repository.root_expires_at),
+                left(Part::Targets, repository.list_expires_at),
+                left(Part::Timestamp, repository.fresh_until),
             ]);
         }
         let mut lines = if self.repositories.is_empty() { vec![] } else { table.lines(page.style) };
@@ -276,5 +360,43 @@ impl View for TrustStatus {
                 .map(|warning| page.style.paint(Ink::Warn, &format!("! {}", visible(warning)))),
         );
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_out_is_told_thirty_fourteen_and_seven_days_ahead() {
+        let repository = |days: i64| Repository {
+            app: "shop".into(),
+            root_version: 1,
+            list_version: 1,
+            releases: 1,
+            min_seq: 0,
+            takes: "1 of 1".into(),
+            root_expires_at: Moment(700 * DAY_MS),
+            list_expires_at: Moment(days * DAY_MS + 1000),
+            fresh_until: Moment(7 * DAY_MS),
+            pending: false,
+            problem: None,
+        };
+        let told = |days| TrustStatus::of(vec![repository(days)], vec![], Moment(0));
+        assert_eq!(told(31).warnings, Vec::<String>::new());
+        for (days, level, says) in [
+            (29, Level::Soon, "shop: targets expires in 29 d: longshore trust rotate shop"),
+            (13, Level::Due, "shop: targets expires in 13 d: renew it now: longshore trust rotate shop"),
+            (6, Level::Urgent, "shop: targets EXPIRES IN 6 d: new releases are refused after that"),
+            (-3, Level::Expired, "shop: targets EXPIRED 2 d ago: new releases are refused"),
+        ] {
+            let status = told(days);
+            assert_eq!(status.expiries.iter().map(|e| e.level).max_by_key(|l| *l as u8), Some(level));
+            assert!(status.warnings[0].starts_with(says), "{:?}", status.warnings);
+            assert_eq!(status.warnings.len(), 1);
+        }
+        let list = &told(29).expiries[1];
+        assert_eq!((list.document.as_str(), list.seconds_left), ("targets", 29 * 86_400 + 1));
+        assert_eq!(Level::of(Part::Timestamp, 4 * DAY_MS), Level::Urgent);
     }
 }

@@ -31,8 +31,10 @@ mod values;
 mod words;
 
 use longshore_common::{
+    code::{Code, Coded},
     ids::{AppName, EnvName},
     label::Selector,
+    manifest::{AttestationKind, Manifest},
     strict::{File, Problems, Table},
 };
 
@@ -67,6 +69,8 @@ pub struct Environment {
     /// As the file says; freezes by hand come on top.
     pub calendar: Calendar,
     pub plan: PlanPolicy,
+    /// What a release has to carry to come here.
+    pub require_attestations: Vec<AttestationKind>,
     declared: Declared,
     /// `spec.gates` with what each looks at, in the same order.
     pub gates: Vec<Declaration>,
@@ -76,6 +80,17 @@ impl Environment {
     /// `name` is for messages only.
     pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
         File::new(name, text).read(read)
+    }
+
+    /// Refuses a release that lacks what has to be attested here.
+    pub fn attested(&self, manifest: &Manifest) -> Result<(), Coded> {
+        let Some(lacking) = manifest.lacks(&self.require_attestations) else { return Ok(()) };
+        let message = format!(
+            "{} takes only releases that carry their {lacking}, and {}@{} has none. Publish it with one: longshore \
+             release publish --{lacking} FILE",
+            self.name, manifest.app, manifest.version
+        );
+        Err(Coded::new(Code::P02, message))
     }
 
     /// Values and secrets of an app, layer by layer. `None`: it has none.
@@ -100,6 +115,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
             "environment.keep_slots: must be 2 to 20: the live release and a way back",
         );
     }
+    let require_attestations = environment.list("require_attestations");
     let mut spec = strategy(&root.table("rollout"));
     spec.traffic = traffic::traffic(root);
     let plan = plan::read(&root.table("plan"));
@@ -117,6 +133,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
         stakeholders: stakeholders::stakeholders(root, &roles),
         calendar: calendar::calendar(root),
         plan,
+        require_attestations,
         declared,
         gates,
     })

@@ -20,19 +20,16 @@
 
 use std::collections::BTreeMap;
 
+pub use longshore_common::settings::SETTINGS_BYTES;
 use longshore_common::{
-    code::Coded,
-    digest::SealedDigest,
     ids::{AppName, HostName},
     label::Selector,
-    settings::{Reference, Secrets, Settings, check_name},
+    settings::{Settings, read_settings},
     strict::Table,
 };
 
 use crate::rollout::{Layer, Scope, Snapshot, clashes};
 
-/// Bytes (as JSON) of the settings that one host gets for one app; an assignment carries them, and has to fit a record.
-pub const SETTINGS_BYTES: usize = 8 * 1024;
 /// Bytes (as JSON) of all settings of one app; its snapshot has to fit a record.
 pub const SNAPSHOT_BYTES: usize = 14 * 1024;
 /// `[[values_for]]` of one file. A host remembers which layers hold for it with every release that it can go back to.
@@ -109,9 +106,9 @@ impl Declared {
 }
 
 pub(super) fn read(root: &Table<'_>) -> Declared {
-    let mut declared = Declared { environment: settings(root), ..Declared::default() };
+    let mut declared = Declared { environment: read_settings(root), ..Declared::default() };
     for (name, table) in root.named_tables("apps") {
-        let own = settings(&table);
+        let own = read_settings(&table);
         match name.parse::<AppName>() {
             Ok(app) => drop(declared.apps.insert(app, own)),
             Err(error) => root.problem_at("apps", format!("apps: {}", error.message)),
@@ -119,14 +116,14 @@ pub(super) fn read(root: &Table<'_>) -> Declared {
     }
     for table in root.tables("values_for") {
         let (selector, app) = (table.required::<Selector>("selector"), table.optional("app"));
-        let settings = settings(&table);
+        let settings = read_settings(&table);
         if settings.is_empty() {
             table.problem_at("selector", "values_for: neither values nor secrets: it says nothing");
         }
         declared.selected.extend(selector.map(|selector| Selected { selector, app, settings }));
     }
     for (name, table) in root.named_tables("hosts") {
-        let own = settings(&table);
+        let own = read_settings(&table);
         match name.parse::<HostName>() {
             Ok(host) => drop(declared.hosts.insert(host, own)),
             Err(error) => root.problem_at("hosts", format!("hosts: {}", error.message)),
@@ -134,59 +131,6 @@ pub(super) fn read(root: &Table<'_>) -> Declared {
     }
     check(root, &declared);
     declared
-}
-
-fn settings(table: &Table<'_>) -> Settings {
-    let values = table.texts("values");
-    for name in values.keys() {
-        if let Err(error) = check_name("value", name) {
-            table.problem_at("values", format!("values: {}", error.message));
-        }
-    }
-    let mut secrets = Secrets::new();
-    for (name, reference) in table.named_tables("secrets") {
-        if let Err(error) = check_name("secret", &name) {
-            table.problem_at("secrets", format!("secrets: {}", error.message));
-        }
-        secrets.extend(secret(&reference).map(|read| (name, read)));
-    }
-    Settings { values, secrets }
-}
-
-fn secret(table: &Table<'_>) -> Option<Reference> {
-    let rev = table.optional("rev");
-    let kind = table.one_of(&["credential", "file", "sealed"]);
-    let reference = match kind? {
-        "credential" => Reference::Credential { name: table.optional("credential")?, rev: rev.unwrap_or(0) },
-        "file" => Reference::File { path: table.optional("file")?, rev: rev.unwrap_or(0) },
-        _ => {
-            let Sealed(digest) = table.optional("sealed")?;
-            if rev.is_some() {
-                table.problem_at("rev", "a sealed secret has no rev: its digest changes with it");
-            }
-            Reference::Sealed { digest }
-        }
-    };
-    match reference.check() {
-        Ok(()) => Some(reference),
-        Err(Coded { message, .. }) => {
-            table.problem_at(kind?, message);
-            None
-        }
-    }
-}
-
-struct Sealed(SealedDigest);
-
-impl longshore_common::strict::Read for Sealed {
-    const EXPECTED: &'static str = "what `longshore secret encrypt` printed";
-    fn read(value: &toml::de::DeValue<'_>) -> Result<Self, Option<String>> {
-        let text = value.as_str().ok_or(None)?;
-        // What is not a digest may be the secret itself, so it is not repeated.
-        let bad =
-            |_| Some("not a digest: write the 64 digits that `longshore secret encrypt` printed".into());
-        text.parse().map(Self).map_err(bad)
-    }
 }
 
 /// What no single table shows.

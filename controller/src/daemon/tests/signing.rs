@@ -41,7 +41,7 @@ async fn keys_are_made_used_shared_and_exchanged() {
     assert_eq!(sign(&ada, "1.0", b"evil", None).await.unwrap_err().code, Some(Code::N02));
     assert!(sign(&bob, "1.1", b"two", None).await.unwrap_err().message.contains("no key that may sign"));
 
-    let bobs = bob.create("bob").unwrap().public();
+    let bobs = bob.create("bob").unwrap().public;
     let two = Changes { add: vec![bobs], remove: vec![], threshold: Some(2) };
     assert!(matches!(rotate(&at(&ada), "shop", &two).await.unwrap(), Signed::Waiting(_)));
     assert_eq!(rotate(&at(&bob), "shop", &two).await.unwrap(), Signed::Enough);

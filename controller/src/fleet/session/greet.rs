@@ -16,7 +16,7 @@ use crate::{
     fleet::{
         Asked, Connected, FleetEvent, Host,
         host::{self, Barred, BarredKind, Seen, Started},
-        words::{FromAgent, Hello, Question},
+        words::{Facts, FromAgent, Hello, Question},
     },
     store::Watch,
 };
@@ -125,6 +125,12 @@ impl Session {
     /// Keeps what the host said of itself, when it is news. Without it nothing goes wrong, so a store that fails
     /// here is met again where it matters.
     async fn remember(&mut self, hello: &Hello) {
+        let breaks =
+            |facts: &Facts| facts.trust.as_ref().map(|trust| trust.breaks.clone()).unwrap_or_default();
+        let known = self.host.seen.as_ref().map(|seen| breaks(&seen.facts)).unwrap_or_default();
+        for broken in breaks(&hello.facts).into_iter().filter(|broken| !known.contains(broken)) {
+            self.fleet.record(&self.host, "glass broken on the host".to_owned(), broken);
+        }
         let seen = Seen {
             at_ms: self.fleet.inner.clock.now_ms(),
             address: self.address.ip().to_string(),

@@ -292,6 +292,12 @@ impl Session {
     }
 
     async fn report(&mut self, seq: u64, report: Box<Report>) {
+        if let Some(by) = &report.by {
+            let live =
+                report.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("{live} is live"));
+            let what = format!("{by} deployed release {} from a bundle; {live}", report.release.short());
+            self.fleet.record(&self.host, format!("deployed on the host: {}", report.app), what);
+        }
         let presence = &self.fleet.inner.presence;
         presence.update(&self.host.id, |connected| {
             connected.progress.remove(&report.app);

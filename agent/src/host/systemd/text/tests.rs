@@ -33,6 +33,7 @@ fn manifest() -> Manifest {
         probes: vec![],
         hooks: Default::default(),
         tests: vec![],
+        attestations: vec![],
     }
 }
 

@@ -1,0 +1,149 @@
+//! What goes into a bundle comes out of it, and nothing else does.
+
+use super::*;
+use crate::{
+    bundle::{
+        Blob, Entry, Index, Kind,
+        block::{Wanted, partition},
+        frame,
+        split::BlobSink,
+    },
+    code::{Code, Coded},
+    digest::BlobDigest,
+};
+
+fn contents() -> Vec<Vec<u8>> {
+    vec![b"one".to_vec(), vec![7; 300_000], vec![], b"four".repeat(9)]
+}
+
+fn index() -> Index {
+    let entry = |(n, content): (usize, &Vec<u8>)| {
+        let blob = Blob { digest: BlobDigest::of(content), size: content.len() as u64 };
+        Entry { path: format!("f{n}"), kind: Kind::File { executable: n == 0, blob } }
+    };
+    Index::new(contents().iter().enumerate().map(entry).collect()).unwrap()
+}
+
+fn head() -> Head {
+    let fleet = Offer { roots: vec![b"root".to_vec()], targets: b"list".to_vec(), ..Offer::default() };
+    let documents = Some(Documents { app: Offer { timestamp: b"t".to_vec(), ..fleet.clone() }, fleet });
+    let index = frame::compress(3, &index().encode()).unwrap();
+    Head { documents, manifest: b"{}".to_vec(), index, attestations: vec![b"sbom".to_vec()] }
+}
+
+fn written(head: &Head) -> Vec<u8> {
+    let index = index();
+    let mut writer = Writer::begin(Vec::new(), head).unwrap();
+    for block in partition(index.blobs(), &Wanted::All) {
+        let content: Vec<u8> = block.numbers.iter().flat_map(|n| contents()[*n as usize].clone()).collect();
+        let wire = frame::compress(3, &content).unwrap();
+        writer.block(wire.len() as u64).unwrap();
+        writer.data(&wire).unwrap();
+    }
+    writer.end().unwrap()
+}
+
+#[derive(Default)]
+struct Kept(Vec<Vec<u8>>);
+
+impl BlobSink for Kept {
+    type Error = Coded;
+    fn begin(&mut self, _: u32, _: &Blob) -> Result<(), Coded> {
+        self.0.push(vec![]);
+        Ok(())
+    }
+    fn write(&mut self, content: &[u8]) -> Result<(), Coded> {
+        self.0.last_mut().unwrap().extend_from_slice(content);
+        Ok(())
+    }
+    fn end(&mut self, _: u32, _: &Blob) -> Result<(), Coded> {
+        Ok(())
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<(Head, Vec<Vec<u8>>), Coded> {
+    let (head, reader) = Reader::open(bytes)?;
+    let mut kept = Kept::default();
+    reader.blobs(&head.index(&index().digest())?, &mut kept, &|| Ok(()))?;
+    Ok((head, kept.0))
+}
+
+#[test]
+fn the_same_release_is_the_same_bytes_and_comes_out_whole() {
+    let bytes = written(&head());
+    assert_eq!(bytes, written(&head()));
+    assert_eq!(read(&bytes).unwrap(), (head(), contents()));
+    let unsigned = Head { documents: None, attestations: vec![], ..head() };
+    assert_eq!(read(&written(&unsigned)).unwrap().0, unsigned);
+}
+
+#[test]
+fn a_bundle_that_is_cut_anywhere_is_refused() {
+    let bytes = written(&head());
+    for cut in (0..bytes.len()).step_by(13).chain([bytes.len() - 1]) {
+        let refusal = read(&bytes[..cut]).unwrap_err();
+        assert_eq!(refusal.code, Code::A05, "cut at {cut}: {refusal}");
+    }
+}
+
+#[test]
+fn a_bundle_with_any_byte_changed_is_refused() {
+    let bytes = written(&head());
+    for at in (0..bytes.len()).step_by(7) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x40;
+        let refused = read(&changed);
+        assert!(refused.is_err(), "byte {at} may be changed unnoticed");
+    }
+}
+
+/// Where the section with this tag begins, and what follows it.
+fn section(bytes: &[u8], tag: u8) -> std::ops::Range<usize> {
+    let mut at = MAGIC.len();
+    loop {
+        let length = u64::from_le_bytes(bytes[at + 1..at + HEADER].try_into().unwrap()) as usize;
+        if bytes[at] == tag {
+            return at..at + HEADER + length;
+        }
+        at += HEADER + length;
+    }
+}
+
+#[test]
+fn hostile_bundles_are_refused_with_their_code() {
+    let good = written(&head());
+    let twice = |tag: u8| {
+        let range = section(&good, tag);
+        [&good[..range.end], &good[range.clone()], &good[range.end..]].concat()
+    };
+    let without = |tag: u8| {
+        let range = section(&good, tag);
+        [&good[..range.start], &good[range.end..]].concat()
+    };
+    let mut endless = good.clone();
+    let manifest = section(&good, b'M').start;
+    endless[manifest + 1..manifest + HEADER].copy_from_slice(&u64::MAX.to_le_bytes());
+    let bomb = Head { index: frame::compress(3, &vec![0; 20 << 20]).unwrap(), ..head() };
+    let other = Head { index: frame::compress(3, b"another").unwrap(), ..head() };
+    let many = Head { attestations: vec![vec![1]; ATTESTATIONS + 1], ..head() };
+    let rows: Vec<(&str, Vec<u8>, Code, &str)> = vec![
+        ("nothing", vec![], Code::A05, "empty"),
+        ("an error page", b"<html><body>404 not found</body></html>".to_vec(), Code::A05, "<html>"),
+        ("a later version", b"longshore bundle 2\nF".to_vec(), Code::A05, "another version"),
+        ("two manifests", twice(b'M'), Code::A05, "the manifest where the index"),
+        ("two lists", twice(b'A'), Code::A05, "the app's documents where the manifest"),
+        ("a block twice", twice(b'B'), Code::A05, "a block where the end"),
+        ("no manifest", without(b'M'), Code::A05, "the index where the manifest"),
+        ("no list", without(b'A'), Code::A05, "the manifest where the app's documents"),
+        ("no blocks", without(b'B'), Code::A05, "the end where a block"),
+        ("a manifest without end", endless, Code::A04, "the manifest of the bundle has"),
+        ("an index that explodes", written(&bomb), Code::A04, "expanded"),
+        ("another index", written(&other), Code::A01, "its manifest names"),
+        ("too much attested", written(&many), Code::A04, "attestations"),
+        ("more after the end", [&good[..], b"x"].concat(), Code::A05, "follow the end"),
+    ];
+    for (what, bytes, code, says) in rows {
+        let refusal = read(&bytes).unwrap_err();
+        assert!(refusal.code == code && refusal.message.contains(says), "{what}: {refusal}");
+    }
+}
