@@ -2,6 +2,7 @@
 //! it was. One row a case. Clocks for which certificates are not yet valid are in `agent/src/link`: this machine has one.
 
 mod damage;
+mod desk;
 mod enrolling;
 mod files;
 mod hostile;

@@ -214,7 +214,7 @@ pub fn env_file(greeting: &str) -> String {
     )
 }
 
-fn note(path: &Path, seen: &mut BTreeMap<PathBuf, String>) {
+pub fn note(path: &Path, seen: &mut BTreeMap<PathBuf, String>) {
     let Ok(about) = fs::symlink_metadata(path) else { return };
     let kind = if about.is_symlink() {
         fs::read_link(path).unwrap().display().to_string()
