@@ -107,7 +107,12 @@ fn read(path: &Path) -> Option<Hold> {
 
 fn held(path: &Path, reason: &str, since_ms: Millis) -> Hold {
     let reason = if reason.is_empty() { "no reason given" } else { reason };
-    Hold { reason: cut(&visible(reason), REASON_BYTES), by: path.display().to_string(), since_ms, drained: false }
+    Hold {
+        reason: cut(&visible(reason), REASON_BYTES),
+        by: path.display().to_string(),
+        since_ms,
+        drained: false,
+    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,8 @@ fn with_a_threshold_of_two_a_release_runs_when_the_second_has_seen_the_same_dige
     let other = "0".repeat(64);
     let mismatch = site.as_operator(&bob, ["release", "sign", "shop@1.0", "--digest", &other]);
     assert!(mismatch.code == Some(1) && mismatch.everything().contains(&digest), "{mismatch}");
-    let signed = site.as_operator(&bob, ["release", "sign", "shop@1.0", "--digest", &digest]).success().unwrap();
+    let signed =
+        site.as_operator(&bob, ["release", "sign", "shop@1.0", "--digest", &digest]).success().unwrap();
     assert!(signed.contains(&digest[..8]), "{signed}");
     site.roll_out("1.0").code_is(0).unwrap();
     let status = site.json(["trust", "status"]);
@@ -78,8 +79,10 @@ fn an_ssh_agent_signs_for_the_organisation_and_for_releases() {
     let socket = site.0.text("ssh-agent.sock");
     let mut agent = Command::new("ssh-agent");
     let mut agent = longshore_tests::Process::start(agent.args(["-D", "-a", &socket])).unwrap();
-    longshore_tests::until(ASK, "the ssh-agent's socket", || Ok(site.0.path("ssh-agent.sock").exists().then_some(())))
-        .unwrap();
+    longshore_tests::until(ASK, "the ssh-agent's socket", || {
+        Ok(site.0.path("ssh-agent.sock").exists().then_some(()))
+    })
+    .unwrap();
     let with_agent = [("SSH_AUTH_SOCK", socket.as_str()), ("LONGSHORE_KEY_PASSPHRASE", "")];
     for name in ["org", "shop"] {
         let key = site.0.text(&format!("id_{name}"));
@@ -108,13 +111,18 @@ fn an_ssh_agent_signs_for_the_organisation_and_for_releases() {
 #[test]
 fn a_host_may_demand_what_is_attested_of_a_release() {
     let site = Signed::raise();
-    site.0.write("host/etc/longshore/policy.toml", "allow_root_apps = [\"shop\"]\nrequire_attestations = [\"sbom\", \"provenance\"]\n");
+    site.0.write(
+        "host/etc/longshore/policy.toml",
+        "allow_root_apps = [\"shop\"]\nrequire_attestations = [\"sbom\", \"provenance\"]\n",
+    );
     site.publish("1.0").success().unwrap();
     let plain = site.0.text("plain.lsb");
     site.ops(["release", "export", "shop@1.0", "--into", &plain]).success().unwrap();
     let refused = site.agent(["deploy", "--bundle", &plain, "--env", "prod"]).code_is(4).unwrap();
     assert!(refused.everything().contains("LS-P02"), "{refused}");
-    let sbom = site.0.write("sbom.json", "{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\",\"components\":[]}\n");
+    let sbom = site
+        .0
+        .write("sbom.json", "{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\",\"components\":[]}\n");
     let statement = "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[],\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{}}\n";
     let provenance = site.0.write("provenance.json", statement);
     site.0.write_app("1.1", "exec sleep 1000");
@@ -130,10 +138,14 @@ fn a_host_may_demand_what_is_attested_of_a_release() {
     assert_eq!(printed, statement);
     site.roll_out("1.1").code_is(0).unwrap();
     // An environment may demand it as well: then the host is not even asked.
-    let demanding = crate::site::env_file("ahoy").replace("[rollout]", "require_attestations = [\"sbom\"]\n[rollout]");
+    let demanding =
+        crate::site::env_file("ahoy").replace("[rollout]", "require_attestations = [\"sbom\"]\n[rollout]");
     site.ops(["env", "apply", &site.0.write("prod.toml", &demanding)]).success().unwrap();
     let refused = site.roll_out("1.0").code_is(4).unwrap();
-    assert!(refused.everything().contains("LS-P02") && refused.everything().contains("prod takes only"), "{refused}");
+    assert!(
+        refused.everything().contains("LS-P02") && refused.everything().contains("prod takes only"),
+        "{refused}"
+    );
     // It travels with the release.
     let file = site.0.text("shop.lsb");
     site.ops(["release", "export", "shop@1.1", "--into", &file]).success().unwrap();

@@ -30,7 +30,8 @@ impl Loot {
         let from = site.0.path("ctl/trust");
         run(Command::new("cp").arg("-a").arg(from).arg(&copy), ASK).unwrap().success().unwrap();
         let desk = TrustDesk::open(&copy, Arc::new(SystemClock)).unwrap();
-        let seed: PublicKey = std::fs::read_to_string(copy.join("online.key")).unwrap().trim().parse().unwrap();
+        let seed: PublicKey =
+            std::fs::read_to_string(copy.join("online.key")).unwrap().trim().parse().unwrap();
         let held = |app| desk.held(app).unwrap().unwrap();
         Self { fleet: held(FLEET), shop: held("shop"), online: SigningKey::from_seed(seed.0) }
     }

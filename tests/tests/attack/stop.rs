@@ -39,13 +39,17 @@ fn a_revoked_release_is_refused_by_every_host_whoever_signed_it() {
     site.publish("1.1").success().unwrap();
     let file = site.0.text("shop.lsb");
     site.ops(["release", "export", "shop@1.1", "--into", &file]).success().unwrap();
-    let revoked = site.ops(["fleet", "revoke", "shop@1.1", "--reason", "built by a thief"]).success().unwrap();
+    let revoked =
+        site.ops(["fleet", "revoke", "shop@1.1", "--reason", "built by a thief"]).success().unwrap();
     assert!(revoked.contains("built by a thief"), "{revoked}");
     let before = site.snapshot();
     let refused = site.roll_out("1.1").code_is(4).unwrap();
     assert!(refused.everything().contains("LS-T05"), "{refused}");
     let by_hand = site.agent(["deploy", "--bundle", &file]);
-    assert!(by_hand.code == Some(4) && by_hand.everything().contains("is revoked by the organisation"), "{by_hand}");
+    assert!(
+        by_hand.code == Some(4) && by_hand.everything().contains("is revoked by the organisation"),
+        "{by_hand}"
+    );
     assert_eq!(site.snapshot(), before);
     assert_eq!(site.json(["fleet", "status"])["revoked"][0]["digest"], site.digest_of("1.1"));
     let digest = site.digest_of("1.1");

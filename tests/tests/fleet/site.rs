@@ -209,7 +209,11 @@ impl Site {
     pub async fn publish(&self, version: &str) {
         let folder = self.dir.path().join("releases").join(version);
         write_release(&folder, version);
-        let options = publish::Options { file: folder, version: Some(version.parse().unwrap()), attestations: Default::default() };
+        let options = publish::Options {
+            file: folder,
+            version: Some(version.parse().unwrap()),
+            attestations: Default::default(),
+        };
         publish::publish(self.operator().await, options, Arc::new(|_| ())).await.unwrap();
     }
 
