@@ -105,9 +105,13 @@ impl<H: Host> Hand<'_, H> {
                 return Err(refusal);
             }
         };
-        tokio::spawn(when_over(app.clone(), told.resubscribe(), put_away));
-        let accepted = self.crew.state().record(&app).accepted;
-        let generation = accepted.map(|accepted| accepted.generation).unwrap_or_default();
+        let listening = told.resubscribe(); // before the look: whatever ends after it is heard
+        let record = self.crew.state().record(&app);
+        match record.concluded {
+            Some(_) => self.apart(move |_| put_away(name)).await?,
+            None => drop(tokio::spawn(when_over(name, listening, put_away))),
+        }
+        let generation = record.accepted.map(|accepted| accepted.generation).unwrap_or_default();
         Ok(Ordered { app, version, generation, told })
     }
 
