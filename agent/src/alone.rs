@@ -33,7 +33,7 @@ pub async fn run_alone(config: Config, exec: SelfExec, stop: CancellationToken) 
     create_dir_durable(&config.vault(), 0o700).map_err(disk)?;
     let pair = Folder::new(config.identity()).load()?;
     // A host that has never enrolled has no name yet; nothing that it does under this one is taken for another's.
-    let (me, name) = pair.map_or((HostId(uuid::Uuid::nil()), String::new()), |pair| (pair.host, pair.name));
+    let (me, name) = pair.map_or((HostId::NONE, String::new()), |pair| (pair.host, pair.name));
     let state = State::open(&config.state(), Arc::new(SystemClock)).await?;
     state.hold_while(config.hold_file());
     let shelf = Shelf::below(&config.data());

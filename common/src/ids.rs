@@ -158,6 +158,11 @@ id!(
     RolloutId
 );
 
+impl HostId {
+    /// Of a machine that never enrolled.
+    pub const NONE: Self = Self(Uuid::nil());
+}
+
 impl RolloutId {
     /// Of what no rollout asked for.
     pub const NONE: Self = Self(Uuid::nil());
