@@ -49,7 +49,7 @@ fn a_host_that_was_never_assigned_anything_takes_it_and_then_whatever_the_contro
 
 #[test]
 fn a_hold_and_a_way_back_go_before_it() {
-    let hold = Hold { reason: "disk".into(), by: "bob".into(), since_ms: 1 };
+    let hold = Hold { reason: "disk".into(), by: "bob".into(), since_ms: 1, drained: false };
     let refusal = accept_local(&Record::default(), &run(0, "1.0"), Some(&hold), ann()).unwrap_err();
     assert!(refusal.code == Code::P01 && refusal.message.contains("--despite-hold"), "{refusal}");
     let mut failed = assigned(7, "1.0");
