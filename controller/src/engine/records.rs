@@ -208,6 +208,7 @@ impl HostApp {
             running: well,
             slots: vec![], // what of them is still on its disk, only the host knows
             verdict: if well { "healthy".to_owned() } else { String::new() },
+            local: None, // likewise
         }
     }
 
