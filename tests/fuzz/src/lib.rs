@@ -22,7 +22,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
     Target { name, run }
 }
 
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     target("agent-config", targets::files::agent),
     target("app-file", targets::files::app),
     target("audit-log", targets::local::audit_log),
