@@ -1,14 +1,13 @@
 //! systemd over the system bus: units, jobs and properties, with a deadline on everything.
 //!
 //! A connection is opened for a piece of work and closed soon after it. An idle agent then holds none, and a bus that
-//! was restarted is no special case. Units are steered over systemd's own socket, as `systemctl` does when it is root:
-//! what goes over the bus is read and routed by one process more, at every one of the dozens of calls of a switch. Of a unit only those properties are asked for that somebody reads: all of them are
+//! was restarted is no special case. Of a unit only those properties are asked for that somebody reads: all of them are
 //! hundreds, for some of which systemd reads control groups and unit folders.
 
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -17,13 +16,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use zbus::{
     Connection, DynamicType, MatchRule, Message, MessageStream, ObjectPath, OwnedObjectPath, OwnedVariant,
-    Type, connection, message,
+    Type, message,
 };
 
-/// Where systemd answers root alone, without a bus in between.
-const OWN_SOCKET: &str = "unix:path=/run/systemd/private";
-/// There on every machine.
-const ANY_UNIT: &str = "-.slice";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
@@ -72,85 +67,33 @@ pub enum JobResult {
 /// How to reach systemd. Cheap to keep.
 #[derive(Clone, Debug, Default)]
 pub struct Bus {
-    shared: Kept,
-    direct: Kept,
-    /// Whether what systemd says on its own socket reads: some versions put a name there, as the sender, that is no
-    /// unique one, and then no message does. Found out once.
-    understood: Arc<OnceLock<bool>>,
+    kept: Arc<Mutex<Option<Connection>>>,
 }
 
 impl Bus {
-    /// Over the bus. Only there does systemd know who refers to a unit.
     pub async fn open(&self) -> Result<Manager, BusError> {
-        let opened = self.shared.open(Connection::system());
-        Ok(Manager { connection: opened.await?, way: Way::Shared })
-    }
-
-    /// Over systemd's own socket; over the bus where there is none for us.
-    pub async fn open_direct(&self) -> Result<Manager, BusError> {
-        if self.understood.get() == Some(&false) {
-            return self.open().await;
-        }
-        match self.try_direct().await {
-            Ok(manager) => Ok(manager),
-            Err(error) => {
-                tracing::debug!("systemd's own socket is not for us: {error}");
-                self.open().await
-            }
-        }
-    }
-
-    async fn try_direct(&self) -> Result<Manager, BusError> {
-        let direct = async { connection::Builder::address(OWN_SOCKET).p2p().build().await };
-        let manager = Manager { connection: self.direct.open(direct).await?, way: Way::Direct };
-        if self.understood.get().is_none() {
-            let answer = manager.is_active(ANY_UNIT).await;
-            self.understood.get_or_init(|| answer.is_ok());
-            answer?;
-        }
-        Ok(manager)
-    }
-}
-
-/// A connection, for as long as somebody works with it and a little longer.
-#[derive(Clone, Debug, Default)]
-struct Kept(Arc<Mutex<Option<Connection>>>);
-
-impl Kept {
-    async fn open(
-        &self,
-        connect: impl Future<Output = zbus::Result<Connection>>,
-    ) -> Result<Connection, BusError> {
-        if let Some(connection) = self.now().clone() {
-            return Ok(connection);
+        if let Some(connection) = self.kept().clone() {
+            return Ok(Manager { connection });
         }
         let late = |_| BusError::Late { what: "a connection".into(), within: CALL_DEADLINE };
-        let connection = timeout(CALL_DEADLINE, connect).await.map_err(late)??;
-        *self.now() = Some(connection.clone());
-        let kept = self.clone();
+        let connection = timeout(CALL_DEADLINE, Connection::system()).await.map_err(late)??;
+        *self.kept() = Some(connection.clone());
+        let kept = Arc::clone(&self.kept);
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
             // Whoever works with it holds it on.
-            *kept.now() = None;
+            *kept.lock().expect("no holder panics") = None;
         });
-        Ok(connection)
+        Ok(Manager { connection })
     }
 
-    fn now(&self) -> MutexGuard<'_, Option<Connection>> {
-        self.0.lock().expect("no holder panics")
+    fn kept(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.kept.lock().expect("no holder panics")
     }
-}
-
-/// What lies between systemd and us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Shared,
-    Direct,
 }
 
 pub struct Manager {
     connection: Connection,
-    way: Way,
 }
 
 pub type Properties = HashMap<String, OwnedVariant>;
@@ -200,17 +143,18 @@ impl Manager {
     {
         let rule = MatchRule::builder()
             .msg_type(message::Type::Signal)
+            .sender(SYSTEMD)
             .path(PATH)
             .interface(MANAGER)
-            .member("JobRemoved");
-        let rule = match self.way {
-            Way::Shared => rule.sender(SYSTEMD),
-            Way::Direct => rule, // nobody else is there, and so nobody has a name
-        };
-        let mut removed =
-            MessageStream::for_match_rule(rule.build()?, &self.connection, Some(JOBS_QUEUED)).await?;
-        if self.way == Way::Shared {
-            self.subscribe().await?;
+            .member("JobRemoved")
+            .build()?;
+        let mut removed = MessageStream::for_match_rule(rule, &self.connection, Some(JOBS_QUEUED)).await?;
+        // systemd sends signals only while somebody has subscribed; twice is an error without consequence.
+        let subscribed: Result<(), _> = self.call("Subscribe", &()).await;
+        if let Err(error) = subscribed
+            && !error.is("AlreadySubscribed")
+        {
+            return Err(error);
         }
         let job: OwnedObjectPath = self.call(method, body).await?;
         let ended = async {
@@ -226,14 +170,6 @@ impl Manager {
         };
         let late = |_| BusError::Late { what: format!("with the end of {method}"), within };
         timeout(within, ended).await.map_err(late)?
-    }
-
-    /// To the bus systemd sends signals only while somebody has subscribed; twice is an error without consequence.
-    async fn subscribe(&self) -> Result<(), BusError> {
-        match self.call("Subscribe", &()).await {
-            Err(error) if !error.is("AlreadySubscribed") => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
     }
 
     /// How a service stands. Also one that is not loaded or does not exist.

@@ -256,7 +256,7 @@ impl SystemdDriver {
     }
 
     async fn open(&self, step: StepName) -> Result<Manager, Failure> {
-        self.bus.open_direct().await.map_err(failed(step))
+        self.bus.open().await.map_err(failed(step))
     }
 }
 
