@@ -42,7 +42,7 @@ fn one_signature_of_two_and_one_key_signing_twice() {
     let copy = twice["signatures"][0].clone();
     twice["signatures"].as_array_mut().unwrap().push(copy);
     let offer = site.current(serde_json::to_vec(&twice).unwrap(), None, NOW);
-    refused(Code::T02, "targets", site.look(None, &offer, NOW));
+    refused(Code::T03, "1 of 2", site.look(None, &offer, NOW));
 }
 
 #[test]
