@@ -118,12 +118,12 @@ pub enum Trust {
     },
     /// Pin another root: only when the organisation's keys were lost
     #[command(
-        after_help = "Examples:\n  sudo longshore-agent trust reset --root 77ab… --i-am-on web-3\n  sudo longshore-agent trust reset --root new-root.json --i-am-on web-3"
+        after_help = "Examples:\n  sudo longshore-agent trust reset --pin 77ab… --i-am-on web-3\n  sudo longshore-agent trust reset --pin new-root.json --i-am-on web-3"
     )]
     Reset {
         /// The new root's SHA-256, or its file
         #[arg(long, value_name = "SHA256|FILE")]
-        root: String,
+        pin: String,
         /// The name of this host, so that it is this one that is meant
         #[arg(long, value_name = "HOSTNAME")]
         i_am_on: String,
@@ -287,6 +287,15 @@ mod tests {
         assert_eq!(args.root, std::env::current_dir().unwrap().join("h1"));
         assert!(!args.is_of_this_machine());
         assert!(Args::try_parse_from(["longshore-agent", "status"]).unwrap().is_of_this_machine());
+    }
+
+    /// `--root` is of every command; a word of the same name in one of them would be the end of the program.
+    #[test]
+    fn another_root_is_pinned_below_any_folder() {
+        let line = "longshore-agent --root /h1 trust reset --pin 77ab --i-am-on web-3";
+        let args = Args::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(args.root, PathBuf::from("/h1"));
+        assert!(matches!(args.command, Command::Trust(Trust::Reset { pin, .. }) if pin == "77ab"));
     }
 
     #[test]

@@ -37,13 +37,13 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
             say!("{}; this is reported from now on", visible(&done));
             Ok(Exit::Done)
         }
-        Trust::Reset { root, i_am_on } => {
+        Trust::Reset { pin, i_am_on } => {
             let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
             if i_am_on != here {
                 let message = format!("this host is \"{}\"; nothing was changed", visible(&here));
                 return Err(Coded::new(Code::V01, message));
             }
-            gate.reset(read_root(&root)?, &who())?;
+            gate.reset(read_root(&pin)?, &who())?;
             say!("the pinned root is another one; this is reported from now on");
             Ok(Exit::Done)
         }

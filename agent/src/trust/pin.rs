@@ -84,7 +84,7 @@ impl PinFile {
         let mut pin = self.load()?;
         if pin.root_sha256.is_some_and(|known| known != root) {
             let message = "this host pins the root of another fleet; nothing was changed. If that is meant: \
-                           longshore-agent trust reset --root SHA256 --i-am-on HOSTNAME";
+                           longshore-agent trust reset --pin SHA256 --i-am-on HOSTNAME";
             return Err(Coded::new(Code::T02, message));
         }
         pin.root_sha256 = Some(root);
@@ -129,7 +129,7 @@ impl PinFile {
     fn damaged(&self, why: &dyn fmt::Display) -> Coded {
         let message = format!(
             "`{}`: {why}. All releases are refused, what runs goes on. Fix on this host: longshore-agent trust reset \
-             --root SHA256 --i-am-on HOSTNAME",
+             --pin SHA256 --i-am-on HOSTNAME",
             self.0.display()
         );
         Coded::new(Code::T01, message)

@@ -70,6 +70,7 @@ fn the_table_has_every_method_of_the_protocol_and_no_other() {
         include_str!("../../../proto/longshore/v1/enrolment.proto"),
         include_str!("../../../proto/longshore/v1/fleet.proto"),
         include_str!("../../../proto/longshore/v1/policy.proto"),
+        include_str!("../../../proto/longshore/v1/settings.proto"),
         include_str!("../../../proto/longshore/v1/trust.proto"),
     ];
     let mut declared = vec![];

@@ -74,7 +74,7 @@ fn a_host_that_never_saw_a_controller_runs_what_is_signed() {
     site.ops(["release", "export", "shop@1.0", "--into", &file]).success().unwrap();
     let root = fs::read_to_string(site.0.path("ctl/operator/keys/fleet.pin")).unwrap();
     let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let pin = ["trust", "reset", "--root", root.trim(), "--i-am-on", &here];
+    let pin = ["trust", "reset", "--pin", root.trim(), "--i-am-on", &here];
     site.agent(pin).success().unwrap();
     let unnamed = site.agent(["deploy", "--bundle", &file]);
     assert!(unnamed.code == Some(2) && unnamed.everything().contains("--env"), "{unnamed}");

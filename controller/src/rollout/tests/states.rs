@@ -11,7 +11,7 @@ use longshore_common::assignment::Intent;
 
 use super::{
     transcript::Play,
-    walk::{Dice, FLEETS, STRATEGIES, all_lines, names, random_line},
+    walk::{Dice, FLEETS, RARE, STRATEGIES, all_lines, names, random_line},
 };
 use crate::rollout::{Event, HostProgress, Phase, Rollout, desired};
 
@@ -92,7 +92,8 @@ fn refusals(table: &str) -> Vec<Vec<bool>> {
     cells(table).iter().map(|row| row.iter().map(|cell| cell.contains("*refused*")).collect()).collect()
 }
 
-/// Random walks, always the same ones, to find rollouts in every phase; then every line from each of them.
+/// Random walks, always the same ones, to find rollouts in every phase; what is too rare for them; then every line from
+/// each of the rollouts that were found.
 fn explore(walks: u64, per_phase: usize) -> Seen {
     let mut seen = Seen::default();
     let mut found: BTreeMap<&str, Vec<Play>> = BTreeMap::new();
@@ -110,6 +111,10 @@ fn explore(walks: u64, per_phase: usize) -> Seen {
                 phase.push(play.clone());
             }
         }
+    }
+    for (setup, lines) in RARE {
+        let mut play = Play::new(setup);
+        lines.iter().for_each(|line| seen.step(&mut play, line));
     }
     for play in found.values().flatten() {
         for line in all_lines(&names(play)) {

@@ -168,3 +168,12 @@ pub(super) const BALANCED: [&str; 2] = [
 
 /// Fleets of few hosts that differ in what they begin with.
 pub(super) const FLEETS: [&str; 3] = ["a b c d", "a:new b:2 c:silent d", "a:2 b:sick c:held d:new e"];
+
+/// A fleet and its strategy, and what happens to it.
+pub(super) type Walk = (&'static str, &'static [&'static str]);
+
+/// Steps that chance rarely comes upon.
+pub(super) const RARE: [Walk; 1] = [
+    // A gate that nobody may go past still lies ahead of a bake.
+    ("a b c | canary=1 canary_bake=1m gate=errors:last-wave", &["start", "a good", "a good", "promote full"]),
+];
