@@ -309,12 +309,12 @@ async fn hooks_are_transient_units() {
 #[ignore = "needs a host of its own"]
 async fn a_hook_past_its_timeout_leaves_nothing_behind() {
     let fixture = Fixture::new("late").await;
-    let pids = Path::new("/tmp/late-pids");
-    let _ = std::fs::remove_file(pids);
-    let script = "trap '' TERM\nnote() { sh -c 'echo $PPID' >> /tmp/late-pids; }\n\
-        setsid sh -c 'trap \"\" TERM; echo $$ >> /tmp/late-pids; while :; do sleep 1; done' &\n\
-        (setsid sh -c 'echo $$ >> /tmp/late-pids; exec sleep 987' &)\n\
-        echo $$ >> /tmp/late-pids; echo begun\nwhile :; do sleep 1; done";
+    // A hook has a /tmp of its own; what it shares with anybody is here.
+    let pids = Path::new("/var/lib/longshore/apps/late/shared/pids");
+    let script = "trap '' TERM; export PIDS=$LONGSHORE_SHARED/pids\n\
+        setsid sh -c 'trap \"\" TERM; echo $$ >> $PIDS; while :; do sleep 1; done' &\n\
+        (setsid sh -c 'echo $$ >> $PIDS; exec sleep 987' &)\n\
+        echo $$ >> $PIDS; echo begun\nwhile :; do sleep 1; done";
     let begun = Instant::now();
     let (result, heard) = hook(&fixture, "1.0", script).await;
     let failure = result.unwrap_err();
