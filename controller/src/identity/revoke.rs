@@ -114,18 +114,19 @@ impl Revoker {
     }
 
     async fn look(&self, identity: &Identity, told: &mut Told) -> Result<(), Trouble> {
-        let counting = match identity {
-            Identity::Host(id) => self.keys_of_host(id, told).await?,
-            Identity::Operator(name) => self.keys_of_operator(name).await?,
-            Identity::Controller => vec![],
-        };
+        if let Identity::Host(id) = identity {
+            self.record_news(id, told).await?;
+        }
+        let counting = self.keys_of(identity).await?;
         if self.connections.keys(identity).iter().all(|key| counting.contains(key)) {
             return Ok(());
         }
-        let (connections, identity) = (self.connections.clone(), identity.clone());
+        let (revoker, identity) = (self.clone(), identity.clone());
         tokio::spawn(async move {
             tokio::time::sleep(LAST_WORD).await;
-            let cut = connections.cut(&identity, |key| counting.contains(key));
+            // Whoever was let in meanwhile, or has come with a newer key, stays.
+            let counting = revoker.keys_of(&identity).await.unwrap_or(counting);
+            let cut = revoker.connections.cut(&identity, |key| counting.contains(key));
             if cut > 0 {
                 tracing::info!(%identity, connections = cut, "cut");
             }
@@ -133,15 +134,28 @@ impl Revoker {
         Ok(())
     }
 
-    async fn keys_of_host(&self, id: &HostId, told: &mut Told) -> Result<Vec<[u8; 32]>, Trouble> {
-        let Some((host, _)) = host::get(&self.store, id).await? else {
-            told.paused.remove(id);
-            told.breaks.remove(id);
-            return Ok(vec![]);
-        };
-        self.record(&host, told).await?;
-        let keys = host.keys.iter().map(|key| key.spki);
-        Ok(if host.barred.is_none() { keys.collect() } else { vec![] })
+    /// The keys with which somebody is served now.
+    async fn keys_of(&self, identity: &Identity) -> Result<Vec<[u8; 32]>, Trouble> {
+        match identity {
+            Identity::Host(id) => {
+                let known = host::get(&self.store, id).await?;
+                let served = known.map(|(host, _)| host).filter(|host| host.barred.is_none());
+                Ok(served.into_iter().flat_map(|host| host.keys).map(|key| key.spki).collect())
+            }
+            Identity::Operator(name) => self.keys_of_operator(name).await,
+            Identity::Controller => Ok(vec![]),
+        }
+    }
+
+    async fn record_news(&self, id: &HostId, told: &mut Told) -> Result<(), Trouble> {
+        match host::get(&self.store, id).await? {
+            Some((host, _)) => self.record(&host, told).await,
+            None => {
+                told.paused.remove(id);
+                told.breaks.remove(id);
+                Ok(())
+            }
+        }
     }
 
     /// What became of a host without any operator's call goes on record: that it was paused, that somebody broke the
