@@ -1,6 +1,6 @@
 //! `http://` and `https://` addresses, taken apart strictly.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use hyper::Uri;
 use longshore_common::text::visible;
@@ -117,12 +117,7 @@ impl FromStr for Url {
                 why: "credentials do not belong into an address",
             });
         }
-        let host = authority.host();
-        // Only an IPv6 address has brackets, and around all of it.
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
-        if host.is_empty() || host.contains(['[', ']']) {
-            return Err(bad("it names no server"));
-        }
+        let host = host_of(authority.host()).ok_or_else(|| bad("it names no server"))?.to_owned();
         let port = match &authority.as_str()[authority.host().len()..] {
             "" => {
                 if https {
@@ -168,6 +163,16 @@ impl From<Url> for String {
     }
 }
 
+/// A name, an IPv4 address, or an IPv6 address in brackets, which are left away. RFC 3986 (section 3.2.2) lets a name
+/// hold more, `%XX` among it; no name that DNS answers to does.
+fn host_of(host: &str) -> Option<&str> {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.strip_suffix(']').filter(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    (!host.is_empty() && host.bytes().all(fits)).then_some(host)
+}
+
 /// Everything but unreserved characters (RFC 3986, section 2.3) as `%XX`.
 fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -210,6 +215,9 @@ mod tests {
             "http://a:99999/",
             "http://a b/",
             "http://a[b]:1/",
+            "http://[a]/",
+            "http://a%:1/",
+            "http://%61/",
             "http://a/ä",
             "http://a/\u{85}",
         ] {
