@@ -6,8 +6,8 @@
 #   sh install-agent.sh --server HOST:PORT <token-file
 #   sh install-agent.sh --single --server HOST:PORT <token-file      # one process with all privileges
 #
-# Expects longshore-agent, longshore-helper and the units beside itself (or in systemd/ there). The token comes on
-# standard input, so that it is in no process list and no shell history.
+# Expects longshore-agent and the units beside itself (or in systemd/ there); the helper is the same program by another
+# name. The token comes on standard input, so that it is in no process list and no shell history.
 set -eu
 
 server=
@@ -36,7 +36,11 @@ put() {
 changed=
 if put "$here/longshore-agent" /usr/bin/longshore-agent 0755; then changed=yes; fi
 if [ $processes = two ]; then
-    if put "$here/longshore-helper" /usr/bin/longshore-helper 0755; then changed=yes; fi
+    if [ "$(readlink /usr/bin/longshore-helper)" != longshore-agent ]; then
+        ln -sf longshore-agent /usr/bin/longshore-helper.new
+        mv -T /usr/bin/longshore-helper.new /usr/bin/longshore-helper
+        changed=yes
+    fi
     if ! getent passwd longshore >/dev/null; then
         useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin longshore
     fi

@@ -28,7 +28,6 @@ PROGRAMS = {
     "longshore": "longshore-controller",
     "longshore-controller": "longshore-controller",
     "longshore-agent": "longshore-agent",
-    "longshore-helper": "longshore-agent",
 }
 # A name space of ours for numbers that follow from the content.
 NUMBERS = uuid.uuid5(uuid.NAMESPACE_DNS, "sbom.longshore")

@@ -145,9 +145,7 @@ impl<'a> Fleet<'a> {
 
     /// What the installer expects beside itself.
     fn bring(&self, host: &Host) -> Result<()> {
-        for name in ["longshore-agent", "longshore-helper"] {
-            host.put(&program(name)?, &format!("/root/{name}"))?;
-        }
+        host.put(&program("longshore-agent")?, "/root/longshore-agent")?;
         let deploy = repository().join("deploy");
         for unit in AGENT_UNITS {
             host.put(&deploy.join("systemd").join(unit), &format!("/root/{unit}"))?;

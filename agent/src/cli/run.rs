@@ -17,7 +17,7 @@ use super::{
 use crate::{
     agent::{Ended, run_agent},
     config::Config,
-    host::{reexec::SelfExec, sys::use_lean_heap},
+    host::{lean, reexec::SelfExec, sys::use_lean_heap},
 };
 
 /// From sysexits: try again. systemd does, and a new process can open the state.
@@ -42,6 +42,7 @@ pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cancel_on_signal(shutdown.clone()));
+        tokio::spawn(lean::tend());
         run_agent(config, exec, shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_secs(2));

@@ -23,7 +23,7 @@ use crate::{
     agent::{Ended, on_the_way, warn_unsigned},
     cli,
     config::{Config, Processes},
-    host::{Host as _, account::Account, real::RealHost, reexec::SelfExec, sys},
+    host::{Host as _, account::Account, lean, real::RealHost, reexec::SelfExec, sys},
     identity::Opener,
     offline::Shelf,
     run::Crew,
@@ -32,6 +32,8 @@ use crate::{
     trust::{Gate, keep_current},
 };
 
+/// The name under which `longshore-agent` is the helper: a link to it.
+pub const NAME: &str = "longshore-helper";
 /// Before the end of one that could not start.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -39,7 +41,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// agent is what an admin talks to.
 #[derive(Clone, Debug, Parser)]
 #[command(
-    name = "longshore-helper",
+    name = NAME,
     version,
     after_help = "\
 Examples:
@@ -80,6 +82,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cli::cancel_on_signal(shutdown.clone()));
+        tokio::spawn(lean::tend());
         let ended = run(&args, exec, shutdown.clone()).await;
         if let Err(Ended::Trouble(_)) = &ended {
             // Whoever knocks would have systemd try again without a pause, and after some tries not at all.

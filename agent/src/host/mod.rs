@@ -13,6 +13,7 @@ pub mod hook;
 pub mod keeper;
 pub mod launch;
 pub mod layout;
+pub mod lean;
 pub mod lines;
 pub mod mounts;
 pub mod ports;

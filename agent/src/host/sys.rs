@@ -7,6 +7,7 @@
 use std::{
     io,
     mem::ManuallyDrop,
+    ops::Range,
     os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -38,6 +39,44 @@ pub fn use_lean_heap() {
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     malloc_trim(0);
+}
+
+/// Unmaps the code and the constants of the running program, which come back from its file when they are used. `maps`
+/// is `/proc/self/maps`.
+pub fn let_go_of_code(maps: &str) {
+    for range in code(maps) {
+        // SAFETY: the range is a private mapping of a file that this process never writes to (it is not writable, and
+        // nothing of it is relocated: see `code`), so what a later access maps again is what was there. It tunes only: a
+        // kernel that refuses has changed nothing.
+        let _ = unsafe {
+            let start = std::ptr::with_exposed_provenance_mut(range.start);
+            rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed)
+        };
+    }
+}
+
+/// Where the program's own code and constants lie: what can be executed, and what cannot be written and begins where
+/// its file begins. What the loader relocates is in neither: it lies in a part that was writable first.
+fn code(maps: &str) -> Vec<Range<usize>> {
+    let mut program = None;
+    let mut found = vec![];
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(range), Some(access), Some(offset)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let (_device, Some(inode)) = (words.next(), words.next()) else { continue };
+        // The program is mapped before all else. What is of no file has inode 0.
+        let ours = inode != "0" && *program.get_or_insert(inode) == inode;
+        let constant = access == "r--p" && offset.bytes().all(|digit| digit == b'0');
+        let ends = range.split_once('-').and_then(|(start, end)| {
+            Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+        });
+        if let Some(range) = ends.filter(|_| ours && (access == "r-xp" || constant)) {
+            found.push(range);
+        }
+    }
+    found
 }
 
 // SAFETY: the signatures are glibc's. Both take any numbers, at any time, from any thread.
@@ -107,4 +146,25 @@ pub fn passed_sockets() -> io::Result<Vec<OwnedFd>> {
         sockets.push(ManuallyDrop::into_inner(socket));
     }
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_code_is_told_from_what_is_relocated_and_from_libraries() {
+        let maps = "\
+5600-5700 r--p 00000000 fe:00 77  /usr/bin/longshore-agent
+5700-5f00 r-xp 00100000 fe:00 77  /usr/bin/longshore-agent
+5f00-6000 r--p 00900000 fe:00 77  /usr/bin/longshore-agent
+6000-6100 rw-p 00a00000 fe:00 77  /usr/bin/longshore-agent
+6100-6200 rw-p 00000000 00:00 0   [heap]
+7100-7200 r--p 00000000 fe:00 12  /usr/lib/libc.so.6
+7200-7300 r-xp 00010000 fe:00 12  /usr/lib/libc.so.6
+7f00-7f10 rw-p 00000000 00:00 0
+";
+        assert_eq!(code(maps), [0x5600..0x5700, 0x5700..0x5f00]);
+        assert!(code("what is this\n").is_empty());
+    }
 }

@@ -97,11 +97,13 @@ pub struct Cost {
 
 impl Cost {
     pub fn of_agent(host: &Host) -> Result<Self> {
+        // The control groups count what ended threads used as well.
         let script = "set -e; a=/proc/$(systemctl show -P MainPID longshore-agent)
             h=/proc/$(systemctl show -P MainPID longshore-helper)
             awk '/^Pss:/{kib+=$2} END{print kib}' $a/smaps_rollup $h/smaps_rollup
             awk '/^VmHWM:/{kib+=$2} END{print kib}' $a/status $h/status
-            awk '{ns+=$1} END{print int(ns/1000)}' $a/task/*/schedstat $h/task/*/schedstat";
+            find /sys/fs/cgroup -path '*/longshore-[ah]*.service/cpu.stat' -exec cat {} + |
+                awk '/^usage_usec/{us+=$2} END{print us}'";
         let text = host.shell(script)?.success()?;
         let numbers: Vec<u64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
         match numbers[..] {
