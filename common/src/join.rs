@@ -100,9 +100,13 @@ mod tests {
         let whole = JoinToken { id: "tk_7d".into(), secret: [7; 32], ca: [200; 32], root: None }.to_string();
         let other_scheme = whole.replace("lsj1", "lsj2");
         let cut = &whole[..whole.len() - 1];
-        let bad_id = whole.replace("tk_7d", "TK/..");
+        let called = |id: &str| whole.replace("tk_7d", id);
+        let [shouted, odd, nameless, long] =
+            [called("TK"), called("tk/7d"), called(""), called(&"t".repeat(65))];
+        called(&"t".repeat(64)).parse::<JoinToken>().unwrap();
         let extra = format!("{whole}.x");
-        for text in ["", "lsj1", &other_scheme, cut, &bad_id, &extra, &"x".repeat(10_000)] {
+        let endless = "x".repeat(10_000);
+        for text in ["", "lsj1", &other_scheme, cut, &shouted, &odd, &nameless, &long, &extra, &endless] {
             let error = text.parse::<JoinToken>().unwrap_err();
             assert_eq!(error.code, Code::V01);
             assert!(text.is_empty() || text == "lsj1" || !error.message.contains(text));

@@ -66,7 +66,20 @@ mod tests {
     fn only_root_and_the_agents_user_may_change_things() {
         assert_eq!(decide(Some(0), 990).unwrap().name, "root");
         assert!(decide(Some(990), 990).is_ok());
-        assert_eq!(decide(Some(4_000_000), 990).unwrap_err().code, Code::C02);
         assert_eq!(decide(None, 0).unwrap_err().code, Code::C02);
+        for (own, says) in
+            [(0, "uid 4000000 may not do this here: root may."), (990_990, "root and uid 990990 may.")]
+        {
+            let refusal = decide(Some(4_000_000), own).unwrap_err();
+            assert!(refusal.code == Code::C02 && refusal.message.contains(says), "{refusal}");
+        }
+    }
+
+    /// A call of which the kernel says nothing, as one over the network would be.
+    #[test]
+    fn whoever_may_look_is_root_or_everybody_as_the_host_says() {
+        let call = Request::new(());
+        assert!(may_read(&call, Readers::Everyone).is_ok());
+        assert_eq!(may_read(&call, Readers::Owner).unwrap_err().code(), tonic::Code::PermissionDenied);
     }
 }

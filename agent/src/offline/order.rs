@@ -171,3 +171,37 @@ async fn when_over(
         tracing::warn!("a bundle stays until the next start: {why}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{ids::Generation, report::Outcome};
+
+    use super::*;
+
+    fn ended(app: &str) -> Told {
+        let outcome = Outcome::Staged;
+        Told::Concluded { app: app.parse().unwrap(), generation: Generation(1), outcome }
+    }
+
+    /// Runs until something was put away or nobody tells any more.
+    async fn put_away_after(words: &[&str]) -> Option<AppName> {
+        let (teller, told) = broadcast::channel(8);
+        for word in words {
+            teller.send(ended(word)).unwrap();
+        }
+        drop(teller);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let put_away = move |app| {
+            sender.send(app).expect("the test listens");
+            Ok(())
+        };
+        when_over("shop".parse().unwrap(), told, put_away).await;
+        receiver.try_recv().ok()
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_put_away_when_its_own_app_has_ended() {
+        assert_eq!(put_away_after(&["blog", "shop"]).await, Some("shop".parse().unwrap()));
+        assert_eq!(put_away_after(&["blog"]).await, None);
+    }
+}

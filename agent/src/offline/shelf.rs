@@ -125,3 +125,53 @@ impl Arrival {
 fn disk(error: DurableError) -> Coded {
     Coded::new(error.code(), Chain(&error).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf, AppName, ReleaseDigest) {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::below(dir.path());
+        (dir, shelf, "shop".parse().unwrap(), ReleaseDigest::of(b"m"))
+    }
+
+    #[test]
+    fn what_came_is_what_is_read_and_gone_when_it_is_removed() {
+        let (_dir, shelf, app, release) = shelf();
+        let mut arrival = shelf.arrive().unwrap();
+        for piece in [&b"abc"[..], b"", b"def"] {
+            arrival.write(piece).unwrap();
+        }
+        let read = |mut file: File| {
+            let mut all = String::new();
+            file.read_to_string(&mut all).unwrap();
+            all
+        };
+        assert_eq!(read(arrival.read().unwrap()), "abcdef");
+        arrival.keep(&app, &release).unwrap();
+        assert_eq!(read(shelf.open(&app, &release).unwrap().unwrap()), "abcdef");
+        shelf.remove(&app, &release).unwrap();
+        assert!(shelf.open(&app, &release).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_bundle_may_be_as_large_as_the_limit_and_no_larger() {
+        let (_dir, shelf, ..) = shelf();
+        let mut arrival = shelf.arrive().unwrap();
+        arrival.bytes = BUNDLE_BYTES - 3; // they came before
+        arrival.write(b"abc").unwrap();
+        let refusal = arrival.write(b"d").unwrap_err();
+        assert!(refusal.code == Code::A04 && refusal.message.contains("at most 2.0 GiB"), "{refusal}");
+    }
+
+    #[test]
+    fn a_shelf_that_cannot_be_looked_at_is_not_an_empty_one() {
+        let (dir, shelf, app, release) = shelf();
+        assert!(shelf.open(&app, &release).unwrap().is_none());
+        durable::write_atomic(&dir.path().join(FOLDER), b"a file", 0o600).unwrap();
+        assert_eq!(shelf.open(&app, &release).unwrap_err().code, Code::S04);
+    }
+}

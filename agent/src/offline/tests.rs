@@ -97,6 +97,16 @@ impl Fleet {
         self.list(vec![], NOW);
     }
 
+    /// Says once more that the fleet's own list is current.
+    fn refresh(&mut self) {
+        let list = self.fleet.targets.clone();
+        let offer = author::freshen(Some(&self.fleet), vec![], list, &key(9), NOW).unwrap();
+        let pin = longshore_common::trust::Anchor::Pin(sha256(&self.root));
+        let held = Some(&self.fleet);
+        self.fleet =
+            longshore_common::trust::update(FLEET, &pin, held, &offer, NOW, self.dir.path()).unwrap();
+    }
+
     fn app_offer(&self) -> Offer {
         self.app.as_ref().unwrap().offer(0)
     }
@@ -206,6 +216,9 @@ fn what_may_not_run_is_refused_and_changes_nothing() {
     let refused = |what: &str, bundle: Vec<u8>, code: Code, says: &str| {
         let refusal = host.take(&bundle, Stale::Allowed).unwrap_err();
         assert!(refusal.code == code && refusal.message.contains(says), "{what}: {refusal}");
+        // Already when it is looked at; and only of what has run out is it said how to pass it over.
+        let looked = host.look(&bundle, Stale::Refused).unwrap_err();
+        assert!(looked.code == code && !looked.message.contains("--stale"), "{what}: {looked}");
         assert_eq!(host.all(), before, "{what}");
     };
     let whole = bundle_of(&good, PROGRAM);
@@ -304,6 +317,27 @@ fn a_bundle_runs_out_and_only_by_hand_may_that_be_passed_over() {
     // Who may sign, and what is listed, has to hold whatever is said.
     host.clock.advance(std::time::Duration::from_millis(TARGETS_LIFE_MS as u64));
     assert_eq!(host.take(&bundle, Stale::Allowed).unwrap_err().code, Code::T04);
+}
+
+/// What the host holds is newer than the bundle, and has run out as well.
+#[test]
+fn newer_documents_that_have_run_out_are_passed_over_by_hand_only() {
+    let mut fleet = Fleet::new(1);
+    let (first, second) = (manifest("shop", "1.0", ""), manifest("shop", "1.1", ""));
+    fleet.sign(&first);
+    let exported_early = bundle_of(&fleet.head(&first), PROGRAM);
+    fleet.sign(&second);
+    fleet.refresh();
+    let host = Host::of(&fleet);
+    host.take(&bundle_of(&fleet.head(&second), PROGRAM), Stale::Refused).unwrap();
+    host.clock.advance(std::time::Duration::from_millis(FRESH_LIFE_MS as u64 + 1));
+    let refusal = host.look(&exported_early, Stale::Refused).unwrap_err();
+    assert!(refusal.code == Code::T04 && refusal.message.contains("--stale"), "{refusal}");
+    assert_eq!(host.gate.facts().breaks.len(), 0);
+    host.take(&exported_early, Stale::Allowed).unwrap();
+    assert_eq!(host.gate.facts().breaks.len(), 1);
+    host.clock.advance(std::time::Duration::from_millis(TARGETS_LIFE_MS as u64));
+    assert_eq!(host.look(&exported_early, Stale::Allowed).unwrap_err().code, Code::T04);
 }
 
 #[test]

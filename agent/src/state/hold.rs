@@ -131,4 +131,35 @@ mod tests {
         longshore_common::durable::write_atomic(&path, b"raid \x1b[31m rebuild\nmore", 0o644).unwrap();
         assert_eq!(read(&path).unwrap().reason, "raid \\x1b[31m rebuild");
     }
+
+    /// What cannot be looked at may be there.
+    #[test]
+    fn a_file_that_cannot_be_looked_at_holds_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("HOLD");
+        std::os::unix::fs::symlink("HOLD", &path).unwrap();
+        let told = read(&path).unwrap().reason;
+        assert!(told.starts_with("it cannot be looked at: "), "{told}");
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_is_told_when_the_file_comes_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = std::sync::Arc::new(longshore_common::time::SystemClock);
+        let state = State::open(&dir.path().join("state"), clock).await.unwrap();
+        let path = dir.path().join("HOLD");
+        File::create(&path).unwrap();
+        let mut told = state.watch_hold();
+        state.hold_while(path.clone());
+        told.changed().await.unwrap();
+        assert_eq!(state.hold().unwrap().by, path.display().to_string());
+        assert_eq!(*told.borrow_and_update(), state.hold());
+        std::fs::remove_file(&path).unwrap();
+        tokio::select! {
+            () = state.watch_hold_file() => unreachable!("it watches until it is dropped"),
+            changed = told.changed() => changed.unwrap(),
+        }
+        assert_eq!((told.borrow_and_update().clone(), state.hold()), (None, None));
+        state.close().await;
+    }
 }

@@ -126,6 +126,27 @@ mod tests {
         assert_eq!(Wanted::from_bitmap(&[], 3).unwrap(), Wanted::All);
     }
 
+    #[test]
+    fn a_block_is_named_by_its_content_and_how_it_was_encoded() {
+        let blobs = blobs(&[1, 2, 3]);
+        let block = |numbers: &[u32]| Block { numbers: numbers.to_vec(), content_bytes: 0 };
+        let name = |numbers: &[u32], level| BlockKey::of(&blobs, &block(numbers), level).hex();
+        let names = [name(&[0, 1], 3), name(&[1, 0], 3), name(&[0], 3), name(&[0, 1], 9)];
+        assert_eq!(names[0], name(&[0, 1], 3));
+        for (at, one) in names.iter().enumerate() {
+            assert!(one.len() == 64 && one.bytes().all(|b| b.is_ascii_hexdigit()), "{one}");
+            assert!(!names[..at].contains(one), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn who_lacks_everything_wants_all_and_who_lacks_nothing_wants_none() {
+        let blobs = blobs(&[1, 2, 3]);
+        assert_eq!(Wanted::choose(&blobs, |_| true), Wanted::All);
+        assert_eq!(Wanted::choose(&blobs, |_| false), Wanted::Some(vec![]));
+        assert_eq!(Wanted::choose(&blobs, |digest| *digest == blobs[1].digest), Wanted::Some(vec![1]));
+    }
+
     proptest! {
         #[test]
         fn every_wanted_blob_is_in_one_block_in_order(

@@ -4,7 +4,7 @@ use longshore_proto::v1 as pb;
 use prost::Message as _;
 
 use super::{Blob, Entry, Index, Kind, limits};
-use crate::{code::Code, digest::BlobDigest};
+use crate::{code::Code, digest::BlobDigest, manifest::MANIFEST_BYTES, offline};
 
 fn file(path: &str) -> Entry {
     sized(path, 3)
@@ -39,6 +39,21 @@ fn a_path_may_be_as_long_and_deep_as_the_limits() {
         assert_eq!(refusal(vec![file(&fits)]), None);
         assert_eq!(refusal(vec![file(&beyond)]).unwrap().0, Code::A04);
     }
+}
+
+#[test]
+fn limits_are_what_the_docs_say() {
+    let sizes = [
+        limits::ARTIFACT_BYTES,
+        limits::INDEX_BYTES as u64,
+        limits::BLOCK_CONTENT_BYTES,
+        limits::PIECE_BYTES as u64,
+        limits::PUBLISH_BYTES as u64,
+    ];
+    let attested = (offline::ATTESTATIONS * offline::ATTESTATION_BYTES) as u64;
+    assert_eq!(sizes, [8_589_934_592, 16_777_216, 8_388_608, 262_144, 17_825_792 + attested]);
+    assert_eq!((offline::ATTESTATION_BYTES, offline::BUNDLE_BYTES), (4_194_304, 2_147_483_648));
+    assert_eq!(MANIFEST_BYTES, 65_536);
 }
 
 #[test]
@@ -111,7 +126,9 @@ fn a_link_is_nothing_but_a_link_and_a_file_nothing_but_a_file() {
         entry(|entry| entry.blob = vec![7; 31].into(), &file),
     ];
     for (at, result) in refused.into_iter().enumerate() {
-        assert_eq!(result.unwrap_err().code, Code::A05, "row {at}");
+        let refusal = result.unwrap_err();
+        assert_eq!(refusal.code, Code::A05, "row {at}");
+        assert!(refusal.message.starts_with("entry 1 of the index"), "row {at}: {refusal}");
     }
 }
 

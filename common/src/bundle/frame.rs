@@ -221,4 +221,46 @@ mod tests {
         let made = output.pos();
         assert_eq!(expand(&wire[..made], 64 << 20).unwrap_err().code, Code::A05);
     }
+
+    #[test]
+    fn a_frame_may_take_what_zstds_worst_case_takes() {
+        let most = [0, 127, 128, 12_800, 8 << 20].map(frame_bytes_max);
+        assert_eq!(most, [1024, 1151, 1153, 13_924, (8 << 20) + (64 << 10) + 1024]);
+    }
+
+    /// Pieces that do not fill the reader's buffer, one after the other, in one swallow: the buffer fills up in the
+    /// middle of one, with nothing left to read.
+    #[test]
+    fn all_of_a_swallow_is_decoded_whatever_its_blocks() {
+        let content: Vec<u8> = (0..90_000u32).map(|n| (n / 3) as u8).collect();
+        let (mut encoder, mut wire) = (Encoder::new(3).unwrap(), vec![0; 1 << 20]);
+        let mut output = OutBuffer::around(&mut wire[..]);
+        for _ in 0..3 {
+            encoder.run(&mut InBuffer::around(&content), &mut output).unwrap();
+            while encoder.flush(&mut output).unwrap() > 0 {}
+        }
+        while encoder.finish(&mut output, true).unwrap() > 0 {}
+        let made = output.pos();
+        assert_eq!(expand(&wire[..made], 1 << 20).unwrap(), content.repeat(3));
+    }
+
+    #[test]
+    fn a_reader_begins_anew_after_a_frame_that_was_cut_off() {
+        let (first, second) = (compress(3, &[1; 5000]).unwrap(), compress(3, b"second").unwrap());
+        let mut reader = FrameReader::new().unwrap();
+        let mut came = vec![];
+        let mut keep = |piece: &[u8]| -> Result<(), Coded> {
+            came.extend_from_slice(piece);
+            Ok(())
+        };
+        reader.begin().unwrap();
+        reader.feed(&first[..first.len() - 1], |_| Ok::<_, Coded>(())).unwrap();
+        assert!(!reader.ended());
+        for _ in 0..2 {
+            reader.begin().unwrap();
+            reader.feed(&second, &mut keep).unwrap();
+            assert!(reader.ended());
+        }
+        assert_eq!(came, b"secondsecond");
+    }
 }

@@ -66,6 +66,16 @@ fn run(blobs: &[Blob], wire: &[u8], piece: usize) -> (Result<(), Coded>, Memory)
     (result, sink)
 }
 
+/// All of its content came, and the frame that holds it did not end.
+#[test]
+fn a_block_of_empty_blobs_is_cut_off_without_its_end() {
+    let blobs = blobs_of(&[vec![]]);
+    let whole = frame(b"");
+    run(&blobs, &whole, 1000).0.unwrap();
+    let refusal = run(&blobs, &whole[..whole.len() - 1], 1000).0.unwrap_err();
+    assert!(refusal.code == Code::A05 && refusal.message == "a block is cut off at its end", "{refusal}");
+}
+
 #[test]
 fn hostile_blocks_are_refused_with_their_code() {
     let contents = [b"one".to_vec(), vec![], b"three".repeat(1000)];

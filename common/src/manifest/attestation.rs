@@ -164,10 +164,27 @@ mod tests {
             (Sbom, statement),
             (Sbom, "<html>"),
             (Sbom, "{}"),
+            (Sbom, r#"{"bomFormat":"CycloneDX"}"#),
+            (Sbom, r#"{"specVersion":"1.6"}"#),
+            (Provenance, &envelope.replace("vnd.in-toto", "vnd.other")),
+            (Provenance, &format!(r#"{{"payloadType":"{PAYLOAD_TYPE}","payload":"e30="}}"#)),
             (Provenance, r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#),
             (Provenance, r#"{"payloadType":"x","payload":"e30="}"#),
         ] {
             assert_eq!(Attestation::recognise(kind, text.as_bytes()).unwrap_err().code, Code::M01, "{text}");
         }
+    }
+
+    #[test]
+    fn kinds_and_formats_have_the_names_that_people_write_and_read() {
+        for kind in AttestationKind::ALL {
+            assert_eq!(kind.to_string().parse::<AttestationKind>().unwrap(), kind);
+        }
+        assert_eq!(AttestationKind::ALL.map(|kind| kind.to_string()), ["sbom", "provenance"]);
+        assert!("SBOM".parse::<AttestationKind>().unwrap_err().message.contains("\"SBOM\" is nothing"));
+        let formats = [AttestationFormat::Cyclonedx, AttestationFormat::Spdx, AttestationFormat::InToto];
+        assert_eq!(formats.map(|format| format.to_string()), ["CycloneDX", "SPDX", "in-toto"]);
+        let refusal = Attestation::recognise(AttestationKind::Sbom, b"{}").unwrap_err();
+        assert!(refusal.message.starts_with("the sbom is neither CycloneDX"), "{refusal}");
     }
 }

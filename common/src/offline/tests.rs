@@ -10,6 +10,7 @@ use crate::{
     },
     code::{Code, Coded},
     digest::BlobDigest,
+    manifest::{Artifact, Attestation, AttestationKind, MANIFEST_BYTES, file::AppFile},
 };
 
 fn contents() -> Vec<Vec<u8>> {
@@ -106,6 +107,83 @@ fn section(bytes: &[u8], tag: u8) -> std::ops::Range<usize> {
             return at..at + HEADER + length;
         }
         at += HEADER + length;
+    }
+}
+
+#[test]
+fn sections_may_be_as_long_as_what_they_hold() {
+    let most = Tag::ALL.map(|tag| (tag.byte() as char, tag.bytes_max()));
+    assert_eq!(
+        most,
+        [
+            ('F', 987_136),
+            ('A', 987_136),
+            ('M', 65_536),
+            ('I', 17_825_792),
+            ('P', 4_194_304),
+            ('B', 0),
+            ('E', 32)
+        ]
+    );
+    let with = |bytes: usize| Head { manifest: vec![b' '; bytes], ..head() };
+    assert_eq!(read(&written(&with(MANIFEST_BYTES))).unwrap().0, with(MANIFEST_BYTES));
+    let refusal = read(&written(&with(MANIFEST_BYTES + 1))).unwrap_err();
+    assert!(
+        refusal.message.contains("the manifest of the bundle has 65537 bytes, at most 65536"),
+        "{refusal}"
+    );
+}
+
+/// A block says how long it is before it comes: at most what its content can need.
+#[test]
+fn a_block_that_would_be_longer_than_its_content_can_need_is_not_even_read() {
+    let good = written(&head());
+    let block = section(&good, b'B');
+    let content: usize = contents().iter().map(Vec::len).sum();
+    let most = frame::frame_bytes_max(content as u64);
+    let claiming = |length: u64| {
+        let mut bytes = good[..block.end].to_vec();
+        bytes[block.start + 1..block.start + HEADER].copy_from_slice(&length.to_le_bytes());
+        read(&bytes).unwrap_err()
+    };
+    assert_eq!((claiming(most).code, claiming(most + 1).code), (Code::A05, Code::A04));
+}
+
+#[test]
+fn where_a_bundle_is_cut_off_is_told_and_reading_it_for_nothing_but_itself_refuses_it_too() {
+    let good = written(&head());
+    let cut = good.len() - 1;
+    let refusal = read(&good[..cut]).unwrap_err();
+    assert!(refusal.message.contains(&format!("cut off after byte {}", good.len() - 32)), "{refusal}");
+    let verify = |bytes: &[u8]| {
+        let (head, reader) = Reader::open(bytes)?;
+        reader.verify(&head.index(&index().digest())?)
+    };
+    verify(&good).unwrap();
+    assert_eq!(verify(&good[..cut]).unwrap_err(), refusal);
+}
+
+#[test]
+fn what_is_attested_is_what_the_manifest_names_and_in_its_order() {
+    let [sbom, other] =
+        [&b"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\"}"[..], b"{\"spdxVersion\":\"SPDX-2.3\"}"];
+    let text = "[app]\nname = \"shop\"\n[artifact]\npath = \"d\"\n[service]\ndriver = \"none\"\n";
+    let artifact = Artifact { index: index().digest(), files: 4, bytes: 300_039 };
+    let file = AppFile::parse("longshore.toml", text).unwrap();
+    let mut manifest = file.into_manifest("1.0".parse().unwrap(), artifact);
+    let of =
+        |files: &[&[u8]]| Head { attestations: files.iter().map(|file| file.to_vec()).collect(), ..head() };
+    let named = |bytes| Attestation::recognise(AttestationKind::Sbom, bytes).unwrap();
+    of(&[]).attested(&manifest).unwrap();
+    assert_eq!(manifest.lacks(&[]), None);
+    assert_eq!(manifest.lacks(&[AttestationKind::Sbom]), Some(AttestationKind::Sbom));
+    manifest.attestations = vec![named(sbom), named(other)];
+    assert_eq!(manifest.lacks(&AttestationKind::ALL), Some(AttestationKind::Provenance));
+    assert_eq!(manifest.lacks(&[AttestationKind::Sbom]), None);
+    of(&[sbom, other]).attested(&manifest).unwrap();
+    for files in [&[][..], &[sbom], &[other, sbom], &[sbom, other, other]] {
+        let refusal = of(files).attested(&manifest).unwrap_err();
+        assert!(refusal.code == Code::A01 && refusal.message.contains("not those that its manifest names"));
     }
 }
 

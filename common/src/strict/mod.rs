@@ -222,5 +222,77 @@ mod tests {
     #[test]
     fn a_file_of_endless_size_is_not_read() {
         assert!(problems(&"#".repeat(FILE_BYTES + 1))[0].contains("at most 65536 are read"));
+        let whole = format!("[app]\nname='a'\n#{}", "#".repeat(FILE_BYTES - 16));
+        assert_eq!((whole.len(), problems(&whole)), (FILE_BYTES, vec![]));
+    }
+
+    #[test]
+    fn sizes_are_read_in_their_unit_and_never_past_the_largest_number() {
+        let size = |text: &str| {
+            File::new("f.toml", &format!("size = {text}\n")).read(|root| root.optional::<Bytes>("size")).ok()
+        };
+        for (text, bytes) in [
+            ("7", 7),
+            ("'7'", 7),
+            ("'7B'", 7),
+            ("'7 KB'", 7_000),
+            ("'7MB'", 7_000_000),
+            ("'7GB'", 7_000_000_000),
+            ("'7KiB'", 7_168),
+            ("'7MiB'", 7_340_032),
+            ("'7GiB'", 7_516_192_768),
+            ("'7TiB'", 7_696_581_394_432),
+            ("'18446744073709551615'", u64::MAX),
+        ] {
+            assert_eq!(size(text), Some(Bytes(bytes)), "{text}");
+        }
+        for text in ["-1", "''", "'KB'", "'7kb'", "'7 7'", "'0x7'", "'18014398509481984KiB'", "true", "7.0"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+
+    /// A number in another base would be its digits, which is another number.
+    #[test]
+    fn a_value_that_may_be_anything_is_taken_as_it_is_written() {
+        let read = |text: &str| {
+            let text = format!("[env]\nA = {text}\n");
+            File::new("f.toml", &text).read(|root| Some(root.texts("env"))).ok().map(|env| env["A"].clone())
+        };
+        let said = ["'x'", "4", "-4", "1.50", "true"].map(|text| read(text).unwrap());
+        assert_eq!(said, ["x", "4", "-4", "1.50", "true"]);
+        for text in ["0x10", "0o7", "0b1", "[1]", "{ B = 1 }", "1979-05-27"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_tells_what_is_in_it() {
+        let text = "on = true\noff = false\n[names]\n\"a b\" = 1\nc = 2\n";
+        let told = File::new("f.toml", text).read(|root| {
+            let names = root.table("names");
+            assert!(names.has("c") && !names.has("d") && root.has("on"));
+            Some((root.or("on", false), root.or("off", true), names.keys()))
+        });
+        assert_eq!(told.unwrap(), (true, false, vec!["a b".to_owned(), "c".to_owned()]));
+    }
+
+    /// As TOML would want it written.
+    #[test]
+    fn a_key_is_quoted_in_a_message_where_it_has_to_be() {
+        let told = |key: &str| {
+            let text = format!("[names.\"{key}\"]\nsize = 'much'\n");
+            let read = File::new("f.toml", &text).read(|root| {
+                root.named_tables("names").iter().for_each(|(_, table)| {
+                    table.optional::<Bytes>("size");
+                });
+                Some(())
+            });
+            read.unwrap_err().to_string()
+        };
+        for (key, said) in
+            [("a-b_1", "names.a-b_1.size:"), ("a b", "names.\"a b\".size:"), ("", "names.\"\".size:")]
+        {
+            assert!(told(key).contains(said), "{}", told(key));
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Transcripts of what an admin deploys on the host itself.
 
-use longshore_common::{code::Code, ids::Generation, report::Outcome};
+use longshore_common::{assignment::Intent, code::Code, ids::Generation, report::Outcome};
 
-use super::bench::{app, run};
-use crate::plan::{Acceptance, Hold, Local, Record, accept, accept_local, superseded};
+use super::bench::{Bench, app, assignment, run};
+use crate::plan::{
+    Acceptance, Hold, Local, Record, accept, accept_local, accept_order, goes_on, refused, superseded,
+};
 
 fn ann() -> Local {
     Local { by: "ann".into(), since_ms: 1 }
@@ -26,6 +28,7 @@ fn it_takes_the_place_of_what_was_assigned_until_something_new_is() {
     assert!(failure.message.contains("ann deployed 1.1"), "{}", failure.message);
     let local = accept_local(&record, &run(0, "1.1"), None, ann()).unwrap();
     assert_eq!(local.generation(), Some(Generation(7)));
+    assert_eq!(local.local, Some(ann()));
     assert!(local.disturbed, "what was half way through its switch was never judged");
     // What was assigned before is not taken again, what is assigned from now on is.
     let host = run(7, "1.0").host;
@@ -61,4 +64,55 @@ fn a_hold_and_a_way_back_go_before_it() {
     );
     failed.failed = Some(crate::plan::Failed { failure, touched: true, way_back: None });
     assert_eq!(accept_local(&failed, &run(0, "1.1"), None, ann()).unwrap_err().code, Code::R01);
+}
+
+/// The controller is still told what the host refused it.
+#[test]
+fn it_takes_nothing_back_of_what_was_refused() {
+    let failure = longshore_common::report::Failure::new(
+        Code::P01,
+        longshore_common::report::StepName::Check,
+        longshore_common::report::Blame::Environment,
+        "held",
+    );
+    let refused = refused(&assigned(7, "1.0"), &run(8, "1.1"), &failure);
+    let local = accept_local(&refused, &run(0, "1.2"), None, ann()).unwrap();
+    assert!(local.refused.is_some() && local.refused == refused.refused);
+}
+
+#[test]
+fn a_way_back_leads_to_what_is_not_live_unless_something_is_under_way() {
+    let mut bench = Bench::new();
+    for generation in [1, 2] {
+        bench.give(&run(generation, &generation.to_string())).unwrap();
+        bench.converge().unwrap();
+    }
+    let (idle, seen) = (bench.record.clone(), bench.seen());
+    let [old, live] = [run(1, "1").slot(), run(2, "2").slot()];
+    let refusal = accept_order(&idle, &seen, Some(live.clone()), "ann").unwrap_err();
+    assert!(refusal.code == Code::R01 && refusal.message.contains("is live already"), "{refusal}");
+    let ordered = accept_order(&idle, &seen, None, "ann").unwrap().order.unwrap();
+    assert_eq!((ordered.to, ordered.from), (old, Some(live.clone())));
+    // Something fails on its way to a third release: back to the live one is a way back, and the failure is over.
+    let failure = longshore_common::report::Failure::new(
+        Code::B01,
+        longshore_common::report::StepName::Start,
+        longshore_common::report::Blame::Version,
+        "no",
+    );
+    let failed = Some(crate::plan::Failed { failure, touched: true, way_back: None });
+    let busy = Record { concluded: None, failed, ..idle };
+    let back = accept_order(&busy, &seen, Some(live.clone()), "ann").unwrap();
+    assert_eq!((back.failed, back.order.unwrap().to), (None, live));
+}
+
+/// Staged ahead and then to be run, or run and run again: one and the same work.
+#[test]
+fn only_the_same_slot_and_only_forward_is_gone_on_with() {
+    let of = |intent, version| assignment(8, version, &[], intent);
+    let staging = Record { accepted: Some(of(Intent::Stage, "1")), ..Record::default() };
+    assert!(goes_on(&staging, &of(Intent::Run, "1")));
+    assert!(!goes_on(&staging, &of(Intent::Run, "2")));
+    assert!(!goes_on(&staging, &of(Intent::Stage, "1")), "staged again it begins again");
+    assert!(!goes_on(&Record::default(), &of(Intent::Run, "1")));
 }

@@ -161,3 +161,36 @@ fn a_pin_of_another_version_or_that_cannot_be_read_is_damage_and_none_is_none() 
     std::fs::create_dir(&path).unwrap();
     assert_eq!(file.load().unwrap_err().code, Code::T01);
 }
+
+#[test]
+fn an_assignment_of_an_app_that_the_admin_does_not_allow_is_refused() {
+    let host = Host::new();
+    let assignment = crate::plan::tests::bench::run(1, "1.0");
+    host.gate.allow(&assignment).unwrap();
+    policy(&host, "environments = [\"staging\"]\n");
+    let refusal = host.gate.allow(&assignment).unwrap_err();
+    assert!(refusal.code == Code::P01 && refusal.message.contains("environment \"production\""), "{refusal}");
+}
+
+/// Each of them reads what is held, and writes what follows from it.
+#[test]
+fn the_gates_of_one_folder_take_turns() {
+    let turn = |folder: &str| super::super::turn_of(Path::new(folder));
+    assert!(Arc::ptr_eq(&turn("/one"), &turn("/one")));
+    assert!(!Arc::ptr_eq(&turn("/one"), &turn("/other")));
+}
+
+#[test]
+fn all_that_is_asked_of_a_host_about_its_trust_is_answered() {
+    let host = Host::new();
+    let answer = host.gate.answer();
+    assert_eq!((answer.time_ms, answer.facts.unwrap().state.as_str()), (NOW, "signed"));
+    let shop = &answer.repositories[1];
+    assert_eq!((shop.app.as_str(), shop.releases, shop.problem.as_str()), ("shop", 2, ""));
+    let list = host.dir.path().join("var/lib/longshore/trust/shop/gen-1/targets.json");
+    std::fs::remove_file(list).unwrap();
+    let answer = host.gate.answer();
+    let shop = &answer.repositories[1];
+    assert_eq!((shop.app.as_str(), shop.releases), ("shop", 0));
+    assert!(shop.problem.contains("longshore-agent trust recover shop"), "{}", shop.problem);
+}

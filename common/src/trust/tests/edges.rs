@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        Anchor, CLOCK_BACK_MS, Catalog, DAY_MS, FRESH_LIFE_MS, OFFER_BYTES, Offer, Part, PublicKey,
-        ROOT_BYTES, ROOT_HOPS, ROOT_LIFE_MS, SNAPSHOT_BYTES, SigningKey, TARGETS_BYTES, TARGETS_LIFE_MS,
-        TIMESTAMP_BYTES, author, read_root, roughly, target_name,
+        Anchor, CLOCK_BACK_MS, Catalog, DAY_MS, DUE_MS, FRESH_LIFE_MS, OFFER_BYTES, OLD_MS, Offer, Part,
+        PublicKey, ROOT_BYTES, ROOT_HOPS, ROOT_LIFE_MS, SNAPSHOT_BYTES, SOON_MS, SigningKey, TARGETS_BYTES,
+        TARGETS_LIFE_MS, TIMESTAMP_BYTES, URGENT_MS, author, read_root, roughly, target_name,
     },
     setup::{NOW, Site, key, keys, listed, manifest},
 };
@@ -22,6 +22,8 @@ fn limits_and_lives_are_what_the_docs_say() {
     assert_eq!(bytes, [262_144, 16_384, 262_144, 786_432, 983_040]);
     let lives = [ROOT_LIFE_MS, TARGETS_LIFE_MS, FRESH_LIFE_MS].map(|life| life / DAY_MS);
     assert_eq!((lives, DAY_MS, CLOCK_BACK_MS), ([730, 180, 7], 86_400_000, 300_000));
+    let warned = [SOON_MS, DUE_MS, URGENT_MS, OLD_MS].map(|before| before / DAY_MS);
+    assert_eq!(warned, [30, 14, 7, 1]);
 }
 
 #[test]
