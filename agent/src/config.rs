@@ -280,6 +280,10 @@ fn choice<T: Copy>(table: &Table<'_>, key: &str, known: &[(&str, T)]) -> Option<
 fn labels(table: &Table<'_>) -> Labels {
     let labels = table.texts("labels");
     for (key, value) in &labels {
+        // A line put at the end of the file lies below `[labels]`, and would change nothing.
+        if key == "processes" && ["one", "two"].contains(&value.as_str()) {
+            table.problem_at("labels", format!("\"{key}\" is no label: put the line above [labels]"));
+        }
         if let Err(bad) = check_label(key, value) {
             table.problem_at("labels", bad.message);
         }
@@ -390,6 +394,16 @@ mod tests {
         ] {
             assert!(problems.message.contains(expected), "{expected} in {problems}");
         }
+    }
+
+    #[test]
+    fn a_line_that_slipped_below_the_labels_is_no_label() {
+        let text = "controllers = [\"a:7440\"]\n[labels]\nrole = \"web\"\nprocesses = \"two\"\n";
+        let problems = Config::parse("agent.toml", text, Path::new("/")).unwrap_err();
+        assert_eq!(
+            problems.message,
+            "agent.toml:2:2: \"processes\" is no label: put the line above [labels]"
+        );
     }
 
     #[test]
