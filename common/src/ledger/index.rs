@@ -37,20 +37,22 @@ impl Index {
         Ok(Index { db, file, path: path.to_owned() })
     }
 
-    /// Apply commits, all or nothing, with the revision of the last of them.
+    /// Apply commits, with the revision of the last of them. Not as sled's batch, which would make it write at once and
+    /// start its pool of threads for that: what a crash leaves half applied is made anew from the journal.
     pub(super) fn apply(&self, commits: &[Committed]) -> Result<(), Fault> {
-        let mut batch = sled::Batch::default();
         for commit in commits {
             for (key, value) in &commit.changes {
                 let db_key = entry::db_key(key);
                 match value {
-                    Some(value) => batch.insert(db_key, entry::encode(key, value, commit.revision)),
-                    None => batch.remove(db_key),
-                }
+                    Some(value) => self.db.insert(db_key, entry::encode(key, value, commit.revision))?,
+                    None => self.db.remove(db_key)?,
+                };
             }
-            batch.insert(REVISION_KEY, &commit.revision.0.to_be_bytes());
         }
-        Ok(self.db.apply_batch(batch)?)
+        if let Some(last) = commits.last() {
+            self.db.insert(REVISION_KEY, &last.revision.0.to_be_bytes())?;
+        }
+        Ok(())
     }
 
     pub(super) fn get(&self, key: &str) -> Result<Option<Stored>, Fault> {

@@ -66,7 +66,7 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Up to how many live bytes the database is made anew at every start rather than opened and checked. For
     /// a small one that is quicker, and sled starts its pool of threads, which wake once a second for as long as
-    /// the process lives, only when it opens an old database or has written half a megabyte.
+    /// the process lives, only when it opens an old database or has written half a megabyte (`tests/idle_ledger.rs`).
     pub anew_up_to_bytes: u64,
 }
 
