@@ -41,21 +41,31 @@ pub fn give_back_memory() {
     malloc_trim(0);
 }
 
-/// Unmaps the code and the constants of the running program, which come back from its file when they are used. `maps`
-/// is `/proc/self/maps`.
-pub fn let_go_of_code(maps: &str) {
-    for range in code(maps) {
-        // SAFETY: the range is a private mapping of a file that this process never writes to (it is not writable, and
-        // nothing of it is relocated: see `code`), so what a later access maps again is what was there. It tunes only: a
-        // kernel that refuses has changed nothing.
-        let _ = unsafe {
-            let start = std::ptr::with_exposed_provenance_mut(range.start);
-            rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed)
-        };
+/// Where the running program's own code and constants are mapped, for as long as the process lives.
+#[derive(Clone, Debug)]
+pub struct Code(Vec<Range<usize>>);
+
+impl Code {
+    /// Nothing where there is no /proc.
+    pub fn ours() -> Self {
+        Self(code(&std::fs::read_to_string("/proc/self/maps").unwrap_or_default()))
+    }
+
+    /// Unmaps it; what is used comes back from the program's file.
+    pub fn let_go(&self) {
+        for range in &self.0 {
+            // SAFETY: the range is a private mapping of a file that this process never writes to (it is not writable,
+            // and nothing of it is relocated: see `code`), so what a later access maps again is what was there. It
+            // tunes only: a kernel that refuses has changed nothing.
+            let _ = unsafe {
+                let start = std::ptr::with_exposed_provenance_mut(range.start);
+                rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed)
+            };
+        }
     }
 }
 
-/// Where the program's own code and constants lie: what can be executed, and what cannot be written and begins where
+/// Reads `/proc/self/maps`. What is ours to let go of: what can be executed, and what cannot be written and begins where
 /// its file begins. What the loader relocates is in neither: it lies in a part that was writable first.
 fn code(maps: &str) -> Vec<Range<usize>> {
     let mut program = None;

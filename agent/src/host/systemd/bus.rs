@@ -172,20 +172,18 @@ impl Manager {
         timeout(within, ended).await.map_err(late)?
     }
 
-    /// How a service stands. Also one that is not loaded or does not exist.
+    /// How a service stands. Also one that is not loaded or does not exist. How it ended last is asked for only where it
+    /// is not active: each question costs both sides, and nearly all of them are asked of a service that runs.
     pub async fn state(&self, service: &str) -> Result<Properties, BusError> {
         let of_unit = ["ActiveState", "SubState"].map(|name| (UNIT, name));
-        let of_service = [
-            "WorkingDirectory",
-            "MainPID",
-            "ExecMainStartTimestamp",
-            "ExecMainCode",
-            "ExecMainStatus",
-            "NRestarts",
-            "Result",
-        ];
+        let of_service = ["WorkingDirectory", "MainPID", "ExecMainStartTimestamp", "NRestarts"];
         let of_service = of_service.map(|name| (SERVICE, name));
-        self.properties(service, of_unit.into_iter().chain(of_service)).await
+        let mut state = self.properties(service, of_unit.into_iter().chain(of_service)).await?;
+        if text(&state, "ActiveState") != "active" {
+            let of_its_end = ["ExecMainCode", "ExecMainStatus", "Result"].map(|name| (SERVICE, name));
+            state.extend(self.properties(service, of_its_end).await?);
+        }
+        Ok(state)
     }
 
     /// How what systemd knows of a unit stands to what lies on the disk.

@@ -152,14 +152,15 @@ impl SystemdDriver {
             manager.enable(if manifest.service.sockets.is_empty() { &both[..1] } else { &both }).await?;
         }
         manager.reset_failed(&service).await?;
-        if sockets != Sockets::None {
-            manager.reset_failed(&socket).await?;
-        }
         match sockets {
             Sockets::None => {}
-            Sockets::Gone => drop(manager.stop(&socket, within).await?),
+            Sockets::Gone => {
+                manager.stop(&socket, within).await?;
+                manager.reset_failed(&socket).await?;
+            }
             Sockets::Kept | Sockets::Changed => {
                 if sockets == Sockets::Changed || !manager.is_active(&socket).await? {
+                    manager.reset_failed(&socket).await?;
                     // systemd opens sockets only while their service is down.
                     manager.stop(&service, within).await?;
                     let result = manager.restart(&socket, within).await?;
