@@ -15,11 +15,16 @@ pub const NAME_MAX: usize = 63;
 /// Longest version.
 pub const VERSION_MAX: usize = 64;
 
-fn check_name(what: &str, text: &str) -> Result<(), Coded> {
+/// Of an app, an environment, or a thing within a file of theirs.
+pub fn is_name(text: &str) -> bool {
     let fits = !text.is_empty() && text.len() <= NAME_MAX;
     let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
     let chars = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if fits && starts && chars && !text.ends_with('-') {
+    fits && starts && chars && !text.ends_with('-')
+}
+
+fn check_name(what: &str, text: &str) -> Result<(), Coded> {
+    if is_name(text) {
         return Ok(());
     }
     Err(Coded::new(
@@ -29,6 +34,28 @@ fn check_name(what: &str, text: &str) -> Result<(), Coded> {
             visible(text)
         ),
     ))
+}
+
+/// What stands behind `longshore-` in units of our own: an app of such a name would have its unit in their place.
+const UNITS_OF_OURS: [&str; 5] = ["agent", "agent-single", "helper", "controller", "nginx"];
+/// What ends the unit names of an app's parts: the unit of an app `shop-blue` would be that of a side of `shop`.
+const UNIT_SUFFIXES: [&str; 3] = ["-blue", "-green", "-relay"];
+
+/// A name of a unit beside ours. Refused wherever a name is read, a signed manifest included: no release key may take
+/// the place of the agent's own units.
+fn check_app_name(what: &str, text: &str) -> Result<(), Coded> {
+    check_name(what, text)?;
+    let refuse = |why: String| {
+        let message = format!("{what} \"{text}\" is reserved: {why}. Call the app something else");
+        Err(Coded::new(Code::V01, message))
+    };
+    if UNITS_OF_OURS.contains(&text) {
+        return refuse(format!("longshore-{text} is a unit of Longshore itself"));
+    }
+    match UNIT_SUFFIXES.into_iter().find(|suffix| text.ends_with(suffix)) {
+        Some(suffix) => refuse(format!("with \"{suffix}\" end the units of an app's sides")),
+        None => Ok(()),
+    }
 }
 
 fn check_host_name(what: &str, text: &str) -> Result<(), Coded> {
@@ -106,8 +133,8 @@ macro_rules! name {
 }
 
 name!(
-    /// Of something that is deployed.
-    AppName, "app name", check_name
+    /// Of something that is deployed. Never that of a unit of ours.
+    AppName, "app name", check_app_name
 );
 name!(
     /// Of a named set of hosts with a policy.
@@ -232,6 +259,22 @@ mod tests {
             assert!(!error.message.contains('\u{1b}'), "raw escape in {error}");
         }
         assert_eq!("shop-2".parse::<AppName>().unwrap().as_str(), "shop-2");
+    }
+
+    #[test]
+    fn an_app_may_not_be_called_as_a_unit_of_ours() {
+        for taken in
+            ["agent", "agent-single", "helper", "controller", "nginx", "shop-blue", "a-green", "a-relay"]
+        {
+            let error = taken.parse::<AppName>().expect_err(taken);
+            assert_eq!(error.code, Code::V01);
+            assert!(error.message.contains("is reserved"), "{error}");
+            assert!(serde_json::from_str::<AppName>(&format!("\"{taken}\"")).is_err(), "{taken}");
+        }
+        for free in ["agents", "my-agent", "helper-2", "blue", "shop-blues", "relay"] {
+            assert!(free.parse::<AppName>().is_ok(), "{free}");
+        }
+        assert!("controller".parse::<EnvName>().is_ok(), "an environment is no unit");
     }
 
     #[test]

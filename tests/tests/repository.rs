@@ -109,6 +109,19 @@ fn only_the_ledger_calls_sled() {
     assert!(sync > flush && !code[flush..sync].contains("fn "), "the sync follows its flush");
 }
 
+/// An app's unit is `longshore-APP`: none may have the name of one that we ship.
+#[test]
+fn no_app_can_be_called_as_a_unit_that_is_shipped() {
+    let units = ours().into_iter().filter(|path| path.starts_with("deploy/systemd"));
+    let names: Vec<String> = units
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.strip_prefix("longshore-")?.to_owned()))
+        .collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        assert!(name.parse::<longshore_common::ids::AppName>().is_err(), "an app may be called {name}");
+    }
+}
+
 #[test]
 fn no_file_is_too_long_to_read() {
     let written = ours().into_iter().filter(|path| has_extension(path, &["rs", "proto", "sh", "toml"]));

@@ -10,7 +10,7 @@ use super::{
     test::{Test, read_tests},
 };
 use crate::{
-    ids::{AppName, Version},
+    ids::{AppName, Version, is_name},
     strict::{File, Problems, Table},
     text::visible,
     time::Span,
@@ -323,7 +323,7 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
     let healthy_for = table.or("healthy_for", PROBE_HEALTHY_FOR);
     let deadline = bounded(table, "deadline", PROBE_DEADLINE);
     let kind = table.one_of(&["http", "tcp", "exec"]);
-    if name.as_ref().is_some_and(|name| name.parse::<AppName>().is_err()) {
+    if name.as_ref().is_some_and(|name| !is_name(name)) {
         table.problem_at("name", "probe.name: use 1-63 of a-z 0-9 \"-\", starting with a letter");
     }
     if healthy_for >= deadline {

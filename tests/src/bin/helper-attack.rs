@@ -39,6 +39,9 @@ fn main() -> ExitCode {
         ("an unknown verb", asked(1, &json!({ "exec": { "run": ["/bin/sh"] } }))),
         ("an unknown field", asked(1, &json!({ "trust": { "root": "x" } }))),
         ("an app of dots", assign(host, "../../etc", "1.0", release, newer)),
+        ("an app in the place of the agent's own unit", assign(host, "agent", "1.0", release, newer)),
+        ("an app in the place of its own unit", assign(host, "helper", "1.0", release, newer)),
+        ("an app in the place of a side of another", assign(host, "shop-blue", "1.0", release, newer)),
         ("a version of a path", assign(host, "shop", "../1.0", release, newer)),
         ("a slot of a path", asked(1, &json!({ "revert": { "app": "shop", "to": "../x", "by": "root" } }))),
         (

@@ -2,7 +2,9 @@
 
 use longshore_tests::run;
 
-use crate::site::{ASK, Site, program_called};
+use crate::desk::Liar;
+use crate::site::{ASK, Site, app_file, program_called};
+use crate::{Answer, refused};
 
 const LONG: &str = match std::str::from_utf8(&[b'a'; 300]) {
     Ok(long) => long,
@@ -46,6 +48,37 @@ fn a_bad_name_is_refused_at_every_door_and_never_shown_raw() {
             let by_grammar = name.is_empty() && said.contains("write APP@VERSION");
             assert!(all || by_grammar || said.contains("LS-V01"), "{words:?}: {output}");
         }
+    }
+    assert_eq!(site.snapshot(), before);
+}
+
+/// Names of units of ours, and of sides: at the author's, the key holder's, the publisher's and the operator's desk, and
+/// on a host whose controller lies.
+#[test]
+fn an_app_may_not_take_the_place_of_a_unit_of_ours() {
+    let mut site = Site::raise();
+    let before = site.snapshot();
+    for name in ["agent", "agent-single", "helper", "controller", "nginx", "shop-blue"] {
+        site.write_app("1.1", "exec sleep 1000");
+        site.write("app/longshore.toml", &app_file().replace("\"shop\"", &format!("\"{name}\"")));
+        let (app, release) = (site.text("app"), format!("{name}@1.1"));
+        let file = format!("{app}/longshore.toml");
+        let says = "is reserved";
+        for (code, words) in [
+            ("", vec!["lint", &file]), // like a compiler: place and words
+            ("LS-V01", vec!["app", "create", name]),
+            ("LS-", vec!["release", "publish", &app, "--version", "1.1"]),
+            ("LS-V01", vec!["rollout", "start", &release, "--to", "prod"]),
+        ] {
+            refused(&site, name, &Answer { exit: 2, code, says }, || site.longshore(&words));
+        }
+    }
+    let mut liar = Liar::in_place_of(&mut site, 0);
+    for name in ["agent", "helper", "shop-relay"] {
+        let generation = liar.next_generation();
+        liar.order(generation, b"anything", |assignment| assignment.app = name.into());
+        let said = format!("app name \"{name}\" is reserved");
+        site.agent.as_mut().unwrap().until_it_says(&said, ASK).unwrap();
     }
     assert_eq!(site.snapshot(), before);
 }

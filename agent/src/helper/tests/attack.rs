@@ -178,6 +178,32 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
     assert_eq!(assign(&helper, &signed, two.assigned(20)).await, Outcome::Healthy);
 }
 
+/// The app's own release key signs it, and so it may run; only not under the name of our unit.
+#[tokio::test]
+async fn a_signed_manifest_cannot_take_the_place_of_our_own_units() {
+    let (helper, one, two, _) = deployed().await;
+    let (before, held) = (helper.all(), helper.held());
+    let text = String::from_utf8(two.manifest.to_bytes()).unwrap();
+    let taken = text.replace("\"app\":\"shop\"", "\"app\":\"helper\"").into_bytes();
+    let releases =
+        vec![("1.0".parse().unwrap(), one.manifest.to_bytes()), ("1.1".parse().unwrap(), taken.clone())];
+    let list = helper.operator.list_of(2, releases, 2, Some(&held));
+    let release = ReleaseDigest::of(&taken);
+    let loot = Loot { manifest: taken, ..Loot::of(&helper, list, &two) };
+    let assignment = Assignment { release, ..two.assigned(11) };
+    match assign(&helper, &loot, assignment).await {
+        Outcome::Failed { failure } | Outcome::Refused { failure } => {
+            assert!(failure.code == "LS-M01" && failure.message.contains("is reserved"), "{failure:?}")
+        }
+        other => panic!("{other:?}"),
+    }
+    // The list is newer, and that is all.
+    let trusted = |all: BTreeMap<std::path::PathBuf, String>| {
+        all.into_iter().filter(|(path, _)| !path.iter().any(|part| part == "trust")).collect::<Vec<_>>()
+    };
+    assert_eq!(trusted(helper.all()), trusted(before));
+}
+
 #[tokio::test]
 async fn a_way_back_to_what_was_withdrawn_is_refused() {
     let (helper, one, two, list) = deployed().await;

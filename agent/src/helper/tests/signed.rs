@@ -11,7 +11,7 @@ use longshore_common::{
     bundle::{Blob, Entry, Index, Kind, frame},
     digest::{BlobDigest, ReleaseDigest, hex, sha256},
     durable,
-    ids::{AppName, Generation, RolloutId},
+    ids::{AppName, Generation, RolloutId, Version},
     manifest::{Artifact, Manifest, file::AppFile},
     settings::Settings,
     time::{Clock, Millis, SystemClock},
@@ -112,10 +112,21 @@ impl Operator {
 
     /// A list of releases, signed by `by`; what is held already is freshened.
     pub fn list(&self, version: u64, releases: &[&Release], by: u8, held: Option<&Held>) -> Offer {
-        let listed = |(seq, release): (u64, &&Release)| {
-            let bytes = release.manifest.to_bytes();
-            let (digest, version) = (ReleaseDigest::of(&bytes), release.manifest.version.clone());
-            (seq, Listed { seq, version, digest, length: bytes.len() as u64 })
+        let manifests = releases.iter().map(|release| release.manifest.to_bytes()).collect::<Vec<_>>();
+        let versions = releases.iter().map(|release| release.manifest.version.clone());
+        self.list_of(version, versions.zip(manifests).collect(), by, held)
+    }
+
+    /// The same of manifests that no program of ours would write.
+    pub fn list_of(
+        &self,
+        version: u64,
+        releases: Vec<(Version, Vec<u8>)>,
+        by: u8,
+        held: Option<&Held>,
+    ) -> Offer {
+        let listed = |(seq, (version, bytes)): (u64, (Version, Vec<u8>))| {
+            (seq, Listed { seq, version, digest: ReleaseDigest::of(&bytes), length: bytes.len() as u64 })
         };
         let releases: BTreeMap<u64, Listed> = (1..).zip(releases).map(listed).collect();
         let next_seq = releases.len() as u64 + 1;

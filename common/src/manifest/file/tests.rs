@@ -1,7 +1,7 @@
 //! What a file of an app may say, and what is said of its mistakes.
 
 use super::*;
-use crate::digest::IndexDigest;
+use crate::{code::Code, digest::IndexDigest};
 
 const SHOP: &str = r#"
 [app]
@@ -55,6 +55,25 @@ fn the_file_of_the_design_becomes_a_manifest_and_survives_its_bytes() {
     assert_eq!(manifest.requires.disk, Some(500 << 20));
 }
 
+/// Whoever signed it: the name is that of a unit of ours on every host.
+#[test]
+fn a_manifest_of_a_reserved_name_does_not_read() {
+    let file = AppFile::parse("longshore.toml", SHOP).unwrap();
+    let artifact = Artifact { index: IndexDigest::of(b""), files: 0, bytes: 0 };
+    let text = String::from_utf8(file.into_manifest("1.0".parse().unwrap(), artifact).to_bytes()).unwrap();
+    for name in ["agent", "helper", "controller", "shop-relay"] {
+        let taken = text.replace("\"app\":\"shop\"", &format!("\"app\":\"{name}\""));
+        let refused = Manifest::from_bytes(taken.as_bytes()).unwrap_err();
+        assert!(refused.code == Code::M01 && refused.message.contains("is reserved"), "{refused}");
+    }
+}
+
+/// A probe is a unit of another kind.
+#[test]
+fn what_is_reserved_for_apps_is_free_for_probes() {
+    assert_eq!(problems(&SHOP.replace("name = \"http\"", "name = \"agent\"")), Vec::<String>::new());
+}
+
 /// Each row spoils one thing of a sound file; the message names it and the place.
 #[test]
 fn each_mistake_is_named_where_it_is() {
@@ -76,6 +95,8 @@ fn each_mistake_is_named_where_it_is() {
         ("etc/shop.toml", "../shop.toml", "must be a path inside the release"),
         ("etc/shop.toml", ".longshore/sealed", "must be a path inside the release"),
         ("name    = \"shop\"", "name    = \"Shop shop\"", "app name \"Shop shop\" is invalid"),
+        ("name    = \"shop\"", "name    = \"agent\"", "app name \"agent\" is reserved"),
+        ("name    = \"shop\"", "name    = \"shop-blue\"", "app name \"shop-blue\" is reserved"),
         ("[artifact]\npath = \"dist\"", "", "[artifact] needs the key \"path\""),
     ] {
         let found = problems(&SHOP.replace(from, to));
