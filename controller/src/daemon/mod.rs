@@ -158,9 +158,9 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
         connections: connections.clone(),
         door: parts.door(),
     };
-    tasks.spawn(revoker.run(calls.clone()));
+    tasks.spawn(revoker.clone().run(calls.clone()));
     let (renames, names) = mpsc::channel(1);
-    tasks.spawn(parts.keeper(leaf, clients, names).run(calls.clone()));
+    tasks.spawn(parts.keeper(leaf, clients, revoker, names).run(calls.clone()));
     tasks.spawn(parts.audit.clone().keep(calls.clone()));
     tasks.spawn(tell_checkpoints(parts.audit.clone(), parts.fleet.clone(), calls.clone()));
     tasks.spawn(trust::keep_current(parts.desk.clone(), calls.clone()));
@@ -214,7 +214,7 @@ struct Parts {
 
 impl Parts {
     fn door(&self) -> Door {
-        let door = Door::new(self.store.clone(), self.clock.clone());
+        let door = Door::new(self.store.clone(), self.clock.clone()).believing(self.authority.clone());
         door.with(self.waiting.clone(), self.audit.clone(), self.config.two_persons.clone())
     }
 
@@ -234,6 +234,7 @@ impl Parts {
         &self,
         leaf: Leaf,
         clients: Arc<LiveClientTrust>,
+        revoker: Revoker,
         names: mpsc::Receiver<Vec<String>>,
     ) -> Keeper {
         Keeper {
@@ -244,6 +245,7 @@ impl Parts {
             clock: self.clock.clone(),
             fleet: self.fleet.clone(),
             door: self.door(),
+            revoker,
             names,
         }
     }

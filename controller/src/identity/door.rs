@@ -21,6 +21,7 @@ use crate::{
     access::{self, Called, Method, Permission, Scope, TwoPersons, User, Waiting, Who, proposal},
     audit::{Audit, What},
     fleet::{Host, host},
+    identity::Authority,
     store::SharedStore,
     trouble::Trouble,
 };
@@ -33,6 +34,8 @@ pub struct Door {
     waiting: Waiting,
     audit: Option<Audit>,
     two: TwoPersons,
+    /// None: every root is believed.
+    authority: Option<Arc<Authority>>,
 }
 
 /// A host that called, with the key it called with.
@@ -83,7 +86,18 @@ impl Noted {
 impl Door {
     /// Without an audit log: for tests of single services.
     pub fn new(store: SharedStore, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, waiting: Waiting::default(), audit: None, two: TwoPersons::default() }
+        let (waiting, two) = (Waiting::default(), TwoPersons::default());
+        Self { store, clock, waiting, audit: None, two, authority: None }
+    }
+
+    /// Keys whose certificates are of a root that was retired open nothing, also on connections from before.
+    pub fn believing(self, authority: Arc<Authority>) -> Self {
+        Self { authority: Some(authority), ..self }
+    }
+
+    /// Whether a key counts whose certificate is of this root.
+    pub fn believes(&self, ca: &str) -> bool {
+        self.authority.as_ref().is_none_or(|authority| authority.believes(ca))
     }
 
     /// Operators whose files wait in the folder are taken up when they first call; every decision is recorded.
@@ -158,7 +172,8 @@ impl Door {
     async fn user(&self, name: &OperatorName, key: &[u8; 32]) -> Result<Result<User, Coded>, Trouble> {
         let now = self.clock.now_ms();
         let known = access::get(&self.store, name).await?.map(|(user, _)| user);
-        let admitted = known.as_ref().map(|user| user.admit(key, now));
+        let admitted =
+            known.as_ref().map(|user| user.admit(key, now).and_then(|()| self.of_a_root(user, key)));
         if matches!(admitted, Some(Ok(()))) {
             let user = known.expect("it was admitted");
             if user.keys.iter().all(|known| known.key != *key || known.replaces.is_empty()) {
@@ -177,6 +192,19 @@ impl Door {
             return Ok(user.admit(key, now).map(|()| user));
         }
         Ok(Err(admitted.and_then(Result::err).unwrap_or_else(|| unknown(name))))
+    }
+
+    fn of_a_root(&self, user: &User, key: &[u8; 32]) -> Result<(), Coded> {
+        match user.keys.iter().find(|known| known.key == *key) {
+            Some(known) if !self.believes(&known.ca) => Err(Coded::new(
+                Code::C02,
+                format!(
+                    "the root of operator {}'s certificate was retired. On the controller: longshore-controller operator",
+                    user.name
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn host_words(&self, identity: &Identity) -> Result<String, Trouble> {
@@ -225,6 +253,9 @@ impl Door {
             );
             return Err(Coded::new(Code::E06, message));
         };
+        if !self.believes(&bound.ca) {
+            return Err(retired(host));
+        }
         if bound.expires_ms <= self.clock.now_ms() {
             return Err(Coded::new(Code::C02, "the certificate of this connection has expired; renew it"));
         }
@@ -279,6 +310,16 @@ fn nobody() -> Coded {
 
 fn not_for(who: &str, whom: &str) -> Coded {
     Coded::new(Code::C02, format!("{who} may not do this: it is {whom}"))
+}
+
+/// What a host hears whose certificate is of a root that was retired.
+pub(super) fn retired(host: &Host) -> Coded {
+    let message = format!(
+        "the root of the certificate of host {} was retired. Enrol it again: longshore token create, then on this host: \
+         longshore-agent enroll --again",
+        host.name
+    );
+    Coded::new(Code::E06, message)
 }
 
 fn unknown(name: &OperatorName) -> Coded {

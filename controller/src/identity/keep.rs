@@ -1,7 +1,8 @@
 //! What keeps the controller's own identity fresh while it runs: its certificate, the CA's files when they change, and
 //! the end of a rotation when nobody uses the older root any more.
 //!
-//! Nothing of it drops a connection: what is new counts from the next handshake on.
+//! Nothing of it drops a connection: what is new counts from the next handshake on. Only who is of a root that somebody
+//! retired by hand is cut.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use longshore_common::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Authority, Door, IdentityError, leaf::Leaf, token};
+use super::{Authority, Door, IdentityError, leaf::Leaf, revoke::Revoker, token};
 use crate::{
     access,
     fleet::{Fleet, host},
@@ -63,6 +64,13 @@ pub async fn users(store: &SharedStore, ca: &str, oldest: bool, now: Millis) -> 
     })
 }
 
+/// What the CA's files said.
+enum News {
+    None,
+    /// Another root signs, or others are believed.
+    Roots,
+}
+
 /// Keeps it all fresh. One per controller.
 pub struct Keeper {
     pub authority: Arc<Authority>,
@@ -72,6 +80,7 @@ pub struct Keeper {
     pub clock: Arc<dyn Clock>,
     pub fleet: Fleet,
     pub door: Door,
+    pub revoker: Revoker,
     /// The controller's names as its file has them now; sent when it is to be read again.
     pub names: mpsc::Receiver<Vec<String>>,
 }
@@ -86,8 +95,12 @@ impl Keeper {
                 _ = tick.tick() => false,
                 Some(names) = self.names.recv() => self.leaf.rename(names),
             };
-            if let Err(error) = self.freshen(renamed) {
-                tracing::error!(error = %Chain(&error), "own identity not refreshed; trying again");
+            match self.freshen(renamed) {
+                Ok(News::None) => {}
+                Ok(News::Roots) => cut_who_is_of_no_root(&self.revoker).await,
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "own identity not refreshed; trying again");
+                }
             }
             if let Err(trouble) = self.advance().await {
                 tracing::error!(trouble = %Chain(&trouble), "the rotation of the CA does not go on; trying again");
@@ -95,7 +108,7 @@ impl Keeper {
         }
     }
 
-    fn freshen(&mut self, renamed: bool) -> Result<(), IdentityError> {
+    fn freshen(&mut self, renamed: bool) -> Result<News, IdentityError> {
         let news = self.authority.reload()?;
         if news {
             self.clients.replace(self.authority.pem().as_bytes())?;
@@ -105,11 +118,11 @@ impl Keeper {
                 "CA read again"
             );
         }
-        if news || renamed {
-            self.leaf.renew(self.clock.now_ms())
-        } else {
-            self.leaf.renew_if_due(self.clock.now_ms()).map(drop)
+        match news || renamed {
+            true => self.leaf.renew(self.clock.now_ms())?,
+            false => drop(self.leaf.renew_if_due(self.clock.now_ms())?),
         }
+        Ok(if news { News::Roots } else { News::None })
     }
 
     /// Has everybody renew who has not; ends the rotation when that is done.
@@ -140,5 +153,13 @@ impl Keeper {
     fn freshen_trust(&mut self) -> Result<(), IdentityError> {
         self.clients.replace(self.authority.pem().as_bytes())?;
         self.leaf.renew(self.clock.now_ms())
+    }
+}
+
+/// Who has renewed stays connected; who has not is cut, where somebody retired their root by hand.
+async fn cut_who_is_of_no_root(revoker: &Revoker) {
+    if let Err(trouble) = revoker.look_at_everybody().await {
+        // Every call of theirs is refused at the door all the same.
+        tracing::error!(trouble = %Chain(&trouble), "connections of a retired root were not cut");
     }
 }

@@ -17,7 +17,10 @@ use longshore_common::{
     time::{Millis, Span},
 };
 
-use super::enrol::{AskedKey, Enrolled, Enrolment};
+use super::{
+    door::retired,
+    enrol::{AskedKey, Enrolled, Enrolment},
+};
 use crate::{
     fleet::{
         BoundKey, Host,
@@ -91,6 +94,9 @@ impl Enrolment {
         host.let_in()?;
         let now = self.clock.now_ms();
         let held = expired_key(&host, &sha256(held_der), now)?;
+        if !self.authority.believes(&held.ca) {
+            return Err(retired(&host).into());
+        }
         let issued = self.issue(*id, key, now)?;
         let bound = issued.bind(key.spki);
         let changed = host::change(&self.store, *id, |host| {

@@ -117,6 +117,18 @@ impl Revoker {
         if let Identity::Host(id) = identity {
             self.record_news(id, told).await?;
         }
+        self.cut_unless_counting(identity).await
+    }
+
+    /// For when it is no record that has changed, but whose word counts: a root was retired.
+    pub async fn look_at_everybody(&self) -> Result<(), Trouble> {
+        for identity in self.connections.identities() {
+            self.cut_unless_counting(&identity).await?;
+        }
+        Ok(())
+    }
+
+    async fn cut_unless_counting(&self, identity: &Identity) -> Result<(), Trouble> {
         let counting = self.keys_of(identity).await?;
         if self.connections.keys(identity).iter().all(|key| counting.contains(key)) {
             return Ok(());
@@ -140,7 +152,8 @@ impl Revoker {
             Identity::Host(id) => {
                 let known = host::get(&self.store, id).await?;
                 let served = known.map(|(host, _)| host).filter(|host| host.barred.is_none());
-                Ok(served.into_iter().flat_map(|host| host.keys).map(|key| key.spki).collect())
+                let keys = served.into_iter().flat_map(|host| host.keys);
+                Ok(keys.filter(|key| self.door.believes(&key.ca)).map(|key| key.spki).collect())
             }
             Identity::Operator(name) => self.keys_of_operator(name).await,
             Identity::Controller => Ok(vec![]),
@@ -163,8 +176,9 @@ impl Revoker {
     async fn record(&self, host: &Host, told: &mut Told) -> Result<(), Trouble> {
         let actor = format!("host {}", host.name);
         match host.barred.as_ref().filter(|barred| barred.kind == host::BarredKind::Cloned) {
-            Some(barred) if told.paused.insert(host.id) => {
+            Some(barred) if !told.paused.contains(&host.id) => {
                 self.door.note(&actor, "paused as a possible copy", &barred.reason).await?;
+                told.paused.insert(host.id);
             }
             Some(_) => {}
             None => drop(told.paused.remove(&host.id)),
@@ -172,8 +186,9 @@ impl Revoker {
         let breaks = host.seen.as_ref().and_then(|seen| seen.facts.trust.as_ref()).map(|trust| &trust.breaks);
         let known = told.breaks.entry(host.id).or_default();
         for broken in breaks.into_iter().flatten() {
-            if known.insert(broken.clone()) {
+            if !known.contains(broken) {
                 self.door.note(&actor, "glass broken", broken).await?;
+                known.insert(broken.clone());
             }
         }
         Ok(())
@@ -183,7 +198,7 @@ impl Revoker {
         let now = self.clock.now_ms();
         let known = access::get(&self.store, name).await?;
         let Some((user, _)) = known else { return Ok(vec![]) };
-        let keys = user.keys.iter().map(|known| known.key);
+        let keys = user.keys.iter().filter(|known| self.door.believes(&known.ca)).map(|known| known.key);
         Ok(keys.filter(|key| user.admit(key, now).is_ok()).collect())
     }
 }

@@ -85,15 +85,8 @@ fn a_host_that_has_to_be_let_in_waits() {
 fn another_ca_takes_over_while_everything_runs() {
     let mut site = Site::raise();
     let (app, key) = (site.pids(), json(&site, &["host", "list"])["hosts"][0]["key"].clone());
-    let mut rotate = program_called("longshore-controller");
-    run(rotate.args(["ca", "rotate", "--config", &site.text("ctl/controller.toml")]), ASK)
-        .unwrap()
-        .success()
-        .unwrap();
-    let controller = site.controller.as_mut().unwrap();
-    let pid = rustix::process::Pid::from_raw(controller.id() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    controller.until_it_says("SIGHUP: reading certificates", ASK).unwrap();
+    ca(&site, &["rotate"]).success().unwrap();
+    reload(&mut site);
     site.agent.as_mut().unwrap().until_it_says("certificate renewed", ASK).unwrap();
     until(ASK, "the host under the new root", || {
         let roots = &json(&site, &["status"])["roots"];
@@ -117,4 +110,62 @@ fn another_ca_takes_over_while_everything_runs() {
     site.publish("1.1", "exec sleep 1001").success().unwrap();
     site.roll_out("1.1").code_is(0).unwrap();
     assert_eq!(site.runs().as_deref(), Some("1.1"));
+}
+
+/// A rotation that is ended by hand, while a host is away that has not renewed: it is shut out and says why, the one that
+/// has renewed stays, and nothing happens without the word.
+#[test]
+fn whoever_has_not_renewed_is_shut_out_when_the_old_root_is_retired() {
+    let mut site = Site::raise();
+    let (app, token) = (site.pids(), site.token(&[]));
+    let retire = ca(&site, &["retire", "--shut-out"]).code_is(1).unwrap();
+    assert!(retire.stderr.contains("there is one root only, and it stays"), "{retire}");
+    site.enrol("late", &token).success().unwrap();
+    let mut late = agent_below(&site, "late");
+    late.until_it_says("connected", ASK).unwrap();
+    drop(late);
+    ca(&site, &["rotate"]).success().unwrap();
+    reload(&mut site);
+    site.agent.as_mut().unwrap().until_it_says("certificate renewed", ASK).unwrap();
+    site.longshore(["login"]).success().unwrap();
+    until(ASK, "the host under the new root", || {
+        let roots = &json(&site, &["status"])["roots"];
+        Ok((roots[0]["hosts"] == 1 && roots[1]["hosts"] == 1).then_some(()))
+    })
+    .unwrap();
+
+    let believed = || std::fs::read(site.path("ctl/identity/ca.pem")).unwrap();
+    let before = believed();
+    ca(&site, &["retire"]).code_is(2).unwrap();
+    assert_eq!(believed(), before);
+    ca(&site, &["retire", "--shut-out"]).success().unwrap();
+    reload(&mut site);
+    until(ASK, "the end of the old root", || {
+        Ok((json(&site, &["status"])["roots"].as_array().unwrap().len() == 1).then_some(()))
+    })
+    .unwrap();
+    let mut late = agent_below(&site, "late");
+    late.until_it_says("LS-E04", ASK).unwrap();
+    let hosts = json(&site, &["host", "list"])["hosts"].as_array().unwrap().clone();
+    assert_eq!(hosts.iter().filter(|host| host["connected"] == true).count(), 1, "{hosts:#?}");
+    assert_eq!(site.pids(), app, "the app never noticed");
+    // The way back is the one that was said.
+    drop(late);
+    let (server, file) = (format!("{}:7443", site.address), site.write("again", &site.token(&[])));
+    let again = ["enroll", "--again", "--server", &server, "--token-file", &file];
+    site.agent_at("late", again).success().unwrap();
+    let mut back = agent_below(&site, "late");
+    back.until_it_says("connected", ASK).unwrap();
+}
+
+fn ca(site: &Site, words: &[&str]) -> longshore_tests::Output {
+    let mut ca = program_called("longshore-controller");
+    run(ca.arg("ca").args(words).args(["--config", &site.text("ctl/controller.toml")]), ASK).unwrap()
+}
+
+fn reload(site: &mut Site) {
+    let controller = site.controller.as_mut().unwrap();
+    let pid = rustix::process::Pid::from_raw(controller.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    controller.until_it_says("SIGHUP: reading certificates", ASK).unwrap();
 }

@@ -12,6 +12,7 @@ use longshore_common::{
 };
 use longshore_proto::v1::{
     access_client::AccessClient, controller_client::ControllerClient, enrolment_client::EnrolmentClient,
+    hosts_client::HostsClient,
 };
 use rcgen::{PublicKeyData as _, SigningKey as _};
 
@@ -284,6 +285,68 @@ async fn the_ca_is_rotated_without_anybody_enrolling_again() {
     assert!(site::dial(site.addresses().main, stale).await.is_err(), "its root vouches for nobody");
     drop(late);
     site.stop().await;
+}
+
+/// `ca retire --shut-out`, while a host and an operator have not renewed: both are cut, with what is under way over their
+/// connections, and nothing brings them back but to be enrolled again. Whoever has renewed notices nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retiring_a_root_by_hand_cuts_those_of_it_and_nobody_else() {
+    let site = Site::start().await;
+    let token = site.token_with(2, BTreeMap::new()).await;
+    let (swift, late, next) = (HostKey::new(), HostKey::new(), HostKey::new());
+    let first = site.enrol(&token, &swift, "web-1").await.unwrap();
+    let second = site.enrol(&token, &late, "web-2").await.unwrap();
+    let identity = site.config().identity_dir();
+    roots::rotate(&identity, site::now()).unwrap();
+    site.reload();
+    let renewed = until_of_two_roots(&site, &first, &swift, &next).await;
+    let fresh = site.login().await;
+    let (_say, mut heard) = site.open_session(&renewed, &next).await;
+    assert!(matches!(heard.recv().await, Some(ToAgent::Welcome { renew_within_ms: 0, .. })));
+    let mut cut = site.raw(&second, &late).await;
+    let stale = site.operator().await;
+    let mut follow = AccessClient::new(stale.clone())
+        .audit(pb::AuditRequest { from: 0, follow: true })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(follow.message().await.unwrap().is_some());
+
+    roots::retire(&identity).unwrap();
+    site.reload();
+    site::closed(&mut cut).await;
+    let ended = async { while let Ok(Some(_)) = follow.message().await {} };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("the operator's is cut as well");
+    assert!(AccessClient::new(stale).who_am_i(pb::WhoAmIRequest {}).await.is_err(), "nor any other call");
+
+    let only_new = Authority::load(&identity).unwrap().roots()[0].pem.clone();
+    let trust = LiveServerTrust::new(only_new.as_bytes()).unwrap();
+    let client = longshore_common::tls::client_config(fresh, trust);
+    let channel = site::dial(site.addresses().main, client).await.unwrap();
+    let hosts = pb::ListHostsRequest::default();
+    let hosts = HostsClient::new(channel).list(hosts).await.unwrap().into_inner().hosts;
+    let connected = hosts.iter().map(|host| (host.name.as_str(), host.connected));
+    assert_eq!(connected.collect::<BTreeMap<_, _>>(), BTreeMap::from([("web-1", true), ("web-2", false)]));
+    site.stop().await;
+}
+
+/// Renews until the certificate is of the new root: the controller takes that up a moment after it was told.
+async fn until_of_two_roots(
+    site: &Site,
+    enrolled: &pb::Certificate,
+    key: &HostKey,
+    next: &HostKey,
+) -> pb::Certificate {
+    let taken_up = async {
+        loop {
+            let status = ControllerClient::new(site.operator().await).status(pb::StatusRequest {}).await;
+            if status.unwrap().into_inner().roots.len() == 2 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taken_up).await.expect("the new root is taken up");
+    site.renew(enrolled, key, next).await.unwrap()
 }
 
 /// What somebody in between could show: a certificate of another CA, one that has expired, one of ours that was made
