@@ -58,24 +58,34 @@ pub fn logs(args: &Args, wanted: Logs) -> Result<Exit, Coded> {
 
 pub fn hold(args: &Args, wanted: Hold) -> Result<Exit, Coded> {
     let reply = ask(args, async |agent| agent.hold(pb::LocalHoldRequest { reason: wanted.reason }).await)?;
-    tell_hold(args, &reply, "held: this host takes no new work until `longshore-agent unhold`");
+    let others = reply.hold.as_ref().is_some_and(|hold| hold.held) && !reply.way_out.ends_with("unhold");
+    match args.output {
+        Output::Json => show::json(&show::hold_json(&reply)),
+        Output::Table if !reply.changed => say!("held already, {}", still_held(&reply)),
+        Output::Table if others => {
+            say!("held until `longshore-agent unhold`, and as well {}", still_held(&reply))
+        }
+        Output::Table => say!("held: this host takes no new work until `longshore-agent unhold`"),
+    }
     Ok(if reply.changed { Exit::Done } else { Exit::NothingToDo })
 }
 
 pub fn unhold(args: &Args) -> Result<Exit, Coded> {
     let reply = ask(args, async |agent| agent.unhold(pb::LocalUnholdRequest {}).await)?;
-    tell_hold(args, &reply, "no longer held: this host takes new work");
+    let held = reply.hold.as_ref().is_some_and(|hold| hold.held);
+    match args.output {
+        Output::Json => show::json(&show::hold_json(&reply)),
+        Output::Table if held && reply.changed => say!("let go, and still held {}", still_held(&reply)),
+        Output::Table if held => say!("nothing to let go here: held {}", still_held(&reply)),
+        Output::Table if reply.changed => say!("no longer held: this host takes new work"),
+        Output::Table => say!("not held: nothing to do"),
+    }
     Ok(if reply.changed { Exit::Done } else { Exit::NothingToDo })
 }
 
-fn tell_hold(args: &Args, reply: &pb::LocalHoldReply, done: &str) {
-    let hold = reply.hold.clone().unwrap_or_default();
-    match args.output {
-        Output::Json => show::json(&show::hold_json(&hold, reply.changed)),
-        Output::Table if reply.changed => say!("{done}"),
-        Output::Table if hold.held => say!("held already, {}", show::held(&hold)),
-        Output::Table => say!("not held: nothing to do"),
-    }
+/// By whom, since when, why, and what lets go of it.
+fn still_held(reply: &pb::LocalHoldReply) -> String {
+    show::held(&reply.hold.clone().unwrap_or_default(), &reply.way_out)
 }
 
 pub fn revert(args: &Args, wanted: Revert) -> Result<Exit, Coded> {

@@ -38,7 +38,7 @@ pub fn status(status: &pb::LocalStatus) {
         tell_trust(trust);
     }
     if let Some(hold) = status.hold.as_ref().filter(|hold| hold.held) {
-        say!("hold        {}", held(hold));
+        say!("hold        {}", held(hold, &status.hold_way_out));
     }
     if !status.labels_out_of_force.is_empty() {
         let labels = visible(&status.labels_out_of_force.join(" "));
@@ -205,9 +205,9 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
 }
 
 /// `by ann for 3m: disk swap`
-pub fn held(hold: &pb::HoldState) -> String {
+pub fn held(hold: &pb::HoldState, way_out: &str) -> String {
     let since = rounded(SystemClock.now_ms() - hold.since_ms);
-    format!("by {} for {since}: {}", visible(&hold.by), visible(&hold.reason))
+    format!("by {} for {since}: {}. {}", visible(&hold.by), visible(&hold.reason), visible(way_out))
 }
 
 pub fn history(history: &pb::LocalHistory) {
@@ -322,7 +322,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
         },
         "certificate_expires_at": at(status.certificate_expires_ms),
         "key": none_if_empty(&status.key),
-        "hold": hold_value(&hold),
+        "hold": hold_value(&hold, &status.hold_way_out),
         "outbox": status.outbox,
         "processes": none_if_empty(&status.processes),
         "helper_version": none_if_empty(&status.helper_version),
@@ -389,8 +389,9 @@ pub fn line_json(line: &pb::LogLine) -> Value {
     })
 }
 
-pub fn hold_json(hold: &pb::HoldState, changed: bool) -> Value {
-    json!({ "schema": "longshore.agent.hold/1", "hold": hold_value(hold), "changed": changed })
+pub fn hold_json(reply: &pb::LocalHoldReply) -> Value {
+    let hold = hold_value(&reply.hold.clone().unwrap_or_default(), &reply.way_out);
+    json!({ "schema": "longshore.agent.hold/1", "hold": hold, "changed": reply.changed })
 }
 
 /// One object a line; the last has `done`.
@@ -405,9 +406,9 @@ pub fn step_json(app: &str, step: &pb::LocalStep) -> Value {
     })
 }
 
-fn hold_value(hold: &pb::HoldState) -> Value {
+fn hold_value(hold: &pb::HoldState, way_out: &str) -> Value {
     if hold.held {
-        json!({ "reason": hold.reason, "by": hold.by, "since": at(hold.since_ms) })
+        json!({ "reason": hold.reason, "by": hold.by, "since": at(hold.since_ms), "way_out": way_out })
     } else {
         Value::Null
     }

@@ -61,7 +61,7 @@ fn release_of(slot: &Slot, record: &Record, seen: &Seen) -> Option<String> {
 pub(crate) fn hold_state(hold: Option<&Hold>) -> pb::HoldState {
     match hold {
         None => pb::HoldState::default(),
-        Some(Hold { reason, by, since_ms, drained: _ }) => {
+        Some(Hold { reason, by, since_ms, kind: _ }) => {
             pb::HoldState { held: true, reason: reason.clone(), by: by.clone(), since_ms: *since_ms }
         }
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     host::{Follow, Sink},
     link::{Connection, app_state, hold_state, line},
-    plan::{Hold, Seen},
+    plan::{Hold, HoldKind, Seen},
     run::{Line, Standing, Works, failure_of},
     state::Row,
 };
@@ -66,8 +66,8 @@ impl<W: Works> Service<W> {
             let held = self.crew.hold().is_some();
             tracing::warn!(by = by.name, held, "the hold of this host has changed");
         }
-        let hold = Some(hold_state(self.crew.hold().as_ref()));
-        Ok(Response::new(pb::LocalHoldReply { hold, changed }))
+        let (hold, way_out) = hold_now(&self.crew);
+        Ok(Response::new(pb::LocalHoldReply { hold: Some(hold), changed, way_out }))
     }
 }
 
@@ -87,6 +87,7 @@ impl<W: Works> Local for Service<W> {
             apps.push(local_app(&app, &self.crew.standing(&app).await));
         }
         let connection = self.connection.borrow().clone();
+        let (hold, hold_way_out) = hold_now(&self.crew);
         let helper = self.crew.helper();
         Ok(Response::new(pb::LocalStatus {
             host_id: self.host_id.clone(),
@@ -99,7 +100,8 @@ impl<W: Works> Local for Service<W> {
             connection_error: connection.error,
             certificate_expires_ms: connection.certificate_expires_ms,
             key: connection.fingerprint.clone(),
-            hold: Some(hold_state(self.crew.hold().as_ref())),
+            hold: Some(hold),
+            hold_way_out,
             apps,
             outbox: self.crew.outbox_len() as u32,
             trust: Some(self.crew.trust().await),
@@ -156,8 +158,12 @@ impl<W: Works> Local for Service<W> {
             return Err(to_status(&Coded::new(Code::V01, message)));
         }
         let since_ms = self.crew.now_ms();
-        let hold =
-            Hold { reason: reason.trim().to_owned(), by: admin.name.clone(), since_ms, drained: false };
+        let hold = Hold {
+            reason: reason.trim().to_owned(),
+            by: admin.name.clone(),
+            since_ms,
+            kind: HoldKind::Admin,
+        };
         self.set_hold(Some(hold), &admin).await
     }
 
@@ -193,6 +199,12 @@ impl<W: Works> Local for Service<W> {
         let steps = revert::begin(&self.crew, &app, slot, admin.name).await.map_err(|e| to_status(&e))?;
         Ok(Response::new(Box::pin(steps)))
     }
+}
+
+/// What holds this host, and what lets it go.
+fn hold_now<W: Works>(crew: &W) -> (pb::HoldState, String) {
+    let hold = crew.hold();
+    (hold_state(hold.as_ref()), hold.map(|hold| hold.way_out()).unwrap_or_default())
 }
 
 /// Ends when the log does, or when nobody reads any more.

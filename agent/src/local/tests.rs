@@ -103,6 +103,27 @@ async fn a_hold_is_set_once() {
     assert!(!agent.client.unhold(pb::LocalUnholdRequest {}).await.unwrap().into_inner().changed);
 }
 
+/// Whoever lets go hears what still holds, and what lets go of that.
+#[tokio::test]
+async fn what_still_holds_is_said() {
+    let mut agent = agent().await;
+    let file = agent.dir.path().join("HOLD");
+    longshore_common::durable::write_atomic(&file, b"raid rebuild", 0o644).unwrap();
+    agent.crew.state().hold_while(file.clone());
+    let held =
+        agent.client.hold(pb::LocalHoldRequest { reason: "disk swap".into() }).await.unwrap().into_inner();
+    let way_out = format!("On the host: rm {}", file.display());
+    assert!(held.changed && held.way_out == way_out, "{held:?}");
+    let let_go = agent.client.unhold(pb::LocalUnholdRequest {}).await.unwrap().into_inner();
+    let hold = let_go.hold.clone().unwrap();
+    assert!(let_go.changed && hold.held && hold.reason == "raid rebuild", "{let_go:?}");
+    let status = agent.client.status(pb::LocalStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.hold_way_out, way_out);
+    longshore_common::durable::remove_durable(&file).unwrap();
+    let nothing = agent.client.unhold(pb::LocalUnholdRequest {}).await.unwrap().into_inner();
+    assert_eq!((nothing.changed, nothing.way_out.as_str(), nothing.hold.unwrap().held), (false, "", false));
+}
+
 #[tokio::test]
 async fn logs_come_and_end() {
     let mut agent = agent().await;

@@ -9,8 +9,9 @@ use longshore_common::{
 };
 
 use super::{
+    halt::Halt,
     model::Seen,
-    record::{Conclusion, Hold, Local, Order, Record},
+    record::{Conclusion, Hold, HoldKind, Local, Order, Record},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,15 +99,7 @@ fn refuse_held(record: &Record, incoming: &Assignment, hold: &Hold) -> Acceptanc
         Code::P01,
         StepName::Check,
         Blame::Environment,
-        format!(
-            "this host is held by {}: {}. Nothing was changed. {}",
-            hold.by,
-            hold.reason,
-            match hold.drained {
-                true => "To let it go: longshore host undrain",
-                false => "On the host: longshore-agent unhold",
-            }
-        ),
+        format!("this host is held by {}: {}. Nothing was changed. {}", hold.by, hold.reason, hold.way_out()),
     );
     let refused = refused(record, incoming, &failure);
     Acceptance::Refuse(failure, Some(Box::new(refused)))
@@ -133,10 +126,12 @@ pub fn accept_local(
     local: Local,
 ) -> Result<Record, Coded> {
     if let Some(hold) = hold {
-        let message = format!(
-            "this host is held by {}: {}. Nothing was changed. To deploy all the same: --despite-hold",
-            hold.by, hold.reason
-        );
+        let what_then = match hold.kind {
+            HoldKind::Admin | HoldKind::File => "To deploy all the same: --despite-hold".to_owned(),
+            HoldKind::Drain => format!("Its apps stay stopped until then. {}", hold.way_out()),
+        };
+        let message =
+            format!("this host is held by {}: {}. Nothing was changed. {what_then}", hold.by, hold.reason);
         return Err(Coded::new(Code::P01, message));
     }
     if record.order.is_some() || (record.failed.is_some() && record.concluded.is_none()) {
@@ -189,6 +184,11 @@ pub fn accept_order(record: &Record, seen: &Seen, to: Option<Slot>, by: &str) ->
         let message =
             format!("no slot {to} on this host (there are: {}). Nothing was changed", slots.join(", "));
         return Err(Coded::new(Code::N01, message));
+    }
+    if record.halt == Some(Halt::Now) {
+        let message =
+            "this host is drained and its apps stay stopped: longshore host undrain. Nothing was changed";
+        return Err(Coded::new(Code::P01, message));
     }
     if record.order.is_some() {
         return Err(Coded::new(Code::R01, "a revert is in progress already: longshore-agent status"));

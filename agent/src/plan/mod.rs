@@ -41,6 +41,6 @@ pub use halt::{Drain, Halt};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
 pub use record::{
-    Attempt, Conclusion, Failed, Hold, Local, Order, Record, after, blind, conclude, ended_blind,
+    Attempt, Conclusion, Failed, Hold, HoldKind, Local, Order, Record, after, blind, conclude, ended_blind,
 };
 pub use sides::{Shown, Sides, Split};

@@ -17,16 +17,39 @@ use super::{
     model::{HookPoint, Manner, Seen, Step},
 };
 
-/// A local admin's word that this host takes no new work.
+/// Somebody's word that this host takes no new work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     pub reason: String,
-    /// The local user; of a drain, the operator.
+    /// The local user; of a drain, the operator; of a file, its path.
     pub by: String,
     pub since_ms: Millis,
+    #[serde(default)]
+    pub kind: HoldKind,
+}
+
+/// What holds a host, and so what lets it go again. Each stands by itself: who lets one go leaves the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldKind {
+    /// An admin said so over the local socket.
+    #[default]
+    Admin,
+    /// A file of the admin's, while it is there.
+    File,
     /// An operator drained the host.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub drained: bool,
+    Drain,
+}
+
+impl Hold {
+    /// What lets the host go.
+    pub fn way_out(&self) -> String {
+        match self.kind {
+            HoldKind::Admin => "On the host: longshore-agent unhold".to_owned(),
+            HoldKind::File => format!("On the host: rm {}", self.by),
+            HoldKind::Drain => "To let it go: longshore host undrain".to_owned(),
+        }
+    }
 }
 
 /// A revert that was asked for on the host itself. Goes before any assignment.

@@ -199,9 +199,9 @@ impl<H: Host> Crew<H> {
 
     /// Whether an admin's own deployment would be taken now, as far as the record says.
     pub fn may_deploy(&self, order: &LocalOrder) -> Result<(), Coded> {
-        let LocalOrder { assignment, by, despite_hold } = order;
         let state = &self.0.tools.state;
-        let hold = state.hold().filter(|_| !despite_hold);
+        let hold = order.held(state);
+        let LocalOrder { assignment, by, despite_hold: _ } = order;
         let local = Local { by: by.clone(), since_ms: state.now_ms() };
         accept_local(&state.record(&assignment.app), assignment, hold.as_ref(), local).map(drop)
     }

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     host::sim::{Flaw, SimHost},
     plan::{
-        Hold, HookPoint,
+        Hold, HoldKind, HookPoint,
         tests::bench::{app, assignment, brief, run},
     },
 };
@@ -218,7 +218,7 @@ async fn a_held_host_refuses_and_still_reverts_by_hand() {
         agent.crew.assign(run(generation, version));
         agent.concluded().await;
     }
-    let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, drained: false };
+    let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, kind: HoldKind::Admin };
     agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
     agent.crew.assign(run(3, "3"));
     assert_eq!(agent.reported(3).await[2], (3, "refused LS-P01".into()));
@@ -235,6 +235,39 @@ async fn a_held_host_refuses_and_still_reverts_by_hand() {
     assert_eq!(told[4], (2, "refused LS-O03".into()), "3 was refused, so 2 is old");
     assert_eq!(agent.host().take_performed(), Vec::<String>::new());
     assert_eq!(agent.host().look(&app()).current, Some(run(1, "1").slot()));
+}
+
+/// `--despite-hold` is for the host's own admins; what an operator drained stays drained, an app that was never there
+/// included.
+#[tokio::test]
+async fn despite_a_hold_is_not_despite_a_drain() {
+    let mut agent = Agent::new().await;
+    agent.crew.assign(run(1, "1"));
+    agent.concluded().await;
+    let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, kind: HoldKind::Admin };
+    agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
+    let order = |despite_hold| LocalOrder { assignment: run(0, "2"), by: "ann".into(), despite_hold };
+    let refused = agent.crew.may_deploy(&order(false)).unwrap_err();
+    assert!(refused.code == Code::P01 && refused.message.contains("--despite-hold"), "{refused}");
+    agent.crew.deploy(order(true)).await.unwrap();
+    assert_eq!(agent.concluded().await, "healthy");
+
+    let (by, reason) = ("olga".to_owned(), "rack 7".to_owned());
+    agent.crew.drain(Some(Drain { by, reason, since_ms: 1, stop_ms: 1, here_ms: 1 })).await.unwrap();
+    let other = Assignment { app: "other".parse().unwrap(), ..run(0, "3") };
+    let new = LocalOrder { assignment: other, ..order(true) };
+    for order in [order(true), new] {
+        let refused = agent.crew.may_deploy(&order).unwrap_err();
+        assert!(refused.code == Code::P01 && refused.message.contains("host undrain"), "{refused}");
+        assert_eq!(agent.crew.deploy(order).await.unwrap_err(), refused);
+    }
+    agent.crew.drain(None).await.unwrap();
+    assert_eq!(
+        agent.crew.may_deploy(&order(false)).unwrap_err().code,
+        Code::P01,
+        "ann's hold is still there"
+    );
+    agent.crew.may_deploy(&order(true)).unwrap();
 }
 
 #[tokio::test]

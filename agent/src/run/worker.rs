@@ -21,10 +21,10 @@ use super::{
 use crate::{
     host::Host,
     plan::{
-        Acceptance, Attempt, Halt, Local, Next, Record, Seen, Step, accept, accept_local, accept_order,
+        Acceptance, Attempt, Halt, Hold, Local, Next, Record, Seen, Step, accept, accept_local, accept_order,
         after, conclude, goes_on, next, refused, superseded,
     },
-    state::{Row, StateFailed, fit},
+    state::{Row, State, StateFailed, fit},
 };
 
 #[derive(Debug)]
@@ -51,6 +51,13 @@ pub struct LocalOrder {
     pub assignment: Assignment,
     pub by: String,
     pub despite_hold: bool,
+}
+
+impl LocalOrder {
+    /// What stands against it.
+    pub(super) fn held(&self, state: &State) -> Option<Hold> {
+        if self.despite_hold { state.drained() } else { state.hold() }
+    }
 }
 
 /// Between two looks at whoever directs traffic.
@@ -307,8 +314,8 @@ impl<H: Host> Worker<H> {
 
     /// An admin's own deployment. What it takes the place of is told to have ended, so that no rollout waits for it.
     async fn read_deployment(&mut self, order: LocalOrder) -> Result<Result<(), Coded>, StateFailed> {
-        let LocalOrder { assignment, by, despite_hold } = order;
-        let hold = self.tools.state.hold().filter(|_| !despite_hold);
+        let hold = order.held(&self.tools.state);
+        let LocalOrder { assignment, by, despite_hold: _ } = order;
         let local = Local { by: by.clone(), since_ms: self.tools.state.now_ms() };
         let record = match accept_local(&self.record, &assignment, hold.as_ref(), local) {
             Ok(record) => record,

@@ -13,8 +13,8 @@ use std::{
 use longshore_common::{ledger::Batch, text::visible, time::Millis, wire::cut};
 use tokio::sync::watch;
 
-use super::{Event, Row, State, StateFailed, encode, keys};
-use crate::plan::Hold;
+use super::{Event, Row, State, StateFailed, encode, held_by, keys};
+use crate::plan::{Hold, HoldKind};
 
 /// Between two looks at the file, for those who are told of a change.
 const LOOK: Duration = Duration::from_secs(2);
@@ -32,9 +32,15 @@ impl HoldFile {
 }
 
 impl State {
-    /// Looked at afresh.
+    /// Why this host takes no new work, looked at afresh: the file is shown before a drain, and a drain before what an
+    /// admin said.
     pub fn hold(&self) -> Option<Hold> {
         self.hold_file.read().or_else(|| self.mirror().held())
+    }
+
+    /// What holds it also against an admin who deploys despite a hold: apps of a drained host stay stopped.
+    pub fn drained(&self) -> Option<Hold> {
+        self.mirror().drain.as_ref().map(held_by)
     }
 
     /// From now on the host is held while this file is there.
@@ -111,7 +117,7 @@ fn held(path: &Path, reason: &str, since_ms: Millis) -> Hold {
         reason: cut(&visible(reason), REASON_BYTES),
         by: path.display().to_string(),
         since_ms,
-        drained: false,
+        kind: HoldKind::File,
     }
 }
 

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 pub use fit::fit;
 pub use history::{Event, Row};
 
-use crate::plan::{Drain, Hold, Record};
+use crate::plan::{Drain, Hold, HoldKind, Record};
 use hold::HoldFile;
 
 /// Open once per process; shared by everything that remembers.
@@ -218,7 +218,7 @@ impl Mirror {
 /// A drained host takes no work, like one that somebody there holds.
 fn held_by(drain: &Drain) -> Hold {
     let Drain { by, reason, since_ms, .. } = drain.clone();
-    Hold { reason: format!("{DRAINED}{reason}"), by, since_ms, drained: true }
+    Hold { reason: format!("{DRAINED}{reason}"), by, since_ms, kind: HoldKind::Drain }
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {

@@ -14,7 +14,10 @@ use tempfile::tempdir;
 use uuid::Uuid;
 
 use super::{history::ROWS_PER_APP, outbox::OUTBOX_MAX, *};
-use crate::plan::tests::bench::{app, assignment, run};
+use crate::plan::{
+    HoldKind,
+    tests::bench::{app, assignment, run},
+};
 
 async fn open(dir: &Path) -> Arc<State> {
     State::open(dir, Arc::new(ManualClock::at(1_000))).await.unwrap()
@@ -58,7 +61,7 @@ async fn everything_is_there_after_a_restart() {
     let record = Record { accepted: Some(run(3, "1")), good: vec![run(1, "1").slot()], ..Record::default() };
     state.keep(&app(), record.clone()).await.unwrap();
     state.conclude(&app(), record.clone(), report(3, failed()), row(5, &failed())).await.unwrap();
-    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4, drained: false };
+    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4, kind: HoldKind::Admin };
     assert!(state.set_hold(Some(hold.clone()), "ann").await.unwrap());
     assert!(!state.set_hold(Some(hold.clone()), "ann").await.unwrap());
     state.close().await;
@@ -136,4 +139,52 @@ async fn the_largest_record_fits() {
     let record = Record { accepted: Some(accepted), failed: Some(failed), ..Record::default() };
     state.keep(&app(), record).await.unwrap();
     state.close().await;
+}
+
+/// A file, a drain and a hold at once: which is told, and that each ends by nothing but its own word.
+#[tokio::test]
+async fn file_drain_and_hold_stand_beside_each_other() {
+    let dir = tempdir().unwrap();
+    let (folder, file) = (dir.path().join("state"), dir.path().join("HOLD"));
+    let state = open(&folder).await;
+    state.hold_while(file.clone());
+    let by = |state: &State| state.hold().map(|hold| (hold.kind, hold.by.clone(), hold.way_out()));
+    let told = |kind, by: &str, way_out: &str| Some((kind, by.to_owned(), way_out.to_owned()));
+    let at = file.display().to_string();
+    let of_file = told(HoldKind::File, &at, &format!("On the host: rm {at}"));
+    let of_drain = told(HoldKind::Drain, "olga", "To let it go: longshore host undrain");
+    let of_admin = told(HoldKind::Admin, "ann", "On the host: longshore-agent unhold");
+    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 4, kind: HoldKind::Admin };
+    let (by_olga, reason) = ("olga".to_owned(), "rack 7".to_owned());
+    let drain = Drain { by: by_olga, reason, since_ms: 5, stop_ms: 5, here_ms: 5 };
+
+    assert_eq!(by(&state), None);
+    assert!(state.set_hold(Some(hold.clone()), "ann").await.unwrap());
+    assert_eq!(by(&state), of_admin);
+    assert!(state.set_drain(Some(drain.clone())).await.unwrap());
+    assert_eq!(by(&state), of_drain);
+    longshore_common::durable::write_atomic(&file, b"raid", 0o644).unwrap();
+    assert_eq!(by(&state), of_file);
+    // Each is still there when the one before it goes, whatever the order, and over a restart.
+    assert!(state.set_drain(None).await.unwrap());
+    assert_eq!(by(&state), of_file);
+    longshore_common::durable::remove_durable(&file).unwrap();
+    assert_eq!(by(&state), of_admin);
+    assert!(state.set_drain(Some(drain)).await.unwrap());
+    assert!(state.set_hold(None, "bob").await.unwrap());
+    assert!(!state.set_hold(None, "bob").await.unwrap(), "a drain is not an admin's to lift");
+    assert_eq!(by(&state), of_drain);
+    state.close().await;
+    let state = open(&folder).await;
+    assert_eq!(by(&state), of_drain);
+    assert!(state.set_drain(None).await.unwrap());
+    assert_eq!(by(&state), None);
+    state.close().await;
+}
+
+/// Written before what holds a host had kinds.
+#[test]
+fn a_hold_of_an_earlier_version_is_an_admins() {
+    let hold: Hold = serde_json::from_str(r#"{"reason":"disk","by":"ann","since_ms":4}"#).unwrap();
+    assert_eq!(hold.kind, HoldKind::Admin);
 }

@@ -12,7 +12,7 @@ use crate::{
     helper::{Courier, Errand, Peers, Remote},
     host::{Follow, Sink, probe::Reach, sim::SimHost},
     plan::{
-        Hold,
+        Hold, HoldKind,
         tests::bench::{app, run},
     },
     run::{Accounts, Crew, Limits, Told, Works},
@@ -115,7 +115,7 @@ async fn the_agent_sees_what_the_helper_does() {
 #[tokio::test]
 async fn a_hold_is_the_same_on_both_sides() {
     let pair = pair().await;
-    let hold = Hold { reason: "disk".into(), by: "ada".into(), since_ms: 5, drained: false };
+    let hold = Hold { reason: "disk".into(), by: "ada".into(), since_ms: 5, kind: HoldKind::Admin };
     assert!(pair.remote.set_hold(Some(hold.clone()), "ada").await.unwrap());
     assert_eq!((pair.crew.state().hold(), pair.remote.hold()), (Some(hold.clone()), Some(hold)));
     assert!(pair.crew.state().set_hold(None, "bob").await.unwrap());

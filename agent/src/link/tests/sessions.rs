@@ -23,7 +23,7 @@ use crate::{
     identity::{Again, Folder, enroll, recover},
     link::{Connection, Facts, Link, Parts},
     plan::{
-        Hold,
+        Hold, HoldKind,
         tests::bench::{app, run},
     },
     run::{Crew, Limits},
@@ -152,7 +152,7 @@ async fn questions_are_answered() {
 #[tokio::test]
 async fn a_hold_is_told_at_once_and_in_the_next_hello() {
     let (mut fake, agent, mut visit) = connected().await;
-    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 5, drained: false };
+    let hold = Hold { reason: "disk".into(), by: "ann".into(), since_ms: 5, kind: HoldKind::Admin };
     agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
     let told = visit.hear_the(|heard| if let Heard::Hold(hold) = heard { Some(hold) } else { None }).await;
     assert_eq!((told.held, told.by.as_str()), (true, "ann"));

@@ -1,11 +1,11 @@
 //! A drained host: its apps stop, stay stopped, and come back. Scenario 101.
 
-use longshore_common::{report::Outcome, traffic::Side};
+use longshore_common::{code::Code, report::Outcome, traffic::Side};
 
 use super::bench::{Bench, app, run};
 use crate::{
     host::sim::{Flaw, SimHost},
-    plan::{Halt, HookPoint, Record},
+    plan::{Halt, HookPoint, Record, accept_order},
 };
 
 fn bench(flaws: &[Flaw]) -> Bench {
@@ -115,4 +115,17 @@ fn a_crash_after_every_effect_leaves_it_stopped_or_running_as_was_asked() {
             }
         }
     }
+}
+
+/// It would wait for the end of the drain, and whoever asked for it with it.
+#[test]
+fn a_way_back_by_hand_is_refused_while_apps_stay_stopped() {
+    let mut bench = bench(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    tell(&mut bench, Halt::Now);
+    let refusal = accept_order(&bench.record, &bench.seen(), None, "ann").unwrap_err();
+    assert!(refusal.code == Code::P01 && refusal.message.contains("host undrain"), "{refusal}");
+    tell(&mut bench, Halt::Lifted);
+    accept_order(&bench.record, &bench.seen(), None, "ann").unwrap();
 }

@@ -4,7 +4,8 @@ use longshore_common::{assignment::Intent, code::Code, ids::Generation, report::
 
 use super::bench::{Bench, app, assignment, run};
 use crate::plan::{
-    Acceptance, Hold, Local, Record, accept, accept_local, accept_order, goes_on, refused, superseded,
+    Acceptance, Hold, HoldKind, Local, Record, accept, accept_local, accept_order, goes_on, refused,
+    superseded,
 };
 
 fn ann() -> Local {
@@ -52,9 +53,13 @@ fn a_host_that_was_never_assigned_anything_takes_it_and_then_whatever_the_contro
 
 #[test]
 fn a_hold_and_a_way_back_go_before_it() {
-    let hold = Hold { reason: "disk".into(), by: "bob".into(), since_ms: 1, drained: false };
+    let hold = Hold { reason: "disk".into(), by: "bob".into(), since_ms: 1, kind: HoldKind::Admin };
     let refusal = accept_local(&Record::default(), &run(0, "1.0"), Some(&hold), ann()).unwrap_err();
     assert!(refusal.code == Code::P01 && refusal.message.contains("--despite-hold"), "{refusal}");
+    let drained = Hold { kind: HoldKind::Drain, ..hold };
+    let refusal = accept_local(&Record::default(), &run(0, "1.0"), Some(&drained), ann()).unwrap_err();
+    assert!(refusal.code == Code::P01 && refusal.message.contains("longshore host undrain"), "{refusal}");
+    assert!(!refusal.message.contains("--despite-hold"), "its apps would stay stopped: {refusal}");
     let mut failed = assigned(7, "1.0");
     let failure = longshore_common::report::Failure::new(
         Code::B01,

@@ -5,7 +5,7 @@ use longshore_common::assignment::Intent;
 use super::bench::{Bench, app, assignment, run};
 use crate::{
     host::sim::{Flaw, SimHost},
-    plan::{Hold, HookPoint, Needs},
+    plan::{Hold, HoldKind, HookPoint, Needs},
 };
 
 /// The transcript without digests, against the expected one without indentation.
@@ -238,7 +238,8 @@ fn generations_only_rise() {
 fn a_held_host_refuses_new_work_for_good() {
     let mut bench = Bench::new();
     bench.give(&run(1, "1")).unwrap();
-    bench.hold = Some(Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, drained: false });
+    bench.hold =
+        Some(Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, kind: HoldKind::Admin });
     check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");
     bench.hold = None;
     check(&bench.transcript(|bench| bench.give(&run(2, "2"))), "=> refused LS-P01");
