@@ -7,6 +7,7 @@ use std::{marker::PhantomData, time::Duration};
 
 use bytes::Bytes;
 use longshore_common::{
+    bundle::frame::Form,
     digest::{ReleaseDigest, SealedDigest},
     ids::AppName,
 };
@@ -60,11 +61,19 @@ impl Supply {
         }
     }
 
-    /// Whether the controller is there, as far as this process can tell: of what an agent brings, it cannot.
-    pub fn is_connected(&self) -> bool {
+    /// How a bundle comes: from an agent without privileges, expanded.
+    pub fn form(&self) -> Form {
+        match self {
+            Supply::Uplink(_) => Form::Framed,
+            Supply::Courier(_) => Form::Plain,
+        }
+    }
+
+    /// Whether the controller is there.
+    pub async fn is_connected(&self) -> bool {
         match self {
             Supply::Uplink(uplink) => uplink.is_connected(),
-            Supply::Courier(_) => true,
+            Supply::Courier(courier) => courier.is_online().await,
         }
     }
 
@@ -97,6 +106,14 @@ impl From<Courier> for Source {
 }
 
 impl Source {
+    /// How index and blocks come by it.
+    pub fn form(&self) -> Form {
+        match self {
+            Source::Channel(_) => Form::Framed,
+            Source::Courier(_) => Form::Plain,
+        }
+    }
+
     /// Signed documents of a repository, roots after this version among them.
     pub async fn trust(&self, repository: &str, roots_after: u64) -> Result<pb::TrustDocuments, FetchError> {
         let app = repository.to_owned();

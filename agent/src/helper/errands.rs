@@ -26,6 +26,9 @@ const UNDER_WAY: usize = 256;
 /// is bounded by the step.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 
+/// For the agent to say whether it has a session.
+const ONLINE: Duration = Duration::from_secs(10);
+
 /// Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Courier(Arc<Mutex<Board>>);
@@ -80,7 +83,16 @@ impl Courier {
     }
 
     pub async fn reach(&self, reach: Reach) -> Result<(), String> {
-        let parcels = self.send(Errand::Reach { reach }).await;
+        self.look(Errand::Reach { reach }).await
+    }
+
+    /// Whether the controller is there, by the agent's word; one that does not answer has none.
+    pub async fn is_online(&self) -> bool {
+        matches!(timeout(ONLINE, self.look(Errand::Online {})).await, Ok(Ok(())))
+    }
+
+    async fn look(&self, errand: Errand) -> Result<(), String> {
+        let parcels = self.send(errand).await;
         let mut parcels = parcels.map_err(|e| e.to_string())?;
         match parcels.frame().await.map_err(|e| e.to_string())? {
             Frame::Word(body) => match serde_json::from_slice(&body) {

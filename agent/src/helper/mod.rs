@@ -20,6 +20,7 @@ mod bring;
 pub mod daemon;
 mod divide;
 mod errands;
+mod expand;
 mod frame;
 mod mirror;
 mod remote;
@@ -36,6 +37,6 @@ pub use serve::{Peers, Served, heard, serve};
 pub use words::Errand;
 
 /// Of the words on the socket. Both are of one package and are replaced together; a restart that is due is said.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Below the root folder.
 pub const SOCKET: &str = "run/longshore-helper.sock";

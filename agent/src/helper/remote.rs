@@ -20,14 +20,14 @@ use prost::Message as _;
 use tokio::{
     io::AsyncWriteExt as _,
     net::UnixStream,
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    VERSION, bring, frame,
+    VERSION, bring, expand, frame,
     mirror::Mirror,
     words::{Ask, Call, Say, Snapshot},
 };
@@ -46,8 +46,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 const ATTACH: Duration = Duration::from_secs(60);
 /// For a whole bundle to be examined once it has come.
 const DEPLOY: Duration = Duration::from_secs(600);
-/// Bytes of one part of it.
-const PART: usize = 256 * 1024;
+/// Parts of it, expanded, that wait for the helper.
+const PARTS_AHEAD: usize = 4;
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Longest that a log is followed.
@@ -326,20 +326,29 @@ impl Works for Remote {
         }
     }
 
-    async fn deploy(&self, wanted: HandOrder, mut pieces: Pieces) -> Result<Ordered, Coded> {
+    async fn deploy(&self, wanted: HandOrder, pieces: Pieces) -> Result<Ordered, Coded> {
         let told = self.watch(); // before the order, so that nothing is missed
         let broken = |e: std::io::Error| Coded::new(Code::C01, format!("{}: {e}", away().message));
         let mut stream = self.call(Ask::Deploy { wanted: Box::new(wanted) }).await?;
-        while let Some(piece) = pieces.recv().await {
-            for part in piece?.chunks(PART) {
-                // Why it listens no more is in its answer.
-                if frame::pass(&mut stream, part).await.is_err() {
-                    break;
-                }
+        let (parts, mut coming) = mpsc::channel(PARTS_AHEAD);
+        let expanding = tokio::task::spawn_blocking(move || expand::bundle(pieces, parts));
+        let mut listens = true;
+        while let Some(part) = coming.recv().await {
+            listens = frame::pass(&mut stream, &part).await.is_ok();
+            if !listens {
+                break;
             }
         }
+        drop(coming);
+        let died = |died| Coded::new(Code::X01, format!("expanding the bundle ended: {died}"));
+        let expanded = expanding.await.map_err(died)?;
         drop(stream.shutdown().await.map_err(broken));
         let answer = timeout(DEPLOY, frame::hear(&mut stream, frame::SAY_BYTES)).await;
+        // What is wrong with the bundle, said when the helper has let go of what came of it; why it listens no more is in
+        // its answer.
+        if listens {
+            expanded?;
+        }
         let late = |_| Coded::new(Code::C01, "the helper did not answer in time: longshore-agent status");
         match answer.map_err(late)?.map_err(|e| e.coded())? {
             Some(Say::Ordered { app, version, generation }) => Ok(Ordered { app, version, generation, told }),

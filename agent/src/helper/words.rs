@@ -156,12 +156,31 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Errand {
-    Trust { repository: String, roots_after: u64 },
-    Manifest { app: AppName, release: ReleaseDigest },
-    Index { app: AppName, release: ReleaseDigest },
-    Blocks { app: AppName, release: ReleaseDigest, wanted: Vec<u8> },
-    Sealed { digest: SealedDigest },
-    Reach { reach: Reach },
+    Trust {
+        repository: String,
+        roots_after: u64,
+    },
+    Manifest {
+        app: AppName,
+        release: ReleaseDigest,
+    },
+    Index {
+        app: AppName,
+        release: ReleaseDigest,
+    },
+    Blocks {
+        app: AppName,
+        release: ReleaseDigest,
+        wanted: Vec<u8>,
+    },
+    Sealed {
+        digest: SealedDigest,
+    },
+    Reach {
+        reach: Reach,
+    },
+    /// Nothing but whether the controller is there.
+    Online {},
 }
 
 /// How an errand ended.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use longshore_common::{
-    bundle::fit,
+    bundle::{fit, frame::Form},
     code::{Code, Coded},
     digest::ReleaseDigest,
     manifest::Manifest,
@@ -27,9 +27,9 @@ pub struct Examined {
 }
 
 /// Reads all of it, writes nothing, and asks of nobody but this host. What is not signed is not even unpacked.
-pub fn examine(mut file: &File, gate: &Gate, stale: Stale) -> Result<Examined, Coded> {
+pub fn examine(form: Form, mut file: &File, gate: &Gate, stale: Stale) -> Result<Examined, Coded> {
     file.rewind().map_err(|e| Coded::new(Code::S04, format!("read the bundle: {e}")))?;
-    let (head, reader) = Reader::open(BufReader::new(file))?;
+    let (head, reader) = Reader::open_as(form, BufReader::new(file))?;
     let manifest = Manifest::from_bytes(&head.manifest)?;
     let brought = Brought {
         app: manifest.app.clone(),

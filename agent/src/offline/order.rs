@@ -53,7 +53,7 @@ pub async fn order<H: Host>(crew: &Crew<H>, wanted: HandOrder, mut pieces: Piece
     let trusting =
         crew.host().trusting().ok_or_else(|| Coded::new(Code::X01, "this host takes no bundles"))?;
     let hand = Hand { crew, trusting, stale: if wanted.stale { Stale::Allowed } else { Stale::Refused } };
-    let mut arrival = hand.apart(|trusting| trusting.shelf.arrive()).await?;
+    let mut arrival = hand.apart(|trusting| trusting.shelf.arrive(trusting.supply.form())).await?;
     while let Some(piece) = pieces.recv().await {
         let piece = piece?;
         arrival = hand
@@ -77,7 +77,7 @@ impl<H: Host> Hand<'_, H> {
         let stale = self.stale;
         let (arrival, examined) = self
             .apart(move |trusting| {
-                let examined = examine(&arrival.read()?, &trusting.gate, stale)?;
+                let examined = examine(trusting.supply.form(), &arrival.read()?, &trusting.gate, stale)?;
                 Ok((arrival, examined))
             })
             .await?;

@@ -7,12 +7,13 @@ use std::{
 };
 
 use longshore_common::{
+    bundle::frame::Form,
     chain::Chain,
     code::{Code, Coded},
     digest::ReleaseDigest,
     durable::{self, AtomicFile, DurableError},
     ids::AppName,
-    offline::BUNDLE_BYTES,
+    offline::{BUNDLE_BYTES, PLAIN_BYTES},
 };
 
 use crate::host::stage::shown_bytes;
@@ -34,10 +35,14 @@ impl Shelf {
     }
 
     /// A bundle begins to come. Dropped before it is kept, it is gone.
-    pub fn arrive(&self) -> Result<Arrival, Coded> {
+    pub fn arrive(&self, form: Form) -> Result<Arrival, Coded> {
         durable::create_dir_durable(&self.0, 0o700).map_err(disk)?;
         let file = AtomicFile::create(&self.0.join("arriving"), 0o600).map_err(disk)?;
-        Ok(Arrival { file, folder: self.0.clone(), bytes: 0 })
+        let most = match form {
+            Form::Framed => BUNDLE_BYTES,
+            Form::Plain => PLAIN_BYTES,
+        };
+        Ok(Arrival { file, folder: self.0.clone(), bytes: 0, most })
     }
 
     /// The bundle that brought this release, if there is one.
@@ -81,14 +86,16 @@ pub struct Arrival {
     file: AtomicFile,
     folder: PathBuf,
     bytes: u64,
+    /// Bytes that it may have.
+    most: u64,
 }
 
 impl Arrival {
     pub fn write(&mut self, piece: &[u8]) -> Result<(), Coded> {
         let before = self.bytes;
         self.bytes += piece.len() as u64;
-        if self.bytes > BUNDLE_BYTES {
-            let message = format!("a bundle has at most {}; nothing was changed", shown_bytes(BUNDLE_BYTES));
+        if self.bytes > self.most {
+            let message = format!("a bundle has at most {}; nothing was changed", shown_bytes(self.most));
             return Err(Coded::new(Code::A04, message));
         }
         if before == 0 || before / LOOK_EVERY != self.bytes / LOOK_EVERY {
@@ -141,7 +148,7 @@ mod tests {
     #[test]
     fn what_came_is_what_is_read_and_gone_when_it_is_removed() {
         let (_dir, shelf, app, release) = shelf();
-        let mut arrival = shelf.arrive().unwrap();
+        let mut arrival = shelf.arrive(Form::Framed).unwrap();
         for piece in [&b"abc"[..], b"", b"def"] {
             arrival.write(piece).unwrap();
         }
@@ -160,7 +167,7 @@ mod tests {
     #[test]
     fn a_bundle_may_be_as_large_as_the_limit_and_no_larger() {
         let (_dir, shelf, ..) = shelf();
-        let mut arrival = shelf.arrive().unwrap();
+        let mut arrival = shelf.arrive(Form::Framed).unwrap();
         arrival.bytes = BUNDLE_BYTES - 3; // they came before
         arrival.write(b"abc").unwrap();
         let refusal = arrival.write(b"d").unwrap_err();

@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, io::Write as _, path::Path, sync::Arc};
 
 use longshore_common::{
-    bundle::{Blob, Entry, Index, Kind, frame},
+    bundle::{
+        Blob, Entry, Index, Kind,
+        frame::{self, Form},
+    },
     code::{Code, Coded},
     digest::{BlobDigest, ReleaseDigest, sha256},
     durable,
@@ -114,7 +117,7 @@ impl Fleet {
     fn head(&self, manifest: &Manifest) -> Head {
         let documents = Some(Documents { fleet: self.fleet.offer(0), app: self.app_offer() });
         let index = frame::compress(3, &index().encode()).unwrap();
-        Head { documents, manifest: manifest.to_bytes(), index, attestations: vec![] }
+        Head { documents, manifest: manifest.to_bytes(), index, ..Head::default() }
     }
 }
 
@@ -147,7 +150,7 @@ impl Host {
     fn look(&self, bundle: &[u8], stale: Stale) -> Result<super::Examined, Coded> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bundle).unwrap();
-        examine(&file, &self.gate, stale)
+        examine(Form::Framed, &file, &self.gate, stale)
     }
 
     fn take(&self, bundle: &[u8], stale: Stale) -> Result<Brought, Coded> {
@@ -345,8 +348,8 @@ fn a_bundle_stays_on_the_shelf_only_while_its_release_is_on_the_way() {
     let dir = tempfile::tempdir().unwrap();
     let shelf = Shelf::below(dir.path());
     let (app, release) = ("shop".parse().unwrap(), ReleaseDigest::of(b"m"));
-    drop(shelf.arrive().unwrap());
-    let mut arrival = shelf.arrive().unwrap();
+    drop(shelf.arrive(Form::Framed).unwrap());
+    let mut arrival = shelf.arrive(Form::Framed).unwrap();
     arrival.write(b"abc").unwrap();
     arrival.keep(&app, &release).unwrap();
     assert!(shelf.open(&app, &release).unwrap().is_some());

@@ -11,7 +11,17 @@ use super::limits;
 use crate::code::{Code, Coded};
 
 /// Bytes of content handed on at once: what zstd itself decodes in one go.
-const CHUNK: usize = 128 * 1024;
+pub const CHUNK: usize = 128 * 1024;
+
+/// How what is compressed on the wire comes to whoever holds it against its digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// In zstd frames.
+    #[default]
+    Framed,
+    /// Expanded already, by somebody who has less to lose if a frame takes over the one that reads it.
+    Plain,
+}
 
 /// Bytes that an honest frame of so much content can have: zstd's own worst case, and room for headers. A frame may
 /// hold any number of empty blocks, so its length is bounded apart from its content.
@@ -137,35 +147,53 @@ pub fn compress(level: i32, content: &[u8]) -> io::Result<Vec<u8>> {
     Ok(wire)
 }
 
-/// Collects a frame of at most `limit` bytes of content.
+/// Collects at most `limit` bytes of content.
 pub struct Collect {
-    reader: FrameReader,
+    /// None: it is content that comes.
+    reader: Option<FrameReader>,
     content: Vec<u8>,
     limit: usize,
 }
 
 impl Collect {
+    /// Of one frame.
     pub fn new(limit: usize) -> io::Result<Self> {
-        Ok(Self { reader: FrameReader::new()?, content: Vec::new(), limit })
+        Self::of(Form::Framed, limit)
+    }
+
+    pub fn of(form: Form, limit: usize) -> io::Result<Self> {
+        Ok(Self { reader: reader_for(form)?, content: Vec::new(), limit })
     }
 
     pub fn feed(&mut self, wire: &[u8]) -> Result<(), Coded> {
         let (content, limit) = (&mut self.content, self.limit);
-        self.reader.feed(wire, |chunk| {
+        let mut keep = |chunk: &[u8]| {
             if content.len() + chunk.len() > limit {
                 return Err(Coded::new(Code::A04, format!("expanded past {limit} bytes; stopped")));
             }
             content.extend_from_slice(chunk);
             Ok(())
-        })
+        };
+        match &mut self.reader {
+            Some(reader) => reader.feed(wire, keep),
+            None => keep(wire),
+        }
     }
 
     pub fn finish(self) -> Result<Vec<u8>, Coded> {
-        if self.reader.ended() {
+        if self.reader.is_none_or(|reader| reader.ended()) {
             Ok(self.content)
         } else {
             Err(Coded::new(Code::A05, "a compressed frame is cut off"))
         }
+    }
+}
+
+/// None for what needs none: whoever takes content only never has a decoder.
+pub(super) fn reader_for(form: Form) -> io::Result<Option<FrameReader>> {
+    match form {
+        Form::Framed => FrameReader::new().map(Some),
+        Form::Plain => Ok(None),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     block::Block,
-    frame::{FrameReader, frame_bytes_max},
+    frame::{Form, FrameReader, frame_bytes_max, reader_for},
     index::Blob,
 };
 use crate::code::{Code, Coded};
@@ -22,7 +22,8 @@ pub trait BlobSink {
 /// Takes the blocks of one transfer, in order.
 pub struct Splitter<'a> {
     blobs: &'a [Blob],
-    reader: FrameReader,
+    /// None: it is content that comes.
+    reader: Option<FrameReader>,
     queue: std::vec::IntoIter<u32>,
     open: Option<Open>,
     /// Bytes on the wire that the block may still take.
@@ -37,17 +38,27 @@ struct Open {
 }
 
 impl<'a> Splitter<'a> {
+    /// Of blocks as they travel.
     pub fn new(blobs: &'a [Blob]) -> Result<Self, Coded> {
-        let reader = FrameReader::new().map_err(fault)?;
+        Self::of(Form::Framed, blobs)
+    }
+
+    pub fn of(form: Form, blobs: &'a [Blob]) -> Result<Self, Coded> {
+        let reader = reader_for(form).map_err(fault)?;
         Ok(Self { blobs, reader, queue: vec![].into_iter(), open: None, wire_left: 0 })
     }
 
     /// Starts a block that has been planned from the same index (`block::partition`).
     pub fn begin<S: BlobSink>(&mut self, block: &Block, sink: &mut S) -> Result<(), S::Error> {
-        self.reader.begin().map_err(fault)?;
         self.queue = block.numbers.clone().into_iter();
         self.open = None;
-        self.wire_left = frame_bytes_max(block.content_bytes);
+        self.wire_left = match &mut self.reader {
+            Some(reader) => {
+                reader.begin().map_err(fault)?;
+                frame_bytes_max(block.content_bytes)
+            }
+            None => block.content_bytes,
+        };
         self.advance(sink)
     }
 
@@ -57,13 +68,17 @@ impl<'a> Splitter<'a> {
             Coded::new(Code::A04, "a block takes more bytes than its content can need; stopped")
         })?;
         let Self { blobs, reader, queue, open, .. } = self;
-        reader.feed(wire, |content| Cutter { blobs, queue, open }.take(content, sink))
+        let mut take = |content: &[u8]| Cutter { blobs, queue, open }.take(content, sink);
+        match reader {
+            Some(reader) => reader.feed(wire, take),
+            None => take(wire),
+        }
     }
 
     /// The block is over. An error when its content is not.
     pub fn finish(&mut self) -> Result<(), Coded> {
         match &self.open {
-            None if self.reader.ended() => Ok(()),
+            None if self.reader.as_ref().is_none_or(FrameReader::ended) => Ok(()),
             None => Err(Coded::new(Code::A05, "a block is cut off at its end")),
             Some(open) => Err(Coded::new(
                 Code::A05,

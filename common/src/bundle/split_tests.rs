@@ -138,3 +138,28 @@ proptest! {
         prop_assert_eq!(sink.ended, expected);
     }
 }
+
+/// Content that comes as it is, cut in any way, ends in the same blobs; more or less or other of it is refused as early.
+#[test]
+fn content_that_comes_expanded_is_held_against_the_same_digests() {
+    let contents = [&b"one"[..], b"", b"three three"];
+    let blobs: Vec<Blob> =
+        contents.iter().map(|c| Blob { digest: BlobDigest::of(c), size: c.len() as u64 }).collect();
+    let whole = contents.concat();
+    let take = |content: &[u8], piece: usize| {
+        let mut sink = Memory::default();
+        let block = Block { numbers: vec![0, 1, 2], content_bytes: whole.len() as u64 };
+        let mut splitter = Splitter::of(Form::Plain, &blobs)?;
+        splitter.begin(&block, &mut sink)?;
+        content.chunks(piece).try_for_each(|piece| splitter.feed(piece, &mut sink))?;
+        splitter.finish()
+    };
+    for piece in 1..=whole.len() {
+        take(&whole, piece).unwrap();
+        assert_eq!(take(&whole[..whole.len() - 1], piece).unwrap_err().code, Code::A05);
+        assert_eq!(take(&[&whole[..], b"x"].concat(), piece).unwrap_err().code, Code::A04);
+        assert_eq!(take(&[b"O", &whole[1..]].concat(), piece).unwrap_err().code, Code::A01);
+    }
+    let wire = super::super::frame::compress(3, &whole).unwrap();
+    assert!(take(&wire, wire.len()).is_err(), "a frame is content like any other");
+}

@@ -14,6 +14,7 @@
 //! reader hold one piece at a time. The reader believes nothing: what a section may hold is bounded before it is read,
 //! and whether the release may run is for [`crate::trust`] to say.
 
+mod expand;
 mod folder;
 mod read;
 #[cfg(test)]
@@ -21,31 +22,46 @@ mod tests;
 mod write;
 
 use crate::{
-    bundle::limits,
+    bundle::{frame::Form, limits},
     manifest::MANIFEST_BYTES,
     trust::{OFFER_BYTES, Offer},
 };
 
+pub use expand::expand;
 pub use folder::{FILES, HEAD_FILE, pack_folder};
 pub use read::Reader;
 pub use write::Writer;
 
 /// Bytes of a whole bundle, compressed.
 pub const BUNDLE_BYTES: u64 = 2 << 30;
+/// Of one with everything in it expanded.
+pub const PLAIN_BYTES: u64 = limits::ARTIFACT_BYTES + (64 << 20);
 /// Files of attestations, and bytes of one.
 pub const ATTESTATIONS: usize = 4;
 pub const ATTESTATION_BYTES: usize = 4 << 20;
 
 const MAGIC: &[u8] = b"longshore bundle 1\n";
+/// Of the same with everything expanded: what an agent without privileges hands on, never a file of anybody's.
+const PLAIN_MAGIC: &[u8] = b"longshore expanded\n";
+
+fn magic(form: Form) -> &'static [u8] {
+    match form {
+        Form::Framed => MAGIC,
+        Form::Plain => PLAIN_MAGIC,
+    }
+}
+
 const HEADER: usize = 9;
 
 /// Everything but the blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
+    /// Of index and blobs.
+    pub form: Form,
     /// None where the fleet signs nothing.
     pub documents: Option<Documents>,
     pub manifest: Vec<u8>,
-    /// As it travels: a zstd frame.
+    /// In its form: a zstd frame, as it travels, or the index itself.
     pub index: Vec<u8>,
     pub attestations: Vec<Vec<u8>>,
 }

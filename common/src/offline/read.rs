@@ -1,16 +1,19 @@
 //! Reads a bundle, believing nothing of it.
 
-use std::io::{self, Read};
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+};
 
 use longshore_proto::v1 as pb;
 use prost::Message as _;
 
-use super::{ATTESTATIONS, Documents, HEADER, Head, MAGIC, Tag};
+use super::{ATTESTATIONS, Documents, HEADER, Head, Tag, magic};
 use crate::{
     bundle::{
         Blob, Index,
         block::{Wanted, partition},
-        frame::{expand, frame_bytes_max},
+        frame::{Form, expand, frame_bytes_max},
         limits,
         split::{BlobSink, Splitter},
     },
@@ -23,6 +26,7 @@ use crate::{
 /// A bundle whose head was read.
 pub struct Reader<R> {
     input: R,
+    form: Form,
     hash: blake3::Hasher,
     /// Bytes read so far.
     at: u64,
@@ -33,10 +37,15 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the head. That its sections are whole and in order is known then, and nothing else.
     pub fn open(input: R) -> Result<(Head, Self), Coded> {
-        let mut reader = Self { input, hash: blake3::Hasher::new(), at: 0, next: (Tag::Fleet, 0) };
+        Self::open_as(Form::Framed, input)
+    }
+
+    /// A bundle of another form is none.
+    pub fn open_as(form: Form, input: R) -> Result<(Head, Self), Coded> {
+        let mut reader = Self { input, form, hash: blake3::Hasher::new(), at: 0, next: (Tag::Fleet, 0) };
         reader.magic()?;
         reader.next = reader.header()?;
-        let mut head = Head::default();
+        let mut head = Head { form, ..Head::default() };
         if let Some(fleet) = reader.take(Tag::Fleet)? {
             let app = reader.take(Tag::App)?.ok_or_else(|| reader.out_of_order(Tag::App))?;
             head.documents = Some(Documents { fleet: documents(&fleet)?, app: documents(&app)? });
@@ -61,7 +70,7 @@ impl<R: Read> Reader<R> {
         sink: &mut S,
         stop: &dyn Fn() -> Result<(), S::Error>,
     ) -> Result<(), S::Error> {
-        let mut splitter = Splitter::new(index.blobs())?;
+        let mut splitter = Splitter::of(self.form, index.blobs())?;
         let mut piece = vec![0; limits::PIECE_BYTES];
         for block in partition(index.blobs(), &Wanted::All) {
             let (tag, mut left) = self.next;
@@ -93,9 +102,10 @@ impl<R: Read> Reader<R> {
 
     fn magic(&mut self) -> Result<(), Coded> {
         let mut start = vec![];
-        let read = (&mut self.input).take(MAGIC.len() as u64).read_to_end(&mut start);
+        let magic = magic(self.form);
+        let read = (&mut self.input).take(magic.len() as u64).read_to_end(&mut start);
         read.map_err(|e| unreadable(&e))?;
-        if start == MAGIC {
+        if start == magic {
             self.hash.update(&start);
             self.at = start.len() as u64;
             return Ok(());
@@ -208,7 +218,10 @@ impl Head {
 
     /// The index that the manifest names.
     pub fn index(&self, named: &IndexDigest) -> Result<Index, Coded> {
-        let bytes = expand(&self.index, limits::INDEX_BYTES)?;
+        let bytes = match self.form {
+            Form::Framed => Cow::Owned(expand(&self.index, limits::INDEX_BYTES)?),
+            Form::Plain => Cow::Borrowed(&self.index[..]),
+        };
         let digest = IndexDigest::of(&bytes);
         if digest != *named {
             let message = format!("the bundle's index has sha256 {digest}, its manifest names {named}");

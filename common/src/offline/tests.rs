@@ -5,7 +5,7 @@ use crate::{
     bundle::{
         Blob, Entry, Index, Kind,
         block::{Wanted, partition},
-        frame,
+        frame::{self, Form},
         split::BlobSink,
     },
     code::{Code, Coded},
@@ -29,7 +29,13 @@ fn head() -> Head {
     let fleet = Offer { roots: vec![b"root".to_vec()], targets: b"list".to_vec(), ..Offer::default() };
     let documents = Some(Documents { app: Offer { timestamp: b"t".to_vec(), ..fleet.clone() }, fleet });
     let index = frame::compress(3, &index().encode()).unwrap();
-    Head { documents, manifest: b"{}".to_vec(), index, attestations: vec![b"sbom".to_vec()] }
+    Head {
+        form: Form::Framed,
+        documents,
+        manifest: b"{}".to_vec(),
+        index,
+        attestations: vec![b"sbom".to_vec()],
+    }
 }
 
 fn written(head: &Head) -> Vec<u8> {
@@ -224,4 +230,61 @@ fn hostile_bundles_are_refused_with_their_code() {
         let refusal = read(&bytes).unwrap_err();
         assert!(refusal.code == code && refusal.message.contains(says), "{what}: {refusal}");
     }
+}
+
+/// A head whose manifest names the index, so that it can be expanded.
+fn named() -> Head {
+    let text = "[app]\nname = \"shop\"\n[artifact]\npath = \"d\"\n[service]\ndriver = \"none\"\n";
+    let index = index();
+    let artifact = Artifact { index: index.digest(), files: 5, bytes: index.bytes() };
+    let file = AppFile::parse("longshore.toml", text).unwrap();
+    Head { manifest: file.into_manifest("1.0".parse().unwrap(), artifact).to_bytes(), ..head() }
+}
+
+#[test]
+fn an_expanded_bundle_says_the_same_without_a_frame() {
+    let mut plain = vec![];
+    expand(&written(&named())[..], &mut plain).unwrap();
+    let (read, reader) = Reader::open_as(Form::Plain, &plain[..]).unwrap();
+    assert_eq!(read, Head { form: Form::Plain, index: index().encode(), ..named() });
+    let mut kept = Kept::default();
+    reader.blobs(&read.index(&index().digest()).unwrap(), &mut kept, &|| Ok(())).unwrap();
+    assert_eq!(kept.0, contents());
+    let magic = &[0x28, 0xb5, 0x2f, 0xfd]; // of a zstd frame
+    assert!(!plain.windows(4).any(|bytes| bytes == magic));
+    // Neither passes for the other.
+    assert_eq!(Reader::open(&plain[..]).map(drop).unwrap_err().code, Code::A05);
+    assert_eq!(Reader::open_as(Form::Plain, &written(&named())[..]).map(drop).unwrap_err().code, Code::A05);
+}
+
+#[test]
+fn what_is_wrong_with_a_bundle_is_found_on_either_side_of_its_expansion() {
+    let framed = written(&named());
+    let mut plain = vec![];
+    expand(&framed[..], &mut plain).unwrap();
+    for cut in [0, 10, 40, framed.len() / 2, framed.len() - 1] {
+        assert!(expand(&framed[..cut], &mut vec![]).is_err(), "{cut} of {} bytes", framed.len());
+    }
+    let look = |bytes: &[u8]| {
+        let (head, reader) = Reader::open_as(Form::Plain, bytes)?;
+        reader.verify(&head.index(&index().digest())?)
+    };
+    look(&plain).unwrap();
+    for cut in [0, 10, 40, plain.len() / 2, plain.len() - 1] {
+        assert!(look(&plain[..cut]).is_err(), "{cut} of {} bytes", plain.len());
+    }
+    for at in (0..plain.len()).step_by(plain.len() / 97 + 1) {
+        let mut spoiled = plain.clone();
+        spoiled[at] ^= 1;
+        assert!(look(&spoiled).is_err(), "byte {at} was changed unseen");
+    }
+    // Frames where content belongs are content, and the wrong one.
+    let mut writer =
+        Writer::begin(Vec::new(), &Head { form: Form::Plain, index: index().encode(), ..named() }).unwrap();
+    for block in partition(index().blobs(), &Wanted::All) {
+        let content: Vec<u8> = block.numbers.iter().flat_map(|n| contents()[*n as usize].clone()).collect();
+        let wire = frame::compress(3, &content).unwrap();
+        writer.block(wire.len() as u64).and_then(|()| writer.data(&wire)).unwrap();
+    }
+    assert!(look(&writer.end().unwrap()).is_err());
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use longshore_proto::v1 as pb;
 use prost::Message as _;
 
-use super::{Documents, HEADER, Head, MAGIC, Tag};
+use super::{Documents, HEADER, Head, Tag, magic};
 
 /// Takes the head first, then the blocks of the index in their order, then the end.
 pub struct Writer<W> {
@@ -16,8 +16,8 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     pub fn begin(out: W, head: &Head) -> io::Result<Self> {
         let mut writer = Self { out, hash: blake3::Hasher::new() };
-        let Head { documents, manifest, index, attestations } = head;
-        writer.data(MAGIC)?;
+        let Head { form, documents, manifest, index, attestations } = head;
+        writer.data(magic(*form))?;
         if let Some(Documents { fleet, app }) = documents {
             writer.section(Tag::Fleet, &pb::TrustDocuments::from(fleet.clone()).encode_to_vec())?;
             writer.section(Tag::App, &pb::TrustDocuments::from(app.clone()).encode_to_vec())?;

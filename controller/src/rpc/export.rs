@@ -60,6 +60,7 @@ impl Export {
                 index: store.named.index_frame(&index_digest)?,
                 attestations: attestations.collect::<Result<_, _>>()?,
                 manifest,
+                ..Head::default()
             };
             Ok((head, store.named.index(&index_digest)?))
         })

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 /// For an answer; a refusal comes at once.
 const ANSWER: Duration = Duration::from_secs(20);
+/// Of the words that the helper takes.
+const VERSION: u32 = 2;
 const SOCKET: &str = "/run/longshore-helper.sock";
 
 /// `helper-attack HOST GENERATION RELEASE`: the host's own id, a generation below the one that it has, and the digest
@@ -27,26 +29,29 @@ fn main() -> ExitCode {
             "host": host, "app": app, "env": "lab", "rollout": "00000000-0000-0000-0000-000000000009",
             "generation": generation, "version": version, "release": release, "intent": "run", "keep_slots": 2,
         });
-        asked(1, &json!({ "assign": { "assignment": assignment } }))
+        asked(VERSION, &json!({ "assign": { "assignment": assignment } }))
     };
-    let whole = asked(1, &json!({ "trust": {} }));
+    let whole = asked(VERSION, &json!({ "trust": {} }));
     let tries: Vec<(&str, Vec<u8>)> = vec![
         ("torn", whole[..whole.len() - 2].to_vec()),
         ("endless", [&b"w"[..], &u32::MAX.to_be_bytes()].concat()),
         ("of no kind", framed(b'x', b"{}")),
         ("no JSON", framed(b'w', b"\xff\x00")),
         ("another version", asked(99, &json!({ "trust": {} }))),
-        ("an unknown verb", asked(1, &json!({ "exec": { "run": ["/bin/sh"] } }))),
-        ("an unknown field", asked(1, &json!({ "trust": { "root": "x" } }))),
+        ("an unknown verb", asked(VERSION, &json!({ "exec": { "run": ["/bin/sh"] } }))),
+        ("an unknown field", asked(VERSION, &json!({ "trust": { "root": "x" } }))),
         ("an app of dots", assign(host, "../../etc", "1.0", release, newer)),
         ("an app in the place of the agent's own unit", assign(host, "agent", "1.0", release, newer)),
         ("an app in the place of its own unit", assign(host, "helper", "1.0", release, newer)),
         ("an app in the place of a side of another", assign(host, "shop-blue", "1.0", release, newer)),
         ("a version of a path", assign(host, "shop", "../1.0", release, newer)),
-        ("a slot of a path", asked(1, &json!({ "revert": { "app": "shop", "to": "../x", "by": "root" } }))),
+        (
+            "a slot of a path",
+            asked(VERSION, &json!({ "revert": { "app": "shop", "to": "../x", "by": "root" } })),
+        ),
         (
             "another app's way back",
-            asked(1, &json!({ "revert": { "app": "other", "to": null, "by": "root" } })),
+            asked(VERSION, &json!({ "revert": { "app": "other", "to": null, "by": "root" } })),
         ),
     ];
     let mut passed = 0;

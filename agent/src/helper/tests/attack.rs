@@ -17,7 +17,7 @@ use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
 use super::{
     listen, own_uid,
-    signed::{Helper, Release, documents},
+    signed::{Helper, Release, block, documents, squeezed},
 };
 use crate::{
     helper::{
@@ -45,7 +45,7 @@ impl Loot {
         Self {
             documents: [(FLEET.to_owned(), fleet), ("shop".to_owned(), list)].into(),
             manifest: release.manifest.to_bytes(),
-            index: release.wire_index(),
+            index: release.index.clone(),
             pieces: vec![release.block()],
         }
     }
@@ -60,7 +60,9 @@ impl Loot {
             }
             Errand::Index { .. } => vec![pb::Piece { data: self.index.clone().into() }.encode_to_vec()],
             Errand::Blocks { .. } => self.pieces.iter().map(Message::encode_to_vec).collect(),
-            Errand::Sealed { .. } | Errand::Reach { .. } => unreachable!("these releases ask for none"),
+            Errand::Sealed { .. } | Errand::Reach { .. } | Errand::Online {} => {
+                unreachable!("these releases ask for none")
+            }
         }
     }
 }
@@ -134,6 +136,9 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
     let forged = helper.operator.list(2, &[&one, &two, &evil], 9, Some(&held));
     let foreign =
         Assignment { host: longshore_common::ids::HostId(uuid::Uuid::from_u128(8)), ..two.assigned(99) };
+    // As long as what it stands for, so that it is looked at to its end.
+    let mut framed = squeezed(&two.content);
+    framed.resize(two.content.len(), 0);
     let tries: Vec<(&str, Loot, Assignment, Code)> = vec![
         ("an unsigned release", Loot::of(&helper, list.clone(), &evil), evil.assigned(11), Code::T02),
         ("with a list of the online key's", Loot::of(&helper, forged, &evil), evil.assigned(12), Code::T02),
@@ -147,12 +152,24 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
             two.assigned(14),
             Code::A01,
         ),
-        ("another index", Loot { index: evil.wire_index(), ..signed.clone() }, two.assigned(15), Code::A01),
+        ("another index", Loot { index: evil.index.clone(), ..signed.clone() }, two.assigned(15), Code::A01),
         ("other content", Loot { pieces: vec![evil.block()], ..signed.clone() }, two.assigned(16), Code::A01),
+        (
+            "a frame where content belongs, as the controller sends it",
+            Loot { pieces: vec![block(&framed)], ..signed.clone() },
+            two.assigned(17),
+            Code::A01,
+        ),
+        (
+            "an index in a frame",
+            Loot { index: squeezed(&two.index), ..signed.clone() },
+            two.assigned(18),
+            Code::A01,
+        ),
         (
             "more content than was asked for",
             Loot { pieces: vec![two.block(), two.block()], ..signed.clone() },
-            two.assigned(17),
+            two.assigned(19),
             Code::A04,
         ),
         (
@@ -165,7 +182,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
                 .into(),
                 ..signed.clone()
             },
-            two.assigned(18),
+            two.assigned(20),
             Code::T02,
         ),
     ];
@@ -175,7 +192,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
         assert_eq!(helper.all(), before, "{what}");
     }
     // What is left to it.
-    assert_eq!(assign(&helper, &signed, two.assigned(20)).await, Outcome::Healthy);
+    assert_eq!(assign(&helper, &signed, two.assigned(21)).await, Outcome::Healthy);
 }
 
 /// The app's own release key signs it, and so it may run; only not under the name of our unit.

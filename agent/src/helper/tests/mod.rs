@@ -1,6 +1,7 @@
 //! Both halves, joined by a real socket.
 
 mod attack;
+mod bundle;
 mod halves;
 mod signed;
 

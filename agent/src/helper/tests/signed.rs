@@ -8,7 +8,7 @@ use std::{
 
 use longshore_common::{
     assignment::{Assignment, Intent},
-    bundle::{Blob, Entry, Index, Kind, frame},
+    bundle::{Blob, Entry, Index, Kind},
     digest::{BlobDigest, ReleaseDigest, hex, sha256},
     durable,
     ids::{AppName, Generation, RolloutId, Version},
@@ -78,14 +78,20 @@ impl Release {
         }
     }
 
-    pub fn wire_index(&self) -> Vec<u8> {
-        frame::compress(3, &self.index).unwrap()
-    }
-
+    /// As the agent hands it on: expanded.
     pub fn block(&self) -> pb::BlockPiece {
-        let head = pb::BlockHead { blobs: vec![0], content_bytes: 0, wire_bytes: 0 };
-        pb::BlockPiece { head: Some(head), data: frame::compress(3, &self.content).unwrap().into() }
+        block(&self.content)
     }
+}
+
+/// As it travels from the controller.
+pub fn squeezed(content: &[u8]) -> Vec<u8> {
+    longshore_common::bundle::frame::compress(3, content).unwrap()
+}
+
+pub fn block(content: &[u8]) -> pb::BlockPiece {
+    let head = pb::BlockHead { blobs: vec![0], content_bytes: 0, wire_bytes: 0 };
+    pb::BlockPiece { head: Some(head), data: content.to_vec().into() }
 }
 
 /// What the operator signed: org key 1, release key 2; the controller holds key 9.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use longshore_common::{
-    bundle::{Blob, Index, split::BlobSink},
+    bundle::{Blob, Index, frame::Form, split::BlobSink},
     code::{Code, Coded},
     digest::BlobDigest,
     ids::AppName,
@@ -31,15 +31,19 @@ use crate::{
 const PROGRESS_EVERY: u64 = 1 << 20;
 
 /// The manifest of the release that the bundle brings, if it is the one wanted.
-pub fn read_bundled_manifest(file: &File, app: &AppName, wanted: &Wanted) -> Result<Manifest, FetchError> {
-    let (head, _) = open(file)?;
+pub fn read_bundled_manifest(
+    (form, file): (Form, &File),
+    app: &AppName,
+    wanted: &Wanted,
+) -> Result<Manifest, FetchError> {
+    let (head, _) = open(form, file)?;
     Ok(meta::read_manifest(&head.manifest, app, wanted)?)
 }
 
 /// Everything into the staging tree but what is rendered. Dropping the future gives it up; what was verified by then
 /// stays.
 pub async fn unpack_bundle(
-    file: File,
+    (form, file): (Form, File),
     layout: &Layout,
     app: &AppName,
     wanted: &Wanted,
@@ -48,12 +52,12 @@ pub async fn unpack_bundle(
     let place = Place::find(layout, app, wanted).await?;
     let stop = StopOnDrop::default();
     let (stopped, sink) = (stop.0.clone(), sink.clone());
-    let unpacked = place.clone().blocking(move |place| unpack(&file, &place, &sink, &stopped)).await;
+    let unpacked = place.clone().blocking(move |place| unpack((form, &file), &place, &sink, &stopped)).await;
     place.clear_if_wrong(&unpacked).await;
     unpacked
 }
 
-fn unpack(file: &File, place: &Place, sink: &Sink, stop: &AtomicBool) -> Result<(), StageError> {
+fn unpack(file: (Form, &File), place: &Place, sink: &Sink, stop: &AtomicBool) -> Result<(), StageError> {
     let mut tree = meta::open(place)?;
     let index = lay_down_meta(file, place, &mut tree)?;
     let mut gone = HashSet::new();
@@ -68,8 +72,8 @@ fn unpack(file: &File, place: &Place, sink: &Sink, stop: &AtomicBool) -> Result<
     Err(Coded::new(Code::X01, "files of a sealed slot change while they are read").into())
 }
 
-fn lay_down_meta(file: &File, place: &Place, tree: &mut Tree) -> Result<Index, StageError> {
-    let (head, _) = open(file)?;
+fn lay_down_meta((form, file): (Form, &File), place: &Place, tree: &mut Tree) -> Result<Index, StageError> {
+    let (head, _) = open(form, file)?;
     let manifest = meta::read_manifest(&head.manifest, &place.app, &place.wanted)?;
     let index = head.index(&manifest.artifact.index)?;
     longshore_common::bundle::fit(&manifest, &index, &manifest.artifact.index)?;
@@ -78,7 +82,7 @@ fn lay_down_meta(file: &File, place: &Place, tree: &mut Tree) -> Result<Index, S
 }
 
 fn one_round(
-    file: &File,
+    (form, file): (Form, &File),
     round: Round,
     sink: &Sink,
     stop: &AtomicBool,
@@ -95,14 +99,14 @@ fn one_round(
     };
     let wanted = blobs.of(index.blobs()).map(|(number, _)| number).collect();
     let writer = Writer::new(&mut tree, &index, &mut progress);
-    let (_, reader) = open(file)?;
+    let (_, reader) = open(form, file)?;
     reader.blobs(&index, &mut Chosen { writer, wanted, open: false }, &|| check(stop))?;
     Ok((tree, gone))
 }
 
-fn open(mut file: &File) -> Result<(Head, Reader<BufReader<&File>>), Coded> {
+fn open(form: Form, mut file: &File) -> Result<(Head, Reader<BufReader<&File>>), Coded> {
     file.rewind().map_err(|e| Coded::new(Code::S04, format!("read the bundle: {e}")))?;
-    Reader::open(BufReader::new(file))
+    Reader::open_as(form, BufReader::new(file))
 }
 
 /// Writes what is wanted; the rest of the bundle is only held against the index.

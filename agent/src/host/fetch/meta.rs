@@ -64,7 +64,7 @@ pub(super) async fn index(
         return Ok((Arc::new(read_index(&bytes, manifest)?), tree));
     }
     let mut pieces = source.index(&place.app, &place.wanted.release).await?;
-    let mut collect = Collect::new(limits::INDEX_BYTES)
+    let mut collect = Collect::of(source.form(), limits::INDEX_BYTES)
         .map_err(|e| FetchError::Host(Coded::new(Code::X01, format!("zstd: {e}"))))?;
     while let Some(piece) = pieces.next().await? {
         collect.feed(&piece.data)?;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use longshore_common::{
-    bundle::{Index, block::Block, split::Splitter},
+    bundle::{Index, block::Block, frame::Form, split::Splitter},
     code::{Code, Coded},
     digest::BlobDigest,
 };
@@ -40,8 +40,8 @@ pub(super) async fn run(
     let nothing = round.blobs.of(round.index.blobs()).next().is_none();
     let wanted = round.blobs.to_bitmap();
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-    let (sink, stop) = (sink.clone(), Arc::clone(stop));
-    let writing = tokio::task::spawn_blocking(move || write(round, receiver, &sink, &stop));
+    let (form, sink, stop) = (source.form(), sink.clone(), Arc::clone(stop));
+    let writing = tokio::task::spawn_blocking(move || write(round, form, receiver, &sink, &stop));
     let pumped = if nothing {
         drop(sender); // the writer hears at once that nothing will come
         Ok(())
@@ -104,6 +104,7 @@ impl From<Coded> for Written {
 
 fn write(
     round: Round,
+    form: Form,
     mut pieces: mpsc::Receiver<pb::BlockPiece>,
     sink: &Sink,
     stop: &AtomicBool,
@@ -119,7 +120,7 @@ fn write(
         }
     };
     let mut writer = Writer::new(&mut tree, &index, &mut progress);
-    let mut splitter = Splitter::new(index.blobs())?;
+    let mut splitter = Splitter::of(form, index.blobs())?;
     let mut queue = Queue { pieces: &mut pieces, next: None };
     let wanted: Vec<u32> = blobs.of(index.blobs()).map(|(number, _)| number).collect();
     let mut left = &wanted[..];

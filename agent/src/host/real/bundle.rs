@@ -37,10 +37,11 @@ impl RealHost {
         bundle: File,
     ) -> Result<(), Failure> {
         self.signed(app, wanted, StepName::Check).await?;
-        self.sealed_is_reached(wanted)?;
+        self.sealed_is_reached(wanted).await?;
         let (app, wanted_here, gate, runner) = (app.clone(), wanted.clone(), self.gate.clone(), self.runner);
+        let form = self.supply.form();
         self.disk(move |layout| {
-            let manifest = fetch::read_bundled_manifest(&bundle, &app, &wanted_here)
+            let manifest = fetch::read_bundled_manifest((form, &bundle), &app, &wanted_here)
                 .map_err(|e: FetchError| e.failure(StepName::Check))?;
             gate.allow_manifest(&manifest).map_err(|e| fault::host(e.code, StepName::Check, e.message))?;
             layout.clean_staging(&app, Some(&wanted_here.slot))?;
@@ -57,7 +58,8 @@ impl RealHost {
         bundle: File,
         sink: &Sink,
     ) -> Result<(), Failure> {
-        let fetched = fetch::unpack_bundle(bundle, &self.layout, app, wanted, sink).await;
+        let fetched =
+            fetch::unpack_bundle((self.supply.form(), bundle), &self.layout, app, wanted, sink).await;
         fetched.map_err(|e: FetchError| e.failure(StepName::Fetch))
     }
 
@@ -72,7 +74,7 @@ impl RealHost {
 
     /// A secret that the controller keeps cannot be had while it is away; waiting for it would be no answer to
     /// somebody who deploys by hand because it is.
-    fn sealed_is_reached(&self, wanted: &Wanted) -> Result<(), Failure> {
+    async fn sealed_is_reached(&self, wanted: &Wanted) -> Result<(), Failure> {
         let sealed = |reference: &Reference| matches!(reference, Reference::Sealed { .. });
         let names: Vec<&str> = wanted
             .settings
@@ -81,7 +83,7 @@ impl RealHost {
             .filter(|(_, reference)| sealed(reference))
             .map(|(name, _)| name.as_str())
             .collect();
-        if names.is_empty() || self.supply.is_connected() {
+        if names.is_empty() || self.supply.is_connected().await {
             return Ok(());
         }
         let message = format!(
