@@ -41,8 +41,8 @@ if [ $processes = two ]; then
         mv -T /usr/bin/longshore-helper.new /usr/bin/longshore-helper
         changed=yes
     fi
-    if ! getent passwd longshore >/dev/null; then
-        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin longshore
+    if ! getent passwd longshore-agent >/dev/null; then
+        useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin longshore-agent
     fi
 fi
 
@@ -52,7 +52,15 @@ if [ ! -e /var/lib/longshore/identity/cert.pem ]; then
 fi
 
 # Who owns what is settled while nothing runs that could be in its way, and before a unit could start that expects it.
-if longshore-agent processes | grep -qx "processes: $processes"; then :; else
+owner=$(stat -c %U /var/lib/longshore/identity)
+if longshore-agent processes | grep -qx "processes: $processes"; then
+    # Agent and controller once shared a user, who could then read what both have.
+    if [ $processes = two ] && [ "$owner" != longshore-agent ]; then
+        systemctl stop longshore-agent.service longshore-helper.socket longshore-helper.service 2>/dev/null || true
+        longshore-agent processes two >/dev/null || [ $? = 6 ]
+        changed=yes
+    fi
+else
     systemctl stop longshore-agent.service longshore-helper.socket longshore-helper.service 2>/dev/null || true
     longshore-agent processes $processes >/dev/null
     changed=yes

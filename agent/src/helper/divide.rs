@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Whom the agent's unit names.
-pub const AGENT_USER: &str = "longshore";
+pub const AGENT_USER: &str = "longshore-agent";
 
 const HOST: &str = "host";
 /// What moves between the identity and the helper's folder.

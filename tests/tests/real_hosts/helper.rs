@@ -113,8 +113,8 @@ fn tell(lab: &Lab, host: &Host, fleet: &Fleet<'_>) -> Result<()> {
 }
 
 fn two_processes_are_there(host: &Host) -> Result<()> {
-    let line = "ps -o user= -p $(systemctl show -P MainPID longshore-agent)
-        ps -o user= -p $(systemctl show -P MainPID longshore-helper)
+    let line = "ps -o user:20= -p $(systemctl show -P MainPID longshore-agent)
+        ps -o user:20= -p $(systemctl show -P MainPID longshore-helper)
         stat -c '%U %a' /var/lib/longshore/identity /var/lib/longshore/helper /run/longshore-helper.sock
         grep CapEff /proc/$(systemctl show -P MainPID longshore-agent)/status | tr -d '\\t'
         ls /var/lib/longshore/helper | sort | tr '\\n' ' '";
@@ -123,9 +123,9 @@ fn two_processes_are_there(host: &Host) -> Result<()> {
     assert_eq!(
         lines,
         [
-            "longshore",
+            "longshore-agent",
             "root",
-            "longshore 700",
+            "longshore-agent 700",
             "root 700",
             "root 660",
             "CapEff:0000000000000000",
@@ -230,7 +230,7 @@ fn the_agent_is_owned(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     let before = host.shell(everything)?.success()?;
     host.put(&program("helper-attack")?, "/usr/bin/helper-attack")?;
     let as_the_agent = format!(
-        "setpriv --reuid longshore --regid longshore --clear-groups helper-attack {id} {generation} {release}"
+        "setpriv --reuid longshore-agent --regid longshore-agent --clear-groups helper-attack {id} {generation} {release}"
     );
     let said = host.shell(&as_the_agent)?.success()?;
     let refusals = ["is not newer than", "assignment is for host", "LS-T02"];
@@ -275,7 +275,31 @@ pub fn is_divided_and_united() -> Result<()> {
         assert!(status.contains(processes), "{status}");
         fleet.roll_out(&format!("shop@{version}"), "lab", ROLLOUT)?.success()?;
         serves(host, 8080, version)?;
+        if version == "1.1" {
+            an_agent_of_the_shared_user_gets_its_own(host, &fleet)?;
+        }
     }
+    Ok(())
+}
+
+/// As hosts were while agent and controller were both the user `longshore`.
+fn an_agent_of_the_shared_user_gets_its_own(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
+    let as_before = "set -e; cd /etc/systemd/system; useradd --system --no-create-home longshore
+        systemctl stop longshore-agent longshore-helper.socket longshore-helper
+        sed -i -E 's/^(User|Group|SocketGroup)=longshore-agent/\\1=longshore/' longshore-agent.service longshore-helper.socket
+        sed -i 's/^ExecStart=.*/& --user longshore/' longshore-helper.service
+        chown -R longshore:longshore /var/lib/longshore/identity
+        systemctl daemon-reload; systemctl start longshore-helper.socket longshore-agent";
+    host.shell(as_before)?.success()?;
+    fleet.await_connected(1)?;
+    let runs_as = "ps -o user:20= -p $(systemctl show -P MainPID longshore-agent)";
+    assert_eq!(host.shell(runs_as)?.success()?.trim(), "longshore");
+    host.shell("cd /root && sh ./install-agent.sh")?.success()?;
+    fleet.await_connected(1)?;
+    assert_eq!(host.shell(runs_as)?.success()?.trim(), "longshore-agent");
+    let owners =
+        "find /var/lib/longshore/identity ! -user longshore-agent; stat -c %G /run/longshore-helper.sock";
+    assert_eq!(host.shell(owners)?.success()?.trim(), "longshore-agent");
     Ok(())
 }
 

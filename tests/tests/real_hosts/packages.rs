@@ -31,15 +31,19 @@ pub fn install_and_leave() -> Result<()> {
     }
 
     let dir = "/var/lib/longshore-controller";
-    assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore 700");
-    let init =
-        format!("runuser -u longshore -- longshore-controller init --dir {dir} --name {}", host.name());
+    assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore-controller 700");
+    let init = format!(
+        "runuser -u longshore-controller -- longshore-controller init --dir {dir} --name {}",
+        host.name()
+    );
     host.shell(&init)?.success()?;
     host.exec(["systemctl", "enable", "--now", "--quiet", "longshore-controller"])?.success()?;
     let before = main_pid(host)?;
     host.shell("dpkg -i /root/longshore-controller.deb")?.success()?;
     let after = main_pid(host)?;
     assert!(before != "0" && after != "0" && before != after, "upgraded from {before} to {after}");
+    each_has_a_user_of_its_own(host)?;
+    a_host_of_the_shared_user_is_changed_over(host)?;
 
     let said = host.shell("dpkg --purge longshore longshore-controller longshore-agent")?;
     assert!(said.everything().contains(dir), "{said}");
@@ -47,6 +51,49 @@ pub fn install_and_leave() -> Result<()> {
     host.exec(["systemctl", "cat", "longshore-controller"])?.code_is(1)?;
     host.exec(["pgrep", "-x", "longshore-contr"])?.code_is(1)?;
     host.shell(&format!("test -e {dir}/controller.toml"))?.success()?;
+    Ok(())
+}
+
+/// On a machine that carries both, neither can read what the other has.
+fn each_has_a_user_of_its_own(host: &Host) -> Result<()> {
+    host.shell("install -d -o longshore-agent -g longshore-agent -m 700 /var/lib/longshore/identity")?
+        .success()?;
+    for (user, own, others) in [
+        ("longshore-agent", "/var/lib/longshore/identity", "/var/lib/longshore-controller"),
+        ("longshore-controller", "/var/lib/longshore-controller", "/var/lib/longshore/identity"),
+    ] {
+        host.exec(["runuser", "-u", user, "--", "ls", own])?.success()?;
+        let refused = host.exec(["runuser", "-u", user, "--", "ls", others])?.code_is(2)?;
+        assert!(refused.stderr.contains("Permission denied"), "{refused}");
+        assert_eq!(host.exec(["systemctl", "show", "-P", "User", user])?.success()?.trim(), user);
+    }
+    Ok(())
+}
+
+/// As it was while both were the user `longshore`, with a controller that runs: the next package finds its state with
+/// another owner, and a controller that runs on as it did.
+fn a_host_of_the_shared_user_is_changed_over(host: &Host) -> Result<()> {
+    let state = "/var/lib/longshore-controller";
+    let as_before = format!(
+        "set -e; useradd --system --user-group --no-create-home longshore
+         systemctl stop longshore-controller
+         sed -i -E 's/^(User|Group)=.*/\\1=longshore/' /usr/lib/systemd/system/longshore-controller.service
+         chown -R longshore:longshore {state} /var/lib/longshore/identity
+         systemctl daemon-reload; systemctl start longshore-controller
+         [ $(stat -c %U {state}/controller.toml) = longshore ]"
+    );
+    host.shell(&as_before)?.success()?;
+    host.shell("dpkg -i /root/longshore-controller.deb /root/longshore-agent.deb")?.success()?;
+    let strangers = format!(
+        "find {state} ! -user longshore-controller; find /var/lib/longshore/identity ! -user longshore-agent"
+    );
+    let strangers = host.shell(&strangers)?.success()?;
+    assert_eq!(strangers, "", "left to others");
+    assert_ne!(main_pid(host)?, "0");
+    host.exec(["systemctl", "is-active", "longshore-controller"])?.success()?;
+    let runs_as =
+        host.shell("ps -o user:30= -p $(systemctl show -P MainPID longshore-controller)")?.success()?;
+    assert_eq!(runs_as.trim(), "longshore-controller");
     Ok(())
 }
 

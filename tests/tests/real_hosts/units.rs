@@ -8,7 +8,8 @@ use longshore_tests::{Output, Result};
 pub fn leave_only_what_is_needed() -> Result<()> {
     let lab = Lab::new(1)?;
     let host = lab.host(1);
-    host.shell("useradd --system --no-create-home longshore && mkdir /etc/longshore && touch /etc/longshore/agent.toml
+    host.shell("useradd --system --no-create-home longshore-agent && useradd --system --no-create-home longshore-controller
+         mkdir /etc/longshore && touch /etc/longshore/agent.toml
          install -d -m 755 /var/lib/longshore && install -d -m 700 /var/lib/longshore/helper")?
         .success()?;
     for unit in AGENT_UNITS.into_iter().chain(["longshore-controller.service"]) {
@@ -19,8 +20,8 @@ pub fn leave_only_what_is_needed() -> Result<()> {
     run_as(
         host,
         "longshore-agent",
-        "set -e; [ $(id -un) = longshore ]; touch /var/lib/longshore/identity/x /run/longshore/x
-         [ $(stat -c %U:%a /var/lib/longshore/identity) = longshore:700 ]
+        "set -e; [ $(id -un) = longshore-agent ]; touch /var/lib/longshore/identity/x /run/longshore/x
+         [ $(stat -c %U:%a /var/lib/longshore/identity) = longshore-agent:700 ]
          [ $(stat -c %U /var/lib/longshore) = root ]
          ! touch /var/lib/longshore/x; ! touch /etc/systemd/system/x; ! touch /etc/x; ! cat /etc/shadow; ! ls /root
          ! ls /var/lib/longshore/helper; ! unshare --net true
@@ -64,7 +65,8 @@ pub fn leave_only_what_is_needed() -> Result<()> {
     let controller = run_as(
         host,
         "longshore-controller",
-        "set -e; touch /var/lib/longshore-controller/x; [ $(id -un) = longshore ]
+        "set -e; touch /var/lib/longshore-controller/x; [ $(id -un) = longshore-controller ]
+         ! ls /var/lib/longshore/identity; ! ls /var/lib/longshore/helper
          ! touch /etc/x; ! cat /etc/shadow; ! ls /root; 
          ! busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload",
     )?;
