@@ -13,11 +13,13 @@ use longshore_tests::lab::{Host, Lab};
 use longshore_tests::programs::program;
 use longshore_tests::{Result, Within, until};
 
+use crate::{bundle, secrets};
+
 const ROLLOUT: Duration = Duration::from_secs(180);
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// As a service of systemd: sockets held open, a hook, a probe that is a program, config with secrets.
-const SHOP: &str = r#"
+pub const SHOP: &str = r#"
 [app]
 name = "shop"
 version = "VERSION"
@@ -107,8 +109,10 @@ fn tell(lab: &Lab, host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     a_release_with_everything(host, fleet)?;
     no_connection_is_refused(host, fleet)?;
     a_secret_that_is_sealed(lab, host, fleet)?;
+    secrets::no_secret_lies_open(host)?;
     sides_and_supervisors_have_a_network(lab, host, fleet)?;
     both_may_die(host, fleet)?;
+    bundle::a_bundle_comes_without_a_network(lab, host, fleet)?;
     the_agent_is_owned(host, fleet)
 }
 
@@ -216,6 +220,11 @@ fn both_may_die(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     Ok(())
 }
 
+/// All that runs, would run, or says what may; neither the log of what was refused nor what an attacker cannot reach.
+pub const EVERYTHING: &str = "find /var/lib/longshore /etc/systemd/system /etc/longshore -path /var/lib/longshore/state -prune \
+     -o -path '*/run*' -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum; \
+     find /var/lib/longshore -name current -exec readlink {} +";
+
 fn the_agent_is_owned(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     let status = host.exec(["longshore-agent", "status", "-o", "json"])?.success()?;
     let status: serde_json::Value = serde_json::from_str(&status).within(|| status.clone())?;
@@ -223,11 +232,7 @@ fn the_agent_is_owned(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     let shop = shop.within(|| status.to_string())?;
     let (id, release) = (text(&status["host"]), text(&shop["release"]));
     let generation = shop["generation"].as_u64().unwrap_or(2) - 1;
-    // Neither the log of what was refused nor what the attacker cannot reach in another way.
-    let everything = "find /var/lib/longshore /etc/systemd/system /etc/longshore -path /var/lib/longshore/state -prune \
-                      -o -path '*/run*' -prune -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum; \
-                      find /var/lib/longshore -name current -exec readlink {} +";
-    let before = host.shell(everything)?.success()?;
+    let before = host.shell(EVERYTHING)?.success()?;
     host.put(&program("helper-attack")?, "/usr/bin/helper-attack")?;
     let as_the_agent = format!(
         "setpriv --reuid longshore-agent --regid longshore-agent --clear-groups helper-attack {id} {generation} {release}"
@@ -239,7 +244,7 @@ fn the_agent_is_owned(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
         Ok(refusals.iter().all(|words| log.contains(words)).then_some(()))
     })
     .within(|| said.clone())?;
-    assert_eq!(host.shell(everything)?.success()?, before, "{said}");
+    assert_eq!(host.shell(EVERYTHING)?.success()?, before, "{said}");
     // And nobody else is even heard.
     let other = format!("setpriv --reuid shop --clear-groups helper-attack {id} {generation} {release}");
     let other = host.shell(&other)?.code_is(1)?;
@@ -308,7 +313,7 @@ fn text(value: &serde_json::Value) -> String {
 }
 
 /// An app's folder as its developers would have it.
-fn app(lab: &Lab, file: &str, name: &str, version: &str) -> Result<PathBuf> {
+pub fn app(lab: &Lab, file: &str, name: &str, version: &str) -> Result<PathBuf> {
     let folder = lab.folder().join("apps").join(name).join(version);
     let dist = folder.join("dist");
     for part in ["bin", "etc"] {
@@ -342,7 +347,7 @@ fn write(path: &std::path::Path, text: &str) -> Result<()> {
     created.within(|| format!("write {}", path.display()))
 }
 
-fn serves(host: &Host, port: u16, version: &str) -> Result<()> {
+pub fn serves(host: &Host, port: u16, version: &str) -> Result<()> {
     let address = SocketAddr::from((host.ip(), port));
     until(SOON, format!("{} to serve {version} on {port}", host.name()), || {
         Ok(ask(address).is_ok_and(|page| page.contains(version)).then_some(()))

@@ -136,6 +136,11 @@ fn a_good_release_gets_there(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
     assert_eq!(gate["state"], "pass", "{gate:#}");
     let tests = ["the page is there", "the page names its version", "requests are counted"];
     assert_eq!(evidence(&gate), tests.map(|name| format!("passed {name}")), "test by test");
+    // By the helper of that host, as a unit of the app's user and with the app's sandbox.
+    let status = lab.host(2).exec(["longshore-agent", "status"])?.success()?;
+    assert!(status.contains("two; the helper is "), "{status}");
+    let log = journal(lab.host(2), "longshore-test.shop.service")?;
+    assert!(log.contains("Longshore test"), "{log}");
 
     fleet.roll_out("shop@1.0", "production", ROLLOUT)?.success()?;
     assert_eq!(gate_of(fleet, "errors")?["state"], "pass");

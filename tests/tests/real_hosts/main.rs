@@ -7,11 +7,13 @@ use longshore_tests::lab::Lab;
 use longshore_tests::{Result, trial, until};
 
 mod balanced;
+mod bundle;
 mod driver;
 mod esbuild;
 mod helper;
 mod journey;
 mod packages;
+mod secrets;
 mod shop;
 mod sides;
 mod units;

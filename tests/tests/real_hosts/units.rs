@@ -23,9 +23,9 @@ pub fn leave_only_what_is_needed() -> Result<()> {
         "set -e; [ $(id -un) = longshore-agent ]; touch /var/lib/longshore/identity/x /run/longshore/x
          [ $(stat -c %U:%a /var/lib/longshore/identity) = longshore-agent:700 ]
          [ $(stat -c %U /var/lib/longshore) = root ]
-         ! touch /var/lib/longshore/x; ! touch /etc/systemd/system/x; ! touch /etc/x; ! cat /etc/shadow; ! ls /root
-         ! ls /var/lib/longshore/helper; ! unshare --net true
-         ! busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload",
+         no touch /var/lib/longshore/x; no touch /etc/systemd/system/x; no touch /etc/x; no cat /etc/shadow; no ls /root
+         no ls /var/lib/longshore/helper; no unshare --net true
+         no busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload",
     )?
     .success()?;
     // And it starts no program, which has to be looked at from outside.
@@ -40,9 +40,9 @@ pub fn leave_only_what_is_needed() -> Result<()> {
          chown daemon /var/lib/longshore/x
          busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload
          journalctl -n 1 --no-pager >/dev/null
-         [ $(grep -c : /proc/self/net/dev) = 1 ]; ! timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/1' 2>/dev/null
-         ! setpriv --reuid daemon --clear-groups true
-         ! touch /etc/x; ! touch /usr/x; ! touch /root/x; ! mount -t tmpfs x /mnt; ! unshare --net true",
+         [ $(grep -c : /proc/self/net/dev) = 1 ]; no timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/1' 2>/dev/null
+         no setpriv --reuid daemon --clear-groups true
+         no touch /etc/x; no touch /usr/x; no touch /root/x; no mount -t tmpfs x /mnt; no unshare --net true",
     )?
     .success()?;
 
@@ -54,7 +54,7 @@ pub fn leave_only_what_is_needed() -> Result<()> {
          chown daemon /var/lib/longshore/x
          busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload
          journalctl -n 1 --no-pager >/dev/null
-         ! touch /etc/x; ! touch /usr/x; ! touch /root/x; ! mount -t tmpfs x /mnt; ! unshare --net true",
+         no touch /etc/x; no touch /usr/x; no touch /root/x; no mount -t tmpfs x /mnt; no unshare --net true",
     )?;
     agent.success()?;
 
@@ -66,9 +66,9 @@ pub fn leave_only_what_is_needed() -> Result<()> {
         host,
         "longshore-controller",
         "set -e; touch /var/lib/longshore-controller/x; [ $(id -un) = longshore-controller ]
-         ! ls /var/lib/longshore/identity; ! ls /var/lib/longshore/helper
-         ! touch /etc/x; ! cat /etc/shadow; ! ls /root; 
-         ! busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload",
+         no ls /var/lib/longshore/identity; no ls /var/lib/longshore/helper
+         no touch /etc/x; no cat /etc/shadow; no ls /root; 
+         no busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager Reload",
     )?;
     controller.success()?;
     Ok(())
@@ -77,7 +77,9 @@ pub fn leave_only_what_is_needed() -> Result<()> {
 /// Runs a line of shell in the place of the daemon, once, under everything else that the unit says.
 fn run_as(host: &Host, unit: &str, line: &str) -> Result<Output> {
     let instead = "[Unit]\nConditionPathExists=\n[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\nNoExecPaths=\nExecPaths=\nExecStart=\nExecStart=/bin/sh /etc/instead\n";
-    host.write("/etc/instead", line, 0o644)?;
+    // `!` would be passed over by `set -e`.
+    let no = "no() { if \"$@\"; then echo \"it may: $*\" >&2; exit 1; fi; }";
+    host.write("/etc/instead", &format!("{no}\n{line}"), 0o644)?;
     host.write(&format!("/etc/systemd/system/{unit}.service.d/instead.conf"), instead, 0o644)?;
     let script = format!(
         "systemctl daemon-reload; systemctl start {unit}; code=$?; journalctl --no-pager -o cat -u {unit} >&2; exit $code"
