@@ -84,13 +84,25 @@ impl Balancer {
         self.forgiven || self.confirmed.is_some_and(|confirmed| confirmed >= round)
     }
 
-    /// `lb-1 (does not answer)`
-    fn standing(&self) -> String {
+    /// How far it is with what it is told in this round, and why not further. The stable names: `BalancerRow.state` in
+    /// the API.
+    pub fn standing(&self, round: u16) -> (&'static str, String) {
         match (&self.silent, &self.held, &self.refusal) {
-            (Some(_), _, _) => format!("{} (unknown)", self.name),
-            (None, Some(held), _) => format!("{} (held: {})", self.name, held.reason),
-            (None, None, Some(why)) => format!("{} ({why})", self.name),
-            (None, None, None) => self.name.to_string(),
+            _ if self.confirmed.is_some_and(|confirmed| confirmed >= round) => ("done", String::new()),
+            (Some(_), _, _) => ("unknown", String::new()),
+            (None, Some(held), _) => ("held", held.reason.clone()),
+            (None, None, Some(why)) => ("refused", why.clone()),
+            (None, None, None) => ("waiting", String::new()),
+        }
+    }
+
+    /// `lb-1 (does not answer)`
+    fn named(&self, round: u16) -> String {
+        match self.standing(round) {
+            ("unknown", _) => format!("{} (unknown)", self.name),
+            ("held", reason) => format!("{} (held: {reason})", self.name),
+            ("refused", why) => format!("{} ({why})", self.name),
+            _ => self.name.to_string(),
         }
     }
 }
@@ -128,7 +140,8 @@ impl HostProgress {
 }
 
 impl Header {
-    pub(super) fn groups(&self) -> Option<(&Balancing, Side)> {
+    /// Of two groups, the one that gets the release.
+    pub fn groups(&self) -> Option<(&Balancing, Side)> {
         let balancing = self.balancing.as_ref()?;
         balancing.side.map(|side| (balancing, side))
     }
@@ -170,16 +183,20 @@ impl Rollout {
     pub(super) fn wanted_weights(&self) -> BTreeMap<HostId, u16> {
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let Some((balancing, side)) = self.header.groups() else {
-            let weight = |host: &HostProgress| if host.drained { 0 } else { u16::from(host.share) };
+            let weight =
+                |host: &HostProgress| if host.drained || host.benched { 0 } else { u16::from(host.share) };
             return self.hosts.iter().map(|(id, host)| (*id, weight(host))).collect();
         };
         let is_new = |host: &HostProgress| host.group == Some(side);
-        let gains = |host: &HostProgress| is_new(host) && !host.drained && (good(host) || !balancing.moves);
+        let gains = |host: &HostProgress| {
+            is_new(host) && !host.drained && !host.benched && (good(host) || !balancing.moves)
+        };
         // One that is unknown must not keep the others from getting the traffic back.
         let known =
             |host: &HostProgress| host.silent.is_none() || host.route.is_none_or(|route| route.weight > 0);
-        let has =
-            |host: &HostProgress| !is_new(host) && !host.drained && host.previous.is_some() && known(host);
+        let has = |host: &HostProgress| {
+            !is_new(host) && !host.drained && !host.benched && host.previous.is_some() && known(host)
+        };
         let count = |fits: &dyn Fn(&HostProgress) -> bool| self.hosts.values().filter(|h| fits(h)).count();
         let (up, down) = weights(balancing.share, count(&gains), count(&has));
         let weight = |host: &HostProgress| match (gains(host), has(host)) {
@@ -239,7 +256,7 @@ impl Rollout {
     pub(super) fn balancers_awaited(&self) -> Vec<String> {
         let round = self.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
         let late = self.balancers().filter(|(_, balancer)| !balancer.has(round));
-        late.map(|(_, balancer)| balancer.standing()).collect()
+        late.map(|(_, balancer)| balancer.named(round)).collect()
     }
 
     /// The share that a host or group of this wave is to have, and has not got.

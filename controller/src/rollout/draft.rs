@@ -38,10 +38,10 @@ impl Draft {
     }
 
     pub fn enter_baking(&mut self, wave: u32) {
-        let bake = self.rollout.bake_of(wave);
+        let (bake, share) = (self.rollout.bake_of(wave), self.rollout.share_watched(wave));
         let (since, until) = (self.now, self.now + bake.as_ms());
         self.begin_bake_gates(wave);
-        self.enter(Phase::Baking(Baking { wave, since, until }));
+        self.enter(Phase::Baking(Baking { wave, share, since, until }));
     }
 
     pub fn enter_awaiting(&mut self, wave: u32) {

@@ -14,6 +14,8 @@ use super::{
     gate::{Settled, Verdict},
     model::Rollout,
     pace::Pace,
+    settings::Snapshots,
+    waves::Member,
 };
 
 /// Everything that moves a rollout. Events about hosts that are not of it change nothing.
@@ -65,6 +67,18 @@ pub enum Event {
     Exclude(BTreeSet<HostId>),
     /// A newer rollout takes the hosts over: end at once, put nothing back.
     Supersede(RolloutId),
+    /// The host is of the environment from now on. Of one that takes part already: changes nothing.
+    HostJoined {
+        member: Box<Member>,
+        /// That the member's way back names.
+        snapshots: Snapshots,
+    },
+    /// An operator keeps work from the host, or does no longer: balancers send it nothing meanwhile. Also when it is
+    /// over, for what balancers were told last stands until the next rollout.
+    HostDrained {
+        host: HostId,
+        drained: bool,
+    },
     /// The host was removed from the fleet, or is no longer of the environment.
     HostRemoved(HostId),
     /// The environment is closed from now on, or open (`None`).
@@ -84,7 +98,7 @@ pub struct Promote {
 }
 
 impl Event {
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 20] = [
         "start",
         "report",
         "silent",
@@ -101,6 +115,8 @@ impl Event {
         "retry",
         "exclude",
         "supersede",
+        "host-joined",
+        "host-drained",
         "host-removed",
         "calendar",
     ];
@@ -123,6 +139,8 @@ impl Event {
             Event::Retry(_) => "retry",
             Event::Exclude(_) => "exclude",
             Event::Supersede(_) => "supersede",
+            Event::HostJoined { .. } => "host-joined",
+            Event::HostDrained { .. } => "host-drained",
             Event::HostRemoved(_) => "host-removed",
             Event::Calendar { .. } => "calendar",
         }

@@ -51,6 +51,9 @@ pub struct HostProgress {
     /// Balancers are to send it no new connections: it is about to be changed, is changed, or was never good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
+    /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub benched: bool,
     /// What balancers are told of it; `None`: there are none, or they are told nothing yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,
@@ -75,6 +78,9 @@ pub struct HostProgress {
     /// The app is known not to serve there.
     #[serde(default)]
     pub sick: bool,
+    /// It came to be of the environment when the rollout was under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
     /// An operator resumed knowing how it stands: neither counted nor waited for, until it changes.
     #[serde(default)]
     pub forgiven: bool,

@@ -18,6 +18,7 @@ mod explain;
 mod finish;
 mod gate;
 mod host;
+mod join;
 mod judge;
 mod model;
 mod observe;

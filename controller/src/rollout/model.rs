@@ -116,7 +116,7 @@ pub struct Header {
 pub struct Rollout {
     pub header: Header,
     pub hosts: BTreeMap<HostId, Arc<HostProgress>>,
-    /// Those that the target and the hosts' ways back name. Never changes.
+    /// Those that the target and the hosts' ways back name. Only grows, when hosts join.
     pub snapshots: Arc<Snapshots>,
 }
 
@@ -154,6 +154,12 @@ impl Rollout {
     pub fn generation(&self, host: HostId) -> Option<Generation> {
         let host = self.hosts.get(&host)?;
         host.ask.map(|_| Generation::new(self.header.sequence, host.round))
+    }
+
+    /// Every balancer has said that it sends the host nothing; or none directs any traffic to it.
+    pub fn has_let_go_of(&self, host: HostId) -> bool {
+        let route = self.hosts.get(&host).and_then(|host| host.route);
+        route.is_none_or(|route| route.weight == 0 && route.done)
     }
 
     /// Hosts by wave, in the order in which they are moved; hosts that are out are in none.
@@ -215,9 +221,12 @@ impl Rollout {
     }
 }
 
-/// The hosts whose records differ: what a commit has to write. Hosts neither come nor go, so both have the same ones.
+/// The hosts whose records differ or are new: what a commit has to write. Hosts come and never go.
 pub fn changed_hosts(before: &Rollout, after: &Rollout) -> Vec<HostId> {
-    let pairs = before.hosts.values().zip(&after.hosts);
-    let changed = pairs.filter(|(old, (_, new))| !Arc::ptr_eq(old, new) && old != new);
-    changed.map(|(_, (id, _))| *id).collect()
+    let mut old = before.hosts.iter().peekable();
+    let changed = after.hosts.iter().filter(|(id, new)| {
+        let known = old.next_if(|(known, _)| known == id);
+        known.is_none_or(|(_, known)| !Arc::ptr_eq(known, new) && known != *new)
+    });
+    changed.map(|(id, _)| *id).collect()
 }

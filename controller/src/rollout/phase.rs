@@ -45,6 +45,9 @@ pub struct Switching {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baking {
     pub wave: u32,
+    /// Percent of the traffic that it is watched with, where traffic is shared out: each share is watched by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
     pub since: Millis,
     pub until: Millis,
 }

@@ -74,6 +74,12 @@ impl Draft {
         }
     }
 
+    /// An operator keeps the host from its connections, or does no longer. A balancer that refused is asked again.
+    pub fn bench(&mut self, id: HostId, benched: bool) {
+        self.change(id, |host| host.benched = benched);
+        self.direct_again();
+    }
+
     /// Writes down which hosts get connections now, and how far the balancers are with that. Whether anything is new.
     pub fn route(&mut self) -> bool {
         if self.rollout.header.balancing.is_none() || self.rollout.header.phase == Phase::Ready {

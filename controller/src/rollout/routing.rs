@@ -1,7 +1,9 @@
 //! How an environment's traffic is directed while a rollout moves it, and in what steps the first wave gets its share.
 
 use longshore_common::{
+    ids::AppName,
     label::Selector,
+    manifest::Service,
     time::Span,
     traffic::{BackendName, Director, Traffic},
 };
@@ -88,6 +90,18 @@ impl Routing {
         found
     }
 
+    /// Why nobody would move the traffic of an app with two sides on a host; `None`: somebody does, or it has none.
+    pub fn unmoved(&self, app: &AppName, service: &Service) -> Option<String> {
+        let alone = service.sides.is_some() && service.sockets.is_empty();
+        (alone && self.balancers.is_some()).then(|| {
+            format!(
+                "{app} runs beside itself on a host (service.sides) and has no service.sockets, and traffic.balancers \
+                 direct traffic between hosts only: nobody would move it from one side to the other. Give the app the \
+                 public sockets that we hold for it, or take the sides away, for hosts are drained before they are changed"
+            )
+        })
+    }
+
     pub(super) fn for_share(&self, share: u8) -> Traffic {
         Traffic { director: self.director, backend: self.backend.clone(), share, drain: self.drain }
     }
@@ -127,6 +141,12 @@ impl Rollout {
             return step.unwrap_or(balancing.share);
         }
         self.header.steps_of(wave).get(self.header.traffic_step as usize).copied().unwrap_or(100)
+    }
+
+    /// Percent of the traffic that a bake of this wave watches; `None`: nobody shares any out.
+    pub(super) fn share_watched(&self, wave: u32) -> Option<u8> {
+        self.spec().traffic.as_ref()?;
+        Some(self.header.groups().map_or_else(|| self.share_of(wave), |(balancing, _)| balancing.share))
     }
 
     /// The share that comes after the present one; `None`: it has the whole.

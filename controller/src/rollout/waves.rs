@@ -220,7 +220,7 @@ impl Rollout {
 }
 
 impl HostProgress {
-    fn of(member: &Member, wave: u32, now: Millis) -> Self {
+    pub(super) fn of(member: &Member, wave: u32, now: Millis) -> Self {
         let state = match &member.excluded {
             Some(reason) => HostState::Excluded { reason: reason.clone() },
             None => HostState::Waiting,
@@ -238,7 +238,8 @@ impl HostProgress {
             share: 100,
             group: member.group,
             address: member.address,
-            drained: member.drained,
+            drained: false,
+            benched: member.drained,
             route: None,
             attempts: 0,
             silent: member.silent,
@@ -247,6 +248,7 @@ impl HostProgress {
             finishing: false,
             touched: false,
             sick: member.sick,
+            joined: false,
             forgiven: false,
         }
     }

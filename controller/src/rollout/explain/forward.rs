@@ -128,7 +128,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} is healthy{} and is watched for {length}", with_share(rollout, phase.wave)),
+        what: format!("{wave} is healthy{} and is watched for {length}", with_share(rollout, phase)),
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(phase.until),
@@ -154,11 +154,12 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
 }
 
 /// ` with 10% of its traffic`, while it has not the whole.
-fn with_share(rollout: &Rollout, wave: u32) -> String {
-    match (rollout.next_share(wave), rollout.header.groups()) {
-        (Some(_), Some((balancing, _))) => format!(" with {}% of the traffic", balancing.share),
-        (Some(_), None) => format!(" with {}% of its traffic", rollout.share_of(wave)),
-        (None, _) => String::new(),
+fn with_share(rollout: &Rollout, phase: &Baking) -> String {
+    let share = phase.share.or_else(|| rollout.share_watched(phase.wave));
+    match share.filter(|_| rollout.next_share(phase.wave).is_some()) {
+        Some(share) if rollout.header.groups().is_some() => format!(" with {share}% of the traffic"),
+        Some(share) => format!(" with {share}% of its traffic"),
+        None => String::new(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! It is over. Nothing is assigned any more; a host that was still owed its way back may say that it is back.
+//! It is over. No host is asked anything any more; one that was still owed its way back may say that it is back. What
+//! balancers were told last stands, and is put right when a host is drained or may serve again.
 
 use crate::rollout::{
     draft::Draft,
@@ -8,6 +9,10 @@ use crate::rollout::{
 
 pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> {
     match event {
+        Event::HostDrained { host, drained } => draft.bench(host, drained),
+        Event::Report { host, generation, outcome } if draft.rollout.is_balancer(&host) => {
+            draft.directed(host, generation, outcome);
+        }
         Event::Report { host, generation, outcome } => {
             let owing = |state: &HostState| *state == HostState::RollingBack;
             if draft.rollout.hosts.get(&host).is_some_and(|host| owing(&host.state)) {
@@ -17,6 +22,7 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         Event::Silent(_)
         | Event::Back(_)
         | Event::HoldChanged { .. }
+        | Event::HostJoined { .. }
         | Event::HostRemoved(_)
         | Event::Gate { .. }
         | Event::Calendar { .. }

@@ -49,6 +49,8 @@ pub fn step(rollout: &Rollout, event: Event, now: Millis) -> Result<Transition, 
                 break; // what balancers are told is as the hosts' records ask for
             }
         }
+    } else {
+        draft.route();
     }
     let (next, settled) = (draft.rollout, draft.settled);
     let changed = changed_hosts(rollout, &next);

@@ -19,9 +19,10 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::Silent(host) => draft.silent(host),
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Calendar { closed } => draft.calendar(closed),
-        Event::Tick | Event::Gate { .. } => {}
+        Event::HostJoined { .. } | Event::Tick | Event::Gate { .. } => {}
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::RollingBack(back), Why::Operator { by }),

@@ -21,6 +21,8 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::Silent(host) => draft.silent(host),
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
+        Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick | Event::Gate { .. } => {}

@@ -13,6 +13,8 @@ pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event)
         Event::Silent(host) => draft.silent(host),
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
+        Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
+        Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
@@ -42,6 +44,10 @@ pub(super) fn settle_watching(draft: &mut Draft, watching: Watching) {
     }
     if draft.judge_gates(Inside::Watching(watching.clone())) {
         return;
+    }
+    if !draft.rollout.is_last(wave) {
+        draft.leave_gates(); // newcomers: they are moved before the whole is watched again
+        return draft.enter_staging(wave + 1);
     }
     // A host that an operator let try again has to be seen through; one that is merely silent is not waited for.
     let again = [HostState::Waiting, HostState::Staging, HostState::Staged, HostState::Switching];

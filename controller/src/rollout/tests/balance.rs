@@ -169,6 +169,30 @@ fn the_first_wave_joins_in_steps() {
     assert_eq!(play.act("+60s"), "staging 1; stage b");
 }
 
+/// Without a balancer that an operator went on without, shares follow within the same moment: each promotion is one
+/// share further, and the phase says which it is.
+#[test]
+fn each_promotion_without_a_balancer_is_a_share_further() {
+    let mut play = check(
+        "a b lb | canary=1 canary_bake=30s max_unavailable=1 progress_deadline=60s traffic.director=haproxy \
+         traffic.backend=shop traffic.drain=5s traffic.hold=30s traffic.steps=10+50 balancers=",
+        "start      -> staging 0; stage a; direct a=100 b=100
+         a staged   -> switching 0
+         lb silent  -> switching 0
+         +60s       -> paused for want of progress
+         resume     -> switching 0; run a; direct a=0 b=100
+         a healthy  -> baking 0; direct a=10 b=100",
+    );
+    for (share, next) in [(10, "baking 0; direct a=50 b=100"), (50, "baking 0; direct a=100 b=100")] {
+        let explained = play.explained();
+        assert!(explained.contains(&format!("with {share}% of its traffic")), "{explained}");
+        let before = play.rollout.phase().clone();
+        assert_eq!(play.act("promote"), next);
+        assert_ne!(*play.rollout.phase(), before);
+    }
+    assert_eq!(play.act("promote"), "staging 1; stage b");
+}
+
 const GROUPS: &str = "a:blue b:blue c:green d:green lb | progress_deadline=60s rollback_deadline=60s bake=10s \
     traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=30s \
     balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"60s\"";
@@ -366,9 +390,8 @@ fn nothing_is_changed_that_may_have_traffic() {
             play.reload();
             let forgiven = play.rollout.balancers().any(|(_, balancer)| balancer.forgiven);
             for (id, host) in &play.rollout.hosts {
-                let old = &before.hosts[id];
                 let changes = matches!(host.state, HostState::Switching | HostState::RollingBack);
-                let begun = changes && host.round != old.round;
+                let begun = changes && host.round != before.hosts[id].round;
                 // Nobody can drain what is unknown, and at the end the way back stands for whenever it can be gone.
                 let excused = forgiven || host.silent.is_some() || play.rollout.phase().is_done();
                 let away = host.route.is_some_and(|route| route.weight == 0 && route.done);

@@ -221,7 +221,7 @@ fn no_event_begins_anything_while_it_is_closed() {
     let traffic =
         "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10+50";
     let (mut tried, mut phases) = (0, BTreeSet::new());
-    for (seed, strategy) in (0..).zip(STRATEGIES.iter().cycle().take(140)) {
+    for (seed, strategy) in (0..).zip(STRATEGIES.iter().cycle().take(200)) {
         let mut dice = Dice(seed);
         let traffic = if dice.percent(40) { traffic } else { "" };
         let fleet = FLEETS[dice.below(FLEETS.len())];

@@ -90,7 +90,7 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
         | HoldKind::RollingBack
         | HoldKind::Closed => return true, // hosts and time answer these
     };
-    step(rollout, event, now).is_ok_and(|transition| transition.next != *rollout)
+    step(rollout, event, now).is_ok_and(|transition| transition.next.phase() != rollout.phase())
 }
 
 /// Every kind of hold comes up, and says its sentence.

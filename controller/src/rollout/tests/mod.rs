@@ -3,12 +3,14 @@
 //! Only `transcript` knows the API: a transcript is lines of `event -> phase; what is asked of whom`.
 
 mod balance;
+mod benched;
 mod closing;
 mod explained;
 mod failing;
 mod faults;
 mod fleet;
 mod gates;
+mod joining;
 mod operators;
 mod properties;
 mod returning;

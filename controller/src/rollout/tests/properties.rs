@@ -10,7 +10,12 @@ use crate::rollout::{
     Ask, Cause, Event, HostState, LastFailure, Phase, Rollout, Transition, UnderWay, changed_hosts, desired,
     next_deadline, step,
 };
-use longshore_common::{assignment::Assignment, ids::HostId, report::Blame, time::Millis};
+use longshore_common::{
+    assignment::{Assignment, Intent},
+    ids::HostId,
+    report::Blame,
+    time::Millis,
+};
 
 fn strategy() -> impl Strategy<Value = String> {
     let share = |from: u32| {
@@ -66,11 +71,12 @@ const GATES: [&str; 4] = [
 fn fleet() -> impl Strategy<Value = String> {
     let mark = prop_oneof![
         10 => Just(""), 2 => Just(":new"), 2 => Just(":2"), 1 => Just(":sick"), 1 => Just(":silent"),
-        1 => Just(":held"), 1 => Just(":excluded"),
+        1 => Just(":held"), 1 => Just(":excluded"), 1 => Just(":late"),
     ];
     proptest::collection::vec(mark, 1..10).prop_map(|marks| {
-        let hosts = marks.iter().enumerate().map(|(number, mark)| format!("h{number}{mark}"));
-        hosts.collect::<Vec<_>>().join(" ")
+        let name = |mark: &str| if mark == ":late" { "n" } else { "h" };
+        let hosts = marks.iter().enumerate().map(|(number, mark)| format!("{}{number}{mark}", name(mark)));
+        hosts.chain(["h".to_owned()]).collect::<Vec<_>>().join(" ")
     })
 }
 
@@ -248,18 +254,25 @@ fn asked(before: &Rollout, after: &Rollout) -> Vec<Assignment> {
     desired(after).into_iter().filter(|assignment| !old.contains(assignment)).collect()
 }
 
-/// Finished rollouts never assign anew.
+/// Of the host's ask before; one that joined had none.
+fn round(before: &Rollout, id: &HostId) -> u16 {
+    before.hosts.get(id).map_or(0, |host| host.round)
+}
+
+/// Finished rollouts never ask a host anew. Balancers may hear of one that came back late.
 fn what_is_over_is_over(before: &Rollout, after: &Rollout) -> Option<String> {
-    let over =
-        before.phase().is_done() && (before.phase() != after.phase() || !asked(before, after).is_empty());
+    let anew = asked(before, after).iter().any(|assignment| assignment.intent != Intent::Direct);
+    let over = before.phase().is_done() && (before.phase() != after.phase() || anew);
     over.then(|| "a finished rollout moved".to_owned())
 }
 
 /// Nobody who is up is taken down while as many as allowed are down.
 fn slots_are_kept(before: &Rollout, after: &Rollout) -> Option<String> {
-    let down = |rollout: &Rollout, id: &HostId| rollout.hosts[id].is_down(rollout.spec());
+    let down = |rollout: &Rollout, id: &HostId| {
+        rollout.hosts.get(id).is_some_and(|host| host.is_down(rollout.spec()))
+    };
     let taken = after.hosts.iter().filter(|(id, host)| {
-        let moved = host.round > before.hosts[*id].round && host.silent.is_none();
+        let moved = host.round > round(before, id) && host.silent.is_none();
         moved && matches!(host.state, HostState::Switching | HostState::RollingBack) && !down(before, id)
     });
     let taken = taken.filter(|(_, host)| !host.declined && !host.sick).count(); // a sick one was down already
@@ -272,9 +285,7 @@ fn slots_are_kept(before: &Rollout, after: &Rollout) -> Option<String> {
 fn a_pause_begins_nothing(before: &Rollout, after: &Rollout) -> Option<String> {
     let paused = matches!(before.phase(), Phase::Paused(_)) && matches!(after.phase(), Phase::Paused(_));
     let begun = after.hosts.iter().any(|(id, host)| {
-        host.round > before.hosts[id].round
-            && host.ask != Some(Ask::Stage)
-            && host.state != HostState::Unchanged
+        host.round > round(before, id) && host.ask != Some(Ask::Stage) && host.state != HostState::Unchanged
     });
     (paused && begun).then(|| "a paused rollout began something".to_owned())
 }
@@ -286,11 +297,11 @@ pub(super) fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) ->
     let under_way = before.header.finishing && before.phase().is_switching();
     let finishes = closed.under_way == UnderWay::Finish && under_way;
     let begun = after.hosts.iter().find(|(id, host)| {
-        let old = &before.hosts[*id];
+        let staged = before.hosts.get(*id).is_some_and(|old| old.state == HostState::Staging);
         let forward = host.ask == Some(Ask::Run) && host.state != HostState::Unchanged;
-        let forward = forward || (host.state == HostState::Staging && old.state != HostState::Staging);
+        let forward = forward || (host.state == HostState::Staging && !staged);
         let back = host.ask == Some(Ask::Return) && !closed.rollback;
-        host.round > old.round && ((forward && !finishes) || back)
+        host.round > round(before, id) && ((forward && !finishes) || back)
     });
     begun.map(|(_, host)| format!("{} was begun while closed", host.name))
 }
@@ -299,9 +310,7 @@ pub(super) fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) ->
 /// under way, which slots and waves bound.
 fn nobody_begins_beyond_the_budget(before: &Rollout, after: &Rollout) -> Option<String> {
     let begun = after.hosts.iter().any(|(id, host)| {
-        host.round > before.hosts[id].round
-            && host.ask == Some(Ask::Run)
-            && host.state != HostState::Unchanged
+        host.round > round(before, id) && host.ask == Some(Ask::Run) && host.state != HostState::Unchanged
     });
     let failed = after.hosts.values().filter(|host| host.counts_as_failed(after.spec()).is_some()).count();
     let allowed = after.spec().budget.of(after.total()).unwrap_or(0);
@@ -312,7 +321,7 @@ fn nobody_begins_beyond_the_budget(before: &Rollout, after: &Rollout) -> Option<
 fn the_way_back_is_one_way(before: &Rollout, after: &Rollout) -> Option<String> {
     let back = matches!(before.phase(), Phase::RollingBack(_)) && !after.phase().is_done();
     let forward = after.hosts.iter().find(|(id, host)| {
-        let moved = host.round > before.hosts[*id].round && host.ask == Some(Ask::Run);
+        let moved = host.round > round(before, id) && host.ask == Some(Ask::Run);
         moved && host.state != HostState::Unchanged
     });
     let turned = back && !matches!(after.phase(), Phase::RollingBack(_) | Phase::Paused(_));

@@ -1,7 +1,7 @@
 //! How a transcript begins: `a b:new c | wave=2 bake=10s`.
 //!
 //! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
-//! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`; names that begin with `lb` are
+//! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`, `web:late` (comes with `web joins`); names that begin with `lb` are
 //! balancers of the others, of which there is one where the strategy has any; then `|` and fields of the strategy, where whatever is not given is out of
 //! the way: one wave, no limit on slots, no bake, no failure allowed.
 
@@ -22,7 +22,7 @@ use crate::rollout::{
 
 pub(crate) fn rollout(setup: &str) -> Rollout {
     let (fleet, strategy) = setup.split_once('|').unwrap_or((setup, ""));
-    let hosts = fleet.split_whitespace().zip(1..);
+    let hosts = fleet.split_whitespace().zip(1..).filter(|(host, _)| !is_late(host));
     let (mut balancers, hosts): (Vec<_>, Vec<_>) = hosts.partition(|(host, _)| host.starts_with("lb"));
     let mut members: Vec<Member> = hosts.into_iter().map(|(host, number)| member(host, number)).collect();
     let mut new = new(spec(strategy));
@@ -47,6 +47,19 @@ pub(crate) fn rollout(setup: &str) -> Rollout {
         });
     }
     Rollout::new(new, &members, 0).expect("the strategy is sound")
+}
+
+/// The hosts of the fleet that are not of it at the start.
+pub(super) fn late(setup: &str) -> Vec<Member> {
+    let fleet = setup.split_once('|').map_or(setup, |(fleet, _)| fleet);
+    let hosts = fleet.split_whitespace().zip(1..).filter(|(host, _)| is_late(host));
+    hosts.map(|(host, number)| member(&host.replace(LATE, ""), number)).collect()
+}
+
+const LATE: &str = ":late";
+
+fn is_late(host: &str) -> bool {
+    host.ends_with(LATE)
 }
 
 pub(crate) fn spec(text: &str) -> Spec {

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::setup::{self, target, version};
 use crate::rollout::{
-    Ask, Closed, Event, Facts, Header, HostProgress, Phase, Promote, Rollout, Transition, UnderWay, Verdict,
-    Why, desired, explain, next_deadline, step,
+    Ask, Closed, Event, Facts, Header, HostProgress, Member, Phase, Promote, Rollout, Snapshots, Transition,
+    UnderWay, Verdict, Why, desired, explain, next_deadline, step,
 };
 
 /// Plays the transcript and fails with the whole of what happened instead.
@@ -46,11 +46,13 @@ fn tidy(line: &str) -> String {
 pub(super) struct Play {
     pub rollout: Rollout,
     pub now: Millis,
+    /// Hosts that are not of it yet.
+    pub late: Vec<Member>,
 }
 
 impl Play {
     pub fn new(setup: &str) -> Self {
-        Self { rollout: setup::rollout(setup), now: 0 }
+        Self { rollout: setup::rollout(setup), now: 0, late: setup::late(setup) }
     }
 
     /// One left side; the right side as it turns out.
@@ -194,7 +196,14 @@ impl Play {
             "back" => Event::Back(host),
             "held" => Event::HoldChanged { host, hold: Some("lunch".to_owned()) },
             "unheld" => Event::HoldChanged { host, hold: None },
+            "drained" | "undrained" => Event::HostDrained { host, drained: what == "drained" },
             "left" => Event::HostRemoved(host),
+            "joins" => match self.late.iter().find(|member| member.id == host) {
+                Some(member) => {
+                    Event::HostJoined { member: Box::new(member.clone()), snapshots: Snapshots::new() }
+                }
+                None => Event::Tick, // of it already
+            },
             other => panic!("no such event: {other}"),
         }
     }
@@ -202,7 +211,8 @@ impl Play {
     fn id(&self, name: &str) -> HostId {
         let hosts = self.rollout.hosts.iter().map(|(id, host)| (*id, &host.name));
         let balancers = self.rollout.balancers().map(|(id, balancer)| (id, &balancer.name));
-        let found = hosts.chain(balancers).find(|(_, known)| known.as_str() == name);
+        let late = self.late.iter().map(|member| (member.id, &member.name));
+        let found = hosts.chain(balancers).chain(late).find(|(_, known)| known.as_str() == name);
         match found {
             Some((id, _)) => id,
             None if name.starts_with("lb") => HostId(Uuid::from_u128(u128::MAX)), // it has left

@@ -27,7 +27,7 @@ impl Dice {
 }
 
 /// What a host may do, the usual more often.
-const OF_HOSTS: [&str; 26] = [
+const OF_HOSTS: [&str; 27] = [
     "good",
     "good",
     "good",
@@ -54,6 +54,7 @@ const OF_HOSTS: [&str; 26] = [
     "left",
     "failed@1",
     "healthy@2",
+    "joins",
 ];
 
 /// What an operator may do.
@@ -109,7 +110,8 @@ pub(super) fn line(kind: usize, host: usize, amount: usize, names: &[String]) ->
         _ => match OF_OPERATORS[amount % OF_OPERATORS.len()].split_once(' ') {
             Some(("promote", _)) | None => OF_OPERATORS[amount % OF_OPERATORS.len()].to_owned(),
             Some((verb, _)) => {
-                let hosts: Vec<&String> = names.iter().filter(|name| !name.starts_with("lb")).collect();
+                let known = |name: &&String| !name.starts_with("lb") && !name.starts_with('n');
+                let hosts: Vec<&String> = names.iter().filter(known).collect();
                 format!("{verb} {}", hosts[host % hosts.len()])
             }
         },
@@ -121,9 +123,12 @@ pub(super) fn all_lines(names: &[String]) -> BTreeSet<String> {
     let amounts = 0..OF_HOSTS.len();
     let all =
         [0, 66, 74, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
-    let pace = "pace max_unavailable=2".to_owned(); // no walk has it, so that walks stay as they are
+    // No walk has these, so that walks stay as they are.
+    let pace = "pace max_unavailable=2".to_owned();
+    let drains = names.iter().flat_map(|name| ["drained", "undrained"].map(|what| format!("{name} {what}")));
     all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names)))
         .chain([pace])
+        .chain(drains)
         .collect()
 }
 
@@ -133,8 +138,10 @@ pub(super) fn random_line(dice: &mut Dice, names: &[String]) -> String {
 
 pub(super) fn names(play: &Play) -> Vec<String> {
     let hosts = play.rollout.hosts.values().map(|host| host.name.to_string());
+    let late = play.late.iter().map(|member| member.name.to_string());
     // A balancer is a host as any other, and may do what they do.
-    hosts.chain(play.rollout.balancers().map(|(_, balancer)| balancer.name.to_string())).collect()
+    let balancers = play.rollout.balancers().map(|(_, balancer)| balancer.name.to_string());
+    hosts.chain(late).chain(balancers).collect()
 }
 
 /// Strategies that differ where the phases do.
@@ -167,7 +174,8 @@ pub(super) const BALANCED: [&str; 2] = [
 ];
 
 /// Fleets of few hosts that differ in what they begin with.
-pub(super) const FLEETS: [&str; 3] = ["a b c d", "a:new b:2 c:silent d", "a:2 b:sick c:held d:new e"];
+pub(super) const FLEETS: [&str; 4] =
+    ["a b c d", "a:new b:2 c:silent d", "a:2 b:sick c:held d:new e", "a b c n1:new:late n2:late"];
 
 /// A fleet and its strategy, and what happens to it.
 pub(super) type Walk = (&'static str, &'static [&'static str]);

@@ -1,0 +1,80 @@
+//! Hosts that come to be of the environment while its rollout is under way: they are moved too, in waves of their own
+//! after all others, and never before the wave ahead of them is through. Scenario 94.
+//!
+//! A rollout that goes back, or is over, takes nobody in: what its environment runs then is brought to newcomers by a
+//! rollout of their own (`engine::newcomers`).
+
+use std::sync::Arc;
+
+use longshore_common::{ids::HostId, traffic::SERVERS_MAX};
+
+use super::{
+    draft::Draft,
+    host::{HostProgress, HostState},
+    model::Rollout,
+    phase::{Inside, Paused, Phase},
+    settings::Snapshots,
+    waves::Member,
+};
+
+impl Rollout {
+    /// A host that comes now is moved by this rollout.
+    pub fn takes_in(&self) -> bool {
+        let back = matches!(
+            self.header.phase,
+            Phase::RollingBack(_)
+                | Phase::Paused(Paused { inside: Inside::RollingBack(_), .. })
+                | Phase::Done(_)
+        );
+        // Balancers are told of so many hosts at most.
+        let full = self.header.balancing.is_some() && self.hosts.len() >= SERVERS_MAX;
+        !back && !full
+    }
+
+    /// The wave of a host that comes now: the last, if it is one of newcomers that has room and was not begun.
+    fn wave_of_newcomers(&self) -> u32 {
+        let Some(last) = self.header.waves.checked_sub(1) else { return 0 };
+        let begun = self.header.phase.wave().is_some_and(|wave| wave >= last);
+        let of_last: Vec<&HostProgress> = self
+            .hosts
+            .values()
+            .map(|host| &**host)
+            .filter(|host| host.wave == last && !host.is_out())
+            .collect();
+        let room = of_last.len() < self.spec().wave.of(self.total() + 1).max(1);
+        let theirs = !of_last.is_empty() && of_last.iter().all(|host| host.joined);
+        if !begun && theirs && room { last } else { last + 1 }
+    }
+}
+
+impl Draft {
+    /// The host takes part from now on, if it does not yet and the rollout takes hosts in.
+    pub fn take_in(&mut self, member: &Member, snapshots: Snapshots) {
+        if self.rollout.hosts.contains_key(&member.id) || !self.rollout.takes_in() {
+            return;
+        }
+        let wave = self.rollout.wave_of_newcomers();
+        let mut host = HostProgress::of(member, wave, self.now);
+        host.joined = true;
+        host.drained |= self.rollout.header.is_rolling_balanced() && host.previous.is_none();
+        let side = self.rollout.header.groups().map(|(_, side)| side);
+        if side.is_some_and(|side| host.group != Some(side)) && !host.is_out() {
+            let reason = "not of the group that gets the release".to_owned();
+            host.enter(HostState::Excluded { reason }, self.now);
+        }
+        if !host.is_out() {
+            self.rollout.header.waves = self.rollout.header.waves.max(wave + 1);
+        }
+        if !snapshots.is_empty() {
+            Arc::make_mut(&mut self.rollout.snapshots).extend(snapshots);
+        }
+        self.rollout.hosts.insert(member.id, Arc::new(host));
+    }
+}
+
+impl Rollout {
+    /// Hosts that came while it was under way, by wave and name.
+    pub fn newcomers(&self) -> Vec<(HostId, &HostProgress)> {
+        self.named(|host| host.joined)
+    }
+}

@@ -1,0 +1,78 @@
+//! Hosts that an operator drains: balancers send them nothing until that is lifted, during a rollout and after it.
+
+use super::transcript::check;
+
+const BEHIND: &str = "a b lb | max_unavailable=1 progress_deadline=60s traffic.director=haproxy traffic.backend=shop \
+                      traffic.drain=5s traffic.hold=30s balancers=";
+
+/// Between rollouts what the last one told balancers stands; a drain puts it right, and so does lifting it.
+#[test]
+fn a_drain_between_rollouts_takes_the_host_out_and_lifting_it_puts_it_back() {
+    let mut play = check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         a b staged    -> switching 0
+         lb directed   -> switching 0; direct a=0 b=100
+         lb directed   -> switching 0; run a
+         a healthy     -> switching 0; direct a=100 b=100
+         lb directed   -> switching 0; direct a=100 b=0
+         lb directed   -> switching 0; run b
+         b healthy     -> switching 0; direct a=100 b=100
+         lb directed   -> succeeded
+         a drained     -> succeeded; direct a=0 b=100",
+    );
+    let a = *play.rollout.hosts.keys().next().expect("there are two");
+    assert!(!play.rollout.has_let_go_of(a), "the balancer has not said so yet");
+    play.reload();
+    assert_eq!(play.act("lb directed"), "succeeded");
+    assert!(play.rollout.has_let_go_of(a));
+    assert_eq!(play.act("a drained"), "succeeded", "said twice, it changes nothing");
+    assert_eq!(play.act("a undrained"), "succeeded; direct a=100 b=100");
+}
+
+/// A balancer that could not is asked again when the drain is said again.
+#[test]
+fn a_balancer_that_refused_is_asked_again_by_the_next_drain() {
+    check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         a b unchanged -> switching 0; run a b
+         lb directed   -> nothing-to-do
+         a drained     -> nothing-to-do; direct a=0 b=100
+         lb away       -> nothing-to-do
+         a drained     -> nothing-to-do; direct a=0 b=100",
+    );
+}
+
+/// While a rollout moves it, a drained host is changed as it would be, and gets no connections when it is healthy.
+#[test]
+fn a_drain_in_the_midst_of_a_rollout_lasts_beyond_the_switch() {
+    check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         a drained     -> staging 0; direct a=0 b=100
+         a b staged    -> switching 0
+         lb directed   -> switching 0; run a
+         a healthy     -> switching 0; direct a=0 b=0
+         lb directed   -> switching 0; run b
+         b healthy     -> switching 0; direct a=0 b=100
+         lb directed   -> succeeded
+         a undrained   -> succeeded; direct a=100 b=100",
+    );
+}
+
+/// Of two groups, the one that has the traffic goes on without the host.
+#[test]
+fn a_drained_host_of_a_group_gets_nothing() {
+    check(
+        "a:blue b:blue c:green d:green lb | traffic.director=haproxy traffic.backend=shop traffic.drain=5s \
+         traffic.hold=30s balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"0s\"",
+        "start       -> staging 0; stage c d; direct a=100 b=100 c=0 d=0
+         c d staged  -> switching 0
+         lb directed -> switching 0; run c d
+         c d healthy -> switching 0; direct a=0 b=0 c=100 d=100
+         c drained   -> switching 0; direct a=0 b=0 c=0 d=100
+         lb directed -> succeeded
+         c undrained -> succeeded; direct a=0 b=0 c=100 d=100",
+    );
+}

@@ -1,0 +1,158 @@
+//! Scenario 94: hosts that come to be of the environment while its rollout is under way.
+
+use super::transcript::check;
+
+/// They are a wave of their own, after all others, and begin when the wave before is through.
+#[test]
+fn newcomers_are_a_wave_of_their_own_after_the_others() {
+    let mut play = check(
+        "a b n1:new:late n2:new:late | canary=1 bake=10s",
+        "start     -> staging 0; stage a
+         n1 joins  -> staging 0
+         n2 joins  -> staging 0
+         a good    -> switching 0; run a
+         a good    -> staging 1; stage b
+         b good    -> switching 1; run b
+         b good    -> baking 1
+         +9s       -> baking 1
+         +1s       -> staging 2; stage n1 n2",
+    );
+    play.reload();
+    assert_eq!(play.act("n1 n2 good"), "switching 2; run n1 n2");
+    assert_eq!(play.act("n1 n2 good"), "baking 2");
+    assert_eq!(play.act("+10s"), "succeeded");
+    assert_eq!(play.reason(), "4 of 4 hosts run 2");
+    let joined: Vec<String> =
+        play.rollout.newcomers().iter().map(|(_, host)| format!("{} in {}", host.name, host.wave)).collect();
+    assert_eq!(joined, ["n1 in 2", "n2 in 2"]);
+}
+
+/// Their wave is no larger than the strategy allows, and one that was begun takes nobody in any more.
+#[test]
+fn newcomers_come_in_waves_of_the_strategys_size() {
+    check(
+        "a n1:new:late n2:new:late n3:new:late | wave=1",
+        "start    -> staging 0; stage a
+         n1 joins -> staging 0
+         a good   -> switching 0; run a
+         a good   -> staging 1; stage n1
+         n2 joins -> staging 1
+         n3 joins -> staging 1
+         n1 good  -> switching 1; run n1
+         n1 good  -> staging 2; stage n2
+         n2 good  -> switching 2; run n2
+         n2 good  -> staging 3; stage n3",
+    );
+}
+
+/// While it is paused they are told nothing until it is resumed.
+#[test]
+fn newcomers_wait_while_it_is_paused() {
+    let mut play = check(
+        "a n1:new:late | ",
+        "start    -> staging 0; stage a
+         a good   -> switching 0; run a
+         pause    -> paused by an operator
+         n1 joins -> paused by an operator
+         a good   -> paused by an operator
+         +1h      -> paused by an operator",
+    );
+    assert_eq!(play.desired(), "a run 2");
+    assert_eq!(play.act("resume"), "staging 1; stage n1");
+}
+
+/// Whoever comes while the release is watched, or the last wave waits for a promotion, is moved before it is over; then
+/// it is watched anew.
+#[test]
+fn newcomers_are_moved_before_the_release_is_watched_to_its_end() {
+    check(
+        "a n1:new:late | watch=60s gate=errors:last-wave",
+        "start            -> staging 0; stage a
+         a good           -> switching 0; run a
+         a good           -> gating 0; look errors
+         gate errors pass -> watching 0
+         +30s             -> watching 0
+         n1 joins         -> staging 1; stage n1
+         n1 good          -> switching 1; run n1
+         n1 good          -> gating 1; look errors
+         gate errors pass -> watching 1
+         +59s             -> watching 1
+         +1s              -> succeeded",
+    );
+}
+
+/// They are within the slots and the budget as any host: what fails on them takes the release back.
+#[test]
+fn newcomers_count_as_any_host() {
+    check(
+        "a n1:new:late n2:new:late | max_unavailable=1 wave=100%",
+        "start     -> staging 0; stage a
+         n1 joins  -> staging 0
+         n2 joins  -> staging 0
+         a good    -> switching 0; run a
+         a good    -> staging 1; stage n1 n2
+         n1 n2 good -> switching 1; run n1
+         n1 failed -> rolling-back; remove n1
+         n1 good   -> rolling-back; return a",
+    );
+}
+
+/// A rollout that goes back, or is over, takes nobody in.
+#[test]
+fn what_goes_back_takes_nobody_in() {
+    let mut play = check(
+        "a n1:new:late | ",
+        "start    -> staging 0; stage a
+         a good   -> switching 0; run a
+         abort    -> rolling-back; return a
+         n1 joins -> rolling-back
+         a good   -> aborted
+         n1 joins -> aborted",
+    );
+    assert!(play.rollout.newcomers().is_empty() && !play.rollout.takes_in());
+    assert_eq!(play.act("n1 good"), "aborted");
+}
+
+/// A host that is drained, or of the group that keeps what it has, is left out as it would have been from the start.
+#[test]
+fn newcomers_that_are_left_out_change_nothing() {
+    let play = check(
+        "a n1:excluded:late | ",
+        "start    -> staging 0; stage a
+         n1 joins -> staging 0
+         a good   -> switching 0; run a
+         a good   -> succeeded",
+    );
+    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: n1");
+}
+
+/// Behind a balancer they get connections for the first time when they are good.
+#[test]
+fn newcomers_behind_a_balancer_join_when_they_are_good() {
+    check(
+        "a n1:new:late lb | max_unavailable=1 traffic.director=haproxy traffic.backend=shop traffic.drain=5s \
+         traffic.hold=30s balancers=",
+        "start       -> staging 0; stage a; direct a=100
+         n1 joins    -> staging 0; direct a=100 n1=0
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 n1=0
+         lb directed -> switching 0; run a
+         a healthy   -> switching 0; direct a=100 n1=0
+         lb directed -> staging 1; stage n1
+         n1 staged   -> switching 1; run n1
+         n1 healthy  -> switching 1; direct a=100 n1=100
+         lb directed -> succeeded",
+    );
+}
+
+/// A release that every host had already is brought to the newcomer alone.
+#[test]
+fn newcomers_of_a_rollout_that_is_not_started_yet() {
+    check(
+        "a:excluded n1:new:late | ",
+        "n1 joins -> ready
+         start    -> staging 0; stage n1
+         n1 good  -> switching 0; run n1
+         n1 good  -> succeeded",
+    );
+}
