@@ -54,6 +54,7 @@ fn world(hosts: u32) -> World {
     let live = Slot::new(&old.version, &old.release, &Settings::default()).to_string();
     let candidates = (0..hosts).map(|number| candidate(number, &old, &live)).collect();
     World {
+        behind: None,
         made_ms: 0,
         made_by: "ada".to_owned(),
         env: "production".parse().expect("a name"),

@@ -132,7 +132,7 @@ impl HandAgent {
                     vec![]
                 }
                 ToAgent::Question(id, Question::Ping) => {
-                    vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: vec![] })]
+                    vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: self.hello().apps })]
                 }
                 ToAgent::Question(id, Question::Survey(wanted)) => {
                     vec![FromAgent::Answer(id, Answer::Survey(Box::new(self.survey(&wanted.app))))]
@@ -182,6 +182,7 @@ impl HandAgent {
         let disk = self.disk.lock().unwrap();
         let seen = |(app, accepted): (&AppName, &Assignment)| AppSeen {
             current_slot: disk.live.get(app).map(|(slot, _)| slot.to_string()).unwrap_or_default(),
+            verdict: disk.live.get(app).map(|_| "healthy".to_owned()).unwrap_or_default(),
             ..seen((app, accepted))
         };
         Hello {

@@ -4,7 +4,7 @@ use longshore_common::{ids::AppName, report::Outcome, slot::Slot};
 use longshore_proto::v1 as pb;
 
 use crate::{
-    plan::{Hold, Record, Seen},
+    plan::{Halt, Hold, Record, Seen},
     run::{Line, Works},
 };
 
@@ -47,6 +47,8 @@ fn verdict(record: &Record, seen: &Seen) -> &'static str {
     match &seen.current {
         Some(_) if inconsistent => "unhealthy",
         Some(live) if !seen.is_run(live) => "unhealthy",
+        // Started again after a drain, and not found well yet.
+        Some(_) if record.halt == Some(Halt::Lifted) => "",
         Some(live) if !record.disturbed && record.good.last() == Some(live) => "healthy",
         Some(_) | None => "",
     }
@@ -76,5 +78,22 @@ pub(crate) fn line(line: Line) -> pb::LogLine {
         stream: stream.as_str().into(),
         line,
         time_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{digest::ReleaseDigest, settings::Settings};
+
+    use super::*;
+
+    #[test]
+    fn what_is_started_again_after_a_drain_is_not_healthy_before_it_was_found_so() {
+        let slot = Slot::new(&"1".parse().unwrap(), &ReleaseDigest::of(b"1"), &Settings::default());
+        let seen = Seen { current: Some(slot.clone()), ..Seen::default() };
+        let record = Record { good: vec![slot], ..Record::default() };
+        assert_eq!(verdict(&record, &seen), "healthy");
+        let lifted = Record { halt: Some(Halt::Lifted), ..record };
+        assert_eq!(verdict(&lifted, &seen), "");
     }
 }

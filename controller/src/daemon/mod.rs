@@ -294,6 +294,7 @@ impl Parts {
                 store: store.clone(),
                 clock: clock.clone(),
                 fleet: fleet.clone(),
+                engine: engine.clone(),
                 authority: self.authority.clone(),
                 door: door.clone(),
                 enroll_address: join_address(&self.config.names[0], self.addresses.enrol.port()),

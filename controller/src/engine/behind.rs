@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use longshore_common::{
     assignment::Intent,
     code::{Code, Coded},
-    ids::{AppName, HostName},
+    ids::{AppName, EnvName, HostName},
+    label::Selector,
     traffic::Side,
 };
 
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     config::Environment,
     fleet::{Host, host},
-    rollout::{Balancers, Behind, Groups, Member, Target},
+    rollout::{Balancers, Behind, Groups, Header, Member, Target},
     store::Key,
     trouble::Trouble,
 };
@@ -47,7 +48,7 @@ impl Engine {
         let side = match &wanted.groups {
             None => None,
             Some(groups) => {
-                group(environment, groups, members)?;
+                group(&environment.name, groups, members)?;
                 let key = Key::live(&environment.name, app);
                 let live = records::get::<LiveRecord>(&self.inner.store, &key).await?.map(|(live, _)| live);
                 let (side, has) = gaining(live.as_ref(), target);
@@ -105,11 +106,11 @@ impl Engine {
 }
 
 /// Each host is of one of the two groups.
-fn group(environment: &Environment, groups: &Groups, members: &mut [Member]) -> Result<(), Coded> {
+fn group(env: &EnvName, groups: &Groups, members: &mut [Member]) -> Result<(), Coded> {
     let mut odd = vec![];
     for member in &mut *members {
         let (name, id) = (member.name.as_str(), member.id.to_string());
-        let is = |selector: &longshore_common::label::Selector| selector.matches(name, &id, &member.labels);
+        let is = |selector: &Selector| selector.matches(name, &id, &member.labels);
         member.group = match (is(&groups.blue), is(&groups.green)) {
             (true, false) => Some(Side::Blue),
             (false, true) => Some(Side::Green),
@@ -130,11 +131,35 @@ fn group(environment: &Environment, groups: &Groups, members: &mut [Member]) -> 
     odd.truncate(NAMED);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let why = format!(
-        "every host of {} has to be in one of traffic.groups: {}{more}. Set labels: longshore host label",
-        environment.name,
+        "every host of {env} has to be in one of traffic.groups: {}{more}. Set labels: longshore host label",
         odd.join(", ")
     );
     Err(Coded::new(Code::R01, why))
+}
+
+/// The same of a host that comes while the rollout is under way; that of the other group keeps what it has.
+pub(super) fn group_as(header: &Header, member: &mut [Member]) -> Result<(), Coded> {
+    let Some((_, side)) = header.groups() else { return Ok(()) };
+    let routing = header.spec.traffic.as_ref().and_then(|routing| routing.balancers.as_ref());
+    let Some(groups) = routing.and_then(|balancers| balancers.groups.as_ref()) else { return Ok(()) };
+    group(&header.env, groups, member)?;
+    for member in member.iter_mut().filter(|member| member.group != Some(side)) {
+        member.excluded.get_or_insert_with(|| keeps_what_it_has(side));
+    }
+    Ok(())
+}
+
+fn keeps_what_it_has(side: Side) -> String {
+    format!("the {side} group gets the release; this one keeps what it has")
+}
+
+/// Of two groups, the one that has the traffic, and so what is live; `None`: there are none.
+pub(super) fn serving<'a>(environment: &'a Environment, live: &LiveRecord) -> Option<&'a Selector> {
+    let groups = environment.spec.traffic.as_ref()?.balancers.as_ref()?.groups.as_ref()?;
+    Some(match live.side.unwrap_or(Side::Blue) {
+        Side::Blue => &groups.blue,
+        Side::Green => &groups.green,
+    })
 }
 
 /// The group that a release goes to, and whether that has the traffic already: then it only gets what it lacks.
@@ -151,7 +176,7 @@ fn gaining(live: Option<&LiveRecord>, target: &Target) -> (Side, bool) {
 fn leave_out(environment: &Environment, side: Side, members: &mut [Member]) -> Result<(), Coded> {
     for member in &mut *members {
         if member.group != Some(side) && member.excluded.is_none() {
-            member.excluded = Some(format!("the {side} group gets the release; this one keeps what it has"));
+            member.excluded = Some(keeps_what_it_has(side));
         }
     }
     if members.iter().any(|member| member.group == Some(side) && member.excluded.is_none()) {

@@ -136,7 +136,15 @@ async fn header_unit(
     let round = |rollout: &Rollout| rollout.header.balancing.as_ref().map(|balancing| balancing.round);
     for (id, _) in next.balancers().filter(|_| round(&loaded.rollout) != round(next)) {
         let Some(given) = Given::of_balancer(next, id) else { continue };
-        unit.put(Key::assignment(&id, &given.assignment.app), &given)?;
+        let key = Key::assignment(&id, &given.assignment.app);
+        let held = records::get::<Given>(store, &key).await?;
+        let (held, read) = held.unzip();
+        // A rollout that is over has the word only until another tells balancers something.
+        if held.is_some_and(|held| held.assignment.generation > given.assignment.generation) {
+            continue;
+        }
+        unit.as_read(key.clone(), read);
+        unit.put(key, &given)?;
     }
     let happenings = rollouts::happenings(&loaded.rollout.header, &record);
     unit.writes.extend(outbox::writes_of(store, &next.header.env, &happenings, now).await?);

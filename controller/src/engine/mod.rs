@@ -9,8 +9,10 @@
 mod behind;
 mod calendars;
 mod commit;
+mod drains;
 pub mod gates;
 mod lend;
+mod newcomers;
 pub mod permit;
 pub mod records;
 mod route;
@@ -35,7 +37,7 @@ use longshore_common::{
     text::visible,
     time::{Clock, Millis},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -65,6 +67,8 @@ struct Inner {
     active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
     /// What gates have seen so far.
     seen: Seen,
+    /// Somebody may have come to be of an environment.
+    newcomers: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -80,12 +84,16 @@ impl Engine {
     ) -> Result<Engine, Trouble> {
         let locks = records::locks(&store).await?;
         let (active, tasks, seen) = (Mutex::default(), TaskTracker::new(), Seen::default());
-        let engine = Engine { inner: Arc::new(Inner { store, clock, fleet, active, seen, stop, tasks }) };
+        let newcomers = Notify::new();
+        let inner = Inner { store, clock, fleet, active, seen, newcomers, stop, tasks };
+        let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
             engine.spawn(lock.rollout);
         }
         engine.inner.tasks.spawn(route::route(engine.clone(), events));
+        engine.take_up_drains().await?;
+        engine.inner.tasks.spawn(newcomers::watch(engine.clone()));
         for prefix in [Prefix::envs(), Prefix::freezes()] {
             engine.inner.tasks.spawn(calendars::watch(engine.clone(), prefix));
         }
@@ -188,6 +196,7 @@ impl Engine {
 
     fn retire(&self, id: &RolloutId) {
         self.active().remove(id);
+        self.inner.newcomers.notify_one(); // who came too late for it
     }
 
     fn now(&self) -> Millis {

@@ -25,7 +25,7 @@ pub(super) struct Wanted<'a> {
     pub environment: &'a Environment,
     pub app: &'a AppName,
     pub release: ReleaseDigest,
-    /// Back to what was live before: it has been here.
+    /// Back to what was live before, or no further than what is: it has been here.
     pub back: bool,
     pub plan: Option<&'a PlanDigest>,
     /// Of the plan's preconditions, those that it is started in spite of.
@@ -113,6 +113,9 @@ pub fn say_unproved(environment: &Environment, unproved: &Unproved) -> String {
 /// A rollout that came to its good end.
 fn run(record: &Record) -> Option<Run> {
     let Phase::Done(done) = &record.header.phase else { return None };
+    if record.newcomers {
+        return None; // it ran no gates
+    }
     if !matches!(done.outcome, Outcome::Succeeded | Outcome::NothingToDo) {
         return None;
     }

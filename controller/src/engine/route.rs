@@ -55,6 +55,7 @@ impl Engine {
             }
             FleetEvent::Silent(host) => self.tell_all(Event::Silent(host)).await,
             FleetEvent::Back { host, apps } => {
+                self.inner.newcomers.notify_one();
                 self.tell_all(Event::Back(host)).await;
                 for seen in &apps {
                     states::keep_seen(&self.inner.store, &host, seen).await?;

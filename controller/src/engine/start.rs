@@ -1,10 +1,10 @@
 //! How a rollout begins: everything that can be known to be wrong is refused here, before a record exists.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
-    ids::{AppName, EnvName, OperatorName, RolloutId, Version},
+    ids::{AppName, EnvName, HostId, OperatorName, RolloutId, Version},
     settings::Values,
     time::{Millis, Span},
 };
@@ -14,6 +14,7 @@ use super::{
     Engine, Ticket,
     behind::address_of,
     commit,
+    newcomers::{leave_out_all_but, no_longer_live},
     permit::{Wanted, permit},
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
@@ -36,6 +37,8 @@ const ATTEMPTS: u32 = 8;
 const LATE_MS: Millis = 60_000;
 /// Rollouts that are over and kept, of one app in one environment.
 const KEPT: usize = 50;
+/// The same of those that brought newcomers what was live: where hosts come and go by the hour, they are many.
+const NEWCOMERS_KEPT: usize = 10;
 
 /// What an operator asks for.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct StartRequest {
     pub rollback: bool,
     /// The plan that it follows; `None`: going back, which asks nobody first.
     pub ticket: Option<Arc<Ticket>>,
+    /// Hosts that came since what is live became so: it is brought to them, and to no other. Empty: to all.
+    pub newcomers: BTreeSet<HostId>,
     /// Not to begin before, as people write it: `2026-11-29 01:45`, `+2h`, `next`; empty: at once.
     pub at: String,
 }
@@ -87,24 +92,29 @@ impl Engine {
             && live
                 .as_ref()
                 .is_some_and(|live| live.before.iter().any(|before| before.release == target.release));
+        let newcomers = !request.newcomers.is_empty();
+        let proven = back || newcomers;
         let wanted = Wanted {
             environment: &environment,
             app,
             release: target.release,
-            back,
+            back: proven,
             plan: request.ticket.as_ref().map(|ticket| &ticket.plan.digest),
             overrides: request.ticket.as_ref().map(|ticket| &ticket.overrides[..]).unwrap_or_default(),
             at: start_at.unwrap_or(now),
         };
         let permit = permit(store, &wanted, &past, now).await?;
-        // The way back runs no tests, and is never held up by where they would run.
-        let runners = match back {
+        // What has proved itself here runs no tests, and is never held up by where they would run.
+        let runners = match proven {
             true => vec![],
             false => self.runners(&environment, app, snapshot.as_ref()).await?,
         };
         let (mut members, snapshots, behind) = self.settled(&environment, app, &target, snapshot).await?;
         if let Some(ticket) = &request.ticket {
             ticket.exclude(&mut members);
+        }
+        if newcomers {
+            leave_out_all_but(&request.newcomers, env, &mut members)?;
         }
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
@@ -117,7 +127,7 @@ impl Engine {
             env: env.clone(),
             target: target.clone(),
             from_version: live.map(|live| live.target.version),
-            spec: match back {
+            spec: match proven {
                 true => environment.spec.clone().for_the_way_back(),
                 false => environment.spec.clone(),
             },
@@ -136,6 +146,7 @@ impl Engine {
             started_by: request.by.to_string(),
             reason: request.reason.clone(),
             rollback: request.rollback,
+            newcomers,
             plan: ticket.map(|ticket| ticket.plan.digest),
             overrides: ticket.map(|ticket| ticket.overrides.clone()).unwrap_or_default(),
         };
@@ -208,6 +219,10 @@ impl Engine {
     ) -> Result<(Target, Option<Snapshot>, Revision), Trouble> {
         let StartRequest { app, env, version, rollback, .. } = request;
         let before = match (rollback, version) {
+            _ if !request.newcomers.is_empty() => {
+                let live = live.filter(|live| Some(&live.target.version) == version.as_ref());
+                Some(live.ok_or_else(|| no_longer_live(app, env))?.target.clone())
+            }
             (false, None) => return Err(Trouble::refused(Code::V01, "say which version to roll out")),
             (false, Some(_)) => None,
             (true, None) => Some(way_back(app, env, live)?),
@@ -220,7 +235,7 @@ impl Engine {
         let found = bundle::load(&*self.inner.store, app, wanted).await?;
         let (release, revision) = found.ok_or_else(|| unpublished(app, wanted))?;
         refuse_withdrawn(&release)?;
-        // A rollback takes the settings of that time along; everything else has those of now.
+        // What was live before, and what is, takes the settings of that time along; everything else has those of now.
         if let Some(target) = before {
             let then = snapshots::load_all(&self.inner.store, target.snapshot.into_iter().collect()).await?;
             let snapshot = then.into_values().next().map(|snapshot| (*snapshot).clone());
@@ -313,14 +328,19 @@ impl Engine {
                 && record.header.env == request.env
                 && record.header.phase.is_done()
         });
-        let over: Vec<RolloutId> = of_app.map(|record| record.header.id).collect();
-        for id in over.iter().take(over.len().saturating_sub(KEPT)) {
+        let (newcomers, others): (Vec<Record>, Vec<Record>) = of_app.partition(|record| record.newcomers);
+        let oldest = |records: &[Record], kept: usize| -> Vec<RolloutId> {
+            let more = records.len().saturating_sub(kept);
+            records.iter().take(more).map(|record| record.header.id).collect()
+        };
+        let over = [oldest(&newcomers, NEWCOMERS_KEPT), oldest(&others, KEPT)].concat();
+        for id in &over {
             if let Err(trouble) = commit::forget(&self.inner.store, id).await {
                 let trouble = longshore_common::chain::Chain(&trouble).to_string();
                 tracing::warn!(rollout = %id, trouble, "an old rollout was not dropped; the next start tries again");
             }
         }
-        if over.len() > KEPT
+        if !over.is_empty()
             && let Err(trouble) = snapshots::sweep(&self.inner.store, self.now()).await
         {
             let trouble = longshore_common::chain::Chain(&trouble).to_string();

@@ -2,6 +2,7 @@
 
 mod balanced;
 mod gates;
+mod newcomers;
 mod policy;
 
 use std::{sync::Arc, time::Duration};
@@ -121,6 +122,7 @@ fn request(version: Option<&str>) -> StartRequest {
         reason: String::new(),
         rollback: version.is_none(),
         ticket: None,
+        newcomers: Default::default(),
         at: String::new(),
     }
 }

@@ -101,6 +101,9 @@ pub struct Drained {
     /// Its apps stop when nothing is under way there any more, at the latest then; `None`: they run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_ms: Option<Millis>,
+    /// Load balancers are to let go of it before that; at `stop_ms` its apps stop anyway.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// A key that was certified for the host.

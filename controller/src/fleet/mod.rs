@@ -24,7 +24,7 @@ use longshore_common::{
     ids::{AppName, Generation, HostId, HostName},
     label::Labels,
     report::Report,
-    time::Clock,
+    time::{Clock, Millis},
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -235,6 +235,22 @@ impl Fleet {
             Ok(())
         });
         Ok((changed.await?, true))
+    }
+
+    /// Nothing is sent to the drained host any more: its apps may stop. Of another drain than this, or none: nothing.
+    pub async fn let_stop(&self, id: HostId, since_ms: Millis) -> Result<(), Trouble> {
+        let fits = |drained: &Drained| drained.since_ms == since_ms && drained.waits;
+        let found = host::get(&self.inner.store, &id).await?;
+        if !found.is_some_and(|(host, _)| host.drained.as_ref().is_some_and(fits)) {
+            return Ok(());
+        }
+        let changed = self.change(id, |host| {
+            if let Some(drained) = host.drained.as_mut().filter(|drained| fits(drained)) {
+                drained.waits = false;
+            }
+            Ok(())
+        });
+        changed.await.map(drop)
     }
 
     /// Lets a host in that waits for it or was paused. `key` is the beginning of the fingerprint that the host itself

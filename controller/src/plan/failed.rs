@@ -37,6 +37,10 @@ fn of_release(world: &World) -> Vec<Failed> {
     if let Some(why) = &world.withdrawn {
         found.push(one(Check::Withdrawn, format!("{} was withdrawn: {why}", world.target.version)));
     }
+    let manifest = &world.release.manifest;
+    let routing = world.spec.traffic.as_ref();
+    let unmoved = routing.and_then(|routing| routing.unmoved(&manifest.app, &manifest.service));
+    found.extend(unmoved.map(|what| one(Check::Traffic, what)));
     found.extend(world.unmet.iter().map(|(check, what)| one(*check, what.clone())));
     found
 }
@@ -133,6 +137,7 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         | Check::Promotion
         | Check::Locked
         | Check::Runner
+        | Check::Traffic
         | Check::Unknown => "cannot take part".to_owned(),
     }
 }

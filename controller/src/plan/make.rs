@@ -19,6 +19,7 @@ use super::{
     fit::{Lack, lacks},
     gates::gates,
     remarks::remarks,
+    traffic::traffic,
     world::{Candidate, Surveyed, World},
 };
 use crate::rollout::{HeldHosts, Member, Target, UnknownHosts, careful_waves, plan_waves};
@@ -61,6 +62,7 @@ pub fn plan(world: &World) -> Plan {
         files: compare::files(world),
         fetch,
         gates: gates(&world.spec, &waves, &world.gates),
+        traffic: traffic(world, &members),
         calendar: world.calendar.clone(),
         promotion: world.promotion.clone(),
         approval: world.approval.clone(),

@@ -30,6 +30,7 @@ mod remarks;
 mod size;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traffic;
 mod world;
 
 pub use expect::baking;
@@ -41,4 +42,5 @@ pub use model::{
 };
 pub use moved::moved;
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};
+pub use traffic::{Bound, GroupPlan, Traffic};
 pub use world::{Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};

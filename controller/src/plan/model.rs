@@ -9,6 +9,8 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::traffic::{Bound, Traffic};
+
 /// Of the JSON that a plan is kept and sent as.
 pub const SCHEMA: &str = "longshore.plan/1";
 
@@ -40,6 +42,9 @@ pub struct Plan {
     pub fetch: Fetch,
     /// What must hold between waves, in the order in which it is met.
     pub gates: Vec<Gate>,
+    /// Load balancers and groups; `None`: the environment says nothing of traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// Windows, freezes and locks that apply.
     #[serde(default)]
     pub calendar: Vec<CalendarNote>,
@@ -334,6 +339,8 @@ pub enum Check {
     Locked,
     /// The hosts on which its tests run are there, and run nothing of the app where they are of no environment.
     Runner,
+    /// Somebody moves the app's traffic, as far as it has two sides.
+    Traffic,
     /// So many hosts answer that the failure budget covers the others.
     Unknown,
     Architecture,
@@ -350,7 +357,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Check; 19] = [
+    pub const ALL: [Check; 20] = [
         Check::Withdrawn,
         Check::Busy,
         Check::Overlap,
@@ -359,6 +366,7 @@ impl Check {
         Check::Promotion,
         Check::Locked,
         Check::Runner,
+        Check::Traffic,
         Check::Unknown,
         Check::Architecture,
         Check::Os,
@@ -382,6 +390,7 @@ impl Check {
             Check::Promotion => "promotion",
             Check::Locked => "locked",
             Check::Runner => "runner",
+            Check::Traffic => "traffic",
             Check::Unknown => "unknown",
             Check::Architecture => "architecture",
             Check::Os => "os",
@@ -425,6 +434,9 @@ pub struct Binding<'a> {
     pub hosts: Vec<(&'a HostId, &'a Part, Option<&'a Running>, &'a [u16])>,
     pub gates: &'a [Gate],
     pub approval: Option<&'a Approval>,
+    /// Who directs the traffic, and which group gets the release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Bound<'a>>,
 }
 
 impl Plan {
@@ -443,6 +455,7 @@ impl Plan {
                 .collect(),
             gates: &self.gates,
             approval: self.approval.as_ref(),
+            traffic: self.traffic.as_ref().map(Traffic::binding),
         }
     }
 

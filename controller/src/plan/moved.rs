@@ -26,6 +26,10 @@ pub fn moved(was: &Plan, is: &Plan) -> Vec<String> {
     if was.gates != is.gates {
         told.push("the gates between waves are others".to_owned());
     }
+    let traffic = |plan: &Plan| plan.traffic.as_ref().map(|t| format!("{:?}", t.binding()));
+    if traffic(was) != traffic(is) {
+        told.push("the load balancers, or the group that gets the release, are others".to_owned());
+    }
     if was.approval != is.approval {
         told.push("other approvals are asked for".to_owned());
     }

@@ -11,7 +11,7 @@ use longshore_common::{
 };
 
 use super::{Approval, CalendarNote, Check, Demanded, Gate, PlanPolicy};
-use crate::rollout::{Member, Snapshots, Spec, Target};
+use crate::rollout::{Behind, Member, Snapshots, Spec, Target};
 
 #[derive(Clone, Debug)]
 pub struct World {
@@ -21,6 +21,8 @@ pub struct World {
     pub env_file: ContentDigest,
     pub policy: PlanPolicy,
     pub spec: Spec,
+    /// The load balancers before the hosts; `None`: there are none that we direct.
+    pub behind: Option<Behind>,
     pub target: Target,
     /// Those that the target, what is live and what hosts run name.
     pub snapshots: Snapshots,

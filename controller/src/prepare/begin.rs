@@ -194,6 +194,7 @@ fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest
         })
         .collect();
     StartRequest {
+        newcomers: Default::default(),
         app: plan.app.clone(),
         version: Some(plan.to.version.clone()),
         env: plan.env.clone(),

@@ -60,7 +60,7 @@ impl Planner {
             layers: vec![],
             values: Values::new(),
         };
-        let (members, mut snapshots, _) =
+        let (members, mut snapshots, behind) =
             self.engine.settled(&environment, app, &target, snapshot.clone()).await?;
         let answers = self.ask_all(&release.manifest, &hosts, environment.plan.deadline.0).await;
         let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
@@ -106,6 +106,7 @@ impl Planner {
             unmet,
             calendar,
             spec: environment.spec,
+            behind,
             hosts: candidates,
             release,
             live,
@@ -211,8 +212,12 @@ async fn overlaps(
 
 /// Rollouts of the app in the environment that went forward and succeeded, the newest first.
 fn past(rollouts: &[Record], wish: &Wish) -> Vec<Past> {
-    let of_this =
-        |record: &&Record| record.header.app == wish.app && record.header.env == wish.env && !record.rollback;
+    let of_this = |record: &&Record| {
+        record.header.app == wish.app
+            && record.header.env == wish.env
+            && !record.rollback
+            && !record.newcomers
+    };
     rollouts.iter().rev().filter(of_this).filter_map(took).take(PAST_MAX).collect()
 }
 

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use longshore_common::{ids::EnvName, time::Clock, wire::parse};
+use longshore_common::{
+    ids::{AppName, EnvName},
+    time::Clock,
+    wire::parse,
+};
 use longshore_proto::v1::{self as pb, environments_server::Environments};
 use tonic::{Request, Response, Status};
 
@@ -10,7 +14,7 @@ use super::{admitted, invalid, operator, refuse};
 use crate::{
     access::Scope,
     config::Environment,
-    engine::records::LiveRecord,
+    engine::{records::LiveRecord, states},
     environments::{self, Applied},
     fleet::{Host, host},
     identity::Door,
@@ -41,6 +45,7 @@ impl EnvironmentsService {
                     version: target.version.to_string(),
                     digest: target.release.hex(),
                     since_ms,
+                    lacking: vec![],
                 });
             }
         }
@@ -49,7 +54,31 @@ impl EnvironmentsService {
 
     async fn show_one(&self, env: &EnvName) -> Result<pb::Environment, Trouble> {
         let (applied, _) = environments::get(&self.store, env).await?;
-        Ok(row(&applied, &applied.read()?, &self.surroundings().await?))
+        let (environment, mut around) = (applied.read()?, self.surroundings().await?);
+        for live in around.live.get_mut(env).into_iter().flatten() {
+            live.lacking = self.lacking(live, &environment, &around.hosts).await?;
+        }
+        Ok(row(&applied, &environment, &around))
+    }
+
+    /// Hosts of the environment that run something else than what is live, by their last report.
+    async fn lacking(
+        &self,
+        live: &pb::LiveRelease,
+        environment: &Environment,
+        hosts: &[Host],
+    ) -> Result<Vec<String>, Trouble> {
+        let app: AppName = live.app.parse()?;
+        let mut lacking = vec![];
+        for host in hosts.iter().filter(|host| host.belongs(&environment.selector)) {
+            let (state, _) = states::known(&self.store, &host.id, &app).await?;
+            let runs = state.as_ref().and_then(|state| state.previous());
+            if runs.is_none_or(|runs| runs.release.hex() != live.digest) {
+                lacking.push(host.name.to_string());
+            }
+        }
+        lacking.sort();
+        Ok(lacking)
     }
 
     async fn show_all(&self) -> Result<Vec<pb::Environment>, Trouble> {

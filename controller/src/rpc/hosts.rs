@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
-    engine::states,
+    engine::{Engine, states},
     fleet::{
         Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, AppSeen, Question},
@@ -40,6 +40,7 @@ pub struct HostsService {
     pub store: SharedStore,
     pub clock: Arc<dyn Clock>,
     pub fleet: Fleet,
+    pub engine: Engine,
     pub authority: Arc<Authority>,
     pub door: Door,
     /// `host:port` that the printed command names.
@@ -102,6 +103,7 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
             reason: drained.reason,
             since_ms: drained.since_ms,
             stop_ms: drained.stop_ms.unwrap_or(0),
+            waits: drained.waits,
         }),
         barred: host.barred.map(|barred| pb::Barred {
             kind: barred.kind.as_str().to_owned(),
@@ -243,8 +245,14 @@ impl Hosts for HostsService {
         let reason = longshore_common::wire::cut(&reason, REASON_BYTES);
         let since_ms = self.clock.now_ms();
         let stop_ms = stop_within_ms.map(|ms| since_ms + Span::millis(ms.min(Span::MAX_MS)).as_ms());
-        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms, stop_ms });
-        let (host, changed) = self.fleet.drain(&host, drained).await.map_err(refuse)?;
+        let meant = host::find(&self.store, &host).await.map_err(refuse)?.id;
+        let balanced = self.engine.is_balanced(&meant).await.map_err(refuse)?;
+        let waits = balanced && stop_ms.is_some_and(|stop_ms| stop_ms > since_ms);
+        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms, stop_ms, waits });
+        let (host, changed) = self.fleet.drain(&meant.to_string(), drained).await.map_err(refuse)?;
+        if balanced {
+            self.engine.drain_changed(host.id);
+        }
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
         Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))
     }

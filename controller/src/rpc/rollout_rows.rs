@@ -32,13 +32,15 @@ pub fn whole(view: &View) -> pb::Rollout {
         revision: revision.0,
         holds: holds.iter().map(hold_row).collect(),
         gates: gate_rows::rows(view),
+        balancing: balancing(rollout),
         ..brief(record)
     }
 }
 
 /// What the header alone says.
 pub fn brief(record: &Record) -> pb::Rollout {
-    let Record { header, request_id: _, started_by, reason, rollback: _, plan, overrides } = record;
+    let Record { header, request_id: _, started_by, reason, rollback: _, newcomers: _, plan, overrides } =
+        record;
     let Header { id, app, env, target, from_version, phase, created_ms, started_ms, .. } = header;
     let done: Option<&Done> = match phase {
         Phase::Done(done) => Some(done),
@@ -81,6 +83,25 @@ fn waves(rollout: &Rollout) -> Vec<pb::WaveRow> {
         .collect()
 }
 
+fn balancing(rollout: &Rollout) -> Option<pb::Balancing> {
+    let (header, routing) = (&rollout.header, rollout.spec().traffic.as_ref()?);
+    let balancing = header.balancing.as_ref()?;
+    let balancers = rollout.balancers().map(|(_, balancer)| {
+        let (state, note) = balancer.standing(balancing.round);
+        pb::BalancerRow { name: balancer.name.to_string(), state: state.to_owned(), note }
+    });
+    let mut balancers: Vec<pb::BalancerRow> = balancers.collect();
+    balancers.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(pb::Balancing {
+        director: routing.director.to_string(),
+        backend: routing.backend.to_string(),
+        gets: balancing.side.map(|side| side.to_string()).unwrap_or_default(),
+        share: balancing.share.into(),
+        moves: balancing.moves,
+        balancers,
+    })
+}
+
 fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow {
     pb::HostRow {
         id: id.to_string(),
@@ -91,6 +112,10 @@ fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow 
         from_version: host.previous.as_ref().map(|target| target.version.to_string()).unwrap_or_default(),
         generation: rollout.generation(*id).map_or(0, |generation| generation.0),
         since_ms: host.since,
+        joined: host.joined,
+        group: host.group.map(|group| group.to_string()).unwrap_or_default(),
+        weight: host.route.map(|route| route.weight.into()),
+        directed: host.route.is_some_and(|route| route.done),
         ..pb::HostRow::default()
     }
 }

@@ -141,6 +141,7 @@ fn read_start(
         reason,
         rollback,
         ticket: None,
+        newcomers: BTreeSet::new(),
         at,
     }))
 }

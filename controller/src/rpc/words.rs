@@ -259,9 +259,12 @@ pub fn to_agent(message: ToAgent) -> pb::ToAgent {
     pb::ToAgent { message: Some(message) }
 }
 
-/// Where its apps run on there is nothing for the host to do.
+/// Where its apps run on, or run until balancers have let go of it, there is nothing for the host to do.
 fn drain_message(drained: Drained) -> Option<pb::Drain> {
-    let Drained { by, reason, since_ms, stop_ms } = drained;
+    let Drained { by, reason, since_ms, stop_ms, waits } = drained;
+    if waits {
+        return None;
+    }
     Some(pb::Drain { by, reason, since_ms, stop_ms: stop_ms? })
 }
 

@@ -92,6 +92,7 @@ fn tell(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
     an_abort_moves_traffic_back(fleet, &load, public)?;
     fleet.apply_environment(ROLLING)?;
     hosts_are_drained_and_join(lab, fleet, &load)?;
+    a_drain_takes_a_host_out_before_its_app_stops(lab, fleet, &load)?;
     let answers = load.end();
     assert_eq!(answers.failed, 0, "{answers:?}");
     haproxy_is_told_again(lab, public)
@@ -158,6 +159,29 @@ fn hosts_are_drained_and_join(lab: &Lab, fleet: &Fleet<'_>, load: &Load) -> Resu
     std::thread::sleep(Duration::from_millis(500));
     let said = load.take();
     assert!(said.said.keys().eq(["shop 1.3"]), "{said:?}");
+    Ok(())
+}
+
+/// With no rollout under way: its connections go, then its app stops; it is back under load when it serves again.
+fn a_drain_takes_a_host_out_before_its_app_stops(lab: &Lab, fleet: &Fleet<'_>, load: &Load) -> Result<()> {
+    let host = lab.host(2);
+    let address = SocketAddr::from((host.ip(), 8080));
+    fleet.longshore(["host", "drain", host.name(), "--deadline", "2m", "--reason", "disk"])?.success()?;
+    until(SOON, "its app to stop", || Ok(ask(address).is_err().then_some(())))?;
+    let said = load.take();
+    assert!(said.failed == 0 && said.said.keys().eq(["shop 1.3"]), "{said:?}");
+    fleet.longshore(["host", "undrain", host.name()])?.success()?;
+    serves(host, "1.3")?;
+    until(SOON, "the balancer to send it connections again", || {
+        let shown = fleet.ask_json(["rollout", "show", "latest"])?;
+        let rows = shown["hosts"].as_array().cloned().unwrap_or_default();
+        let joined = |row: &&serde_json::Value| {
+            row["name"] == host.name() && row["weight"] == 100 && row["directed"] == true
+        };
+        Ok(rows.iter().find(joined).map(drop))
+    })?;
+    let said = load.take();
+    assert!(said.failed == 0, "{said:?}");
     Ok(())
 }
 

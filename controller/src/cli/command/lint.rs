@@ -78,12 +78,13 @@ struct Read {
     linted: LintedFile,
     text: String,
     environment: Option<Environment>,
+    app: Option<AppFile>,
 }
 
 fn lint(path: &Path) -> Result<Read, Failure> {
     let file = path.display().to_string();
     let text = read_text(path, FILE_BYTES)?;
-    let mut environment = None;
+    let (mut environment, mut read_app) = (None, None);
     let read = match is_environment(&text) {
         true => read_environment(&file, &text).map(|env| {
             let what = format!("environment {}", env.name);
@@ -93,7 +94,9 @@ fn lint(path: &Path) -> Result<Read, Failure> {
         false => AppFile::parse(&file, &text).map(|app| {
             let mut found = across::of_app(path, &app);
             found.extend(across::too_large(&app).map(|problem| (String::new(), problem)));
-            (format!("app {}", app.app), found)
+            let what = format!("app {}", app.app);
+            read_app = Some(app);
+            (what, found)
         }),
     };
     let linted = match read {
@@ -113,7 +116,7 @@ fn lint(path: &Path) -> Result<Read, Failure> {
             LintedFile { file, what: None, problems: problems.collect() }
         }
     };
-    Ok(Read { linted, text, environment })
+    Ok(Read { linted, text, environment, app: read_app })
 }
 
 fn problem(text: &str, word: &str, message: String) -> Problem {
@@ -121,11 +124,14 @@ fn problem(text: &str, word: &str, message: String) -> Problem {
     Problem { line, column, message }
 }
 
-/// Environments that are given together have to get along.
+/// Environments that are given together have to get along, with each other and with the apps beside them.
 fn among_each_other(files: &mut [Read]) {
     let (at, environments): (Vec<usize>, Vec<&Environment>) =
         files.iter().enumerate().filter_map(|(at, read)| Some((at, read.environment.as_ref()?))).unzip();
-    for (nth, word, message) in across::of_environments(&environments) {
+    let apps: Vec<&AppFile> = files.iter().filter_map(|read| read.app.as_ref()).collect();
+    let mut all = across::of_environments(&environments);
+    all.extend(across::of_apps_in(&environments, &apps));
+    for (nth, word, message) in all {
         let found = problem(&files[at[nth]].text, &word, message);
         let linted = &mut files[at[nth]].linted;
         linted.what = None;

@@ -91,6 +91,14 @@ pub(super) fn of_environments(all: &[&Environment]) -> Vec<(usize, String, Strin
     found
 }
 
+/// Of each environment by its place in the list, what keeps an app that is given with it from running there.
+pub(super) fn of_apps_in(all: &[&Environment], apps: &[&AppFile]) -> Vec<(usize, String, String)> {
+    let unmoved =
+        |env: &Environment, app: &AppFile| env.spec.traffic.as_ref()?.unmoved(&app.app, &app.service);
+    let pairs = all.iter().enumerate().flat_map(|(at, env)| apps.iter().map(move |app| (at, env, app)));
+    pairs.filter_map(|(at, env, app)| Some((at, "balancers".to_owned(), unmoved(env, app)?))).collect()
+}
+
 /// Where a word stands first, as line and column from 1.
 pub(super) fn place(text: &str, word: &str) -> (usize, usize) {
     let at = text.find(word).unwrap_or(0);
@@ -133,6 +141,21 @@ mod tests {
         let found = of_environments(&[&circle("a", "b"), &circle("b", "a")]);
         assert!(found.iter().all(|(_, _, message)| message.starts_with("promotion: ")) && !found.is_empty());
         assert_eq!(of_environments(&[&circle("a", "elsewhere")]), []);
+    }
+
+    #[test]
+    fn an_app_with_sides_is_held_against_an_environment_with_balancers() {
+        let balanced = env(
+            "[environment]\nname = \"a\"\nselector = \"env=prod\"\n[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\n\
+             balancers = \"role=lb\"\n",
+        );
+        let text = "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\nexec = [\"./bin/shop\", \"{listen}\"]\nuser = \"shop\"\nSOCKETS\n[service.sides]\nblue = \"127.0.0.1:8081\"\ngreen = \"127.0.0.1:8082\"\n";
+        let app = AppFile::parse("longshore.toml", &text.replace("SOCKETS", "")).unwrap();
+        let found = of_apps_in(&[&balanced], &[&app]);
+        assert!(found[0].2.starts_with("shop runs beside itself on a host"), "{found:?}");
+        let held =
+            AppFile::parse("l.toml", &text.replace("SOCKETS", "sockets = [\"0.0.0.0:8080\"]")).unwrap();
+        assert_eq!(of_apps_in(&[&balanced], &[&held]), []);
     }
 
     #[test]

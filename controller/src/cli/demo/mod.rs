@@ -8,6 +8,8 @@
 mod fleet;
 mod goods;
 pub mod role;
+#[cfg(test)]
+mod samples;
 mod shop;
 mod stage;
 mod story;
@@ -21,6 +23,8 @@ use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{args::DemoArgs, command::Desk, exit::Exit, failure::Failure};
+#[cfg(test)]
+pub use samples::samples;
 use stage::Stage;
 use summary::{farewell, look_around, starting, starting_approved};
 use tour::Reader;

@@ -255,6 +255,7 @@ fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
         plan: None,
         overrides: vec![],
         gates: vec![],
+        balancing: None,
     }
 }
 
@@ -274,6 +275,10 @@ fn host(number: u32, wave: u32, state: &str, step: Option<&str>) -> HostRow {
         bytes_total: 0,
         failure: None,
         from_version: None,
+        joined: false,
+        group: None,
+        weight: None,
+        directed: false,
         generation: 7,
         since: Some(Moment(10_000)),
     }

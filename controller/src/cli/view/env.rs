@@ -11,6 +11,9 @@ use crate::cli::{
     table::{Facts, Table},
 };
 
+/// Hosts that a line names; the rest are counted.
+const NAMED: usize = 5;
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
     pub name: String,
@@ -27,6 +30,8 @@ pub struct Live {
     pub version: String,
     pub digest: String,
     pub since: Option<Moment>,
+    /// Hosts of the environment that run something else, by their last report; only where one environment is shown.
+    pub lacking: Vec<String>,
 }
 
 impl From<pb::Environment> for Environment {
@@ -38,8 +43,8 @@ impl From<pb::Environment> for Environment {
 
 impl From<pb::LiveRelease> for Live {
     fn from(live: pb::LiveRelease) -> Self {
-        let pb::LiveRelease { app, version, digest, since_ms } = live;
-        Self { app, version, digest, since: Moment::from_wire(since_ms) }
+        let pb::LiveRelease { app, version, digest, since_ms, lacking } = live;
+        Self { app, version, digest, since: Moment::from_wire(since_ms), lacking }
     }
 }
 
@@ -55,6 +60,14 @@ impl View for Environment {
         for live in &self.live {
             let since = live.since.map(|at| format!(", since {}", at.date(&page.zone))).unwrap_or_default();
             facts.add("live", visible(&format!("{}@{}{since}", live.app, live.version)));
+            let more = match live.lacking.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let named = live.lacking.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if !named.is_empty() {
+                facts.add("", visible(&format!("not on {named}{more}")));
+            }
         }
         let mut lines = facts.lines(page.style);
         lines.push(String::new());

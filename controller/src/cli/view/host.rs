@@ -58,6 +58,8 @@ pub struct HostDrain {
     pub since: Option<Moment>,
     /// Its apps stop by then; none: they run on.
     pub stop_at: Option<Moment>,
+    /// They run until load balancers have let go of the host.
+    pub waits: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -152,11 +154,12 @@ impl From<pb::Host> for Host {
             // One that enrolled and never connected has said nothing yet.
             facts: facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from),
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
-            drained: drained.map(|pb::Drained { by, reason, since_ms, stop_ms }| HostDrain {
+            drained: drained.map(|pb::Drained { by, reason, since_ms, stop_ms, waits }| HostDrain {
                 reason,
                 by,
                 since: Moment::from_wire(since_ms),
                 stop_at: Moment::from_wire(stop_ms),
+                waits,
             }),
             apps: apps.into_iter().map(HostApp::from).collect(),
             enrolled_at: Moment(enrolled_ms),
@@ -381,6 +384,10 @@ impl View for Host {
             let since = drained.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             let stop = match drained.stop_at {
                 None => String::new(),
+                Some(at) if drained.waits => {
+                    let by = at.clock(&page.zone);
+                    format!("; its apps stop when load balancers have let go of it, and by {by}")
+                }
                 Some(at) if at > page.now => format!("; its apps stop by {}", at.clock(&page.zone)),
                 Some(_) => "; its apps are stopped".to_owned(),
             };

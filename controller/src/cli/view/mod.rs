@@ -26,7 +26,7 @@ pub mod release;
 pub mod rollout;
 pub mod rollout_lines;
 #[cfg(test)]
-mod samples;
+pub(in crate::cli) mod samples;
 #[cfg(test)]
 mod samples_more;
 pub mod secret;

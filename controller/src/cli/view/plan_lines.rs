@@ -38,6 +38,7 @@ impl View for PlanView {
             ("Hosts", hosts(plan, self.all_hosts, page)),
             ("Changes", changes(plan, page)),
             ("Between waves", gates(plan, page)),
+            ("Traffic", traffic(plan, page)),
             ("Way back", back(plan, page)),
         ];
         for (title, part) in parts {
@@ -136,6 +137,14 @@ fn expected(plan: &Plan) -> String {
             format!("at least {least}; no rollout of {app} in {env} has succeeded yet to learn from")
         }
     }
+}
+
+/// What happens on load balancers and between groups, in order, and how that goes back.
+fn traffic(plan: &Plan, page: &Page) -> Vec<String> {
+    let Some(traffic) = &plan.traffic else { return vec![] };
+    let what = traffic.what.iter().cloned();
+    let back = traffic.back.iter().map(|back| format!("on the way back: {back}"));
+    what.chain(back).flat_map(|sentence| paragraph(&sentence, Ink::Plain, page)).collect()
 }
 
 fn remarks(plan: &Plan, page: &Page) -> Vec<String> {

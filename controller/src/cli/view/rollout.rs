@@ -38,6 +38,43 @@ pub struct Rollout {
     pub overrides: Vec<Override>,
     /// In the order in which they came to their end, then those that are looked at.
     pub gates: Vec<Gate>,
+    /// None: no load balancers that we direct.
+    pub balancing: Option<Balancing>,
+}
+
+/// What load balancers are told, and how far they are with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balancing {
+    pub director: String,
+    pub backend: String,
+    /// Of two groups, the one that gets the release; none where there are none.
+    pub gets: Option<String>,
+    /// Percent of the traffic that this group has now.
+    pub share: u32,
+    /// The traffic moves to it; otherwise it had it already.
+    pub moves: bool,
+    pub balancers: Vec<Balancer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Balancer {
+    pub name: String,
+    /// done, waiting, unknown, held or refused.
+    pub state: String,
+    /// Why, in its own words.
+    pub note: Option<String>,
+}
+
+impl From<pb::Balancing> for Balancing {
+    fn from(balancing: pb::Balancing) -> Self {
+        let pb::Balancing { director, backend, gets, share, moves, balancers } = balancing;
+        let balancers = balancers.into_iter().map(|pb::BalancerRow { name, state, note }| Balancer {
+            name,
+            state,
+            note: some(note),
+        });
+        Self { director, backend, gets: some(gets), share, moves, balancers: balancers.collect() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,6 +115,14 @@ pub struct HostRow {
     pub bytes_total: u64,
     pub failure: Option<HostFailure>,
     pub from_version: Option<String>,
+    /// It came to the environment while the rollout was under way.
+    pub joined: bool,
+    /// blue or green; none where there are no groups.
+    pub group: Option<String>,
+    /// That load balancers are told; none where there are none, or they are told nothing yet.
+    pub weight: Option<u32>,
+    /// Every load balancer has carried that out.
+    pub directed: bool,
     pub generation: u64,
     /// When the state was entered.
     pub since: Option<Moment>,
@@ -135,6 +180,7 @@ impl From<pb::Rollout> for Rollout {
             plan,
             overrides,
             gates,
+            balancing,
         } = rollout;
         Self {
             id,
@@ -159,6 +205,7 @@ impl From<pb::Rollout> for Rollout {
             plan: some(plan),
             overrides: overrides.into_iter().map(Override::from).collect(),
             gates: gates.into_iter().map(Gate::from).collect(),
+            balancing: balancing.map(Balancing::from),
         }
     }
 }
@@ -184,6 +231,10 @@ impl From<pb::HostRow> for HostRow {
             from_version,
             generation,
             since_ms,
+            joined,
+            group,
+            weight,
+            directed,
         } = row;
         Self {
             id,
@@ -196,6 +247,10 @@ impl From<pb::HostRow> for HostRow {
             bytes_total,
             failure: failure.map(HostFailure::from),
             from_version: some(from_version),
+            joined,
+            group: some(group),
+            weight,
+            directed,
             generation,
             since: Moment::from_wire(since_ms),
         }

@@ -4,7 +4,7 @@ use longshore_common::text::visible;
 
 use super::{
     gate::Gate,
-    rollout::{Explanation, HostRow, Override, Rollout, RolloutList, Standing},
+    rollout::{Balancer, Balancing, Explanation, HostRow, Override, Rollout, RolloutList, Standing},
     short,
 };
 use crate::cli::{
@@ -55,14 +55,53 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
             format!("{} by {}, {length}", started.date(&page.zone), visible(&rollout.started_by)),
         );
     }
+    if let Some(balancing) = &rollout.balancing {
+        let (how, balancers) = traffic(balancing);
+        facts.add("traffic", visible(&how)).add("balancers", visible(&balancers));
+    }
     for Override { name, reason } in &rollout.overrides {
         facts.add("in spite of", visible(&format!("{name}: {reason}")));
+    }
+    let joined: Vec<String> = rollout
+        .hosts
+        .iter()
+        .filter(|host| host.joined)
+        .map(|host| match host.takes_part() {
+            true => format!("{} in wave {}", host.name, host.wave),
+            false => format!("{} ({})", host.name, host.state),
+        })
+        .collect();
+    if !joined.is_empty() {
+        let more = match joined.len().saturating_sub(NAMES_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named = joined.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        facts.add("joined since", visible(&format!("{named}{more}")));
     }
     facts.add_some("reason", rollout.reason.as_deref().map(visible)).add_some(
         "deadline",
         rollout.deadline_at.map(|at| format!("{} ({})", at.clock(&page.zone), at.relative(page.now))),
     );
     facts
+}
+
+/// Who directs the traffic, where it goes, and how far each balancer is with it.
+fn traffic(balancing: &Balancing) -> (String, String) {
+    let Balancing { director, backend, gets, share, moves, balancers } = balancing;
+    let goes = match (gets.as_deref(), moves) {
+        (None, _) => "hosts are drained before they are changed, and join when they are healthy".to_owned(),
+        (Some(gets), false) => format!("{gets} has it and gets what it lacks"),
+        (Some(gets), true) => {
+            let other = if gets == "blue" { "green" } else { "blue" };
+            format!("{gets} gets the release and has {share}% of it; {other} has {}%", 100 - share.min(&100))
+        }
+    };
+    let said = balancers.iter().map(|Balancer { name, state, note }| match note {
+        Some(note) => format!("{name} {state} ({note})"),
+        None => format!("{name} {state}"),
+    });
+    (format!("backend {backend} of {director}: {goes}"), said.collect::<Vec<_>>().join(", "))
 }
 
 /// Every gate with its evidence.
@@ -72,18 +111,43 @@ fn gates(gates: &[Gate], page: &Page) -> Vec<String> {
 }
 
 fn hosts(rollout: &Rollout, page: &Page) -> Table {
-    let mut table = Table::new(["WAVE", "HOST", "STATE", "STEP", "FROM", "SINCE"]);
+    let Some(balancing) = &rollout.balancing else {
+        let mut table = Table::new(["WAVE", "HOST", "STATE", "STEP", "FROM", "SINCE"]);
+        for host in &rollout.hosts {
+            table.row(cells(host, page));
+        }
+        return table;
+    };
+    let mut table = Table::new(["WAVE", "HOST", "STATE", "STEP", "FROM", "SINCE", "WEIGHT", "GROUP"]);
     for host in &rollout.hosts {
-        table.row([
-            host.wave.to_string().into(),
-            visible(&host.name).into(),
-            Cell::new(host.standing().ink(), visible(&host.state)),
-            visible(host.step.as_deref().unwrap_or_default()).into(),
-            visible(host.from_version.as_deref().unwrap_or_default()).into(),
-            host.since.map(|at| at.relative(page.now)).unwrap_or_default().into(),
-        ]);
+        let [wave, name, state, step, from, since] = cells(host, page);
+        let group = visible(host.group.as_deref().unwrap_or_default());
+        table.row([wave, name, state, step, from, since, weight(host).into(), group.into()]);
+    }
+    if balancing.gets.is_none() {
+        table.drop_column("GROUP");
     }
     table
+}
+
+/// `100`, or while balancers have not carried it out yet, `100 soon`.
+fn weight(host: &HostRow) -> String {
+    match (host.weight, host.directed) {
+        (None, _) => String::new(),
+        (Some(weight), true) => weight.to_string(),
+        (Some(weight), false) => format!("{weight} soon"),
+    }
+}
+
+fn cells(host: &HostRow, page: &Page) -> [Cell; 6] {
+    [
+        host.wave.to_string().into(),
+        visible(&host.name).into(),
+        Cell::new(host.standing().ink(), visible(&host.state)),
+        visible(host.step.as_deref().unwrap_or_default()).into(),
+        visible(host.from_version.as_deref().unwrap_or_default()).into(),
+        host.since.map(|at| at.relative(page.now)).unwrap_or_default().into(),
+    ]
 }
 
 impl View for RolloutList {

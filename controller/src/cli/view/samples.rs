@@ -40,10 +40,11 @@ pub fn all() -> Vec<Sample> {
     samples.extend(more::access());
     samples.extend(trust());
     samples.extend(more::trust());
+    samples.extend(crate::cli::demo::samples());
     samples
 }
 
-pub(super) fn sample<V: View>(command: &'static str, view: &V) -> Sample {
+pub(in crate::cli) fn sample<V: View>(command: &'static str, view: &V) -> Sample {
     (command, V::SCHEMA, json(view))
 }
 
@@ -91,10 +92,12 @@ fn secrets() -> Vec<Sample> {
 }
 
 fn plans() -> Vec<Sample> {
-    let fleet =
-        "web-1@east web-2@west:full web-3@west:silent | canary=1 spread=zone canary_bake=60s | disk=500";
+    let fleet = "web-1@east web-2@west:full web-3@west:silent | canary=1 spread=zone canary_bake=60s traffic.director=haproxy \
+         traffic.backend=shop traffic.drain=30s traffic.hold=60s traffic.steps=10+50 balancers= | disk=500";
     let mut world = crate::plan::tests::setup::world(fleet);
     world.made_ms = AT;
+    let balancer = (BALANCER.parse().expect("an id"), "lb-1".parse().expect("a name"));
+    world.behind = Some(crate::rollout::Behind { balancers: vec![balancer], side: None });
     let plan = crate::plan::plan(&world);
     let row = pb::PlanRow {
         digest: plan.digest.hex(),
@@ -226,6 +229,8 @@ fn trust() -> Vec<Sample> {
     ]
 }
 
+/// A load balancer.
+const BALANCER: &str = "7d1f5e2a-8f0a-4a44-9d0c-0c1fb2a7b222";
 const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
 
 fn app_state() -> pb::AppState {
@@ -285,6 +290,7 @@ fn host() -> pb::Host {
             reason: "disk swap".into(),
             since_ms: AT,
             stop_ms: AT,
+            waits: true,
         }),
     }
 }
@@ -337,6 +343,7 @@ fn releases() -> Vec<Sample> {
         selector: "env=prod".into(),
         file: "[environment]\n…".into(),
         live: vec![pb::LiveRelease {
+            lacking: vec!["web-9".into()],
             app: "shop".into(),
             version: "1.4.2".into(),
             digest: DIGEST.into(),
@@ -423,6 +430,10 @@ fn rollout() -> pb::Rollout {
             from_version: "1.4.1".into(),
             generation: 65_537,
             since_ms: AT,
+            joined: true,
+            group: "green".into(),
+            weight: Some(100),
+            directed: true,
         }],
         started_by: "ada".into(),
         started_ms: AT,
@@ -449,6 +460,18 @@ fn rollout() -> pb::Rollout {
             name: "disk".into(),
             reason: "the old log is removed at noon".into(),
         }],
+        balancing: Some(pb::Balancing {
+            director: "haproxy".into(),
+            backend: "shop".into(),
+            gets: "green".into(),
+            share: 50,
+            moves: true,
+            balancers: vec![pb::BalancerRow {
+                name: "lb-1".into(),
+                state: "refused".into(),
+                note: "HAProxy cannot be asked".into(),
+            }],
+        }),
     }
 }
 

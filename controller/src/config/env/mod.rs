@@ -55,11 +55,21 @@ pub use values::SETTINGS_BYTES;
 
 /// Good releases on a host's disk, the live one included, unless the file says otherwise.
 const KEEP_SLOTS: u32 = 3;
+/// What becomes of a host that comes to be of the environment by itself: it enrolled, or got a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomers {
+    /// A rollout under way takes it in; otherwise what is live is brought to it.
+    Follow,
+    /// Nothing, until an operator starts a rollout.
+    Wait,
+}
+
 /// What a file says, all of it valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
     pub name: EnvName,
     pub selector: Selector,
+    pub newcomers: Newcomers,
     pub keep_slots: u32,
     pub spec: Spec,
     pub promotion: Promotion,
@@ -115,6 +125,18 @@ fn read(root: &Table<'_>) -> Option<Environment> {
             "environment.keep_slots: must be 2 to 20: the live release and a way back",
         );
     }
+    let newcomers = match environment.or("newcomers", "follow".to_owned()).as_str() {
+        "follow" => Newcomers::Follow,
+        "wait" => Newcomers::Wait,
+        other => {
+            let shown = longshore_common::text::visible(other);
+            environment.problem_at(
+                "newcomers",
+                format!("environment.newcomers: \"{shown}\" is none of follow, wait"),
+            );
+            Newcomers::Wait
+        }
+    };
     let require_attestations = environment.list("require_attestations");
     let mut spec = strategy(&root.table("rollout"));
     spec.traffic = traffic::traffic(root);
@@ -126,6 +148,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     Some(Environment {
         name: name?,
         selector: selector?,
+        newcomers,
         keep_slots,
         spec,
         promotion: promotion::promotion(root),

@@ -7,6 +7,7 @@ use super::{Controller, FILE, live, request, world};
 use crate::{
     engine::records::{self, LiveRecord},
     environments,
+    fleet::Drained,
     rollout::{Event, HoldKind, Outcome},
     store::{Key, MemoryStore, SharedStore},
     testing::HandAgent,
@@ -166,4 +167,65 @@ async fn an_abort_leaves_the_traffic_where_it_was() {
     assert_eq!(controller.done(second).await, Outcome::Aborted);
     assert_eq!((told(&agents[4]).as_str(), side(&store).await), ("a=100 b=100 c=0 d=0", Some(Side::Blue)));
     controller.stop.cancel();
+}
+
+/// Scenario 101, behind a balancer: between rollouts, too, connections go before the apps may stop, and come when the host
+/// serves again.
+#[tokio::test]
+async fn a_drain_between_rollouts_takes_the_host_out_before_its_apps_stop() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let a = agents[0].host.id;
+    assert!(controller.engine.is_balanced(&a).await.unwrap());
+    assert!(!controller.engine.is_balanced(&agents[4].host.id).await.unwrap());
+    let stop_ms = Some(i64::MAX / 2);
+    let drained = Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms, waits: true };
+    controller.fleet.drain("a", Some(drained)).await.unwrap();
+    controller.engine.drain_changed(a);
+    let waits = async || {
+        let (host, _) = crate::fleet::host::get(&store, &a).await.unwrap().unwrap();
+        host.drained.unwrap().waits
+    };
+    until(async || !waits().await).await;
+    assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100", "its apps may stop, for nothing is sent there");
+
+    // Whoever starts again takes up what was left: a host that is drained gets nothing.
+    controller.stop.cancel();
+    let again = Controller::start(store.clone()).await;
+    again.connect(&agents);
+    again.fleet.drain("a", None).await.unwrap();
+    again.engine.drain_changed(a);
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    let view = again.engine.view(&id).await.unwrap();
+    assert!(matches!(view.rollout.phase(), crate::rollout::Phase::Done(_)), "nothing was rolled out for it");
+    again.stop.cancel();
+}
+
+/// A controller that dies before balancers have heard of a drain tells them when it is back.
+#[tokio::test]
+async fn a_drain_that_nobody_told_is_taken_up_at_the_start() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let stop_ms = Some(i64::MAX / 2);
+    let drained = Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms, waits: true };
+    controller.fleet.drain("b", Some(drained)).await.unwrap();
+    controller.stop.cancel();
+    let again = Controller::start(store.clone()).await;
+    again.connect(&agents);
+    until(async || told(&agents[4]) == "a=100 b=0 c=100 d=100").await;
+    again.stop.cancel();
+}
+
+async fn until(fits: impl AsyncFn() -> bool) {
+    for _ in 0..super::PATIENCE.as_millis() / 20 {
+        if fits().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it never came to be so");
 }

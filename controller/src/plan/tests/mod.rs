@@ -5,4 +5,5 @@ mod preconditions;
 mod properties;
 pub(crate) mod setup;
 mod telling;
+mod traffic;
 mod waves;

@@ -42,6 +42,7 @@ pub(crate) fn world(setup: &str) -> World {
     World {
         made_ms: 1_000_000,
         made_by: "ada".to_owned(),
+        behind: None,
         env: "prod".parse().unwrap(),
         env_file: ContentDigest::of(b"file"),
         policy,
@@ -125,7 +126,7 @@ fn candidate(text: &str, number: u128) -> Candidate {
     let (of_member, of_survey): (Vec<&str>, Vec<&str>) = marks
         .split(':')
         .filter(|mark| !mark.is_empty())
-        .partition(|mark| ["new", "sick", "held", "excluded", "2", "1"].contains(mark));
+        .partition(|mark| ["new", "sick", "held", "excluded", "blue", "green", "2", "1"].contains(mark));
     let mut member = member(&[&[name], &of_member[..]].concat().join(":"), number);
     if let Some(zone) = zone {
         member.labels.insert("zone".to_owned(), zone.to_owned());

@@ -16,8 +16,9 @@ use crate::cli::failure::Failure;
 
 use chapters::Tour;
 pub use reader::Reader;
-use summary::Ended;
-pub use summary::Summary;
+pub use summary::{Ended, Summary};
+#[cfg(test)]
+pub use typed::Typed;
 use typed::Typist;
 
 /// Makes plans and releases, and is the first operator.

@@ -1,0 +1,339 @@
+//! Hosts that come to be of an environment by themselves: they enrolled, were let in, got a label, or the selector has
+//! become another. A rollout under way takes them in; otherwise what is live is brought to them, by a rollout that
+//! touches no other host. Scenario 94.
+//!
+//! A host that the environment has asked anything before is no newcomer, nor is one that was of the rollout that made
+//! live what is, or was left out of one since: what did not work there, or was not meant for it, is not tried by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use longshore_common::{
+    assignment::Intent,
+    chain::Chain,
+    code::{Code, Coded},
+    ids::{AppName, EnvName, HostId, RolloutId},
+};
+use uuid::Uuid;
+
+use super::{
+    Engine, StartRequest, behind,
+    records::{self, Given, LiveRecord, Record},
+    runner::Job,
+    settings,
+};
+use crate::{
+    config::{Environment, env::Newcomers},
+    environments::{self, freeze},
+    fleet::{Host, host},
+    rollout::{Event, Header, HostProgress, HostState, Member, Snapshots},
+    store::{Key, Prefix, SharedStore, WatchEvent, key::Name, record},
+    trouble::Trouble,
+};
+
+/// Why everybody else is left out of them.
+const ONLY_NEWCOMERS: &str = "only newcomers are brought what is live";
+/// Who starts the rollouts that bring newcomers what is live.
+const BY: &str = "longshore";
+/// Hosts that come together are brought in together.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// Before a newcomer that could not be brought in is looked at again.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Hosts that the reason of a rollout names.
+const NAMED: usize = 5;
+
+/// Until the controller stops: looks for newcomers whenever a host, an environment or a rollout's end may have made one.
+pub(super) async fn watch(engine: Engine) {
+    let stop = engine.inner.stop.clone();
+    for prefix in [Prefix::hosts(), Prefix::envs()] {
+        engine.inner.tasks.spawn(wake_by(engine.clone(), prefix));
+    }
+    loop {
+        let left = match engine.look_for_newcomers().await {
+            Ok(left) => left,
+            Err(trouble) => {
+                tracing::warn!(trouble = %Chain(&trouble), "newcomers are looked for again in {AGAIN:?}");
+                true
+            }
+        };
+        let again = async {
+            match left {
+                true => tokio::time::sleep(AGAIN).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = engine.inner.newcomers.notified() => {}
+            () = again => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TOGETHER) => {}
+        }
+    }
+}
+
+async fn wake_by(engine: Engine, prefix: Prefix) {
+    let (store, stop) = (engine.inner.store.clone(), engine.inner.stop.clone());
+    loop {
+        let watched = async {
+            let after = store.list(&prefix).await?.revision;
+            let mut changes = store.watch(&prefix, after).await?;
+            engine.inner.newcomers.notify_one(); // what was missed
+            while let Some(WatchEvent::Changes(_)) = changes.next().await {
+                engine.inner.newcomers.notify_one();
+            }
+            Ok::<(), Trouble>(())
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            watched = watched => if let Err(trouble) = watched {
+                tracing::warn!(trouble = %Chain(&trouble), "hosts are not watched for a moment");
+            },
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(super::runner::STORE_PAUSE) => {}
+        }
+    }
+}
+
+/// What is under way or live, by environment and app.
+struct Standing {
+    active: Vec<(EnvName, AppName, RolloutId)>,
+    live: Vec<(EnvName, AppName, LiveRecord)>,
+    /// What each host was asked last, by app.
+    asked: BTreeMap<(HostId, AppName), EnvName>,
+}
+
+impl Standing {
+    async fn load(store: &SharedStore) -> Result<Self, Trouble> {
+        let locks = records::locks(store).await?;
+        let active = locks.into_iter().map(|(env, app, lock)| (env, app, lock.rollout)).collect();
+        let mut live = vec![];
+        for entry in store.list(&Prefix::live()).await?.entries {
+            if let Name::Live(env, app) = entry.key.name()? {
+                live.push((env, app, record::decode_entry(&entry)?));
+            }
+        }
+        let mut asked = BTreeMap::new();
+        for entry in store.list(&Prefix::assignments()).await?.entries {
+            if let Name::Assignment(host, app) = entry.key.name()? {
+                let given: Given = record::decode_entry(&entry)?;
+                if given.assignment.intent != Intent::Direct {
+                    asked.insert((host, app), given.assignment.env);
+                }
+            }
+        }
+        Ok(Self { active, live, asked })
+    }
+
+    fn is_busy(&self, env: &EnvName, app: &AppName) -> bool {
+        self.active.iter().any(|(of, moved, _)| of == env && moved == app)
+    }
+}
+
+impl Engine {
+    /// Whether some could not be brought in, so that it has to be tried again.
+    pub(super) async fn look_for_newcomers(&self) -> Result<bool, Trouble> {
+        let store = &self.inner.store;
+        let environments: Vec<Environment> = environments::list(store)
+            .await?
+            .iter()
+            .filter_map(|applied| applied.read().ok()) // one that cannot be read is told when it is used
+            .filter(|environment| environment.newcomers == Newcomers::Follow)
+            .collect();
+        let standing = Standing::load(store).await?;
+        if environments.is_empty() || (standing.active.is_empty() && standing.live.is_empty()) {
+            return Ok(false);
+        }
+        let hosts: Vec<Host> = {
+            let presence = self.inner.fleet.presence();
+            let here = |host: &Host| presence.connected(&host.id).is_some() && host.left_out().is_none();
+            host::list(store).await?.into_iter().filter(here).collect()
+        };
+        let mut left = false;
+        for environment in &environments {
+            let of_it: Vec<&Host> = hosts.iter().filter(|host| host.belongs(&environment.selector)).collect();
+            if !of_it.is_empty() {
+                left |= self.bring_in(environment, &of_it, &standing).await?;
+            }
+        }
+        Ok(left)
+    }
+
+    async fn bring_in(
+        &self,
+        environment: &Environment,
+        hosts: &[&Host],
+        standing: &Standing,
+    ) -> Result<bool, Trouble> {
+        let env = &environment.name;
+        for (_, _, rollout) in standing.active.iter().filter(|(of, ..)| of == env) {
+            self.offer(rollout, hosts).await?;
+        }
+        let mut left = false;
+        for (_, app, live) in
+            standing.live.iter().filter(|(of, app, _)| of == env && !standing.is_busy(of, app))
+        {
+            let newcomers = self.newcomers(environment, app, live, hosts, standing).await?;
+            if newcomers.is_empty() {
+                continue;
+            }
+            let calendar = freeze::calendar(&self.inner.store, env).await?;
+            if calendar.closed(env, self.now()).is_some() {
+                left = true; // a rollout that waited for it would keep others from being started
+                continue;
+            }
+            match self.start(follow(env, app, live, &newcomers)).await {
+                Ok(rollout) => {
+                    tracing::info!(%rollout, %env, %app, hosts = newcomers.len(), "newcomers are brought in")
+                }
+                Err(trouble) => {
+                    left = true;
+                    tracing::warn!(%env, %app, hosts = newcomers.len(), trouble = %Chain(&trouble),
+                        "newcomers are not brought in yet");
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    async fn newcomers<'h>(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+        live: &LiveRecord,
+        hosts: &[&'h Host],
+        standing: &Standing,
+    ) -> Result<Vec<&'h Host>, Trouble> {
+        let env = &environment.name;
+        let serving = behind::serving(environment, live);
+        let unasked: Vec<&Host> = hosts
+            .iter()
+            .filter(|host| standing.asked.get(&(host.id, app.clone())) != Some(env))
+            .filter(|host| serving.is_none_or(|group| host.fits(group)))
+            .copied()
+            .collect();
+        if unasked.is_empty() {
+            return Ok(unasked);
+        }
+        let since: Vec<Record> = records::list(&self.inner.store)
+            .await?
+            .into_iter()
+            .filter(|record| record.header.env == *env && record.header.app == *app)
+            .filter(|record| record.header.id >= live.rollout) // ids sort by time
+            .collect();
+        let mut newcomers = vec![];
+        for host in unasked {
+            if !self.was_passed_over(&since, live, host).await? {
+                newcomers.push(host);
+            }
+        }
+        Ok(newcomers)
+    }
+
+    /// It was of the rollout that made live what is, or was left out of one since.
+    async fn was_passed_over(
+        &self,
+        since: &[Record],
+        live: &LiveRecord,
+        host: &Host,
+    ) -> Result<bool, Trouble> {
+        for record in since {
+            let key = Key::rollout_host(&record.header.id, &host.id);
+            let Some((known, _)) = records::get::<HostProgress>(&self.inner.store, &key).await? else {
+                continue;
+            };
+            let out = matches!(&known.state, HostState::Excluded { reason } if reason != ONLY_NEWCOMERS);
+            if out || record.header.id == live.rollout {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The rollout takes those of the hosts in that it does not have yet.
+    async fn offer(&self, rollout: &RolloutId, hosts: &[&Host]) -> Result<(), Trouble> {
+        let Some(jobs) = self.jobs(rollout) else { return Ok(()) };
+        let store = &self.inner.store;
+        let Some(loaded) = records::load(store, rollout).await? else { return Ok(()) };
+        if !loaded.rollout.takes_in() {
+            return Ok(());
+        }
+        for host in hosts.iter().filter(|host| !loaded.rollout.hosts.contains_key(&host.id)) {
+            let (member, snapshots) = self.newcomer(&loaded.rollout, host).await?;
+            let event = Event::HostJoined { member: Box::new(member), snapshots };
+            // A task that has just ended needs no telling: it is looked again then.
+            drop(jobs.send(Job::Fact(event)).await);
+        }
+        Ok(())
+    }
+
+    /// The host as a member of a rollout under way, and the snapshots that its way back names. What keeps it from taking
+    /// part is told there.
+    async fn newcomer(
+        &self,
+        rollout: &crate::rollout::Rollout,
+        host: &Host,
+    ) -> Result<(Member, Snapshots), Trouble> {
+        let Header { env, app, .. } = &rollout.header;
+        let mut member = [self.member(host.clone(), app).await?];
+        if let Err(why) = behind::group_as(&rollout.header, &mut member) {
+            member[0].excluded.get_or_insert(why.message);
+        }
+        let store = &self.inner.store;
+        let snapshot = rollout.snapshot().map(|snapshot| (**snapshot).clone());
+        match settings::settle(store, env, app, snapshot.as_ref(), &mut member).await {
+            Err(Trouble::Refused(why)) => {
+                member[0].excluded.get_or_insert(why.message);
+            }
+            settled => settled?,
+        }
+        let snapshots = settings::gather(store, None, &member).await?;
+        let [member] = member;
+        Ok((member, snapshots))
+    }
+}
+
+fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[&Host]) -> StartRequest {
+    let named: Vec<&str> = newcomers.iter().take(NAMED).map(|host| host.name.as_str()).collect();
+    let more = match newcomers.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    StartRequest {
+        app: app.clone(),
+        version: Some(live.target.version.clone()),
+        env: env.clone(),
+        request_id: Uuid::new_v4(),
+        by: BY.parse().expect("it is a name"),
+        reason: format!("came to {env} since {} is live: {}{more}", live.target.version, named.join(", ")),
+        rollback: false,
+        ticket: None,
+        newcomers: newcomers.iter().map(|host| host.id).collect::<BTreeSet<HostId>>(),
+        at: String::new(),
+    }
+}
+
+pub(super) fn no_longer_live(app: &AppName, env: &EnvName) -> Coded {
+    Coded::new(Code::R03, format!("another release of {app} is live in {env} by now"))
+}
+
+/// Everybody else keeps what they have. Refused where nobody is left.
+pub(super) fn leave_out_all_but(
+    newcomers: &BTreeSet<HostId>,
+    env: &EnvName,
+    members: &mut [Member],
+) -> Result<(), Coded> {
+    for member in members.iter_mut().filter(|member| !newcomers.contains(&member.id)) {
+        member.excluded.get_or_insert_with(|| ONLY_NEWCOMERS.to_owned());
+    }
+    match members.iter().any(|member| member.excluded.is_none()) {
+        true => Ok(()),
+        false => Err(Coded::new(Code::R01, format!("no newcomer of {env} can take what is live"))),
+    }
+}

@@ -1,0 +1,105 @@
+//! Scenario 94: hosts that come to be of an environment while, and after, its rollout.
+
+use super::{Controller, FILE, PATIENCE, fleet_of, gates::waits_for, request, world};
+use crate::{
+    engine::records,
+    environments,
+    rollout::{Event, HoldKind, Outcome, Phase, Promote},
+    store::SharedStore,
+    testing::HandAgent,
+};
+
+async fn site(more: &str, agents: &[HandAgent]) -> (SharedStore, Controller) {
+    let store: SharedStore = world(agents).await;
+    let (file, by) = (FILE.replacen("[rollout]\n", &format!("{more}\n"), 1), "alice".parse().unwrap());
+    environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(agents);
+    (store, controller)
+}
+
+async fn comes(controller: &Controller, store: &SharedStore, agent: &HandAgent) {
+    agent.enrol(store).await;
+    controller.connect(std::slice::from_ref(agent));
+}
+
+async fn until(what: &str, fits: impl AsyncFn() -> bool) {
+    for _ in 0..PATIENCE.as_millis() / 20 {
+        if fits().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// What is live is brought to it, by a rollout that touches nobody else.
+#[tokio::test]
+async fn a_host_that_comes_between_rollouts_is_brought_what_is_live() {
+    let agents = fleet_of(3, &[]);
+    let (store, controller) = site("[rollout]", &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let done = |agent: &HandAgent| agent.disk.lock().unwrap().done.clone();
+    let before: Vec<_> = agents.iter().map(done).collect();
+    let late = HandAgent::new("web-900", &[]);
+    comes(&controller, &store, &late).await;
+    until("web-900 runs 1.0", async || late.runs("shop").as_deref() == Some("1.0")).await;
+    let brought = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(controller.done(brought.header.id).await, Outcome::Succeeded);
+    assert!(brought.newcomers && brought.started_by == "longshore", "{brought:?}");
+    assert_eq!(brought.reason, "came to production since 1.0 is live: web-900");
+    assert_eq!(agents.iter().map(done).collect::<Vec<_>>(), before, "nobody else was asked anything");
+    let view = controller.engine.view(&brought.header.id).await.unwrap();
+    let Phase::Done(over) = view.rollout.phase() else { panic!("it is done") };
+    assert!(over.reason.starts_with("1 of 1 hosts run 1.0; 3 excluded: "), "{}", over.reason);
+    controller.stop.cancel();
+}
+
+/// A rollout under way takes it in, as a wave of its own after the others.
+#[tokio::test]
+async fn a_host_that_comes_during_a_rollout_is_taken_in() {
+    let agents = fleet_of(3, &[]);
+    let (store, controller) = site("[rollout]\nwatch = \"1h\"", &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Watching).await;
+    let late = HandAgent::new("web-900", &[]);
+    comes(&controller, &store, &late).await;
+    until("web-900 runs 1.0", async || late.runs("shop").as_deref() == Some("1.0")).await;
+    waits_for(&controller, id, HoldKind::Watching).await;
+    let view = controller.engine.view(&id).await.unwrap();
+    let joined: Vec<(&str, u32)> =
+        view.rollout.newcomers().iter().map(|(_, host)| (host.name.as_str(), host.wave)).collect();
+    assert_eq!((joined, view.rollout.header.waves), (vec![("web-900", 2)], 3));
+    let promote = Promote { by: "alice".into(), reason: "seen".into(), full: false };
+    controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    assert_eq!(records::list(&store).await.unwrap().len(), 1, "there is nobody left to bring anything to");
+    controller.stop.cancel();
+}
+
+/// What did not work there is not tried again by itself; nor is anything where the environment says to wait.
+#[tokio::test]
+async fn a_newcomer_is_tried_once_and_only_where_the_environment_follows() {
+    let agents = fleet_of(2, &[]);
+    let (store, controller) = site("[rollout]", &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let bad = HandAgent::new("web-900", &["1.0"]);
+    comes(&controller, &store, &bad).await;
+    until("it is tried", async || records::list(&store).await.unwrap().len() == 2).await;
+    let tried = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(controller.done(tried.header.id).await, Outcome::RolledBack);
+    assert!(!controller.engine.look_for_newcomers().await.unwrap());
+    assert_eq!(records::list(&store).await.unwrap().len(), 2);
+    assert_eq!(super::live(&store).await.as_deref(), Some("1.0"));
+
+    let file = FILE.replacen("[rollout]", "newcomers = \"wait\"\n[rollout]", 1);
+    environments::apply(&store, "production.toml", &file, &"alice".parse().unwrap(), 2).await.unwrap();
+    let late = HandAgent::new("web-901", &[]);
+    comes(&controller, &store, &late).await;
+    until("it is here", async || controller.fleet.presence().connected(&late.host.id).is_some()).await;
+    assert!(!controller.engine.look_for_newcomers().await.unwrap());
+    assert_eq!((records::list(&store).await.unwrap().len(), late.runs("shop")), (2, None));
+    controller.stop.cancel();
+}

@@ -1,0 +1,108 @@
+//! What a plan says of load balancers and groups.
+
+use std::sync::Arc;
+
+use longshore_common::{ids::HostId, manifest::Sides, time::Span, traffic::Side};
+use uuid::Uuid;
+
+use super::setup::world;
+use crate::{
+    plan::{Check, Plan, moved, plan},
+    rollout::Behind,
+};
+
+const ROUTING: &str = "traffic.director=haproxy traffic.backend=shop traffic.drain=30s traffic.hold=1m";
+
+fn planned(setup: &str, balancers: &[&str], side: Option<(Side, bool)>) -> Plan {
+    let mut world = world(setup);
+    let named = |(number, name): (u128, &&str)| (HostId(Uuid::from_u128(number)), name.parse().unwrap());
+    world.behind = (!balancers.is_empty())
+        .then(|| Behind { balancers: (900..).zip(balancers).map(named).collect(), side });
+    plan(&world)
+}
+
+/// What happens, in order, then the way back.
+fn told(plan: &Plan) -> Vec<String> {
+    let traffic = plan.traffic.as_ref().expect("it says who directs the traffic");
+    traffic.what.iter().cloned().chain(traffic.back.iter().map(|back| format!("back: {back}"))).collect()
+}
+
+#[test]
+fn a_plan_says_what_happens_on_the_balancers_host_by_host() {
+    let setup = format!("a b | canary=1 {ROUTING} traffic.steps=10+50 balancers=");
+    assert_eq!(
+        told(&planned(&setup, &["lb-1", "lb-2"], None)),
+        [
+            "lb-1, lb-2 direct the traffic: backend shop of haproxy",
+            "each host is drained there before it is changed: no new connections, and up to 30s for those it has",
+            "when it is healthy it joins again; of what it had, a host of the first wave gets 10%, 50% and 100%, each watched for 1m",
+            "back: hosts that run the release are drained there, go back, and join again when they are healthy",
+            "back: one that has gone back by itself joins at once",
+        ]
+    );
+}
+
+#[test]
+fn a_plan_says_which_group_gets_the_release_and_how_the_traffic_moves_and_goes_back() {
+    let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"15m\"";
+    let setup = format!("a:blue:excluded b:blue:excluded c:green d:green | {ROUTING} {groups}");
+    let plan = planned(&setup, &["lb"], Some((Side::Green, false)));
+    assert_eq!(
+        told(&plan),
+        [
+            "lb directs the traffic: backend shop of haproxy",
+            "green (c, d) has no traffic and gets the release",
+            "blue (a, b) has the traffic and keeps what it has",
+            "then the traffic moves from blue to green: 100% at once",
+            "for 15m after that blue is left as it is, as an instant way back",
+            "back: the traffic moves back to blue at once, before any host is changed",
+            "back: then, with no connection left on them, 2 hosts of green go back",
+        ]
+    );
+    let has_it = planned(&setup, &["lb"], Some((Side::Green, true)));
+    assert_eq!(told(&has_it)[1], "green (c, d) has the traffic and keeps it: it only gets what it lacks");
+    // Whoever approved one did not approve the other.
+    let others = ["the load balancers, or the group that gets the release, are others"];
+    assert_eq!(moved(&plan, &has_it), others);
+    assert_eq!(moved(&plan, &planned(&setup, &["lb", "lb-2"], Some((Side::Green, false)))), others);
+}
+
+/// With public sockets of its own an app with sides stands behind balancers as any other; without, nobody would move its
+/// traffic on the host.
+#[test]
+fn an_app_with_sides_behind_balancers_needs_sockets_that_we_hold() {
+    let mut world = world(&format!("a b | {ROUTING} balancers="));
+    let lb = (HostId(Uuid::from_u128(900)), "lb".parse().unwrap());
+    world.behind = Some(Behind { balancers: vec![lb], side: None });
+    let mut manifest = (*world.release.manifest).clone();
+    let side = |port: u16| format!("127.0.0.1:{port}");
+    manifest.service.sides = Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) });
+    world.release.manifest = Arc::new(manifest.clone());
+    let refused = plan(&world);
+    let failed: Vec<(Check, bool)> = refused.failed.iter().map(|f| (f.check, f.may_override)).collect();
+    assert_eq!(failed, [(Check::Traffic, false)]);
+    assert!(refused.failed[0].what.contains("nobody would move it from one side to the other"));
+
+    manifest.service.sockets = vec!["0.0.0.0:8080".to_owned()];
+    world.release.manifest = Arc::new(manifest);
+    let plan = plan(&world);
+    assert_eq!(plan.failed, []);
+    let held =
+        "on each host a process of ours moves its public sockets to the release beside what runs there";
+    assert!(told(&plan).contains(&held.to_owned()));
+}
+
+#[test]
+fn a_plan_says_who_moves_traffic_on_each_host() {
+    let plan = planned(&format!("a b | canary=1 {ROUTING} traffic.steps=10"), &[], None);
+    assert_eq!(
+        told(&plan),
+        [
+            "on each host its own haproxy (backend shop) moves the traffic to the release when it is healthy beside what runs there",
+            "a host of the first wave gives it 10% and 100%, each watched for 1m",
+            "connections to what ran have up to 30s to end before it is stopped",
+            "back: on each host the traffic moves back to what is still warm there, at once",
+        ]
+    );
+    assert_eq!(planned("a b | ", &[], None).traffic, None);
+}
