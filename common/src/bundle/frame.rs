@@ -263,9 +263,9 @@ mod tests {
         let content: Vec<u8> = (0..90_000u32).map(|n| (n / 3) as u8).collect();
         let (mut encoder, mut wire) = (Encoder::new(3).unwrap(), vec![0; 1 << 20]);
         let mut output = OutBuffer::around(&mut wire[..]);
-        for _ in 0..3 {
+        for piece in 0..3 {
             encoder.run(&mut InBuffer::around(&content), &mut output).unwrap();
-            while encoder.flush(&mut output).unwrap() > 0 {}
+            while piece < 2 && encoder.flush(&mut output).unwrap() > 0 {}
         }
         while encoder.finish(&mut output, true).unwrap() > 0 {}
         let made = output.pos();

@@ -116,7 +116,7 @@ async fn note(audit: &Audit, denied: Option<What>) {
 }
 
 /// A refusal is in the headers; without one the call was done, or its stream has begun.
-fn end(audit: &Audit, entry: u64, headers: &http::HeaderMap) {
+pub(super) fn end(audit: &Audit, entry: u64, headers: &http::HeaderMap) {
     match Status::from_header_map(headers).filter(|status| status.code() != tonic::Code::Ok) {
         None => audit.ended(entry, None, ""),
         Some(status) => {

@@ -1,5 +1,7 @@
 //! What a grant covers, what every method asks for, and what happens to a record.
 
+mod edges;
+
 use std::sync::Arc;
 
 use longshore_common::code::Code;

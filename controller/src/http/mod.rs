@@ -21,7 +21,7 @@ use longshore_common::time::Millis;
 pub use hmac::{hmac_sha256, signature};
 pub use send::call;
 pub use trust::Trust;
-pub use url::Url;
+pub use url::{URL_BYTES, Url};
 
 /// What a body may hold unless the call says otherwise.
 pub const BODY_BYTES: usize = 1 << 20;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::HttpError;
 
-/// Bytes of an address; servers take about as many.
-const URL_BYTES: usize = 8 * 1024;
+/// Bytes of an address that is read; servers take about as many.
+pub const URL_BYTES: usize = 8 * 1024;
 /// Bytes of an address that an error shows.
 const SHOWN_BYTES: usize = 200;
 

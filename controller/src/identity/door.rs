@@ -328,3 +328,23 @@ fn unknown(name: &OperatorName) -> Coded {
     );
     Coded::new(Code::C02, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first entry of a log has the number 0, and is one all the same.
+    #[test]
+    fn how_a_call_was_recorded_is_one_of_three() {
+        let told = |noted: &Noted| (noted.get(), noted.is_denied());
+        let (nothing, first, later, denied) =
+            (Noted::default(), Noted::default(), Noted::default(), Noted::default());
+        first.set(0);
+        later.set(41);
+        denied.set_denied();
+        assert_eq!(told(&nothing), (None, false));
+        assert_eq!(told(&first), (Some(0), false));
+        assert_eq!(told(&later), (Some(41), false));
+        assert_eq!(told(&denied), (None, true));
+    }
+}

@@ -147,7 +147,7 @@ impl Revoker {
     }
 
     /// The keys with which somebody is served now.
-    async fn keys_of(&self, identity: &Identity) -> Result<Vec<[u8; 32]>, Trouble> {
+    pub(super) async fn keys_of(&self, identity: &Identity) -> Result<Vec<[u8; 32]>, Trouble> {
         match identity {
             Identity::Host(id) => {
                 let known = host::get(&self.store, id).await?;

@@ -1,6 +1,7 @@
 //! What needs a clock of its own: expiry, clearing, renewal of the controller's certificate. What goes over the wire
 //! is tried in `daemon::tests`.
 
+mod edges;
 mod recorded;
 
 use std::{collections::BTreeMap, net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};

@@ -74,6 +74,19 @@ fn what_is_reserved_for_apps_is_free_for_probes() {
     assert_eq!(problems(&SHOP.replace("name = \"http\"", "name = \"agent\"")), Vec::<String>::new());
 }
 
+#[test]
+fn a_manifest_may_be_as_long_as_the_limit_and_no_longer() {
+    let artifact = Artifact { index: IndexDigest::of(b""), files: 0, bytes: 0 };
+    let manifest = AppFile::parse("longshore.toml", SHOP).unwrap();
+    let manifest = manifest.into_manifest("1.0".parse().unwrap(), artifact);
+    let mut bytes = manifest.to_bytes();
+    bytes.resize(super::super::MANIFEST_BYTES, b' ');
+    assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+    bytes.push(b' ');
+    let refusal = Manifest::from_bytes(&bytes).unwrap_err();
+    assert!(refusal.message.contains("65537 bytes long; at most 65536 are allowed"), "{refusal}");
+}
+
 /// Each row spoils one thing of a sound file; the message names it and the place.
 #[test]
 fn each_mistake_is_named_where_it_is() {

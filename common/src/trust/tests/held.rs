@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -116,6 +116,35 @@ fn a_snapshot_with_a_lower_number_under_a_new_timestamp_is_a_rollback() {
     let refusal = site.look(Some(&second), &offer, NOW).unwrap_err();
     assert_eq!(refusal.code, Code::T05, "{refusal}");
     assert!(refusal.message.contains("offered snapshot v1, v2 has been seen here"), "{refusal}");
+}
+
+/// `offer` with what its snapshot names changed, and signed anew by the controller.
+fn naming(offer: &Offer, change: impl FnOnce(&mut Value)) -> Offer {
+    let mut snapshot: Value = serde_json::from_slice(&offer.snapshot).unwrap();
+    change(&mut snapshot["signed"]["meta"]);
+    let snapshot = author::sign(&serde_json::to_vec(&snapshot).unwrap(), &key(9)).unwrap();
+    let mut timestamp: Value = serde_json::from_slice(&offer.timestamp).unwrap();
+    let meta = &mut timestamp["signed"]["meta"]["snapshot.json"];
+    meta["length"] = json!(snapshot.len());
+    meta["hashes"]["sha256"] = json!(crate::digest::hex(&sha256(&snapshot)));
+    let timestamp = author::sign(&serde_json::to_vec(&timestamp).unwrap(), &key(9)).unwrap();
+    Offer { snapshot, timestamp, ..offer.clone() }
+}
+
+#[test]
+fn a_snapshot_that_forgets_what_it_named_is_a_rollback_and_one_without_the_list_is_none() {
+    let site = Site::new();
+    let more = naming(&site.offer(), |meta| meta["more.json"] = json!({ "version": 1 }));
+    let held = site.look(None, &more, NOW).unwrap();
+    let again = site.current(held.targets.clone(), Some(&held), NOW);
+    let refusal = site.look(Some(&held), &again, NOW).unwrap_err();
+    assert_eq!(refusal.code, Code::T05, "{refusal}");
+    let bare = naming(&again, |meta| *meta = json!({}));
+    let refusal = site.look(Some(&held), &bare, NOW).unwrap_err();
+    assert!(
+        refusal.code == Code::T02 && refusal.message.contains("does not contain targets.json"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use longshore_common::{
 use longshore_controller::{
     access::{Grant, Role},
     calendar::{Calendar, Day, Times, Window},
-    http::Url,
+    http::{URL_BYTES, Url},
     rollout::Share,
 };
 
@@ -119,7 +119,9 @@ pub fn url(input: &[u8]) {
             is_shown_safely("url", &written);
             assert_eq!(written.parse::<Url>().as_ref().ok(), Some(&url), "{written}");
             let asked = url.clone().with_query("query", text);
-            assert_eq!(asked.to_string().parse::<Url>().ok(), Some(asked));
+            // What is asked of a server may be longer than any address that is read.
+            let written = asked.to_string();
+            assert_eq!(written.parse::<Url>().ok(), (written.len() <= URL_BYTES).then_some(asked));
             assert!(url.with_path("/api/v1/query").is_ok_and(|moved| moved.same_origin(&url)));
         }
     }

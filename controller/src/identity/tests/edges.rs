@@ -1,0 +1,271 @@
+//! Tokens, enrolment and recovery exactly at a limit and one beyond it; what the door keeps, and what it says.
+
+use std::net::IpAddr;
+
+use longshore_common::{
+    ids::OperatorName,
+    label::{LABELS_MAX, Labels},
+    tls::{Connections, Peer},
+};
+use tonic::Extensions;
+
+use super::{
+    super::{revoke::Revoker, token::TTL_MAX},
+    *,
+};
+use crate::{
+    access::{self, Called, Grants, OperatorKey, Scope, User},
+    fleet::host::BoundKey,
+    identity::Door,
+    store::Key,
+};
+
+fn labels(count: usize) -> Labels {
+    (0..count).map(|n| (format!("k{n}"), "v".to_owned())).collect()
+}
+
+fn wanted() -> NewToken {
+    NewToken {
+        uses: 1,
+        ttl: TTL_DEFAULT,
+        labels: BTreeMap::new(),
+        created_by: "alice".into(),
+        narrowed: Narrowed::default(),
+    }
+}
+
+fn narrowed(name: &str, networks: usize) -> NewToken {
+    let networks = (0..networks).map(|n| format!("10.{n}.0.0/16")).collect();
+    NewToken { narrowed: Narrowed { name: name.into(), networks, ask: false }, ..wanted() }
+}
+
+impl World {
+    async fn make(&self, wanted: NewToken) -> Result<JoinToken, Code> {
+        let ca = self.enrolment.authority.hash();
+        let made = token::create(&self.store, ca, wanted, self.clock.now_ms()).await;
+        made.map(|(join, _)| join).map_err(|trouble| trouble.coded().code)
+    }
+
+    /// Tokens that the store still has.
+    async fn tokens(&self) -> Vec<String> {
+        token::list(&self.store).await.unwrap().into_iter().map(|token| token.id).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_within_its_limits() {
+    let world = World::new();
+    let second = Duration::from_secs(1);
+    let lives = |ttl| NewToken { ttl, ..wanted() };
+    let labelled = |count| NewToken { labels: labels(count), ..wanted() };
+    let uses = |uses| NewToken { uses, ..wanted() };
+    for (fits, beyond) in [
+        (lives(TTL_MAX), lives(TTL_MAX + second)),
+        (lives(second), lives(second - Duration::from_millis(1))),
+        (labelled(LABELS_MAX), labelled(LABELS_MAX + 1)),
+        (uses(50), uses(51)),
+        (uses(1), uses(0)),
+        (narrowed(&"w".repeat(253), 0), narrowed(&"w".repeat(254), 0)),
+        (narrowed("", 16), narrowed("", 17)),
+        (narrowed("web-*.a", 0), narrowed("web_*", 0)),
+    ] {
+        world.make(fits).await.unwrap();
+        assert_eq!(world.make(beyond.clone()).await, Err(Code::V01), "{beyond:?}");
+    }
+    assert_eq!((TTL_DEFAULT, TTL_MAX), (Duration::from_secs(1800), 30 * DAY));
+}
+
+#[tokio::test]
+async fn old_tokens_are_told_of_for_a_day_and_cleared_when_another_is_made() {
+    let world = World::new();
+    let first = world.make(wanted()).await.unwrap();
+    world.clock.advance(TTL_DEFAULT + DAY);
+    world.make(wanted()).await.unwrap();
+    assert!(world.tokens().await.contains(&first.id), "a day after its end it is still known");
+    world.clock.advance(Duration::from_millis(1));
+    let third = world.make(wanted()).await.unwrap();
+    let kept = world.tokens().await;
+    assert!(kept.len() == 2 && !kept.contains(&first.id) && kept.contains(&third.id), "{kept:?}");
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_gone_and_enrols_nobody() {
+    let world = World::new();
+    let token = world.make(wanted()).await.unwrap();
+    token::revoke(&world.store, &token.id).await.unwrap();
+    assert_eq!(world.tokens().await, Vec::<String>::new());
+    let refused = world.enrolment.enrol(asking(&token, &key(), "web-1")).await.unwrap_err().coded();
+    assert_eq!(refused.code, Code::E02);
+    assert_eq!(token::revoke(&world.store, &token.id).await.unwrap_err().coded().code, Code::N01);
+}
+
+#[tokio::test]
+async fn a_host_says_no_more_of_itself_than_it_may() {
+    let world = World::new();
+    let token = world.token(9).await;
+    let with = |count: usize, machine_id: String| Asking {
+        labels: labels(count),
+        machine_id,
+        ..asking(&token, &key(), "web-1")
+    };
+    world.enrolment.enrol(with(LABELS_MAX, "m".repeat(128))).await.unwrap();
+    for beyond in [with(LABELS_MAX + 1, String::new()), with(0, "m".repeat(129)), with(0, "mäh".to_owned())]
+    {
+        let refused = world.enrolment.enrol(beyond).await.unwrap_err().coded();
+        assert_eq!(refused.code, Code::V01, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_used_token_says_by_whom_from_where_and_when() {
+    let world = World::new();
+    let token = world.token(1).await;
+    world.enrolment.enrol(asking(&token, &key(), "web-1")).await.unwrap();
+    let refused = world.enrolment.enrol(asking(&token, &key(), "web-2")).await.unwrap_err().coded();
+    assert!(refused.message.contains("already used by web-1 at 10.0.0.9 2023-11-14T22:13:20Z"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_way_back_is_open_from_the_end_of_the_certificate_for_ninety_days() {
+    let world = World::new();
+    let held = pair();
+    let asked = AskedKey::from_csr(&csr(&held)).unwrap();
+    let id = world.enrolment.enrol(asking(&world.token(1).await, &asked, "web-1")).await.unwrap().host.id;
+    let back = async |recoveries| {
+        let asked = recovering(&id.to_string(), &held, &pair(), recoveries);
+        world.enrolment.recover(asked).await.map_err(|trouble| trouble.coded().message)
+    };
+    world.clock.advance(HOST_LIFETIME - Duration::from_millis(90_500));
+    let early = back(0).await.unwrap_err();
+    assert!(early.contains("is good for another 1m30s: this host's clock is ahead"), "{early}");
+    world.clock.advance(Duration::from_millis(90_500));
+    back(0).await.unwrap();
+    world.clock.advance(90 * DAY);
+    back(1).await.unwrap();
+    world.clock.advance(Duration::from_millis(1));
+    assert!(back(2).await.unwrap_err().contains("expired 90 days ago"));
+}
+
+/// Beside the expired key, which may have to serve once more, stand the newest of those that are good.
+#[tokio::test]
+async fn a_way_back_leaves_a_host_few_keys_and_its_good_ones_first() {
+    let world = World::new();
+    let (held, next) = (pair(), pair());
+    let asked = AskedKey::from_csr(&csr(&held)).unwrap();
+    let id = world.enrolment.enrol(asking(&world.token(1).await, &asked, "web-1")).await.unwrap().host.id;
+    world.clock.advance(HOST_LIFETIME + DAY);
+    let now = world.clock.now_ms();
+    let good = |spki| BoundKey { spki: [spki; 32], expires_ms: now + 1, ca: String::new() };
+    let with_more = |host: &mut host::Host| {
+        host.keys = vec![good(1), good(2), host.keys[0].clone()];
+        Ok(())
+    };
+    host::change(&world.store, id, with_more).await.unwrap();
+    let back = world.enrolment.recover(recovering(&id.to_string(), &held, &next, 0)).await.unwrap().host;
+    let next = AskedKey::from_csr(&csr(&next)).unwrap();
+    let keys: Vec<[u8; 32]> = back.keys.iter().map(|key| key.spki).collect();
+    assert_eq!(keys, [next.spki, [1; 32], asked.spki]);
+    assert_eq!(keys.len(), KEYS_MAX);
+}
+
+/// A call as it stands after TLS and the table of methods.
+fn call(identity: Identity, key: [u8; 32], method: &str) -> Extensions {
+    let mut call = Extensions::new();
+    call.insert(Peer {
+        address: SocketAddr::from((IpAddr::from([10, 0, 0, 9]), 1)),
+        identity: Some(identity),
+        certificate: None,
+        key: Some(key),
+        serial: Arc::new([]),
+    });
+    call.insert(Called::by_path(&format!("/longshore.v1.{method}")));
+    call
+}
+
+impl World {
+    fn door(&self) -> Door {
+        Door::new(self.store.clone(), Arc::new(self.clock.clone()))
+    }
+
+    async fn operator(&self, name: &str, grant: &str) -> OperatorName {
+        let mut user = User::new(name.parse().unwrap(), Grants(vec![grant.parse().unwrap()]), "a test", 0);
+        let expires_ms = self.clock.now_ms() + 1000;
+        let key = OperatorKey { key: [7; 32], expires_ms, ca: String::new(), replaces: String::new() };
+        user.add_key(key, self.clock.now_ms());
+        access::create(&self.store, &user).await.unwrap();
+        user.name
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_calls_what_is_for_operators_is_named() {
+    let world = World::new();
+    let enrolled = world.enrolment.enrol(asking(&world.token(1).await, &key(), "web-1")).await.unwrap();
+    let host = enrolled.host;
+    let call = call(Identity::Host(host.id), host.keys[0].spki, "Hosts/List");
+    let refused = world.door().operator(&call, &Scope::Any, String::new()).await.err().unwrap().coded();
+    assert!(
+        refused.code == Code::C02 && refused.message.starts_with("host web-1 may not do this"),
+        "{refused}"
+    );
+    let refused = world.door().agent(&call).await.unwrap_err().coded();
+    assert!(refused.message.contains("it is for operators"), "{refused}");
+}
+
+/// Handlers ask again where only they can tell what a call touches.
+#[tokio::test]
+async fn who_is_let_in_is_held_to_what_the_call_touches() {
+    let world = World::new();
+    let ann = world.operator("ann", "deployer:shop").await;
+    let call = call(Identity::Operator(ann.clone()), [7; 32], "Rollouts/Start");
+    let admitted = world.door().operator(&call, &Scope::Any, String::new()).await.ok().unwrap();
+    let app = |name: &str| Scope::App(name.parse().unwrap());
+    admitted.within(&app("shop"), "shop").await.unwrap();
+    let refused = admitted.within(&app("blog"), "blog").await.unwrap_err().coded();
+    assert!(refused.code == Code::C02 && refused.message.contains("\"deploy\" for app blog"), "{refused}");
+}
+
+/// Only a key that takes another's place changes the record when it is first used.
+#[tokio::test]
+async fn a_call_does_not_write_to_its_operators_record() {
+    let world = World::new();
+    let ann = world.operator("ann", "viewer").await;
+    let call = call(Identity::Operator(ann.clone()), [7; 32], "Hosts/List");
+    let revision = async || world.store.get(&Key::user(&ann)).await.unwrap().unwrap().revision;
+    let before = revision().await;
+    world.door().operator(&call, &Scope::Any, String::new()).await.ok().unwrap();
+    assert_eq!(revision().await, before);
+}
+
+impl World {
+    fn revoker(&self, door: Door) -> Revoker {
+        let (store, clock) = (self.store.clone(), Arc::new(self.clock.clone()));
+        Revoker { store, clock, connections: Connections::default(), door }
+    }
+}
+
+/// Whatever changes of their record: connections are cut for a key that does not count, and for no other.
+#[tokio::test]
+async fn the_keys_of_an_operator_count_until_they_expire_or_the_operator_is_locked() {
+    let world = World::new();
+    let ann = world.operator("ann", "viewer").await;
+    let bob = world.operator("bob", "policy-admin").await;
+    let (revoker, identity) = (world.revoker(world.door()), Identity::Operator(ann.clone()));
+    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[7; 32]]);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[0; 32]; 0]);
+    let again = |user: &mut User| {
+        let expires_ms = world.clock.now_ms() + 1000;
+        let key = OperatorKey { key: [8; 32], expires_ms, ca: String::new(), replaces: String::new() };
+        user.add_key(key, world.clock.now_ms());
+        Ok(())
+    };
+    access::change(&world.store, &ann, again).await.unwrap();
+    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[8; 32]]);
+    let lock = |user: &mut User| {
+        user.lock(&bob, "left", 1);
+        Ok(())
+    };
+    access::change(&world.store, &ann, lock).await.unwrap();
+    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[0; 32]; 0]);
+}
