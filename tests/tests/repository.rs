@@ -103,7 +103,8 @@ fn only_the_ledger_calls_sled() {
     let code = code_without_comments(&read(index));
     let syncs = |word: &str| code.matches(word).count();
     assert_eq!(syncs(".flush("), 1, "one place flushes");
-    assert_eq!(syncs(concat!(".apply_", "batch(")), 1, "one place commits");
+    assert_eq!(syncs("fn apply("), 1, "one place commits");
+    assert_eq!(syncs(concat!(".apply_", "batch(")), 0, "a batch of sled's starts its pool of threads");
     let flush = code.find(".flush(").expect("counted above");
     let sync = code.find(".sync_data(").expect("a flush without a sync is not durable");
     assert!(sync > flush && !code[flush..sync].contains("fn "), "the sync follows its flush");

@@ -173,17 +173,18 @@ impl Manager {
     }
 
     /// How a service stands. Also one that is not loaded or does not exist. How it ended last is asked for only where it
-    /// is not active: each question costs both sides, and nearly all of them are asked of a service that runs.
+    /// is not active, and then all of it anew, at one time: each question costs both sides, and nearly all of them are
+    /// asked of a service that runs.
     pub async fn state(&self, service: &str) -> Result<Properties, BusError> {
         let of_unit = ["ActiveState", "SubState"].map(|name| (UNIT, name));
         let of_service = ["WorkingDirectory", "MainPID", "ExecMainStartTimestamp", "NRestarts"];
-        let of_service = of_service.map(|name| (SERVICE, name));
-        let mut state = self.properties(service, of_unit.into_iter().chain(of_service)).await?;
-        if text(&state, "ActiveState") != "active" {
-            let of_its_end = ["ExecMainCode", "ExecMainStatus", "Result"].map(|name| (SERVICE, name));
-            state.extend(self.properties(service, of_its_end).await?);
+        let running = of_unit.into_iter().chain(of_service.map(|name| (SERVICE, name)));
+        let state = self.properties(service, running.clone()).await?;
+        if text(&state, "ActiveState") == "active" {
+            return Ok(state);
         }
-        Ok(state)
+        let ended = ["ExecMainCode", "ExecMainStatus", "Result"].map(|name| (SERVICE, name));
+        self.properties(service, running.chain(ended)).await
     }
 
     /// How what systemd knows of a unit stands to what lies on the disk.

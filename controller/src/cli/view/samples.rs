@@ -487,15 +487,13 @@ fn rollouts() -> Vec<Sample> {
             time_ms: AT,
         }),
     };
+    let listed = pb::ListRolloutsReply { rollouts: vec![rollout()] };
     vec![
         sample(
             "longshore rollout start, show, pause, resume, promote, retry, abort, rollback; watch, one document a line",
             &Rollout::from(rollout()),
         ),
-        sample(
-            "longshore rollout list",
-            &RolloutList::from(pb::ListRolloutsReply { rollouts: vec![rollout()] }),
-        ),
+        sample("longshore rollout list", &RolloutList::from(listed)),
         sample("longshore rollout explain", &Explanation::new(explain).expect("it has a rollout")),
     ]
 }

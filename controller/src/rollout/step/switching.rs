@@ -75,13 +75,14 @@ pub(super) fn settle_switching(draft: &mut Draft, switching: Switching) {
         return deadline(draft, wave, inside);
     }
     draft.ask_to_stage(wave);
-    draft.ask_to_run(wave);
+    // Before anybody is asked: who gets more traffic takes a slot until balancers have said so.
     if draft.rollout.share_is_due(wave) {
         draft.give_share(wave);
         if draft.rollout.is_complete(wave) {
-            complete(draft, wave);
+            return complete(draft, wave);
         }
     }
+    draft.ask_to_run(wave);
 }
 
 /// A wave that changed something is watched; another has nothing to show.

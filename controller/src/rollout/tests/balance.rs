@@ -342,6 +342,23 @@ fn the_next_release_goes_to_the_group_that_failed() {
     );
 }
 
+/// Who gets a larger share takes a slot until balancers have said so; another host is not begun in the same moment.
+#[test]
+fn a_share_that_grows_takes_its_slot_first() {
+    let steps =
+        "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80";
+    let mut play = Play::new(&format!(
+        "b:new c a | canary=2 max_unavailable=1 enough=33 canary_bake=9s {steps} balancers="
+    ));
+    for line in
+        ["start", "lb directed", "a b c staged", "lb directed", "lb directed", "a healthy", "lb directed"]
+    {
+        play.act(line);
+    }
+    let grown = play.act("+10s");
+    assert!(grown.contains("direct a=80") && !grown.contains("run"), "{grown}");
+}
+
 #[test]
 fn weights_share_traffic_between_groups_of_any_size() {
     use crate::rollout::balance::weights;
