@@ -45,7 +45,8 @@ impl Draft {
     }
 
     pub fn enter_awaiting(&mut self, wave: u32) {
-        self.enter(Phase::Awaiting(Awaiting { wave, since: self.now }));
+        let share = self.rollout.share_watched(wave);
+        self.enter(Phase::Awaiting(Awaiting { wave, share, since: self.now }));
     }
 
     pub fn pause(&mut self, inside: Inside, why: Why) {

@@ -79,6 +79,9 @@ pub struct Watching {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Awaiting {
     pub wave: u32,
+    /// Percent of the traffic with which it is good, where traffic is shared out: each share is promoted by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
     pub since: Millis,
 }
 

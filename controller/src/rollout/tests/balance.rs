@@ -359,6 +359,25 @@ fn a_share_that_grows_takes_its_slot_first() {
     assert!(grown.contains("direct a=80") && !grown.contains("run"), "{grown}");
 }
 
+/// Also where the promotion that follows is asked for in the same moment: it is another one.
+#[test]
+fn each_share_is_promoted_by_itself() {
+    let steps =
+        "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80";
+    let calm = "canary=1 wave=1 max_unavailable=1 promotion=every-wave enough=30 canary_bake=0s bake=0s";
+    let mut play = Play::new(&format!("a b c | {calm} {steps} balancers="));
+    for line in
+        ["start", "a staged", "lb directed", "lb directed", "a healthy", "lb directed", "+10s", "promote"]
+    {
+        play.act(line);
+    }
+    play.act("lb directed");
+    assert_eq!(play.act("+10s"), "awaiting-promotion 0");
+    let with_most = play.rollout.phase().clone();
+    play.act("promote");
+    assert_ne!(play.rollout.phase(), &with_most);
+}
+
 #[test]
 fn weights_share_traffic_between_groups_of_any_size() {
     use crate::rollout::balance::weights;
