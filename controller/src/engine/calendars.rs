@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use longshore_common::{chain::Chain, ids::EnvName, time::Millis};
 
-use super::Engine;
 use crate::{
     calendar::Calendar,
     environments::{Applied, freeze::Frozen},
     rollout::{Closed, Event, Rollout, UnderWay},
-    store::{Key, Prefix, Revision, SharedStore, WatchEvent, record},
+    store::{Key, Revision, SharedStore, record},
     trouble::Trouble,
 };
 
@@ -101,31 +100,5 @@ fn unreadable(env: &EnvName, now: Millis) -> Closed {
         command: format!("longshore env show {env}"),
         under_way: UnderWay::Hold,
         rollback: true,
-    }
-}
-
-/// Until the controller stops: whoever applies a file, freezes or unfreezes is heard by every rollout at once.
-pub(super) async fn watch(engine: Engine, prefix: Prefix) {
-    let (store, stop) = (engine.inner.store.clone(), engine.inner.stop.clone());
-    loop {
-        let watched = async {
-            let after = store.list(&prefix).await?.revision;
-            let mut changes = store.watch(&prefix, after).await?;
-            while let Some(WatchEvent::Changes(_)) = changes.next().await {
-                engine.tell_all(Event::Tick).await;
-            }
-            engine.tell_all(Event::Tick).await; // what was missed
-            Ok::<(), Trouble>(())
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            watched = watched => if let Err(trouble) = watched {
-                tracing::warn!(trouble = %Chain(&trouble), "environments are not watched for a moment");
-            },
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(super::runner::STORE_PAUSE) => {}
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
-//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown. What becomes of a rollout is decided in `crate::rollout`
+//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown, `watched` whom changes in the store wake. What becomes of a rollout is decided in `crate::rollout`
 //! and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -25,6 +25,7 @@ pub mod states;
 mod tests;
 mod ticket;
 mod view;
+mod watched;
 
 use std::{
     collections::HashMap,
@@ -95,7 +96,9 @@ impl Engine {
         engine.take_up_drains().await?;
         engine.inner.tasks.spawn(newcomers::watch(engine.clone()));
         for prefix in [Prefix::envs(), Prefix::freezes()] {
-            engine.inner.tasks.spawn(calendars::watch(engine.clone(), prefix));
+            // Whoever applies a file, freezes or unfreezes is heard by every rollout at once.
+            let tick = |engine: Engine| async move { engine.tell_all(Event::Tick).await };
+            engine.inner.tasks.spawn(watched::wake_by(engine.clone(), prefix, tick));
         }
         Ok(engine)
     }

@@ -23,13 +23,14 @@ use super::{
     records::{self, Given, LiveRecord, Record},
     runner::Job,
     settings,
+    watched::wake_by,
 };
 use crate::{
     config::{Environment, env::Newcomers},
     environments::{self, freeze},
     fleet::{Host, host},
     rollout::{Event, Header, HostProgress, HostState, Member, Snapshots},
-    store::{Key, Prefix, SharedStore, WatchEvent, key::Name, record},
+    store::{Key, Prefix, SharedStore, key::Name, record},
     trouble::Trouble,
 };
 
@@ -48,7 +49,8 @@ const NAMED: usize = 5;
 pub(super) async fn watch(engine: Engine) {
     let stop = engine.inner.stop.clone();
     for prefix in [Prefix::hosts(), Prefix::envs()] {
-        engine.inner.tasks.spawn(wake_by(engine.clone(), prefix));
+        let look = |engine: Engine| async move { engine.inner.newcomers.notify_one() };
+        engine.inner.tasks.spawn(wake_by(engine.clone(), prefix, look));
     }
     loop {
         let left = match engine.look_for_newcomers().await {
@@ -72,31 +74,6 @@ pub(super) async fn watch(engine: Engine) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TOGETHER) => {}
-        }
-    }
-}
-
-async fn wake_by(engine: Engine, prefix: Prefix) {
-    let (store, stop) = (engine.inner.store.clone(), engine.inner.stop.clone());
-    loop {
-        let watched = async {
-            let after = store.list(&prefix).await?.revision;
-            let mut changes = store.watch(&prefix, after).await?;
-            engine.inner.newcomers.notify_one(); // what was missed
-            while let Some(WatchEvent::Changes(_)) = changes.next().await {
-                engine.inner.newcomers.notify_one();
-            }
-            Ok::<(), Trouble>(())
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            watched = watched => if let Err(trouble) = watched {
-                tracing::warn!(trouble = %Chain(&trouble), "hosts are not watched for a moment");
-            },
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(super::runner::STORE_PAUSE) => {}
         }
     }
 }
