@@ -71,6 +71,7 @@ impl HandAgent {
             keys: vec![BoundKey { spki: [1; 32], expires_ms: i64::MAX / 2, ca: String::new() }],
             enrolled_ms: 0,
             drained: None,
+            rejoining: None,
             barred: None,
             recoveries: 0,
             started: None,

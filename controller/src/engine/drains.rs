@@ -1,5 +1,5 @@
 //! Hosts that an operator drains or takes back, behind load balancers that we direct, also when no rollout is under way:
-//! connections go before the apps stop, and come when they serve again.
+//! connections go before the apps stop, and come when they serve again (`rejoin`).
 //!
 //! What balancers were told last stands in the rollout that told them, be it over or not. A drain is one more word of it.
 
@@ -9,7 +9,7 @@ use longshore_common::{
     assignment::Intent,
     chain::Chain,
     code::Coded,
-    ids::{AppName, HostId, RolloutId},
+    ids::{HostId, RolloutId},
 };
 use tokio::sync::oneshot;
 
@@ -19,10 +19,7 @@ use super::{
     runner::{Job, STORE_PAUSE},
 };
 use crate::{
-    fleet::{
-        Asked, Host, host,
-        words::{Answer, Question},
-    },
+    fleet::{Drained, Host, host},
     rollout::{Event, Rollout, step},
     store::{Prefix, record},
     trouble::Trouble,
@@ -30,20 +27,25 @@ use crate::{
 
 /// Between looks at whether balancers have let go of a host.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between questions to a host whether it serves again.
-const ASK: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(5);
 /// New attempts at a commit that others keep getting in the way of.
 const ATTEMPTS: u32 = 16;
 
 impl Engine {
-    /// Balancers that we direct know of the host.
-    pub async fn is_balanced(&self, host: &HostId) -> Result<bool, Trouble> {
-        Ok(!self.balancing(host).await?.is_empty())
+    /// Keeps new work from a host; where its apps are to stop by a deadline, not before balancers have let go of it.
+    /// Whether anything was changed by it.
+    pub async fn drain(&self, id: HostId, drained: Drained) -> Result<(Host, bool), Trouble> {
+        let balanced = !self.balancing(&id).await?.is_empty();
+        let waits = balanced && drained.stop_ms.is_some_and(|stop_ms| stop_ms > drained.since_ms);
+        let drained = Drained { waits, ..drained };
+        let (host, changed) = self.inner.fleet.drain(&id.to_string(), drained).await?;
+        if balanced {
+            self.drain_changed(id);
+        }
+        Ok((host, changed))
     }
 
     /// The host was drained, or is drained no more. What follows from that is done beside, however long it takes.
-    pub fn drain_changed(&self, host: HostId) {
+    pub(super) fn drain_changed(&self, host: HostId) {
         let (engine, stop) = (self.clone(), self.inner.stop.clone());
         self.inner.tasks.spawn(async move {
             tokio::select! {
@@ -63,7 +65,9 @@ impl Engine {
             let drained = host.drained.is_some();
             let told =
                 |rollout: &Rollout| rollout.hosts.get(&host.id).is_none_or(|known| known.benched == drained);
-            if host.drained.as_ref().is_some_and(|drained| drained.waits) || !rollouts.iter().all(told) {
+            let waits =
+                host.drained.as_ref().is_some_and(|drained| drained.waits) || host.rejoining.is_some();
+            if waits || !rollouts.iter().all(told) {
                 self.drain_changed(host.id);
             }
         }
@@ -73,19 +77,21 @@ impl Engine {
     async fn carry_drain(&self, id: HostId) {
         loop {
             match self.try_to_carry_drain(id).await {
-                Ok(()) => return,
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(trouble) => {
                     tracing::warn!(host = %id, trouble = %Chain(&trouble), "a drain is carried on in a moment");
+                    tokio::time::sleep(STORE_PAUSE).await;
                 }
             }
-            tokio::time::sleep(STORE_PAUSE).await;
         }
     }
 
-    async fn try_to_carry_drain(&self, id: HostId) -> Result<(), Trouble> {
-        let Some((host, _)) = host::get(&self.inner.store, &id).await? else { return Ok(()) };
+    /// Whether all is done that the host's record asks for: somebody may have said otherwise meanwhile.
+    async fn try_to_carry_drain(&self, id: HostId) -> Result<bool, Trouble> {
+        let Some((host, _)) = host::get(&self.inner.store, &id).await? else { return Ok(true) };
         match &host.drained {
-            None => self.put_back(&host).await,
+            None => self.put_back(&id).await?,
             Some(drained) => {
                 let since_ms = drained.since_ms;
                 self.tell_all(Event::HostDrained { host: id, drained: true }).await;
@@ -93,9 +99,12 @@ impl Engine {
                     self.tell(&rollout.header.id, &Event::HostDrained { host: id, drained: true }).await?;
                 }
                 self.wait_until_away(id, since_ms).await?;
-                self.inner.fleet.let_stop(id, since_ms).await
+                self.inner.fleet.let_stop(id, since_ms).await?;
             }
         }
+        let since = |host: &Host| host.drained.as_ref().map(|drained| drained.since_ms);
+        let again = host::get(&self.inner.store, &id).await?;
+        Ok(again.is_none_or(|(again, _)| since(&again) == since(&host)))
     }
 
     /// Until no balancer sends it anything, its apps stop anyway, or the drain is another.
@@ -116,47 +125,8 @@ impl Engine {
         }
     }
 
-    /// Connections come when the apps serve there again, and not before.
-    async fn put_back(&self, host: &Host) -> Result<(), Trouble> {
-        loop {
-            let again = host::get(&self.inner.store, &host.id).await?;
-            if again.is_none_or(|(host, _)| host.drained.is_some()) {
-                return Ok(()); // removed, or drained anew
-            }
-            let mut left = self.balancing(&host.id).await?;
-            left.retain(|rollout| rollout.hosts[&host.id].benched);
-            if left.is_empty() {
-                return Ok(());
-            }
-            let serving = self.serving(&host.id).await;
-            for rollout in &left {
-                let (app, known) = (&rollout.header.app, &rollout.hosts[&host.id]);
-                // Where nothing of the app ever was, there is nothing to wait for, and nothing is sent there.
-                let nothing = known.previous.is_none() && known.ask.is_none();
-                if nothing || serving.contains(app) {
-                    let event = Event::HostDrained { host: host.id, drained: false };
-                    self.tell(&rollout.header.id, &event).await?;
-                    tracing::info!(%app, host = %host.name, "balancers may send the host connections again");
-                }
-            }
-            tokio::time::sleep(ASK).await;
-        }
-    }
-
-    /// Apps that are healthy there by the host's own word; none while it cannot be asked.
-    async fn serving(&self, host: &HostId) -> BTreeSet<AppName> {
-        match self.inner.fleet.ask(*host, Question::Ping, ANSWER).await {
-            Asked::Answered { answer: Answer::Pong { apps, .. }, .. } => apps
-                .into_iter()
-                .filter(|seen| seen.running && seen.verdict == "healthy")
-                .map(|seen| seen.app)
-                .collect(),
-            Asked::Answered { .. } | Asked::Silent => BTreeSet::new(),
-        }
-    }
-
     /// The rollouts whose word balancers have about the host.
-    async fn balancing(&self, host: &HostId) -> Result<Vec<Rollout>, Trouble> {
+    pub(super) async fn balancing(&self, host: &HostId) -> Result<Vec<Rollout>, Trouble> {
         let mut rollouts = self.directing().await?;
         rollouts.retain(|rollout| rollout.hosts.contains_key(host));
         Ok(rollouts)
@@ -182,7 +152,7 @@ impl Engine {
     }
 
     /// To the rollout's task, or where it has none, to what it left.
-    async fn tell(&self, id: &RolloutId, event: &Event) -> Result<(), Trouble> {
+    pub(super) async fn tell(&self, id: &RolloutId, event: &Event) -> Result<(), Trouble> {
         for attempt in 0.. {
             if let Some(jobs) = self.jobs(id) {
                 let (done, answer) = oneshot::channel();

@@ -1,7 +1,8 @@
 //! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
-//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown, `watched` whom changes in the store wake. What becomes of a rollout is decided in `crate::rollout`
+//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown, `drains` and `rejoin` what operators do to
+//! hosts behind balancers, `watched` whom changes in the store wake. What becomes of a rollout is decided in `crate::rollout`
 //! and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -15,6 +16,7 @@ mod lend;
 mod newcomers;
 pub mod permit;
 pub mod records;
+mod rejoin;
 mod route;
 mod runner;
 pub mod settings;

@@ -311,7 +311,7 @@ impl Engine {
             sick: state.as_ref().is_some_and(records::HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
-            drained: host.drained.is_some(),
+            drained: host.drained.is_some() || host.rejoining.is_some(),
             group: None,
             address: address_of(&host),
             excluded: host.left_out(),

@@ -25,7 +25,7 @@ pub struct View {
     pub revision: Revision,
     /// Of hosts that are at work on it now.
     pub progress: BTreeMap<HostId, Progress>,
-    /// Empty only when it is over.
+    /// Empty only when it is over, and no host behind balancers is kept from its connections.
     pub holds: Vec<Hold>,
     /// Gates that came to their end, in order.
     pub gates: Vec<GateResult>,
@@ -39,7 +39,8 @@ impl Engine {
         let progress = self.progress(&loaded.rollout);
         let doing = progress.iter().map(|(host, progress)| (*host, doing(progress))).collect();
         let seen = self.inner.seen.of(id);
-        let holds = explain(&loaded.rollout, &Facts { doing, seen: seen.clone() });
+        let benched = self.benched(&loaded.rollout).await?;
+        let holds = explain(&loaded.rollout, &Facts { doing, seen: seen.clone(), benched });
         let gates = gates::results(&self.inner.store, id).await?;
         Ok(View {
             record: loaded.record,

@@ -56,6 +56,9 @@ pub struct Host {
     /// An operator wants no new work on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Drained>,
+    /// Drained no more; load balancers send it nothing yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejoining: Option<Rejoining>,
 }
 
 /// Why a host is served nothing until an operator decides.
@@ -104,6 +107,16 @@ pub struct Drained {
     /// Load balancers are to let go of it before that; at `stop_ms` its apps stop anyway.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waits: bool,
+}
+
+/// Load balancers send a host connections again when its apps are healthy there; if they are not by then, it is drained
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejoining {
+    /// Who undrained it.
+    pub by: String,
+    pub since_ms: Millis,
+    pub until_ms: Millis,
 }
 
 /// A key that was certified for the host.

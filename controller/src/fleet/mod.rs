@@ -37,7 +37,7 @@ use crate::{
 
 pub use ask::Asked;
 use host::BarredKind;
-pub use host::{BoundKey, Drained, Host};
+pub use host::{BoundKey, Drained, Host, Rejoining};
 pub use presence::{Connected, Presence};
 pub use session::Inbound;
 use words::{AppSeen, HostHold, LiveLine};
@@ -217,24 +217,50 @@ impl Fleet {
         .await
     }
 
-    /// Keeps new work from a host from now on and lets its apps stop, or lets it take some again. Whether anything was
-    /// changed by it: a host that is drained may be drained anew when its apps are to stop, or sooner.
-    pub async fn drain(&self, text: &str, drained: Option<Drained>) -> Result<(Host, bool), Trouble> {
+    /// Keeps new work from a host from now on and lets its apps stop. Whether anything was changed by it: a host that is
+    /// drained may be drained anew when its apps are to stop, or sooner.
+    pub async fn drain(&self, text: &str, drained: Drained) -> Result<(Host, bool), Trouble> {
         let found = host::find(&self.inner.store, text).await?;
-        let stop = |drained: &Option<Drained>| drained.as_ref().map(|drained| drained.stop_ms);
-        let same = match (stop(&found.drained), stop(&drained)) {
-            (None, None) => true,
-            (Some(now), Some(wanted)) => wanted.is_none() || now.is_some_and(|now| wanted >= Some(now)),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if same {
+        let wanted = drained.stop_ms;
+        let is_so = |now: &Drained| wanted.is_none() || now.stop_ms.is_some_and(|now| wanted >= Some(now));
+        if found.drained.as_ref().is_some_and(is_so) {
             return Ok((found, false));
         }
         let changed = self.change(found.id, |host| {
-            host.drained.clone_from(&drained);
+            (host.drained, host.rejoining) = (Some(drained.clone()), None);
             Ok(())
         });
         Ok((changed.await?, true))
+    }
+
+    /// Lets a host take work again. Whether anything was changed by it.
+    pub async fn undrain(&self, text: &str, rejoining: Option<Rejoining>) -> Result<(Host, bool), Trouble> {
+        let found = host::find(&self.inner.store, text).await?;
+        if found.drained.is_none() {
+            return Ok((found, false));
+        }
+        let changed = self.change(found.id, |host| {
+            (host.drained, host.rejoining) = (None, rejoining.clone());
+            Ok(())
+        });
+        Ok((changed.await?, true))
+    }
+
+    /// What becomes of the wait for a host's apps: another one, none, or a drain. Of a host that waits otherwise than it
+    /// was seen: nothing.
+    pub async fn end_rejoining(
+        &self,
+        seen: &Host,
+        rejoining: Option<Rejoining>,
+        drained: Option<Drained>,
+    ) -> Result<(), Trouble> {
+        let changed = self.change(seen.id, |host| {
+            if (&host.drained, &host.rejoining) == (&seen.drained, &seen.rejoining) {
+                (host.drained, host.rejoining) = (drained.clone(), rejoining.clone());
+            }
+            Ok(())
+        });
+        changed.await.map(drop)
     }
 
     /// Nothing is sent to the drained host any more: its apps may stop. Of another drain than this, or none: nothing.

@@ -186,6 +186,7 @@ impl Enrolment {
             keys: vec![issued.bind(asking.key.spki)],
             enrolled_ms: now,
             drained: None,
+            rejoining: None,
             barred: token.narrowed.ask.then(|| Barred {
                 kind: BarredKind::Waiting,
                 reason: format!("waits for an operator, as token {} asks for", token.id),

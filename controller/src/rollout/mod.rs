@@ -40,7 +40,7 @@ pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
 pub use desired::{asked_target, assignment_of, desired, next_deadline};
 pub use event::{Event, Promote, Refused, Transition};
-pub use explain::{Facts, Hold, HoldKind, explain, first_failure, wave_state};
+pub use explain::{Benched, Facts, Hold, HoldKind, explain, first_failure, wave_state};
 pub use gate::{
     After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then,
     Verdict,

@@ -40,7 +40,7 @@ pub struct Member {
     pub held: Option<LocalHold>,
     /// Why it must keep what it has, if it must.
     pub excluded: Option<String>,
-    /// An operator keeps work from it: balancers send it nothing either.
+    /// An operator keeps work from it, or has taken it back and its apps do not serve yet: balancers send it nothing.
     pub drained: bool,
     /// Of two groups between which traffic is switched: its own.
     pub group: Option<Side>,

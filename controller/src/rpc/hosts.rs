@@ -105,6 +105,11 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
             stop_ms: drained.stop_ms.unwrap_or(0),
             waits: drained.waits,
         }),
+        rejoining: host.rejoining.map(|rejoining| pb::Rejoining {
+            by: rejoining.by,
+            since_ms: rejoining.since_ms,
+            until_ms: rejoining.until_ms,
+        }),
         barred: host.barred.map(|barred| pb::Barred {
             kind: barred.kind.as_str().to_owned(),
             reason: barred.reason,
@@ -246,13 +251,14 @@ impl Hosts for HostsService {
         let since_ms = self.clock.now_ms();
         let stop_ms = stop_within_ms.map(|ms| since_ms + Span::millis(ms.min(Span::MAX_MS)).as_ms());
         let meant = host::find(&self.store, &host).await.map_err(refuse)?.id;
-        let balanced = self.engine.is_balanced(&meant).await.map_err(refuse)?;
-        let waits = balanced && stop_ms.is_some_and(|stop_ms| stop_ms > since_ms);
-        let drained = (!undrain).then(|| Drained { by: by.clone(), reason, since_ms, stop_ms, waits });
-        let (host, changed) = self.fleet.drain(&meant.to_string(), drained).await.map_err(refuse)?;
-        if balanced {
-            self.engine.drain_changed(host.id);
+        let (host, changed) = match undrain {
+            true => self.engine.undrain(meant, &by).await,
+            false => {
+                let drained = Drained { by: by.clone(), reason, since_ms, stop_ms, waits: false };
+                self.engine.drain(meant, drained).await
+            }
         }
+        .map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
         Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))
     }

@@ -269,6 +269,7 @@ async fn enrol(store: &SharedStore, id: HostId) {
         keys: vec![BoundKey { spki: SPKI, expires_ms: i64::MAX, ca: String::new() }],
         enrolled_ms: 0,
         drained: None,
+        rejoining: None,
         token: "t".into(),
         machine_id: String::new(),
         recipient: String::new(),

@@ -6,7 +6,7 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::{labels, some};
+use super::{host_facts::HostFacts, labels, some};
 use crate::cli::{
     moment::{Moment, bytes},
     output::{Page, View},
@@ -33,6 +33,8 @@ pub struct Host {
     pub hold: Option<HostHold>,
     /// Set while an operator wants no new work on it.
     pub drained: Option<HostDrain>,
+    /// Set while load balancers wait for its apps, after it was undrained.
+    pub rejoining: Option<HostRejoin>,
     pub apps: Vec<HostApp>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
@@ -62,30 +64,14 @@ pub struct HostDrain {
     pub waits: bool,
 }
 
+/// Load balancers send it connections when its apps are healthy there.
 #[derive(Clone, Debug, Serialize)]
-pub struct HostFacts {
-    pub os: String,
-    pub kernel: String,
-    pub arch: String,
-    pub cpus: u32,
-    pub memory_bytes: u64,
-    pub disk_free_bytes: u64,
-    pub disk_total_bytes: u64,
-    pub addresses: Vec<String>,
-    pub driver: String,
-    pub trust: Option<HostTrust>,
-}
-
-/// How the host knows what may run on it.
-#[derive(Clone, Debug, Serialize)]
-pub struct HostTrust {
-    /// signed, unsigned, unsigned-allowed or damaged.
-    pub state: String,
-    pub root_sha256: Option<String>,
-    pub verified_at: Option<Moment>,
-    /// Every time that somebody broke the glass there, oldest first.
-    pub breaks: Vec<String>,
-    pub problem: Option<String>,
+pub struct HostRejoin {
+    /// Who undrained it.
+    pub by: String,
+    pub since: Option<Moment>,
+    /// If they are not by then, it is drained again.
+    pub until: Option<Moment>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -141,6 +127,7 @@ impl From<pb::Host> for Host {
             certificate_expires_ms,
             drained,
             barred,
+            rejoining,
             key,
         } = host;
         Self {
@@ -161,6 +148,11 @@ impl From<pb::Host> for Host {
                 stop_at: Moment::from_wire(stop_ms),
                 waits,
             }),
+            rejoining: rejoining.map(|pb::Rejoining { by, since_ms, until_ms }| HostRejoin {
+                by,
+                since: Moment::from_wire(since_ms),
+                until: Moment::from_wire(until_ms),
+            }),
             apps: apps.into_iter().map(HostApp::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
@@ -170,62 +162,6 @@ impl From<pb::Host> for Host {
                 reason,
                 since: Moment::from_wire(since_ms),
             }),
-        }
-    }
-}
-
-impl From<pb::Facts> for HostFacts {
-    fn from(facts: pb::Facts) -> Self {
-        let pb::Facts {
-            os,
-            kernel,
-            arch,
-            cpus,
-            memory_bytes,
-            disk_free_bytes,
-            disk_total_bytes,
-            addresses,
-            driver,
-            trust,
-        } = facts;
-        Self {
-            os,
-            kernel,
-            arch,
-            cpus,
-            memory_bytes,
-            disk_free_bytes,
-            disk_total_bytes,
-            addresses,
-            driver,
-            trust: trust.map(HostTrust::from),
-        }
-    }
-}
-
-impl From<pb::TrustFacts> for HostTrust {
-    fn from(trust: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
-        let verified_at = Moment::from_wire(verified_ms);
-        Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem) }
-    }
-}
-
-impl HostTrust {
-    /// One line, with what is wrong first.
-    fn line(&self, now: Moment) -> String {
-        let verified =
-            self.verified_at.map(|at| format!(", verified {}", at.relative(now))).unwrap_or_default();
-        let problem = self.problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default();
-        let root =
-            self.root_sha256.as_deref().map(|root| format!(", root {:.16}…", root)).unwrap_or_default();
-        match self.state.as_str() {
-            "unsigned" => {
-                "UNSIGNED: runs whatever the controller says; enrol it again with a token that pins"
-                    .to_owned()
-            }
-            "unsigned-allowed" => "UNSIGNED, as its policy allows".to_owned(),
-            state => visible(&format!("{state}{problem}{root}{verified}")),
         }
     }
 }
@@ -279,7 +215,7 @@ impl HostApp {
     }
 
     /// `shop 1.1`, with what is wrong where something is.
-    fn brief(&self) -> String {
+    pub fn brief(&self) -> String {
         let version = self.version.as_deref().unwrap_or("not deployed");
         let trouble = match (&self.version, self.running, self.verdict.as_deref()) {
             (None, _, _) => String::new(),
@@ -312,6 +248,12 @@ impl Host {
             return match self.connected {
                 true => Cell::new(Ink::Warn, "drained"),
                 false => Cell::new(Ink::Bad, "away, drained"),
+            };
+        }
+        if self.rejoining.is_some() {
+            return match self.connected {
+                true => Cell::new(Ink::Warn, "rejoining"),
+                false => Cell::new(Ink::Bad, "away, rejoining"),
             };
         }
         match (&self.hold, self.connected) {
@@ -389,9 +331,24 @@ impl View for Host {
                     format!("; its apps stop when load balancers have let go of it, and by {by}")
                 }
                 Some(at) if at > page.now => format!("; its apps stop by {}", at.clock(&page.zone)),
+                Some(_) if self.connected && self.apps.iter().any(|app| app.running) => {
+                    "; its apps stop now".to_owned()
+                }
                 Some(_) => "; its apps are stopped".to_owned(),
             };
             facts.add("drained", visible(&format!("by {}{since}: {}{stop}", drained.by, drained.reason)));
+        }
+        if let Some(HostRejoin { by, since, until }) = &self.rejoining {
+            let since = since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
+            let by_then =
+                until.map(|at| format!("; if they are not by {}, it is drained again", at.clock(&page.zone)));
+            facts.add(
+                "rejoining",
+                visible(&format!(
+                    "undrained by {by}{since}: load balancers send it connections when its apps are healthy{}",
+                    by_then.unwrap_or_default()
+                )),
+            );
         }
         if let Some(hold) = &self.hold {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();

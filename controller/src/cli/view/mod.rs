@@ -11,6 +11,7 @@ pub mod export;
 pub mod fleet_word;
 pub mod gate;
 pub mod host;
+mod host_facts;
 pub mod log;
 pub mod notice;
 pub mod ping;

@@ -271,8 +271,7 @@ fn host() -> pb::Host {
                 state: "signed".into(),
                 root_sha256: "77ab".repeat(16),
                 verified_ms: AT,
-                breaks: vec![],
-                problem: String::new(),
+                ..pb::TrustFacts::default()
             }),
         }),
         hold: Some(pb::HoldState { held: true, reason: "disk swap".into(), by: "root".into(), since_ms: AT }),
@@ -292,6 +291,7 @@ fn host() -> pb::Host {
             stop_ms: AT,
             waits: true,
         }),
+        rejoining: Some(pb::Rejoining { by: "ada".into(), since_ms: AT, until_ms: AT }),
     }
 }
 

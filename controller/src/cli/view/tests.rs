@@ -2,7 +2,16 @@
 
 use std::path::Path;
 
-use super::samples;
+use longshore_proto::v1 as pb;
+
+use super::{
+    host::{Host, HostList},
+    samples,
+};
+use crate::cli::{
+    moment::Moment,
+    output::{Page, View},
+};
 
 const DOC: &str = "docs/cli-json.md";
 const BEGIN: &str = "<!-- shapes: held together with the code by a test -->\n";
@@ -39,4 +48,57 @@ fn schemas_are_named_and_versioned() {
         let first = document.lines().nth(1).unwrap_or_default();
         assert!(first.contains(schema), "the schema comes first: {first}");
     }
+}
+
+fn host(drained: Option<pb::Drained>, rejoining: Option<pb::Rejoining>) -> Host {
+    let app = pb::AppState {
+        app: "shop".into(),
+        version: "1.1".into(),
+        verdict: "unhealthy".into(),
+        ..pb::AppState::default()
+    };
+    pb::Host {
+        name: "web-1".into(),
+        connected: true,
+        apps: vec![app],
+        drained,
+        rejoining,
+        ..pb::Host::default()
+    }
+    .into()
+}
+
+fn lines(host: &Host, word: &str) -> Vec<String> {
+    let lines = host.lines(&Page::plain(Moment(60_000)));
+    let found = lines.into_iter().filter(|line| line.starts_with(word));
+    found.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Who took it back, what is waited for, and until when; and if that was in vain, why, and the next step.
+#[test]
+fn a_host_that_is_taken_back_says_how_that_stands() {
+    let rejoining = pb::Rejoining { by: "ada".into(), since_ms: 30_000, until_ms: 630_000 };
+    let waits = host(None, Some(rejoining));
+    assert_eq!(
+        lines(&waits, "rejoining"),
+        [
+            "rejoining undrained by ada, 30s ago: load balancers send it connections when its apps are healthy; if they are \
+          not by 00:10:30, it is drained again"
+        ]
+    );
+    let list = HostList { hosts: vec![waits] }.lines(&Page::plain(Moment(60_000)));
+    assert!(list[1].contains("rejoining") && list[1].contains("shop 1.1 (down)"), "{list:?}");
+    let drained = pb::Drained {
+        by: "longshore".into(),
+        reason: "ada undrained it, and 10m later shop is unhealthy; when that is mended: longshore host undrain web-1".into(),
+        since_ms: 60_000,
+        ..pb::Drained::default()
+    };
+    assert_eq!(
+        lines(&host(Some(drained), None), "drained"),
+        [
+            "drained by longshore, now: ada undrained it, and 10m later shop is unhealthy; when that is mended: longshore \
+          host undrain web-1"
+        ]
+    );
 }

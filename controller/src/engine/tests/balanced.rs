@@ -1,13 +1,13 @@
 //! Hosts behind a load balancer, through the engine: what balancers are told, which group a release goes to, and what is
 //! refused before anything is begun.
 
-use longshore_common::{assignment::Intent, traffic::Side};
+use longshore_common::{assignment::Intent, ids::HostId, traffic::Side};
 
 use super::{Controller, FILE, live, request, world};
 use crate::{
     engine::records::{self, LiveRecord},
     environments,
-    fleet::Drained,
+    fleet::{Drained, Host},
     rollout::{Event, HoldKind, Outcome},
     store::{Key, MemoryStore, SharedStore},
     testing::HandAgent,
@@ -178,26 +178,21 @@ async fn a_drain_between_rollouts_takes_the_host_out_before_its_apps_stop() {
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     let a = agents[0].host.id;
-    assert!(controller.engine.is_balanced(&a).await.unwrap());
-    assert!(!controller.engine.is_balanced(&agents[4].host.id).await.unwrap());
     let stop_ms = Some(i64::MAX / 2);
-    let drained = Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms, waits: true };
-    controller.fleet.drain("a", Some(drained)).await.unwrap();
-    controller.engine.drain_changed(a);
-    let waits = async || {
-        let (host, _) = crate::fleet::host::get(&store, &a).await.unwrap().unwrap();
-        host.drained.unwrap().waits
-    };
-    until(async || !waits().await).await;
+    let drained = Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms, waits: false };
+    let (lb, _) = controller.engine.drain(agents[4].host.id, drained.clone()).await.unwrap();
+    assert!(!lb.drained.unwrap().waits, "no balancer sends the balancer anything");
+    controller.engine.drain(a, drained).await.unwrap();
+    until(async || !host(&store, a).await.drained.unwrap().waits).await;
     assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100", "its apps may stop, for nothing is sent there");
 
     // Whoever starts again takes up what was left: a host that is drained gets nothing.
     controller.stop.cancel();
     let again = Controller::start(store.clone()).await;
     again.connect(&agents);
-    again.fleet.drain("a", None).await.unwrap();
-    again.engine.drain_changed(a);
+    again.engine.undrain(a, "alice").await.unwrap();
     until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    until(async || host(&store, a).await.rejoining.is_none()).await;
     let view = again.engine.view(&id).await.unwrap();
     assert!(matches!(view.rollout.phase(), crate::rollout::Phase::Done(_)), "nothing was rolled out for it");
     again.stop.cancel();
@@ -212,12 +207,69 @@ async fn a_drain_that_nobody_told_is_taken_up_at_the_start() {
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     let stop_ms = Some(i64::MAX / 2);
     let drained = Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms, waits: true };
-    controller.fleet.drain("b", Some(drained)).await.unwrap();
+    controller.fleet.drain("b", drained).await.unwrap();
     controller.stop.cancel();
     let again = Controller::start(store.clone()).await;
     again.connect(&agents);
     until(async || told(&agents[4]) == "a=100 b=0 c=100 d=100").await;
     again.stop.cancel();
+}
+
+/// Nobody waits for ever: a host that does not serve in time is drained again, and whoever looks is told why.
+#[tokio::test]
+async fn a_host_that_does_not_serve_again_is_drained_again() {
+    let agents = fleet();
+    let file = BALANCED.replace("[traffic]", "progress_deadline = \"2s\"\n[traffic]");
+    let (_memory, store, controller) = site(&file, &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let a = agents[0].host.id;
+    let drained =
+        Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms: None, waits: false };
+    controller.engine.drain(a, drained).await.unwrap();
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    let hold = async |controller: &Controller| controller.engine.view(&id).await.unwrap().holds.pop();
+    let why = hold(&controller).await.unwrap();
+    assert_eq!(
+        (why.kind, why.what.as_str()),
+        (HoldKind::Drained, "load balancers send a nothing: drained by alice: disk")
+    );
+    controller.stop.cancel();
+
+    // It is not there when it is taken back.
+    let again = Controller::start(store.clone()).await;
+    again.connect(&agents[1..]);
+    again.engine.undrain(a, "alice").await.unwrap();
+    let rejoining = host(&store, a).await.rejoining.unwrap();
+    assert_eq!((rejoining.by.as_str(), rejoining.until_ms - rejoining.since_ms), ("alice", 2000));
+    let why = hold(&again).await.unwrap();
+    assert_eq!(
+        (why.kind, why.until, why.then.as_str()),
+        (HoldKind::Rejoining, Some(rejoining.until_ms), "it is drained again")
+    );
+    until(async || host(&store, a).await.drained.is_some()).await;
+    let drained = host(&store, a).await.drained.unwrap();
+    assert_eq!(
+        (drained.by.as_str(), drained.reason.as_str()),
+        (
+            "longshore",
+            "alice undrained it, and 2s later a does not answer; when that is mended: longshore host undrain a"
+        )
+    );
+    assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100", "it got nothing meanwhile");
+    assert_eq!(hold(&again).await.unwrap().owner, "longshore");
+
+    // That is mended.
+    again.connect(&agents[..1]);
+    again.engine.undrain(a, "alice").await.unwrap();
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    until(async || host(&store, a).await.rejoining.is_none()).await;
+    assert_eq!(hold(&again).await, None);
+    again.stop.cancel();
+}
+
+async fn host(store: &SharedStore, id: HostId) -> Host {
+    crate::fleet::host::get(store, &id).await.unwrap().unwrap().0
 }
 
 async fn until(fits: impl AsyncFn() -> bool) {

@@ -43,6 +43,10 @@ pub enum HoldKind {
     NoProgress,
     /// Hosts go back to what they ran before.
     RollingBack,
+    /// An operator keeps work from a host: balancers send it nothing.
+    Drained,
+    /// An operator took a host back, and its apps do not serve yet.
+    Rejoining,
 }
 
 /// One reason. Its sentence names hosts; its command is complete.
@@ -65,7 +69,7 @@ pub struct Hold {
 }
 
 impl HoldKind {
-    pub const ALL: [HoldKind; 18] = {
+    pub const ALL: [HoldKind; 20] = {
         use HoldKind::*;
         [
             NotStarted,
@@ -86,6 +90,8 @@ impl HoldKind {
             EnvironmentFailures,
             NoProgress,
             RollingBack,
+            Drained,
+            Rejoining,
         ]
     };
 
@@ -110,6 +116,8 @@ impl HoldKind {
             HoldKind::EnvironmentFailures => "environment-failures",
             HoldKind::NoProgress => "no-progress",
             HoldKind::RollingBack => "rolling-back",
+            HoldKind::Drained => "drained-hosts",
+            HoldKind::Rejoining => "rejoining-hosts",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Why a rollout is not further, from the same facts by which `step` decides: every host that `step` waits for is in
 //! exactly one hold, and every hold's `until` is the deadline that `step` obeys.
 
+mod benched;
 mod closed;
 mod forward;
 mod gates;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{ids::HostId, report::Blame};
 
+pub use benched::Benched;
 pub use hold::{Hold, HoldKind};
 
 use super::{
@@ -27,10 +29,18 @@ pub struct Facts {
     pub doing: BTreeMap<HostId, String>,
     /// What a run of a gate has seen so far, by its number.
     pub seen: BTreeMap<u32, String>,
+    /// Why balancers send a host nothing, where an operator said so.
+    pub benched: BTreeMap<HostId, Benched>,
 }
 
-/// Everything that `rollout` waits for; empty only when it is done.
+/// Everything that `rollout` waits for, and then hosts that are kept from their connections; empty only when it is done
+/// and there are none.
 pub fn explain(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
+    let waits = waits(rollout, facts).into_iter();
+    waits.chain(benched::benched(rollout, facts)).collect()
+}
+
+fn waits(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
     match &rollout.header.phase {
         Phase::Ready => vec![paused::not_started(rollout)],
         Phase::Staging(staging) => forward::staging(rollout, staging, facts),

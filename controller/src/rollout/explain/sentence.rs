@@ -56,7 +56,9 @@ impl HostProgress {
             | HoldKind::VersionFailures
             | HoldKind::EnvironmentFailures
             | HoldKind::NoProgress
-            | HoldKind::RollingBack => self.since,
+            | HoldKind::RollingBack
+            | HoldKind::Drained
+            | HoldKind::Rejoining => self.since,
         }
     }
 }

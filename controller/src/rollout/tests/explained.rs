@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use longshore_common::{ids::HostId, time::Millis};
 
 use super::{transcript::Play, walk};
-use crate::rollout::{Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step};
+use crate::rollout::{
+    Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step,
+};
 
 /// What is wrong with the holds of a settled rollout, if anything is.
 pub(super) fn explained_is_awaited(rollout: &Rollout, now: Millis) -> Option<String> {
@@ -88,6 +90,8 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
         | HoldKind::Unknown
         | HoldKind::Held
         | HoldKind::RollingBack
+        | HoldKind::Drained
+        | HoldKind::Rejoining
         | HoldKind::Closed => return true, // hosts and time answer these
     };
     step(rollout, event, now).is_ok_and(|transition| transition.next.phase() != rollout.phase())
@@ -108,7 +112,36 @@ fn every_hold_has_its_sentence() {
             play.act(&walk::random_line(&mut dice, &names));
         }
     }
-    assert_eq!(seen, HoldKind::ALL.into_iter().collect());
+    let of_operators = [HoldKind::Drained, HoldKind::Rejoining]; // the rollout itself does not know of them
+    assert_eq!(seen, HoldKind::ALL.into_iter().filter(|kind| !of_operators.contains(kind)).collect());
+}
+
+/// Whoever asks why a host behind balancers gets nothing is told, also when the rollout is over; of a host that gets its
+/// connections again nothing is told.
+#[test]
+fn hosts_that_balancers_pass_over_have_their_sentence() {
+    let mut play = Play::new(
+        "a b lb | traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=30s balancers=",
+    );
+    for line in ["start", "a b unchanged", "lb directed", "a drained", "lb directed"] {
+        play.act(line);
+    }
+    let first = *play.rollout.hosts.keys().next().expect("there are two");
+    let why = |play: &Play, benched: Benched| {
+        let facts = Facts { benched: [(first, benched)].into(), ..Facts::default() };
+        explain(&play.rollout, &facts).pop()
+    };
+    let drained = Benched::Drained { by: "ann".to_owned(), reason: "disk swap".to_owned(), since: 1 };
+    let hold = why(&play, drained.clone()).expect("it is told");
+    assert_eq!(hold.what, "load balancers send a nothing: drained by ann: disk swap");
+    assert_eq!((hold.owner.as_str(), hold.until), ("ann", None));
+    assert_eq!(hold.command.as_deref(), Some("longshore host undrain a"));
+    let hold =
+        why(&play, Benched::Rejoining { by: "ann".to_owned(), since: 1, until: 9 }).expect("it is told");
+    assert_eq!(hold.what, "load balancers send a nothing before shop is healthy there: undrained by ann");
+    assert_eq!((hold.until, hold.then.as_str()), (Some(9), "it is drained again"));
+    play.act("a undrained");
+    assert_eq!(why(&play, drained), None);
 }
 
 /// Progress that hosts tell makes its way into the sentence.
