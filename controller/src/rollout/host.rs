@@ -81,6 +81,9 @@ pub struct HostProgress {
     /// It came to be of the environment when the rollout was under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub joined: bool,
+    /// It is in the first wave in the place of a canary of which nobody was left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_in: bool,
     /// An operator resumed knowing how it stands: neither counted nor waited for, until it changes.
     #[serde(default)]
     pub forgiven: bool,

@@ -30,6 +30,7 @@ mod routing;
 mod settings;
 mod share;
 mod spec;
+mod stand_in;
 mod steer;
 mod step;
 #[cfg(test)]

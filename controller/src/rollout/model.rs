@@ -196,8 +196,8 @@ impl Rollout {
     /// `wave 2 of 5`, counted from 1 as people do.
     pub(super) fn wave_name(&self, wave: u32) -> String {
         match (wave, self.header.waves) {
-            (_, 1) => "the only wave".to_owned(),
-            (0, waves) => format!("the first of {waves} waves"),
+            (_, 1) => format!("the only wave{}", self.stand_ins(wave)),
+            (0, waves) => format!("the first of {waves} waves{}", self.stand_ins(wave)),
             (wave, waves) => format!("wave {} of {waves}", wave + 1),
         }
     }

@@ -249,6 +249,7 @@ impl HostProgress {
             touched: false,
             sick: member.sick,
             joined: false,
+            stands_in: false,
             forgiven: false,
         }
     }

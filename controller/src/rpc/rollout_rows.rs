@@ -113,6 +113,7 @@ fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow 
         generation: rollout.generation(*id).map_or(0, |generation| generation.0),
         since_ms: host.since,
         joined: host.joined,
+        stands_in: host.stands_in,
         group: host.group.map(|group| group.to_string()).unwrap_or_default(),
         weight: host.route.map(|route| route.weight.into()),
         directed: host.route.is_some_and(|route| route.done),

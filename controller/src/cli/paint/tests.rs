@@ -276,6 +276,7 @@ fn host(number: u32, wave: u32, state: &str, step: Option<&str>) -> HostRow {
         failure: None,
         from_version: None,
         joined: false,
+        stands_in: false,
         group: None,
         weight: None,
         directed: false,

@@ -117,6 +117,8 @@ pub struct HostRow {
     pub from_version: Option<String>,
     /// It came to the environment while the rollout was under way.
     pub joined: bool,
+    /// It is the canary in the place of one of which nobody was left.
+    pub stands_in: bool,
     /// blue or green; none where there are no groups.
     pub group: Option<String>,
     /// That load balancers are told; none where there are none, or they are told nothing yet.
@@ -235,6 +237,7 @@ impl From<pb::HostRow> for HostRow {
             group,
             weight,
             directed,
+            stands_in,
         } = row;
         Self {
             id,
@@ -248,6 +251,7 @@ impl From<pb::HostRow> for HostRow {
             failure: failure.map(HostFailure::from),
             from_version: some(from_version),
             joined,
+            stands_in,
             group: some(group),
             weight,
             directed,

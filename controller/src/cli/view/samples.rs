@@ -431,6 +431,7 @@ fn rollout() -> pb::Rollout {
             generation: 65_537,
             since_ms: AT,
             joined: true,
+            stands_in: true,
             group: "green".into(),
             weight: Some(100),
             directed: true,

@@ -39,6 +39,9 @@ pub(super) fn settle_awaiting(draft: &mut Draft, awaiting: Awaiting) {
         return;
     }
     if draft.rollout.is_complete(wave) {
+        if draft.stand_in(wave) {
+            return;
+        }
         draft.ask_to_stage(wave);
         if draft.is_full() {
             draft.next_wave(wave);

@@ -52,6 +52,9 @@ pub(super) fn settle_baking(draft: &mut Draft, baking: Baking) {
     if !draft.rollout.is_complete(wave) {
         return draft.enter_switching(wave);
     }
+    if draft.stand_in(wave) {
+        return;
+    }
     draft.ask_to_stage(wave);
     if draft.now >= baking.until || draft.is_full() {
         draft.enter_gating(wave);

@@ -54,6 +54,9 @@ pub(super) fn settle_gating(draft: &mut Draft, gating: Gating) {
     if !draft.rollout.is_complete(wave) {
         return draft.enter_switching(wave);
     }
+    if draft.stand_in(wave) {
+        return;
+    }
     draft.ask_to_stage(wave);
     if !draft.gates_are_open() {
         return;

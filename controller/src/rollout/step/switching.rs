@@ -87,6 +87,9 @@ pub(super) fn settle_switching(draft: &mut Draft, switching: Switching) {
 
 /// A wave that changed something is watched; another has nothing to show.
 fn complete(draft: &mut Draft, wave: u32) {
+    if draft.stand_in(wave) {
+        return;
+    }
     let changed = |host: &HostState| *host == HostState::Healthy;
     let moved = draft.rollout.header.has_moved();
     let to_move = draft.rollout.header.groups().is_some_and(|(balancing, _)| balancing.moves);

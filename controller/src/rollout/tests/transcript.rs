@@ -286,6 +286,12 @@ impl Play {
         }
     }
 
+    /// `a b | c`: who is moved together.
+    pub fn waves(&self) -> String {
+        let names = |wave: &Vec<HostId>| wave.iter().map(|id| self.name(*id)).collect::<Vec<_>>().join(" ");
+        self.rollout.waves().iter().map(names).collect::<Vec<_>>().join(" | ")
+    }
+
     pub fn deadline(&self) -> String {
         next_deadline(&self.rollout).map_or("none".to_owned(), |at| Span::millis(at as u64).to_string())
     }
