@@ -29,10 +29,13 @@ impl Fleet {
         super::host::find(&self.inner.store, name).await.ok().map(|host| host.id)
     }
 
-    /// Asks one host. Ends within `deadline` whatever happens.
+    /// Asks one host. Ends within `deadline` whatever happens. What a pong says of its apps is known of it from then on.
     pub async fn ask(&self, host: HostId, question: Question, deadline: Duration) -> Asked {
         let asked = Instant::now();
         let answer = tokio::time::timeout(deadline, self.put(host, question)).await;
+        if let Ok(Some(Answer::Pong { apps, .. })) = &answer {
+            self.presence().update(&host, |connected| connected.apps.clone_from(apps));
+        }
         match answer {
             Ok(Some(answer)) => Asked::Answered { answer, took: asked.elapsed() },
             Ok(None) | Err(_) => Asked::Silent,

@@ -108,7 +108,8 @@ impl Track {
         let allowed = f64::from(most) * (passed.as_secs_f64() / 60.0).max(1.0);
         let errors = self.last.error_lines;
         (f64::from(errors) > allowed).then(|| {
-            format!("{name} logged {errors} errors in {}s; at most {most} a minute", passed.as_secs())
+            let within = passed.as_secs().max(1);
+            format!("{name} logged {errors} errors within {within}s; at most {most} a minute")
         })
     }
 
@@ -199,7 +200,7 @@ mod tests {
         );
         assert_eq!(
             broken(&[first.clone(), usage(1, 0, 0, 11)]).unwrap(),
-            "web-1 logged 11 errors in 60s; at most 10 a minute"
+            "web-1 logged 11 errors within 60s; at most 10 a minute"
         );
         assert_eq!(
             broken(&[first.clone(), usage(1, 0, 45_000, 0)]).unwrap(),

@@ -24,6 +24,8 @@ const LINES: usize = 60;
 const LINE_BYTES: usize = 160;
 /// A check ends so long before its deadline, so that its own word comes first: a tenth, but not more than this.
 const MARGIN_MAX: Duration = Duration::from_secs(2);
+/// A question with less time than this is not asked: that it was not answered would hide what was said before.
+const LOOK_MIN: Duration = Duration::from_millis(50);
 /// Bytes of a file with a key or a token.
 const SECRET_BYTES: u64 = 4096;
 
@@ -129,13 +131,13 @@ impl Scene {
         left.saturating_sub(MARGIN_MAX.min(self.gate.deadline.0 / 10))
     }
 
-    /// Waits for this long, or says that there is no time for it.
+    /// Waits for this long, or says that there is no time for it, or for what was to come after it.
     pub async fn pause(&self, length: Duration) -> bool {
         if self.left() <= length {
             return false;
         }
         tokio::time::sleep(length).await;
-        true
+        self.left() > LOOK_MIN
     }
 
     /// What can be seen so far, for whoever asks why it waits.

@@ -158,7 +158,7 @@ pub enum HttpError {
     },
     #[error("a header that cannot be sent to {server}")]
     Header { server: String },
-    #[error("{server} did not answer within {deadline:?}")]
+    #[error("{server} did not answer within {:.1} s", deadline.as_secs_f64())]
     TooLate { server: String, deadline: Duration },
     #[error("{server} redirects more than {max} times")]
     Redirects { server: String, max: u8 },

@@ -62,7 +62,9 @@ fn of_environment(world: &World) -> Vec<Failed> {
             host: host.clone(),
             what: format!("also in {env}"),
         };
-        found.push(Failed { hosts: overlap.hosts.iter().map(fault).collect(), ..one(Check::Overlap, what) });
+        let mut hosts: Vec<Fault> = overlap.hosts.iter().map(fault).collect();
+        hosts.sort_by(|a, b| a.host.cmp(&b.host));
+        found.push(Failed { hosts, ..one(Check::Overlap, what) });
     }
     if let Some(selector) = &world.spec.canary_hosts {
         let wanted = |host: &super::world::Candidate| {
@@ -91,10 +93,8 @@ fn of_unknown(world: &World, judged: &[Judged]) -> Option<Failed> {
         .collect();
     let allowed = world.spec.budget.of(judged.len()).unwrap_or(0);
     (world.spec.unknown == UnknownHosts::Count && hosts.len() > allowed).then(|| {
-        let what = format!(
-            "{} did not answer, which count as failures, and {allowed} may fail",
-            size::hosts(hosts.len())
-        );
+        let count = if hosts.len() == 1 { "which counts as a failure" } else { "which count as failures" };
+        let what = format!("{} did not answer, {count}, and {allowed} may fail", size::hosts(hosts.len()));
         Failed { hosts, ..one(Check::Unknown, what) }
     })
 }

@@ -27,7 +27,8 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
     }
     let unchanged = judged.iter().filter(|judged| judged.plan.change == Change::Unchanged).count();
     if unchanged > 0 {
-        told.push(format!("{} run it already and are left alone", size::hosts(unchanged)));
+        let so = if unchanged == 1 { "runs it already and is" } else { "run it already and are" };
+        told.push(format!("{} {so} left alone", size::hosts(unchanged)));
     }
     if let Some(live) = &world.live
         && !world.known.contains_key(&live.version)
@@ -41,16 +42,19 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
 }
 
 fn unknown(world: &World, judged: &[Judged]) -> Option<String> {
-    let then = match world.spec.unknown {
-        UnknownHosts::Count => "each counts as a failure",
-        UnknownHosts::Wait => "their waves wait for them",
-        UnknownHosts::Skip => "the rollout goes on without them until they are back",
+    let is = |judged: &Judged| judged.plan.standing == Standing::Unknown;
+    let one = judged.iter().filter(|judged| is(judged)).count() == 1;
+    let then = match (world.spec.unknown, one) {
+        (UnknownHosts::Count, true) => "it did not answer; it counts as a failure",
+        (UnknownHosts::Count, false) => "they did not answer; each counts as a failure",
+        (UnknownHosts::Wait, true) => "it did not answer; its wave waits for it",
+        (UnknownHosts::Wait, false) => "they did not answer; their waves wait for them",
+        (UnknownHosts::Skip, true) => "it did not answer; the rollout goes on without it until it is back",
+        (UnknownHosts::Skip, false) => {
+            "they did not answer; the rollout goes on without them until they are back"
+        }
     };
-    about(
-        judged,
-        |judged| judged.plan.standing == Standing::Unknown,
-        &format!("unknown, as they did not answer; {then}"),
-    )
+    about(judged, is, &format!("unknown, as {then}"))
 }
 
 fn about(judged: &[Judged], is: impl Fn(&Judged) -> bool, what: &str) -> Option<String> {

@@ -15,7 +15,7 @@ use longshore_common::{
     time::Span,
 };
 
-use super::{Planner, Wish, policy};
+use super::{Planner, Wish, lacking, policy};
 use crate::{
     bundle::{self, BundleError, BundleStore, Release as Published, blocking},
     config::Environment,
@@ -50,8 +50,9 @@ impl Planner {
         environment.attested(&release.manifest)?;
         let live =
             records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live.target);
-        let hosts: Vec<Host> =
-            host::list(store).await?.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
+        let fleet = host::list(store).await?;
+        let names: BTreeSet<HostName> = fleet.iter().map(|host| host.name.clone()).collect();
+        let hosts: Vec<Host> = fleet.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
         let snapshot = environment.snapshot(app);
         let target = Target {
             version: published.version.clone(),
@@ -81,7 +82,8 @@ impl Planner {
         let rollouts = records::list(store).await?;
         let calendar = policy::standing(store, &environment, app, now).await?;
         let mut unmet = policy::unmet(&calendar);
-        let problems = self.engine.runner_problems(&environment, app).await?;
+        let mut problems = self.engine.runner_problems(&environment, app).await?;
+        problems.extend(lacking::lacking(&environment, &release.manifest, &names));
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         Ok(World {
             made_ms: now,

@@ -1,12 +1,13 @@
 //! Plans, in the world: hosts are asked, the store is read, `crate::plan` decides, and the plan is kept and started.
 //!
-//! `ask` puts the questions to hosts, `gather` makes the world that a plan is computed from, `keep` stores plans and finds
+//! `ask` puts the questions to hosts, `gather` makes the world that a plan is computed from, `lacking` finds gates that could never open, `keep` stores plans and finds
 //! them again, `begin` starts a rollout by one. What a plan says is decided in `crate::plan` and nowhere else.
 
 mod ask;
 mod begin;
 mod gather;
 mod keep;
+mod lacking;
 mod policy;
 #[cfg(test)]
 mod tests;

@@ -267,3 +267,26 @@ async fn a_plan_of_a_large_fleet_is_kept_whole_and_old_ones_go() {
     assert_eq!(keep::list(&store).await.unwrap().len(), super::PLANS_KEPT);
     assert_eq!(refusal(keep::find(&store, &large.digest.hex()).await).0, Code::N01);
 }
+
+/// What a gate needs and is not there is said before anything is touched, unless the gate may go on without it.
+#[tokio::test]
+async fn a_gate_that_could_never_open_is_known_before() {
+    let site = Site::start(2).await;
+    let gates = "[[gate]]\nname = \"smoke\"\nkind = \"test\"\nafter = \"canary\"\ntest = \"smoke\"\non = \"web-000\"\n\
+                 [[gate]]\nname = \"reach\"\nkind = \"probe\"\nafter = \"canary\"\n\
+                 [[gate.reach]]\ntcp = \"$address:80\"\nfrom = [\"web-001\", \"web-9\"]\n";
+    site.apply(&format!("{FILE}{gates}")).await;
+    let said: Vec<String> = site.plan("1.0").await.failed.into_iter().map(|failed| failed.what).collect();
+    assert_eq!(
+        said,
+        [
+            "gate smoke runs test smoke, and shop@1.0 has no such [[test]]; it has none",
+            "gate reach looks from web-9, and there is no such host. See: longshore host list"
+        ]
+    );
+    let (_, message) = refusal(site.begin(What::Wish(wish("1.0")), &[("runner", "never mind")]).await);
+    assert!(message.contains("runner"), "{message}");
+    let gates = gates.replace("kind = \"test\"", "kind = \"test\"\non_inconclusive = \"continue\"");
+    site.apply(&format!("{FILE}{}", gates.replace(", \"web-9\"", ""))).await;
+    assert_eq!(site.plan("1.0").await.failed, []);
+}

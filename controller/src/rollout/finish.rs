@@ -63,7 +63,8 @@ impl Draft {
             Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) => Outcome::Failed,
         };
         let mut reason = cause.to_string();
-        if !touched {
+        let kept = self.pick(|host| host.touched && matches!(host.state, HostState::Excluded { .. }));
+        if !touched && kept.is_empty() {
             reason += "; nothing had been switched";
         }
         if back > 0 {
@@ -74,6 +75,9 @@ impl Draft {
         }
         if !owing.is_empty() {
             reason += &format!("; will go back on return: {}", self.names(&owing));
+        }
+        if !kept.is_empty() {
+            reason += &format!("; excluded, and left as they are: {}", self.names(&kept));
         }
         if !broken.is_empty() {
             reason += &format!("; inconsistent, look at them: {}", self.names(&broken));

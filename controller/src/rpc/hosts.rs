@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
+    ids::HostId,
     label::Selector,
     time::{Clock, Span},
 };
@@ -29,6 +30,8 @@ use crate::{
 
 /// Of a reason why a host is drained.
 const REASON_BYTES: usize = 256;
+/// For a host to say how its apps stand, before it is shown.
+const LOOK: Duration = Duration::from_secs(2);
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 const PING_DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Hosts that are asked at the same time.
@@ -59,6 +62,19 @@ impl HostsService {
             None => states::last_said(&self.store, &host.id).await?,
         };
         Ok(row(host, connected, apps, last_seen))
+    }
+
+    /// Hosts of which nobody was told how their apps stand now are asked. One that says nothing is shown by its last word.
+    async fn look_at(&self, hosts: Vec<HostId>) {
+        let asked = hosts.into_iter().map(|host| self.fleet.ask(host, Question::Ping, LOOK));
+        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).for_each(|_| async {}).await;
+    }
+
+    /// Its apps were stopped or started again since it said how they stand, or were down then.
+    fn is_in_doubt(&self, host: &Host) -> bool {
+        let stops = host.drained.as_ref().is_some_and(|drained| drained.stop_ms.is_some());
+        let down = |connected: Connected| connected.apps.iter().any(|app| !app.running);
+        stops || host.rejoining.is_some() || self.fleet.presence().connected(&host.id).is_some_and(down)
     }
 
     async fn matching(&self, selector: &str) -> Result<Vec<Host>, Trouble> {
@@ -219,6 +235,7 @@ impl Hosts for HostsService {
         operator(&self.door, &request).await?;
         let mut hosts = self.matching(&request.into_inner().selector).await.map_err(refuse)?;
         hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        self.look_at(hosts.iter().filter(|host| self.is_in_doubt(host)).map(|host| host.id).collect()).await;
         let mut rows = Vec::with_capacity(hosts.len());
         for host in hosts {
             rows.push(self.row(host).await.map_err(refuse)?);
@@ -229,6 +246,7 @@ impl Hosts for HostsService {
     async fn show(&self, request: Request<pb::ShowHostRequest>) -> Result<Response<pb::Host>, Status> {
         operator(&self.door, &request).await?;
         let host = host::find(&self.store, &request.into_inner().host).await.map_err(refuse)?;
+        self.look_at(vec![host.id]).await;
         Ok(Response::new(self.row(host).await.map_err(refuse)?))
     }
 

@@ -1,6 +1,6 @@
 //! The `Rollouts` service.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use longshore_common::{
     chain::Chain,
@@ -38,6 +38,8 @@ use crate::{
 /// Updates that wait for one watcher.
 const UPDATES: usize = 256;
 const LIST_DEFAULT: usize = 50;
+/// For a rollout to begin with whatever it begins with.
+const BEGINNING: Duration = Duration::from_secs(2);
 /// Bytes of a reason for steering, which stands in every sentence that says who did it.
 const STEER_REASON_BYTES: usize = 200;
 /// Bytes of a reason that an operator gives.
@@ -89,7 +91,13 @@ impl RolloutsService {
             let hosts = view.rollout.hosts.iter().map(|(id, host)| (*id, host.name.as_str()));
             hosts.clone().find(fits).map(|(id, _)| id).ok_or_else(|| {
                 let shown = longshore_common::text::visible(text);
-                Trouble::refused(Code::N01, format!("host {shown} is not part of this rollout"))
+                Trouble::refused(
+                    Code::N01,
+                    format!(
+                        "host {shown} is not of this rollout. See: longshore rollout show {}",
+                        id.short()
+                    ),
+                )
             })
         };
         texts.iter().map(find).collect()
@@ -173,6 +181,8 @@ impl Rollouts for RolloutsService {
             }
         };
         let id = id.map_err(refuse)?;
+        // Answered after what it begins with, so that whoever started it is told what it waits for.
+        drop(tokio::time::timeout(BEGINNING, self.engine.steer(id, Event::Tick)).await);
         self.message(&id).await
     }
 

@@ -64,7 +64,7 @@ act! {
     pb::RevokeTokenRequest => |r| Scope::Fleet, format!("join token {}", r.id);
     pb::ListHostsRequest => |r| Scope::Any, String::new();
     pb::ShowHostRequest => |r| Scope::Any, format!("host {}", r.host);
-    pb::DrainHostRequest => |r| Scope::Fleet, format!("host {}: {} {:?}", r.host, if r.undrain { "undrain" } else { "drain" }, r.reason);
+    pb::DrainHostRequest => |r| Scope::Fleet, because(format!("{} host {}", if r.undrain { "undrain" } else { "drain" }, r.host), &r.reason);
     pb::LabelHostRequest => |r| Scope::Fleet, format!("host {}: set {:?}, unset {:?}", r.host, r.set, r.unset);
     pb::AdmitHostRequest => |r| Scope::Fleet, format!("host {}, key {:?}", r.host, r.key);
     pb::RemoveHostRequest => |r| Scope::Fleet, format!("host {}", r.host);
@@ -77,7 +77,7 @@ act! {
     pb::ListReleasesRequest => |r| Scope::Any, String::new();
     pb::ShowReleaseRequest => |r| app(&r.app), format!("{}@{}", r.app, r.version);
     pb::AttestationRequest => |r| app(&r.app), format!("what is attested of {}@{}", r.app, r.version);
-    pb::WithdrawReleaseRequest => |r| app(&r.app), format!("{}@{}: {}", r.app, r.version, r.reason);
+    pb::WithdrawReleaseRequest => |r| app(&r.app), because(format!("{}@{}", r.app, r.version), &r.reason);
     // The file names its environment; the handler looks.
     pb::ApplyEnvironmentRequest => |r| Scope::Any, r.file_name.clone();
     pb::ListEnvironmentsRequest => |r| Scope::Any, String::new();
@@ -85,13 +85,13 @@ act! {
     // A plan knows its app and environment; the handler looks.
     pb::StartRolloutRequest => |r| if r.plan.is_empty() { both(&r.app, &r.env) } else { Scope::Any }, started(r);
     pb::ShowCalendarRequest => |r| Scope::Any, String::new();
-    pb::FreezeRequest => |r| env(&r.env), format!("freeze {}: {}", r.env, r.reason);
-    pb::UnfreezeRequest => |r| env(&r.env), format!("unfreeze {}: {}", r.env, r.reason);
-    pb::LockRequest => |r| locked(&r.app, &r.env), format!("lock {} {}: {}", r.env, r.app, r.reason);
-    pb::UnlockRequest => |r| locked(&r.app, &r.env), format!("unlock {} {}", r.env, r.app);
+    pb::FreezeRequest => |r| env(&r.env), because(format!("freeze {}", r.env), &r.reason);
+    pb::UnfreezeRequest => |r| env(&r.env), because(format!("unfreeze {}", r.env), &r.reason);
+    pb::LockRequest => |r| locked(&r.app, &r.env), because(format!("lock {}", place(&r.app, &r.env)), &r.reason);
+    pb::UnlockRequest => |r| locked(&r.app, &r.env), format!("unlock {}", place(&r.app, &r.env));
     pb::ListApprovalsRequest => |r| Scope::Any, String::new();
     // The plan knows its app and environment; the handler looks.
-    pb::SayRequest => |r| Scope::Any, format!("{} plan {}: {}", if r.deny { "deny" } else { "approve" }, r.plan, r.reason);
+    pb::SayRequest => |r| Scope::Any, because(format!("{} plan {}", if r.deny { "deny" } else { "approve" }, r.plan), &r.reason);
     pb::ListNoticesRequest => |r| Scope::Any, String::new();
     pb::RetryNoticesRequest => |r| Scope::Fleet, format!("notices {}", r.ids.join(", "));
     pb::TestNoticeRequest => |r| env(&r.env), format!("a test notice to {} {}", r.env, r.teller);
@@ -127,10 +127,24 @@ act! {
 fn started(request: &pb::StartRolloutRequest) -> String {
     let pb::StartRolloutRequest { app, version, env, rollback, reason, .. } = request;
     if !request.plan.is_empty() {
-        return format!("plan {}: {reason}", request.plan);
+        return because(format!("plan {}", request.plan), reason);
     }
-    let verb = if *rollback { "back to " } else { "" };
-    format!("{verb}{app}@{version} to {env}: {reason}")
+    let what = match (*rollback, version.is_empty()) {
+        (true, true) => format!("{app} back to what was live before, in {env}"),
+        (true, false) => format!("back to {app}@{version} in {env}"),
+        (false, _) => format!("{app}@{version} to {env}"),
+    };
+    because(what, reason)
+}
+
+/// What was done, and why, where somebody said so.
+fn because(what: String, reason: &str) -> String {
+    if reason.is_empty() { what } else { format!("{what}: {reason}") }
+}
+
+/// `production`, or `shop in production`
+fn place(app: &str, env: &str) -> String {
+    if app.is_empty() { env.to_owned() } else { format!("{app} in {env}") }
 }
 
 fn steered(request: &pb::SteerRequest) -> String {
@@ -147,13 +161,13 @@ fn steered(request: &pb::SteerRequest) -> String {
         Some(Steer::Exclude(_)) => "exclude",
         None => "nothing",
     };
-    format!("{act} rollout {}: {}", request.rollout, request.reason)
+    because(format!("{act} rollout {}", request.rollout), &request.reason)
 }
 
 fn opened(request: &pb::OpenGateRequest) -> String {
     let pb::OpenGateRequest { rollout, gate, denied, reason } = request;
     let verb = if *denied { "deny" } else { "approve" };
-    format!("{verb} gate {gate} of rollout {rollout}: {reason}")
+    because(format!("{verb} gate {gate} of rollout {rollout}"), reason)
 }
 
 fn changed(request: &pb::ChangeUserRequest) -> String {
@@ -166,4 +180,33 @@ fn changed(request: &pb::ChangeUserRequest) -> String {
         None => "nothing".to_owned(),
     };
     format!("operator {}: {act}", request.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the audit log says was done reads well with a reason and without.
+    #[test]
+    fn what_was_done_is_said_with_its_reason_if_there_is_one() {
+        let start = |plan: &str, version: &str, rollback, reason: &str| {
+            started(&pb::StartRolloutRequest {
+                app: "shop".into(),
+                env: "production".into(),
+                plan: plan.into(),
+                version: version.into(),
+                rollback,
+                reason: reason.into(),
+                ..pb::StartRolloutRequest::default()
+            })
+        };
+        assert_eq!(start("1a2b3c4d", "", false, ""), "plan 1a2b3c4d");
+        assert_eq!(start("", "1.1", false, "ticket 7"), "shop@1.1 to production: ticket 7");
+        assert_eq!(start("", "1.0", true, ""), "back to shop@1.0 in production");
+        assert_eq!(
+            start("", "", true, "too loud"),
+            "shop back to what was live before, in production: too loud"
+        );
+        assert_eq!((place("", "prod").as_str(), place("shop", "prod").as_str()), ("prod", "shop in prod"));
+    }
 }

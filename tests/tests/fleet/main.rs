@@ -77,7 +77,8 @@ fn three_releases() {
     });
 }
 
-/// Scenario 7 in our words: what is out of the environment keeps its release. And a question to every host.
+/// Scenario 7 in our words: what is out of the environment keeps its release. And a question to every host, one that was
+/// drained and came back among them.
 fn removed_and_asked() {
     run(async {
         let site = Site::raise(2).await;
@@ -87,6 +88,11 @@ fn removed_and_asked() {
         site.publish("1.0").await;
         let first = site.start("1.0").await;
         assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        // How its apps stand now is shown, and not how they stood when it connected.
+        for stops in [true, false] {
+            site.drain("web-2", stops).await;
+            site.until_shown("web-2", !stops).await;
+        }
         site.remove_host("web-2").await;
         site.publish("1.1").await;
         let second = site.start("1.1").await;

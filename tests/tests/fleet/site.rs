@@ -183,6 +183,34 @@ impl Site {
         all
     }
 
+    /// Its apps stop at once, or start again.
+    pub async fn drain(&self, name: &str, stops: bool) {
+        let stop_within_ms = stops.then_some(0);
+        let request = pb::DrainHostRequest {
+            host: name.into(),
+            undrain: !stops,
+            reason: String::new(),
+            stop_within_ms,
+        };
+        assert!(self.hosts().await.drain(request).await.unwrap().into_inner().changed);
+    }
+
+    /// Until the list of hosts, and the host's own page, say that its apps run, or that they do not.
+    pub async fn until_shown(&self, name: &str, running: bool) {
+        let mut hosts = self.hosts().await;
+        let begun = Instant::now();
+        loop {
+            let list = hosts.list(pb::ListHostsRequest::default()).await.unwrap().into_inner().hosts;
+            let listed = list.into_iter().find(|host| host.name == name).unwrap();
+            let shown = hosts.show(pb::ShowHostRequest { host: name.into() }).await.unwrap().into_inner();
+            if [&listed, &shown].into_iter().all(|host| host.apps.iter().all(|app| app.running == running)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{listed:#?}\n{shown:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     pub async fn remove_host(&self, name: &str) {
         self.hosts().await.remove(pb::RemoveHostRequest { host: name.into() }).await.unwrap();
     }

@@ -229,11 +229,16 @@ impl View for Started {
                     .iter()
                     .filter(|hold| matches!(hold.kind.as_str(), "closed" | "not-started"));
                 let waits = waits.map(|hold| {
+                    let until = hold.until.filter(|_| hold.kind != "closed"); // it says so itself
                     let until =
-                        hold.until.map(|at| format!(" (until {})", at.date(&page.zone))).unwrap_or_default();
+                        until.map(|at| format!(" (until {})", at.date(&page.zone))).unwrap_or_default();
                     longshore_common::text::visible(&format!("It waits: {}{until}", hold.what))
                 });
-                std::iter::once(page.style.paint(Ink::Good, &format!("Rollout {id} is started.")))
+                let begun = match rollout.holds.iter().any(|hold| hold.kind == "not-started") {
+                    true => "is made, and has not begun",
+                    false => "is started",
+                };
+                std::iter::once(page.style.paint(Ink::Good, &format!("Rollout {id} {begun}.")))
                     .chain(waits)
                     .chain([format!("Follow it: longshore rollout watch {id}")])
                     .collect()

@@ -53,7 +53,9 @@ pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
 
 fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
     let mut text = visible(&hold.what);
-    if let Some(until) = hold.until {
+    if let Some(until) = hold.until.filter(|_| hold.kind == "closed") {
+        text.push_str(&format!(" ({})", until.relative(page.now))); // when it opens has been said, by its own clock
+    } else if let Some(until) = hold.until {
         text.push_str(&format!(" until {} ({})", until.clock(&page.zone), until.relative(page.now)));
     }
     if let Some(then) = &hold.then {

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::{
+    hold_lines,
     live::picture,
     plain,
     tracker::{News, Tracker},
@@ -283,4 +284,27 @@ fn host(number: u32, wave: u32, state: &str, step: Option<&str>) -> HostRow {
         generation: 7,
         since: Some(Moment(10_000)),
     }
+}
+
+/// When a closed environment opens is said once, by its own clock; how long that is, beside it.
+#[test]
+fn a_closed_environment_opens_at_one_time_only() {
+    let hold = Hold {
+        kind: "closed".into(),
+        what: "production is closed: outside the window night; it opens Sun 2026-11-29 01:30 CET".into(),
+        owner: Some("the calendar of production".into()),
+        since: None,
+        until: Some(Moment(70_000)),
+        then: Some("wave 2 of 3 begins".into()),
+        command: Some("longshore env calendar production".into()),
+        hosts: vec![],
+    };
+    assert_eq!(
+        hold_lines(&[hold], 0, &Page::plain(Moment(10_000))),
+        [
+            "◦ production is closed: outside the window night; it opens Sun 2026-11-29 01:30 CET (in 1m); then",
+            "  wave 2 of 3 begins",
+            "  → longshore env calendar production  (the calendar of production)"
+        ]
+    );
 }

@@ -123,7 +123,13 @@ impl View for Applied {
         match self.changed {
             true => vec![page.style.paint(
                 Ink::Good,
-                &format!("Environment {name} is applied: {hosts} hosts match \"{selector}\""),
+                &format!(
+                    "Environment {name} is applied: {} \"{selector}\"",
+                    match hosts {
+                        1 => "1 host matches".to_owned(),
+                        hosts => format!("{hosts} hosts match"),
+                    }
+                ),
             )],
             false => vec![format!("Environment {name} is unchanged: nothing to do")],
         }

@@ -63,6 +63,11 @@ impl Gate {
         self.state == "pending"
     }
 
+    /// The same gate in the same place, in another run perhaps.
+    pub fn is_of(&self, other: &Gate) -> bool {
+        (&self.name, &self.place) == (&other.name, &other.place)
+    }
+
     pub fn ink(&self) -> Ink {
         match self.state.as_str() {
             "pass" => Ink::Good,

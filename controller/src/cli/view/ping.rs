@@ -68,10 +68,7 @@ impl View for Ping {
                 (None, None) => Cell::new(Ink::Bad, "silent"),
             };
             let clock = answer.clock_offset_ms.map(|ms| format!("{ms:+} ms")).unwrap_or_default();
-            let runs = answer
-                .apps
-                .iter()
-                .map(|app| visible(&format!("{} {}", app.app, app.version.as_deref().unwrap_or("-"))));
+            let runs = answer.apps.iter().map(HostApp::brief);
             table.row([
                 visible(&answer.name).into(),
                 word,

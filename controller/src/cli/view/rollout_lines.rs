@@ -72,12 +72,12 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         })
         .collect();
     if !joined.is_empty() {
-        let more = match joined.len().saturating_sub(NAMES_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let named = joined.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-        facts.add("joined since", visible(&format!("{named}{more}")));
+        facts.add("joined since", visible(&some_of(&joined)));
+    }
+    let stand_in = rollout.hosts.iter().filter(|host| host.stands_in && host.takes_part());
+    let stand_in: Vec<&str> = stand_in.map(|host| host.name.as_str()).collect();
+    if !stand_in.is_empty() {
+        facts.add("canary", visible(&format!("nobody of it was left; in its place: {}", some_of(&stand_in))));
     }
     facts.add_some("reason", rollout.reason.as_deref().map(visible)).add_some(
         "deadline",
@@ -183,7 +183,13 @@ impl View for Explanation {
         let mut lines = wrap(&visible(&self.summary), columns);
         lines.extend(paint::hold_lines(&self.holds, 0, page));
         // What stopped it, or the last that was said of every gate that did not pass.
-        let told = self.rollout.gates.iter().filter(|gate| gate.state != "pass" && !gate.is_pending());
+        let gates = &self.rollout.gates;
+        let is_last = |at: usize| !gates[at + 1..].iter().any(|later| later.is_of(&gates[at]));
+        let told = gates
+            .iter()
+            .enumerate()
+            .filter(|(at, gate)| is_last(*at) && gate.state != "pass" && !gate.is_pending());
+        let told = told.map(|(_, gate)| gate);
         lines.extend(told.flat_map(|gate| gate.lines(true, page)));
         if let Some(first) = &self.first_failure {
             let at = first.at.map(|at| format!(" at {}", at.clock(&page.zone))).unwrap_or_default();
@@ -236,12 +242,39 @@ fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
 /// Hosts named in a line; the rest are counted.
 const NAMES_MAX: usize = 5;
 
+/// `web-1, web-2 and 7 more`
+fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    let more = match names.len().saturating_sub(NAMES_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.iter().take(NAMES_MAX).map(AsRef::as_ref).collect::<Vec<_>>().join(", ") + &more
+}
+
 #[cfg(test)]
 mod tests {
     use longshore_proto::v1 as pb;
 
     use super::*;
     use crate::cli::moment::Moment;
+
+    /// What was said of a gate before it was looked at again is no reason any more.
+    #[test]
+    fn explain_tells_of_each_gate_what_was_said_last() {
+        let gate = |name: &str, state: &str| pb::GateRow {
+            name: name.into(),
+            kind: "approval".into(),
+            place: "after wave 1".into(),
+            state: state.into(),
+            ..pb::GateRow::default()
+        };
+        let gates = vec![gate("go", "no-data"), gate("look", "no-data"), gate("go", "pass")];
+        let rollout = pb::Rollout { outcome: "succeeded".into(), gates, ..pb::Rollout::default() };
+        let reply = pb::ExplainReply { rollout: Some(rollout), ..pb::ExplainReply::default() };
+        let lines = Explanation::new(reply).unwrap().lines(&Page::plain(Moment(0)));
+        let told: Vec<&String> = lines.iter().filter(|line| line.contains("gate ")).collect();
+        assert_eq!(told, ["! gate look (approval) after wave 1: no-data"]);
+    }
 
     /// A rollout that goes on without hosts is asked about as often as one that waits for them.
     #[test]

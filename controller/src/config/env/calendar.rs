@@ -51,8 +51,8 @@ fn zone(table: &Guard<'_>) -> TimeZone {
 fn windows(table: &Guard<'_>) -> Vec<Window> {
     let mut windows: Vec<Window> = vec![];
     for entry in table.tables("window") {
-        let name = name(&entry, windows.iter().map(|window| window.name.as_str()));
-        if let Some(times) = times(&entry) {
+        let name = name(&entry, "calendar.window", windows.iter().map(|window| window.name.as_str()));
+        if let Some(times) = times(&entry, "calendar.window") {
             windows.push(Window { name, times });
         }
     }
@@ -65,14 +65,14 @@ fn windows(table: &Guard<'_>) -> Vec<Window> {
 fn freezes(table: &Guard<'_>) -> Vec<Freeze> {
     let mut freezes: Vec<Freeze> = vec![];
     for entry in table.tables("freeze") {
-        let name = name(&entry, freezes.iter().map(|freeze| freeze.name.as_str()));
+        let name = name(&entry, "calendar.freeze", freezes.iter().map(|freeze| freeze.name.as_str()));
         let reason: String = entry.or("reason", String::new());
         if reason.len() > REASON_BYTES {
-            entry.problem_at("reason", format!("reason: at most {REASON_BYTES} bytes"));
+            entry.problem_at("reason", format!("calendar.freeze.reason: at most {REASON_BYTES} bytes"));
         }
         let says = entry.optional::<String>("rollback").is_some();
         let rollback = says.then(|| word(&entry, "calendar.freeze", "rollback", true, &ROLLBACK));
-        if let Some(times) = times(&entry) {
+        if let Some(times) = times(&entry, "calendar.freeze") {
             freezes.push(Freeze { name, reason, by: None, times, rollback });
         }
     }
@@ -83,42 +83,42 @@ fn freezes(table: &Guard<'_>) -> Vec<Freeze> {
 }
 
 /// The entry's name; two of one name are told apart by nobody.
-fn name<'a>(entry: &Guard<'_>, mut known: impl Iterator<Item = &'a str>) -> String {
+fn name<'a>(entry: &Guard<'_>, group: &str, mut known: impl Iterator<Item = &'a str>) -> String {
     let name: String = entry.required("name").unwrap_or_default();
     if name.len() > NAME_BYTES || name.chars().any(char::is_control) {
-        entry.problem_at("name", format!("name: at most {NAME_BYTES} bytes that can be printed"));
+        entry.problem_at("name", format!("{group}.name: at most {NAME_BYTES} bytes that can be printed"));
     } else if !name.is_empty() && known.any(|other| other == name) {
-        entry.problem_at("name", format!("name: there is a \"{}\" already", visible(&name)));
+        entry.problem_at("name", format!("{group}.name: there is a \"{}\" already", visible(&name)));
     }
     name
 }
 
 /// `days`, and `from` and `to` as times of the day; or `from` and `to` as dates.
-fn times(entry: &Guard<'_>) -> Option<Times> {
+fn times(entry: &Guard<'_>, group: &str) -> Option<Times> {
     let days: Vec<Day> = entry.list("days");
     let (from, to) = (entry.optional::<Edge>("from"), entry.optional::<Edge>("to"));
     match (from, to) {
         (None, None) if !days.is_empty() => Some(Times::Recurring { days, from: 0, to: MINUTES_OF_DAY }),
-        (Some(Edge::Clock(from)), Some(Edge::Clock(to))) => recurring(entry, days, from, to),
+        (Some(Edge::Clock(from)), Some(Edge::Clock(to))) => recurring(entry, group, days, from, to),
         (Some(Edge::Clock(from)), None) if absent(entry, "to") => {
-            recurring(entry, days, from, MINUTES_OF_DAY)
+            recurring(entry, group, days, from, MINUTES_OF_DAY)
         }
-        (None, Some(Edge::Clock(to))) if absent(entry, "from") => recurring(entry, days, 0, to),
-        (Some(Edge::Moment(from)), Some(Edge::Moment(to))) => once(entry, &days, from.0, to.1),
+        (None, Some(Edge::Clock(to))) if absent(entry, "from") => recurring(entry, group, days, 0, to),
+        (Some(Edge::Moment(from)), Some(Edge::Moment(to))) => once(entry, group, &days, from.0, to.1),
         (Some(Edge::Moment(_)), Some(Edge::Clock(_))) | (Some(Edge::Clock(_)), Some(Edge::Moment(_))) => {
-            entry.problem_at("to", "from and to: both times of the day, or both dates");
+            entry.problem_at("to", format!("{group}: from and to are both times of the day, or both dates"));
             None
         }
         (Some(Edge::Moment(_)), None) if absent(entry, "to") => {
-            entry.problem_at("from", "to: say when it ends as well");
+            entry.problem_at("from", format!("{group}.to: say when it ends as well"));
             None
         }
         (None, Some(Edge::Moment(_))) if absent(entry, "from") => {
-            entry.problem_at("to", "from: say when it begins as well");
+            entry.problem_at("to", format!("{group}.from: say when it begins as well"));
             None
         }
         (None, None) if absent(entry, "from") && absent(entry, "to") && absent(entry, "days") => {
-            entry.problem_at("name", "says no time: give days, from and to, or two dates");
+            entry.problem_at("name", format!("{group} says no time: give days, from and to, or two dates"));
             None
         }
         _ => None, // said already
@@ -129,13 +129,16 @@ fn absent(entry: &Guard<'_>, key: &str) -> bool {
     !entry.has(key)
 }
 
-fn recurring(entry: &Guard<'_>, mut days: Vec<Day>, from: u16, to: u16) -> Option<Times> {
+fn recurring(entry: &Guard<'_>, group: &str, mut days: Vec<Day>, from: u16, to: u16) -> Option<Times> {
     if from == to {
-        entry.problem_at("to", "to: is the same as from, so it never begins; a whole day is 00:00 to 24:00");
+        entry.problem_at(
+            "to",
+            format!("{group}.to: is the same as from, so it never begins; a whole day is 00:00 to 24:00"),
+        );
         return None;
     }
     if from == MINUTES_OF_DAY {
-        entry.problem_at("from", "from: a day begins at 00:00; 24:00 is its end");
+        entry.problem_at("from", format!("{group}.from: a day begins at 00:00; 24:00 is its end"));
         return None;
     }
     if days.is_empty() {
@@ -144,13 +147,14 @@ fn recurring(entry: &Guard<'_>, mut days: Vec<Day>, from: u16, to: u16) -> Optio
     Some(Times::Recurring { days, from, to })
 }
 
-fn once(entry: &Guard<'_>, days: &[Day], from: DateTime, to: DateTime) -> Option<Times> {
+fn once(entry: &Guard<'_>, group: &str, days: &[Day], from: DateTime, to: DateTime) -> Option<Times> {
     if !days.is_empty() {
-        entry.problem_at("days", "days: with dates there are no days; give times of the day");
+        entry
+            .problem_at("days", format!("{group}.days: with dates there are no days; give times of the day"));
         return None;
     }
     if from >= to {
-        entry.problem_at("to", "to: is not after from, so it never begins");
+        entry.problem_at("to", format!("{group}.to: is not after from, so it never begins"));
         return None;
     }
     Some(Times::Once { from, to })

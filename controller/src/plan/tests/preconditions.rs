@@ -102,12 +102,12 @@ fn a_silent_host_is_named_and_treated_as_the_policy_says() {
     check(
         "a b:silent",
         "wave 1: a b (100%, 100% so far, bake 0s)
-           - 1 host is unknown, as they did not answer; their waves wait for them: b",
+           - 1 host is unknown, as it did not answer; its wave waits for it: b",
     );
     check(
         "a b:silent | unknown=skip",
         "wave 1: a b (100%, 100% so far, bake 0s)
-           - 1 host is unknown, as they did not answer; the rollout goes on without them until they are back: b",
+           - 1 host is unknown, as it did not answer; the rollout goes on without it until it is back: b",
     );
     check(
         "a b:silent c:silent | unknown=count budget.count=1 | overrides=unknown",
@@ -120,7 +120,7 @@ fn a_silent_host_is_named_and_treated_as_the_policy_says() {
     check(
         "a b:silent | unknown=count budget.count=1",
         "wave 1: a b (100%, 100% so far, bake 0s)
-           - 1 host is unknown, as they did not answer; each counts as a failure: b",
+           - 1 host is unknown, as it did not answer; it counts as a failure: b",
     );
 }
 

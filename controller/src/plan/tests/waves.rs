@@ -76,5 +76,5 @@ fn nothing_to_do_is_said_as_that() {
     let plan = crate::plan::plan(&super::setup::world("a:2 b:2"));
     assert!(plan.is_nothing_to_do());
     assert_eq!((plan.fetch.bytes, plan.back.to.len()), (0, 0));
-    check("a:2 b", "wave 1: a b (100%, 100% so far, bake 0s)\n- 1 host run it already and are left alone");
+    check("a:2 b", "wave 1: a b (100%, 100% so far, bake 0s)\n- 1 host runs it already and is left alone");
 }

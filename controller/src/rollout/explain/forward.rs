@@ -126,9 +126,13 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
     let length = Span::millis((phase.until - phase.since).max(0).unsigned_abs());
     let wave = rollout.wave_name(phase.wave);
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
+    let stands = match rollout.hosts.values().any(|host| host.wave == phase.wave && !host.is_out()) {
+        true => format!("is healthy{}", with_share(rollout, phase)),
+        false => "has nobody left".to_owned(),
+    };
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} is healthy{} and is watched for {length}", with_share(rollout, phase)),
+        what: format!("{wave} {stands} and is watched for {length}"),
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(phase.until),

@@ -107,6 +107,23 @@ fn an_excluded_host_is_touched_no_more() {
          a healthy   -> rolled-back",
     );
     assert_eq!(back.states(), "a rolled-back, b excluded");
+    assert_eq!(
+        back.reason(),
+        "rolled back by ann; 1 host rolled back; excluded, and left as they are: b",
+        "it runs what it was given"
+    );
+    let alone = check(
+        "a b | max_unavailable=1",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a
+         exclude a  -> switching 0
+         abort      -> aborted",
+    );
+    assert_eq!(
+        alone.reason(),
+        "aborted by ann; excluded, and left as they are: a",
+        "something had been switched"
+    );
 }
 
 /// Scenario 111: whoever is excluded in the middle of a switch finishes it by itself, either way. Until it has said so it
