@@ -125,6 +125,7 @@ async fn the_app() {
     std::process::exit(0);
 }
 
+/// Scenario 130, for the process, the unit and the files, which is where secrets are.
 #[tokio::test]
 #[ignore = "needs a host of its own"]
 async fn a_unit_comes_up_is_probed_moved_and_taken_away() {

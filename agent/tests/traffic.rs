@@ -268,8 +268,7 @@ async fn blue_and_green(director: Director) {
     let share = two / (one + two);
     assert!((0.15..0.35).contains(&share), "{answers:?}");
     assert_eq!(site.give("2", 100).await, Outcome::Healthy);
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(load.answers(200).into_keys().collect::<Vec<_>>(), ["2"]);
+    load.comes_to("2");
     let bad = site.give("3-bad", 100).await;
     assert!(matches!(&bad, Outcome::Failed { failure } if failure.code == "LS-B01"), "{bad:?}");
     let worse = site.give("4-worse", 100).await;
@@ -281,8 +280,7 @@ async fn blue_and_green(director: Director) {
     let begun = Instant::now();
     assert_eq!(site.give("2", 100).await, Outcome::Healthy);
     let back = begun.elapsed();
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(load.answers(200).into_keys().collect::<Vec<_>>(), ["2"]);
+    load.comes_to("2");
     assert!(back < Duration::from_secs(2), "the way back took {back:?}");
     let answers = load.end();
     let failed: Vec<_> = answers.keys().filter(|said| said.starts_with("FAILED")).collect();

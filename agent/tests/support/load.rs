@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -68,6 +70,17 @@ impl Load {
         self.seen.lock().unwrap().clone()
     }
 
+    /// Until all of the load is answered so, a hundred times in a row: what was there before may answer for a moment more.
+    pub fn comes_to(&self, word: &str) {
+        let look = || self.seen.lock().unwrap();
+        let steady = || {
+            std::mem::take(&mut *look());
+            super::until(PATIENCE, || look().values().sum::<u64>() >= 100);
+            look().keys().eq([word])
+        };
+        assert!(super::until(PATIENCE, steady), "not {word} alone: {:?}", look());
+    }
+
     /// What was said since the last look, and every failure there ever was.
     pub fn end(self) -> BTreeMap<String, u64> {
         self.stop.store(true, Ordering::Relaxed);
@@ -99,7 +112,7 @@ pub fn get(port: u16) -> Result<String, String> {
 /// Until it is answered so again and again: what was there before a reload may answer for a moment more.
 pub fn until_answered(port: u16, word: &str) {
     let steady = || (0..40).all(|_| get(port).is_ok_and(|said| said == word));
-    assert!(super::until(Duration::from_secs(20), steady), "{port} does not answer {word}");
+    assert!(super::until(PATIENCE, steady), "{port} does not answer {word}");
 }
 
 /// Whether this machine has the program; where tests have to run, it must.

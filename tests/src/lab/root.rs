@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::{Result, Within, run};
 
 /// Part of the name of a finished root: raise it when what goes into one changes.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 /// A slow mirror; a quick one needs 40 s.
 const DEBOOTSTRAP: Duration = Duration::from_secs(900);
 const SUITE: &str = "bookworm";
@@ -18,7 +18,7 @@ const SUITE: &str = "bookworm";
 /// What a host must have on it.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// What our own agent and its tests need; HAProxy is there and not started.
+    /// What our own agent and its tests need; HAProxy and nginx are there and not started.
     Test,
     /// And what the ssh script needs that we are measured against.
     Bench,
@@ -34,7 +34,9 @@ impl Kind {
 
     fn packages(self) -> &'static str {
         match self {
-            Kind::Test => "systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,procps,haproxy",
+            Kind::Test => {
+                "systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,procps,haproxy,nginx-light"
+            }
             Kind::Bench => {
                 "systemd,systemd-sysv,dbus,iproute2,ca-certificates,curl,procps,openssh-server,rsync,zstd"
             }
@@ -67,9 +69,11 @@ fn make(kind: Kind, part: &Path, root: &Path) -> Result<()> {
         debootstrap.arg(mirror);
     }
     run(&mut debootstrap, DEBOOTSTRAP)?.success()?;
-    let started = part.join("etc/systemd/system/multi-user.target.wants/haproxy.service");
-    if started.is_symlink() {
-        fs::remove_file(&started).within(|| format!("remove {}", started.display()))?;
+    for service in ["haproxy.service", "nginx.service"] {
+        let started = part.join("etc/systemd/system/multi-user.target.wants").join(service);
+        if started.is_symlink() {
+            fs::remove_file(&started).within(|| format!("remove {}", started.display()))?;
+        }
     }
     let archives = part.join("var/cache/apt/archives");
     fs::remove_dir_all(&archives).within(|| format!("remove {}", archives.display()))?;

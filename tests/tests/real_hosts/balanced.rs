@@ -1,6 +1,7 @@
-//! Hosts behind a load balancer on a host of its own: Debian's HAProxy on one systemd host, Caddy from PyPI on four, and
-//! constant load. No request fails when traffic moves between two groups, when it moves back, when hosts are drained and
-//! join one after the other, and when HAProxy is started again in between.
+//! Hosts behind a load balancer on a host of its own: Debian's HAProxy, and then its nginx, on one systemd host, Caddy from
+//! PyPI on four, and constant load. No request fails when traffic moves between two groups, when it moves back, when hosts
+//! are drained and join one after the other, and when HAProxy is started again in between. On every host Caddy runs beside
+//! itself, behind sockets that the agent holds for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,6 +57,31 @@ port = 8080
 drain = "5s"
 "#;
 
+/// And with nginx, which has to be told where they are.
+const NGINX: &str = r#"
+[environment]
+name = "production"
+selector = "tier=web"
+[rollout]
+canary = 1
+canary_bake = "0s"
+wave = "100%"
+bake = "0s"
+max_unavailable = 2
+[traffic]
+driver = "nginx"
+backend = "shop"
+balancers = "tier=lb"
+port = 8080
+drain = "1s"
+"#;
+
+/// Until the agent has written it, the upstream has nobody in it.
+const NOBODY: &str = "upstream shop { server 127.0.0.1:9 down; }\n";
+const NGINX_CONF: &str = "user www-data;\npid /run/nginx.pid;\nevents { }\nhttp {\n  access_log off;\n  \
+                          include /etc/nginx/longshore/*.conf;\n  \
+                          server { listen 8088; location / { proxy_pass http://shop; } }\n}\n";
+
 const ROLLOUT: Duration = Duration::from_secs(180);
 const SOON: Duration = Duration::from_secs(30);
 
@@ -63,6 +89,7 @@ pub fn loses_no_request() -> Result<()> {
     let lab = Lab::new(5)?;
     lab.together(|host| host.exec(["useradd", "--system", "--no-create-home", "shop"])?.success())?;
     start_haproxy(&lab)?;
+    start_nginx(&lab)?;
     let fleet = Fleet::raise(&lab)?;
     label(&lab, &fleet)?;
     fleet.apply_environment(GROUPS)?;
@@ -78,10 +105,11 @@ pub fn loses_no_request() -> Result<()> {
 }
 
 fn tell(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
-    for version in ["1.0", "1.1", "1.3"] {
-        fleet.publish(&Shop { page: version, ..Shop::version(version) }.folder(lab)?)?;
+    let beside = |version| Shop { sides: true, ..Shop::version(version) };
+    for version in ["1.0", "1.1", "1.3", "1.4"] {
+        fleet.publish(&beside(version).folder(lab)?)?;
     }
-    fleet.publish(&Shop { status: 500, ..Shop::version("1.2") }.folder(lab)?)?;
+    fleet.publish(&Shop { status: 500, ..beside("1.2") }.folder(lab)?)?;
 
     fleet.roll_out("shop@1.0", "production", ROLLOUT)?.success()?;
     let public = SocketAddr::from((lab.host(1).ip(), 80));
@@ -95,7 +123,8 @@ fn tell(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
     a_drain_takes_a_host_out_before_its_app_stops(lab, fleet, &load)?;
     let answers = load.end();
     assert_eq!(answers.failed, 0, "{answers:?}");
-    haproxy_is_told_again(lab, public)
+    haproxy_is_told_again(lab, public)?;
+    nginx_directs_as_well(lab, fleet)
 }
 
 /// Blue has 1.0; green gets 1.1, half of the traffic, and all of it.
@@ -193,6 +222,39 @@ fn haproxy_is_told_again(lab: &Lab, public: SocketAddr) -> Result<()> {
     until(SOON, "the balancer to be told again", || Ok(ask(public).is_ok().then_some(())))
 }
 
+/// It knows nobody before a rollout has told it, be there nothing to do otherwise; then hosts are drained and join there.
+fn nginx_directs_as_well(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
+    fleet.apply_environment(NGINX)?;
+    let public = SocketAddr::from((lab.host(1).ip(), 8088));
+    assert!(ask(public).is_err(), "nobody is there yet");
+    fleet.roll_out("shop@1.3", "production", ROLLOUT)?.code_is(6)?;
+    until(SOON, "nginx to know the hosts", || Ok(ask(public).is_ok().then_some(())))?;
+    let load = Load::on([public; 4], &["/"]);
+    fleet.roll_out("shop@1.4", "production", ROLLOUT)?.success()?;
+    for number in 2..=5 {
+        serves(lab.host(number), "1.4")?;
+        sides_stand(lab.host(number))?;
+    }
+    until(SOON, "1.4 alone to be served", || {
+        let said = load.take();
+        assert_eq!(said.failed, 0, "{said:?}");
+        Ok(said.said.keys().eq(["shop 1.4"]).then_some(()))
+    })?;
+    assert_eq!(load.end().failed, 0);
+    Ok(())
+}
+
+/// One side runs or both do, and the public socket is none of theirs: the relay holds it.
+fn sides_stand(host: &Host) -> Result<()> {
+    let active =
+        |unit: &str| -> Result<bool> { Ok(host.exec(["systemctl", "is-active", unit])?.code == Some(0)) };
+    let sides = [active("longshore-shop-blue.service")?, active("longshore-shop-green.service")?];
+    let holder = host.exec(["ss", "-Hltnp", "sport", "=", ":8080"])?.success()?;
+    let held = !holder.trim().is_empty() && !holder.contains("caddy");
+    assert!(sides.contains(&true) && held, "{}: {sides:?}, {holder}", host.name());
+    Ok(())
+}
+
 fn label(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
     let labels = [&["tier=lb"][..], &["tier=web", "group=blue"], &["tier=web", "group=blue"]];
     let labels = labels.into_iter().chain([&["tier=web", "group=green"][..]; 2]);
@@ -218,6 +280,14 @@ fn start_haproxy(lab: &Lab) -> Result<()> {
     let host = lab.host(1);
     host.write("/etc/haproxy/haproxy.cfg", &config, 0o644)?;
     host.exec(["systemctl", "restart", "haproxy"])?.success().map(drop)
+}
+
+fn start_nginx(lab: &Lab) -> Result<()> {
+    let host = lab.host(1);
+    host.write("/etc/nginx/nginx.conf", NGINX_CONF, 0o644)?;
+    host.exec(["mkdir", "-p", "/etc/nginx/longshore"])?.success()?;
+    host.write("/etc/nginx/longshore/shop.conf", NOBODY, 0o644)?;
+    host.exec(["systemctl", "restart", "nginx"])?.success().map(drop)
 }
 
 fn serves(host: &Host, version: &str) -> Result<()> {

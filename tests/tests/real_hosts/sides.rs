@@ -88,6 +88,8 @@ fn the_host_is_drained_and_comes_back(host: &Host, fleet: &Fleet<'_>) -> Result<
     assert!(status.contains("the disk is replaced"), "{status}");
     let shown = fleet.longshore(["host", "show", "h1"])?.success()?;
     assert!(shown.contains("its apps are stopped"), "{shown}");
+    let listed = fleet.longshore(["host", "list"])?.success()?;
+    assert!(listed.contains("shop 1.1 (down)"), "what it said before is not so any more: {listed}");
     let left_out = fleet.roll_out("shop@1.0", "production", ROLLOUT)?.code_is(6)?;
     assert!(left_out.everything().contains("no host takes part"), "{left_out}");
     host.power_off()?;

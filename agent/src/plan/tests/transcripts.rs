@@ -208,6 +208,7 @@ fn static_content_has_nothing_to_start() {
     check(&back, "point current at 1\nstop\nprobe 1\n=> healthy");
 }
 
+/// Scenario 130.
 #[test]
 fn everything_of_an_app_can_be_removed() {
     let mut bench = Bench::with_flaws(&[]);
