@@ -66,7 +66,7 @@ impl Engine {
                         tokio::time::sleep(ASK).await;
                         continue;
                     }
-                    let drained = self.give_up(&host, wait, &missing);
+                    let drained = self.give_up(wait, &missing);
                     tracing::warn!(host = %host.name, reason = drained.reason, "drained again");
                     return fleet.end_rejoining(&host, None, Some(drained)).await;
                 }
@@ -99,14 +99,9 @@ impl Engine {
         Ok(missing)
     }
 
-    fn give_up(&self, host: &Host, wait: &Rejoining, missing: &[String]) -> Drained {
+    fn give_up(&self, wait: &Rejoining, missing: &[String]) -> Drained {
         let waited = Span::millis((wait.until_ms - wait.since_ms).max(0).unsigned_abs());
-        let reason = format!(
-            "{} undrained it, and {waited} later {}; when that is mended: longshore host undrain {}",
-            wait.by,
-            missing.join(", "),
-            host.name
-        );
+        let reason = format!("{} undrained it, and {waited} later {}", wait.by, missing.join(", "));
         Drained { by: BY.to_owned(), reason, since_ms: self.now(), stop_ms: None, waits: false }
     }
 

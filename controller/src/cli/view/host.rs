@@ -337,6 +337,7 @@ impl View for Host {
                 Some(_) => "; its apps are stopped".to_owned(),
             };
             facts.add("drained", visible(&format!("by {}{since}: {}{stop}", drained.by, drained.reason)));
+            facts.add("", format!("to take it back: longshore host undrain {}", visible(&self.name)));
         }
         if let Some(HostRejoin { by, since, until }) = &self.rejoining {
             let since = since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();

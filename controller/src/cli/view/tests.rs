@@ -90,15 +90,14 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert!(list[1].contains("rejoining") && list[1].contains("shop 1.1 (down)"), "{list:?}");
     let drained = pb::Drained {
         by: "longshore".into(),
-        reason: "ada undrained it, and 10m later shop is unhealthy; when that is mended: longshore host undrain web-1".into(),
+        reason: "ada undrained it, and 10m later shop is unhealthy".into(),
         since_ms: 60_000,
         ..pb::Drained::default()
     };
+    let drained = host(Some(drained), None);
     assert_eq!(
-        lines(&host(Some(drained), None), "drained"),
-        [
-            "drained by longshore, now: ada undrained it, and 10m later shop is unhealthy; when that is mended: longshore \
-          host undrain web-1"
-        ]
+        lines(&drained, "drained"),
+        ["drained by longshore, now: ada undrained it, and 10m later shop is unhealthy"]
     );
+    assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }

@@ -39,7 +39,7 @@ fn hold(id: HostId, host: &HostProgress, rollout: &Rollout, why: &Benched) -> Ho
         Benched::Rejoining { by, since, until } => Hold {
             kind: HoldKind::Rejoining,
             what: format!(
-                "load balancers send {name} nothing before {app} is healthy there: undrained by {by}"
+                "{by} undrained {name}: load balancers send it nothing before {app} is healthy there"
             ),
             owner: HOST_OWNER.to_owned(),
             since: *since,

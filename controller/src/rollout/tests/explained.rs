@@ -138,7 +138,7 @@ fn hosts_that_balancers_pass_over_have_their_sentence() {
     assert_eq!(hold.command.as_deref(), Some("longshore host undrain a"));
     let hold =
         why(&play, Benched::Rejoining { by: "ann".to_owned(), since: 1, until: 9 }).expect("it is told");
-    assert_eq!(hold.what, "load balancers send a nothing before shop is healthy there: undrained by ann");
+    assert_eq!(hold.what, "ann undrained a: load balancers send it nothing before shop is healthy there");
     assert_eq!((hold.until, hold.then.as_str()), (Some(9), "it is drained again"));
     play.act("a undrained");
     assert_eq!(why(&play, drained), None);
