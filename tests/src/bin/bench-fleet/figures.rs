@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use longshore_tests::bench::poller::Seen;
 use longshore_tests::{Result, Within};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A piece of work that either tool does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Row {
     Ask,
@@ -20,9 +20,21 @@ pub enum Row {
     Back,
     /// The unit that either wrote, restarted everywhere by systemctl: what no tool can save.
     Restart,
+    /// Nothing to do: what an agent costs then.
+    Idle,
 }
 
 impl Row {
+    pub fn of(word: &str) -> Result<Self> {
+        serde_json::from_value(word.into())
+            .within(|| format!("\"{word}\": ask, first, unchanged, small, back, restart, idle"))
+    }
+
+    /// It can be done again and again, to the same effect.
+    pub fn is_short(self) -> bool {
+        matches!(self, Row::Ask | Row::Unchanged | Row::Restart)
+    }
+
     fn title(self) -> &'static str {
         match self {
             Row::Ask => "ask all hosts",
@@ -31,6 +43,7 @@ impl Row {
             Row::Small => "2 % change",
             Row::Back => "rollback",
             Row::Restart => "bare restart",
+            Row::Idle => "idle",
         }
     }
 }

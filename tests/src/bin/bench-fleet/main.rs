@@ -1,5 +1,6 @@
-//! `cargo run --release -p longshore-tests --bin bench-fleet [HOSTS [ROUNDS]]`, as root, by hand. It measures the
-//! programs of that build; others with `LONGSHORE_BIN_DIR=target/dist` in its environment.
+//! `cargo run --release -p longshore-tests --bin bench-fleet [HOSTS [ROUNDS [WORK…]]]`, as root, by hand. It measures
+//! the programs of that build; others with `LONGSHORE_BIN_DIR=target/dist` in its environment. With words for pieces of
+//! work (first, unchanged, small, back, restart, idle, …) it measures nothing else, what is short several times a round.
 //!
 //! Raises real hosts and does the same work on them with Longshore and with a plain script (ssh, curl, tar), side by
 //! side in one run: ratios inside a run mean something, seconds of two runs do not. Prints a table, and all it measured
@@ -26,6 +27,8 @@ use script::Script;
 /// How long an idle agent is watched.
 const IDLE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
+/// How often what is short is done in a round, when nothing else is measured.
+const AGAIN: usize = 6;
 
 fn main() -> ExitCode {
     match measure() {
@@ -45,11 +48,12 @@ fn measure() -> Result<Figures> {
         std::env::args().nth(place).and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let (hosts, rounds) = (number(1, 20), number(2, 3));
+    let only = std::env::args().skip(3).map(|word| Row::of(&word)).collect::<Result<Vec<_>>>()?;
     let lab = Lab::of(Kind::Bench, hosts)?;
     let fleet = Fleet::raise_with(&lab, Heartbeat::AsShipped)?;
     fleet.apply_environment(ours::ENVIRONMENT)?;
     let script = Script::prepare(&lab)?;
-    let bench = Bench { lab: &lab, fleet: &fleet, script: &script };
+    let bench = Bench { lab: &lab, fleet: &fleet, script: &script, only };
     let mut figures = Figures::new(hosts, program("longshore-agent")?);
     let told = bench.run(u64::try_from(rounds).expect("a few rounds"), &mut figures);
     told.within(|| format!("--- controller\n{}", fleet.controller_log()))?;
@@ -61,6 +65,8 @@ struct Bench<'a> {
     lab: &'a Lab,
     fleet: &'a Fleet<'a>,
     script: &'a Script<'a>,
+    /// Nothing: everything.
+    only: Vec<Row>,
 }
 
 impl Bench<'_> {
@@ -70,10 +76,15 @@ impl Bench<'_> {
         ours::deploy(self.fleet, Socket::Held, "0.9.0")?;
         self.script.publish("0.9.0", &small.join("dist"))?;
         self.script.deploy("0.9.0")?;
-        self.idle(figures)?;
+        if self.wants(Row::Idle) {
+            self.idle(figures)?;
+        }
         for round in 1..=rounds {
             eprintln!("round {round}");
             self.round(round, figures)?;
+        }
+        if !self.only.is_empty() {
+            return Ok(());
         }
         eprintln!("with clients");
         for socket in [Socket::Held, Socket::Bound] {
@@ -109,11 +120,21 @@ impl Bench<'_> {
             || ours::deploy(self.fleet, held, second),
             || self.script.deploy(second),
         )?;
-        self.beside(figures, Row::Back, || ours::roll_back(self.fleet, held), || self.script.deploy(first))?;
+        let back = || ours::roll_back(self.fleet, held);
+        self.beside(figures, Row::Back, back, || self.script.deploy(first))?;
+        for _ in 1..if self.only.contains(&Row::Back) { AGAIN } else { 1 } {
+            ours::deploy(self.fleet, held, second)?;
+            self.script.deploy(second)?;
+            self.beside(figures, Row::Back, back, || self.script.deploy(first))?;
+        }
         let restart = |unit: &'static str| {
             move || self.lab.together(|host| host.exec(["systemctl", "restart", unit])?.success()).map(drop)
         };
         self.beside(figures, Row::Restart, restart("longshore-held"), restart("app"))
+    }
+
+    fn wants(&self, row: Row) -> bool {
+        self.only.is_empty() || self.only.contains(&row)
     }
 
     fn beside(
@@ -122,6 +143,25 @@ impl Bench<'_> {
         row: Row,
         ours: impl Fn() -> Result<()>,
         theirs: impl Fn() -> Result<()>,
+    ) -> Result<()> {
+        if !self.wants(row) {
+            // What comes later builds on these.
+            return if matches!(row, Row::First | Row::Small) {
+                ours().and_then(|()| theirs())
+            } else {
+                Ok(())
+            };
+        }
+        let times = if self.only.is_empty() || !row.is_short() { 1 } else { AGAIN };
+        (0..times).try_for_each(|_| self.once(figures, row, &ours, &theirs))
+    }
+
+    fn once(
+        &self,
+        figures: &mut Figures,
+        row: Row,
+        ours: &impl Fn() -> Result<()>,
+        theirs: &impl Fn() -> Result<()>,
     ) -> Result<()> {
         let ours = self.timed(ours).within(|| format!("{row:?}, ours"))?;
         let theirs = self.timed(theirs).within(|| format!("{row:?}, the script"))?;
