@@ -11,7 +11,7 @@ use super::{
     serve::{Served, ended, said},
     words::Say,
 };
-use crate::run::Works;
+use crate::{host::lean, run::Works};
 
 /// Between two looks at which apps there are, when nothing happens; whatever does is a reason to look.
 const LOOK: Duration = Duration::from_secs(30);
@@ -53,6 +53,7 @@ pub async fn attached<W: Works>(served: &Served<W>, from: OwnedReadHalf, mut to:
             },
             _ = look.tick() => vec![],
         };
+        lean::stirred();
         // An app is known before anything is told of it.
         let now = works.apps();
         if now != apps {

@@ -32,7 +32,7 @@ use super::{
     words::{Ask, Call, Say, Snapshot, Trust},
 };
 use crate::{
-    host::{Event, Follow, Sink},
+    host::{Event, Follow, Sink, lean},
     offline::{HandOrder, Ordered},
     run::{Boot, Works},
 };
@@ -131,6 +131,7 @@ pub async fn serve<W: Works>(listener: UnixListener, served: Served<W>, shutdown
         let served = Arc::clone(&served);
         connections.spawn(async move {
             let _place = place;
+            lean::stirred();
             if let Err(refused) = served.hear(stream).await {
                 tracing::warn!(code = %refused.code, "refused: {}", refused.message);
             }

@@ -2,35 +2,55 @@
 //!
 //! A deployment runs through most of our code, and the kernel maps what lies around each place as well: afterwards
 //! nearly the whole program is resident, and stays so for as long as nobody is short of memory. What an idle daemon
-//! runs between two heartbeats is a fifth of it. So while it is quiet the code is unmapped time and again; what is
-//! needed is mapped again from the page cache, or from the file when the kernel has used the memory for something else.
+//! runs between two heartbeats is a fifth of it. So while it is quiet the code is unmapped after whatever was done; what
+//! is needed next is mapped again from the page cache, or from the file when the kernel has used the memory for something
+//! else.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use super::sys;
 
-/// How often. What was unmapped and is needed comes back by some fifty page faults, a third of a millisecond.
-const LOOK: Duration = Duration::from_secs(10);
-/// Of a processor's time in one look's interval: more is work, less is heartbeats.
+/// When nothing was said to have happened.
+const LOOK: Duration = Duration::from_secs(60);
+/// After something was done, for what follows from it. What was unmapped and is needed comes back by some fifty page
+/// faults, a third of a millisecond.
+const AFTER: Duration = Duration::from_secs(1);
+/// At least between two times.
+const BETWEEN: Duration = Duration::from_secs(5);
+/// Of a processor's time from one time to the next: more is work, less is heartbeats.
 const QUIET: Duration = Duration::from_millis(20);
+
+static STIRRED: Notify = Notify::const_new();
+
+/// Something was done, however small: a heartbeat, an answer.
+pub fn stirred() {
+    STIRRED.notify_one();
+}
 
 /// For as long as the process runs.
 pub async fn tend() {
     let code = sys::Code::ours();
     let (mut before, mut was_quiet) = (used(), false);
     loop {
-        tokio::time::sleep(LOOK).await;
+        // Either is a reason.
+        let _ = timeout(LOOK, STIRRED.notified()).await;
+        sleep(AFTER).await;
         let now = used();
         let quiet = now.saturating_sub(before) < QUIET;
-        if quiet {
-            code.let_go();
-        }
         if quiet && !was_quiet {
             sys::give_back_memory();
         }
+        if quiet {
+            code.let_go();
+        }
         (before, was_quiet) = (now, quiet);
+        sleep(BETWEEN - AFTER).await;
     }
 }
 

@@ -22,6 +22,7 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{Connection, Link, answer::Answerer, dial::explain, renew, words};
 use crate::{
+    host::lean,
     identity::{Pair, machine_id},
     plan::{Drain, Hold},
     run::{Boot, Told, Works},
@@ -149,6 +150,7 @@ impl<'l, W: Works> Session<'l, W> {
                 () = tokio::time::sleep_until(self.renew_at), if self.renewing.is_empty() => self.begin_renewal(),
                 Some(renewed) = self.renewing.join_next() => self.renewed(renewed),
             };
+            lean::stirred();
             if let Err(end) = end {
                 return end;
             }
