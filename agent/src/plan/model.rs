@@ -174,6 +174,18 @@ impl Step {
         }
     }
 
+    /// What there is to see once it was done well, where that is known without a look: it looks only, or changes one thing
+    /// that was seen before.
+    pub fn leaves(&self, seen: &Seen) -> Option<Seen> {
+        match self {
+            Step::Point(slot) => Some(Seen { current: Some(slot.clone()), ..seen.clone() }),
+            Step::Probe { .. } | Step::Rehearse { .. } => Some(seen.clone()),
+            Step::Check(_) | Step::Fetch(_) | Step::Render(_) | Step::Seal(_) | Step::Hook { .. } => None,
+            Step::Unpoint | Step::Start(_) | Step::Stop | Step::Prune(_) | Step::Remove => None,
+            Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) | Step::Direct(_) => None,
+        }
+    }
+
     /// Comes at or after the moment from which the live release is touched.
     pub(super) fn touches_live(&self) -> bool {
         match self {

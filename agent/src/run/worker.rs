@@ -9,7 +9,10 @@ use longshore_common::{
     report::{Failure, Outcome, Report},
     slot::Slot,
 };
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     Activity, Tools,
@@ -62,6 +65,18 @@ impl LocalOrder {
 
 /// Between two looks at whoever directs traffic.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// For so long what was seen counts, as far as it is known what was done since. A look asks systemd and reads every slot's
+/// manifest; on the way back there would be five of them within a tenth of a second.
+const FRESH: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Well,
+    /// It failed, or was dropped.
+    Otherwise,
+}
 
 /// What reading a mail led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +136,16 @@ impl<H: Host> Worker<H> {
 
     async fn converge(&mut self) -> Result<(), StateFailed> {
         self.attempt = Attempt::default();
+        let mut known: Option<(Seen, Instant)> = None;
         loop {
             self.read_waiting().await?;
-            let seen = match look(&self.tools, &self.app).await {
-                Ok(seen) => seen,
+            let fresh = known.take().filter(|(_, at)| at.elapsed() < FRESH);
+            let looking = match fresh {
+                Some(known) => Ok(known),
+                None => look(&self.tools, &self.app).await.map(|seen| (seen, Instant::now())),
+            };
+            let (seen, at) = match looking {
+                Ok(looked) => looked,
                 Err(failure) if self.record.is_busy() => {
                     self.give_up_looking(failure).await?;
                     continue;
@@ -146,15 +167,25 @@ impl<H: Host> Worker<H> {
                 Next::Keep(record) => {
                     self.keep(*record).await?;
                     self.attempt = Attempt::default();
+                    known = Some((seen, at));
                 }
-                Next::Conclude(outcome) => self.conclude(outcome, seen.current).await?,
-                Next::Do(step) => self.take_step(step, &seen).await?,
+                Next::Conclude(outcome) => {
+                    self.conclude(outcome, seen.current.clone()).await?;
+                    known = Some((seen, at));
+                }
+                Next::Do(step) => {
+                    let left = step.leaves(&seen).map(|left| (left, at));
+                    known = match self.take_step(step, &seen).await? {
+                        Taken::Well => left,
+                        Taken::Otherwise => None,
+                    };
+                }
             }
         }
     }
 
     /// Does it, unless a change of mind comes first and the step may be dropped.
-    async fn take_step(&mut self, step: Step, seen: &Seen) -> Result<(), StateFailed> {
+    async fn take_step(&mut self, step: Step, seen: &Seen) -> Result<Taken, StateFailed> {
         let allowed = deadline(&step, seen, &self.tools.limits);
         let sink = self.begin(&step, allowed);
         let mut performing =
@@ -166,7 +197,7 @@ impl<H: Host> Worker<H> {
                     if self.read(mail).await? == Mind::Changed {
                         tracing::info!(app = %self.app, %step, "interrupted");
                         self.activity.send_replace(Activity::default());
-                        return Ok(());
+                        return Ok(Taken::Otherwise);
                     }
                 }
             }
@@ -178,7 +209,9 @@ impl<H: Host> Worker<H> {
                 tracing::warn!(app = %self.app, %step, code = failure.code, "failed: {}", failure.message)
             }
         }
-        self.note(&step, result).await
+        let taken = if result.is_ok() { Taken::Well } else { Taken::Otherwise };
+        self.note(&step, result).await?;
+        Ok(taken)
     }
 
     async fn note(&mut self, step: &Step, result: Result<(), Failure>) -> Result<(), StateFailed> {

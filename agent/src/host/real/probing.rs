@@ -1,5 +1,7 @@
 //! Probing what runs, with an eye on whether it lives.
 
+use std::sync::OnceLock;
+
 use longshore_common::{
     code::Code,
     ids::AppName,
@@ -26,7 +28,7 @@ impl RealHost {
     pub(super) async fn settle(&self, app: &AppName, slot: &Slot, sink: &Sink) -> Result<(), Failure> {
         let part = self.part_of(app, slot).await?;
         let manifest = self.manifest_on(app, slot, part).await?;
-        let vitals = self.vitals(&manifest, part).await?;
+        let vitals = self.vitals(&manifest, part);
         let scene = self.scene(slot, &manifest);
         let result = probe::settle(&manifest.probes, &scene, &vitals, sink).await;
         self.with_evidence(&manifest, part, result).await
@@ -35,7 +37,7 @@ impl RealHost {
     pub(super) async fn glance(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
         let part = self.part_of(app, slot).await?;
         let manifest = self.manifest_on(app, slot, part).await?;
-        let vitals = self.vitals(&manifest, part).await?;
+        let vitals = self.vitals(&manifest, part);
         let result = probe::glance(&manifest.probes, &self.scene(slot, &manifest), &vitals).await;
         self.with_evidence(&manifest, part, result).await
     }
@@ -98,9 +100,8 @@ impl RealHost {
         }
     }
 
-    async fn vitals<'a>(&'a self, manifest: &'a Manifest, part: Part) -> Result<UnitVitals<'a>, Failure> {
-        let restarts = self.unit_status(manifest, part).await?.map_or(0, |status| status.restarts);
-        Ok(UnitVitals { host: self, manifest, part, restarts })
+    fn vitals<'a>(&'a self, manifest: &'a Manifest, part: Part) -> UnitVitals<'a> {
+        UnitVitals { host: self, manifest, part, restarts: OnceLock::new() }
     }
 
     async fn unit_status(&self, manifest: &Manifest, part: Part) -> Result<Option<UnitStatus>, Failure> {
@@ -117,8 +118,8 @@ struct UnitVitals<'a> {
     host: &'a RealHost,
     manifest: &'a Manifest,
     part: Part,
-    /// When the probing began.
-    restarts: u32,
+    /// At the first look.
+    restarts: OnceLock<u32>,
 }
 
 impl Vitals for UnitVitals<'_> {
@@ -137,7 +138,7 @@ impl Vitals for UnitVitals<'_> {
 
 impl UnitVitals<'_> {
     fn judge(&self, status: UnitStatus) -> Pulse {
-        let again = status.restarts.saturating_sub(self.restarts);
+        let again = status.restarts.saturating_sub(*self.restarts.get_or_init(|| status.restarts));
         match status.state {
             UnitState::Up { .. } | UnitState::Crashing { .. } if again >= CRASHES => {
                 self.lost(&format!("crashed {again} times"))

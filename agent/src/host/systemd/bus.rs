@@ -137,6 +137,9 @@ impl Manager {
     }
 
     /// Asks for a job and waits for its end. Whoever waits hears of jobs from before the call on, so none is missed.
+    ///
+    /// systemd tells the end of a job to whoever asked for it (`bus_track` in its `job.c`), also without `Subscribe`, which
+    /// would make it tell every change of every unit to everybody who listens.
     pub async fn job<B>(&self, method: &str, body: &B, within: Duration) -> Result<JobResult, BusError>
     where
         B: Serialize + DynamicType,
@@ -149,13 +152,6 @@ impl Manager {
             .member("JobRemoved")
             .build()?;
         let mut removed = MessageStream::for_match_rule(rule, &self.connection, Some(JOBS_QUEUED)).await?;
-        // systemd sends signals only while somebody has subscribed; twice is an error without consequence.
-        let subscribed: Result<(), _> = self.call("Subscribe", &()).await;
-        if let Err(error) = subscribed
-            && !error.is("AlreadySubscribed")
-        {
-            return Err(error);
-        }
         let job: OwnedObjectPath = self.call(method, body).await?;
         let ended = async {
             while let Some(signal) = removed.next().await {
@@ -185,6 +181,12 @@ impl Manager {
         }
         let ended = ["ExecMainCode", "ExecMainStatus", "Result"].map(|name| (SERVICE, name));
         self.properties(service, running.chain(ended)).await
+    }
+
+    /// From where a service runs, and since when.
+    pub async fn origin(&self, service: &str) -> Result<Properties, BusError> {
+        let names = ["WorkingDirectory", "MainPID", "ExecMainStartTimestamp"];
+        self.properties(service, names.map(|name| (SERVICE, name))).await
     }
 
     /// How what systemd knows of a unit stands to what lies on the disk.

@@ -68,17 +68,18 @@ impl SystemdDriver {
         let service = text::service(&self.layout, manifest, self.part)?;
         let socket = text::socket(manifest)?;
         let manager = self.open(StepName::Start).await?;
-        let before = self.status_over(&manager, app).await?;
+        let before = self.running_over(&manager, app).await?;
         let disk = fault::disk(StepName::Start);
         // The link first: when the unit that refers to it is there, it has to be whole.
-        self.move_link(app, &service.link, slot, before.map(|status| status.slot)).map_err(&disk)?;
+        self.move_link(app, &service.link, slot, before).map_err(&disk)?;
         let written = self.write(app, &service.text, socket.as_deref()).map_err(&disk)?;
         let result = self.switch(&manager, manifest, written).await.map_err(failed(StepName::Start))?;
         self.drop_old_links(app, &service.link);
-        let properties = manager.state(&self.service_name(app)).await.map_err(failed(StepName::Start))?;
-        if result == JobResult::Done && property(&properties, "ActiveState") == "active" {
+        let name = self.service_name(app);
+        if result == JobResult::Done && manager.is_active(&name).await.map_err(failed(StepName::Start))? {
             return Ok(());
         }
+        let properties = manager.state(&name).await.map_err(failed(StepName::Start))?;
         Err(self.not_started(manifest, result, &properties).await)
     }
 
@@ -203,6 +204,13 @@ impl SystemdDriver {
             return Ok(None);
         }
         self.status_over(&self.open(StepName::Check).await?, app).await
+    }
+
+    /// Of which slot the unit is. None: no unit was written for the app.
+    async fn running_over(&self, manager: &Manager, app: &AppName) -> Result<Option<Slot>, Failure> {
+        let Some(told) = Told::read(&self.layout, app, self.part) else { return Ok(None) };
+        let properties = manager.origin(&self.service_name(app)).await.map_err(failed(StepName::Start))?;
+        Ok(Some(told.running(&properties)))
     }
 
     async fn status_over(&self, manager: &Manager, app: &AppName) -> Result<Option<UnitStatus>, Failure> {

@@ -119,7 +119,11 @@ impl Bench {
                     attempt = Attempt::default();
                 }
                 Next::Do(step) => {
+                    let left = step.leaves(&self.seen());
                     let result: Result<(), Failure> = self.host.step(&app(), &step);
+                    if let (Ok(()), Some(left)) = (&result, left) {
+                        assert_eq!(left, self.seen(), "{step} was to leave what a look shows");
+                    }
                     if self.host.is_crashed() {
                         return Err(Crashed);
                     }
