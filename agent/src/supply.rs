@@ -3,7 +3,7 @@
 //!
 //! Nothing that comes is believed; whoever asked verifies it.
 
-use std::{marker::PhantomData, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use longshore_common::{
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
-    helper::{Courier, Errand, Parcels},
+    helper::{Courier, Cut, Errand, Inflow},
     host::{
         fetch::{FetchError, silent},
         probe::Reach,
@@ -144,16 +144,12 @@ impl Source {
         &self,
         app: &AppName,
         release: &ReleaseDigest,
-    ) -> Result<Pieces<pb::Piece>, FetchError> {
+    ) -> Result<Coming<pb::Piece>, FetchError> {
         match self {
-            Source::Channel(channel) => {
-                let request = pb::IndexRequest { app: app.to_string(), release: release.0.to_vec().into() };
-                let pieces = answer(BlobsClient::new(channel.clone()).index(request)).await?;
-                Ok(Pieces::Stream(Box::new(pieces), ANSWER_DEADLINE))
-            }
+            Source::Channel(channel) => index(channel.clone(), app, release).await.map(Coming::Pieces),
             Source::Courier(courier) => {
                 let errand = Errand::Index { app: app.clone(), release: *release };
-                courier.send(errand).await.map(Pieces::of_parcels)
+                courier.flow(errand).await.map(|(flow, cut)| Coming::Flow(flow, cut))
             }
         }
     }
@@ -164,21 +160,14 @@ impl Source {
         app: &AppName,
         release: &ReleaseDigest,
         wanted: Vec<u8>,
-    ) -> Result<Pieces<pb::BlockPiece>, FetchError> {
+    ) -> Result<Coming<pb::BlockPiece>, FetchError> {
         match self {
             Source::Channel(channel) => {
-                let request = pb::FetchRequest {
-                    app: app.to_string(),
-                    release: release.0.to_vec().into(),
-                    wanted: wanted.into(),
-                };
-                let reply = timeout(PIECE_DEADLINE, BlobsClient::new(channel.clone()).fetch(request)).await;
-                let pieces = reply.map_err(|_| silent())??.into_inner();
-                Ok(Pieces::Stream(Box::new(pieces), PIECE_DEADLINE))
+                blocks(channel.clone(), app, release, wanted).await.map(Coming::Pieces)
             }
             Source::Courier(courier) => {
                 let errand = Errand::Blocks { app: app.clone(), release: *release, wanted };
-                courier.send(errand).await.map(Pieces::of_parcels)
+                courier.flow(errand).await.map(|(flow, cut)| Coming::Flow(flow, cut))
             }
         }
     }
@@ -205,26 +194,43 @@ async fn answer<T>(
     Ok(reply?.into_inner())
 }
 
-/// What comes one after the other.
-#[derive(Debug)]
-pub enum Pieces<T> {
-    /// With how long one may take.
-    Stream(Box<Streaming<T>>, Duration),
-    Parcels(Box<Parcels>, PhantomData<T>),
+pub(crate) async fn index(
+    channel: Channel,
+    app: &AppName,
+    release: &ReleaseDigest,
+) -> Result<Pieces<pb::Piece>, FetchError> {
+    let request = pb::IndexRequest { app: app.to_string(), release: release.0.to_vec().into() };
+    let pieces = answer(BlobsClient::new(channel).index(request)).await?;
+    Ok(Pieces(Box::new(pieces), ANSWER_DEADLINE))
 }
 
-impl<T: Message + Default> Pieces<T> {
-    fn of_parcels(parcels: Parcels) -> Self {
-        Pieces::Parcels(Box::new(parcels), PhantomData)
-    }
+pub(crate) async fn blocks(
+    channel: Channel,
+    app: &AppName,
+    release: &ReleaseDigest,
+    wanted: Vec<u8>,
+) -> Result<Pieces<pb::BlockPiece>, FetchError> {
+    let request =
+        pb::FetchRequest { app: app.to_string(), release: release.0.to_vec().into(), wanted: wanted.into() };
+    let reply = timeout(PIECE_DEADLINE, BlobsClient::new(channel).fetch(request)).await;
+    Ok(Pieces(Box::new(reply.map_err(|_| silent())??.into_inner()), PIECE_DEADLINE))
+}
 
+/// How content comes: framed in messages of the controller, or as it is, for a thread that may block, as long as the
+/// `Cut` is held.
+#[derive(Debug)]
+pub enum Coming<T> {
+    Pieces(Pieces<T>),
+    Flow(Inflow, Cut),
+}
+
+/// What comes one after the other, with how long one may take.
+#[derive(Debug)]
+pub struct Pieces<T>(Box<Streaming<T>>, Duration);
+
+impl<T: Message + Default> Pieces<T> {
     /// None: that was all.
     pub async fn next(&mut self) -> Result<Option<T>, FetchError> {
-        match self {
-            Pieces::Stream(stream, deadline) => {
-                Ok(timeout(*deadline, stream.message()).await.map_err(|_| silent())??)
-            }
-            Pieces::Parcels(parcels, _) => parcels.next().await,
-        }
+        Ok(timeout(self.1, self.0.message()).await.map_err(|_| silent())??)
     }
 }

@@ -14,18 +14,22 @@ use tokio::{
     },
     sync::mpsc,
 };
+use tonic::transport::Channel;
 
 use super::{
-    VERSION, expand, frame,
+    VERSION,
+    expand::{self, Arrived, Arriving, Stopped},
+    flow::Outflow,
+    frame,
     words::{Ask, Call, Ended, Errand},
 };
 use crate::{
-    host::fetch::FetchError,
-    supply::{Pieces, Source},
+    host::{fetch::FetchError, sys::give_back_memory},
+    supply::{self, Pieces, Source},
     uplink::Uplink,
 };
 
-/// Pieces between the connection, the thread that expands, and the helper.
+/// Pieces between the connection and the thread that expands.
 const AHEAD: usize = 4;
 
 /// To its end, or until nobody waits for it any more.
@@ -36,15 +40,28 @@ pub async fn run(socket: PathBuf, uplink: Uplink, ticket: u64, errand: Errand) {
 }
 
 async fn carry(socket: PathBuf, uplink: Uplink, ticket: u64, errand: Errand) -> io::Result<()> {
-    let (mut from, mut to) = UnixStream::connect(socket).await?.into_split();
-    frame::say(&mut to, &Call { version: VERSION, ask: Ask::Deliver { ticket } }).await?;
-    tokio::select! {
-        done = fulfil(&uplink, errand, &mut to) => done?,
-        () = gone(&mut from) => return Ok(()),
+    let mut stream = UnixStream::connect(socket).await?;
+    frame::say(&mut stream, &Call { version: VERSION, ask: Ask::Deliver { ticket } }).await?;
+    match errand {
+        Errand::Index { app, release } => {
+            let asked = async { supply::index(channel(&uplink).await?, &app, &release).await };
+            flow(stream, asked, expand::index).await
+        }
+        Errand::Blocks { app, release, wanted } => {
+            let asked = async { supply::blocks(channel(&uplink).await?, &app, &release, wanted).await };
+            flow(stream, asked, expand::blocks).await
+        }
+        errand => {
+            let (mut from, mut to) = stream.into_split();
+            tokio::select! {
+                done = fulfil(&uplink, errand, &mut to) => done?,
+                () = gone(&mut from) => return Ok(()),
+            }
+            // The helper ends it, when it has read everything.
+            gone(&mut from).await;
+            Ok(())
+        }
     }
-    // The helper ends it, when it has read everything.
-    gone(&mut from).await;
-    Ok(())
 }
 
 async fn fulfil(uplink: &Uplink, errand: Errand, to: &mut OwnedWriteHalf) -> io::Result<()> {
@@ -54,91 +71,86 @@ async fn fulfil(uplink: &Uplink, errand: Errand, to: &mut OwnedWriteHalf) -> io:
             let away = || "the controller is away".to_owned();
             Ended::Reached { problem: (!uplink.is_connected()).then(away) }
         }
-        errand => match bring(uplink, errand, to).await {
-            Ok(()) => Ended::Brought {},
-            Err(Stopped::Short(why)) => Ended::Failed(why.into()),
-            Err(Stopped::Gone(error)) => return Err(error),
+        errand => match ask(uplink, errand).await {
+            Ok(message) => {
+                frame::pass(to, &message).await?;
+                Ended::Brought {}
+            }
+            Err(why) => Ended::Failed(why.into()),
         },
     };
     frame::say(to, &ended).await
 }
 
-enum Stopped {
-    Short(FetchError),
-    /// Nobody takes it any more.
-    Gone(io::Error),
-}
-
-impl From<FetchError> for Stopped {
-    fn from(error: FetchError) -> Self {
-        Stopped::Short(error)
-    }
-}
-
-impl From<io::Error> for Stopped {
-    fn from(error: io::Error) -> Self {
-        Stopped::Gone(error)
-    }
-}
-
-async fn bring(uplink: &Uplink, errand: Errand, to: &mut OwnedWriteHalf) -> Result<(), Stopped> {
-    let channel = uplink.channel().await;
-    let channel = channel.map_err(|closed| FetchError::Cut(Coded::new(Code::C01, closed.to_string())))?;
-    let source = Source::from(channel);
-    match errand {
+/// For what comes in one message.
+async fn ask(uplink: &Uplink, errand: Errand) -> Result<Vec<u8>, FetchError> {
+    let source = Source::from(channel(uplink).await?);
+    Ok(match errand {
         Errand::Trust { repository, roots_after } => {
-            one(to, &source.trust(&repository, roots_after).await?).await
+            source.trust(&repository, roots_after).await?.encode_to_vec()
         }
         Errand::Manifest { app, release } => {
             let manifest = source.manifest(&app, &release).await?;
-            one(to, &pb::ManifestReply { manifest }).await
+            pb::ManifestReply { manifest }.encode_to_vec()
         }
-        Errand::Sealed { digest } => one(to, &pb::SealedReply { text: source.sealed(&digest).await? }).await,
-        Errand::Index { app, release } => {
-            expanded(to, source.index(&app, &release).await?, expand::index).await
-        }
-        Errand::Blocks { app, release, wanted } => {
-            expanded(to, source.blocks(&app, &release, wanted).await?, expand::blocks).await
-        }
+        Errand::Sealed { digest } => pb::SealedReply { text: source.sealed(&digest).await? }.encode_to_vec(),
+        Errand::Index { .. } | Errand::Blocks { .. } => unreachable!("they flow"),
         Errand::Reach { .. } | Errand::Online {} => unreachable!("asked of nobody but this host"),
+    })
+}
+
+async fn channel(uplink: &Uplink) -> Result<Channel, FetchError> {
+    let channel = uplink.channel().await;
+    channel.map_err(|closed| FetchError::Cut(Coded::new(Code::C01, closed.to_string())))
+}
+
+/// What is asked for goes through `expand`, on a thread that hands on what comes of it, and how it ended.
+async fn flow<T: Message + Default + 'static>(
+    stream: UnixStream,
+    asked: impl Future<Output = Result<Pieces<T>, FetchError>>,
+    expand: impl FnOnce(Arriving<T>, &mut Outflow) -> Result<(), Stopped> + Send + 'static,
+) -> io::Result<()> {
+    let (mut to, watch) = Outflow::of(stream)?;
+    let (came, coming) = Arriving::channel(AHEAD);
+    let expanding = tokio::task::spawn_blocking(move || {
+        let ended = match expand(coming, &mut to) {
+            Ok(()) => Ended::Brought {},
+            Err(Stopped::Short(why)) => Ended::Failed(why.into()),
+            Err(Stopped::Gone(error)) => return Err(error),
+        };
+        give_back_memory();
+        to.end(&ended)
+    });
+    let taking = async {
+        let last = match pass(asked, &came).await {
+            Ok(()) => Arrived::All,
+            Err(why) => Arrived::Short(why),
+        };
+        // Where the thread has ended already, it has said why.
+        let _ = came.send(last).await;
+        expanding.await.map_err(io::Error::other)?
+    };
+    tokio::select! {
+        done = taking => done?,
+        () = watch.gone() => return Ok(()),
     }
+    // The helper ends it, when it has read everything.
+    watch.gone().await;
+    Ok(())
 }
 
-async fn one(to: &mut OwnedWriteHalf, message: &impl Message) -> Result<(), Stopped> {
-    Ok(frame::pass(to, &message.encode_to_vec()).await?)
-}
-
-/// What comes goes through `expand`, on a thread of its own, and what comes of it goes on.
-async fn expanded<T: Message + Default + 'static>(
-    to: &mut OwnedWriteHalf,
-    mut pieces: Pieces<T>,
-    expand: impl FnOnce(mpsc::Receiver<T>, mpsc::Sender<T>) -> Result<(), Coded> + Send + 'static,
-) -> Result<(), Stopped> {
-    let (came, coming) = mpsc::channel(AHEAD);
-    let (made, mut making) = mpsc::channel(AHEAD);
-    let expanding = tokio::task::spawn_blocking(move || expand(coming, made));
-    let taking = async move {
-        while let Some(piece) = pieces.next().await? {
-            if came.send(piece).await.is_err() {
-                break; // why is what the thread says
-            }
+/// Until all has come, or the thread wants no more.
+async fn pass<T: Message + Default + 'static>(
+    asked: impl Future<Output = Result<Pieces<T>, FetchError>>,
+    came: &mpsc::Sender<Arrived<T>>,
+) -> Result<(), FetchError> {
+    let mut pieces = asked.await?;
+    while let Some(piece) = pieces.next().await? {
+        if came.send(Arrived::Piece(piece)).await.is_err() {
+            break;
         }
-        Ok::<(), FetchError>(())
-    };
-    let passing = async move {
-        while let Some(piece) = making.recv().await {
-            one(to, &piece).await?;
-        }
-        Ok::<(), Stopped>(())
-    };
-    let (taken, passed) = tokio::join!(taking, passing);
-    let ended = expanding.await;
-    passed?;
-    // The connection's own words say more than that a frame was cut off.
-    taken?;
-    let ended =
-        ended.map_err(|died| FetchError::Host(Coded::new(Code::X01, format!("expanding ended: {died}"))))?;
-    Ok(ended.map_err(FetchError::Content)?)
+    }
+    Ok(())
 }
 
 /// Until the other side has closed. It says nothing on this connection but a refusal, after which it closes.

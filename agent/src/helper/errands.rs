@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    flow::{Cut, Inflow},
     frame::{self, Frame, FrameError, SAY_BYTES},
     words::{Ended, Errand},
 };
@@ -65,11 +66,21 @@ impl Courier {
 
     /// Pieces come as long as this is held.
     pub async fn send(&self, errand: Errand) -> Result<Parcels, FetchError> {
+        Ok(Parcels { stream: self.connect(errand).await? })
+    }
+
+    /// An errand that brings content, for a thread that may block.
+    pub async fn flow(&self, errand: Errand) -> Result<(Inflow, Cut), FetchError> {
+        let flow = Inflow::of(self.connect(errand).await?, SILENCE);
+        flow.map_err(|e| FrameError::Broken(e).into())
+    }
+
+    async fn connect(&self, errand: Errand) -> Result<UnixStream, FetchError> {
         let (ticket, coming) = self.post(errand)?;
         let waiting = Waiting { courier: self, ticket };
         let stream = coming.await.map_err(|_| cut("the errand was given up"))?;
         drop(waiting);
-        Ok(Parcels { stream })
+        Ok(stream)
     }
 
     /// An errand that brings one message.
@@ -150,12 +161,7 @@ impl Parcels {
                 let bad = |e| Coded::new(Code::A05, format!("what the agent brought does not read: {e}"));
                 Ok(Some(T::decode(&body[..]).map_err(bad)?))
             }
-            Frame::Word(body) => match serde_json::from_slice(&body) {
-                Ok(Ended::Brought {}) => Ok(None),
-                Ok(Ended::Failed(why)) => Err(why.into()),
-                Ok(Ended::Reached { .. }) => Err(cut("the agent brought something else")),
-                Err(e) => Err(FrameError::Senseless(e).into()),
-            },
+            Frame::Word(body) => Ended::of(&body).map(|()| None),
         }
     }
 

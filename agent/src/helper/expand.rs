@@ -16,64 +16,92 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use tokio::sync::mpsc;
 
-use crate::host::sys::give_back_memory;
+use crate::host::{fetch::FetchError, sys::give_back_memory};
 
 /// Bytes of one part of a bundle.
 const PART: usize = 256 * 1024;
 /// Bytes of a frame that may have come with nothing to show for them: a block and its header, with room.
 const NOT_YET: u64 = 2 * CHUNK as u64;
 
-/// One frame, which comes in pieces; nothing is handed on before its end.
-pub(super) fn index(
-    mut pieces: mpsc::Receiver<pb::Piece>,
-    content: mpsc::Sender<pb::Piece>,
-) -> Result<(), Coded> {
-    let mut collect = Collect::new(limits::INDEX_BYTES).map_err(|e| fault(&e))?;
-    while let Some(piece) = pieces.blocking_recv() {
-        collect.feed(&piece.data)?;
+/// What the controller sends, for the thread that expands it. It ends with a word: a channel that just ends was given up.
+pub(super) struct Arriving<T>(mpsc::Receiver<Arrived<T>>);
+
+pub(super) enum Arrived<T> {
+    Piece(T),
+    All,
+    Short(FetchError),
+}
+
+/// Why nothing more is handed on.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    Short(FetchError),
+    /// Nobody waits for it any more.
+    Gone(io::Error),
+}
+
+impl From<Coded> for Stopped {
+    fn from(wrong: Coded) -> Self {
+        Stopped::Short(FetchError::Content(wrong))
     }
-    let whole = Bytes::from(collect.finish()?);
-    for at in (0..whole.len()).step_by(limits::PIECE_BYTES) {
-        let data = whole.slice(at..whole.len().min(at + limits::PIECE_BYTES));
-        if content.blocking_send(pb::Piece { data }).is_err() {
-            break; // nobody waits for it any more
+}
+
+impl From<io::Error> for Stopped {
+    fn from(error: io::Error) -> Self {
+        Stopped::Gone(error)
+    }
+}
+
+impl<T> Arriving<T> {
+    /// Pieces that wait between the connection and the thread.
+    pub fn channel(ahead: usize) -> (mpsc::Sender<Arrived<T>>, Self) {
+        let (came, coming) = mpsc::channel(ahead);
+        (came, Self(coming))
+    }
+
+    fn next(&mut self) -> Result<Option<T>, Stopped> {
+        match self.0.blocking_recv() {
+            Some(Arrived::Piece(piece)) => Ok(Some(piece)),
+            Some(Arrived::All) => Ok(None),
+            Some(Arrived::Short(why)) => Err(Stopped::Short(why)),
+            None => Err(Stopped::Gone(io::ErrorKind::Interrupted.into())),
         }
     }
-    Ok(())
+}
+
+/// Where what was expanded goes.
+pub(super) trait Take {
+    /// The next block begins.
+    fn head(&mut self, head: &pb::BlockHead) -> io::Result<()>;
+    fn content(&mut self, content: &[u8]) -> io::Result<()>;
+}
+
+/// One frame, which comes in pieces; nothing is handed on before its end.
+pub(super) fn index(mut pieces: Arriving<pb::Piece>, to: &mut impl Take) -> Result<(), Stopped> {
+    let mut collect = Collect::new(limits::INDEX_BYTES).map_err(|e| fault(&e))?;
+    while let Some(piece) = pieces.next()? {
+        collect.feed(&piece.data)?;
+    }
+    Ok(to.content(&collect.finish()?)?)
 }
 
 /// Blocks, one after the other: a piece with a head begins the next one. What a block should hold is not known here;
 /// the helper ends what is more.
-pub(super) fn blocks(
-    mut pieces: mpsc::Receiver<pb::BlockPiece>,
-    content: mpsc::Sender<pb::BlockPiece>,
-) -> Result<(), Coded> {
+pub(super) fn blocks(mut pieces: Arriving<pb::BlockPiece>, to: &mut impl Take) -> Result<(), Stopped> {
     let mut frame = Frame { reader: FrameReader::new().map_err(|e| fault(&e))?, wire: 0, content: 0 };
     let mut begun = false;
-    while let Some(pb::BlockPiece { head, data }) = pieces.blocking_recv() {
-        if head.is_some() {
+    while let Some(pb::BlockPiece { head, data }) = pieces.next()? {
+        if let Some(head) = head {
             frame.end(begun)?;
             frame.begin()?;
             begun = true;
-            if content.blocking_send(pb::BlockPiece { head, data: Bytes::new() }).is_err() {
-                return Ok(());
-            }
+            to.head(&head)?;
         } else if !begun {
-            return Err(Coded::new(Code::A05, "a block comes without its head"));
+            return Err(Coded::new(Code::A05, "a block comes without its head").into());
         }
-        let pass = |chunk: &[u8]| {
-            let data = Bytes::copy_from_slice(chunk);
-            content.blocking_send(pb::BlockPiece { head: None, data }).map_err(|_| Ended::Unheard)
-        };
-        match frame.feed(&data, pass) {
-            Ok(()) => {}
-            Err(Ended::Unheard) => return Ok(()),
-            Err(Ended::Wrong(wrong)) => return Err(wrong),
-        }
+        frame.feed(&data, to)?;
     }
-    frame.end(begun)?;
-    give_back_memory();
-    Ok(())
+    Ok(frame.end(begun)?)
 }
 
 /// The frame of one block.
@@ -83,30 +111,18 @@ struct Frame {
     content: u64,
 }
 
-enum Ended {
-    /// Nobody waits for it any more.
-    Unheard,
-    Wrong(Coded),
-}
-
-impl From<Coded> for Ended {
-    fn from(wrong: Coded) -> Self {
-        Ended::Wrong(wrong)
-    }
-}
-
 impl Frame {
     fn begin(&mut self) -> Result<(), Coded> {
         (self.wire, self.content) = (0, 0);
         self.reader.begin().map_err(|e| fault(&e))
     }
 
-    fn feed(&mut self, wire: &[u8], mut pass: impl FnMut(&[u8]) -> Result<(), Ended>) -> Result<(), Ended> {
+    fn feed(&mut self, wire: &[u8], to: &mut impl Take) -> Result<(), Stopped> {
         self.wire += wire.len() as u64;
         let content = &mut self.content;
         self.reader.feed(wire, |chunk| {
             *content += chunk.len() as u64;
-            pass(chunk)
+            to.content(chunk).map_err(Stopped::Gone)
         })?;
         // A frame may hold any number of blocks of nothing.
         if self.wire > frame_bytes_max(self.content) + NOT_YET {
@@ -197,19 +213,33 @@ mod tests {
         pb::BlockPiece { head, data: Bytes::copy_from_slice(data) }
     }
 
-    /// What comes of these pieces: the content of each block, and how it ended.
-    fn expand(came: Vec<pb::BlockPiece>) -> (Vec<Vec<u8>>, Result<(), Coded>) {
-        let (came_in, pieces) = mpsc::channel(came.len().max(1));
-        came.into_iter().for_each(|piece| came_in.try_send(piece).unwrap());
-        drop(came_in);
-        let (content, mut made) = mpsc::channel(10_000);
-        let ended = blocks(pieces, content);
-        let mut all: Vec<Vec<u8>> = vec![];
-        while let Ok(pb::BlockPiece { head, data }) = made.try_recv() {
-            all.extend(head.map(|_| vec![]));
-            all.last_mut().unwrap().extend_from_slice(&data);
+    /// The content of each block.
+    #[derive(Default)]
+    struct Made(Vec<Vec<u8>>);
+
+    impl Take for Made {
+        fn head(&mut self, _: &pb::BlockHead) -> io::Result<()> {
+            self.0.push(vec![]);
+            Ok(())
         }
-        (all, ended)
+
+        fn content(&mut self, content: &[u8]) -> io::Result<()> {
+            self.0.last_mut().unwrap().extend_from_slice(content);
+            Ok(())
+        }
+    }
+
+    /// What comes of these pieces, and how it ended.
+    fn expand(came: Vec<pb::BlockPiece>) -> (Vec<Vec<u8>>, Result<(), Coded>) {
+        let (came_in, pieces) = Arriving::channel(came.len() + 1);
+        let arrived = came.into_iter().map(Arrived::Piece).chain([Arrived::All]);
+        arrived.for_each(|arrived| assert!(came_in.try_send(arrived).is_ok()));
+        let mut made = Made::default();
+        let ended = blocks(pieces, &mut made).map_err(|stopped| match stopped {
+            Stopped::Short(FetchError::Content(wrong)) => wrong,
+            other => panic!("{other:?}"),
+        });
+        (made.0, ended)
     }
 
     #[test]
@@ -246,6 +276,19 @@ mod tests {
         let mut came: Vec<_> = came.chain(more).collect();
         came[0].head = head();
         assert_eq!(expand(came).1.unwrap_err().code, Code::A04);
+    }
+
+    #[test]
+    fn what_is_given_up_half_way_is_not_all() {
+        let (came, pieces) = Arriving::channel(1);
+        drop(came);
+        assert!(matches!(blocks(pieces, &mut Made::default()), Err(Stopped::Gone(_))));
+        let (came, pieces) = Arriving::<pb::Piece>::channel(1);
+        let cut = FetchError::Cut(Coded::new(Code::C01, "away"));
+        assert!(came.try_send(Arrived::Short(cut.clone())).is_ok());
+        let mut made = Made(vec![vec![]]);
+        assert!(matches!(index(pieces, &mut made), Err(Stopped::Short(why)) if why == cut));
+        assert_eq!(made.0, [vec![0u8; 0]]);
     }
 
     #[test]

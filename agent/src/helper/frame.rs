@@ -1,4 +1,5 @@
-//! Messages on a unix socket: a byte that says what follows, its length, and that.
+//! Messages on a unix socket: a byte that says what follows, its length, and that. Content flows past this, between
+//! threads that block (`flow`); what it begins with is the same.
 
 use std::io;
 
@@ -26,8 +27,23 @@ pub enum Frame {
     Piece(Vec<u8>),
 }
 
-const WORD: u8 = b'w';
-const PIECE: u8 = b'p';
+pub(super) const WORD: u8 = b'w';
+pub(super) const PIECE: u8 = b'p';
+/// Of an index or a block; in a flow only.
+pub(super) const CONTENT: u8 = b'c';
+/// Bytes before what is said.
+pub(super) const HEAD: usize = 5;
+
+/// What comes before a message of this kind.
+pub(super) fn head(kind: u8, body: &[u8]) -> io::Result<[u8; HEAD]> {
+    let [a, b, c, d] = u32::try_from(body.len()).map_err(io::Error::other)?.to_be_bytes();
+    Ok([kind, a, b, c, d])
+}
+
+/// The kind of a message, and how many bytes it claims to have.
+pub(super) fn parse([kind, length @ ..]: [u8; HEAD]) -> (u8, usize) {
+    (kind, u32::from_be_bytes(length) as usize)
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
@@ -59,14 +75,13 @@ impl FrameError {
 
 /// None: the other side has ended between two messages. Nothing of a message that is too long is read.
 pub async fn read(from: &mut (impl AsyncRead + Unpin), most: usize) -> Result<Option<Frame>, FrameError> {
-    let mut head = [0; 5];
+    let mut head = [0; HEAD];
     match from.read(&mut head).await {
         Ok(0) => return Ok(None),
         Ok(read) => from.read_exact(&mut head[read..]).await.map(drop).map_err(torn)?,
         Err(error) => return Err(torn(error)),
     }
-    let [kind, length @ ..] = head;
-    let bytes = u32::from_be_bytes(length) as usize;
+    let (kind, bytes) = parse(head);
     if bytes > most {
         return Err(FrameError::TooLong { bytes, most });
     }
@@ -105,10 +120,7 @@ pub async fn pass(to: &mut (impl AsyncWrite + Unpin), piece: &[u8]) -> io::Resul
 }
 
 async fn write(to: &mut (impl AsyncWrite + Unpin), kind: u8, body: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_be_bytes();
-    let mut head = vec![kind];
-    head.extend(length);
-    to.write_all(&head).await?;
+    to.write_all(&head(kind, body)?).await?;
     to.write_all(body).await?;
     to.flush().await
 }

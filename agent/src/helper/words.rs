@@ -12,6 +12,7 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 
+use super::frame::FrameError;
 use crate::{
     host::{Event, Usage, fetch::FetchError, probe::Reach, suite},
     offline::HandOrder,
@@ -193,6 +194,20 @@ pub enum Ended {
     Reached {
         problem: Option<String>,
     },
+}
+
+impl Ended {
+    /// The last word after what was brought: Ok when that was all of it.
+    pub fn of(body: &[u8]) -> Result<(), FetchError> {
+        match serde_json::from_slice(body) {
+            Ok(Ended::Brought {}) => Ok(()),
+            Ok(Ended::Failed(why)) => Err(why.into()),
+            Ok(Ended::Reached { .. }) => {
+                Err(FetchError::Cut(Coded::new(Code::C01, "the agent brought something else")))
+            }
+            Err(e) => Err(FrameError::Senseless(e).into()),
+        }
+    }
 }
 
 /// Why something was not brought.

@@ -1,4 +1,4 @@
-//! Descriptors by number, and the heap: the one place where this crate says `unsafe`.
+//! Descriptors by number, the heap, and what the program maps: the one place where this crate says `unsafe`.
 //!
 //! The protocol of `LISTEN_FDS` names descriptors by number (3, 4, …), and std can neither put one at a number nor
 //! take one from it. Everything else that launching needs is safe and lives in `launch`.
@@ -8,11 +8,15 @@ use std::{
     io,
     mem::ManuallyDrop,
     ops::Range,
-    os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::io::{FdFlags, dup2, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Makes the heap that of a process which mostly sleeps. For the start of the program, before it has threads.
 ///
@@ -94,6 +98,15 @@ fn code(maps: &str) -> Vec<Range<usize>> {
 unsafe extern "C" {
     safe fn mallopt(parameter: i32, value: i32) -> i32;
     safe fn malloc_trim(pad: usize) -> i32;
+}
+
+/// Says when there is something to read, or the other side has closed; the socket may be one that blocks, and another
+/// thread may write to it.
+pub fn watch_reading(stream: UnixStream) -> io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: the descriptor that is registered is the stream's own, open for as long as the stream lives, and the
+    // `AsyncFd` owns the stream: it takes its registration back before it drops it, and gives nobody else the means to
+    // put another file in its place.
+    Ok(unsafe { AsyncFd::register_with_interest(stream, Interest::READABLE) }?)
 }
 
 /// The first descriptor that `LISTEN_FDS` counts.

@@ -29,6 +29,8 @@ const KEEPALIVE_DEADLINE: Duration = Duration::from_secs(15);
 /// How much a stream, and all of them together, may have under way: what a fetch needs to fill a fast network.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
+/// Of one HTTP/2 frame: a whole piece of a block in one, not in sixteen.
+const FRAME: u32 = 512 << 10;
 /// Calls that may wait for the connection.
 const CALLS_WAITING: usize = 16;
 
@@ -48,6 +50,7 @@ pub async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<Channel, Code
         .keep_alive_timeout(KEEPALIVE_DEADLINE)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .buffer_size(CALLS_WAITING)
         .connect_with_connector(connector)
         .await

@@ -17,7 +17,7 @@ use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
 use super::{
     listen, own_uid,
-    signed::{Helper, Release, block, documents, squeezed},
+    signed::{Helper, Release, block, documents, framed, squeezed},
 };
 use crate::{
     helper::{
@@ -36,7 +36,7 @@ struct Loot {
     documents: BTreeMap<String, Offer>,
     manifest: Vec<u8>,
     index: Vec<u8>,
-    pieces: Vec<pb::BlockPiece>,
+    blocks: Vec<Vec<u8>>,
 }
 
 impl Loot {
@@ -46,20 +46,21 @@ impl Loot {
             documents: [(FLEET.to_owned(), fleet), ("shop".to_owned(), list)].into(),
             manifest: release.manifest.to_bytes(),
             index: release.index.clone(),
-            pieces: vec![release.block()],
+            blocks: vec![release.block()],
         }
     }
 
-    fn answer(&self, errand: Errand) -> Vec<Vec<u8>> {
+    fn answer(&self, errand: Errand) -> Vec<u8> {
+        let message = |message: Vec<u8>| framed(frame::PIECE, &message);
         match errand {
             Errand::Trust { repository, .. } => {
-                vec![documents(&self.documents[&repository]).encode_to_vec()]
+                message(documents(&self.documents[&repository]).encode_to_vec())
             }
             Errand::Manifest { .. } => {
-                vec![pb::ManifestReply { manifest: self.manifest.clone().into() }.encode_to_vec()]
+                message(pb::ManifestReply { manifest: self.manifest.clone().into() }.encode_to_vec())
             }
-            Errand::Index { .. } => vec![pb::Piece { data: self.index.clone().into() }.encode_to_vec()],
-            Errand::Blocks { .. } => self.pieces.iter().map(Message::encode_to_vec).collect(),
+            Errand::Index { .. } => framed(frame::CONTENT, &self.index),
+            Errand::Blocks { .. } => self.blocks.concat(),
             Errand::Sealed { .. } | Errand::Reach { .. } | Errand::Online {} => {
                 unreachable!("these releases ask for none")
             }
@@ -89,10 +90,8 @@ async fn assign(helper: &Helper, loot: &Loot, assignment: Assignment) -> Outcome
         match hear(&mut attached).await {
             Say::Errand { ticket, errand } => {
                 let mut bringing = call(&helper.socket, Ask::Deliver { ticket }).await;
-                for piece in loot.answer(errand) {
-                    // The helper may have heard enough.
-                    drop(frame::pass(&mut bringing, &piece).await);
-                }
+                // The helper may have heard enough.
+                drop(bringing.write_all(&loot.answer(errand)).await);
                 drop(frame::say(&mut bringing, &Ended::Brought {}).await);
             }
             Say::Report { report, .. } => {
@@ -153,10 +152,10 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
             Code::A01,
         ),
         ("another index", Loot { index: evil.index.clone(), ..signed.clone() }, two.assigned(15), Code::A01),
-        ("other content", Loot { pieces: vec![evil.block()], ..signed.clone() }, two.assigned(16), Code::A01),
+        ("other content", Loot { blocks: vec![evil.block()], ..signed.clone() }, two.assigned(16), Code::A01),
         (
             "a frame where content belongs, as the controller sends it",
-            Loot { pieces: vec![block(&framed)], ..signed.clone() },
+            Loot { blocks: vec![block(&framed)], ..signed.clone() },
             two.assigned(17),
             Code::A01,
         ),
@@ -168,7 +167,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
         ),
         (
             "more content than was asked for",
-            Loot { pieces: vec![two.block(), two.block()], ..signed.clone() },
+            Loot { blocks: vec![two.block(), two.block()], ..signed.clone() },
             two.assigned(19),
             Code::A04,
         ),
@@ -245,7 +244,6 @@ async fn a_way_back_to_what_was_withdrawn_is_refused() {
 async fn words_that_are_torn_too_long_unknown_or_crooked_are_refused() {
     let (helper, one, ..) = deployed().await;
     let before = helper.all();
-    let framed = |kind: u8, body: &[u8]| [&[kind][..], &(body.len() as u32).to_be_bytes(), body].concat();
     let asked = |version: u32, ask: Value| {
         framed(b'w', json!({ "version": version, "ask": ask }).to_string().as_bytes())
     };

@@ -18,13 +18,14 @@ use longshore_common::{
     trust::{Catalog, FLEET, Held, Listed, Offer, SigningKey, TrustState, author, author::RootDraft},
 };
 use longshore_proto::v1 as pb;
+use prost::Message as _;
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
 
 use super::{host_id, listen, own_uid};
 use crate::{
     config::{Config, Processes, Runner},
-    helper::{Courier, Peers},
+    helper::{Courier, Peers, frame},
     host::{real::RealHost, reexec::SelfExec},
     run::{Crew, Limits},
     state::State,
@@ -79,7 +80,7 @@ impl Release {
     }
 
     /// As the agent hands it on: expanded.
-    pub fn block(&self) -> pb::BlockPiece {
+    pub fn block(&self) -> Vec<u8> {
         block(&self.content)
     }
 }
@@ -89,9 +90,14 @@ pub fn squeezed(content: &[u8]) -> Vec<u8> {
     longshore_common::bundle::frame::compress(3, content).unwrap()
 }
 
-pub fn block(content: &[u8]) -> pb::BlockPiece {
+pub fn block(content: &[u8]) -> Vec<u8> {
     let head = pb::BlockHead { blobs: vec![0], content_bytes: 0, wire_bytes: 0 };
-    pb::BlockPiece { head: Some(head), data: content.to_vec().into() }
+    [framed(frame::PIECE, &head.encode_to_vec()), framed(frame::CONTENT, content)].concat()
+}
+
+/// As it is said on the socket.
+pub fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&frame::head(kind, body).unwrap()[..], body].concat()
 }
 
 /// What the operator signed: org key 1, release key 2; the controller holds key 9.

@@ -7,23 +7,29 @@ use std::{
 };
 
 use longshore_common::{
-    bundle::{Index, fit, frame::Collect, limits},
+    bundle::{
+        Index, fit,
+        frame::{Collect, Form},
+        limits,
+    },
     code::{Code, Coded},
     digest::{IndexDigest, ReleaseDigest},
     durable::Step,
     ids::AppName,
     manifest::{MANIFEST_BYTES, Manifest},
 };
+use longshore_proto::v1 as pb;
 use rustix::fs::{Mode, OFlags};
 
-use super::{FetchError, Place};
+use super::{FetchError, Place, unblocked};
 use crate::{
+    helper::{Came, Inflow},
     host::{
         layout::{INDEX, MANIFEST, META},
         stage::{StageError, Tree, at},
     },
     plan::Wanted,
-    supply::Source,
+    supply::{Coming, Pieces, Source},
 };
 
 /// Opens the staging tree. What another release left under the same name is removed.
@@ -63,16 +69,37 @@ pub(super) async fn index(
     if let Some(bytes) = kept.filter(|bytes| IndexDigest::of(bytes) == digest) {
         return Ok((Arc::new(read_index(&bytes, manifest)?), tree));
     }
-    let mut pieces = source.index(&place.app, &place.wanted.release).await?;
-    let mut collect = Collect::of(source.form(), limits::INDEX_BYTES)
-        .map_err(|e| FetchError::Host(Coded::new(Code::X01, format!("zstd: {e}"))))?;
-    while let Some(piece) = pieces.next().await? {
-        collect.feed(&piece.data)?;
-    }
-    let bytes = collect.finish()?;
+    let bytes = match source.index(&place.app, &place.wanted.release).await? {
+        Coming::Pieces(pieces) => expand(pieces).await?,
+        Coming::Flow(mut flow, _cut) => unblocked(move || collect(&mut flow)).await?,
+    };
     let index = Arc::new(read_index(&bytes, manifest)?);
     let ((), tree) = keep(place, tree, move |tree| write(tree, INDEX, &bytes)).await?;
     Ok((index, tree))
+}
+
+async fn expand(mut pieces: Pieces<pb::Piece>) -> Result<Vec<u8>, FetchError> {
+    let mut collect = collector(Form::Framed)?;
+    while let Some(piece) = pieces.next().await? {
+        collect.feed(&piece.data)?;
+    }
+    Ok(collect.finish()?)
+}
+
+fn collect(flow: &mut Inflow) -> Result<Vec<u8>, FetchError> {
+    let mut collect = collector(Form::Plain)?;
+    while let Some(came) = flow.take()? {
+        match came {
+            Came::Content(content) => collect.feed(content)?,
+            Came::Head(_) => return Err(Coded::new(Code::A05, "a block came where an index was due").into()),
+        }
+    }
+    Ok(collect.finish()?)
+}
+
+fn collector(form: Form) -> Result<Collect, FetchError> {
+    let fault = |e| FetchError::Host(Coded::new(Code::X01, format!("zstd: {e}")));
+    Collect::of(form, limits::INDEX_BYTES).map_err(fault)
 }
 
 /// Both, as they were verified; what is there already stays.

@@ -1,11 +1,13 @@
 //! Gets what no slot here holds, and lays out the staging tree of a slot.
 //!
-//! Network and disk overlap: this side reads pieces off the connection, one thread decodes, hashes and writes them, and
-//! a few pieces wait between. What was verified stays in the staging tree when the connection is cut, and is not asked
+//! Network and disk overlap: where this process has the network, this side reads pieces off the connection, one thread
+//! decodes, hashes and writes them, and a few pieces wait between; where it has none, the thread reads what another
+//! process brings. What was verified stays in the staging tree when the connection is cut, and is not asked
 //! for again. When bytes are not what they should be, the staging tree is removed.
 //!
 //! Patches, when they come, are another way to fill `lacking`; everything else stays.
 
+mod blocks;
 mod bundle;
 mod error;
 mod meta;

@@ -1,26 +1,29 @@
-//! One transfer: pieces off the connection, through a short queue, into the tree.
+//! One transfer: blocks as they come (`blocks`), into the tree.
 
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::AtomicBool},
 };
 
-use bytes::Bytes;
 use longshore_common::{
     bundle::{Index, block::Block, frame::Form, split::Splitter},
     code::{Code, Coded},
     digest::BlobDigest,
 };
 use longshore_proto::v1 as pb;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{FetchError, Place, Round};
+use super::{
+    FetchError, Place, Round,
+    blocks::{Blocks, Flow, Queue},
+};
 use crate::{
+    helper::Cut,
     host::{
         sink::Sink,
         stage::{StageError, Tree, Writer, check, place},
     },
-    supply::Source,
+    supply::{Coming, Source},
 };
 
 /// Pieces of 256 KiB between the connection and the thread that writes: enough that neither waits for the other's
@@ -39,54 +42,69 @@ pub(super) async fn run(
 ) -> Result<(Tree, HashSet<BlobDigest>), FetchError> {
     let nothing = round.blobs.of(round.index.blobs()).next().is_none();
     let wanted = round.blobs.to_bitmap();
-    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    let (tell, told) = oneshot::channel();
     let (form, sink, stop) = (source.form(), sink.clone(), Arc::clone(stop));
-    let writing = tokio::task::spawn_blocking(move || write(round, form, receiver, &sink, &stop));
-    let pumped = if nothing {
-        drop(sender); // the writer hears at once that nothing will come
-        Ok(())
-    } else {
-        pump(source, place, wanted, sender).await
+    let writing = tokio::task::spawn_blocking(move || write(round, form, told, &sink, &stop));
+    let pumped = match nothing {
+        true => Ok(None),
+        false => bring(source, place, wanted, tell).await,
     };
-    let written = match writing.await {
-        Ok(written) => written,
-        Err(died) => return Err(FetchError::Host(Coded::new(Code::X01, format!("writing ended: {died}")))),
+    // The flow is cut when nobody waits here any more.
+    let (cut, pumped) = match pumped {
+        Ok(cut) => (cut, Ok(())),
+        Err(short) => (None, Err(short)),
     };
+    let written = writing.await;
+    drop(cut);
     match (pumped, written) {
+        (_, Err(died)) => Err(FetchError::Host(Coded::new(Code::X01, format!("writing ended: {died}")))),
+        (_, Ok(Ok(done))) => Ok(done),
+        (_, Ok(Err(Written::Failed(error)))) => Err(error.into()),
+        (_, Ok(Err(Written::Cut(error)))) => Err(error),
         // The connection's own words say more than "cut off".
-        (Err(cut), Err(Written::Short)) => Err(cut),
-        (Ok(()), Err(Written::Short)) => {
+        (Err(short), Ok(Err(Written::Short))) => Err(short),
+        (Ok(()), Ok(Err(Written::Short))) => {
             Err(FetchError::Cut(Coded::new(Code::C01, "the transfer ended before everything had come")))
         }
-        (_, Err(Written::Failed(error))) => Err(error.into()),
-        (_, Ok(done)) => Ok(done),
     }
 }
 
-/// Reads until the stream ends, or the writer wants no more.
-async fn pump(
+/// Tells the thread that writes where content comes from; where that is this side, brings it until the stream ends, or
+/// the writer wants no more.
+async fn bring(
     source: Source,
     place: &Place,
     wanted: Vec<u8>,
-    sender: mpsc::Sender<pb::BlockPiece>,
-) -> Result<(), FetchError> {
-    let mut pieces = source.blocks(&place.app, &place.wanted.release, wanted).await?;
+    tell: oneshot::Sender<Box<dyn Blocks>>,
+) -> Result<Option<Cut>, FetchError> {
+    let mut pieces = match source.blocks(&place.app, &place.wanted.release, wanted).await? {
+        Coming::Flow(flow, cut) => {
+            // A writer that is gone has failed, and says why.
+            drop(tell.send(Box::new(Flow::of(flow))));
+            return Ok(Some(cut));
+        }
+        Coming::Pieces(pieces) => pieces,
+    };
+    let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+    drop(tell.send(Box::new(Queue::of(receiver))));
     loop {
         let next = tokio::select! {
             next = pieces.next() => next?,
-            () = sender.closed() => return Ok(()),
+            () = sender.closed() => return Ok(None),
         };
-        let Some(piece) = next else { return Ok(()) };
+        let Some(piece) = next else { return Ok(None) };
         if sender.send(piece).await.is_err() {
-            return Ok(());
+            return Ok(None);
         }
     }
 }
 
 /// Why the writer stopped.
-enum Written {
+pub(super) enum Written {
     /// Nothing was wrong; there was just no more.
     Short,
+    /// Whoever brings it says why there is no more.
+    Cut(FetchError),
     Failed(StageError),
 }
 
@@ -105,44 +123,43 @@ impl From<Coded> for Written {
 fn write(
     round: Round,
     form: Form,
-    mut pieces: mpsc::Receiver<pb::BlockPiece>,
+    told: oneshot::Receiver<Box<dyn Blocks>>,
     sink: &Sink,
     stop: &AtomicBool,
 ) -> Result<(Tree, HashSet<BlobDigest>), Written> {
     let Round { mut tree, index, survey, blobs, bytes: total } = round;
     let gone = place(&mut tree, &index, &survey, stop)?;
-    let (mut done, mut told) = (0, 0);
+    let wanted: Vec<u32> = blobs.of(index.blobs()).map(|(number, _)| number).collect();
+    let mut left = &wanted[..];
+    if left.is_empty() {
+        return Ok((tree, gone));
+    }
+    let (mut done, mut told_of) = (0, 0);
     let mut progress = |more| {
         done += more;
-        if done - told >= PROGRESS_EVERY || done == total {
-            told = done;
+        if done - told_of >= PROGRESS_EVERY || done == total {
+            told_of = done;
             sink.progress(done, total, "");
         }
     };
     let mut writer = Writer::new(&mut tree, &index, &mut progress);
     let mut splitter = Splitter::of(form, index.blobs())?;
-    let mut queue = Queue { pieces: &mut pieces, next: None };
-    let wanted: Vec<u32> = blobs.of(index.blobs()).map(|(number, _)| number).collect();
-    let mut left = &wanted[..];
+    let mut coming = told.blocking_recv().map_err(|_| Written::Short)?;
     while !left.is_empty() {
-        let (head, mut data) = queue.head()?.ok_or(Written::Short)?;
+        let head = coming.head()?.ok_or(Written::Short)?;
         let block = announced(&index, left, head)?;
         splitter.begin(&block, &mut writer)?;
-        loop {
+        while let Some(data) = coming.more()? {
             check(stop)?;
-            splitter.feed(&data, &mut writer)?;
-            match queue.more() {
-                Some(more) => data = more,
-                None => break,
-            }
+            splitter.feed(data, &mut writer)?;
         }
         if let Err(cut_off) = splitter.finish() {
             // Whether it was cut short or is short is told by what comes after it.
-            return Err(if queue.next.is_some() { cut_off.into() } else { Written::Short });
+            return Err(if coming.is_followed() { cut_off.into() } else { Written::Short });
         }
         left = &left[block.numbers.len()..];
     }
-    if queue.next.is_some() || queue.pieces.blocking_recv().is_some() {
+    if coming.is_more() {
         let message = "the controller sends more than was asked for; stopped";
         return Err(Coded::new(Code::A04, message).into());
     }
@@ -158,33 +175,4 @@ fn announced(index: &Index, left: &[u32], head: pb::BlockHead) -> Result<Block, 
     }
     let content_bytes = numbers.iter().map(|number| index.blobs()[*number as usize].size).sum();
     Ok(Block { numbers, content_bytes })
-}
-
-/// Pieces, taken block by block. A piece with a head begins the next one.
-struct Queue<'a> {
-    pieces: &'a mut mpsc::Receiver<pb::BlockPiece>,
-    next: Option<pb::BlockPiece>,
-}
-
-impl Queue<'_> {
-    /// The beginning of the next block, if there is one.
-    fn head(&mut self) -> Result<Option<(pb::BlockHead, Bytes)>, Coded> {
-        let Some(pb::BlockPiece { head, data }) = self.next.take().or_else(|| self.pieces.blocking_recv())
-        else {
-            return Ok(None);
-        };
-        let head = head.ok_or_else(|| Coded::new(Code::A05, "a block comes without its head"))?;
-        Ok(Some((head, data)))
-    }
-
-    /// More of the same block, unless the next one begins or nothing comes any more.
-    fn more(&mut self) -> Option<Bytes> {
-        match self.pieces.blocking_recv() {
-            Some(piece) if piece.head.is_none() => Some(piece.data),
-            other => {
-                self.next = other;
-                None
-            }
-        }
-    }
 }
