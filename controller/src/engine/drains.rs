@@ -58,9 +58,6 @@ impl Engine {
     /// Takes up every drain that balancers have not heard of, or that waits for them.
     pub(super) async fn take_up_drains(&self) -> Result<(), Trouble> {
         let rollouts = self.directing().await?;
-        if rollouts.is_empty() {
-            return Ok(());
-        }
         for host in host::list(&self.inner.store).await? {
             let drained = host.drained.is_some();
             let told =
