@@ -139,3 +139,32 @@ fn a_token_does_not_stay_in_the_process_list() {
     enrolling.kill().unwrap();
     enrolling.wait().unwrap();
 }
+
+/// Whoever may not write there hears that it takes root, and not that some file could not be written.
+#[test]
+fn only_root_breaks_the_glass() {
+    use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+    let root = tempfile::tempdir().unwrap();
+    let state = root.path().join("var/lib/longshore");
+    std::fs::create_dir_all(&state).unwrap();
+    for folder in [root.path(), state.as_path()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    let before = state_of(root.path());
+    let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let pin = "7".repeat(64);
+    let tries: [&[&str]; 2] =
+        [&["trust", "recover", "shop"], &["trust", "reset", "--pin", &pin, "--i-am-on", &here]];
+    for words in tries {
+        let mut command = agent(root.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        let output = command.args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains("LS-C02") && said(&output).contains("sudo"), "{}", said(&output));
+        assert_eq!(state_of(root.path()), before);
+    }
+    std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(state, std::fs::Permissions::from_mode(0o755)).unwrap();
+}

@@ -105,8 +105,8 @@ pub fn tell_repositories(answer: &pb::TrustAnswer) {
         let (age, left) = (rounded(answer.time_ms - row.verified_ms), row.expires_ms - answer.time_ms);
         let holds = if left > 0 { format!("holds for {}", rounded(left)) } else { "EXPIRED".to_owned() };
         say!(
-            "            {app}: {} releases in list v{}, floor {}, root v{}, verified {age} ago, {holds}",
-            row.releases,
+            "            {app}: {} in list v{}, floor {}, root v{}, verified {age} ago, {holds}",
+            if row.releases == 1 { "1 release".to_owned() } else { format!("{} releases", row.releases) },
             row.list_version,
             row.floor,
             row.root_version

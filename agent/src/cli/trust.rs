@@ -1,11 +1,15 @@
 //! `longshore-agent trust …`: how this host knows what may run, and the ways out when that is broken. They work on the
 //! files themselves, so that neither the agent nor the controller has to run; both tell of them forever after.
 
+use std::path::Path;
+
 use longshore_common::{
     code::{Code, Coded},
     digest::{ReleaseDigest, sha256},
     text::visible,
 };
+
+use rustix::fs::Access;
 
 use super::{
     Exit,
@@ -33,6 +37,7 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
             Ok(if facts.state == "damaged" { Exit::Failed } else { Exit::Done })
         }
         Trust::Recover { app } => {
+            may_change(&config)?;
             let done = gate.recover(app.as_str(), &who())?;
             say!("{}; this is reported from now on", visible(&done));
             Ok(Exit::Done)
@@ -43,6 +48,7 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
                 let message = format!("this host is \"{}\"; nothing was changed", visible(&here));
                 return Err(Coded::new(Code::V01, message));
             }
+            may_change(&config)?;
             gate.reset(read_root(&pin)?, &who())?;
             say!("the pinned root is another one; this is reported from now on");
             Ok(Exit::Done)
@@ -58,6 +64,18 @@ fn may_look(config: &Config) -> Result<(), Coded> {
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Asked before anything is tried, so that whoever may not hears that and not which file could not be written.
+fn may_change(config: &Config) -> Result<(), Coded> {
+    for folder in [config.vault(), config.trust()] {
+        let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            let message = "only root may change what this host trusts; nothing was changed. Try with sudo";
+            return Err(Coded::new(Code::C02, message));
+        }
+    }
+    Ok(())
 }
 
 /// Its SHA-256, or a file that has it.

@@ -55,6 +55,8 @@ struct World {
     gate: Option<(StepName, Arc<Semaphore>)>,
     /// Whoever directs traffic cannot be asked.
     director_away: bool,
+    /// Glass that somebody broke.
+    breaks: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -86,6 +88,11 @@ impl SimHost {
     pub fn service(hooks: impl IntoIterator<Item = HookPoint>) -> Needs {
         let hooks = hooks.into_iter().map(|point| (point, longshore_common::time::Span::secs(60))).collect();
         Needs { runs: true, hooks, ..Needs::default() }
+    }
+
+    /// Somebody who is root there breaks the glass.
+    pub fn break_glass(&self, what: &str) {
+        self.world().breaks.push(what.to_owned());
     }
 
     /// Let this many more effects happen, then none.
@@ -184,7 +191,8 @@ impl Host for SimHost {
     }
 
     async fn trust(&self) -> longshore_proto::v1::TrustFacts {
-        longshore_proto::v1::TrustFacts { state: "unsigned".into(), ..Default::default() }
+        let breaks = self.world().breaks.clone();
+        longshore_proto::v1::TrustFacts { state: "unsigned".into(), breaks, ..Default::default() }
     }
 
     async fn admit(&self, _: &longshore_common::assignment::Assignment) -> Result<(), Failure> {

@@ -39,6 +39,9 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
 const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
 const PROTOCOL: u32 = 1;
+/// Between two looks at how this host knows what may run on it: a minute, where the controller wants a word every ten
+/// seconds. Root changes it without us.
+const BEATS_BETWEEN_LOOKS: u32 = 6;
 
 /// Why a session ended.
 pub(super) enum End {
@@ -58,6 +61,9 @@ pub(super) struct Session<'l, W> {
     outbox: watch::Receiver<u64>,
     hold: watch::Receiver<Option<Hold>>,
     heartbeat: Interval,
+    beats: u32,
+    /// What the controller was told last of what is trusted here.
+    trust: pb::TrustFacts,
     answerer: Answerer<W>,
     /// The last report that was put on this connection.
     sent: u64,
@@ -75,7 +81,9 @@ impl<'l, W: Works> Session<'l, W> {
         outbox.mark_changed(); // what lies there already has to be sent as well
         hold.mark_unchanged(); // the hello says it
         let (say, messages) = mpsc::channel(OUTBOUND);
-        let hello = say_of(Say::Hello(hello(link).await));
+        let hello = hello(link).await;
+        let trust = hello.facts.as_ref().and_then(|facts| facts.trust.clone()).unwrap_or_default();
+        let hello = say_of(Say::Hello(hello));
         say.try_send(hello).expect("the queue is new and empty");
         let mut client = SessionClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
         let welcomed = async {
@@ -111,6 +119,8 @@ impl<'l, W: Works> Session<'l, W> {
             outbox,
             hold,
             heartbeat: tokio::time::interval(HEARTBEAT),
+            beats: 0,
+            trust,
             answerer,
             sent: 0,
             renew_at,
@@ -276,7 +286,21 @@ impl<'l, W: Works> Session<'l, W> {
 
     async fn beat(&mut self) -> Result<(), End> {
         let time_ms = self.link.crew.now_ms();
-        self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await
+        self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await?;
+        self.beats += 1;
+        if self.beats.is_multiple_of(BEATS_BETWEEN_LOOKS) { self.look_at_trust().await } else { Ok(()) }
+    }
+
+    /// Glass that is broken during a session is told in it.
+    async fn look_at_trust(&mut self) -> Result<(), End> {
+        let now = self.link.crew.trust().await;
+        let alike = pb::TrustFacts { verified_ms: self.trust.verified_ms, ..now.clone() };
+        if alike == self.trust {
+            return Ok(());
+        }
+        self.trust.clone_from(&now);
+        let facts = self.link.facts.gather(now).await;
+        self.send(Say::Facts(facts)).await
     }
 
     fn begin_renewal(&mut self) -> Result<(), End> {

@@ -31,7 +31,10 @@ pub(super) fn may_read<T>(request: &Request<T>, readers: Readers) -> Result<(), 
 
 pub(super) fn may_change<T>(request: &Request<T>) -> Result<Admin, Status> {
     let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    decide(peer.map(|peer| peer.uid()), rustix::process::geteuid().as_raw()).map_err(|e| to_status(&e))
+    decide(peer.map(|peer| peer.uid()), rustix::process::geteuid().as_raw()).map_err(|refused| {
+        tracing::warn!("refused at the local socket: {refused}");
+        to_status(&refused)
+    })
 }
 
 fn decide(uid: Option<u32>, own: u32) -> Result<Admin, Coded> {

@@ -118,9 +118,9 @@ impl Gate {
         });
         if news {
             self.state(app).persist(&new)?;
-            self.0.pin.note_begun(app)?;
         }
-        Ok(())
+        // Also when there is no news: the process may have ended before it was noted.
+        self.0.pin.note_begun(app)
     }
 
     /// Whether the release is signed and not below the floor, by what was verified last.
@@ -175,27 +175,41 @@ impl Gate {
     /// The newest whole generation, or else a new beginning from what is pinned. Said of this host forever after.
     pub fn recover(&self, app: &str, by: &str) -> Result<String, Coded> {
         let _turn = self.turn();
-        let state = self.state(app);
+        let (pin, state) = (self.0.pin.load()?, self.state(app));
+        if pin.root_sha256.is_none() {
+            let message = "this host pins no root, so it holds no trust state; nothing was changed";
+            return Err(Coded::new(Code::R01, message));
+        }
+        if !pin.begun.contains(app) && matches!(state.load(), Ok(None)) {
+            let message = format!("nothing of {app} was ever verified on this host; nothing was changed");
+            return Err(Coded::new(Code::N01, message));
+        }
         if state.load().is_ok_and(|held| held.is_some()) {
             return Err(Coded::new(
                 Code::R01,
                 format!("the trust state of {app} is whole; nothing was changed"),
             ));
         }
-        let done = match state.recover() {
+        let whole = state.newest_whole();
+        let what = match &whole {
             Ok(number) => format!("trust state of {app} put back to generation {number}"),
+            Err(_) => format!("trust state of {app} begun anew from the pinned root"),
+        };
+        self.note_break(&what, by)?;
+        match whole {
+            Ok(number) => state.go_back_to(number)?,
             Err(_) => {
                 state.forget()?;
                 self.0.pin.forget(app)?;
-                format!("trust state of {app} begun anew from the pinned root")
             }
-        };
-        self.0.pin.note_break(Break {
-            at_ms: self.0.clock.now_ms(),
-            what: done.clone(),
-            by: by.to_owned(),
-        })?;
-        Ok(done)
+        }
+        Ok(what)
+    }
+
+    /// Before what it says is done: however this ends, it is told.
+    fn note_break(&self, what: &str, by: &str) -> Result<(), Coded> {
+        let (at_ms, what, by) = (self.0.clock.now_ms(), what.to_owned(), by.to_owned());
+        self.0.pin.note_break(Break { at_ms, what, by })
     }
 
     /// Pins another root, and forgets everything that was verified under the one before. Said of this host forever

@@ -12,7 +12,7 @@ use longshore_common::{
     trust::{Anchor, FLEET, Held, Offer, update, update_even_if_stale},
 };
 
-use super::{Break, Gate};
+use super::Gate;
 
 /// A release as its manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +57,15 @@ impl Gate {
         let _turn = self.turn();
         let weighed = self.weigh_all(brought, documents, stale)?;
         let stale = weighed.iter().any(|(_, weighed)| weighed.stale);
+        if stale {
+            let Brought { app, version, .. } = brought;
+            self.note_break(&format!("{app}@{version} deployed by documents that had expired"), by)?;
+        }
         for (app, Weighed { held, news, .. }) in weighed {
             if news {
                 self.state(&app).persist(&held)?;
                 self.0.pin.note_begun(&app)?;
             }
-        }
-        if stale {
-            let Brought { app, version, .. } = brought;
-            let what = format!("{app}@{version} deployed by documents that had expired");
-            let (at_ms, by) = (self.0.clock.now_ms(), by.to_owned());
-            self.0.pin.note_break(Break { at_ms, what, by })?;
         }
         Ok(())
     }

@@ -111,18 +111,18 @@ impl TrustState {
         Ok(())
     }
 
-    /// Goes back to the newest generation that is whole. What is lost is the memory of what came after it.
-    pub fn recover(&self) -> Result<u64> {
+    /// The newest generation that is whole.
+    pub fn newest_whole(&self) -> Result<u64> {
         let mut numbers = self.generations();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
-        for number in numbers {
-            if self.read(number).is_ok() {
-                let target = PathBuf::from(format!("gen-{number}"));
-                durable::symlink_atomic(&target, &self.dir.join(CURRENT)).map_err(|e| disk(&e))?;
-                return Ok(number);
-            }
-        }
-        Err(self.damaged("every generation", "no whole one is left"))
+        let whole = numbers.into_iter().find(|number| self.read(*number).is_ok());
+        whole.ok_or_else(|| self.damaged("every generation", "no whole one is left"))
+    }
+
+    /// Makes an older generation the current one. What is lost is the memory of what came after it.
+    pub fn go_back_to(&self, number: u64) -> Result<()> {
+        let target = PathBuf::from(format!("gen-{number}"));
+        durable::symlink_atomic(&target, &self.dir.join(CURRENT)).map_err(|e| disk(&e))
     }
 
     /// Forgets everything: the next update begins from the anchor.

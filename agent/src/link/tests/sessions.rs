@@ -161,6 +161,19 @@ async fn a_hold_is_told_at_once_and_in_the_next_hello() {
     assert!(hello.hold.unwrap().held);
 }
 
+/// Root breaks the glass without the agent's help; the controller need not wait for the next session to hear it.
+#[tokio::test]
+async fn glass_that_is_broken_is_told_in_the_session() {
+    let (_fake, agent, mut visit) = connected().await;
+    agent.crew.host().break_glass("pinned root set by ann");
+    let told = visit.hear_the(|heard| if let Heard::Facts(facts) = heard { facts.trust } else { None }).await;
+    assert_eq!(told.breaks, ["pinned root set by ann"]);
+    agent.crew.host().break_glass("recovered by bob");
+    // What has not changed is not said again, so this is the next of its kind.
+    let told = visit.hear_the(|heard| if let Heard::Facts(facts) = heard { facts.trust } else { None }).await;
+    assert_eq!(told.breaks, ["pinned root set by ann", "recovered by bob"]);
+}
+
 #[tokio::test]
 async fn steps_and_lines_are_passed_on() {
     let (_fake, agent, mut visit) = connected().await;

@@ -112,6 +112,8 @@ fn trust_is_recovered_from_the_generation_before_and_only_where_it_is_broken() {
     let host = Host::new();
     let refusal = host.gate.recover("shop", "ada").unwrap_err();
     assert!(refusal.code == Code::R01 && refusal.message.contains("is whole"), "{refusal}");
+    let refusal = host.gate.recover("shpo", "ada").unwrap_err();
+    assert!(refusal.code == Code::N01 && refusal.message.contains("nothing of shpo was ever"), "{refusal}");
     let newer = Catalog { version: 2, ..host.catalog.clone() };
     host.gate.take("shop", &host.offered(&newer, 2)).unwrap();
     let state = host.dir.path().join("var/lib/longshore/trust/shop");
@@ -129,6 +131,18 @@ fn trust_is_recovered_from_the_generation_before_and_only_where_it_is_broken() {
         breaks.len() == 2 && breaks[1].starts_with("2027-01-15 08:00Z by bob: trust state of shop"),
         "{breaks:?}"
     );
+}
+
+/// Whatever ends it in between: that somebody set out to is told.
+#[test]
+fn what_is_broken_is_noted_before_it_is_done() {
+    let host = Host::new();
+    let state = host.dir.path().join("var/lib/longshore/trust/shop");
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::File::create(&state).unwrap();
+    host.gate.recover("shop", "ada").unwrap_err();
+    let breaks = host.gate.facts().breaks;
+    assert!(breaks.len() == 1 && breaks[0].ends_with("trust state of shop begun anew from the pinned root"));
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn a_damaged_generation_is_recovered_from_the_one_before() {
     state.persist(&second).unwrap();
     fs::remove_file(site.dir.path().join("shop/gen-2/targets.json")).unwrap();
     assert_eq!(state.load().unwrap_err().code, Code::T01);
-    assert_eq!(state.recover().unwrap(), 1);
+    assert_eq!(state.newest_whole().unwrap(), 1);
+    state.go_back_to(1).unwrap();
     assert_eq!(state.load().unwrap(), Some(first));
     state.persist(&second).unwrap();
     assert_eq!(state.load().unwrap(), Some(second));
