@@ -1,6 +1,7 @@
 //! The controller of a fleet, and the operator's command line.
 
 pub mod access;
+pub mod allowance;
 pub mod approval;
 pub mod audit;
 pub mod bundle;

@@ -220,7 +220,7 @@ impl Parts {
 
     fn enroller(&self) -> Arc<Enrolment> {
         let (store, authority, clock) = (self.store.clone(), self.authority.clone(), self.clock.clone());
-        Arc::new(Enrolment { store, authority, clock })
+        Arc::new(Enrolment { store, authority, clock, door: self.door() })
     }
 
     fn reply(&self) -> Reply {

@@ -61,6 +61,9 @@ pub struct Host {
     pub rejoining: Option<Rejoining>,
 }
 
+/// What the audit log says when an identity that may be in two places is paused.
+pub const PAUSED: &str = "paused as a possible copy";
+
 /// Why a host is served nothing until an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barred {

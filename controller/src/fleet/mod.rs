@@ -1,8 +1,8 @@
 //! The hosts and their live sessions.
 //!
 //! `host` is what the store remembers of a host, `words` what agents say, `session` the one task per connected
-//! agent, `presence` who is connected and who has fallen silent, `ask` questions with a deadline. What happens in
-//! sessions comes out as `FleetEvent`s, one bounded channel for all; the engine is at its other end.
+//! agent, `presence` who is connected and who has fallen silent, `told` what of their words goes on record, `ask`
+//! questions with a deadline. What happens in sessions comes out as `FleetEvent`s, one bounded channel for all; the engine is at its other end.
 //!
 //! Nothing here decides what a host should run: sessions push whatever assignment the store holds.
 
@@ -11,6 +11,7 @@ pub mod host;
 mod presence;
 mod seen;
 mod session;
+mod told;
 pub mod words;
 
 use std::{
@@ -30,7 +31,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    audit::{Audit, Checkpoint, What},
+    audit::{Audit, Checkpoint},
     store::{Change, Key, Prefix, SharedStore, Txn, WatchEvent, key::Name, record},
     trouble::Trouble,
 };
@@ -108,6 +109,7 @@ struct Inner {
     signs: watch::Sender<Option<String>>,
     /// Where what admins do on hosts by themselves is recorded.
     audit: OnceLock<Audit>,
+    allowances: told::Allowances,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -139,6 +141,7 @@ impl Fleet {
                 checkpoints: watch::Sender::new(None),
                 signs: watch::Sender::new(None),
                 audit: OnceLock::new(),
+                allowances: Default::default(),
                 stop,
                 tasks: TaskTracker::new(),
             }),
@@ -151,17 +154,6 @@ impl Fleet {
     /// From now on, what admins do on hosts by themselves is recorded there.
     pub fn record_in(&self, audit: Audit) {
         drop(self.inner.audit.set(audit)); // once, at the start
-    }
-
-    /// Something that was done on a host without the controller. The host says so, and is not kept waiting.
-    fn record(&self, host: &Host, event: String, target: String) {
-        let Some(audit) = self.inner.audit.get().cloned() else { return };
-        let actor = format!("host {} ({})", host.name, host.id);
-        self.inner.tasks.spawn(async move {
-            if let Err(error) = audit.append(What::Event { actor, event, target }).await {
-                tracing::error!(error = %Chain(&error), "what was done on a host was not recorded");
-            }
-        });
     }
 
     pub fn presence(&self) -> &Presence {

@@ -55,6 +55,7 @@ pub struct Admission {
     key: String,
     method: &'static Method,
     needs: Permission,
+    noted: Noted,
 }
 
 /// In the extensions of a call: how it was recorded, for the record of its end.
@@ -159,7 +160,8 @@ impl Door {
         if needs != Permission::Read {
             self.allowed(record).await?;
         }
-        Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs })
+        let noted = noted.cloned().unwrap_or_default();
+        Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs, noted })
     }
 
     /// For events that no operator's call is.
@@ -270,7 +272,14 @@ impl Admission {
 
     /// For what only the handler can tell of: is it within the operator's grants?
     pub async fn within(&self, scope: &Scope, target: &str) -> Result<(), Trouble> {
-        let Err(why) = self.user.allow(self.needs, scope) else { return Ok(()) };
+        match self.user.allow(self.needs, scope) {
+            Ok(()) => Ok(()),
+            Err(why) => Err(self.refused(target, why).await),
+        }
+    }
+
+    /// A refusal that only the handler can know of goes on record like any other.
+    pub async fn refused(&self, target: &str, why: Coded) -> Trouble {
         let what = What::Denied {
             actor: self.user.name.to_string(),
             key: self.key.clone(),
@@ -279,8 +288,15 @@ impl Admission {
             code: why.code.to_string(),
             why: why.message.clone(),
         };
-        self.door.record(what).await?;
-        Err(why.into())
+        match self.door.record(what).await {
+            Ok(_) => {
+                if self.noted.get().is_none() {
+                    self.noted.set_denied(); // it need not be recorded a second time
+                }
+                why.into()
+            }
+            Err(trouble) => trouble,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use rcgen::{CertificateSigningRequestParams, PKCS_ECDSA_P256_SHA256, PublicKey, 
 use uuid::Uuid;
 
 use super::{
-    Authority,
+    Authority, Door,
     authority::{HOST_LIFETIME, Issued},
     token::{Token, Use},
 };
@@ -41,6 +41,7 @@ pub struct Enrolment {
     pub store: SharedStore,
     pub authority: Arc<Authority>,
     pub clock: Arc<dyn Clock>,
+    pub door: Door,
 }
 
 /// What a host asks with.

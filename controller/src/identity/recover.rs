@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     fleet::{
         BoundKey, Host,
-        host::{self, Barred, BarredKind, KEYS_MAX},
+        host::{self, Barred, BarredKind, KEYS_MAX, PAUSED},
     },
     trouble::Trouble,
 };
@@ -99,13 +100,15 @@ impl Enrolment {
         }
         let issued = self.issue(*id, key, now)?;
         let bound = issued.bind(key.spki);
+        let copy = OnceLock::new();
         let changed = host::change(&self.store, *id, |host| {
             match judge(host, &key.spki, *recoveries) {
                 Judged::Good => host.recoveries = recoveries + 1,
                 Judged::Again => {}
                 Judged::Copy(reason) => {
-                    host.barred = Some(Barred { kind: BarredKind::Cloned, reason, since_ms: now });
-                    return Ok(());
+                    let why = Coded::new(Code::E06, reason.clone());
+                    drop(copy.set(reason)); // an edit that refuses is not tried again
+                    return Err(why);
                 }
             }
             host.keys.retain(|known| known.spki != held.spki);
@@ -114,10 +117,30 @@ impl Enrolment {
             host.keys.push(held.clone()); // the answer may be lost; expired as it is, it opens nothing else
             Ok(())
         });
-        let host = changed.await?;
-        host.let_in()?;
+        let changed = changed.await;
+        if let Some(reason) = copy.into_inner() {
+            return Err(self.pause(&host, reason).await);
+        }
+        let host = changed?;
         tracing::info!(host = %id, name = %host.name, recoveries = host.recoveries, "back from an expired certificate");
         Ok(Enrolled { host, issued })
+    }
+
+    /// Neither of the two is served until an operator decides. It is on record before it is so.
+    async fn pause(&self, host: &Host, reason: String) -> Trouble {
+        let actor = format!("host {} ({})", host.name, host.id);
+        if let Err(trouble) = self.door.note(&actor, PAUSED, &reason).await {
+            return trouble;
+        }
+        let barred = Barred { kind: BarredKind::Cloned, reason, since_ms: self.clock.now_ms() };
+        let paused = host::change(&self.store, host.id, |host| {
+            host.barred.get_or_insert_with(|| barred.clone());
+            Ok(())
+        });
+        match paused.await {
+            Ok(host) => host.let_in().expect_err("it has just been paused").into(),
+            Err(trouble) => trouble,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use rcgen::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
-    Authority,
+    Authority, Door,
     authority::{BACKDATE, CONTROLLER_LIFETIME, HOST_LIFETIME},
     enrol::{AskedKey, Asking, Enrolled, Enrolment},
     init::{Wanted, init},
@@ -50,7 +50,8 @@ impl World {
         let clock = ManualClock::at(START);
         let store: SharedStore = Arc::new(MemoryStore::new());
         let authority = Arc::new(Authority::load_or_create(dir.path(), START).unwrap());
-        let enrolment = Enrolment { store: store.clone(), authority, clock: Arc::new(clock.clone()) };
+        let door = Door::new(store.clone(), Arc::new(clock.clone()));
+        let enrolment = Enrolment { store: store.clone(), authority, clock: Arc::new(clock.clone()), door };
         Self { enrolment, clock, store, dir }
     }
 

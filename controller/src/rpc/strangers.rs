@@ -4,28 +4,20 @@ use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 use longshore_common::tls::network;
 
-/// Tries of everybody that may come at once, good or bad: a rack that boots together.
-const BURST: f64 = 100.0;
-/// Tries a second, for as long as one likes.
-const RATE: f64 = 20.0;
-/// Refused tries of one address that may come at once: somebody who copies the wrong token a few times.
-const REFUSED_BURST: f64 = 10.0;
-/// Five a minute, for as long as one likes. A rack behind one address is not held up by it: good tokens do not count.
-const REFUSED_RATE: f64 = 5.0 / 60.0;
+use crate::allowance::{Allowance, Rate};
+
+/// Tries of everybody, good or bad: a rack that boots together, and twenty a second for as long as one likes.
+const ALL: Rate = Rate { burst: 100.0, a_second: 20.0 };
+/// Refused tries of one address: somebody who copies the wrong token a few times, and five a minute. A rack behind one
+/// address is not held up by it: good tokens do not count.
+const REFUSED: Rate = Rate { burst: 10.0, a_second: 5.0 / 60.0 };
 /// Addresses that are kept in mind, 100 bytes each. Beyond that, one that has been quiet is forgotten.
 const ADDRESSES: usize = 10_000;
 
-/// Tries that may still come.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
 #[derive(Debug)]
 pub struct Strangers {
-    all: Bucket,
-    refused: HashMap<IpAddr, Bucket>,
+    all: Allowance,
+    refused: HashMap<IpAddr, Allowance>,
 }
 
 /// Whose tries are too many.
@@ -37,22 +29,14 @@ pub enum TooMany {
 
 impl Strangers {
     pub fn new(now: Instant) -> Self {
-        Self { all: Bucket { left: BURST, at: now }, refused: HashMap::new() }
+        Self { all: Allowance::full(ALL, now), refused: HashMap::new() }
     }
 
     pub fn admit(&mut self, from: IpAddr, now: Instant) -> Result<(), TooMany> {
-        if let Some(bucket) = self.refused.get_mut(&network(from)) {
-            bucket.fill(now, REFUSED_BURST, REFUSED_RATE);
-            if bucket.left < 1.0 {
-                return Err(TooMany::Address);
-            }
+        if self.refused.get_mut(&network(from)).is_some_and(|left| !left.has(REFUSED, now)) {
+            return Err(TooMany::Address);
         }
-        self.all.fill(now, BURST, RATE);
-        if self.all.left < 1.0 {
-            return Err(TooMany::All);
-        }
-        self.all.left -= 1.0;
-        Ok(())
+        if self.all.take(ALL, now) { Ok(()) } else { Err(TooMany::All) }
     }
 
     /// What this address showed was not good.
@@ -60,29 +44,17 @@ impl Strangers {
         if self.refused.len() >= ADDRESSES {
             self.forget(now);
         }
-        let bucket = self.refused.entry(network(from)).or_insert(Bucket { left: REFUSED_BURST, at: now });
-        bucket.fill(now, REFUSED_BURST, REFUSED_RATE);
-        bucket.left = (bucket.left - 1.0).max(0.0);
+        let left = self.refused.entry(network(from)).or_insert_with(|| Allowance::full(REFUSED, now));
+        left.charge(REFUSED, now);
     }
 
     /// Those that may do everything again; or where there is none, all: a flood from so many addresses is bounded by
     /// what everybody together may.
     fn forget(&mut self, now: Instant) {
-        self.refused.retain(|_, bucket| {
-            bucket.fill(now, REFUSED_BURST, REFUSED_RATE);
-            bucket.left < REFUSED_BURST
-        });
+        self.refused.retain(|_, left| !left.is_full(REFUSED, now));
         if self.refused.len() >= ADDRESSES {
             self.refused.clear();
         }
-    }
-}
-
-impl Bucket {
-    fn fill(&mut self, now: Instant, burst: f64, rate: f64) {
-        let passed = now.saturating_duration_since(self.at);
-        self.left = (self.left + passed.as_secs_f64() * rate).min(burst);
-        self.at = now;
     }
 }
 
@@ -100,9 +72,9 @@ mod tests {
         let start = Instant::now();
         let mut strangers = Strangers::new(start);
         let mut admitted = |at| (0..1000).filter(|_| strangers.admit(ip("10.0.0.1"), at).is_ok()).count();
-        assert_eq!(admitted(start), BURST as usize);
+        assert_eq!(admitted(start), ALL.burst as usize);
         assert_eq!(admitted(start), 0);
-        assert_eq!(admitted(start + Duration::from_secs(2)), 2 * RATE as usize);
+        assert_eq!(admitted(start + Duration::from_secs(2)), 2 * ALL.a_second as usize);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{Command, End, Session};
 use crate::{
     fleet::{
         Asked, Connected, FleetEvent, Host,
-        host::{self, Barred, BarredKind, Seen, Started},
+        host::{self, Barred, BarredKind, PAUSED, Seen, Started},
         words::{Facts, FromAgent, Hello, Question},
     },
     store::Watch,
@@ -105,6 +105,9 @@ impl Session {
 
     /// Neither this session nor another of the host is served until an operator decides.
     async fn bar(&mut self, reason: String) -> End {
+        if let Err(why) = self.fleet.record(&self.host, PAUSED, &reason).await {
+            return End::Said(why);
+        }
         let kind = BarredKind::Cloned;
         let barred = Barred { kind, reason, since_ms: self.fleet.inner.clock.now_ms() };
         let changed = self.fleet.change(self.host.id, |host| {
@@ -125,18 +128,15 @@ impl Session {
     /// Keeps what the host said of itself, when it is news. Without it nothing goes wrong, so a store that fails
     /// here is met again where it matters.
     async fn remember(&mut self, hello: &Hello) {
-        let breaks =
-            |facts: &Facts| facts.trust.as_ref().map(|trust| trust.breaks.clone()).unwrap_or_default();
-        let known = self.host.seen.as_ref().map(|seen| breaks(&seen.facts)).unwrap_or_default();
-        for broken in breaks(&hello.facts).into_iter().filter(|broken| !known.contains(broken)) {
-            self.fleet.record(&self.host, "glass broken on the host".to_owned(), broken);
-        }
         let seen = Seen {
             at_ms: self.fleet.inner.clock.now_ms(),
             address: self.address.ip().to_string(),
             agent_version: hello.agent_version.clone(),
-            facts: hello.facts.clone(),
+            facts: self.fleet.on_record(&self.host, &hello.facts).await,
         };
+        self.fleet.inner.presence.update(&self.host.id, |connected| {
+            connected.facts.trust.clone_from(&seen.facts.trust);
+        });
         let known = self.host.seen.as_ref().is_some_and(|held| {
             held.address == seen.address
                 && held.agent_version == seen.agent_version
@@ -161,8 +161,33 @@ impl Session {
             }
             Ok(())
         });
-        if let Err(trouble) = kept.await {
-            tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
+        match kept.await {
+            Ok(_) => self.host.seen = Some(seen),
+            Err(trouble) => {
+                tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
+            }
+        }
+    }
+
+    /// What is told of broken glass during a session is kept as well, once it is on record.
+    pub(super) async fn remember_breaks(&mut self, told: &Facts) {
+        let kept = self.fleet.on_record(&self.host, told).await;
+        let trust = kept.trust.clone();
+        self.fleet.inner.presence.update(&self.host.id, |connected| connected.facts = kept);
+        if trust.is_none() || self.host.seen.as_ref().is_none_or(|seen| seen.facts.trust == trust) {
+            return;
+        }
+        let kept = self.fleet.change(self.host.id, |host| {
+            if let Some(seen) = &mut host.seen {
+                seen.facts.trust.clone_from(&trust);
+            }
+            Ok(())
+        });
+        match kept.await {
+            Ok(host) => self.host.seen = host.seen,
+            Err(trouble) => {
+                tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
+            }
         }
     }
 

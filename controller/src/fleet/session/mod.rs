@@ -269,7 +269,7 @@ impl Session {
                 return Err(End::Said(Coded::new(Code::V01, "a session has one hello")));
             }
             FromAgent::Heartbeat(_) => {}
-            FromAgent::Report(seq, report) => self.report(seq, report).await,
+            FromAgent::Report(seq, report) => self.report(seq, report).await?,
             FromAgent::Progress(progress) => {
                 presence.update(&self.host.id, |connected| {
                     connected.progress.insert(progress.app.clone(), progress.clone());
@@ -282,7 +282,7 @@ impl Session {
                     drop(waiting.send(answer)); // the asker may have given up
                 }
             }
-            FromAgent::Facts(facts) => presence.update(&self.host.id, |connected| connected.facts = facts),
+            FromAgent::Facts(facts) => self.remember_breaks(&facts).await,
             FromAgent::Hold(hold) => {
                 presence.update(&self.host.id, |connected| connected.hold = hold.clone());
                 self.fleet.tell(FleetEvent::Hold(self.host.id, hold)).await;
@@ -291,12 +291,14 @@ impl Session {
         Ok(())
     }
 
-    async fn report(&mut self, seq: u64, report: Box<Report>) {
+    async fn report(&mut self, seq: u64, report: Box<Report>) -> Result<(), End> {
         if let Some(by) = &report.by {
             let live =
                 report.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("{live} is live"));
             let what = format!("{by} deployed release {} from a bundle; {live}", report.release.short());
-            self.fleet.record(&self.host, format!("deployed on the host: {}", report.app), what);
+            let event = format!("deployed on the host: {}", report.app);
+            // Before it is acknowledged: a host that is not heard says it again.
+            self.fleet.record_told(&self.host, &event, &what).await.map_err(End::Said)?;
         }
         let presence = &self.fleet.inner.presence;
         presence.update(&self.host.id, |connected| {
@@ -308,6 +310,7 @@ impl Session {
         self.committing.push(Box::pin(async move {
             (seq, committed.await.unwrap_or(Err(Trouble::Stopping))) // dropped unanswered: the engine is gone
         }));
+        Ok(())
     }
 
     async fn changed(&mut self, event: Option<WatchEvent>, watch: &mut Watch) -> Result<(), End> {
