@@ -7,6 +7,8 @@ mod connections;
 mod identity;
 mod pin;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub use connections::{CONNECTIONS_PER_HOST, CONNECTIONS_PER_OPERATOR, Connections, network};
@@ -154,6 +156,15 @@ fn roots(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
         return Err(TlsError::plain("the CA file holds no certificate"));
     }
     Ok(store)
+}
+
+/// From when to when the first certificate of a PEM file is good. None: it holds none.
+pub fn lifetime(pem: &[u8]) -> Option<(crate::time::Millis, crate::time::Millis)> {
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+    let leaf = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+    let (_, cert) = X509Certificate::from_der(&leaf).ok()?;
+    let validity = cert.validity();
+    Some((validity.not_before.timestamp() * 1000, validity.not_after.timestamp() * 1000))
 }
 
 /// Of a certificate that rustls has already verified.

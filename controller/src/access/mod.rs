@@ -19,4 +19,4 @@ pub use layer::{Called, CalledLayer};
 pub use proposal::TwoPersons;
 pub use role::{Grant, Grants, Pattern, Permission, Role, Scope};
 pub use table::{METHODS, Method, Who};
-pub use user::{Locked, OperatorKey, User, change, create, get, list, remove};
+pub use user::{LIFE, Locked, OperatorKey, User, change, create, get, list, remove};

@@ -13,6 +13,7 @@ use longshore_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    User,
     role::{Permission, Scope},
     table::{METHODS, Method, Who},
 };
@@ -96,8 +97,23 @@ impl Proposal {
         now >= self.at_ms + GOOD_MS
     }
 
-    /// What the operator who confirms has to be allowed.
-    pub fn needs(&self) -> Option<Permission> {
+    /// Only somebody else who may do the same.
+    pub fn may_confirm(&self, user: &User) -> Result<(), Coded> {
+        if let Some(needs) = self.needs() {
+            user.allow(needs, &self.scope)?;
+        }
+        self.is_anothers(&user.name)
+    }
+
+    fn is_anothers(&self, by: &OperatorName) -> Result<(), Coded> {
+        if self.by != *by {
+            return Ok(());
+        }
+        let message = format!("proposal {} is your own; somebody else has to confirm it", self.id);
+        Err(Coded::new(Code::W02, message))
+    }
+
+    fn needs(&self) -> Option<Permission> {
         let method = METHODS.iter().find(|method| method.to_string() == self.method)?;
         match method.who {
             Who::Operator(needs) => Some(needs),
@@ -208,10 +224,7 @@ pub async fn confirm(
     now: Millis,
 ) -> Result<Proposal, Trouble> {
     let mut proposal = find(store, id, now).await?;
-    if proposal.by == *by {
-        let message = format!("proposal {id} is your own; somebody else has to confirm it");
-        return Err(Trouble::refused(Code::W02, message));
-    }
+    proposal.is_anothers(by)?;
     let key = Key::proposal(&proposal.id)?;
     let entry = store.get(&key).await?;
     let Some(revision) = entry.map(|entry| entry.revision) else { return find(store, id, now).await };

@@ -1,5 +1,7 @@
 //! Operators as the store knows them: their keys, their grants, whether they are locked.
 
+use std::time::Duration;
+
 use longshore_common::{
     code::{Code, Coded},
     ids::OperatorName,
@@ -21,6 +23,8 @@ pub const KEYS_MAX: usize = 16;
 const USERS_MAX: usize = 1000;
 /// New attempts when somebody else changed the record meanwhile.
 const ATTEMPTS: usize = 5;
+/// How long an operator's certificate is good for, unless whoever adds the operator says otherwise.
+pub const LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Bytes of a reason.
 const REASON_BYTES: usize = 512;
 
@@ -35,6 +39,14 @@ pub struct User {
     pub locked: Option<Locked>,
     pub created_ms: Millis,
     pub created_by: String,
+    /// What any certificate of theirs is good for, at most: a login makes none that lasts longer than the first one was
+    /// meant to. 0: as long as usual.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub life_ms: Millis,
+}
+
+fn is_usual(life_ms: &Millis) -> bool {
+    *life_ms == 0
 }
 
 /// A key whose certificate the controller made.
@@ -62,7 +74,20 @@ pub struct Locked {
 
 impl User {
     pub fn new(name: OperatorName, grants: Grants, by: &str, now: Millis) -> Self {
-        Self { name, grants, keys: vec![], locked: None, created_ms: now, created_by: by.to_owned() }
+        Self {
+            name,
+            grants,
+            keys: vec![],
+            locked: None,
+            created_ms: now,
+            created_by: by.to_owned(),
+            life_ms: 0,
+        }
+    }
+
+    /// How long a certificate of this operator may be good for.
+    pub fn life(&self) -> Duration {
+        if self.life_ms == 0 { LIFE } else { Duration::from_millis(self.life_ms.unsigned_abs()) }
     }
 
     /// Whether this key may speak for the operator now.

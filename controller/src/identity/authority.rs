@@ -25,8 +25,6 @@ pub const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub const CONTROLLER_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// Of a host's certificate: long enough for a long weekend without the controller.
 pub const HOST_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
-/// Of an operator's certificate. `longshore-controller operator` makes another.
-pub const OPERATOR_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// Certificates are valid from this long ago, for hosts whose clocks are a little behind.
 pub const BACKDATE: Duration = Duration::from_secs(5 * 60);
 

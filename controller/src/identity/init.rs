@@ -10,10 +10,10 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 
 use super::{
     Authority, IdentityError,
-    authority::{OPERATOR_LIFETIME, check_server_name, write},
+    authority::{check_server_name, write},
 };
 use crate::{
-    access::{FirstKeys, Grants, OPERATORS_DIR},
+    access::{FirstKeys, Grants, LIFE, OPERATORS_DIR},
     cli::operator,
     config::Config,
 };
@@ -81,7 +81,7 @@ pub fn make_operator(
     make_dir(dir)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let who = Identity::Operator(name.clone());
-    let issued = authority.issue_client(&who, &key, OPERATOR_LIFETIME, now)?;
+    let issued = authority.issue_client(&who, &key, LIFE, now)?;
     let first = FirstKeys {
         name: name.clone(),
         key: issued.bind_operator(sha256(&key.subject_public_key_info())),

@@ -7,7 +7,7 @@ use longshore_common::{
     code::{Code, Coded},
     digest::hex,
     ids::OperatorName,
-    time::{Clock, Span},
+    time::{Clock, Millis, Span},
     tls::{Identity, Peer},
     wire::parse,
 };
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use super::{Replies, admitted, coded, invalid, operator, refuse, words};
 use crate::{
     access::{
-        self, Grant, Grants, OperatorKey, User,
+        self, Grant, Grants, LIFE, OperatorKey, User,
         proposal::{self, Proposal},
     },
     audit::Audit,
@@ -32,8 +32,7 @@ use crate::{
     trouble::Trouble,
 };
 
-/// Of an operator's certificate, unless the caller says otherwise.
-const TTL: Duration = Duration::from_secs(90 * 86_400);
+/// Of an operator's certificate.
 const TTL_MAX: Duration = Duration::from_secs(365 * 86_400);
 const TTL_MIN: Duration = Duration::from_secs(60);
 /// Lines of one message, and messages that wait for a slow reader.
@@ -88,15 +87,11 @@ impl AccessService {
         if grants.is_empty() {
             return Err(Trouble::refused(Code::V01, "say at least one role: --role viewer"));
         }
-        let ttl = if ttl_ms == 0 { TTL } else { Duration::from_millis(ttl_ms) };
-        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
-            let message =
-                format!("a certificate lives from {} to {}, not {}", Span(TTL_MIN), Span(TTL_MAX), Span(ttl));
-            return Err(Trouble::refused(Code::V01, message));
-        }
+        let ttl = ttl(ttl_ms, LIFE, TTL_MAX)?;
         let (key, issued) = self.issue(&name, &csr_der, ttl)?;
         let now = self.clock.now_ms();
         let mut user = User::new(name, Grants(grants), by.as_str(), now);
+        user.life_ms = ttl.as_millis() as Millis;
         user.add_key(key, now);
         access::create(&self.store, &user).await?;
         Ok((user, issued))
@@ -105,11 +100,13 @@ impl AccessService {
     /// `held` is the key that the caller has now; it goes when the new one is used.
     async fn login(
         &self,
-        name: &OperatorName,
-        csr: &[u8],
+        caller: &User,
+        request: pb::LoginRequest,
         held: Option<[u8; 32]>,
     ) -> Result<(User, Issued), Trouble> {
-        let (mut key, issued) = self.issue(name, csr, TTL)?;
+        let pb::LoginRequest { csr_der, ttl_ms } = request;
+        let (name, most) = (&caller.name, caller.life());
+        let (mut key, issued) = self.issue(name, &csr_der, ttl(ttl_ms, most, most)?)?;
         key.replaces = held.map(|held| hex(&held)).unwrap_or_default();
         let now = self.clock.now_ms();
         let user = access::change(&self.store, name, |user| {
@@ -165,7 +162,7 @@ impl AccessService {
 }
 
 fn row(user: User) -> pb::User {
-    let User { name, grants, keys, locked, created_ms, created_by } = user;
+    let User { name, grants, keys, locked, created_ms, created_by, life_ms: _ } = user;
     let (is_locked, locked) = (locked.is_some(), locked);
     let (locked_by, locked_reason, locked_ms) =
         locked.map(|locked| (locked.by, locked.reason, locked.at_ms)).unwrap_or_default();
@@ -249,6 +246,16 @@ async fn send_lines(
     }
 }
 
+/// How long a certificate is to be good for, within its bounds.
+fn ttl(asked_ms: u64, usual: Duration, most: Duration) -> Result<Duration, Trouble> {
+    let ttl = if asked_ms == 0 { usual } else { Duration::from_millis(asked_ms) };
+    if (TTL_MIN..=most).contains(&ttl) {
+        return Ok(ttl);
+    }
+    let message = format!("a certificate lives from {} to {}, not {}", Span(TTL_MIN), Span(most), Span(ttl));
+    Err(Trouble::refused(Code::V01, message))
+}
+
 #[tonic::async_trait]
 impl Access for AccessService {
     type AuditStream = Replies<pb::AuditLines>;
@@ -260,10 +267,11 @@ impl Access for AccessService {
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::AddUserReply>, Status> {
-        let by = operator(&self.door, &request).await?;
+        let caller = admitted(&self.door, &request).await?.user;
         let held = request.extensions().get::<Peer>().and_then(|peer| peer.key);
-        let (user, issued) = self.login(&by, &request.into_inner().csr_der, held).await.map_err(refuse)?;
-        self.door.note(by.as_str(), "a new certificate", by.as_str()).await.map_err(refuse)?;
+        let (user, issued) = self.login(&caller, request.into_inner(), held).await.map_err(refuse)?;
+        let by = caller.name.as_str();
+        self.door.note(by, "a new certificate", by).await.map_err(refuse)?;
         Ok(self.reply(user, issued))
     }
 
@@ -322,11 +330,11 @@ impl Access for AccessService {
         let (id, now) = (request.into_inner().id, self.clock.now_ms());
         let confirmed = async {
             let found = proposal::find(&self.store, &id, now).await?;
-            if let Some(needs) = found.needs() {
-                admission.user.allow(needs, &found.scope)?;
-            }
             let by = admission.name();
             let target = format!("{} {}, proposed by {}", found.method, found.target, found.by);
+            if let Err(why) = found.may_confirm(&admission.user) {
+                return Err(admission.refused(&target, why).await);
+            }
             self.door.note(by.as_str(), "confirmed", &target).await?;
             proposal::confirm(&self.store, &id, by, now).await
         };

@@ -41,7 +41,7 @@ pub enum UserCommand {
         /// The folder to make: cert.pem, key.pem, ca.pem, address. It holds a private key
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// How long the certificate is good for
+        /// How long the certificate is good for, and at most each that they get by `login`
         #[arg(long, value_name = "TIME", default_value = "90d")]
         ttl: Span,
         #[command(flatten)]
@@ -105,7 +105,7 @@ pub enum AuditCommand {
         /// Only this operator's
         #[arg(long, value_name = "NAME")]
         actor: Option<String>,
-        /// Only methods that begin so: Rollouts, Hosts/Remove
+        /// Only methods and events that begin so: Rollouts, Hosts/Remove, glass
         #[arg(long, value_name = "METHOD")]
         method: Option<String>,
         /// Only what touched something of this name: a host, an operator, shop@1.4.2

@@ -133,8 +133,16 @@ pub enum Noun {
     #[command(after_help = "Example:\n  longshore whoami")]
     Whoami(Waiting),
     /// Make a new key and get a new certificate for it, while the present one is good
-    #[command(after_help = "Examples:\n  longshore login\n  longshore --context prod login")]
-    Login(Waiting),
+    #[command(
+        after_help = "Examples:\n  longshore login\n  longshore login --ttl 12h\n  longshore --context prod login"
+    )]
+    Login {
+        /// How long the certificate is good for [default: as long as whoever added you allowed]
+        #[arg(long, value_name = "TIME")]
+        ttl: Option<Span>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Check longshore.toml and environment files without a controller
     #[command(
         after_help = "Examples:\n  longshore lint longshore.toml\n  longshore lint environments/*.toml"

@@ -42,10 +42,11 @@ pub async fn whoami(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
 }
 
 /// A new key and certificate in place of the ones in use.
-pub async fn login(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
+pub async fn login(desk: &Desk, ttl: Option<Span>, timeout: Span) -> Result<Exit, Failure> {
     let client = desk.client().await?;
     let (key, csr_der) = new_key()?;
-    let request = pb::LoginRequest { csr_der: csr_der.into() };
+    let request =
+        pb::LoginRequest { csr_der: csr_der.into(), ttl_ms: ttl.map_or(0, |ttl| ttl.as_ms() as u64) };
     let reply = client.answer(deadline(timeout), client.access().login(request)).await?;
     let expires = reply.not_after_ms;
     let config = desk.surroundings.config.as_deref();
@@ -172,16 +173,20 @@ struct Wanted {
 
 impl Wanted {
     fn fits(&self, entry: &Chained) -> bool {
-        let (method, target) = match &entry.what {
+        // What is told of a host, or by it, is of the host that it names as its actor.
+        let (method, targets) = match &entry.what {
             What::Allowed { method, target, .. } | What::Denied { method, target, .. } => {
-                (method.as_str(), target.as_str())
+                (method.as_str(), [target.as_str(), ""])
             }
-            What::Event { target, .. } => ("", target.as_str()),
-            What::Ended { .. } | What::Pruned { .. } | What::Suppressed { .. } => ("", ""),
+            What::Event { actor, event, target } => (event.as_str(), [target.as_str(), actor.as_str()]),
+            What::Ended { .. } | What::Pruned { .. } | What::Suppressed { .. } => ("", ["", ""]),
         };
         self.actor.as_deref().is_none_or(|actor| entry.what.actor() == actor)
             && self.method.as_deref().is_none_or(|wanted| method.starts_with(wanted))
-            && self.target.as_deref().is_none_or(|wanted| target.contains(wanted))
+            && self
+                .target
+                .as_deref()
+                .is_none_or(|wanted| targets.iter().any(|target| target.contains(wanted)))
             && self.from_ms.is_none_or(|from| entry.at_ms >= from)
             && (!self.denied || matches!(entry.what, What::Denied { .. } | What::Suppressed { .. }))
     }
@@ -344,7 +349,8 @@ mod tests {
         let call = r#""actor":"bob","key":"00","method":"Hosts/Remove","target":"host web-3""#;
         let allowed = line("allowed", call);
         let denied = line("denied", &format!(r#"{call},"code":"LS-C02","why":"no""#));
-        let event = line("event", r#""actor":"host web-3","event":"enrolled","target":"web-3 (7)""#);
+        let event =
+            line("event", r#""actor":"host web-3 (7)","event":"glass broken on the host","target":"root""#);
         let nothing = || Wanted { actor: None, method: None, target: None, from_ms: None, denied: false };
         let shows = |wanted: Wanted| [&allowed, &denied, &event].map(|entry| wanted.fits(entry));
         assert_eq!(shows(nothing()), [true, true, true]);
@@ -353,6 +359,8 @@ mod tests {
         assert_eq!(shows(Wanted { method: Some("Rollouts".into()), ..nothing() }), [false; 3]);
         assert_eq!(shows(Wanted { target: Some("web-3".into()), ..nothing() }), [true, true, true]);
         assert_eq!(shows(Wanted { target: Some("web-4".into()), ..nothing() }), [false; 3]);
+        assert_eq!(shows(Wanted { target: Some("bob".into()), ..nothing() }), [false; 3]);
+        assert_eq!(shows(Wanted { method: Some("glass".into()), ..nothing() }), [false, false, true]);
         assert_eq!(shows(Wanted { from_ms: Some(1001), ..nothing() }), [false; 3]);
         assert_eq!(shows(Wanted { denied: true, ..nothing() }), [false, true, false]);
     }

@@ -24,7 +24,7 @@ mod trust_check;
 mod watch;
 
 use clap::CommandFactory;
-use longshore_common::time::Span;
+use longshore_common::time::{Clock as _, Millis, Span, SystemClock, rounded};
 use tokio::time::Instant;
 
 pub use publish::{Show, publish_shown};
@@ -37,10 +37,13 @@ use super::{
     demo,
     exit::Exit,
     failure::Failure,
-    output::Output,
+    output::{Format, Output},
     signing::KeyRing,
     surroundings::Surroundings,
 };
+
+/// The longest before its end that a certificate is said to end.
+const FORTNIGHT_MS: Millis = 14 * 86_400_000;
 
 /// What every command works with.
 #[derive(Clone, Debug)]
@@ -54,13 +57,22 @@ pub struct Desk {
 impl Desk {
     pub async fn client(&self) -> Result<Client, Failure> {
         let config = self.surroundings.config.as_deref();
-        Client::connect(&Contexts::choose(config, self.context.as_deref())?).await
+        self.connect(&Contexts::choose(config, self.context.as_deref())?).await
+    }
+
+    async fn connect(&self, context: &Context) -> Result<Client, Failure> {
+        let lifetime = longshore_common::tls::lifetime(&context.operator.certificate);
+        let soon = lifetime.and_then(|(from, until)| runs_out(from, until, SystemClock.now_ms()));
+        if let (Some(soon), Format::Table) = (soon, self.output.format) {
+            eprintln!("longshore: {soon}");
+        }
+        Client::connect(context).await
     }
 
     /// A client, and the keys for its controller that lie here.
     pub async fn signing(&self) -> Result<(Client, KeyRing), Failure> {
         let (context, ring) = self.ring()?;
-        Ok((Client::connect(&context).await?, ring))
+        Ok((self.connect(&context).await?, ring))
     }
 
     /// The keys for the chosen controller that lie here.
@@ -75,6 +87,16 @@ impl Desk {
     fn contexts(&self) -> Result<Contexts, Failure> {
         Contexts::load(self.surroundings.config.as_deref())
     }
+}
+
+/// An operator's certificate is good for so little longer that it should be said: a fifth of what it was made for, and a
+/// fortnight at most. What has run out is said by the controller.
+fn runs_out(from: Millis, until: Millis, now: Millis) -> Option<String> {
+    let left = until - now;
+    let soon = ((until - from) / 5).min(FORTNIGHT_MS);
+    (0..=soon)
+        .contains(&left)
+        .then(|| format!("your certificate is good for {} more; a new one: longshore login", rounded(left)))
 }
 
 pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, Failure> {
@@ -102,7 +124,7 @@ pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, F
         Noun::User(command) => access::user(desk, command).await,
         Noun::Audit(command) => access::audit(desk, command).await,
         Noun::Whoami(waiting) => access::whoami(desk, waiting.timeout).await,
-        Noun::Login(waiting) => access::login(desk, waiting.timeout).await,
+        Noun::Login { ttl, waiting } => access::login(desk, ttl, waiting.timeout).await,
         Noun::Lint { files } => lint::run(desk, &files),
         Noun::Completions { shell } => {
             let mut script = vec![];
@@ -121,4 +143,21 @@ pub fn deadline(timeout: Span) -> Instant {
 /// An answer that lacks what it must hold.
 pub fn hollow(what: &str) -> Failure {
     Failure::coded(longshore_common::code::Code::X01, format!("the controller's answer holds no {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: Millis = 86_400_000;
+
+    #[test]
+    fn that_a_certificate_ends_is_said_before_it_does() {
+        let said = |lives: Millis, left: Millis| runs_out(1000, 1000 + lives, 1000 + lives - left).is_some();
+        assert!(!said(90 * DAY_MS, 14 * DAY_MS + 1) && said(90 * DAY_MS, 14 * DAY_MS));
+        assert!(!said(10 * DAY_MS, 2 * DAY_MS + 1) && said(10 * DAY_MS, 2 * DAY_MS));
+        assert!(said(DAY_MS, 0) && !said(DAY_MS, -1), "then the controller says it");
+        let soon = runs_out(0, 90 * DAY_MS, 85 * DAY_MS).unwrap();
+        assert_eq!(soon, "your certificate is good for 5d more; a new one: longshore login");
+    }
 }

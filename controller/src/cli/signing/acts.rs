@@ -15,7 +15,7 @@ use longshore_common::{
 };
 
 use super::{KeyRing, ORG, Signer, first_root, next_list};
-use crate::cli::{exit::Exit, failure::Failure};
+use crate::cli::{exit::Exit, failure::Failure, moment::count};
 
 /// Releases that a fleet's list revokes; each is in every host's documents.
 const REVOKED_MAX: usize = 1000;
@@ -279,7 +279,14 @@ pub async fn rotate(signer: &Signer<'_>, app: &str, changes: &Changes) -> Result
     keys.retain(|key| !changes.remove.contains(key));
     *threshold = changes.threshold.unwrap_or(*threshold);
     if *threshold == 0 || *threshold > keys.len() as u64 {
-        return Err(Failure::usage(format!("{threshold} of {} keys cannot sign", keys.len())));
+        let left = count(keys.len(), "key");
+        let takes = match threshold {
+            0 => format!("nobody would have to sign, and {left} could"),
+            takes => format!("{takes} would have to sign, and {left} could"),
+        };
+        return Err(Failure::usage(format!(
+            "{takes}: give --threshold, or another --add-key. Nothing was changed"
+        )));
     }
     if app == FLEET {
         draft.org = draft.release.clone();

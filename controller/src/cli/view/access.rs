@@ -232,7 +232,8 @@ impl Entry {
         match &self.what {
             What::Allowed { actor, method, target, .. } => (actor.clone(), format!("{method} {target}")),
             What::Denied { actor, method, target, why, .. } => {
-                (actor.clone(), format!("{method} {target}: {why}"))
+                let space = if target.is_empty() { "" } else { " " };
+                (actor.clone(), format!("{method}{space}{target}: {why}"))
             }
             What::Event { actor, event, target } => (actor.clone(), format!("{event}: {target}")),
             What::Ended { of, why, .. } => (String::new(), format!("end of {of} {why}")),

@@ -53,7 +53,7 @@ impl View for Exported {
             .add("file", format!("{path}, {}", bytes(self.bytes)))
             .add("digest", visible(&self.digest))
             .add("signed", signed)
-            .add_some("good for", self.holds_until.map(|at| format!("until {}", at.relative(page.now))))
+            .add_some("runs out", self.holds_until.map(|at| at.relative(page.now)))
             .add("next", format!("on the host: longshore-agent deploy --bundle {path}"));
         let head = format!("{} is exported", visible(&self.release));
         let mut lines = vec![page.style.paint(Ink::Good, &head)];

@@ -1,5 +1,7 @@
 //! What hosts say that they have verified, and what is wrong with it.
 
+use std::collections::BTreeSet;
+
 use longshore_common::{
     text::visible,
     time::Millis,
@@ -10,7 +12,7 @@ use serde::Serialize;
 
 use super::some;
 use crate::cli::{
-    moment::Moment,
+    moment::{Moment, count},
     output::{Page, View},
     style::Ink,
     table::{Cell, Table},
@@ -161,6 +163,9 @@ impl HostTrusts {
         for row in &self.repositories {
             warnings.extend(row.problem.iter().map(|problem| format!("{name}: {problem}")));
         }
+        // The host's own state is mostly that of one of its repositories.
+        let mut said = BTreeSet::new();
+        warnings.retain(|warning| said.insert(warning.clone()));
         warnings
     }
 }
@@ -177,8 +182,8 @@ impl View for TrustCheck {
             let fleet = host.fleet();
             let list = fleet.map(|fleet| format!("v{}", fleet.list_version)).unwrap_or_default();
             let frozen = fleet.and_then(|fleet| fleet.frozen.as_deref()).map(|why| format!("frozen: {why}"));
-            let broken =
-                (!host.breaks.is_empty()).then(|| format!("glass broken {} times", host.breaks.len()));
+            let broken = (!host.breaks.is_empty())
+                .then(|| format!("glass broken: {}", count(host.breaks.len(), "time")));
             let note: Vec<String> = frozen.into_iter().chain(broken).collect();
             let apps = host.repositories.iter().filter(|row| row.app != FLEET).count();
             table.row([

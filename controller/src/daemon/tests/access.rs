@@ -2,6 +2,12 @@
 
 use super::*;
 
+use longshore_common::{
+    time::{Clock as _, SystemClock},
+    tls::LiveIdentity,
+};
+use tonic::transport::Channel;
+
 use crate::{
     access::TwoPersons,
     audit::{Chained, Verifier, What},
@@ -16,7 +22,7 @@ async fn change(site: &Site, name: &str, act: Act) {
     AccessClient::new(site.operator().await).change_user(request).await.unwrap();
 }
 
-async fn log(site: &Site) -> Vec<String> {
+pub(super) async fn log(site: &Site) -> Vec<String> {
     let request = pb::AuditRequest { from: 0, follow: false };
     let mut pages = AccessClient::new(site.operator().await).audit(request).await.unwrap().into_inner();
     let mut lines = vec![];
@@ -134,6 +140,14 @@ async fn what_two_people_decide_waits_for_the_second() {
     for said in ["host web-1 (with bob)", "proposed by alice"] {
         assert!(lines.iter().any(|line| line.contains(said)), "no {said} in {lines:#?}");
     }
+    // Who said yes is on record, and who tried to and may not as what it was.
+    let spoke = lines.iter().filter_map(|line| match Chained::parse(line)?.what {
+        What::Event { actor, event, .. } if event == "confirmed" => Some((actor, "yes".to_owned())),
+        What::Denied { actor, method, code, .. } if method == "Access/Confirm" => Some((actor, code)),
+        _ => None,
+    });
+    let expected = [("alice", "LS-W02"), ("eve", "LS-C02"), ("bob", "yes")];
+    assert_eq!(spoke.collect::<Vec<_>>(), expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
     site.stop().await;
 }
 
@@ -165,5 +179,39 @@ async fn refusals_of_hosts_and_strangers_are_recorded() {
         lines.iter().all(|line| !line.contains(token.split('.').nth(2).unwrap())),
         "a secret is in the log"
     );
+    site.stop().await;
+}
+
+/// Whoever was let in for a day does not stay for longer by logging in.
+#[tokio::test]
+async fn a_login_lasts_no_longer_than_the_operator_was_added_for() {
+    const DAY_MS: u64 = 86_400_000;
+    let site = Site::start().await;
+    let key = HostKey::new();
+    let request = pb::AddUserRequest {
+        name: "bob".into(),
+        grants: vec!["viewer".into()],
+        csr_der: key.csr().into(),
+        ttl_ms: DAY_MS,
+    };
+    let added = AccessClient::new(site.operator().await).add_user(request).await.unwrap().into_inner();
+    let identity = LiveIdentity::new(&added.certificate_pem, key.pair.serialize_pem().as_bytes()).unwrap();
+    let bob = site.with_identity(identity).await;
+    let login = async |channel: &Channel, ttl_ms: u64| {
+        let request = pb::LoginRequest { csr_der: HostKey::new().csr().into(), ttl_ms };
+        let reply = AccessClient::new(channel.clone()).login(request).await;
+        let left = reply.map(|reply| reply.into_inner().not_after_ms - SystemClock.now_ms());
+        left.map(|left| left as u64).map_err(|status| from_status(&status))
+    };
+    let about = |left: u64, meant: u64| left.abs_diff(meant) < 60_000;
+    assert!(about(login(&bob, 0).await.unwrap(), DAY_MS));
+    assert!(about(login(&bob, DAY_MS / 2).await.unwrap(), DAY_MS / 2));
+    let longer = login(&bob, DAY_MS + 60_000).await.unwrap_err();
+    assert_eq!(longer.code, Code::V01);
+    assert!(longer.message.contains("a certificate lives from 1m to 1d, not"), "{longer}");
+    let shorter = login(&bob, 59_999).await.unwrap_err();
+    assert_eq!(shorter.code, Code::V01, "{shorter}");
+    // Alice made the controller, and nobody said how long for.
+    assert!(about(login(&site.operator().await, 0).await.unwrap(), 90 * DAY_MS));
     site.stop().await;
 }

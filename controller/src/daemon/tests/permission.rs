@@ -116,6 +116,14 @@ async fn a_rogue_host_sees_nothing_of_what_is_assigned_to_others() {
     }
     let nothing = from_status(&other.sealed(sealed).await.unwrap_err());
     assert!(matches!(nothing.code, Code::C02 | Code::N01 | Code::K01), "{nothing}");
+    let lines = access::log(&site).await;
+    let who = format!("host {}", rogue.host_id);
+    for method in ["Blobs/Manifest", "Blobs/Index", "Blobs/Fetch", "Blobs/Trust"] {
+        let recorded = lines
+            .iter()
+            .any(|line| ["denied", &who, method, "LS-C02"].iter().all(|word| line.contains(word)));
+        assert!(recorded, "no {method} of {who} in {lines:#?}");
+    }
     // Nor is it told anything: after its welcome there is nothing but what goes to everybody.
     let (_say, mut heard) = site.open_session(&rogue, &rogue_key).await;
     assert!(matches!(heard.recv().await, Some(ToAgent::Welcome { .. })));

@@ -130,7 +130,7 @@ impl Site {
     /// A new key and certificate of the first operator.
     pub async fn login(&self) -> Arc<LiveIdentity> {
         let key = HostKey::new();
-        let request = pb::LoginRequest { csr_der: key.csr().into() };
+        let request = pb::LoginRequest { csr_der: key.csr().into(), ttl_ms: 0 };
         let reply = AccessClient::new(self.operator().await).login(request).await.unwrap().into_inner();
         LiveIdentity::new(&reply.certificate_pem, key.pair.serialize_pem().as_bytes()).unwrap()
     }
