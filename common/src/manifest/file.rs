@@ -399,4 +399,6 @@ fn read_hook(hooks: &Table<'_>, key: &str) -> Option<Hook> {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;

@@ -121,3 +121,69 @@ fn roles_of_operators_are_asked_as_they_stand() {
     let nobody = rule.among(&people(&["ann"], &[]));
     assert_eq!(nobody.asked(), "approver (ann), host-admin (nobody has that role)");
 }
+
+/// In one millisecond the later word counts, and an older one never takes back a newer.
+#[test]
+fn what_somebody_said_last_counts_however_it_is_kept() {
+    let rule = Rule { count: 1, ..Rule::default() };
+    let stands = |approvals: &[Approval]| standing(&rule, approvals, &name("ann"), 9).may_start();
+    let no = |at| said("cat", at, Answer::Denied);
+    assert!(!stands(&[yes("cat", 1), no(1)]) && stands(&[no(1), yes("cat", 1)]));
+    assert!(!stands(&[no(5), yes("cat", 1)]) && stands(&[yes("cat", 5), no(1)]));
+    // The word of the author, and of whoever is not asked, stops nothing.
+    assert!(stands(&[yes("bob", 1), said("ann", 2, Answer::Denied)]));
+}
+
+#[test]
+fn the_end_is_that_of_the_first_without_whom_it_is_not_enough() {
+    let members: BTreeSet<OperatorName> = [name("sue")].into();
+    let sre = RoleRule { count: 1, members, held: false };
+    let rule = Rule {
+        count: 1,
+        by: [name("bob"), name("cat")].into(),
+        roles: [("sre".to_owned(), sre)].into(),
+        expires: Some(Span::secs(10)),
+        ..Rule::default()
+    };
+    let until = |approvals: &[Approval]| match standing(&rule, approvals, &name("ann"), 8_000) {
+        Standing::Approved { until } => until,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(until(&[yes("sue", 1_000), yes("bob", 7_000)]), Some(11_000), "no other is of the role");
+    assert_eq!(
+        until(&[yes("bob", 1_000), yes("sue", 7_000)]),
+        Some(17_000),
+        "bob is one more than is needed"
+    );
+    let only_roles = Rule { count: 0, ..rule };
+    assert!(!only_roles.asks_nobody());
+    assert!(!standing(&only_roles, &[yes("bob", 1)], &name("ann"), 2).may_start());
+}
+
+#[test]
+fn refusals_say_why() {
+    let rule = Rule { count: 1, by: [name("bob")].into(), ..Rule::default() };
+    let refused = |who: &str| admit(&rule, &name("ann"), &name(who)).unwrap_err().to_string();
+    assert_eq!(refused("ann"), "whoever made the plan cannot approve it: ask another operator");
+    assert_eq!(refused("eve"), "asked are: bob");
+    assert_eq!(admit(&rule, &name("ann"), &name("bob")), Ok(()));
+    assert_eq!(Refusal::NotNeeded.to_string(), "the environment asks for no approval: start the plan");
+    let anybody = Rule { count: 1, ..Rule::default() };
+    assert_eq!(anybody.asked(), "every approver but the author");
+    assert!(anybody.knows(&name("eve")));
+    for roles_alone in [
+        Rule { by_roles: [("approver".to_owned(), [name("sue")].into())].into(), ..anybody.clone() },
+        Rule {
+            roles: [("sre".to_owned(), RoleRule { count: 1, members: [name("sue")].into(), held: true })]
+                .into(),
+            ..anybody
+        },
+    ] {
+        assert!(roles_alone.knows(&name("sue")) && !roles_alone.knows(&name("eve")));
+    }
+    let both =
+        Lacking { count: 2, roles: [("sre".to_owned(), 1)].into(), expired: vec![name("bob"), name("cat")] };
+    assert_eq!(both.to_string(), "lacks 2 more and 1 more of sre; expired: bob, cat");
+    let only_role = Lacking { count: 0, roles: [("sre".to_owned(), 1)].into(), expired: vec![] };
+    assert_eq!(only_role.to_string(), "lacks 1 more of sre");
+}

@@ -1,5 +1,7 @@
 //! The log over restarts, and that no change of it goes unnoticed.
 
+mod edges;
+
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use longshore_common::time::{Clock, ManualClock};

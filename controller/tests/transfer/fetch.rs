@@ -1,6 +1,10 @@
 //! A host gets what it lacks, and nothing that is not assigned to it.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use longshore_agent::host::{Sink, fetch::fetch, stage::seal};
 use longshore_common::{bundle::limits, code::Code, digest::ReleaseDigest, settings::Settings, slot::Slot};
@@ -229,4 +233,62 @@ async fn a_link_planted_in_the_staging_tree_leads_nowhere() {
     assert_eq!(snapshot(&outside), before);
     assert!(seal(&disk, &app(), &wanted).is_err());
     assert!(!disk.is_sealed(&app(), &wanted.slot));
+}
+
+/// Whoever could write there swaps folders for links while the release is staged, again and again: what the links lead to
+/// stays what it was, and what is sealed in the end is what was signed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_swapped_in_while_a_release_is_staged_lead_nowhere() {
+    let dock = Dock::open().await;
+    let files =
+        [("bin/app", content(1, 300_000)), ("share/x", content(2, 300_000)), ("version", b"1.0.0".to_vec())];
+    let source = dock.source("1.0", &files);
+    let release = dock.publish(&source).await.unwrap();
+    let (disk, wanted) = (dock.disk("one"), dock.assign(&release).await);
+    let staged = disk.staged(&app(), &wanted.slot);
+    let outside = dock.folder.path().join("outside");
+    put(&outside.join("app"), b"precious");
+    put(&outside.join("version"), b"precious");
+    let before = snapshot(&outside);
+    let (stop, swapped) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (mut refused, mut sealed) = (0, 0);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                for name in ["bin", "version", ".longshore"] {
+                    let (there, aside) = (staged.join(name), staged.with_extension("aside"));
+                    if fs::rename(&there, &aside).is_ok() {
+                        let target = if name == "version" { outside.join(name) } else { outside.clone() };
+                        if std::os::unix::fs::symlink(target, &there).is_ok() {
+                            swapped.fetch_add(1, Ordering::Relaxed);
+                            std::thread::yield_now();
+                            drop(fs::remove_file(&there));
+                        }
+                        drop(fs::rename(&aside, &there));
+                    }
+                }
+            }
+        });
+        let tries = async {
+            while swapped.load(Ordering::Relaxed) < 300 || refused + sealed < 40 {
+                let (channel, sink) = (dock.host_channel(), Sink::nowhere());
+                let staged = fetch(channel, &disk, &app(), &wanted, &sink).await;
+                match staged
+                    .map_err(|error| error.to_string())
+                    .and_then(|_| seal(&disk, &app(), &wanted).map_err(|failure| failure.to_string()))
+                {
+                    Ok(_) if disk.is_sealed(&app(), &wanted.slot) => {
+                        sealed += 1;
+                        assert_same(&disk, &wanted, &source);
+                        fs::remove_dir_all(disk.slot(&app(), &wanted.slot)).unwrap();
+                    }
+                    Ok(_) | Err(_) => refused += 1,
+                }
+                assert_eq!(snapshot(&outside), before, "{refused} refused, {sealed} sealed");
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(tries));
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(refused > 0, "nothing was swapped in time: {sealed} sealed");
 }

@@ -186,9 +186,23 @@ pub fn hostile_indexes() -> Vec<Row> {
         row(vec![link("data", "/etc/shadow")], Code::A03, "/etc/shadow"),
         row(vec![link("a", "../.."), file("a/escaped")], Code::A02, "both a folder and a file"),
         row(vec![file("x"), file("x")], Code::A02, "occurs twice"),
+        row(vec![file("README"), file("readme")], Code::A02, "case"),
+        row(vec![file("a/./b")], Code::A02, "empty or \".\" component"),
+        row(vec![file("a//b")], Code::A02, "empty or \".\" component"),
+        row(vec![file("a\u{1b}[2Jb")], Code::A02, "control character"),
+        row(vec![file("a\nb")], Code::A02, "control character"),
+        row(vec![file("a\0b")], Code::A02, "control character"),
+        row(vec![file(&"a/".repeat(2000))], Code::A04, ""),
+        row(vec![file(&["x"; 33].join("/"))], Code::A04, "33 path components"),
+        row(vec![file(&"x".repeat(256))], Code::A04, "256"),
+        row(vec![link("up", "a/../../..")], Code::A03, "symlink"),
+        row(vec![link("loop", "/proc/self/root")], Code::A03, "symlink"),
+        row((0..100_001).map(|n| file(&format!("f{n:06}"))).collect(), Code::A04, "100000"),
     ]
 }
 
+/// Scenario 73, in our words (there are no archives: an index names every file): whatever leaves the release, means
+/// something else than a file or a link inside, or grows beyond its bounds is refused, and nothing is written.
 #[tokio::test]
 async fn lies_are_found_out_and_leave_nothing() {
     let dock = Dock::open().await;

@@ -9,7 +9,10 @@ mod desk;
 mod site;
 
 mod bundle;
+mod glass;
 mod keys;
+mod local;
+mod middle;
 mod signed;
 mod stolen;
 mod stop;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use longshore_common::digest::{IndexDigest, ReleaseDigest};
 use longshore_common::manifest::{Hook, Manifest};
 use longshore_common::time::{Clock as _, Span, SystemClock};
-use longshore_common::trust::{FLEET, Held, Listed, Offer, PublicKey, SigningKey, author};
+use longshore_common::trust::{FLEET, FRESH_LIFE_MS, Held, Listed, Offer, PublicKey, SigningKey, author};
 use longshore_controller::trust::TrustDesk;
 use longshore_proto::v1 as pb;
 use longshore_tests::run;
@@ -87,6 +87,9 @@ fn a_stolen_controller_runs_nothing_of_its_own() {
     let mut torn = genuine.clone();
     torn.timestamp.truncate(torn.timestamp.len() / 2);
     let strange = Offer { timestamp: early.timestamp.clone(), ..genuine.clone() };
+    // What it could say for ever, were it believed: that the list of a week ago is the present one.
+    let week_ago = SystemClock.now_ms() - FRESH_LIFE_MS - 3_600_000;
+    let frozen = author::freshen(Some(&loot.shop), vec![], loot.shop.targets.clone(), &loot.online, week_ago);
     let rows: Vec<(&str, Manifest, Option<Offer>, &str, &str)> = vec![
         (
             "another binary",
@@ -125,8 +128,10 @@ fn a_stolen_controller_runs_nothing_of_its_own() {
         ("an older timestamp", new.clone(), Some(strange), "LS-T0", "shop"),
         ("a torn document", new.clone(), Some(torn), "LS-T02", "shop"),
         ("another repository's documents", new.clone(), Some(loot.fleet.offer(0)), "LS-T02", "fleet"),
+        ("an endless freeze", new.clone(), Some(frozen.unwrap()), "LS-T04", "of shop expired"),
         ("nothing at all", new.clone(), None, "LS-", ""),
     ];
+    let mut said = vec![];
     for (what, manifest, offer, code, says) in rows {
         let bytes = manifest.to_bytes();
         let mut goods = Goods { manifest: bytes.clone(), ..Goods::default() };
@@ -139,6 +144,18 @@ fn a_stolen_controller_runs_nothing_of_its_own() {
         assert!(told.code.starts_with(code), "{what}: {told:?}");
         assert!(told.message.contains(says), "{what}: {told:?}");
         assert_eq!(site.snapshot(), before, "{what}");
+        said.insert(0, told.message);
+    }
+    // No controller that lies has a say in what the host itself writes down.
+    let history = site.agent(["history", "-n", "100", "-o", "json"]).success().unwrap();
+    let history: serde_json::Value = serde_json::from_str(&history).unwrap();
+    let rows = history["rows"].as_array().unwrap().iter();
+    let failed = rows.filter(|row| row["event"] == "failed" || row["event"] == "refused");
+    let noted: Vec<&str> = failed.map(|row| row["detail"].as_str().unwrap()).collect();
+    assert_eq!(noted.len(), said.len(), "{history:#}");
+    for (noted, said) in noted.iter().zip(&said) {
+        let words: String = said.chars().take(40).collect();
+        assert!(noted.contains(&words), "{words} is not in {noted}");
     }
     assert!(!std::path::Path::new("/tmp/owned").exists());
     // What it withholds ages, and the host says for how long; what runs goes on.

@@ -55,6 +55,12 @@ fn tokens_that_are_not_good_make_no_host() {
         });
     }
     assert!(!site.path("other/var/lib/longshore/identity/cert.pem").exists());
+    // Those that reached the controller are on record; what the agent itself found out never left its host.
+    let denied = site.longshore(["audit", "list", "--denied", "-n", "1000"]).success().unwrap();
+    for code in ["LS-E01", code, "LS-E02"] {
+        assert!(denied.contains(code) && denied.contains("Enrolment/Enroll"), "{code}: {denied}");
+    }
+    assert!(!denied.contains(secret) && !denied.contains("LS-E04"), "{denied}");
     let hosts = site.longshore(["host", "list", "-o", "json"]).success().unwrap();
     assert_eq!(hosts.matches("\"id\"").count(), 2, "only those that came with good ones: {hosts}");
     site.enrol("other", &good).success().unwrap(); // and a good one is good after all of that

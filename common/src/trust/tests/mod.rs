@@ -3,6 +3,7 @@
 mod attacks;
 mod durability;
 mod edges;
+mod expectations;
 mod held;
 mod interop;
 mod lists;
