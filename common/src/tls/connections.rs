@@ -165,6 +165,7 @@ mod tests {
         places.pop();
         places.extend(enter(Some(&one)));
         assert_eq!(places.len(), 4);
+        assert!(enter(Some(&one)).is_none(), "one was given up, and one taken");
         drop(places);
         assert!(connections.identities().is_empty());
     }
@@ -188,6 +189,9 @@ mod tests {
         let enter = |address| connections.enter(None, None, address);
         let mut held: Vec<Place> = (0..STRANGERS_PER_ADDRESS).map(|_| enter(from(0)).unwrap()).collect();
         assert!(enter(from(0)).is_none());
+        drop(held.pop());
+        held.extend(enter(from(0)));
+        assert!(enter(from(0)).is_none(), "one was given up, and one taken");
         held.extend((1..).map_while(|number| enter(from(number))));
         assert_eq!(held.len(), STRANGERS);
         drop(held);

@@ -99,8 +99,10 @@ async fn served(config: Arc<ServerConfig>, connections: Connections) -> String {
                 let (head, rest) = first.split_at_mut(7);
                 stream.read_exact(head).await.unwrap();
                 stream.read_exact(rest).await.unwrap();
-                assert_eq!(first, PREFACE);
-                let told = format!("{who} {key} {}\n", serial.is_empty());
+                let told = match first == PREFACE {
+                    true => format!("{who} {key} {}\n", serial.is_empty()),
+                    false => "what is no HTTP/2 was served\n".to_owned(),
+                };
                 stream.write_all(told.as_bytes()).await.unwrap();
                 stream.flush().await.unwrap();
                 let mut end = [0; 1];
@@ -347,4 +349,16 @@ fn operators_have_more_connections_than_hosts_and_addresses_of_one_network_are_o
     let of = |text: &str| network(text.parse().unwrap()).to_string();
     assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     assert_eq!((of("::ffff:10.0.0.1"), of("10.0.0.1")), ("10.0.0.1".to_owned(), "10.0.0.1".to_owned()));
+}
+
+/// The other side can tell an end from a cut.
+#[tokio::test]
+async fn a_stream_that_is_closed_says_so() {
+    let ca = Ca::new();
+    let address = served(open_server_config(ca.server().live()), Connections::default()).await;
+    let (_, mut stream) = told(&address, anonymous_client_config(trusts(&ca))).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut rest = vec![];
+    let ended = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.expect("it ends");
+    assert_eq!(ended.unwrap(), 0, "with a word of its own, and not as a connection that is gone");
 }
