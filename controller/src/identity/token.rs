@@ -96,9 +96,16 @@ impl Token {
     /// Whether it is for a host of this name, from there. Nothing is used up by a host that it is not for.
     pub fn fits(&self, name: &HostName, from: IpAddr) -> Result<(), Coded> {
         let Narrowed { name: pattern, networks, .. } = &self.narrowed;
-        let refuse = |what: String| Err(Coded::new(Code::C02, format!("token {} is {what}", self.id)));
+        let refuse = |what: String| {
+            let message =
+                format!("token {} is {what}. It was not used up; another: longshore token create", self.id);
+            Err(Coded::new(Code::C02, message))
+        };
         if !pattern.is_empty() && !fits(pattern, name.as_str()) {
-            return refuse(format!("for hosts called {}, not {name}", visible(pattern)));
+            return refuse(format!(
+                "for hosts called {}, not {name} (enroll --name says another)",
+                visible(pattern)
+            ));
         }
         let from = from.to_canonical();
         let inside = |text: &String| text.parse::<IpNet>().is_ok_and(|network| network.contains(&from));

@@ -235,10 +235,10 @@ async fn a_link_planted_in_the_staging_tree_leads_nowhere() {
     assert!(!disk.is_sealed(&app(), &wanted.slot));
 }
 
-/// Whoever could write there swaps folders for links while the release is staged, again and again: what the links lead to
-/// stays what it was, and what is sealed in the end is what was signed.
+/// Whoever could write there swaps folders for links while the release is fetched, again and again: what the links lead to
+/// stays what it was, and what is sealed of that is what was signed, or is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_that_are_swapped_in_while_a_release_is_staged_lead_nowhere() {
+async fn links_that_are_swapped_in_while_a_release_is_fetched_lead_nowhere() {
     let dock = Dock::open().await;
     let files =
         [("bin/app", content(1, 300_000)), ("share/x", content(2, 300_000)), ("version", b"1.0.0".to_vec())];
@@ -246,16 +246,21 @@ async fn links_that_are_swapped_in_while_a_release_is_staged_lead_nowhere() {
     let release = dock.publish(&source).await.unwrap();
     let (disk, wanted) = (dock.disk("one"), dock.assign(&release).await);
     let staged = disk.staged(&app(), &wanted.slot);
+    let staged_at = staged.clone();
     let outside = dock.folder.path().join("outside");
     put(&outside.join("app"), b"precious");
     put(&outside.join("version"), b"precious");
     let before = snapshot(&outside);
     let (stop, swapped) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Held by the attacker during one swap, and by the test from the end of a fetch on: whoever may write in root's
+    // folder up to the rename needs no link.
+    let swapping = std::sync::Mutex::new(());
     let (mut refused, mut sealed) = (0, 0);
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 for name in ["bin", "version", ".longshore"] {
+                    let Ok(_swapping) = swapping.lock() else { return };
                     let (there, aside) = (staged.join(name), staged.with_extension("aside"));
                     if fs::rename(&there, &aside).is_ok() {
                         let target = if name == "version" { outside.join(name) } else { outside.clone() };
@@ -269,10 +274,13 @@ async fn links_that_are_swapped_in_while_a_release_is_staged_lead_nowhere() {
                 }
             }
         });
+        let _stops = Stops(&stop);
         let tries = async {
-            while swapped.load(Ordering::Relaxed) < 300 || refused + sealed < 40 {
+            while (swapped.load(Ordering::Relaxed) < 300 || refused + sealed < 40) && refused + sealed < 3000
+            {
                 let (channel, sink) = (dock.host_channel(), Sink::nowhere());
                 let staged = fetch(channel, &disk, &app(), &wanted, &sink).await;
+                let _at_rest = swapping.lock().expect("the attacker does not panic");
                 match staged
                     .map_err(|error| error.to_string())
                     .and_then(|_| seal(&disk, &app(), &wanted).map_err(|failure| failure.to_string()))
@@ -285,10 +293,22 @@ async fn links_that_are_swapped_in_while_a_release_is_staged_lead_nowhere() {
                     Ok(_) | Err(_) => refused += 1,
                 }
                 assert_eq!(snapshot(&outside), before, "{refused} refused, {sealed} sealed");
+                // What the fetch made anew while it was aside keeps it from coming back.
+                let aside = staged_at.with_extension("aside");
+                drop(fs::remove_dir_all(&aside).or_else(|_| fs::remove_file(&aside)));
             }
         };
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(tries));
-        stop.store(true, Ordering::Relaxed);
     });
-    assert!(refused > 0, "nothing was swapped in time: {sealed} sealed");
+    let swapped = swapped.into_inner();
+    assert!(refused > 0 && swapped >= 300, "{refused} refused, {sealed} sealed, {swapped} swapped");
+}
+
+/// Also when the test fails: nobody waits for an attacker that goes on for ever.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
