@@ -11,7 +11,7 @@ use longshore_common::{
     tls::{LiveIdentity, LiveServerTrust, client_config},
 };
 use longshore_proto::v1 as pb;
-use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, pki_types::ServerName};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 use tonic::{
@@ -162,17 +162,38 @@ fn unreachable(address: &str, context: &str, error: &(dyn std::error::Error + 's
         .next("another address: longshore context add NAME --from DIR --address HOST:PORT")
 }
 
+/// Of what one side may say as it hangs up, what speaks of the other's certificate.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+    )
+}
+
 /// Reached, but one side does not believe the other.
 fn refused_by_tls(address: &str, context: &str, error: &rustls::Error) -> Failure {
     let (address, context) = (visible(address), visible(context));
     match error {
-        rustls::Error::AlertReceived(alert) => Failure::coded(
+        rustls::Error::AlertReceived(alert) if is_about_certificates(*alert) => Failure::coded(
             Code::C02,
             format!(
                 "controller {address} does not accept the certificate of context \"{context}\" ({alert:?})"
             ),
         )
         .next("it may have expired, or belong to another controller: ask for a new operator folder"),
+        rustls::Error::AlertReceived(alert) => Failure::coded(
+            Code::E04,
+            format!("the connection to {address} was broken off before anything was said ({alert:?})"),
+        )
+        .next("a program of another kind there, or somebody in between who changes what passes; nothing was sent"),
         error => Failure::coded(
             Code::E04,
             format!("what answers at {address} is not the controller of context \"{context}\": {error}"),
@@ -229,6 +250,16 @@ mod tests {
             "longshore: LS-C01 controller 10.0.0.5:7443 cannot be reached: connection refused"
         );
         assert!(failure.lines()[1].contains("context \"prod\""));
+    }
+
+    /// Whoever is in between can turn one word into another; none of the others is our certificate's matter.
+    #[test]
+    fn a_connection_that_is_broken_off_says_nothing_of_certificates() {
+        let alert = rustls::Error::AlertReceived(AlertDescription::InsufficientSecurity);
+        let failure = unreachable("a:1", "prod", &io::Error::other(alert));
+        let said = failure.lines().join(" ");
+        assert!(said.contains("LS-E04") && said.contains("somebody in between"), "{said}");
+        assert!(!said.contains("certificate"), "{said}");
     }
 
     #[test]
