@@ -206,7 +206,8 @@ fn forward_and_back() {
         let hooks = "1.0 before_switch, 1.0 started, 1.0 after_healthy, 1.1 before_switch, 1.1 started, \
                      1.1 after_healthy, 1.0 before_switch, 1.0 started, 1.0 after_healthy";
         assert_eq!(site.shared_log("web-1").join(", "), hooks);
-        let wanted = ["shop@1.0 to production", "shop@1.1 to production", "back to shop@ to production"];
+        let wanted =
+            ["shop@1.0 to production", "shop@1.1 to production", "shop back to what was live before"];
         let started = site.audited("Rollouts/Start").await;
         let said = started
             .iter()
