@@ -8,12 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use longshore_agent::helper::VERSION;
 use serde_json::{Value, json};
 
 /// For an answer; a refusal comes at once.
 const ANSWER: Duration = Duration::from_secs(20);
-/// Of the words that the helper takes.
-const VERSION: u32 = 2;
 const SOCKET: &str = "/run/longshore-helper.sock";
 
 /// `helper-attack HOST GENERATION RELEASE`: the host's own id, a generation below the one that it has, and the digest
