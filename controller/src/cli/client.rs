@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_accepted_is_no_network_problem() {
-        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
         let error = io::Error::other(alert);
         assert_eq!(unreachable("a:1", "prod", &error).exit, Exit::Refused);
         let stranger =
