@@ -88,8 +88,9 @@ fn a_relay_that_changes_bits_ends_every_connection() {
     let said = operator.everything();
     let refused = ["LS-C01", "LS-E04", "LS-C02"].iter().any(|code| said.contains(code));
     assert!(operator.code != Some(0) && refused, "{operator}");
-    longshore_tests::until(ASK, "a few more tries", || {
-        Ok((relayed.load(Ordering::Relaxed) >= 6).then_some(()))
+    // A try may last until its deadlines, twenty seconds and more, with a pause of up to thirty behind it.
+    longshore_tests::until(3 * ASK, "a few more tries", || {
+        Ok((relayed.load(Ordering::Relaxed) >= 4).then_some(()))
     })
     .unwrap();
     let said = site.0.agent.as_ref().unwrap().so_far();
@@ -97,7 +98,7 @@ fn a_relay_that_changes_bits_ends_every_connection() {
     assert_eq!(site.snapshot(), before);
 
     spoils.store(false, Ordering::Relaxed);
-    let hosts = longshore_tests::until(ASK, "the host through the relay", || {
+    let hosts = longshore_tests::until(3 * ASK, "the host through the relay", || {
         let hosts = site.ops(["host", "list", "-o", "json"]);
         Ok(hosts.stdout.contains("\"connected\": true").then_some(hosts))
     });
