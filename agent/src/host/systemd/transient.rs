@@ -172,11 +172,16 @@ fn properties<'a>(
     if unit.sandbox == Sandbox::OfApp {
         properties.extend([
             ("PrivateTmp", Variant::from(true)),
-            ("ProtectSystem", Variant::from("full")),
             ("RestrictSUIDSGID", Variant::from(true)),
             ("RestrictRealtime", Variant::from(true)),
             ("LockPersonality", Variant::from(true)),
         ]);
+    }
+    // As in the app's own unit, see `text::OF_ROOT`.
+    if unit.sandbox == Sandbox::OfApp && spec.account.as_ref().is_none_or(|account| account.uid == 0) {
+        properties.push(("ProtectSystem", Variant::from("full")));
+        let more = ["ProtectKernelTunables", "ProtectKernelModules", "ProtectControlGroups"];
+        properties.extend(more.map(|name| (name, Variant::from(true))));
     }
     if let Some(account) = &spec.account {
         properties.push(("User", Variant::from(account.name.clone())));

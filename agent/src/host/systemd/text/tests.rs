@@ -116,3 +116,14 @@ fn systemd_understands_the_units() {
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("longshore-shop")).collect();
     assert!(ours.is_empty(), "{said}");
 }
+
+/// What the modes of files deny to everybody else, mounts have to deny to root.
+#[test]
+fn an_app_that_runs_as_root_is_kept_from_the_system_by_mounts() {
+    let mut manifest = manifest();
+    let is_kept =
+        |text: &str| OF_ROOT.lines().map(|line| text.lines().any(|it| it == line)).collect::<Vec<_>>();
+    assert_eq!(is_kept(&text_of(&manifest)), [false; 4]);
+    manifest.service.user = Some("root".into());
+    assert_eq!(is_kept(&text_of(&manifest)), [true; 4]);
+}
