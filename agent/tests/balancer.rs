@@ -205,7 +205,7 @@ async fn moves_without_a_failed_request(director: Director) {
 
     let green = [Web::on(c, "3"), Web::on(d, "3")];
     site.direct([86, 86, 256, 256]).await;
-    let answers = load.answers(800);
+    let answers = load.answers(400);
     let (old, new) = (answers["2"] as f64, answers["3"] as f64);
     assert!((0.6..0.9).contains(&(new / (old + new))), "three of four: {answers:?}");
     site.direct([0, 0, 100, 100]).await;

@@ -263,7 +263,7 @@ async fn blue_and_green(director: Director) {
     until_answered(site.public, "1");
     let load = Load::on(site.public);
     assert_eq!(site.give("2", 25).await, Outcome::Healthy);
-    let answers = load.answers(800);
+    let answers = load.answers(400);
     let (one, two) = (answers["1"] as f64, answers["2"] as f64);
     let share = two / (one + two);
     assert!((0.15..0.35).contains(&share), "{answers:?}");

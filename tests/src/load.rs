@@ -8,9 +8,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::bench::poller::ask_for;
+use crate::{Result, until};
 
 /// Between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(10);
+/// For a client to be answered, or to fail, some hundred times.
+const ANSWERED: Duration = Duration::from_secs(60);
 /// Failures that are kept word by word.
 const REASONS: usize = 5;
 
@@ -86,6 +89,17 @@ impl Load {
             all.reasons.extend(one.reasons);
             all
         })
+    }
+
+    /// What is answered from now on, at least so many times, failures among them.
+    pub fn next(&self, count: u64) -> Result<Answers> {
+        self.take();
+        until(ANSWERED, format!("{count} answers"), || {
+            let seen = self.seen.lock().expect("no holder panics");
+            let answered: u64 = seen.values().map(|answers| answers.good() + answers.failed).sum();
+            Ok((answered >= count).then_some(()))
+        })?;
+        Ok(self.take())
     }
 
     /// Ends it; what was seen since the last `take`.

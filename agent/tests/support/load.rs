@@ -63,11 +63,13 @@ impl Load {
         Self { stop, seen, failed, threads }
     }
 
-    /// Answers by what they said, since the last call.
-    pub fn answers(&self, for_ms: u64) -> BTreeMap<String, u64> {
-        std::mem::take(&mut *self.seen.lock().unwrap());
-        thread::sleep(Duration::from_millis(for_ms));
-        self.seen.lock().unwrap().clone()
+    /// What is answered from now on, at least so many times, by what it said.
+    pub fn answers(&self, count: u64) -> BTreeMap<String, u64> {
+        let look = || self.seen.lock().unwrap();
+        std::mem::take(&mut *look());
+        let answered = super::until(PATIENCE, || look().values().sum::<u64>() >= count);
+        assert!(answered, "not {count} answers: {:?}", look());
+        look().clone()
     }
 
     /// Until all of the load is answered so, a hundred times in a row: what was there before may answer for a moment more.

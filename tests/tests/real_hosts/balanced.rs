@@ -137,16 +137,13 @@ fn traffic_moves_to_the_other_group(
     assert_eq!(ask(public).ok().as_deref(), Some("shop 1.0"));
     let rollout = fleet.watch(["rollout", "start", "shop@1.1", "--to", "production", "--wait"])?;
     until(ROLLOUT, "half of the traffic", || {
-        let said = load.take();
+        let said = load.next(50)?;
         assert_eq!(said.failed, 0, "{said:?}");
         let both = ["shop 1.0", "shop 1.1"].map(|page| said.said.get(page).copied().unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(300));
         Ok((both[0] > 5 && both[1] > 5).then_some(()))
     })?;
     rollout.wait(ROLLOUT)?.success()?;
-    load.take();
-    std::thread::sleep(Duration::from_millis(500));
-    let said = load.take();
+    let said = load.next(100)?;
     assert!(said.failed == 0 && said.said.keys().eq(["shop 1.1"]), "{said:?}");
     for (number, version) in [(2, "1.0"), (3, "1.0"), (4, "1.1"), (5, "1.1")] {
         serves(lab.host(number), version)?;
@@ -171,9 +168,7 @@ fn an_abort_moves_traffic_back(fleet: &Fleet<'_>, load: &Load, public: SocketAdd
     })?;
     fleet.longshore(["rollout", "abort", "latest"])?.success()?;
     rollout.wait(ROLLOUT)?.code_is(1)?;
-    load.take();
-    std::thread::sleep(Duration::from_millis(500));
-    let said = load.take();
+    let said = load.next(100)?;
     assert!(said.failed == 0 && said.said.keys().eq(["shop 1.1"]), "{said:?}");
     Ok(())
 }
@@ -184,9 +179,7 @@ fn hosts_are_drained_and_join(lab: &Lab, fleet: &Fleet<'_>, load: &Load) -> Resu
     for number in 2..=5 {
         serves(lab.host(number), "1.3")?;
     }
-    load.take();
-    std::thread::sleep(Duration::from_millis(500));
-    let said = load.take();
+    let said = load.next(100)?;
     assert!(said.said.keys().eq(["shop 1.3"]), "{said:?}");
     Ok(())
 }
