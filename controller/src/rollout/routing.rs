@@ -90,6 +90,15 @@ impl Routing {
         found
     }
 
+    /// All of it moves at once, and what had it is not kept warm: nobody wants that back.
+    pub(super) fn for_the_way_back(mut self) -> Self {
+        self.steps.clear();
+        if let Some(groups) = self.balancers.as_mut().and_then(|balancers| balancers.groups.as_mut()) {
+            groups.warm = Span::secs(0);
+        }
+        self
+    }
+
     /// Why nobody would move the traffic of an app with two sides on a host; `None`: somebody does, or it has none.
     pub fn unmoved(&self, app: &AppName, service: &Service) -> Option<String> {
         let alone = service.sides.is_some() && service.sockets.is_empty();

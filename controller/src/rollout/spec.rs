@@ -152,7 +152,9 @@ impl Spec {
     /// to prove it has proved.
     pub fn for_the_way_back(self) -> Self {
         let none = Span::secs(0);
-        Self { canary_bake: none, bake: none, watch: none, promotion: Promotion::Auto, gates: vec![], ..self }
+        let traffic = self.traffic.map(Routing::for_the_way_back);
+        let (promotion, gates) = (Promotion::Auto, vec![]);
+        Self { canary_bake: none, bake: none, watch: none, promotion, gates, traffic, ..self }
     }
 
     /// Everything that cannot work, each as (field, what is wrong); empty when the strategy is sound.

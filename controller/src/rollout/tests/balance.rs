@@ -216,6 +216,19 @@ fn traffic_moves_to_the_group_that_has_proved_itself() {
     assert_eq!(play.reason(), "2 of 2 hosts run 2; traffic goes to the green group; 2 excluded: a, b");
 }
 
+/// To what was live before it goes at once, whatever the environment says of steps; and nothing is kept warm, for the
+/// group that had the traffic runs what was gone back from.
+#[test]
+fn on_the_way_back_the_traffic_moves_at_once() {
+    let play = check(
+        &format!("{} traffic.steps=10+50 way-back", GROUPS.replace("c:green d:green", "c:green:2 d:green:2")),
+        "start         -> staging 0; stage c d; direct a=100 b=100 c=0 d=0
+         c d unchanged -> switching 0; run c d; direct a=0 b=0 c=100 d=100
+         lb directed   -> succeeded",
+    );
+    assert_eq!(play.reason(), "2 of 2 hosts run 2; traffic goes to the green group; 2 excluded: a, b");
+}
+
 /// Scenario 28: what fails before the switch never moves traffic.
 #[test]
 fn a_failure_before_the_switch_moves_no_traffic() {

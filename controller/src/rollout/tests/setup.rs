@@ -3,7 +3,8 @@
 //! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
 //! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`, `web:late` (comes with `web joins`); names that begin with `lb` are
 //! balancers of the others, of which there is one where the strategy has any; then `|` and fields of the strategy, where whatever is not given is out of
-//! the way: one wave, no limit on slots, no bake, no failure allowed.
+//! the way: one wave, no limit on slots, no bake, no failure allowed. The word `way-back` among them: to what was live
+//! before.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,15 @@ pub(crate) fn rollout(setup: &str) -> Rollout {
     let hosts = fleet.split_whitespace().zip(1..).filter(|(host, _)| !is_late(host));
     let (mut balancers, hosts): (Vec<_>, Vec<_>) = hosts.partition(|(host, _)| host.starts_with("lb"));
     let mut members: Vec<Member> = hosts.into_iter().map(|(host, number)| member(host, number)).collect();
-    let mut new = new(spec(strategy));
+    let (way_back, strategy) = match strategy.split_once(WAY_BACK) {
+        Some((before, after)) => (true, format!("{before} {after}")),
+        None => (false, strategy.to_owned()),
+    };
+    let mut new = new(spec(&strategy));
+    if way_back {
+        new.back = true;
+        new.spec = new.spec.for_the_way_back();
+    }
     if let Some(wanted) = new.spec.traffic.as_ref().and_then(|routing| routing.balancers.as_ref()) {
         if balancers.is_empty() {
             balancers.push(("lb", 1000));
@@ -57,6 +66,8 @@ pub(super) fn late(setup: &str) -> Vec<Member> {
 }
 
 const LATE: &str = ":late";
+/// In a strategy: the rollout goes to what was live before.
+const WAY_BACK: &str = "way-back";
 
 fn is_late(host: &str) -> bool {
     host.ends_with(LATE)
