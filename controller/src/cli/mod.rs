@@ -96,13 +96,14 @@ fn complain(failure: &Failure, format: Format) {
         (_, Format::Table) => {
             let columns =
                 if std::io::stderr().is_terminal() { surroundings::terminal_size().0 } else { usize::MAX };
-            failure
-                .lines()
-                .iter()
-                .flat_map(|line| folded(line, columns))
-                .for_each(|line| eprintln!("{line}"));
+            complaint(failure, columns).iter().for_each(|line| eprintln!("{line}"));
         }
     }
+}
+
+/// A failure on a screen of so many columns. What is several lines stays several lines.
+fn complaint(failure: &Failure, columns: usize) -> Vec<String> {
+    failure.lines().iter().flat_map(|text| text.lines()).flat_map(|line| folded(line, columns)).collect()
 }
 
 /// A line between words where the screen ends, what follows a little further in than where it began.
@@ -127,6 +128,24 @@ mod tests {
         assert_eq!(
             folded(long, 30),
             ["    frozen by eve:", "      stock-taking until", "      tomorrow morning"]
+        );
+    }
+
+    #[test]
+    fn a_complaint_of_several_lines_is_not_run_together() {
+        let moved = Failure::from(longshore_common::code::Coded::new(
+            longshore_common::code::Code::R03,
+            "the world is no longer as plan cc96bb1f saw it:\n  what is live was 1.1, and is 1.0\nLook: longshore plan show",
+        ));
+        assert_eq!(
+            complaint(&moved.next("then start that"), 40),
+            [
+                "longshore: LS-R03 the world is no",
+                "  longer as plan cc96bb1f saw it:",
+                "    what is live was 1.1, and is 1.0",
+                "  Look: longshore plan show",
+                "  then start that",
+            ]
         );
     }
 }
