@@ -1,6 +1,6 @@
 //! Gates of rollouts in the store: what they look at, what they came to, and what operators say of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_common::{
     code::Code,
@@ -121,26 +121,59 @@ impl Engine {
 
     /// Opinions that were committed just before a crash and led nowhere yet.
     pub(super) async fn open_answers(&self, rollout: &Rollout, author: &str) -> Result<Vec<Event>, Trouble> {
-        let mut events = vec![];
-        for (_, gate, run) in rollout.due_gates() {
-            if gate.kind != GateKind::Approval {
-                continue;
-            }
-            let (store, id) = (&self.inner.store, &rollout.header.id);
-            let found = records::get::<Vec<Approval>>(store, &Key::gate_answers(id, run.number)).await?;
-            let (Some((answers, _)), Some(Check::Approval(asked))) =
-                (found, checks(store, id).await?.by_gate.remove(&gate.name))
-            else {
-                continue;
-            };
-            let header = &rollout.header;
-            let rule = rule(&asked)?.among(&approve::people(store, &header.app, &header.env).await?);
-            if let Some((verdict, note)) = opinion(&rule, &answers, &author.parse()?, self.now()) {
-                events.push(Event::Gate { number: run.number, verdict, note });
+        let (author, mut events) = (author.parse()?, vec![]);
+        for (number, rule, answers) in self.asked(rollout).await? {
+            if let Some((verdict, note)) = opinion(&rule, &answers, &author, self.now()) {
+                events.push(Event::Gate { number, verdict, note });
             }
         }
         Ok(events)
     }
+
+    /// Of each run of a gate that waits for operators, who is asked and what they have said, in words.
+    pub(super) async fn said_so_far(
+        &self,
+        rollout: &Rollout,
+        author: &str,
+    ) -> Result<BTreeMap<u32, String>, Trouble> {
+        let author = author.parse()?;
+        let asked = self.asked(rollout).await?.into_iter();
+        Ok(asked
+            .map(|(number, rule, answers)| (number, so_far(&rule, &answers, &author, self.now())))
+            .collect())
+    }
+
+    /// Each run of a gate that waits for operators, with those who are asked now and what was said.
+    async fn asked(&self, rollout: &Rollout) -> Result<Vec<(u32, Rule, Vec<Approval>)>, Trouble> {
+        let (store, header) = (&self.inner.store, &rollout.header);
+        let mut found = vec![];
+        for (_, gate, run) in rollout.due_gates() {
+            if gate.kind != GateKind::Approval {
+                continue;
+            }
+            let Some(Check::Approval(asked)) = checks(store, &header.id).await?.by_gate.remove(&gate.name)
+            else {
+                continue;
+            };
+            let answers =
+                records::get::<Vec<Approval>>(store, &Key::gate_answers(&header.id, run.number)).await?;
+            let people = approve::people(store, &header.app, &header.env).await?;
+            let answers = answers.map(|(answers, _)| answers).unwrap_or_default();
+            found.push((run.number, rule(&asked)?.among(&people), answers));
+        }
+        Ok(found)
+    }
+}
+
+/// `bob approved, lacks 1 more; asked are: bob, sam`
+fn so_far(rule: &Rule, answers: &[Approval], author: &OperatorName, now: Millis) -> String {
+    let approved = answers.iter().filter(|one| one.answer == Answer::Approved);
+    let approved: Vec<String> = approved.map(|one| format!("{} approved, ", one.by)).collect();
+    let lacking = match standing(rule, answers, author, now) {
+        Standing::Pending(lacking) => format!("{lacking}; "),
+        Standing::NotNeeded | Standing::Approved { .. } | Standing::Denied(_) => String::new(),
+    };
+    format!("{}{lacking}asked are: {}", approved.concat(), rule.asked())
 }
 
 fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {

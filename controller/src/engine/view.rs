@@ -38,7 +38,8 @@ impl Engine {
         let loaded = records::load(&self.inner.store, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
         let progress = self.progress(&loaded.rollout);
         let doing = progress.iter().map(|(host, progress)| (*host, doing(progress))).collect();
-        let seen = self.inner.seen.of(id);
+        let mut seen = self.inner.seen.of(id);
+        seen.extend(self.said_so_far(&loaded.rollout, &loaded.record.started_by).await?);
         let benched = self.benched(&loaded.rollout).await?;
         let holds = explain(&loaded.rollout, &Facts { doing, seen: seen.clone(), benched });
         let gates = gates::results(&self.inner.store, id).await?;

@@ -96,7 +96,9 @@ impl Track {
         if let Some(most) = limits.restarts
             && self.restarts > most
         {
-            return Some(format!("{name} restarted {} times; at most {most}", self.restarts));
+            let times =
+                if self.restarts == 1 { "once".to_owned() } else { format!("{} times", self.restarts) };
+            return Some(format!("{name} restarted {times}; at most {most}"));
         }
         if let Some(most) = limits.memory_bytes
             && self.last.memory_bytes > most
@@ -134,14 +136,18 @@ fn lines(tracks: &BTreeMap<HostName, Track>, passed: Duration, silent: &[String]
             String::new()
         };
         format!(
-            "{name}: {} restarts{before}, {} error lines, {:.0}% of a core, {}{up}",
-            track.restarts,
-            track.last.error_lines,
+            "{name}: {}{before}, {}, {:.0}% of a core, {}{up}",
+            counted(track.restarts, "restart"),
+            counted(track.last.error_lines, "error line"),
             track.cpu_percent(passed),
             mib(track.last.memory_bytes),
         )
     };
     tracks.iter().map(of_track).chain(silent.iter().cloned()).collect()
+}
+
+fn counted(number: u32, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn mib(bytes: u64) -> String {
@@ -194,10 +200,7 @@ mod tests {
         };
         let first = usage(1, 0, 0, 0);
         assert_eq!(broken(&[first.clone(), usage(1, 0, 1000, 10)]), None);
-        assert_eq!(
-            broken(&[first.clone(), usage(2, 1, 0, 0)]).unwrap(),
-            "web-1 restarted 1 times; at most 0"
-        );
+        assert_eq!(broken(&[first.clone(), usage(2, 1, 0, 0)]).unwrap(), "web-1 restarted once; at most 0");
         assert_eq!(
             broken(&[first.clone(), usage(1, 0, 0, 11)]).unwrap(),
             "web-1 logged 11 errors within 60s; at most 10 a minute"

@@ -124,7 +124,8 @@ async fn again_and_again(check: &super::Check, scene: Scene, watch: Span) -> Con
         if conclusion.verdict != Verdict::Pass {
             return conclusion;
         }
-        scene.tell(format!("passed {times} times; last: {}", conclusion.note));
+        let often = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+        scene.tell(format!("passed {often}; last: {}", conclusion.note));
         tokio::time::sleep(pause).await;
     }
     unreachable!("nobody watches for four thousand million looks")

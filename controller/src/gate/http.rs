@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Conclusion, Scene, check::Endpoint, scene::unheard};
+use super::{
+    Conclusion, Scene,
+    check::Endpoint,
+    scene::{Heard, unheard},
+};
 use crate::{
     http::{Call, Reply, call},
     rollout::Verdict,
@@ -22,7 +26,7 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
         Ok(trust) => trust,
         Err(conclusion) => return conclusion,
     };
-    let mut lines = vec![];
+    let mut so_far = Heard::default();
     let mut last: Option<Result<String, String>> = None;
     loop {
         let limit = ATTEMPT.min(scene.left());
@@ -43,7 +47,7 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
         };
         let text = heard.clone().unwrap_or_else(|error| error);
         scene.tell(&text);
-        lines.push(text);
+        so_far.add(text);
         last = Some(heard).or(last);
         if !scene.pause(endpoint.every.0).await {
             break;
@@ -54,7 +58,7 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
         Some(Err(error)) => unheard(Some(error)),
         None => unheard(None),
     }
-    .with(lines)
+    .with(so_far.lines())
 }
 
 /// What is not as it should be, if anything is.

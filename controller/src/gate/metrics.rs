@@ -1,13 +1,13 @@
 //! What Prometheus measured: within bounds for as long as a window, or as good on the hosts that run the release as on
 //! those that do not yet.
 
-use longshore_common::time::Span;
+use longshore_common::time::rounded;
 
 use super::{
     Conclusion, Scene,
     check::{Metrics, Rule, Worse},
     prometheus::{Prometheus, Values},
-    scene::Named,
+    scene::{Heard, Named},
     stats::{Compared, compare},
 };
 use crate::rollout::Verdict;
@@ -51,37 +51,37 @@ impl Bounds<'_> {
     async fn look(&self, prometheus: &Prometheus, scene: &Scene) -> Conclusion {
         let query = query(self.metrics, scene, &scene.changed);
         let (mut good, mut broken, mut odd) = (0u32, 0u32, 0usize);
-        let mut lines = vec![];
+        let mut heard = Heard::default();
         loop {
             let mut trouble = None;
             let over = scene.clock.now_ms() - scene.since >= self.metrics.window.as_ms();
-            match prometheus.now(&query, scene).await {
+            let last = match prometheus.now(&query, scene).await {
                 Err(why) => {
-                    lines.push(why.clone());
-                    trouble = Some(why);
+                    heard.add(why.clone());
+                    trouble = Some(why.clone());
+                    why
                 }
                 Ok(values) => {
                     odd += values.not_finite;
                     let worst = values.good.iter().copied().find(|value| !self.holds(*value));
                     good += values.good.len() as u32;
                     broken += u32::from(worst.is_some());
-                    lines.push(self.line(&values));
+                    let line = self.line(&values);
+                    heard.add(line.clone());
                     if let Some(value) = worst.filter(|_| broken > self.breaches) {
                         let note = format!("{} is {}", number(value), self.says());
-                        return Conclusion::new(Verdict::Fail, note).with(lines);
+                        return Conclusion::new(Verdict::Fail, note).with(heard.lines());
                     }
+                    line
                 }
-            }
-            scene.tell(format!(
-                "{good} values, {broken} out of bounds; last: {}",
-                lines.last().map_or("", |line| line)
-            ));
+            };
+            scene.tell(format!("{good} values, {broken} out of bounds; last: {last}"));
             if over && good >= self.metrics.samples && trouble.is_none() {
                 let note = format!("{good} values, {broken} out of bounds, in {}", self.metrics.window);
-                return Conclusion::new(Verdict::Pass, note).with(lines);
+                return Conclusion::new(Verdict::Pass, note).with(heard.lines());
             }
             if !scene.pause(self.metrics.step.0).await {
-                return short(good, self.metrics.samples, odd, trouble).with(lines);
+                return short(good, self.metrics.samples, odd, trouble).with(heard.lines());
             }
         }
     }
@@ -145,12 +145,12 @@ async fn baseline(metrics: &Metrics, rule: &Against, prometheus: &Prometheus, sc
         );
     }
     let (canary, before) = (query(metrics, scene, &scene.changed), query(metrics, scene, &scene.untouched));
-    let mut lines = vec![];
+    let mut heard = Heard::default();
     loop {
         let now = scene.clock.now_ms();
         let left = scene.since + metrics.window.as_ms() - now;
         if left > 0 {
-            scene.tell(format!("gathering for {} more", Span::millis(left.unsigned_abs())));
+            scene.tell(format!("gathering for {} more", rounded(left)));
             if !scene.pause(std::time::Duration::from_millis(left.unsigned_abs())).await {
                 return short(0, metrics.samples, 0, Some("the window was not over in time".to_owned()));
             }
@@ -164,15 +164,15 @@ async fn baseline(metrics: &Metrics, rule: &Against, prometheus: &Prometheus, sc
         };
         let said = match (first, second) {
             (Ok(first), Ok(second)) => match judge(&first, &second, metrics.samples, rule) {
-                Ok(conclusion) => return conclusion.with(lines),
+                Ok(conclusion) => return conclusion.with(heard.lines()),
                 Err(lacking) => lacking,
             },
             (Err(why), _) | (_, Err(why)) => Conclusion::new(Verdict::NoData, why),
         };
         scene.tell(&said.note);
-        lines.push(said.note.clone());
+        heard.add(said.note.clone());
         if !scene.pause(step).await {
-            return said.with(lines);
+            return said.with(heard.lines());
         }
     }
 }
@@ -198,10 +198,11 @@ fn judge(canary: &Values, before: &Values, samples: u32, rule: &Against) -> Resu
         (true, false) => "lower than the baseline",
     };
     let Compared { u, p, delta } = compared;
-    let note = format!("{word}: p = {p:.4}, effect {delta:+.2}");
+    let p = chance(p);
+    let note = format!("{word}: {p}, effect {delta:+.2}");
     let (few, many) = (canary.good.len(), before.good.len());
     let medians = format!(
-        "median {} of {few} values against {} of {many}; U = {u}, p = {p:.4}, Cliff's delta {delta:+.2}",
+        "median {} of {few} values against {} of {many}; U = {u}, {p}, Cliff's delta {delta:+.2}",
         number(median(&canary.good)),
         number(median(&before.good))
     );
@@ -228,6 +229,11 @@ fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// `p = 0.1272`, `p < 0.0001`
+fn chance(p: f64) -> String {
+    if p < 0.0001 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") }
 }
 
 /// Four digits that count.
@@ -300,6 +306,7 @@ mod tests {
             [number(0.05), number(12.0), number(0.0), number(0.000_012)],
             ["0.05", "12", "0", "1.20e-5"]
         );
+        assert_eq!([chance(0.127_2), chance(0.000_04)], ["p = 0.1272", "p < 0.0001"]);
         assert_eq!(escaped("web-1.example"), "web-1\\\\.example");
         assert_eq!(median(&[3.0, 1.0, 2.0, 4.0]), 2.5);
     }

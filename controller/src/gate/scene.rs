@@ -198,10 +198,33 @@ pub(super) fn secret(file: &Path) -> Result<Vec<u8>, Conclusion> {
     Ok(bytes.trim_ascii().to_vec())
 }
 
-/// What a verdict is when nothing has answered until its end.
+/// What a verdict is when nobody has said one until its end.
 pub(super) fn unheard(last: Option<String>) -> Conclusion {
     match last {
         None => Conclusion::new(Verdict::NoData, "nothing answered in time"),
-        Some(last) => Conclusion::new(Verdict::NoData, format!("nothing answered in time; last: {last}")),
+        Some(last) => Conclusion::new(Verdict::NoData, format!("no verdict in time; last: {last}")),
+    }
+}
+
+/// What was heard each time it was asked: the same again and again is one line with how often.
+#[derive(Debug, Default)]
+pub(super) struct Heard(Vec<(String, usize)>);
+
+impl Heard {
+    pub fn add(&mut self, line: String) {
+        match self.0.last_mut() {
+            Some((last, times)) if *last == line => *times += 1,
+            _ => self.0.push((line, 1)),
+        }
+        // More than that is never shown.
+        let excess = self.0.len().saturating_sub(LINES);
+        self.0.drain(..excess);
+    }
+
+    pub fn lines(self) -> impl Iterator<Item = String> {
+        self.0.into_iter().map(|(line, times)| match times {
+            1 => line,
+            times => format!("{line} ({times} times)"),
+        })
     }
 }

@@ -191,6 +191,12 @@ async fn a_webhook_is_told_signed_and_believed() {
         assert_eq!(said.verdict, wanted, "{body}: {}", said.note);
         assert!(said.note.contains(note), "{body}: {}", said.note);
     }
+    let (ill, asked) = server("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
+    let said = verdict(&webhook(&ill)).await;
+    let heard = format!("{ill} answered 500");
+    assert_eq!((said.verdict, said.note), (Verdict::NoData, format!("no verdict in time; last: {heard}")));
+    let times = asked.lock().unwrap().len();
+    assert_eq!(said.evidence, [format!("{heard} ({times} times)")], "the same again is one line");
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     longshore_common::durable::write_atomic(&key, b"secret\n", 0o600).unwrap();

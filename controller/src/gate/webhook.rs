@@ -12,7 +12,7 @@ use super::{
     Conclusion, Scene,
     check::Webhook,
     http::first_line,
-    scene::{secret, unheard},
+    scene::{Heard, secret, unheard},
 };
 use crate::{
     http::{Call, Reply, call, signature},
@@ -70,7 +70,7 @@ async fn asked(webhook: &Webhook, scene: &Scene) -> Result<Conclusion, Conclusio
     let url = scene.url(&webhook.url)?;
     let trust = Scene::trust(webhook.ca.as_deref())?;
     let key = webhook.secret_file.as_deref().map(secret).transpose()?;
-    let (mut lines, mut last) = (vec![], None);
+    let (mut heard, mut last) = (Heard::default(), None);
     for attempt in 1u32.. {
         let body = serde_json::to_vec(&told(scene, attempt)).expect("plain fields are JSON");
         let limit = ATTEMPT.min(scene.left());
@@ -84,20 +84,20 @@ async fn asked(webhook: &Webhook, scene: &Scene) -> Result<Conclusion, Conclusio
             Ok(reply) => match read(&reply) {
                 Ok((verdict, message)) => {
                     let note = if message.is_empty() { format!("{} says so", url.server()) } else { message };
-                    return Ok(Conclusion::new(verdict, note).with(lines));
+                    return Ok(Conclusion::new(verdict, note).with(heard.lines()));
                 }
                 Err(said) => said,
             },
             Err(error) => longshore_common::chain::Chain(&error).to_string(),
         };
         scene.tell(&said);
-        lines.push(said.clone());
+        heard.add(said.clone());
         last = Some(said);
         if !scene.pause(webhook.every.0).await {
             break;
         }
     }
-    Err(unheard(last).with(lines))
+    Err(unheard(last).with(heard.lines()))
 }
 
 fn told(scene: &Scene, attempt: u32) -> Told<'_> {
@@ -122,7 +122,10 @@ fn told(scene: &Scene, attempt: u32) -> Told<'_> {
 fn read(reply: &Reply) -> Result<(Verdict, String), String> {
     let server = reply.url.server();
     if !reply.is_success() {
-        return Err(format!("{server} answered {}: {}", reply.status, first_line(reply)));
+        return Err(match first_line(reply) {
+            line if line.is_empty() => format!("{server} answered {}", reply.status),
+            line => format!("{server} answered {}: {line}", reply.status),
+        });
     }
     if reply.status == 202 && reply.body.trim_ascii().is_empty() {
         return Err(format!("{server} says pending"));
@@ -136,6 +139,7 @@ fn read(reply: &Reply) -> Result<(Verdict, String), String> {
         Word::Pass => Ok((Verdict::Pass, answer.message)),
         Word::Fail => Ok((Verdict::Fail, answer.message)),
         Word::Inconclusive => Ok((Verdict::Inconclusive, answer.message)),
+        Word::Pending if answer.message.is_empty() => Err(format!("{server} says pending")),
         Word::Pending => Err(format!("{server} says pending: {}", answer.message)),
     }
 }

@@ -142,9 +142,20 @@ async fn operators_open_a_gate_but_not_whoever_started_it() {
     waits_for(&controller, id, HoldKind::Gate).await;
     let own = answer(id, "alice", Answer::Approved).await.unwrap_err();
     assert!(own.to_string().contains("does not open its gates"), "{own}");
+    let explained = async || {
+        let holds = controller.engine.view(&id).await.unwrap().holds;
+        holds.into_iter().find(|hold| hold.kind == HoldKind::Gate).unwrap().what
+    };
+    let what = explained().await;
+    assert!(
+        what.ends_with("has no verdict yet: lacks 2 more; asked are: every approver but the author"),
+        "{what}"
+    );
     answer(id, "bob", Answer::Approved).await.unwrap();
     answer(id, "bob", Answer::Approved).await.unwrap();
     waits_for(&controller, id, HoldKind::Gate).await;
+    let what = explained().await;
+    assert!(what.contains("has no verdict yet: bob approved, lacks 1 more; asked are: "), "{what}");
     answer(id, "carl", Answer::Approved).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     let over = answer(id, "dora", Answer::Approved).await.unwrap_err();
