@@ -48,6 +48,8 @@ pub struct MailServer {
 /// A way to a mail server. Cheap to clone.
 #[derive(Clone)]
 pub struct Mailer {
+    /// For messages.
+    server: String,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
 }
@@ -75,7 +77,8 @@ impl Mailer {
             };
             builder = builder.credentials(Credentials::new(user.clone(), password));
         }
-        Ok(Self { transport: builder.build(), from })
+        let at = format!("{}:{}", server.host, server.port);
+        Ok(Self { server: at, transport: builder.build(), from })
     }
 
     pub(super) async fn send(&self, notice: &Notice, to: &[String]) -> Result<(), Undelivered> {
@@ -83,10 +86,15 @@ impl Mailer {
         match tokio::time::timeout(DEADLINE, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             // 5xx: it does not take this message, and will not later.
-            Ok(Err(error)) if error.is_permanent() => Err(Undelivered::never(Chain(&error))),
-            Ok(Err(error)) => Err(Undelivered::later(Chain(&error))),
-            Err(_) => Err(Undelivered::later(format!("the mail server did not answer within {DEADLINE:?}"))),
+            Ok(Err(error)) if error.is_permanent() => Err(Undelivered::never(self.said(error))),
+            Ok(Err(error)) => Err(Undelivered::later(self.said(error))),
+            Err(_) => Err(Undelivered::later(self.said(format_args!("no answer within {DEADLINE:?}")))),
         }
+    }
+
+    /// What the server said, or what kept it from saying anything: such an error tells its cause itself.
+    fn said(&self, what: impl std::fmt::Display) -> String {
+        format!("mail server {}: {what}", self.server)
     }
 
     fn message(&self, notice: &Notice, to: &[String]) -> Result<Message, Undelivered> {

@@ -13,7 +13,7 @@ use crate::{
     http::{Trust, signature},
     store::{Key, MemoryStore, SharedStore, Txn, record},
 };
-use server::{Server, smtp};
+use server::{Server, nobody, smtp};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -151,8 +151,18 @@ async fn keys_and_mail_that_are_not_there_are_named() {
 #[tokio::test]
 async fn mail_reaches_its_receivers_and_a_full_server_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
-    for (refuses, wants) in [(None, "told"), (Some("452 full"), "again"), (Some("550 nobody"), "dead")] {
-        let (port, mails) = smtp(refuses).await;
+    let ways = [
+        (Some(None), "told"),
+        (Some(Some("452 full")), "again"),
+        (Some(Some("550 nobody")), "dead"),
+        (None, "again"), // nobody listens there
+    ];
+    for (listens, wants) in ways {
+        let (nobody, silent_port) = nobody();
+        let (port, mails) = match listens {
+            Some(refuses) => smtp(refuses).await,
+            None => (silent_port, Default::default()),
+        };
         let server = MailServer {
             host: "127.0.0.1".to_owned(),
             port,
@@ -182,9 +192,13 @@ async fn mail_reaches_its_receivers_and_a_full_server_is_tried_again() {
                 assert!(known.is_empty());
             }
             wants => {
-                assert_eq!((known[0].dead, known[0].error.is_empty()), (wants == "dead", false), "{known:?}")
+                let Notice { dead, error, .. } = &known[0];
+                assert_eq!(*dead, wants == "dead", "{known:?}");
+                assert!(error.starts_with(&format!("mail server 127.0.0.1:{port}: ")), "{error}");
+                assert!(error.matches("refused").count() <= 1, "it is said once: {error}");
             }
         }
+        drop(nobody);
     }
 }
 

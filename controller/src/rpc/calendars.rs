@@ -123,6 +123,11 @@ fn scope(env: &str, app: &str) -> Result<Scope, Status> {
     Ok(Scope { env, app })
 }
 
+/// What is told of a lock: of an app's with the app.
+fn happening(kind: Kind, scope: &Scope, subject: String) -> Happening {
+    Happening { app: scope.app.clone(), ..Happening::of_env(kind, &scope.env, subject) }
+}
+
 #[tonic::async_trait]
 impl Calendars for CalendarsService {
     async fn show(
@@ -177,7 +182,7 @@ impl Calendars for CalendarsService {
         let locked = Locked { by: by.clone(), reason: reason.clone(), since_ms: self.clock.now_ms() };
         lock::lock(&self.store, &scope, locked.clone()).await.map_err(refuse)?;
         let subject = format!("{} is locked by {by}: {reason}", scope.name());
-        self.tell(Happening::of_env(Kind::Locked, &scope.env, subject).by(&by).because(&reason)).await;
+        self.tell(happening(Kind::Locked, &scope, subject).by(&by).because(&reason)).await;
         Ok(Response::new(lock_row(&scope, &locked)))
     }
 
@@ -188,7 +193,7 @@ impl Calendars for CalendarsService {
         let force = if force { Force::Anybodys } else { Force::Own };
         let locked = lock::unlock(&self.store, &scope, &by, force).await.map_err(refuse)?;
         let subject = format!("{} is unlocked by {by}", scope.name());
-        self.tell(Happening::of_env(Kind::Unlocked, &scope.env, subject).by(&by)).await;
+        self.tell(happening(Kind::Unlocked, &scope, subject).by(&by)).await;
         Ok(Response::new(lock_row(&scope, &locked)))
     }
 }
