@@ -99,9 +99,7 @@ async fn check(store: &SharedStore, environment: &Environment, now: Millis) -> R
     let others: Vec<Environment> =
         list(store).await?.iter().filter_map(|applied| applied.read().ok()).collect();
     let places = others.iter().filter(|other| other.name != environment.name).chain([environment]);
-    let places: BTreeMap<&EnvName, Place<'_>> = places
-        .map(|env| (&env.name, Place { order: env.promotion.order, demands: &env.promotion.after }))
-        .collect();
+    let places: BTreeMap<&EnvName, Place<'_>> = places.map(|env| (&env.name, env.place())).collect();
     let mut problems: Vec<String> = promotion::problems(&environment.name, &places)
         .into_iter()
         .map(|problem| format!("promotion.after: {problem}"))

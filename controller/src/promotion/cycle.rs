@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::ids::EnvName;
+use longshore_common::{ids::EnvName, text::visible};
 
 use super::{Demand, Order};
 
@@ -11,6 +11,8 @@ use super::{Demand, Order};
 pub struct Place<'a> {
     pub order: Option<Order>,
     pub demands: &'a [Demand],
+    /// Names of its gates.
+    pub gates: Vec<&'a str>,
 }
 
 /// What is wrong with the demands of `env`, given all environments and itself among them; empty when nothing is.
@@ -31,6 +33,7 @@ pub fn problems(env: &EnvName, all: &BTreeMap<&EnvName, Place<'_>>) -> Vec<Strin
                         "{other} is {there}, and {env} is {here}: promotion goes the other way"
                     ));
                 }
+                found.extend(demand.gates.iter().filter_map(|gate| no_such_gate(other, place, gate)));
                 if let Some(way) = way(other, env, all, &mut vec![]) {
                     let names: Vec<&str> = way.iter().map(|name| name.as_str()).collect();
                     found.push(format!("it goes in a circle: {env} after {}", names.join(" after ")));
@@ -39,6 +42,18 @@ pub fn problems(env: &EnvName, all: &BTreeMap<&EnvName, Place<'_>>) -> Vec<Strin
         }
     }
     found
+}
+
+/// A gate that is not there never passes, and nothing would ever come here.
+fn no_such_gate(env: &EnvName, place: &Place<'_>, gate: &str) -> Option<String> {
+    if place.gates.contains(&gate) {
+        return None;
+    }
+    let known = match place.gates.len() {
+        0 => "it has none".to_owned(),
+        _ => format!("it has {}", place.gates.join(", ")),
+    };
+    Some(format!("{env} has no gate \"{}\" that could pass there; {known}", visible(gate)))
 }
 
 /// From one environment to another along what each comes after.

@@ -42,8 +42,11 @@ fn why(runs: &[Run], now: i64) -> Option<Why> {
 fn circles_are_named_whole() {
     let names = ["dev", "qa", "prod"].map(env);
     let demands = [vec![after("prod")], vec![after("dev")], vec![after("qa")]];
-    let all: BTreeMap<&EnvName, Place<'_>> =
-        names.iter().zip(&demands).map(|(name, demands)| (name, Place { order: None, demands })).collect();
+    let all: BTreeMap<&EnvName, Place<'_>> = names
+        .iter()
+        .zip(&demands)
+        .map(|(name, demands)| (name, Place { order: None, demands, gates: vec!["smoke"] }))
+        .collect();
     assert_eq!(problems(&names[2], &all), ["it goes in a circle: prod after qa after dev after prod"]);
 }
 
@@ -55,7 +58,7 @@ fn promotion_goes_one_way_and_to_what_is_there() {
     let all: BTreeMap<&EnvName, Place<'_>> = names
         .iter()
         .zip(demands.iter().zip(places))
-        .map(|(name, (demands, order))| (name, Place { order, demands }))
+        .map(|(name, (demands, order))| (name, Place { order, demands, gates: vec!["smoke"] }))
         .collect();
     let found = problems(&names[0], &all).join("\n");
     for part in [
@@ -65,6 +68,24 @@ fn promotion_goes_one_way_and_to_what_is_there() {
     ] {
         assert!(found.contains(part), "{part} is not in {found}");
     }
+}
+
+/// What could never pass is said when the file is applied, not when a release waits for it.
+#[test]
+fn gates_that_are_demanded_have_to_be_there() {
+    let (staging, prod) = (env("staging"), env("prod"));
+    let demands = [after("staging")];
+    let found = |gates: Vec<&'static str>| {
+        let all = [
+            (&staging, Place { order: None, demands: &[], gates }),
+            (&prod, Place { order: None, demands: &demands, gates: vec![] }),
+        ];
+        problems(&prod, &all.into())
+    };
+    assert_eq!(found(vec!["reach", "smoke"]), [""; 0]);
+    let message = "staging has no gate \"smoke\" that could pass there; ";
+    assert_eq!(found(vec!["reach", "ready"]), [format!("{message}it has reach, ready")]);
+    assert_eq!(found(vec![]), [format!("{message}it has none")]);
 }
 
 #[test]

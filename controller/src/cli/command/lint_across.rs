@@ -76,10 +76,7 @@ pub(super) fn of_environments(all: &[&Environment]) -> Vec<(usize, String, Strin
             }
         }
     }
-    let places: BTreeMap<&EnvName, Place<'_>> = all
-        .iter()
-        .map(|env| (&env.name, Place { order: env.promotion.order, demands: &env.promotion.after }))
-        .collect();
+    let places: BTreeMap<&EnvName, Place<'_>> = all.iter().map(|env| (&env.name, env.place())).collect();
     for (at, env) in all.iter().enumerate() {
         // What is not among these files may be applied already: only the controller knows.
         let here = env.promotion.after.iter().all(|demand| places.contains_key(&demand.env));
@@ -138,6 +135,17 @@ mod tests {
                 "[environment]\nname = \"{name}\"\nselector = \"env={name}\"\n[[promotion.after]]\nenv = \"{after}\"\n"
             ))
         };
+        let asks = env(
+            "[environment]\nname = \"b\"\nselector = \"env=b\"\n[[promotion.after]]\nenv = \"a\"\ngates = [\"smoke\"]\n",
+        );
+        assert_eq!(
+            of_environments(&[&one, &asks]),
+            [(
+                1,
+                "promotion".to_owned(),
+                "promotion: a has no gate \"smoke\" that could pass there; it has none".to_owned()
+            )]
+        );
         let found = of_environments(&[&circle("a", "b"), &circle("b", "a")]);
         assert!(found.iter().all(|(_, _, message)| message.starts_with("promotion: ")) && !found.is_empty());
         assert_eq!(of_environments(&[&circle("a", "elsewhere")]), []);

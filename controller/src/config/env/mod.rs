@@ -44,6 +44,7 @@ use crate::{
     gate::Declaration,
     notify::Stakeholders,
     plan::PlanPolicy,
+    promotion::Place,
     rollout::{Layer, Snapshot, Spec},
 };
 use approval::roles;
@@ -103,6 +104,13 @@ impl Environment {
         Err(Coded::new(Code::P02, message))
     }
 
+    /// Where it stands among others.
+    pub fn place(&self) -> Place<'_> {
+        let Promotion { order, after } = &self.promotion;
+        let gates = self.gates.iter().map(|declared| declared.gate.name.as_str()).collect();
+        Place { order: *order, demands: after, gates }
+    }
+
     /// Values and secrets of an app, layer by layer. `None`: it has none.
     pub fn snapshot(&self, app: &AppName) -> Option<Snapshot> {
         self.declared.snapshot(app)
@@ -145,16 +153,21 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     let roles = roles(root);
     let gates = gates::gates(root, &roles, !spec.canary.is_zero());
     spec.gates = gates.iter().map(|declared| declared.gate.clone()).collect();
+    let promotion = promotion::promotion(root);
+    let approval = approval::approval(root, &roles);
+    let stakeholders = stakeholders::stakeholders(root, &roles);
+    let calendar = calendar::calendar(root);
+    // Only now, when everything was asked for: what nobody asks for is an unknown key.
     Some(Environment {
         name: name?,
         selector: selector?,
         newcomers,
         keep_slots,
         spec,
-        promotion: promotion::promotion(root),
-        approval: approval::approval(root, &roles),
-        stakeholders: stakeholders::stakeholders(root, &roles),
-        calendar: calendar::calendar(root),
+        promotion,
+        approval,
+        stakeholders,
+        calendar,
         plan,
         require_attestations,
         declared,
@@ -212,6 +225,15 @@ workers = 8
         let snapshot = env.snapshot(&"shop".parse().unwrap()).unwrap();
         let scopes: Vec<String> = snapshot.layers.iter().map(|layer| layer.scope.to_string()).collect();
         assert_eq!(scopes, ["environment", "app", "hosts \"size=big\"", "host web-1"]);
+    }
+
+    #[test]
+    fn a_bad_selector_hides_no_problem_further_down_and_makes_none() {
+        let text = "[environment]\nname = \"p\"\nselector = \"env=prod,\"\n[promotion]\norder = \"prod\"\n[approval]\ncount = 1\n[calendar]\nzone = \"Europe/Nowhere\"\n[stakeholders]\nowner = 7\n";
+        let problems = Environment::parse("p.toml", text).unwrap_err();
+        let lines: Vec<usize> = problems.list.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [3, 5, 9, 11], "{problems}");
+        assert!(!problems.to_string().contains("unknown key"), "{problems}");
     }
 
     #[test]
