@@ -112,7 +112,7 @@ impl Rule {
             asked.push(self.group(role, members, true));
         }
         for (role, rule) in &self.roles {
-            asked.push(self.group(role, &rule.members, rule.held));
+            asked.push(format!("at least {} of {}", rule.count, self.group(role, &rule.members, rule.held)));
         }
         if asked.is_empty() { "every approver but the author".to_owned() } else { asked.join(", ") }
     }
@@ -162,12 +162,16 @@ impl Rule {
 
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = vec![];
-        if self.count > 0 {
-            parts.push(format!("{} more", self.count));
+        let of = |word: &str| {
+            let parts = self.roles.iter().map(|(role, count)| format!("{count} {word} of {role}"));
+            parts.collect::<Vec<_>>().join(" and ")
+        };
+        match self.roles.values().sum::<u32>() {
+            0 => write!(f, "lacks {} more", self.count)?,
+            // Whoever is of the role is one of those who are lacking anyway.
+            of_roles if of_roles >= self.count => write!(f, "lacks {}", of("more"))?,
+            _ => write!(f, "lacks {} more, {}", self.count, of("of them"))?,
         }
-        parts.extend(self.roles.iter().map(|(role, count)| format!("{count} more of {role}")));
-        write!(f, "lacks {}", parts.join(" and "))?;
         if !self.expired.is_empty() {
             let names: Vec<String> = self.expired.iter().map(ToString::to_string).collect();
             write!(f, "; expired: {}", names.join(", "))?;

@@ -69,10 +69,10 @@ fn roles_are_counted_among_all() {
     let rule =
         Rule { count: 2, by: members(&["bob"]), roles: [("sre".to_owned(), sre)].into(), ..Rule::default() };
     assert!(matches!(admit(&rule, &name("ann"), &name("eve")), Err(Refusal::NotAsked { .. })));
-    assert_eq!(rule.asked(), "bob, sre (sam, sue)");
+    assert_eq!(rule.asked(), "bob, at least 1 of sre (sam, sue)");
     let stands = standing(&rule, &[yes("bob", 1), yes("eve", 1)], &name("ann"), 2);
     let Standing::Pending(lacking) = stands else { panic!("{stands:?}") };
-    assert_eq!(lacking.to_string(), "lacks 1 more and 1 more of sre");
+    assert_eq!(lacking.to_string(), "lacks 1 more of sre");
     assert_eq!(
         standing(&rule, &[yes("sue", 1), yes("sam", 1)], &name("ann"), 2),
         Standing::Approved { until: None }
@@ -110,16 +110,20 @@ fn roles_of_operators_are_asked_as_they_stand() {
         roles: [("host-admin".to_owned(), role(1))].into(),
         ..Rule::default()
     };
-    assert_eq!(rule.asked(), "approver, host-admin", "a plan names roles, not who has them today");
+    assert_eq!(
+        rule.asked(),
+        "approver, at least 1 of host-admin",
+        "a plan names roles, not who has them today"
+    );
     let now = rule.among(&people(&["ann", "bob", "sue"], &["sue"]));
-    assert_eq!(now.asked(), "approver (ann, bob, sue), host-admin (sue)");
+    assert_eq!(now.asked(), "approver (ann, bob, sue), at least 1 of host-admin (sue)");
     let Standing::Pending(lacking) = standing(&now, &[yes("bob", 1), yes("ann", 1)], &name("ann"), 2) else {
         panic!()
     };
-    assert_eq!(lacking.to_string(), "lacks 1 more and 1 more of host-admin");
+    assert_eq!(lacking.to_string(), "lacks 1 more of host-admin");
     assert!(standing(&now, &[yes("bob", 1), yes("sue", 1)], &name("ann"), 2).may_start());
     let nobody = rule.among(&people(&["ann"], &[]));
-    assert_eq!(nobody.asked(), "approver (ann), host-admin (nobody has that role)");
+    assert_eq!(nobody.asked(), "approver (ann), at least 1 of host-admin (nobody has that role)");
 }
 
 /// In one millisecond the later word counts, and an older one never takes back a newer.
@@ -183,7 +187,10 @@ fn refusals_say_why() {
     }
     let both =
         Lacking { count: 2, roles: [("sre".to_owned(), 1)].into(), expired: vec![name("bob"), name("cat")] };
-    assert_eq!(both.to_string(), "lacks 2 more and 1 more of sre; expired: bob, cat");
+    assert_eq!(both.to_string(), "lacks 2 more, 1 of them of sre; expired: bob, cat");
+    let as_many =
+        Lacking { count: 1, roles: [("dba".to_owned(), 1), ("sre".to_owned(), 1)].into(), expired: vec![] };
+    assert_eq!(as_many.to_string(), "lacks 1 more of dba and 1 more of sre", "two are lacking, not three");
     let only_role = Lacking { count: 0, roles: [("sre".to_owned(), 1)].into(), expired: vec![] };
     assert_eq!(only_role.to_string(), "lacks 1 more of sre");
 }

@@ -59,10 +59,8 @@ pub(super) async fn permit(
     if !overridden(Check::Promotion) {
         proved(wanted, past, now)?;
     }
-    let rule = &wanted.environment.approval;
-    if let Some((mut asked, revision)) =
-        approve::permit(store, env, wanted.app, rule, wanted.plan, wanted.at).await?
-    {
+    let Wanted { environment, app, plan, at, .. } = *wanted;
+    if let Some((mut asked, revision)) = approve::permit(store, environment, app, plan, at, now).await? {
         let key = Key::approvals(&asked.plan);
         asked.used = true;
         permit.guards.push(Guard::Unchanged(key.clone(), revision));

@@ -13,6 +13,7 @@ use super::{freeze::REASON_BYTES, load};
 use crate::{
     access::{self, Permission, Role},
     approval::{Approval, People, Rule, Standing, admit, standing},
+    config::Environment,
     engine::records,
     notify::{Happening, Kind, outbox},
     store::{Key, Prefix, Revision, SharedStore, Txn, record},
@@ -153,7 +154,8 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
         if asked.used {
             let Asked { app, version, env, .. } = &asked;
             let message = format!(
-                "plan {} was used up by the rollout that it started. Plan it again: longshore plan {app}@{version} --to {env}",
+                "plan {} was used up by the rollout that it started (longshore plan list says which), and no word changes \
+                 that one: to stop it, longshore rollout abort. Plan it again: longshore plan {app}@{version} --to {env}",
                 plan.short()
             );
             return Err(Trouble::refused(Code::R01, message));
@@ -175,15 +177,17 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
     unreachable!("the last attempt returns")
 }
 
-/// Refused unless the plan may start at `at`. Returns what its record has to be like when it does.
+/// Refused unless the plan may start at `at`, which is `now` or later. Returns what its record has to be like when it
+/// does.
 pub async fn permit(
     store: &SharedStore,
-    env: &EnvName,
+    environment: &Environment,
     app: &AppName,
-    rule: &Rule,
     plan: Option<&PlanDigest>,
     at: Millis,
+    now: Millis,
 ) -> Result<Option<(Asked, Revision)>, Trouble> {
+    let Environment { name: env, approval: rule, calendar, .. } = environment;
     if rule.asks_nobody() {
         return Ok(None);
     }
@@ -208,7 +212,15 @@ pub async fn permit(
              longshore plan {app}@{version} --to {env}"
         ));
     }
-    match asked.standing(rule, at) {
+    match asked.standing(rule, now) {
+        // Enough agree; only too long before.
+        Standing::Approved { until: Some(until) } if until <= at => {
+            let (until, at) = (calendar.say_moment(until), calendar.say_moment(at));
+            refuse(format!(
+                "plan {short} is approved until {until}, and the rollout is to begin at {at}. Begin it before, or have \
+                 the plan approved again less than that before it begins: {env} needs {needs}"
+            ))
+        }
         Standing::NotNeeded | Standing::Approved { .. } => Ok(Some((asked, revision))),
         Standing::Denied(by) => {
             let because = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
@@ -220,7 +232,7 @@ pub async fn permit(
     }
 }
 
-/// `2 approvals of ann, sre (sam, sue), each good for 24h`.
+/// `2 approvals of ann, at least 1 of sre (sam, sue), each good for 24h`.
 pub fn needs(rule: &Rule) -> String {
     let approvals = if rule.count == 1 { "approval" } else { "approvals" };
     let good = rule.expires.map(|span: Span| format!(", each good for {span}")).unwrap_or_default();

@@ -160,8 +160,13 @@ pub(super) async fn find(store: &SharedStore, text: &str) -> Result<Plan, Troubl
     }
 }
 
+/// The record that lists read.
+pub(super) async fn row_of(store: &SharedStore, digest: &PlanDigest) -> Result<Option<Kept>, Trouble> {
+    Ok(records::get::<Kept>(store, &Key::plan(digest)).await?.map(|(kept, _)| kept))
+}
+
 async fn load(store: &SharedStore, digest: &PlanDigest) -> Result<Option<Plan>, Trouble> {
-    let Some((kept, _)) = records::get::<Kept>(store, &Key::plan(digest)).await? else { return Ok(None) };
+    let Some(kept) = row_of(store, digest).await? else { return Ok(None) };
     let damaged = |why: &str| {
         let message =
             format!("plan {} cannot be read ({why}); make it again: longshore plan", digest.short());

@@ -15,7 +15,8 @@ mod tests;
 use std::sync::Arc;
 
 use longshore_common::{
-    ids::{AppName, EnvName, OperatorName, Version},
+    digest::PlanDigest,
+    ids::{AppName, EnvName, OperatorName, RolloutId, Version},
     time::{Clock, Millis},
 };
 
@@ -79,6 +80,11 @@ impl Planner {
     /// The plan that an operator means: its digest, a unique beginning of it, or `latest`.
     pub async fn find(&self, text: &str) -> Result<Plan, Trouble> {
         keep::find(&self.store, text).await
+    }
+
+    /// The rollout that was started by a plan last.
+    pub async fn started_by(&self, plan: &PlanDigest) -> Result<Option<RolloutId>, Trouble> {
+        Ok(keep::row_of(&self.store, plan).await?.and_then(|kept| kept.rollout))
     }
 
     async fn compute(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {

@@ -1,10 +1,14 @@
 //! What the environment's policy says of a rollout that would begin now: windows, freezes, locks, promotion, approvals.
 
-use longshore_common::{digest::ReleaseDigest, ids::AppName, time::Millis};
+use longshore_common::{
+    digest::ReleaseDigest,
+    ids::{AppName, EnvName},
+    time::Millis,
+};
 
 use crate::{
     approval::Rule,
-    calendar::Calendar,
+    calendar::{Calendar, Standing},
     config::Environment,
     engine::{permit, records::Record},
     environments::{freeze, lock},
@@ -22,7 +26,7 @@ pub(super) async fn standing(
 ) -> Result<Vec<CalendarNote>, Trouble> {
     let mut all = environment.calendar.clone();
     all.freezes.extend(freeze::get(store, &environment.name).await?.as_ref().map(freeze::Frozen::freeze));
-    let mut notes = calendar(&all, now);
+    let mut notes = calendar(&environment.name, &all, now);
     let locks = lock::holding(store, &environment.name, app, now).await?;
     notes.extend(locks.into_iter().map(|what| CalendarNote {
         kind: LOCK.to_owned(),
@@ -66,7 +70,7 @@ pub(super) fn promotion(
 }
 
 /// Nothing where it is never closed.
-fn calendar(calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
+fn calendar(env: &EnvName, calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
     if calendar.is_always_open() {
         return vec![];
     }
@@ -84,10 +88,15 @@ fn calendar(calendar: &Calendar, now: Millis) -> Vec<CalendarNote> {
         return vec![CalendarNote { kind: "window".to_owned(), what, closed: false, until_ms }];
     }
     let opens = calendar.next_opening(now);
-    let then =
-        opens.map_or("it does not open again".to_owned(), |at| format!("opens {}", calendar.say_moment(at)));
-    let frozen = matches!(calendar.standing(now), crate::calendar::Standing::Frozen(_));
-    let kind = if frozen { "freeze" } else { "window" };
+    let (kind, by_hand) = match calendar.standing(now) {
+        Standing::Frozen(freezes) => ("freeze", freezes.iter().any(|freeze| freeze.by.is_some())),
+        Standing::Open(_) | Standing::Outside => ("window", false),
+    };
+    let then = match opens {
+        Some(at) => format!("opens {}", calendar.say_moment(at)),
+        None if by_hand => format!("opens when that is lifted: longshore env unfreeze {env}"),
+        None => "does not open in the next year".to_owned(),
+    };
     let note = |reason: String| CalendarNote {
         kind: kind.to_owned(),
         what: format!("closed now, and the rollout would wait: {reason}; {then}"),

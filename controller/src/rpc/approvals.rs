@@ -44,7 +44,8 @@ impl ApprovalsService {
     }
 }
 
-fn row(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
+/// How a plan stands with those who are asked.
+pub(super) fn row(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
     let (state, lacking, until) = match asked.standing(rule, now) {
         _ if asked.used => ("used", String::new(), None),
         Standing::NotNeeded => ("approved", String::new(), None),

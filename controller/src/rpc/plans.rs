@@ -1,17 +1,20 @@
 //! The `Plans` service.
 
 use longshore_common::{
+    digest::PlanDigest,
     ids::{AppName, EnvName},
     wire::parse,
 };
 use longshore_proto::v1::{self as pb, plans_server::Plans};
 use tonic::{Request, Response, Status};
 
-use super::{invalid, operator, refuse, wanted_name};
+use super::{approvals, invalid, operator, refuse, wanted_name};
 use crate::{
+    environments::approve,
     identity::Door,
     plan::Plan,
     prepare::{Kept, Planner, Wish},
+    trouble::Trouble,
 };
 
 /// Rows of a list, unless it is said how many.
@@ -30,9 +33,30 @@ pub(super) fn wish(app: &str, version: &str, env: &str) -> Result<Wish, Status> 
     })
 }
 
-fn reply(plan: &Plan) -> pb::PlanReply {
-    let json = serde_json::to_vec(plan).expect("a plan holds nothing that JSON cannot say");
-    pb::PlanReply { digest: plan.digest.hex(), plan: json.into() }
+impl PlansService {
+    async fn reply(&self, plan: &Plan) -> Result<pb::PlanReply, Trouble> {
+        let json = serde_json::to_vec(plan).expect("a plan holds nothing that JSON cannot say");
+        let rollout = self.planner.started_by(&plan.digest).await?;
+        Ok(pb::PlanReply {
+            digest: plan.digest.hex(),
+            plan: json.into(),
+            approval: self.approval(&plan.digest).await?,
+            rollout: rollout.map(|id| id.to_string()).unwrap_or_default(),
+        })
+    }
+
+    /// How a plan stands with those who are asked; none where nobody was.
+    async fn approval(&self, plan: &PlanDigest) -> Result<Option<pb::ApprovalRow>, Trouble> {
+        let Planner { store, clock, .. } = &self.planner;
+        let Some((asked, _)) = approve::get(store, plan).await? else { return Ok(None) };
+        let rule = asked.rule(store).await?;
+        Ok(Some(approvals::row(&asked, &rule, clock.now_ms())))
+    }
+
+    async fn row(&self, kept: Kept) -> Result<pb::PlanRow, Trouble> {
+        let approval = self.approval(&kept.digest).await?;
+        Ok(pb::PlanRow { approval: approval.map(|row| row.state).unwrap_or_default(), ..row(kept) })
+    }
 }
 
 fn row(kept: Kept) -> pb::PlanRow {
@@ -48,6 +72,7 @@ fn row(kept: Kept) -> pb::PlanRow {
         waves,
         failed: failed.iter().map(ToString::to_string).collect(),
         rollout: rollout.map(|id| id.to_string()).unwrap_or_default(),
+        approval: String::new(),
     }
 }
 
@@ -57,7 +82,7 @@ impl Plans for PlansService {
         let by = operator(&self.door, &request).await?;
         let pb::MakePlanRequest { app, version, env } = request.into_inner();
         let plan = self.planner.make(&wish(&app, &version, &env)?, &by).await.map_err(refuse)?;
-        Ok(Response::new(reply(&plan)))
+        Ok(Response::new(self.reply(&plan).await.map_err(refuse)?))
     }
 
     async fn list(
@@ -73,13 +98,16 @@ impl Plans for PlansService {
             (app.is_empty() || kept.app.as_str() == app) && (env.is_empty() || kept.env.as_str() == env)
         };
         let kept = self.planner.list().await.map_err(refuse)?;
-        let plans = kept.into_iter().filter(wanted).take(limit).map(row).collect();
+        let mut plans = vec![];
+        for kept in kept.into_iter().filter(wanted).take(limit) {
+            plans.push(self.row(kept).await.map_err(refuse)?);
+        }
         Ok(Response::new(pb::ListPlansReply { plans }))
     }
 
     async fn show(&self, request: Request<pb::ShowPlanRequest>) -> Result<Response<pb::PlanReply>, Status> {
         operator(&self.door, &request).await?;
         let plan = self.planner.find(&request.into_inner().plan).await.map_err(refuse)?;
-        Ok(Response::new(reply(&plan)))
+        Ok(Response::new(self.reply(&plan).await.map_err(refuse)?))
     }
 }

@@ -55,5 +55,5 @@ pub async fn make(
 }
 
 fn read(reply: pb::PlanReply) -> Result<PlanView, Failure> {
-    PlanView::read(&reply.plan).ok_or_else(|| hollow("plan that this version can read"))
+    PlanView::read(reply).ok_or_else(|| hollow("plan that this version can read"))
 }

@@ -65,13 +65,69 @@ impl From<pb::ApprovalRow> for Approval {
     }
 }
 
+/// How a plan stands with those who are asked, as a part of it.
+#[derive(Debug, Serialize)]
+pub struct Approvals<'a> {
+    state: &'a str,
+    lacking: Option<&'a str>,
+    until: Option<Moment>,
+    asked: &'a str,
+    words: &'a [Word],
+}
+
 impl Approval {
+    pub fn as_part(&self) -> Approvals<'_> {
+        let Self { state, lacking, until, asked, words, .. } = self;
+        Approvals { state, lacking: lacking.as_deref(), until: *until, asked, words }
+    }
+
+    /// Whether the plan may start, as far as people are asked. None: it was used up.
+    pub fn verdict(&self, page: &Page) -> Option<(Ink, String)> {
+        match self.state.as_str() {
+            "approved" => {
+                Some((Ink::Good, format!("It is approved{} and may start.", self.good_until(page))))
+            }
+            "pending" => {
+                let lacking = self.lacking.as_deref().unwrap_or("waits");
+                Some((Ink::Warn, format!("It may start when it is approved: {}.", visible(lacking))))
+            }
+            "denied" => {
+                let by = self.words.iter().filter(|word| word.answer == "denied");
+                let by: Vec<String> = by.map(|word| word.told()).collect();
+                Some((Ink::Bad, format!("It may not start: {}.", by.join("; "))))
+            }
+            _ => None,
+        }
+    }
+
+    /// `lacks 1 more`, `approved until 2026-11-30 10:18`, `denied`
+    fn stands(&self, page: &Page) -> String {
+        match (&self.lacking, self.until) {
+            (Some(lacking), _) => visible(lacking),
+            (None, Some(until)) => format!("{} until {}", visible(&self.state), until.date(&page.zone)),
+            (None, None) => visible(&self.state),
+        }
+    }
+
+    /// `, until 2026-11-30 10:18,` or nothing.
+    fn good_until(&self, page: &Page) -> String {
+        self.until.map(|at| format!(", until {},", at.date(&page.zone))).unwrap_or_default()
+    }
+
     fn said(&self) -> String {
         let words = self.words.iter().map(|word| match word.answer.as_str() {
             "denied" => format!("{} (no)", word.by),
             _ => word.by.clone(),
         });
         visible(&words.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Word {
+    /// `sam denied it: not before the sale`
+    pub fn told(&self) -> String {
+        let because = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        visible(&format!("{} {} it{because}", self.by, self.answer))
     }
 }
 
@@ -127,7 +183,7 @@ impl View for ApprovalList {
                 visible(&format!("{}@{}", plan.app, plan.version)).into(),
                 visible(&plan.env).into(),
                 visible(&plan.author).into(),
-                visible(plan.lacking.as_deref().unwrap_or(&plan.state)).into(),
+                plan.stands(page).into(),
                 plan.said().into(),
                 plan.asked_at.map_or_else(|| "-".to_owned(), |at| at.relative(page.now)).into(),
             ]);

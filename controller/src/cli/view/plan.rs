@@ -4,7 +4,7 @@ use longshore_proto::v1 as pb;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::some;
+use super::{approval::Approval, some};
 use crate::{
     cli::{exit::Exit, moment::Moment},
     plan::{Part, Plan},
@@ -13,13 +13,28 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct PlanView {
     pub plan: Plan,
+    /// How it stands with those who are asked; none where nobody is.
+    pub approval: Option<Approval>,
+    /// The rollout that was started by it last.
+    pub rollout: Option<String>,
     /// Every host is shown, not only those that stand out.
     pub all_hosts: bool,
 }
 
 impl PlanView {
-    pub fn read(json: &[u8]) -> Option<Self> {
-        Some(Self { plan: serde_json::from_slice(json).ok()?, all_hosts: false })
+    pub fn of(plan: Plan) -> Self {
+        Self { plan, approval: None, rollout: None, all_hosts: false }
+    }
+
+    /// None: it is of a version that this one cannot read.
+    pub fn read(reply: pb::PlanReply) -> Option<Self> {
+        let pb::PlanReply { digest: _, plan, approval, rollout } = reply;
+        let (approval, rollout) = (approval.map(Approval::from), some(rollout));
+        Some(Self { approval, rollout, ..Self::parse(&plan)? })
+    }
+
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok().map(Self::of)
     }
 
     pub fn with_hosts(self, all_hosts: bool) -> Self {
@@ -60,6 +75,9 @@ impl Serialize for PlanView {
             fields.insert("made_at".to_owned(), at);
             fields.insert("may_start".to_owned(), self.plan.failed.is_empty().into());
             fields.insert("nothing_to_do".to_owned(), self.plan.is_nothing_to_do().into());
+            let said = serde_json::to_value(self.approval.as_ref().map(Approval::as_part));
+            fields.insert("approvals".to_owned(), said.map_err(serde::ser::Error::custom)?);
+            fields.insert("rollout".to_owned(), self.rollout.clone().into());
         }
         document.serialize(to)
     }
@@ -85,6 +103,8 @@ pub struct PlanRow {
     pub failed: Vec<String>,
     /// The rollout that was started by it last.
     pub rollout: Option<String>,
+    /// `pending`, `approved`, `denied`, `used`; none where nobody is asked.
+    pub approval: Option<String>,
 }
 
 impl From<pb::ListPlansReply> for PlanList {
@@ -95,8 +115,20 @@ impl From<pb::ListPlansReply> for PlanList {
 
 impl From<pb::PlanRow> for PlanRow {
     fn from(row: pb::PlanRow) -> Self {
-        let pb::PlanRow { digest, app, version, env, made_ms, made_by, hosts, waves, failed, rollout } = row;
-        let made_at = Moment(made_ms);
-        Self { digest, app, version, env, made_at, made_by, hosts, waves, failed, rollout: some(rollout) }
+        let pb::PlanRow {
+            digest,
+            app,
+            version,
+            env,
+            made_ms,
+            made_by,
+            hosts,
+            waves,
+            failed,
+            rollout,
+            approval,
+        } = row;
+        let (made_at, rollout, approval) = (Moment(made_ms), some(rollout), some(approval));
+        Self { digest, app, version, env, made_at, made_by, hosts, waves, failed, rollout, approval }
     }
 }

@@ -28,11 +28,11 @@ impl View for PlanView {
     fn lines(&self, page: &Page) -> Vec<String> {
         let page = &Page { columns: page.columns.min(WIDE), ..page.clone() };
         let plan = &self.plan;
-        let mut lines = head(plan, page);
+        let mut lines = self.head(page);
         lines.extend(summary(plan, page));
         let parts = [
             ("Does not hold", failed(plan, page)),
-            ("Policy", policy(plan, page)),
+            ("Policy", policy(self, page)),
             ("Worth knowing", remarks(plan, page)),
             ("Waves", waves(plan, page)),
             ("Hosts", hosts(plan, self.all_hosts, page)),
@@ -49,7 +49,7 @@ impl View for PlanView {
             }
         }
         lines.push(String::new());
-        lines.extend(next(plan));
+        lines.extend(self.next());
         lines
     }
 }
@@ -58,30 +58,73 @@ impl PlanView {
     /// For whoever starts at once: the head, what stands in the way, and how far it goes.
     pub fn brief(&self, page: &Page) -> Vec<String> {
         let page = &Page { columns: page.columns.min(WIDE), ..page.clone() };
-        let mut lines = head(&self.plan, page);
+        let mut lines = self.head(page);
         lines.extend(summary(&self.plan, page));
-        lines.extend(policy(&self.plan, page));
+        lines.extend(policy(self, page));
         lines.extend(remarks(&self.plan, page));
         lines
     }
-}
 
-fn head(plan: &Plan, page: &Page) -> Vec<String> {
-    let from =
-        plan.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("from {}", live.version));
-    let title = visible(&format!("{}@{} to {} ({from})", plan.app, plan.to.version, plan.env));
-    let digest = page.style.paint(Ink::Strong, &format!("Plan {}", plan.digest.short()));
-    let standing = match (plan.failed.len(), plan.is_nothing_to_do()) {
-        (0, true) => {
-            page.style.paint(Ink::Faint, "Nothing to do: every host that takes part runs it already.")
+    fn head(&self, page: &Page) -> Vec<String> {
+        let plan = &self.plan;
+        let from =
+            plan.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("from {}", live.version));
+        let title = visible(&format!("{}@{} to {} ({from})", plan.app, plan.to.version, plan.env));
+        let digest = page.style.paint(Ink::Strong, &format!("Plan {}", plan.digest.short()));
+        let (ink, standing) = self.standing(page);
+        vec![format!("{digest}  {title}"), page.style.paint(ink, &standing)]
+    }
+
+    /// Whether it may start: one sentence.
+    fn standing(&self, page: &Page) -> (Ink, String) {
+        match (self.plan.failed.len(), self.plan.is_nothing_to_do()) {
+            (0, true) => {
+                (Ink::Faint, "Nothing to do: every host that takes part runs it already.".to_owned())
+            }
+            (0, false) => self.may_start(page),
+            (1, _) => (Ink::Bad, "It may not start: a precondition does not hold.".to_owned()),
+            (failed, _) => (Ink::Bad, format!("It may not start: {failed} preconditions do not hold.")),
         }
-        (0, false) => page.style.paint(Ink::Good, "It may start."),
-        (1, _) => page.style.paint(Ink::Bad, "It may not start: a precondition does not hold."),
-        (failed, _) => {
-            page.style.paint(Ink::Bad, &format!("It may not start: {failed} preconditions do not hold."))
+    }
+
+    fn may_start(&self, page: &Page) -> (Ink, String) {
+        let started = self.rollout.as_ref().map(|id| format!("It was started: rollout {}.", short(id)));
+        match (&self.approval, started) {
+            (Some(approval), started) => approval
+                .verdict(page)
+                .unwrap_or_else(|| (Ink::Plain, started.unwrap_or_else(|| "It was started.".to_owned()))),
+            (None, Some(started)) => (Ink::Plain, format!("{started} It may start again.")),
+            (None, None) => (Ink::Good, "It may start.".to_owned()),
         }
-    };
-    vec![format!("{digest}  {title}"), standing]
+    }
+
+    /// What to type next.
+    fn next(&self) -> Vec<String> {
+        let plan = &self.plan;
+        let digest = plan.digest.short();
+        let again = format!("longshore plan {}@{} --to {}", plan.app, plan.to.version, plan.env);
+        if !plan.failed.is_empty() {
+            let mut lines = vec![format!("Mend what does not hold, then plan again: {again}")];
+            if plan.failed.iter().all(|failed| failed.may_override) {
+                let mut names: Vec<&str> = plan.failed.iter().map(|failed| failed.check.as_str()).collect();
+                names.dedup();
+                let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
+                lines.push(format!(
+                    "Or in spite of it: longshore rollout start {digest} {} --reason \"...\"",
+                    options.join(" ")
+                ));
+            }
+            return lines;
+        }
+        let start = format!("Start it: longshore rollout start {digest}");
+        let state = self.approval.as_ref().map(|approval| approval.state.as_str());
+        match (plan.is_nothing_to_do(), state) {
+            (true, _) => vec![],
+            (false, None | Some("approved")) => vec![start],
+            (false, Some("used")) => vec![format!("To have it again: {again}")],
+            (false, Some(_)) => vec![format!("Others approve it: longshore rollout approve {digest}"), start],
+        }
+    }
 }
 
 fn summary(plan: &Plan, page: &Page) -> Vec<String> {
@@ -162,30 +205,6 @@ pub(super) fn paragraph(text: &str, ink: Ink, page: &Page) -> Vec<String> {
         .collect()
 }
 
-fn next(plan: &Plan) -> Vec<String> {
-    let digest = plan.digest.short();
-    if !plan.failed.is_empty() {
-        let again = format!("longshore plan {}@{} --to {}", plan.app, plan.to.version, plan.env);
-        let mut lines = vec![format!("Mend what does not hold, then plan again: {again}")];
-        if plan.failed.iter().all(|failed| failed.may_override) {
-            let mut names: Vec<&str> = plan.failed.iter().map(|failed| failed.check.as_str()).collect();
-            names.dedup();
-            let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
-            lines.push(format!(
-                "Or in spite of it: longshore rollout start {digest} {} --reason \"...\"",
-                options.join(" ")
-            ));
-        }
-        return lines;
-    }
-    let start = format!("Start it: longshore rollout start {digest}");
-    match (plan.is_nothing_to_do(), &plan.approval) {
-        (true, _) => vec![],
-        (false, None) => vec![start],
-        (false, Some(_)) => vec![format!("Others approve it: longshore rollout approve {digest}"), start],
-    }
-}
-
 impl View for PlanList {
     const SCHEMA: &'static str = "longshore.cli.plan-list/1";
 
@@ -195,10 +214,14 @@ impl View for PlanList {
         }
         let mut table = Table::new(["PLAN", "RELEASE", "TO", "HOSTS", "WAVES", "MADE", "BY", "STANDING"]);
         for plan in &self.plans {
-            let standing = match (&plan.rollout, plan.failed.is_empty()) {
-                (Some(rollout), _) => Cell::new(Ink::Plain, format!("started: {}", short(rollout))),
-                (None, true) => Cell::new(Ink::Good, "may start"),
-                (None, false) => Cell::new(Ink::Bad, visible(&format!("failed: {}", plan.failed.join(", ")))),
+            let standing = match (&plan.rollout, plan.failed.is_empty(), plan.approval.as_deref()) {
+                (Some(rollout), ..) => Cell::new(Ink::Plain, format!("started: {}", short(rollout))),
+                (None, true, Some("pending")) => Cell::new(Ink::Warn, "waits for approval"),
+                (None, true, Some("denied")) => Cell::new(Ink::Bad, "denied"),
+                (None, true, _) => Cell::new(Ink::Good, "may start"),
+                (None, false, _) => {
+                    Cell::new(Ink::Bad, visible(&format!("failed: {}", plan.failed.join(", "))))
+                }
             };
             table.row([
                 visible(&plan.digest).chars().take(8).collect::<String>().into(),

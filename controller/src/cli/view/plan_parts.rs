@@ -155,7 +155,7 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
         lines.push(format!("  files since {}: {}", visible(live.version.as_ref()), parts.join(", ")));
     }
     for changed in plan.changes.iter().take(CHANGES) {
-        let side = |side: &Option<String>| visible(side.as_deref().unwrap_or("nothing"));
+        let side = |side: &Option<String>| short_digests(&visible(side.as_deref().unwrap_or("nothing")));
         let text = match (&changed.from, &changed.to) {
             (None, None) => visible(&changed.path),
             (from, to) => format!("{}: {} -> {}", visible(&changed.path), side(from), side(to)),
@@ -185,6 +185,22 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
     }
     lines
 }
+
+/// Digests of 64 digits leave no room for what else a line says: their first 8 tell them apart.
+fn short_digests(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_ascii_hexdigit());
+    let short = words.map(|word| {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        match digits.len() {
+            DIGEST_DIGITS => format!("{}…{}", &digits[..8], &word[DIGEST_DIGITS..]),
+            _ => word.to_owned(),
+        }
+    });
+    short.collect()
+}
+
+/// Of a SHA-256 or BLAKE3 in hex.
+const DIGEST_DIGITS: usize = 64;
 
 pub(super) fn gates(plan: &Plan, page: &Page) -> Vec<String> {
     let mut table = Table::new(["AFTER", "GATE", "OPENS", "WHAT"]);

@@ -1,21 +1,28 @@
 //! What an environment's policy demands of a plan, on a screen: windows, freezes and locks; where the release has to have
 //! proved itself; who has to agree.
 
-use super::plan_lines::paragraph;
+use super::{approval::Word, plan::PlanView, plan_lines::paragraph};
 use crate::{
     cli::{moment::count, output::Page, style::Ink},
-    plan::{Approval, Demanded, Plan},
+    plan::{Approval, Demanded},
 };
 
 /// One paragraph each; none where the environment demands nothing.
-pub(super) fn policy(plan: &Plan, page: &Page) -> Vec<String> {
+pub(super) fn policy(view: &PlanView, page: &Page) -> Vec<String> {
+    let plan = &view.plan;
     let calendar = plan.calendar.iter().map(|note| {
         let ink = if note.closed { Ink::Warn } else { Ink::Plain };
         (ink, note.what.clone())
     });
     let promotion = plan.promotion.iter().map(demanded);
     let approval = plan.approval.iter().map(|approval| (Ink::Warn, asked(approval)));
-    calendar.chain(promotion).chain(approval).flat_map(|(ink, text)| paragraph(&text, ink, page)).collect()
+    let words = view.approval.iter().flat_map(|approval| &approval.words).map(|word| said(word, page));
+    calendar
+        .chain(promotion)
+        .chain(approval)
+        .chain(words)
+        .flat_map(|(ink, text)| paragraph(&text, ink, page))
+        .collect()
 }
 
 /// `after staging, live there for 24h, gates smoke: met`
@@ -37,4 +44,11 @@ fn asked(approval: &Approval) -> String {
     let Approval { count: needed, by, expires_after } = approval;
     let good_for = expires_after.map(|span| format!(", good for {span}")).unwrap_or_default();
     format!("{} by {by}, not by the plan's author{good_for}", count(*needed as usize, "approval"))
+}
+
+/// `bob approved it: read the diff (6s ago)`
+fn said(word: &Word, page: &Page) -> (Ink, String) {
+    let ago = word.at.map(|at| format!(" ({})", at.relative(page.now))).unwrap_or_default();
+    let ink = if word.answer == "approved" { Ink::Good } else { Ink::Bad };
+    (ink, format!("{}{ago}", word.told()))
 }

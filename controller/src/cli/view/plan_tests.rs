@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use longshore_common::time::Span;
+use longshore_proto::v1 as pb;
 
 use super::plan::PlanView;
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
         output::{Page, View},
         style::{Style, width},
     },
-    plan::{Approval, CalendarNote, Demanded, plan, tests::setup::world},
+    plan::{Approval, CalendarNote, Changed, Demanded, plan, tests::setup::world},
 };
 
 fn page(columns: usize) -> Page {
@@ -20,7 +21,7 @@ fn page(columns: usize) -> Page {
 fn shown(setup: &str, columns: usize) -> Vec<String> {
     let mut world = world(setup);
     world.past = vec![];
-    PlanView { plan: plan(&world), all_hosts: false }.lines(&page(columns))
+    PlanView::of(plan(&world)).lines(&page(columns))
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn a_plan_shows_all_of_the_policy() {
         note("lock", "prod is locked by bob, since 5m: looking", true),
     ];
     world.approval = Some(Approval { count: 2, by: "approver".to_owned(), expires_after: None });
-    let view = PlanView { plan: plan(&world), all_hosts: false };
+    let view = PlanView::of(plan(&world));
     let text = view.lines(&page(200)).join("\n");
     for part in [
         "Policy",
@@ -85,6 +86,63 @@ fn a_plan_shows_all_of_the_policy() {
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }
+}
+
+/// Preconditions are one thing, people another: a plan that nobody has approved does not say that it may start.
+#[test]
+fn a_plan_says_how_it_stands_with_those_who_are_asked() {
+    let mut world = world("a b");
+    world.approval = Some(Approval { count: 1, by: "bob".to_owned(), expires_after: None });
+    let word = |answer: &str| pb::ApprovalWord {
+        by: "bob".to_owned(),
+        answer: answer.to_owned(),
+        reason: "read it".to_owned(),
+        at_ms: 1_054_000,
+    };
+    let row = |state: &str| pb::ApprovalRow { state: state.to_owned(), ..pb::ApprovalRow::default() };
+    let shown = |row: pb::ApprovalRow, rollout: Option<&str>| {
+        let view = PlanView {
+            approval: Some(row.into()),
+            rollout: rollout.map(str::to_owned),
+            ..PlanView::of(plan(&world))
+        };
+        let lines = view.lines(&page(120));
+        let last = lines.last().unwrap().split(':').next().unwrap().to_owned();
+        let said = lines.iter().find(|line| line.contains("(6s ago)")).cloned().unwrap_or_default();
+        [lines[1].clone(), said, last]
+    };
+    let start = "Start it";
+    let pending = pb::ApprovalRow { lacking: "lacks 1 more".to_owned(), ..row("pending") };
+    assert_eq!(shown(pending, None), ["It may start when it is approved: lacks 1 more.", "", start]);
+    let approved = pb::ApprovalRow { until_ms: 1_120_000, words: vec![word("approved")], ..row("approved") };
+    assert_eq!(
+        shown(approved, None),
+        [
+            "It is approved, until 1970-01-01 00:18, and may start.",
+            "  - bob approved it: read it (6s ago)",
+            start
+        ]
+    );
+    let denied = pb::ApprovalRow { words: vec![word("denied")], ..row("denied") };
+    let no = ["It may not start: bob denied it: read it.", "  - bob denied it: read it (6s ago)", start];
+    assert_eq!(shown(denied, None), no);
+    let rollout = "01a22bf6-7d33-75ef-a48a-49222fb3ab55";
+    assert_eq!(
+        shown(row("used"), Some(rollout)),
+        ["It was started: rollout 01a22bf6-7d33.", "", "To have it again"]
+    );
+}
+
+/// Of a secret only where it is found is said, and both sides of it fit the line.
+#[test]
+fn a_secret_that_was_sealed_anew_is_seen_at_80_columns() {
+    let mut view = PlanView::of(plan(&world("a b")));
+    let sealed = |byte: &str| Some(format!("\"sealed {}\"", byte.repeat(32)));
+    view.plan.changes =
+        vec![Changed { path: "secrets.api_token".to_owned(), from: sealed("9c"), to: sealed("ee") }];
+    let text = view.lines(&page(80)).join("\n");
+    let line = "  secrets.api_token: \"sealed 9c9c9c9c…\" -> \"sealed eeeeeeee…\"\n";
+    assert!(text.contains(line), "{line}\nis not in\n{text}");
 }
 
 #[test]
@@ -105,7 +163,7 @@ fn no_line_is_wider_than_the_screen() {
 
 #[test]
 fn starting_at_once_shows_it_shortly() {
-    let view = PlanView { plan: plan(&world("a b:held")), all_hosts: false };
+    let view = PlanView::of(plan(&world("a b:held")));
     let lines = view.brief(&page(80));
     assert!(lines.len() < 10 && lines[0].contains("shop@2 to prod"), "{lines:#?}");
     assert!(lines.last().unwrap().contains("held by somebody there: b"), "{lines:#?}");

@@ -3,6 +3,7 @@
 use longshore_common::text::visible;
 
 use super::{
+    digest,
     gate::Gate,
     rollout::{Balancer, Balancing, Explanation, HostRow, Override, Rollout, RolloutList, Standing},
     short,
@@ -47,13 +48,15 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         .add("moves", visible(&format!("{} to {}@{}{from}", rollout.env, rollout.app, rollout.version)))
         .add("state", page.style.paint(rollout.standing().ink(), &visible(&state)))
         .add("hosts", format!("{} of {} on {}", rollout.good(), rollout.of_it(), visible(&rollout.version)));
-    if let Some(started) = rollout.started_at {
-        let end = rollout.ended_at.unwrap_or(page.now);
-        let length = took(end.0 - started.0);
-        facts.add(
-            "started",
-            format!("{} by {}, {length}", started.date(&page.zone), visible(&rollout.started_by)),
-        );
+    facts.add_some("plan", rollout.plan.as_deref().map(digest));
+    if let Some(at) = rollout.started_at {
+        let by = format!("{} by {}", at.date(&page.zone), visible(&rollout.started_by));
+        let length = took(rollout.ended_at.unwrap_or(page.now).0 - at.0);
+        // One that is to begin later has not started yet; when it does is what it waits for, below.
+        match rollout.phase.as_str() {
+            "ready" => facts.add("made", by),
+            _ => facts.add("started", format!("{by}, {length}")),
+        };
     }
     if let Some(balancing) = &rollout.balancing {
         let (how, balancers) = traffic(balancing);

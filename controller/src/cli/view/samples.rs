@@ -10,7 +10,6 @@ use super::{
     host::{Host, HostList, HostRemoved},
     log::LogLine,
     ping::Ping,
-    plan::{PlanList, PlanView},
     release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
     rollout::{Explanation, Rollout, RolloutList},
     samples_more as more,
@@ -34,7 +33,7 @@ pub fn all() -> Vec<Sample> {
     let mut samples = fleet();
     samples.extend(more::policies());
     samples.extend(releases());
-    samples.extend(plans());
+    samples.extend(more::plans());
     samples.extend(rollouts());
     samples.extend(secrets());
     samples.extend(more::access());
@@ -88,32 +87,6 @@ fn secrets() -> Vec<Sample> {
             &Encrypted::new("db_password".into(), env, None, DIGEST.into(), hosts),
         ),
         sample("longshore secret check", &Checked::from(checked)),
-    ]
-}
-
-fn plans() -> Vec<Sample> {
-    let fleet = "web-1@east web-2@west:full web-3@west:silent | canary=1 spread=zone canary_bake=60s traffic.director=haproxy \
-         traffic.backend=shop traffic.drain=30s traffic.hold=60s traffic.steps=10+50 balancers= | disk=500";
-    let mut world = crate::plan::tests::setup::world(fleet);
-    world.made_ms = AT;
-    let balancer = (BALANCER.parse().expect("an id"), "lb-1".parse().expect("a name"));
-    world.behind = Some(crate::rollout::Behind { balancers: vec![balancer], side: None });
-    let plan = crate::plan::plan(&world);
-    let row = pb::PlanRow {
-        digest: plan.digest.hex(),
-        app: "shop".into(),
-        version: "2".into(),
-        env: "prod".into(),
-        made_ms: AT,
-        made_by: "ada".into(),
-        hosts: 3,
-        waves: 2,
-        failed: vec!["disk".into()],
-        rollout: String::new(),
-    };
-    vec![
-        sample("longshore plan, plan show", &PlanView { plan, all_hosts: false }),
-        sample("longshore plan list", &PlanList::from(pb::ListPlansReply { plans: vec![row] })),
     ]
 }
 
@@ -230,7 +203,7 @@ fn trust() -> Vec<Sample> {
 }
 
 /// A load balancer.
-const BALANCER: &str = "7d1f5e2a-8f0a-4a44-9d0c-0c1fb2a7b222";
+pub(super) const BALANCER: &str = "7d1f5e2a-8f0a-4a44-9d0c-0c1fb2a7b222";
 const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
 
 fn app_state() -> pb::AppState {

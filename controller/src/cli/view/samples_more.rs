@@ -12,9 +12,10 @@ use super::{
     export::Exported,
     fleet_word::{FleetSays, Heard},
     notice::NoticeList,
+    plan::{PlanList, PlanView},
     policy::{Calendar, Frozen, Locked, Unlocked},
     proposal::{Proposal, ProposalList},
-    samples::{AT, DIGEST, Sample, sample},
+    samples::{AT, BALANCER, DIGEST, Sample, sample},
     trust_check::TrustCheck,
 };
 use crate::audit::{Broken, Chained};
@@ -42,24 +43,6 @@ pub(super) fn policies() -> Vec<Sample> {
         when_closed: "hold".into(),
         rollback: true,
         locks: vec![lock_row()],
-    };
-    let approval = || pb::ApprovalRow {
-        plan: DIGEST.into(),
-        app: "shop".into(),
-        version: "1.4.2".into(),
-        env: "production".into(),
-        author: "ada".into(),
-        asked_ms: AT,
-        state: "pending".into(),
-        lacking: "lacks 1 more".into(),
-        until_ms: 0,
-        asked: "bob, sre (sam, sue)".into(),
-        words: vec![pb::ApprovalWord {
-            by: "bob".into(),
-            answer: "approved".into(),
-            reason: String::new(),
-            at_ms: AT,
-        }],
     };
     let notice = pb::NoticeRow {
         id: "0193f3a0-0000-7000-8000-000000000009".into(),
@@ -196,4 +179,56 @@ pub(super) fn access() -> Vec<Sample> {
         sample("`longshore audit list -f`, one a line", &entry()),
         sample("`longshore audit verify`", &Verdict::new(Err(broken), holders, 12, vec![])),
     ]
+}
+
+pub(super) fn plans() -> Vec<Sample> {
+    let fleet = "web-1@east web-2@west:full web-3@west:silent | canary=1 spread=zone canary_bake=60s traffic.director=haproxy \
+         traffic.backend=shop traffic.drain=30s traffic.hold=60s traffic.steps=10+50 balancers= | disk=500";
+    let mut world = crate::plan::tests::setup::world(fleet);
+    world.made_ms = AT;
+    let balancer = (BALANCER.parse().expect("an id"), "lb-1".parse().expect("a name"));
+    world.behind = Some(crate::rollout::Behind { balancers: vec![balancer], side: None });
+    let plan = crate::plan::plan(&world);
+    let row = pb::PlanRow {
+        digest: plan.digest.hex(),
+        app: "shop".into(),
+        version: "2".into(),
+        env: "prod".into(),
+        made_ms: AT,
+        made_by: "ada".into(),
+        hosts: 3,
+        waves: 2,
+        failed: vec!["disk".into()],
+        rollout: String::new(),
+        approval: "pending".into(),
+    };
+    vec![
+        sample(
+            "longshore plan, plan show",
+            &PlanView { approval: Some(approval().into()), ..PlanView::of(plan) },
+        ),
+        sample("longshore plan list", &PlanList::from(pb::ListPlansReply { plans: vec![row] })),
+    ]
+}
+
+/// A plan that one of two has approved.
+pub(super) fn approval() -> pb::ApprovalRow {
+    pb::ApprovalRow {
+        plan: DIGEST.into(),
+        app: "shop".into(),
+        version: "1.4.2".into(),
+        env: "production".into(),
+        author: "ada".into(),
+        asked_ms: AT,
+        state: "pending".into(),
+        lacking: "lacks 1 more of sre".into(),
+        until_ms: 0,
+        asked: "bob, at least 1 of sre (sam, sue)".into(),
+        words: vec![pb::ApprovalWord {
+            by: "bob".into(),
+            answer: "approved".into(),
+            reason: String::new(),
+            at_ms: AT,
+        }],
+    }
 }

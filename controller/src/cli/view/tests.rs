@@ -6,6 +6,7 @@ use longshore_proto::v1 as pb;
 
 use super::{
     host::{Host, HostList},
+    rollout::Rollout,
     samples,
 };
 use crate::cli::{
@@ -100,4 +101,24 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
         ["drained by longshore, now: ada undrained it, and 10m later shop is unhealthy"]
     );
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
+}
+
+/// One that is to begin later has been made; when it begins is what it waits for.
+#[test]
+fn a_rollout_names_its_plan_and_says_started_only_once_it_has() {
+    let facts = |phase: &str| {
+        let rollout = pb::Rollout {
+            phase: phase.into(),
+            plan: "9c1e5a5f0c7f6ae5".into(),
+            started_by: "ada".into(),
+            started_ms: 30_000,
+            ..pb::Rollout::default()
+        };
+        let lines = Rollout::from(rollout).lines(&Page::plain(Moment(60_000)));
+        let lines = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        let of_these = |line: &String| ["plan", "made", "started"].iter().any(|word| line.starts_with(word));
+        lines.filter(of_these).collect::<Vec<_>>()
+    };
+    assert_eq!(facts("ready"), ["plan 9c1e5a5f", "made 1970-01-01 00:00 by ada"]);
+    assert_eq!(facts("baking"), ["plan 9c1e5a5f", "started 1970-01-01 00:00 by ada, 30.0s"]);
 }

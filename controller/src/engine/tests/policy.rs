@@ -278,6 +278,13 @@ async fn a_plan_starts_when_others_agree_to_it() {
     let message = approve::say(&store, &plan, word("bob", Answer::Approved)).await.unwrap_err().to_string();
     assert!(message.contains("bob may not approve this"), "{message}");
     rights(access::Grants(vec!["approver:shop@production".parse().unwrap()])).await.unwrap();
+    let later = Wanted { at: now() + 25 * 3_600_000, ..wanted };
+    let late = permit(&store, &later, &[], now()).await.expect_err("refused").coded().message;
+    assert!(
+        late.contains(" is approved until ") && late.contains("and the rollout is to begin at "),
+        "{late}"
+    );
+    assert!(!late.contains("lacks") && !late.contains("expired"), "nobody's has expired yet: {late}");
     let permitted = permit(&store, &wanted, &[], now()).await.unwrap();
     // An approval is used once, with the commit that starts the rollout; the same plan has to be approved anew.
     store.commit(Txn { guards: permitted.guards, writes: permitted.writes }).await.unwrap();
@@ -305,7 +312,7 @@ async fn roles_of_operators_are_asked() {
     };
     let rule = asked.rule(&store).await.unwrap();
     let everybody = "alice, bob, carl, dora";
-    assert_eq!(rule.asked(), format!("approver ({everybody}), host-admin ({everybody})"));
+    assert_eq!(rule.asked(), format!("approver ({everybody}), at least 1 of host-admin ({everybody})"));
     let viewers = access::Grants(vec!["viewer".parse().unwrap(), "approver".parse().unwrap()]);
     for name in ["bob", "carl"] {
         let (name, grants) = (name.parse().unwrap(), viewers.clone());
@@ -316,7 +323,7 @@ async fn roles_of_operators_are_asked() {
         change.await.unwrap();
     }
     let rule = asked.rule(&store).await.unwrap();
-    assert_eq!(rule.asked(), "approver (alice, bob, carl, dora), host-admin (alice, dora)");
+    assert_eq!(rule.asked(), "approver (alice, bob, carl, dora), at least 1 of host-admin (alice, dora)");
 }
 
 /// Scenario 33: an abort, another try, and its good end are told in the order in which they came, once each.

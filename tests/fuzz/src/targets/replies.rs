@@ -51,7 +51,7 @@ pub fn prometheus(input: &[u8]) {
 
 /// As the command line gets it from a controller that may not be ours any more.
 pub fn plan(input: &[u8]) {
-    if let Some(view) = PlanView::read(input) {
+    if let Some(view) = PlanView::parse(input) {
         let view = view.with_hosts(true);
         for line in view.lines(&Page::plain(Moment(1_800_000_000_000))) {
             is_shown_safely("plan", &line);
