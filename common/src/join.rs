@@ -54,7 +54,7 @@ impl FromStr for JoinToken {
         let bad = || {
             Coded::new(
                 Code::V01,
-                "this is not a join token: expected lsj1.<id>.<secret>.<ca>, whole and on one line. \
+                "this is not a join token: expected lsj1.<id>.<secret>.<ca>[.<root>], whole and on one line. \
                  Make one: longshore token create",
             )
         };
