@@ -73,7 +73,7 @@ fn world(hosts: u32) -> World {
         overlaps: vec![],
         past: vec![],
         templates: BTreeMap::new(),
-        gates: vec![],
+        asked: BTreeMap::new(),
         calendar: vec![],
         promotion: vec![],
         approval: None,

@@ -205,6 +205,19 @@ pub struct Endpoint {
     pub ca: Option<PathBuf>,
 }
 
+impl Approval {
+    /// `2 approvals by carl, host-admin`
+    pub fn asked(&self) -> String {
+        let approvals = if self.count == 1 { "approval" } else { "approvals" };
+        let named: Vec<&str> = self.by.iter().chain(&self.by_roles).map(String::as_str).collect();
+        let named = match named.len() {
+            0 => "every approver but whoever starts it".to_owned(),
+            _ => named.join(", "),
+        };
+        format!("{} {approvals} by {named}", self.count)
+    }
+}
+
 impl Checks {
     pub fn of(declared: &[Declaration]) -> Self {
         Self { by_gate: declared.iter().map(|one| (one.gate.name.clone(), one.check.clone())).collect() }

@@ -9,15 +9,14 @@ use super::{Gate, Opens, Wave};
 use crate::rollout::{After, GateKind, GateSpec, Promotion, Spec, Then};
 
 /// In the order in which they are met.
-pub(super) fn gates(spec: &Spec, waves: &[Wave], further: &[Gate]) -> Vec<Gate> {
+pub(super) fn gates(spec: &Spec, waves: &[Wave], asked: &BTreeMap<String, String>) -> Vec<Gate> {
     let count = waves.len() as u32;
     if count == 0 {
         return vec![];
     }
     let mut gates = bakes(waves);
     gates.extend(promotion(spec, count));
-    gates.extend(spec.gates.iter().filter_map(|gate| declared(gate, spec, count)));
-    gates.extend(further.iter().cloned());
+    gates.extend(spec.gates.iter().filter_map(|gate| declared(gate, spec, count, asked)));
     gates.sort_by_key(|gate| gate.after.first().copied());
     gates.extend(watch(spec, count));
     gates
@@ -56,7 +55,7 @@ fn promotion(spec: &Spec, waves: u32) -> Option<Gate> {
 }
 
 /// `None`: without a canary nothing comes after it.
-fn declared(gate: &GateSpec, spec: &Spec, waves: u32) -> Option<Gate> {
+fn declared(gate: &GateSpec, spec: &Spec, waves: u32, asked: &BTreeMap<String, String>) -> Option<Gate> {
     let after = match gate.after {
         After::Before => vec![],
         After::Canary if spec.canary.is_zero() => return None,
@@ -67,7 +66,11 @@ fn declared(gate: &GateSpec, spec: &Spec, waves: u32) -> Option<Gate> {
     Some(Gate {
         after,
         name: gate.name.clone(),
-        what: format!("{}; a failure {}", kind(gate.kind), then(gate.on_fail)),
+        what: format!(
+            "{}; a failure {}",
+            asked.get(&gate.name).map_or(kind(gate.kind), String::as_str),
+            then(gate.on_fail)
+        ),
         opens: match gate.kind {
             GateKind::Approval => Opens::People("an approver: longshore rollout open".to_owned()),
             GateKind::Probe

@@ -61,7 +61,7 @@ pub fn plan(world: &World) -> Plan {
         changes: compare::changes(world),
         files: compare::files(world),
         fetch,
-        gates: gates(&world.spec, &waves, &world.gates),
+        gates: gates(&world.spec, &waves, &world.asked),
         traffic: traffic(world, &members),
         calendar: world.calendar.clone(),
         promotion: world.promotion.clone(),

@@ -10,7 +10,7 @@ use longshore_common::{
     time::{Millis, Span},
 };
 
-use super::{Approval, CalendarNote, Check, Demanded, Gate, PlanPolicy};
+use super::{Approval, CalendarNote, Check, Demanded, PlanPolicy};
 use crate::rollout::{Behind, Member, Snapshots, Spec, Target};
 
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ pub struct World {
     pub past: Vec<Past>,
     /// Config templates by path: as in the live release, as in the new one.
     pub templates: BTreeMap<String, (Option<String>, Option<String>)>,
-    /// What must hold between waves beside bakes and promotion.
-    pub gates: Vec<Gate>,
+    /// Of each gate that operators open, by its name, how many have to and who may, in words.
+    pub asked: BTreeMap<String, String>,
     pub calendar: Vec<CalendarNote>,
     pub promotion: Vec<Demanded>,
     pub approval: Option<Approval>,

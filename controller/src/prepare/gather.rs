@@ -102,7 +102,7 @@ impl Planner {
             overlaps: overlaps(store, &environment, app, &hosts).await?,
             past: past(&rollouts, wish),
             templates,
-            gates: vec![],
+            asked: policy::asked(&environment.gates),
             promotion: policy::promotion(&environment, app, published.digest, &rollouts, now),
             approval: policy::approval(&environment.approval),
             unmet,

@@ -1,5 +1,7 @@
 //! What the environment's policy says of a rollout that would begin now: windows, freezes, locks, promotion, approvals.
 
+use std::collections::BTreeMap;
+
 use longshore_common::{
     digest::ReleaseDigest,
     ids::{AppName, EnvName},
@@ -12,6 +14,7 @@ use crate::{
     config::Environment,
     engine::{permit, records::Record},
     environments::{freeze, lock},
+    gate::{self, Declaration},
     plan::{Approval, CalendarNote, Check, Demanded},
     store::SharedStore,
     trouble::Trouble,
@@ -104,6 +107,15 @@ fn calendar(env: &EnvName, calendar: &Calendar, now: Millis) -> Vec<CalendarNote
         until_ms: opens,
     };
     reasons.into_iter().map(note).collect()
+}
+
+/// Of each gate that operators open, how many have to and who may.
+pub(super) fn asked(gates: &[Declaration]) -> BTreeMap<String, String> {
+    let asked = gates.iter().filter_map(|declared| match &declared.check {
+        gate::Check::Approval(approval) => Some((declared.gate.name.clone(), approval.asked())),
+        _ => None,
+    });
+    asked.collect()
 }
 
 /// `None`: nobody is asked.

@@ -62,7 +62,7 @@ pub(crate) fn world(setup: &str) -> World {
         overlaps: vec![],
         past: vec![],
         templates: BTreeMap::new(),
-        gates: vec![],
+        asked: BTreeMap::new(),
         calendar: vec![],
         promotion: vec![],
         approval: None,

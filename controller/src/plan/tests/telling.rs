@@ -3,7 +3,10 @@
 use longshore_common::time::Span;
 
 use super::setup::{MIB, world};
-use crate::plan::{Change, Opens, Past, Plan, plan};
+use crate::{
+    gate::check::Approval,
+    plan::{Change, Opens, Past, Plan, plan},
+};
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
     plan.hosts.iter().find(|host| host.name.as_str() == name).unwrap()
@@ -57,6 +60,18 @@ fn gates_stand_in_the_order_in_which_they_are_met() {
         plan.gates.iter().map(|gate| (gate.name.as_str(), &gate.after[..])).collect();
     assert_eq!(gates, [("bake", &[0][..]), ("promotion", &[0]), ("bake", &[1, 2])]);
     assert!(matches!(plan.gates[1].opens, Opens::People(_)));
+}
+
+#[test]
+fn a_gate_that_operators_open_says_who() {
+    let mut world = world("a b | canary=1 gate=go-live:canary:approval");
+    let asked = Approval { count: 2, by: vec!["carl".into()], by_roles: vec!["host-admin".into()] };
+    world.asked.insert("go-live".to_owned(), asked.asked());
+    let plan = plan(&world);
+    let gate = plan.gates.iter().find(|gate| gate.name == "go-live").unwrap();
+    assert_eq!(gate.what, "2 approvals by carl, host-admin; a failure rolls back");
+    let anybody = Approval { count: 1, by: vec![], by_roles: vec![] };
+    assert_eq!(anybody.asked(), "1 approval by every approver but whoever starts it");
 }
 
 #[test]
