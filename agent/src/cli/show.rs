@@ -115,7 +115,8 @@ pub fn tell_repositories(answer: &pb::TrustAnswer) {
             say!("            FROZEN: {}", visible(&row.frozen));
         }
         if row.revoked > 0 {
-            say!("            {} releases are revoked", row.revoked);
+            let are = if row.revoked == 1 { "release is" } else { "releases are" };
+            say!("            {} {are} revoked", row.revoked);
         }
     }
 }
@@ -217,7 +218,7 @@ pub fn history(history: &pb::LocalHistory) {
     }
     let zone = TimeZone::system();
     let rows = history.rows.iter().map(|row| {
-        let detail = if row.detail.is_empty() { String::new() } else { row.detail.clone() };
+        let detail = format!("{} {}", row.code, row.detail).trim().to_owned();
         [
             moment(row.time_ms, &zone),
             row.app.clone(),
@@ -370,6 +371,7 @@ pub fn history_json(history: &pb::LocalHistory) -> Value {
             "version": none_if_empty(&row.version),
             "slot": none_if_empty(&row.slot),
             "event": row.event,
+            "code": none_if_empty(&row.code),
             "detail": none_if_empty(&row.detail),
             "by": row.by,
         })

@@ -253,7 +253,7 @@ fn local_app(app: &AppName, standing: &Standing) -> pb::LocalApp {
 }
 
 fn history_row(row: Row) -> pb::HistoryRow {
-    let Row { time_ms, app, generation, version, slot, event, detail, by } = row;
+    let Row { time_ms, app, generation, version, slot, event, code, detail, by } = row;
     pb::HistoryRow {
         time_ms,
         app: app.map(|app| app.to_string()).unwrap_or_default(),
@@ -263,5 +263,6 @@ fn history_row(row: Row) -> pb::HistoryRow {
         event: event.as_str().into(),
         detail,
         by,
+        code,
     }
 }

@@ -222,6 +222,8 @@ async fn a_held_host_refuses_and_still_reverts_by_hand() {
     agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
     agent.crew.assign(run(3, "3"));
     assert_eq!(agent.reported(3).await[2], (3, "refused LS-P01".into()));
+    let rows = agent.crew.state().history(Some(&app()), 9).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.code.as_str()).collect::<Vec<_>>(), ["LS-P01", "", ""]);
     agent.crew.revert(&app(), None, "ann".into()).await.unwrap();
     assert_eq!(agent.concluded().await, "reverted to 1: LS-P01 at revert");
     let rows = agent.crew.state().history(Some(&app()), 1).await.unwrap();

@@ -454,7 +454,8 @@ impl<H: Host> Worker<H> {
         by: String,
     ) -> (Report, Row) {
         let time_ms = self.tools.state.now_ms();
-        let detail = failure_of(&outcome).map(|failure| format!("{}: {}", failure.step, failure.message));
+        let failure = failure_of(&outcome);
+        let detail = failure.map(|failure| format!("{}: {}", failure.step, failure.message));
         let row = Row {
             time_ms,
             app: Some(self.app.clone()),
@@ -462,6 +463,7 @@ impl<H: Host> Worker<H> {
             version: assignment.version.to_string(),
             slot: live.clone(),
             event: (&outcome).into(),
+            code: failure.map(|failure| failure.code.clone()).unwrap_or_default(),
             detail: detail.unwrap_or_default(),
             by,
         };

@@ -75,6 +75,9 @@ pub struct Row {
     /// What is live after it.
     pub slot: Option<Slot>,
     pub event: Event,
+    /// `LS-…` of what went wrong. Empty where nothing did, and in rows that were written before codes were.
+    #[serde(default)]
+    pub code: String,
     pub detail: String,
     /// `controller`, or the local user.
     pub by: String,
@@ -83,8 +86,8 @@ pub struct Row {
 impl Row {
     /// Of the host itself.
     pub(super) fn of_host(time_ms: Millis, event: Event, detail: String, by: String) -> Self {
-        let (generation, version) = (Generation(0), String::new());
-        Self { time_ms, app: None, generation, version, slot: None, event, detail, by }
+        let (generation, version, code) = (Generation(0), String::new(), String::new());
+        Self { time_ms, app: None, generation, version, slot: None, event, code, detail, by }
     }
 }
 

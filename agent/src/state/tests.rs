@@ -44,6 +44,7 @@ fn row(time_ms: Millis, outcome: &Outcome) -> Row {
         version: "1".into(),
         slot: None,
         event: outcome.into(),
+        code: String::new(),
         detail: String::new(),
         by: "controller".into(),
     }
@@ -77,6 +78,14 @@ async fn everything_is_there_after_a_restart() {
     let said: Vec<_> = of_host.iter().map(|row| (row.event, row.by.as_str(), row.detail.as_str())).collect();
     assert_eq!(said, [(Event::Unheld, "bob", ""), (Event::Held, "ann", "disk")]);
     state.close().await;
+}
+
+/// Agents of before wrote no code into the rows that hosts keep.
+#[test]
+fn a_row_without_a_code_is_read() {
+    let mut written: serde_json::Value = serde_json::from_slice(&encode(&row(5, &failed()))).unwrap();
+    written.as_object_mut().unwrap().remove("code").unwrap();
+    assert_eq!(decode::<Row>("row", written.to_string().as_bytes()).unwrap(), row(5, &failed()));
 }
 
 #[tokio::test]

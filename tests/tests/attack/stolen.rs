@@ -144,18 +144,25 @@ fn a_stolen_controller_runs_nothing_of_its_own() {
         assert!(told.code.starts_with(code), "{what}: {told:?}");
         assert!(told.message.contains(says), "{what}: {told:?}");
         assert_eq!(site.snapshot(), before, "{what}");
-        said.insert(0, told.message);
+        said.insert(0, (told.code, told.message));
     }
     // No controller that lies has a say in what the host itself writes down.
     let history = site.agent(["history", "-n", "100", "-o", "json"]).success().unwrap();
     let history: serde_json::Value = serde_json::from_str(&history).unwrap();
     let rows = history["rows"].as_array().unwrap().iter();
     let failed = rows.filter(|row| row["event"] == "failed" || row["event"] == "refused");
-    let noted: Vec<&str> = failed.map(|row| row["detail"].as_str().unwrap()).collect();
+    let noted: Vec<_> =
+        failed.map(|row| (row["code"].as_str().unwrap(), row["detail"].as_str().unwrap())).collect();
     assert_eq!(noted.len(), said.len(), "{history:#}");
-    for (noted, said) in noted.iter().zip(&said) {
+    let shown = site.agent(["history", "-n", "100"]).success().unwrap();
+    for ((code, noted), (refused_with, said)) in noted.iter().zip(&said) {
+        assert_eq!(code, refused_with, "{noted}");
         let words: String = said.chars().take(40).collect();
         assert!(noted.contains(&words), "{words} is not in {noted}");
+        assert!(
+            shown.lines().any(|line| line.contains(code) && line.contains(&words)),
+            "{code} {words}: {shown}"
+        );
     }
     assert!(!std::path::Path::new("/tmp/owned").exists());
     // What it withholds ages, and the host says for how long; what runs goes on.
