@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use longshore_common::{
+    digest::hex,
     durable::{self, DurableError},
     ids::OperatorName,
     time::Millis,
@@ -15,10 +16,16 @@ use super::{
     role::Grants,
     user::{self, OperatorKey, User},
 };
-use crate::{store::SharedStore, trouble::Trouble};
+use crate::{
+    audit::{Audit, What},
+    store::SharedStore,
+    trouble::Trouble,
+};
 
 /// Below the identity folder.
 pub const OPERATORS_DIR: &str = "operators";
+/// Whoever is root beside the daemon, as records call them.
+pub const MACHINE: &str = "the controller's machine";
 /// A file that is larger was not made here.
 const FILE_BYTES: u64 = 64 * 1024;
 
@@ -46,12 +53,21 @@ impl FirstKeys {
 pub struct Waiting(pub Option<PathBuf>);
 
 impl Waiting {
-    /// Takes up what waits for this operator. True when there was something.
-    pub async fn take(&self, store: &SharedStore, name: &OperatorName, now: Millis) -> Result<bool, Trouble> {
+    /// Takes up what waits for this operator, once it is on record. True when there was something.
+    pub async fn take(
+        &self,
+        store: &SharedStore,
+        audit: Option<&Audit>,
+        name: &OperatorName,
+        now: Millis,
+    ) -> Result<bool, Trouble> {
         let Some(path) = self.0.as_ref().map(|dir| dir.join(format!("{name}.json"))) else {
             return Ok(false);
         };
         let Some(found) = read(&path, name) else { return Ok(false) };
+        if let Some(audit) = audit {
+            record(audit, &found).await?;
+        }
         apply(store, found, now).await?;
         if let Err(error) = durable::remove_durable(&path) {
             tracing::warn!(path = %path.display(), %error, "a file that was taken up is still there");
@@ -60,7 +76,12 @@ impl Waiting {
     }
 
     /// Takes up everything that waits.
-    pub async fn take_all(&self, store: &SharedStore, now: Millis) -> Result<(), Trouble> {
+    pub async fn take_all(
+        &self,
+        store: &SharedStore,
+        audit: Option<&Audit>,
+        now: Millis,
+    ) -> Result<(), Trouble> {
         let Some(dir) = &self.0 else { return Ok(()) };
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| {
@@ -68,7 +89,7 @@ impl Waiting {
             name.strip_suffix(".json")?.parse::<OperatorName>().ok()
         });
         for name in names.collect::<Vec<_>>() {
-            self.take(store, &name, now).await?;
+            self.take(store, audit, &name, now).await?;
         }
         Ok(())
     }
@@ -91,10 +112,21 @@ fn read(path: &Path, name: &OperatorName) -> Option<FirstKeys> {
     }
 }
 
+/// What cannot be recorded is not done.
+async fn record(audit: &Audit, found: &FirstKeys) -> Result<(), Trouble> {
+    let FirstKeys { name, key, grants: _ } = found;
+    let what = What::Event {
+        actor: MACHINE.into(),
+        event: "operator's key taken up".into(),
+        target: format!("{name}, key {}", hex(&key.key[..4])),
+    };
+    audit.append(what).await.map(drop).map_err(|error| Trouble::Refused(error.coded()))
+}
+
 async fn apply(store: &SharedStore, found: FirstKeys, now: Millis) -> Result<(), Trouble> {
     let FirstKeys { name, key, grants } = found;
     if user::get(store, &name).await?.is_none() {
-        let mut user = User::new(name.clone(), grants, "the controller's machine", now);
+        let mut user = User::new(name.clone(), grants, MACHINE, now);
         user.add_key(key, now);
         user::create(store, &user).await?;
     } else {

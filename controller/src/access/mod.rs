@@ -14,7 +14,7 @@ mod table;
 mod tests;
 mod user;
 
-pub use bootstrap::{FirstKeys, OPERATORS_DIR, Waiting};
+pub use bootstrap::{FirstKeys, MACHINE, OPERATORS_DIR, Waiting};
 pub use layer::{Called, CalledLayer};
 pub use proposal::TwoPersons;
 pub use role::{Grant, Grants, Pattern, Permission, Role, Scope};

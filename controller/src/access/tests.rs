@@ -4,10 +4,11 @@ mod edges;
 
 use std::sync::Arc;
 
-use longshore_common::code::Code;
+use longshore_common::{code::Code, ids::OperatorName, time::ManualClock};
 
 use super::*;
 use crate::{
+    audit::Audit,
     store::{MemoryStore, SharedStore},
     trouble::Trouble,
 };
@@ -158,8 +159,8 @@ async fn what_the_machine_made_is_taken_up_once() {
     let first = FirstKeys { name, key, grants: Grants::all() };
     first.write(folder.path()).unwrap();
     let waiting = Waiting(Some(folder.path().into()));
-    assert!(waiting.take(&store, &first.name, 0).await.unwrap());
-    assert!(!waiting.take(&store, &first.name, 0).await.unwrap(), "the file is gone");
+    assert!(waiting.take(&store, None, &first.name, 0).await.unwrap());
+    assert!(!waiting.take(&store, None, &first.name, 0).await.unwrap(), "the file is gone");
     let (ann, _) = get(&store, &first.name).await.unwrap().unwrap();
     assert!(ann.admit(&[3; 32], 1).is_ok());
     // Another key for one who exists adds the key and leaves the grants.
@@ -169,7 +170,34 @@ async fn what_the_machine_made_is_taken_up_once() {
         ..first
     };
     narrower.write(folder.path()).unwrap();
-    waiting.take_all(&store, 0).await.unwrap();
+    waiting.take_all(&store, None, 0).await.unwrap();
     let (ann, _) = get(&store, &narrower.name).await.unwrap().unwrap();
     assert_eq!((ann.keys.len(), ann.grants), (2, Grants::all()));
+}
+
+/// Whoever is root beside the daemon can make operators, and the log has each; it has it first.
+#[tokio::test]
+async fn what_the_machine_made_is_on_record_before_it_counts() {
+    let (store, folder) = (store(), tempfile::tempdir().unwrap());
+    let (operators, log) = (folder.path().join("operators"), folder.path().join("audit"));
+    let open = || Audit::open(&log, folder.path(), Arc::new(ManualClock::at(1))).unwrap();
+    let name: OperatorName = "ann".parse().unwrap();
+    let key = OperatorKey { key: [3; 32], expires_ms: 100, ca: String::new(), replaces: String::new() };
+    FirstKeys { name: name.clone(), key, grants: Grants::all() }.write(&operators).unwrap();
+    let waiting = Waiting(Some(operators));
+
+    let audit = open();
+    std::fs::remove_dir_all(&log).unwrap();
+    let why = waiting.take_all(&store, Some(&audit), 0).await.unwrap_err();
+    assert_eq!(why.coded().code, Code::S04);
+    assert!(get(&store, &name).await.unwrap().is_none(), "what cannot be recorded is not done");
+
+    let audit = open();
+    waiting.take_all(&store, Some(&audit), 0).await.unwrap();
+    assert!(get(&store, &name).await.unwrap().is_some());
+    let (lines, _) = audit.read(0, usize::MAX).unwrap();
+    assert_eq!(lines.len(), 1);
+    for word in ["the controller's machine", "operator's key taken up", "ann, key 03030303"] {
+        assert!(lines[0].contains(word), "{}", lines[0]);
+    }
 }

@@ -165,21 +165,25 @@ fn say(made: &Made, output: Output) {
     println!("             longshore token create    # for every host");
 }
 
-/// A daemon that runs sees the files change within seconds.
+/// See `identity::keep`, which looks every five seconds.
+const TAKEN_UP: &str = "A controller that runs takes this up within seconds; systemctl reload: at once";
+
 fn ca(command: CaCommand) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         CaCommand::Rotate { config } => {
             let dir = own(read(&config)?.identity_dir())?;
             let hash = roots::rotate(&dir, SystemClock.now_ms())?;
             println!("CA           {} (SHA-256 of its key) signs from now on", hex(&hash));
+            println!("{TAKEN_UP}");
             println!("Hosts renew by themselves within minutes, operators with: longshore login");
             println!("Who has not: longshore status");
         }
         CaCommand::Retire { config, shut_out: _ } => {
             roots::retire(&own(read(&config)?.identity_dir())?)?;
-            println!(
-                "The older root is believed no more. Whoever is shut out enrols again: longshore token create"
-            );
+            println!("The older root is believed no more.");
+            println!("{TAKEN_UP}");
+            println!("Hosts that are shut out enrol again: longshore token create");
+            println!("Operators that are: longshore-controller operator");
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ use crate::{
     fleet::Fleet,
     http::Trust,
     identity::{
-        Authority, Door, IdentityError, enrol::Enrolment, init::join_address, keep::Keeper, leaf::Leaf,
+        Authority, Door, IdentityError, enrol::Enrolment, init::join_address, keep::{Keeper, Recorded}, leaf::Leaf,
         revoke::Revoker,
     },
     notify::{Courier, Mailer, Means},
@@ -137,7 +137,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let audit = open_audit(&config, &clock).await?;
     fleet.record_in(audit.clone());
     let waiting = Waiting(Some(config.identity_dir().join(OPERATORS_DIR)));
-    waiting.take_all(&store, clock.now_ms()).await?;
+    waiting.take_all(&store, Some(&audit), clock.now_ms()).await?;
     let parts =
         Parts { config, clock, authority, store, bundle, desk, fleet, engine, audit, waiting, addresses };
     let clients = LiveClientTrust::new(parts.authority.pem().as_bytes())?;
@@ -246,6 +246,7 @@ impl Parts {
             fleet: self.fleet.clone(),
             door: self.door(),
             revoker,
+            recorded: Recorded::within(&self.config.identity_dir()),
             names,
         }
     }

@@ -104,6 +104,12 @@ impl Authority {
         Ok(news)
     }
 
+    /// The roots that the folder says are believed, in short, the one that signs first; whether or not they count
+    /// here yet.
+    pub fn on_disk(&self) -> Result<Vec<String>, IdentityError> {
+        Ok(Roots::load(&self.dir)?.list.iter().map(|root| roots::id(&root.hash)).collect())
+    }
+
     /// Forgets every root but the one that signs.
     pub fn retire(&self) -> Result<(), IdentityError> {
         roots::retire(&self.dir)?;

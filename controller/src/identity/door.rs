@@ -187,8 +187,7 @@ impl Door {
             });
             return Ok(Ok(settled.await?));
         }
-        if self.waiting.take(&self.store, name, now).await? {
-            self.note("the controller's machine", "operator's key taken up", name.as_str()).await?;
+        if self.waiting.take(&self.store, self.audit.as_ref(), name, now).await? {
             let user = access::get(&self.store, name).await?.map(|(user, _)| user);
             let user = user.ok_or_else(|| unknown(name))?;
             return Ok(user.admit(key, now).map(|()| user));

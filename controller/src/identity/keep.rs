@@ -4,10 +4,15 @@
 //! Nothing of it drops a connection: what is new counts from the next handshake on. Only who is of a root that somebody
 //! retired by hand is cut.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use longshore_common::{
     chain::Chain,
+    durable,
     time::{Clock, Millis},
     tls::LiveClientTrust,
 };
@@ -24,6 +29,9 @@ use crate::{
 
 /// How often the clock and the files are looked at: a suspended machine must not sleep through its renewal.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Beside the CA's files: the roots of which the audit log knows, one a line.
+const RECORDED: &str = "ca-recorded";
 
 /// Of one root: who still needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +89,7 @@ pub struct Keeper {
     pub fleet: Fleet,
     pub door: Door,
     pub revoker: Revoker,
+    pub recorded: Recorded,
     /// The controller's names as its file has them now; sent when it is to be read again.
     pub names: mpsc::Receiver<Vec<String>>,
 }
@@ -95,7 +104,14 @@ impl Keeper {
                 _ = tick.tick() => false,
                 Some(names) = self.names.recv() => self.leaf.rename(names),
             };
-            match self.freshen(renamed) {
+            let freshened = match self.record_roots().await {
+                Ok(()) => self.freshen(renamed),
+                Err(trouble) => {
+                    tracing::error!(trouble = %Chain(&trouble), "the CA's change is not recorded; trying again");
+                    continue;
+                }
+            };
+            match freshened {
                 Ok(News::None) => {}
                 Ok(News::Roots) => cut_who_is_of_no_root(&self.revoker).await,
                 Err(error) => {
@@ -106,6 +122,22 @@ impl Keeper {
                 tracing::error!(trouble = %Chain(&trouble), "the rotation of the CA does not go on; trying again");
             }
         }
+    }
+
+    /// Puts on record what the CA's files say, before it counts; at the start, too, what was changed while no
+    /// controller ran.
+    async fn record_roots(&mut self) -> Result<(), Trouble> {
+        // What does not read is told, and tried again, by whoever reads it next.
+        let Ok(now) = self.authority.on_disk() else { return Ok(()) };
+        let before = self.recorded.roots();
+        if before == now {
+            return Ok(());
+        }
+        if let Some(event) = changed(&before, &now) {
+            self.door.note(access::MACHINE, event, &now.join(", ")).await?;
+        }
+        self.recorded.store(now);
+        Ok(())
     }
 
     fn freshen(&mut self, renamed: bool) -> Result<News, IdentityError> {
@@ -141,7 +173,10 @@ impl Keeper {
         // What cannot be recorded is not done.
         self.door.note("the controller", "the CA's rotation has ended", &self.authority.id()).await?;
         match self.authority.retire().and_then(|()| self.freshen_trust()) {
-            Ok(()) => tracing::info!(ca = self.authority.id(), "nobody needs the older root; it is retired"),
+            Ok(()) => {
+                self.recorded.store(vec![self.authority.id()]);
+                tracing::info!(ca = self.authority.id(), "nobody needs the older root; it is retired");
+            }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "the older root is not retired; trying again")
             }
@@ -154,6 +189,41 @@ impl Keeper {
         self.clients.replace(self.authority.pem().as_bytes())?;
         self.leaf.renew(self.clock.now_ms())
     }
+}
+
+/// Which roots the audit log knows of, in a file beside the CA's. Without one nothing was ever changed.
+pub struct Recorded {
+    path: PathBuf,
+    roots: Vec<String>,
+}
+
+impl Recorded {
+    pub fn within(identity: &Path) -> Self {
+        let path = identity.join(RECORDED);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        Self { path, roots: text.lines().map(str::to_owned).collect() }
+    }
+
+    fn roots(&self) -> Vec<String> {
+        self.roots.clone()
+    }
+
+    /// Where it cannot be written, the same is recorded once more after the next start.
+    fn store(&mut self, roots: Vec<String>) {
+        if let Err(error) = durable::write_atomic(&self.path, roots.join("\n").as_bytes(), 0o600) {
+            tracing::warn!(error = %Chain(&error), "which roots are on record was not kept");
+        }
+        self.roots = roots;
+    }
+}
+
+/// What somebody on this machine did to the CA, by its roots, the one that signs first. None: nothing was known.
+fn changed(before: &[String], now: &[String]) -> Option<&'static str> {
+    let signed = before.first()?;
+    Some(match now.first() == Some(signed) && now.len() < before.len() {
+        true => "the CA's older root was retired by hand",
+        false => "the CA has another root",
+    })
 }
 
 /// Who has renewed stays connected; who has not is cut, where somebody retired their root by hand.

@@ -42,15 +42,15 @@ async fn a_waiting_file_is_taken_up_by_the_operator_whose_name_it_has_within_and
     let mine = folder.path().join("ann.json");
     let mut text = std::fs::read(&mine).unwrap();
     longshore_common::durable::write_atomic(&folder.path().join("bob.json"), &text, 0o600).unwrap();
-    assert!(!waiting.take(&store, &bob, 0).await.unwrap(), "it says that it is ann's");
+    assert!(!waiting.take(&store, None, &bob, 0).await.unwrap(), "it says that it is ann's");
     text.resize(64 * 1024, b' ');
     longshore_common::durable::write_atomic(&mine, &text, 0o600).unwrap();
-    assert!(waiting.take(&store, &first.name, 0).await.unwrap());
+    assert!(waiting.take(&store, None, &first.name, 0).await.unwrap());
     let large = FirstKeys { name: eve, ..first };
     let mut text = serde_json::to_vec(&large).unwrap();
     text.resize(64 * 1024 + 1, b' ');
     longshore_common::durable::write_atomic(&folder.path().join("eve.json"), &text, 0o600).unwrap();
-    assert!(!waiting.take(&store, &large.name, 0).await.unwrap());
+    assert!(!waiting.take(&store, None, &large.name, 0).await.unwrap());
     assert!(get(&store, &large.name).await.unwrap().is_none() && get(&store, &bob).await.unwrap().is_none());
 }
 

@@ -361,11 +361,10 @@ impl View for Verdict {
                 Ink::Warn,
                 "No witness: no host showed a checkpoint, so only the chain itself was checked.",
             ),
-            holders => format!(
-                "Held against {} of {}.",
-                count(self.checkpoints, "checkpoint"),
-                count(holders, "witness")
-            ),
+            1 => format!("Held against {} of 1 witness.", count(self.checkpoints, "checkpoint")),
+            holders => {
+                format!("Held against {} of {holders} witnesses.", count(self.checkpoints, "checkpoint"))
+            }
         });
         lines.extend(
             self.silent

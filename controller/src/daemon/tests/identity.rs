@@ -17,6 +17,7 @@ use longshore_proto::v1::{
 use rcgen::{PublicKeyData as _, SigningKey as _};
 
 use crate::{
+    audit::{Chained, What},
     cli::operator,
     identity::{Authority, roots},
 };
@@ -54,6 +55,19 @@ async fn audited(site: &Site, what: &str) -> bool {
         }
     }
     false
+}
+
+/// Events of the log on the disk that begin so.
+fn recorded(site: &Site, event: &str) -> Vec<String> {
+    let dir = site.config().audit_dir();
+    let files =
+        std::fs::read_dir(dir).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let lines = files.flat_map(|text| text.lines().filter_map(Chained::parse).collect::<Vec<_>>());
+    let events = lines.filter_map(|entry| match entry.what {
+        What::Event { event, .. } => Some(event),
+        _ => None,
+    });
+    events.filter(|said| said.starts_with(event)).collect()
 }
 
 /// What a host whose certificate has expired says.
@@ -277,6 +291,8 @@ async fn the_ca_is_rotated_without_anybody_enrolling_again() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), retired).await.expect("the old root is retired in time");
+    let said = ["the CA has another root", "the CA's rotation has ended"];
+    assert_eq!(recorded(&site, "the CA"), said, "once each, whoever looked how often");
     // The old one opens nothing any more.
     let read = |name: &str| std::fs::read(site.operator_dir().join(name)).unwrap();
     let stale = LiveIdentity::new(&read(operator::CERTIFICATE), &read(operator::KEY)).unwrap();
@@ -327,6 +343,20 @@ async fn retiring_a_root_by_hand_cuts_those_of_it_and_nobody_else() {
     let hosts = HostsClient::new(channel).list(hosts).await.unwrap().into_inner().hosts;
     let connected = hosts.iter().map(|host| (host.name.as_str(), host.connected));
     assert_eq!(connected.collect::<BTreeMap<_, _>>(), BTreeMap::from([("web-1", true), ("web-2", false)]));
+    let said = ["the CA has another root", "the CA's older root was retired by hand"];
+    assert_eq!(recorded(&site, "the CA"), said);
+    // What was done while no controller ran is on record from its next start on.
+    let (folder, made) = site.halt().await;
+    roots::rotate(&identity, site::now()).unwrap();
+    let site = Site::serve(folder, made).await;
+    let third = async {
+        while recorded(&site, "the CA").len() < 3 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), third).await.expect("on record in time");
+    assert_eq!(recorded(&site, "the CA")[2], "the CA has another root");
+
     site.stop().await;
 }
 

@@ -82,7 +82,8 @@ impl Site {
         Self::serve(dir, made).await
     }
 
-    async fn serve(dir: tempfile::TempDir, made: Made) -> Self {
+    /// A controller over a folder that there is.
+    pub async fn serve(dir: tempfile::TempDir, made: Made) -> Self {
         let stop = CancellationToken::new();
         let heartbeat = Heartbeat { every: Duration::from_millis(500), missed: 3 };
         let config = Config { heartbeat, ..made.config.clone() };
@@ -94,7 +95,8 @@ impl Site {
         self.halt().await;
     }
 
-    async fn halt(mut self) -> (tempfile::TempDir, Made) {
+    /// The folder stays.
+    pub async fn halt(mut self) -> (tempfile::TempDir, Made) {
         self.stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.ended()).await;
         ended.expect("a controller ends when it is told to");
