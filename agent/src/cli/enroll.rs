@@ -1,6 +1,6 @@
 //! `longshore-agent enroll`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use longshore_common::{
     chain::Chain,
@@ -21,7 +21,7 @@ use super::{
     token,
 };
 use crate::{
-    config::Config,
+    config::{Config, Processes},
     helper::{AGENT_USER, own},
     identity::{Again, Enrolling, Joined, enroll as enrol_at},
     trust::PinFile,
@@ -53,7 +53,7 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
     config.controllers.clone_from(&joined.controllers);
     let file = args.config_file();
     let written = write_config(&config, &file)?;
-    tell(args, &joined, &file, written, pins);
+    tell(args, &joined, &config, Told { file, written, pins, again: enrolling.again });
     Ok(Exit::Done)
 }
 
@@ -78,7 +78,18 @@ fn own_name() -> Result<HostName, Coded> {
     rustix::system::uname().nodename().to_string_lossy().parse()
 }
 
-fn tell(args: &Args, joined: &Joined, file: &Path, written: bool, pins: bool) {
+/// What was done beside the exchange.
+struct Told {
+    file: PathBuf,
+    /// It was not there.
+    written: bool,
+    /// A root is pinned.
+    pins: bool,
+    again: Again,
+}
+
+fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
+    let Told { file, written, pins, again } = told;
     let Joined { host, name, controllers, expires_ms, fingerprint, waits } = joined;
     match args.output {
         Output::Table => {
@@ -103,10 +114,7 @@ fn tell(args: &Args, joined: &Joined, file: &Path, written: bool, pins: bool) {
                     visible(name)
                 );
             }
-            match args.is_of_this_machine() {
-                true => say!("next: systemctl enable --now longshore-agent"),
-                false => say!("next: longshore-agent --root {} run", args.root.display()),
-            }
+            say!("{}", next(args, config, again));
         }
         Output::Json => {
             let said = serde_json::json!({
@@ -123,5 +131,21 @@ fn tell(args: &Args, joined: &Joined, file: &Path, written: bool, pins: bool) {
             });
             say!("{said}");
         }
+    }
+}
+
+/// Whoever runs already is who it was until it starts anew.
+fn next(args: &Args, config: &Config, again: Again) -> String {
+    match (again, args.is_of_this_machine()) {
+        (Again::Refuse, true) => "next: systemctl enable --now longshore-agent".to_owned(),
+        (Again::Refuse, false) => format!("next: longshore-agent --root {} run", args.root.display()),
+        (Again::Replace, true) => {
+            let helper = if config.processes == Processes::Two { " longshore-helper" } else { "" };
+            format!("next: systemctl restart{helper} longshore-agent; until then it is who it was")
+        }
+        (Again::Replace, false) => format!(
+            "next: longshore-agent --root {} run, in place of the one that runs there, which is who it was",
+            args.root.display()
+        ),
     }
 }

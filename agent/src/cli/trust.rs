@@ -50,7 +50,7 @@ pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
             }
             may_change(&config)?;
             gate.reset(read_root(&pin)?, &who())?;
-            say!("the pinned root is another one; this is reported from now on");
+            say!("this root is pinned now, and no other; that somebody said so is reported from now on");
             Ok(Exit::Done)
         }
     }

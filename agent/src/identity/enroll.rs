@@ -18,7 +18,7 @@ use rcgen::KeyPair;
 use super::{Folder, Opener, request};
 use crate::{
     link::{MAIN_PORT, dial, with_port},
-    trust::PinFile,
+    trust::{PinFile, PinnedFirst},
 };
 
 /// From connecting to the certificate.
@@ -77,17 +77,22 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
         return Err(Coded::new(Code::R01, message));
     }
     let key = folder.new_key()?;
-    if let Some(root) = wanted.token.root {
+    let pins = PinFile::within(&wanted.vault);
+    let pinned_first = match wanted.token.root {
         // Before there is an identity, so that none is ever without what its token pins.
-        longshore_common::durable::create_dir_durable(&wanted.vault, 0o700)
-            .map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
-        PinFile::within(&wanted.vault).pin(root)?;
-    }
+        Some(root) => pins.pin(root)?,
+        None => PinnedFirst::No,
+    };
     let reply = tokio::time::timeout(DEADLINE, ask(wanted, &key)).await;
-    let certificate = reply.unwrap_or_else(|_| {
+    let reply = reply.unwrap_or_else(|_| {
         let message = format!("{} did not answer within {DEADLINE:?}. Nothing was changed", wanted.server);
         Err(Coded::new(Code::C01, message))
-    })?;
+    });
+    if reply.is_err() && pinned_first == PinnedFirst::Yes {
+        // A token of another fleet that comes to nothing does not keep this host from joining the right one.
+        pins.unpin()?;
+    }
+    let certificate = reply?;
     check_clock(certificate.server_time_ms)?;
     let pair = folder.store(&key, &certificate)?;
     let (fingerprint, waits) = (pair.fingerprint(), certificate.waits);

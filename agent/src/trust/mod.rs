@@ -33,7 +33,7 @@ use longshore_common::{
 
 pub use bring::{bring, bring_all, keep_current};
 pub use offline::{Brought, Stale};
-pub use pin::{Break, Pin, PinFile};
+pub use pin::{Break, Pin, PinFile, PinnedFirst};
 pub use policy::Policy;
 
 /// Verified documents are written again only for news, or after this long.

@@ -31,6 +31,13 @@ pub struct Pin {
     pub breaks: Vec<Break>,
 }
 
+/// Whether nothing was pinned before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinnedFirst {
+    Yes,
+    No,
+}
+
 /// Somebody who is root here did what the release keys did not say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,14 +87,26 @@ impl PinFile {
     }
 
     /// At enrolment. The same again changes nothing; another than before is refused.
-    pub fn pin(&self, root: [u8; 32]) -> Result<(), Coded> {
+    pub fn pin(&self, root: [u8; 32]) -> Result<PinnedFirst, Coded> {
         let mut pin = self.load()?;
         if pin.root_sha256.is_some_and(|known| known != root) {
             let message = "this host pins the root of another fleet; nothing was changed. If that is meant: \
                            longshore-agent trust reset --pin SHA256 --i-am-on HOSTNAME";
             return Err(Coded::new(Code::T02, message));
         }
+        let first = if pin.root_sha256.is_none() { PinnedFirst::Yes } else { PinnedFirst::No };
         pin.root_sha256 = Some(root);
+        self.store(pin)?;
+        Ok(first)
+    }
+
+    /// Takes back what an enrolment pinned first, and came to nothing.
+    pub fn unpin(&self) -> Result<(), Coded> {
+        let mut pin = self.load()?;
+        pin.root_sha256 = None;
+        if pin == Pin::default() {
+            return durable::remove_durable(&self.0).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()));
+        }
         self.store(pin)
     }
 
@@ -119,9 +138,11 @@ impl PinFile {
         let root_sha256 = root_sha256.map(ReleaseDigest);
         let stored = Stored { schema: SCHEMA.to_owned(), root_sha256, begun, breaks };
         let bytes = serde_json::to_vec_pretty(&stored).expect("text and numbers are JSON");
-        // A host that never enrolled has no such folder yet.
+        // A host that never enrolled has no such folder yet. Apps pass through the one above it.
         let folder = self.0.parent().unwrap_or(Path::new("."));
-        durable::create_dir_durable(folder, 0o700)
+        let above = folder.parent().unwrap_or(Path::new("."));
+        durable::create_dir_durable(above, 0o755)
+            .and_then(|()| durable::create_dir_durable(folder, 0o700))
             .map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
         durable::write_atomic(&self.0, &bytes, 0o600).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))
     }

@@ -58,7 +58,9 @@ impl Policy {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Coded> {
         let name = path.display().to_string();
         let read = File::new(&name, text).read(|table| Some(read(table, path)));
-        read.map_err(|problems| Coded::new(Code::P01, format!("{problems}")))
+        read.map_err(|problems| {
+            Coded::new(Code::P01, format!("this host takes nothing new until its policy reads: {problems}"))
+        })
     }
 
     pub fn allow(&self, app: &AppName, env: &EnvName) -> Result<(), Coded> {

@@ -1,4 +1,9 @@
 //! A staging tree into a slot: complete, synced, sealed, named, in this order.
+//!
+//! Sealed before it is named, and not the other way round: so a crash in between costs nothing, since what is staged is
+//! whole and goes on from there, where a slot that was named first would have to be fetched again. Nobody gains the
+//! moment between looking and naming: staging and slots are root's alone, and whoever can swap something in the one can
+//! write into the other afterwards.
 
 use std::{io::Write as _, path::Path};
 

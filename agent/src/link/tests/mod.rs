@@ -8,7 +8,10 @@ use std::path::Path;
 
 use longshore_common::{code::Code, join::JoinToken, label::Labels};
 
-use crate::identity::{Again, Enrolling, Folder, enroll};
+use crate::{
+    identity::{Again, Enrolling, Folder, enroll},
+    trust::PinFile,
+};
 use fake::Fake;
 
 fn enrolling(fake: &Fake, folder: &Path, again: Again) -> Enrolling {
@@ -55,6 +58,31 @@ async fn a_controller_of_another_ca_hears_nothing() {
     assert_eq!(error.code, Code::E04, "{error}");
     assert_eq!(fake.enrolments(), 0);
     assert!(Folder::new(wanted.folder).load().unwrap().is_none());
+}
+
+/// A token of another fleet, or one that is good no more, does not tie a host that never joined to that fleet.
+#[tokio::test]
+async fn an_enrolment_that_comes_to_nothing_pins_nothing() {
+    let fake = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = enrolling(&fake, dir.path(), Again::Refuse);
+    let pinned = || PinFile::within(&wanted.vault).load().unwrap().root_sha256;
+    let elsewhere = Enrolling {
+        token: JoinToken { ca: [9; 32], root: Some([1; 32]), ..wanted.token.clone() },
+        ..wanted.clone()
+    };
+    enroll(&elsewhere).await.unwrap_err();
+    assert_eq!(pinned(), None);
+
+    let here = JoinToken { root: Some([2; 32]), ..wanted.token.clone() };
+    enroll(&Enrolling { token: here, ..wanted.clone() }).await.unwrap();
+    assert_eq!(pinned(), Some([2; 32]));
+    // Once it belongs to a fleet, neither another's token nor a failure changes that.
+    let again = Enrolling { again: Again::Replace, ..elsewhere };
+    assert_eq!(enroll(&again).await.unwrap_err().code, Code::T02);
+    let again = Enrolling { token: JoinToken { root: Some([2; 32]), ..again.token }, ..again };
+    assert_eq!(enroll(&again).await.unwrap_err().code, Code::E04);
+    assert_eq!(pinned(), Some([2; 32]));
 }
 
 #[tokio::test]

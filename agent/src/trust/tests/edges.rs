@@ -1,6 +1,6 @@
 //! The gate's smaller promises: what counts as news, what is told, what an admin may say.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use longshore_common::{digest::hex, ids::EnvName};
 
@@ -156,6 +156,17 @@ fn the_first_and_the_last_breaks_are_remembered() {
     let expected: Vec<i64> = std::iter::once(0).chain(5..20).collect();
     assert_eq!(told, expected);
     assert_eq!(host.gate.facts().breaks.len(), 16);
+}
+
+/// On a host that never enrolled, this is what makes the folder in which apps of other users will lie.
+#[test]
+fn apps_pass_through_the_folder_above_a_pin_and_not_into_its_own() {
+    let bare = tempfile::tempdir().unwrap();
+    let broken = Break { at_ms: 1, what: "w".into(), by: "ada".into() };
+    let data = bare.path().join("var/lib/longshore");
+    PinFile::within(&data.join("identity")).replace([7; 32], broken).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&data), mode(&data.join("identity"))), (0o755, 0o700));
 }
 
 #[test]
