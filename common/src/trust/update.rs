@@ -33,6 +33,20 @@ impl Anchor {
         let (threshold, keys) = root.role(Part::Root);
         Ok(Anchor::Organisation { threshold, keys: keys.clone() })
     }
+
+    /// An app's root names the organisation's keys as the fleet's does: all of them, and how many it takes.
+    pub fn fits(&self, app: &str, root: &RootView) -> Result<()> {
+        let Anchor::Organisation { threshold, keys } = self else { return Ok(()) };
+        let (of_root, named) = root.role(Part::Root);
+        if named == keys && of_root == *threshold {
+            return Ok(());
+        }
+        let why = format!(
+            "does not name the organisation's keys as the fleet does; on the operator's machine: longshore trust rotate \
+             {app}"
+        );
+        Err(unfit(app, Part::Root, &why))
+    }
 }
 
 /// As [`update`], whatever has expired: for whoever is about to sign anew what has. Nothing may run by it.
@@ -106,7 +120,7 @@ fn examine(
     let repository = followed.map_err(|why| with_signers(app, why, &begin, &roots, offer))?;
     let new = assemble(app, &begin, held, &roots, offer, repository.root().signed.version.get(), now_ms)?;
     let root = new.root(app)?;
-    fits_anchor(app, anchor, &root)?;
+    anchor.fits(app, &root)?;
     if let Some(held) = held {
         never_back(app, held, &new)?;
     }
@@ -186,21 +200,10 @@ fn begin_from_anchor(app: &str, anchor: &Anchor, roots: &[Vec<u8>]) -> Result<Ve
         Anchor::Organisation { .. } => {
             let newest = roots.last().cloned();
             let newest = newest.ok_or_else(|| unfit(app, Part::Root, "was not offered"))?;
-            fits_anchor(app, anchor, &read_root(app, &newest)?)?;
+            anchor.fits(app, &read_root(app, &newest)?)?;
             Ok(newest)
         }
     }
-}
-
-fn fits_anchor(app: &str, anchor: &Anchor, root: &RootView) -> Result<()> {
-    let Anchor::Organisation { threshold, keys } = anchor else { return Ok(()) };
-    let (of_root, named) = root.role(Part::Root);
-    if named == keys && of_root == *threshold {
-        return Ok(());
-    }
-    let why = "does not name the organisation's keys as the fleet does; on the operator's machine: \
-               longshore trust rotate";
-    Err(unfit(app, Part::Root, why))
 }
 
 /// What is held afterwards, with the roots in a row up to the one that was reached.

@@ -137,9 +137,17 @@ impl TrustDesk {
     pub fn standings(&self) -> Vec<Standing> {
         let mut names: Vec<String> = self.names().into_iter().collect();
         names.sort_by_key(|name| (name != FLEET, name.clone()));
+        let org = self.held(FLEET).ok().flatten().and_then(|fleet| Anchor::of_fleet(&fleet).ok());
+        let unfit = |app: &str, held: &Held| match &org {
+            Some(org) if app != FLEET => held.root(app).and_then(|root| org.fits(app, &root)).err(),
+            _ => None,
+        };
         let standing = |app: String| {
             let (held, problem) = match self.held(&app) {
-                Ok(held) => (held, None),
+                Ok(held) => {
+                    let problem = held.as_ref().and_then(|held| unfit(&app, held));
+                    (held, problem.map(|why| why.message))
+                }
                 Err(why) => (None, Some(why.message)),
             };
             let pending = self.pending(&app).is_ok_and(|pending| pending.is_some());
@@ -188,6 +196,7 @@ impl TrustDesk {
             );
             return Err(Coded::new(Code::T02, message));
         };
+        Anchor::of_fleet(&fleet)?.fits(app.as_str(), &held.root(app.as_str())?)?;
         held.catalog(app.as_str())?.admit_digest(version, release, Some(length), held.floor).map(drop)
     }
 

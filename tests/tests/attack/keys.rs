@@ -103,7 +103,19 @@ fn an_ssh_agent_signs_for_the_organisation_and_for_releases() {
     let published = site.ops_with(publish, &with_agent).success().unwrap();
     assert!(published.contains("signed"), "{published}");
     site.roll_out("1.0").code_is(0).unwrap();
+    // A spare key in a file: where one of two is enough, an agent that is away keeps nobody from signing.
+    let with_both = [("SSH_AUTH_SOCK", socket.as_str())];
+    site.ops(["key", "create", "spare"]).success().unwrap();
+    let spare = site.key_called("spare");
+    site.ops_with(["trust", "rotate", "shop", "--add-key", &spare], &with_both).success().unwrap();
     agent.kill().unwrap();
+    site.0.write_app("1.1", "exec sleep 1000");
+    let publish = ["release", "publish", &site.0.text("app"), "--version", "1.1"];
+    let published = site.ops_with(publish, &with_both);
+    assert!(published.everything().contains("key shop did not sign"), "{published}");
+    assert!(published.success().unwrap().contains("signed"));
+    site.roll_out("1.1").code_is(0).unwrap();
+    // Where no other key is there, that is an error.
     let gone = site.ops_with(["fleet", "freeze", "--reason", "x"], &with_agent).code_is(3).unwrap();
     assert!(gone.everything().contains("ssh-add -l"), "{gone}");
 }

@@ -81,6 +81,13 @@ impl Signed {
         serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no JSON in {output}"))
     }
 
+    /// The public half of a key on the operator's machine.
+    pub fn key_called(&self, name: &str) -> String {
+        let listed = self.json(["key", "list"]);
+        let key = listed["keys"].as_array().unwrap().iter().find(|key| key["name"] == name);
+        key.unwrap()["public_key"].as_str().unwrap().to_owned()
+    }
+
     pub fn digest_of(&self, version: &str) -> String {
         let shown = self.json(["release", "show", &format!("shop@{version}")]);
         shown["release"]["digest"].as_str().unwrap().to_owned()

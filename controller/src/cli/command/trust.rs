@@ -5,7 +5,7 @@ use longshore_common::{
     digest::{ReleaseDigest, hex},
     ids::{AppName, Version},
     time::Span,
-    trust::PublicKey,
+    trust::{FLEET, PublicKey},
 };
 use longshore_proto::v1 as pb;
 
@@ -76,8 +76,20 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
             let signer = Signer { client: &client, ring: &ring, by: deadline(waiting.timeout) };
             let changes = Changes { add, remove, threshold };
             let signed = signing::rotate(&signer, app.as_str(), &changes).await?;
-            let what = format!("the keys of {app}");
-            say(desk, what, signed)
+            let what = match app.as_str() {
+                FLEET => "the organisation's keys".to_owned(),
+                app => format!("the keys of {app}"),
+            };
+            let other_keys =
+                app.as_str() == FLEET && signed == Signed::Enough && changes != Changes::default();
+            let exit = say(desk, what, signed)?;
+            if other_keys {
+                eprintln!(
+                    "longshore: nothing new of any app runs until its root names these keys as well; for each: longshore \
+                     trust rotate APP (longshore trust status says whose is lacking)"
+                );
+            }
+            Ok(exit)
         }
         TrustCommand::Check { selector, host, timeout } => {
             super::trust_check::run(desk, selector, host, timeout).await

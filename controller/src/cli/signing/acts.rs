@@ -14,7 +14,7 @@ use longshore_common::{
     },
 };
 
-use super::{KeyRing, ORG, Signer, first_root, next_list};
+use super::{Holder, KeyRing, ORG, Signer, first_root, next_list};
 use crate::cli::{exit::Exit, failure::Failure, moment::count};
 
 /// Releases that a fleet's list revokes; each is in every host's documents.
@@ -270,7 +270,7 @@ pub struct Changes {
 /// A new root: with these changes, the organisation's keys as the fleet has them, and the controller's key as it is.
 pub async fn rotate(signer: &Signer<'_>, app: &str, changes: &Changes) -> Result<Signed, Failure> {
     let fleet = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
-    let held = signer.verified(app).await?.ok_or_else(|| no_keys(app))?;
+    let held = signer.verified_to_rotate(app, &fleet).await?.ok_or_else(|| no_keys(app))?;
     let before = held.root(app)?;
     let mut draft = RootDraft::after(&before);
     draft.online = signer.online().await?;
@@ -353,7 +353,8 @@ fn sign_with_any(
     if ring.among(allowed).is_empty() { Ok(document) } else { sign_with(ring, allowed, document) }
 }
 
-/// Signed with every key of `allowed` that lies on this machine; at least one does.
+/// Signed with every key of `allowed` that lies on this machine, or that an ssh-agent has now; at least one does. How many
+/// it takes is the controller's to say, and that of every host.
 fn sign_with(
     ring: &KeyRing,
     allowed: &BTreeSet<PublicKey>,
@@ -368,10 +369,22 @@ fn sign_with(
         )
         .next(format!("it takes one of {}; see: longshore key list", names.join(", "))));
     }
+    let (mut signed, mut away) = (false, vec![]);
     for key in here {
-        document = ring.sign(&key, &document)?;
+        match ring.sign(&key, &document) {
+            Ok(more) => (document, signed) = (more, true),
+            Err(why) if key.holder == Holder::SshAgent => away.push(why),
+            Err(why) => return Err(why),
+        }
     }
-    Ok(document)
+    match away.pop() {
+        Some(why) if !signed => Err(why),
+        Some(why) => {
+            eprintln!("longshore: {}; the other keys did sign", why.message);
+            Ok(document)
+        }
+        None => Ok(document),
+    }
 }
 
 fn no_fleet() -> Failure {

@@ -179,7 +179,12 @@ impl KeyRing {
         match key.holder {
             Holder::File => Ok(author::sign(document, &self.open(&key.name)?)?),
             Holder::SshAgent => {
-                author::sign_by(document, key.public, |message| self.agent.sign(&key.public, message))
+                let signed =
+                    author::sign_by(document, key.public, |message| self.agent.sign(&key.public, message));
+                signed.map_err(|why: Failure| Failure {
+                    message: format!("key {} did not sign: {}", key.name, why.message),
+                    ..why
+                })
             }
         }
     }

@@ -11,9 +11,10 @@ mod sealed;
 mod ssh_agent;
 
 use longshore_common::{
+    code::{Code, Coded},
     digest::sha256,
     time::{Clock as _, SystemClock},
-    trust::{Anchor, Catalog, FLEET, Held, Offer, PublicKey, TrustState, update_even_if_expired},
+    trust::{Anchor, Catalog, FLEET, Held, Offer, Part, PublicKey, TrustState, update_even_if_expired},
 };
 use longshore_proto::v1 as pb;
 use tokio::time::Instant;
@@ -35,19 +36,54 @@ pub struct Signer<'a> {
     pub by: Instant,
 }
 
+/// Which roots are believed beyond those that were seen here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Roots {
+    Newer,
+    AsSeen,
+}
+
 impl Signer<'_> {
     /// What the controller has of `app`, verified by what this machine pins, whatever of it has expired: to be signed
     /// anew. None: it has nothing.
     pub async fn verified(&self, app: &str) -> Result<Option<Held>, Failure> {
         let pin = self.ring.pin()?.ok_or_else(pins_nothing)?;
-        let Some(fleet) = self.verified_by(FLEET, &Anchor::Pin(pin)).await? else { return Ok(None) };
+        let Some(fleet) = self.verified_by(FLEET, &Anchor::Pin(pin), Roots::Newer).await? else {
+            return Ok(None);
+        };
         match app {
             FLEET => Ok(Some(fleet)),
-            app => self.verified_by(app, &Anchor::of_fleet(&fleet)?).await,
+            app => self.verified_by(app, &Anchor::of_fleet(&fleet)?, Roots::Newer).await,
         }
     }
 
-    async fn verified_by(&self, app: &str, anchor: &Anchor) -> Result<Option<Held>, Failure> {
+    /// As [`Signer::verified`], for whoever gives an app's root the organisation's present keys. One that still names
+    /// those of before is believed as far as this machine has seen it: a key that was replaced may be a thief's by now,
+    /// and what it signed since is not to be signed on top of.
+    pub async fn verified_to_rotate(&self, app: &str, fleet: &Held) -> Result<Option<Held>, Failure> {
+        let (present, seen) = (Anchor::of_fleet(fleet)?, TrustState::new(&self.ring.seen_dir()?, app));
+        let Some(seen) = seen.load().map_err(|why| here(why.message))? else {
+            return self.verified(app).await.map_err(|why| match why.code {
+                Some(Code::T02) => why.next(format!(
+                    "where the organisation's keys were changed: on the machine that signed for {app} last"
+                )),
+                _ => why,
+            });
+        };
+        let root = seen.root(app)?;
+        if app == FLEET || present.fits(app, &root).is_ok() {
+            return self.verified(app).await;
+        }
+        let (threshold, keys) = root.role(Part::Root);
+        let before = Anchor::Organisation { threshold, keys: keys.clone() };
+        match self.verified_by(app, &before, Roots::AsSeen).await {
+            // Somebody else has done it already.
+            Err(_) => self.verified(app).await,
+            held => held,
+        }
+    }
+
+    async fn verified_by(&self, app: &str, anchor: &Anchor, roots: Roots) -> Result<Option<Held>, Failure> {
         let state = TrustState::new(&self.ring.seen_dir()?, app);
         let known = state.load().map_err(|why| here(why.message))?;
         let Some(documents) = self.get(app).await?.documents else {
@@ -61,8 +97,13 @@ impl Signer<'_> {
         let looked = tokio::task::spawn_blocking(move || {
             let held =
                 update_even_if_expired(&app, &anchor, known.as_ref(), &offer, SystemClock.now_ms(), &dir)?;
+            let seen = known.map_or(0, |known| known.root_version());
+            if roots == Roots::AsSeen && held.root_version() != seen {
+                let message = format!("a root of {app} that this machine has not seen; nothing was signed");
+                return Err(Coded::new(Code::T02, message));
+            }
             state.persist(&held)?;
-            Ok::<_, longshore_common::code::Coded>(held)
+            Ok::<_, Coded>(held)
         });
         let held =
             looked.await.map_err(|died| Failure::new(Exit::Failed, format!("verification ended: {died}")))?;
@@ -122,12 +163,12 @@ fn first_root(held: &Held) -> [u8; 32] {
 
 fn pins_nothing() -> Failure {
     Failure::coded(
-        longshore_common::code::Code::T02,
+        Code::T02,
         "this machine does not know the fleet's root, so nothing that the controller says can be verified",
     )
     .next("ask whoever ran longshore init for its SHA-256, then: longshore trust pin SHA256")
 }
 
 fn here(message: String) -> Failure {
-    Failure::coded(longshore_common::code::Code::T01, longshore_common::text::visible(&message))
+    Failure::coded(Code::T01, longshore_common::text::visible(&message))
 }

@@ -2,11 +2,19 @@
 
 use super::*;
 
-use longshore_common::{digest::ReleaseDigest, ids::AppName};
+use std::collections::BTreeSet;
+
+use longshore_common::{
+    digest::ReleaseDigest,
+    ids::AppName,
+    trust::{FLEET, Part},
+};
+use longshore_proto::v1::trust_client::TrustClient;
 use tokio::time::Instant;
 
 use crate::cli::signing::{
-    Changes, Floor, KeyRing, Passphrase, Signed, Signer, create_app, init, rotate, sign_release, withdraw,
+    Changes, Floor, KeyRing, ORG, Passphrase, Signed, Signer, create_app, init, rotate, sign_release,
+    withdraw,
 };
 
 fn ring(site: &Site, of: &str) -> KeyRing {
@@ -57,5 +65,52 @@ async fn keys_are_made_used_shared_and_exchanged() {
     assert_eq!(withdraw(&at(&bob), &app(), &version).await.unwrap(), Signed::Enough);
     let held = at(&bob).verified("shop").await.unwrap().unwrap();
     assert_eq!(held.catalog("shop").unwrap().releases.len(), 1);
+    site.stop().await;
+}
+
+/// The organisation's key is exchanged, then each app's root names the new one. In between nothing new of an app is
+/// believed, and only a machine that has seen the app's root gives it the new key: whoever has the old one could have
+/// signed another.
+#[tokio::test]
+async fn the_organisations_key_is_exchanged_and_each_app_follows() {
+    let site = Site::start().await;
+    let client = site.client().await;
+    let (ada, eve) = (ring(&site, "ada"), ring(&site, "eve"));
+    let by = Instant::now() + Duration::from_secs(60);
+    let at = |ring| Signer { client: &client, ring, by };
+    let (root, _) = init(&at(&ada)).await.unwrap();
+    create_app(&at(&ada), &app(), &[], 1).await.unwrap();
+    let sign = async |version: &str| {
+        let (of, version) = (version.as_bytes().to_vec(), version.parse().unwrap());
+        sign_release(&at(&ada), &app(), &version, ReleaseDigest::of(&of), of.len() as u64, None).await
+    };
+    assert_eq!(sign("1.0").await.unwrap(), Signed::Enough);
+
+    let old = ada.keys().into_iter().find(|key| key.name == ORG).unwrap().public;
+    let new = ada.create("org-2").unwrap().public;
+    let exchange = Changes { add: vec![new], remove: vec![old], threshold: None };
+    assert_eq!(rotate(&at(&ada), FLEET, &exchange).await.unwrap(), Signed::Enough);
+    let refusal = sign("1.1").await.unwrap_err();
+    assert_eq!(refusal.code, Some(Code::T02));
+    assert!(refusal.message.contains("longshore trust rotate shop"), "{refusal:?}");
+    let status = TrustClient::new(site.operator().await).status(pb::TrustStatusRequest {}).await.unwrap();
+    let problem = status.into_inner().repositories.remove(1).problem;
+    assert!(problem.contains("longshore trust rotate shop"), "{problem}");
+
+    // A machine that has the keys and has never seen the app's root.
+    eve.set_pin(root).unwrap();
+    for key in std::fs::read_dir(ada.folder()).unwrap().map(|entry| entry.unwrap().path()) {
+        if key.extension().is_some_and(|kind| kind == "key") {
+            std::fs::copy(&key, eve.folder().join(key.file_name().unwrap())).unwrap();
+        }
+    }
+    let refusal = rotate(&at(&eve), "shop", &Changes::default()).await.unwrap_err();
+    assert_eq!(refusal.code, Some(Code::T02), "{refusal:?}");
+
+    assert_eq!(rotate(&at(&ada), "shop", &Changes::default()).await.unwrap(), Signed::Enough);
+    assert_eq!(sign("1.1").await.unwrap(), Signed::Enough);
+    let held = at(&ada).verified("shop").await.unwrap().unwrap();
+    assert_eq!(held.root("shop").unwrap().role(Part::Root), (1, &BTreeSet::from([new])));
+    assert_eq!(rotate(&at(&eve), "shop", &Changes::default()).await.unwrap(), Signed::Enough);
     site.stop().await;
 }
