@@ -31,7 +31,11 @@ use crate::{
     fleet::Fleet,
     http::Trust,
     identity::{
-        Authority, Door, IdentityError, enrol::Enrolment, init::join_address, keep::{Keeper, Recorded}, leaf::Leaf,
+        Authority, Door, IdentityError,
+        enrol::Enrolment,
+        init::join_address,
+        keep::{Keeper, Recorded},
+        leaf::Leaf,
         revoke::Revoker,
     },
     notify::{Courier, Mailer, Means},
@@ -258,7 +262,12 @@ impl Parts {
             fleet: self.fleet.clone(),
             engine: self.engine.clone(),
             bundle: self.bundle.clone(),
+            signed: self.signed(),
         }
+    }
+
+    fn signed(&self) -> TrustCheck {
+        TrustCheck { desk: self.desk.clone(), store: self.store.clone(), bundle: self.bundle.clone() }
     }
 
     fn enrolment(&self) -> EnrolmentService {
@@ -318,7 +327,7 @@ impl Parts {
                 engine: engine.clone(),
                 planner: self.planner(),
                 fleet: fleet.clone(),
-                check: TrustCheck { desk: desk.clone(), store: store.clone(), bundle: bundle.clone() },
+                check: self.signed(),
                 door: door.clone(),
             },
             access: AccessService {

@@ -130,6 +130,7 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         Check::Clock => format!("{has} a clock that is off"),
         Check::Service => "cannot run the service".to_owned(),
         Check::Withdrawn
+        | Check::Signed
         | Check::Busy
         | Check::Overlap
         | Check::CanaryHosts

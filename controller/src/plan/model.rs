@@ -325,6 +325,8 @@ pub struct Fault {
 pub enum Check {
     /// The release may be rolled out: it was not withdrawn.
     Withdrawn,
+    /// Hosts would take the release: it is signed, and nothing that was signed since is against it.
+    Signed,
     /// No other rollout moves the app in the environment.
     Busy,
     /// No host belongs to another environment that the app is live in.
@@ -357,8 +359,9 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Check; 20] = [
+    pub const ALL: [Check; 21] = [
         Check::Withdrawn,
+        Check::Signed,
         Check::Busy,
         Check::Overlap,
         Check::CanaryHosts,
@@ -383,6 +386,7 @@ impl Check {
     pub fn as_str(self) -> &'static str {
         match self {
             Check::Withdrawn => "withdrawn",
+            Check::Signed => "signed",
             Check::Busy => "busy",
             Check::Overlap => "overlap",
             Check::CanaryHosts => "canary-hosts",
@@ -411,7 +415,7 @@ impl Check {
 
     /// No policy can allow these: the rollout could not be carried out at all.
     pub fn is_absolute(self) -> bool {
-        matches!(self, Check::Withdrawn | Check::Busy | Check::Runner)
+        matches!(self, Check::Withdrawn | Check::Signed | Check::Busy | Check::Runner)
     }
 }
 

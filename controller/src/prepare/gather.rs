@@ -85,6 +85,9 @@ impl Planner {
         let mut problems = self.engine.runner_problems(&environment, app).await?;
         problems.extend(lacking::lacking(&environment, &release.manifest, &names));
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
+        if published.withdrawn.is_none() {
+            unmet.extend(self.unsigned(app, version).await?.map(|why| (Check::Signed, why)));
+        }
         Ok(World {
             made_ms: now,
             made_by: by.to_string(),
@@ -113,6 +116,15 @@ impl Planner {
             release,
             live,
         })
+    }
+
+    /// Why hosts would not take the release.
+    async fn unsigned(&self, app: &AppName, version: &Version) -> Result<Option<String>, Trouble> {
+        match self.signed.check(app, version).await {
+            Ok(()) => Ok(None),
+            Err(Trouble::Refused(why)) => Ok(Some(why.message)),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     async fn open(&self, published: &Published) -> Result<Release, Trouble> {

@@ -32,6 +32,7 @@ use crate::{
     plan::Plan,
     store::SharedStore,
     trouble::Trouble,
+    trust::TrustCheck,
 };
 
 /// Cheap to clone.
@@ -42,6 +43,7 @@ pub struct Planner {
     pub fleet: Fleet,
     pub engine: Engine,
     pub bundle: Arc<BundleStore>,
+    pub signed: TrustCheck,
 }
 
 /// What is to be planned.

@@ -22,6 +22,7 @@ use crate::{
     store::{Key, MemoryStore, SharedStore, Txn, record},
     testing::HandAgent,
     trouble::Trouble,
+    trust::{TrustCheck, TrustDesk},
 };
 
 /// Nothing here takes longer; what does is stuck.
@@ -63,7 +64,9 @@ impl Site {
             .await
             .unwrap();
         let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
-        let planner = Planner { store, clock, fleet: fleet.clone(), engine, bundle };
+        let desk = TrustDesk::open(&dir.path().join("trust"), clock.clone()).unwrap();
+        let signed = TrustCheck { desk, store: store.clone(), bundle: bundle.clone() };
+        let planner = Planner { store, clock, fleet: fleet.clone(), engine, bundle, signed };
         let site = Self { planner, agents, _dir: dir };
         site.apply(FILE).await;
         for version in ["1.0", "1.1"] {

@@ -27,6 +27,8 @@ fn with_a_threshold_of_two_a_release_runs_when_the_second_has_seen_the_same_dige
     assert!(published.contains("not by enough keys yet"), "{published}");
     let refused = site.roll_out("1.0").code_is(4).unwrap();
     assert!(refused.everything().contains("LS-T0"), "{refused}");
+    let planned = site.ops(["plan", "shop@1.0", "--to", "prod"]).code_is(4).unwrap();
+    assert!(planned.everything().contains("- signed: "), "a plan says it before: {planned}");
     let digest = site.digest_of("1.0");
     assert!(published.contains(&digest), "whoever published it sees the digest: {published}");
     let other = "0".repeat(64);
@@ -40,6 +42,19 @@ fn with_a_threshold_of_two_a_release_runs_when_the_second_has_seen_the_same_dige
     assert_eq!(status["repositories"][1]["takes"], "2 of 2");
     assert_eq!(status["warnings"].as_array().unwrap().len(), 0, "{status}");
     assert_eq!(status["expiries"][0]["level"], "ok");
+}
+
+/// Whoever wants it afterwards hears that it was withdrawn and why, and not that somebody should sign it.
+#[test]
+fn what_was_withdrawn_is_told_as_that() {
+    let site = Signed::raise();
+    site.publish("1.0").success().unwrap();
+    site.ops(["release", "withdraw", "shop@1.0", "--reason", "loses orders"]).success().unwrap();
+    let refused = site.roll_out("1.0").code_is(4).unwrap().everything();
+    assert!(refused.contains("LS-T05") && refused.contains("loses orders"), "{refused}");
+    assert!(!refused.contains("release sign"), "{refused}");
+    let planned = site.ops(["plan", "shop@1.0", "--to", "prod"]).code_is(4).unwrap().everything();
+    assert!(planned.contains("- withdrawn: ") && !planned.contains("- signed: "), "{planned}");
 }
 
 #[test]
