@@ -28,6 +28,11 @@ impl Moment {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
+    /// `10:31:02`; further than half a day from `now`, where that alone says little, `2026-11-22 10:31`.
+    pub fn clock_or_date(self, zone: &TimeZone, now: Moment) -> String {
+        if (self.0 - now.0).abs() < HALF_A_DAY_MS { self.clock(zone) } else { self.date(zone) }
+    }
+
     /// `12s ago`, `in 3m`; a second either way is `now`. What has just been said to be in 30 minutes is not in 29m59s.
     pub fn relative(self, now: Moment) -> String {
         let ahead = self.0 - now.0;
@@ -38,6 +43,8 @@ impl Moment {
         }
     }
 }
+
+const HALF_A_DAY_MS: Millis = 12 * 3_600_000;
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -93,6 +100,13 @@ mod tests {
         assert_eq!(Moment(988_000).relative(now), "12s ago");
         assert_eq!(Moment(1_190_000).relative(now), "in 3m10s");
         assert_eq!(Moment(2_799_400).relative(now), "in 30m");
+        assert_eq!(Moment(2_799_400).clock_or_date(&TimeZone::UTC, now), "00:46:39");
+        let tomorrow = Moment(87_400_000);
+        assert_eq!(
+            tomorrow.clock_or_date(&TimeZone::UTC, now),
+            "1970-01-02 00:16",
+            "its clock is that of now"
+        );
         assert_eq!(coarse(7_200_000), "2h");
         assert_eq!(coarse(7 * 86_400_000 - 1_500), "7d");
         assert_eq!(coarse(3_599_000), "59m59s");

@@ -56,7 +56,11 @@ fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
     if let Some(until) = hold.until.filter(|_| hold.kind == "closed") {
         text.push_str(&format!(" ({})", until.relative(page.now))); // when it opens has been said, by its own clock
     } else if let Some(until) = hold.until {
-        text.push_str(&format!(" until {} ({})", until.clock(&page.zone), until.relative(page.now)));
+        text.push_str(&format!(
+            " until {} ({})",
+            until.clock_or_date(&page.zone, page.now),
+            until.relative(page.now)
+        ));
     }
     if let Some(then) = &hold.then {
         text.push_str(&format!("; then {}", visible(then)));

@@ -84,7 +84,9 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
     }
     facts.add_some("reason", rollout.reason.as_deref().map(visible)).add_some(
         "deadline",
-        rollout.deadline_at.map(|at| format!("{} ({})", at.clock(&page.zone), at.relative(page.now))),
+        rollout
+            .deadline_at
+            .map(|at| format!("{} ({})", at.clock_or_date(&page.zone, page.now), at.relative(page.now))),
     );
     facts
 }
@@ -195,7 +197,10 @@ impl View for Explanation {
         let told = told.map(|(_, gate)| gate);
         lines.extend(told.flat_map(|gate| gate.lines(true, page)));
         if let Some(first) = &self.first_failure {
-            let at = first.at.map(|at| format!(" at {}", at.clock(&page.zone))).unwrap_or_default();
+            let at = first
+                .at
+                .map(|at| format!(" at {}", at.clock_or_date(&page.zone, page.now)))
+                .unwrap_or_default();
             let name = visible(&first.name);
             lines.push(String::new());
             lines.push(page.style.paint(Standing::Bad.ink(), &format!("First failure: {name}{at}")));
