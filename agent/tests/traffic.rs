@@ -192,6 +192,13 @@ impl Site {
         self.record.concluded.as_ref().unwrap().outcome.clone()
     }
 
+    /// Of the release that gates look at.
+    async fn main_process(&self) -> u32 {
+        let usage = self.host.usage(&self.app, 0).await.unwrap();
+        assert!(usage.running && usage.memory_bytes > 0, "{usage:?}");
+        usage.main_pid
+    }
+
     async fn stands(&self) -> String {
         let seen = self.host.observe(&self.app).await.unwrap();
         let green = seen.sides.share(Side::Green).map_or("?".into(), |share| share.to_string());
@@ -261,8 +268,10 @@ async fn blue_and_green(director: Director) {
     let mut site = Site::new(director).await;
     assert_eq!(site.give("1", 100).await, Outcome::Healthy);
     until_answered(site.public, "1");
+    let first = site.main_process().await;
     let load = Load::on(site.public);
     assert_eq!(site.give("2", 25).await, Outcome::Healthy);
+    assert_ne!(site.main_process().await, first, "gates look at the release that is tried");
     let answers = load.answers(400);
     let (one, two) = (answers["1"] as f64, answers["2"] as f64);
     let share = two / (one + two);

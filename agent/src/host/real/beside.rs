@@ -79,6 +79,14 @@ impl RealHost {
         Ok(Part::Whole)
     }
 
+    /// On which of them the live release runs: with two sides the one that is tried, from when it has its first share.
+    pub(super) async fn live_part(&self, app: &AppName) -> Result<Part, Failure> {
+        match self.layout.live(app)? {
+            Some(live) => self.part_of(app, &live).await,
+            None => Ok(Part::Whole),
+        }
+    }
+
     pub(super) async fn side(&self, app: &AppName, side: Side) -> Result<Option<Running>, Failure> {
         let (units, processes) = (self.units.on(Part::Side(side)), self.processes.on(Part::Side(side)));
         if self.runner == Runner::Systemd

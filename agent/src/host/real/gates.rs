@@ -62,12 +62,13 @@ impl RealHost {
     }
 
     async fn status(&self, app: &AppName) -> Result<Option<UnitStatus>, Failure> {
+        let part = self.live_part(app).await?;
         if self.runner == Runner::Systemd
-            && let Some(status) = self.units.status(app).await?
+            && let Some(status) = self.units.on(part).status(app).await?
         {
             return Ok(Some(status));
         }
-        self.processes.status(app).await
+        self.processes.on(part).status(app).await
     }
 
     pub(super) async fn run_test(

@@ -384,10 +384,7 @@ impl Host for RealHost {
             sink.send(Event::Line { source: "app".into(), stream, line, time_ms: Some(time_ms) });
         };
         let fail = fault::io(StepName::Check, "read the app's log");
-        let part = match self.layout.live(app)? {
-            Some(live) => self.part_of(app, &live).await?,
-            None => Part::Whole,
-        };
+        let part = self.live_part(app).await?;
         let (units, processes) = (self.units.on(part), self.processes.on(part));
         if self.runner == Runner::Systemd && units.status(app).await?.is_some() {
             let until = match follow {

@@ -38,12 +38,12 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
         Why::Operator { by } => (HoldKind::Paused, format!("paused by {by} {at}"), vec![], "resume"),
         Why::VersionFailures(spent) => {
             let hosts = failed_names(rollout);
-            let what = format!("paused {at}: {spent}: {}", names(&hosts));
+            let what = format!("paused {at}: {spent}{}", accused(&hosts));
             (HoldKind::VersionFailures, what, hosts, "rollback")
         }
         Why::EnvironmentFailures(spent) => {
             let hosts = failed_names(rollout);
-            let what = format!("paused {at}: {spent}, not by the release: {}", names(&hosts));
+            let what = format!("paused {at}: {spent}, not by the release{}", accused(&hosts));
             (HoldKind::EnvironmentFailures, what, hosts, "resume")
         }
         Why::NoProgress => {
@@ -73,6 +73,14 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
         then: then(rollout, paused, rolling_back),
         command: rollout.command(verb).map(|command| command + reason),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
+    }
+}
+
+/// Which hosts have failed; none where all of them are to be tried again.
+fn accused(hosts: &Named<'_>) -> String {
+    match hosts.is_empty() {
+        true => "; what failed is tried again on resume".to_owned(),
+        false => format!(": {}", names(hosts)),
     }
 }
 
@@ -123,7 +131,14 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
         Why::NoProgress if blockers(rollout, phase_wave(paused)).is_empty() => {
             format!("on resume it goes on; or undo it: longshore rollout rollback {id}")
         }
-        Why::EnvironmentFailures(_) | Why::NoProgress => {
+        Why::EnvironmentFailures(_) if failed_names(rollout).is_empty() => {
+            format!("on resume it goes on with all hosts; or undo it: longshore rollout rollback {id}")
+        }
+        Why::EnvironmentFailures(_) => format!(
+            "on resume it goes on without these hosts; to try them again: longshore rollout retry {id}; or undo it: \
+             longshore rollout rollback {id}"
+        ),
+        Why::NoProgress => {
             format!("on resume it goes on without these hosts; or undo it: longshore rollout rollback {id}")
         }
     }

@@ -82,6 +82,21 @@ fn a_retry_while_paused_is_tried_on_resume() {
     );
 }
 
+/// What is said of the pause is true of what comes next.
+#[test]
+fn a_pause_whose_failed_hosts_are_tried_again_accuses_nobody() {
+    let mut play = check(
+        "a b",
+        "start      -> staging 0; stage a b
+         a staged   -> staging 0
+         b full     -> paused for environment failures
+         retry b    -> paused for environment failures",
+    );
+    let said = play.explained();
+    assert!(said.contains("not by the release; what failed is tried again on resume"), "{said}");
+    assert_eq!(play.act("resume"), "staging 0; stage b");
+}
+
 /// Scenario 111: an excluded host is touched no more, neither forward nor back.
 #[test]
 fn an_excluded_host_is_touched_no_more() {
