@@ -24,7 +24,10 @@ mod trust_check;
 mod watch;
 
 use clap::CommandFactory;
-use longshore_common::time::{Clock as _, Millis, Span, SystemClock, rounded};
+use longshore_common::{
+    code::Code,
+    time::{Clock as _, Millis, Span, SystemClock, rounded},
+};
 use tokio::time::Instant;
 
 pub use publish::{Show, publish_shown};
@@ -61,8 +64,12 @@ impl Desk {
     }
 
     async fn connect(&self, context: &Context) -> Result<Client, Failure> {
-        let lifetime = longshore_common::tls::lifetime(&context.operator.certificate);
-        let soon = lifetime.and_then(|(from, until)| runs_out(from, until, SystemClock.now_ms()));
+        let (lifetime, now) =
+            (longshore_common::tls::lifetime(&context.operator.certificate), SystemClock.now_ms());
+        if let Some(why) = lifetime.and_then(|(_, until)| is_over(until, now)) {
+            return Err(why);
+        }
+        let soon = lifetime.and_then(|(from, until)| runs_out(from, until, now));
         if let (Some(soon), Format::Table) = (soon, self.output.format) {
             eprintln!("longshore: {soon}");
         }
@@ -90,13 +97,25 @@ impl Desk {
 }
 
 /// An operator's certificate is good for so little longer that it should be said: a fifth of what it was made for, and a
-/// fortnight at most. What has run out is said by the controller.
+/// fortnight at most.
 fn runs_out(from: Millis, until: Millis, now: Millis) -> Option<String> {
     let left = until - now;
     let soon = ((until - from) / 5).min(FORTNIGHT_MS);
     (0..=soon)
         .contains(&left)
         .then(|| format!("your certificate is good for {} more; a new one: longshore login", rounded(left)))
+}
+
+/// Why nothing need be asked: no controller lets this certificate in, and in TLS it could not say why.
+fn is_over(until: Millis, now: Millis) -> Option<Failure> {
+    (now > until).then(|| {
+        let ago = rounded(now - until);
+        let message = format!("your certificate ran out {ago} ago, by this machine's clock; nothing was asked");
+        Failure::coded(Code::C02, message).next(
+            "whoever may on the controller's machine: longshore-controller operator; or another admin: longshore user \
+             remove, and user add",
+        )
+    })
 }
 
 pub async fn run(command: Command, surroundings: Surroundings) -> Result<Exit, Failure> {
@@ -142,7 +161,7 @@ pub fn deadline(timeout: Span) -> Instant {
 
 /// An answer that lacks what it must hold.
 pub fn hollow(what: &str) -> Failure {
-    Failure::coded(longshore_common::code::Code::X01, format!("the controller's answer holds no {what}"))
+    Failure::coded(Code::X01, format!("the controller's answer holds no {what}"))
 }
 
 #[cfg(test)]
@@ -156,8 +175,19 @@ mod tests {
         let said = |lives: Millis, left: Millis| runs_out(1000, 1000 + lives, 1000 + lives - left).is_some();
         assert!(!said(90 * DAY_MS, 14 * DAY_MS + 1) && said(90 * DAY_MS, 14 * DAY_MS));
         assert!(!said(10 * DAY_MS, 2 * DAY_MS + 1) && said(10 * DAY_MS, 2 * DAY_MS));
-        assert!(said(DAY_MS, 0) && !said(DAY_MS, -1), "then the controller says it");
+        assert!(said(DAY_MS, 0) && !said(DAY_MS, -1), "then it is over");
         let soon = runs_out(0, 90 * DAY_MS, 85 * DAY_MS).unwrap();
         assert_eq!(soon, "your certificate is good for 5d more; a new one: longshore login");
+    }
+
+    #[test]
+    fn a_certificate_that_has_run_out_asks_nothing() {
+        assert!(is_over(DAY_MS, DAY_MS).is_none());
+        let over = is_over(DAY_MS, 4 * DAY_MS).unwrap();
+        assert_eq!((over.code, over.exit), (Some(Code::C02), Exit::Refused));
+        assert_eq!(
+            over.message,
+            "your certificate ran out 3d ago, by this machine's clock; nothing was asked"
+        );
     }
 }
