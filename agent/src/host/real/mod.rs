@@ -34,7 +34,7 @@ use super::{
     fetch::{self, FetchError, read_meta},
     hook,
     keeper::Keeper,
-    layout::{Layout, Part},
+    layout::Layout,
     process::ProcessDriver,
     reexec::SelfExec,
     render,
