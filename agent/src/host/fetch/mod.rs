@@ -135,6 +135,7 @@ impl Place {
             stage::on_one_disk(&layout.staging(&app), &layout.releases(&app))?;
             let sealed = layout.sealed(&app).map_err(FetchError::from_failure)?;
             let mut slots: Vec<PathBuf> = sealed.iter().map(|slot| layout.slot(&app, slot)).collect();
+            // The order in which they are looked through, no more: one that cannot be asked comes last.
             let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|about| about.modified()).ok();
             slots.sort_by_key(|path| std::cmp::Reverse(changed(path)));
             let staged = layout.staged(&app, &wanted.slot);
