@@ -157,7 +157,12 @@ async fn reach_out<W: Works>(
 ) -> Result<(), Ended> {
     let Reaching { pair, recipient, socket, uplink } = reaching;
     let runner = config.driver.unwrap_or_else(Runner::detect);
-    let facts = Facts { root: config.data(), driver: runner.as_str().to_owned() };
+    let facts = Facts {
+        root: config.data(),
+        driver: runner.as_str().to_owned(),
+        loopback: config.loopback.map(Into::into),
+        uplink: None,
+    };
     let (host_id, name) = (pair.host.to_string(), pair.name.clone());
     let (version, boot, processes) =
         (env!("CARGO_PKG_VERSION"), works.boot().counter, config.processes.as_str());

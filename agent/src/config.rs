@@ -1,7 +1,6 @@
 //! `agent.toml`: read once at the start, every problem in it named at once.
 
 use std::{
-    fs,
     io::ErrorKind,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -11,7 +10,8 @@ use std::{
 use longshore_common::{
     code::{Code, Coded},
     label::{Labels, check_label},
-    strict::{File, Table},
+    regular::{self, Links},
+    strict::{FILE_BYTES, File, Table},
     time::Span,
 };
 
@@ -166,7 +166,8 @@ impl Config {
 
     /// Says what to do when there is no such file.
     pub fn load(path: &Path, root: &Path) -> Result<Self, Coded> {
-        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+        let read = regular::read_text(path, FILE_BYTES, Links::Followed);
+        let text = read.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Coded::new(
                 Code::N01,
                 format!(
@@ -175,14 +176,18 @@ impl Config {
                     path.display()
                 ),
             ),
+            // What is there and no file of ours is wrong, and not only out of reach.
+            ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::FileTooLarge => {
+                Coded::new(Code::M01, format!("read `{}`: {error}", path.display()))
+            }
             _ => Coded::new(Code::S04, format!("read `{}`: {error}", path.display())),
         })?;
         Self::parse(&path.display().to_string(), &text, root)
     }
 
-    /// The file's, or what holds without one.
+    /// The file's, or what holds without one. A link to nowhere is no missing file.
     pub fn load_if_there(path: &Path, root: &Path) -> Result<Self, Coded> {
-        match path.exists() {
+        match path.symlink_metadata().is_ok() {
             true => Self::load(path, root),
             false => Ok(Self::new(root.to_owned(), vec![])),
         }
@@ -362,6 +367,26 @@ fn limits(root: &Table<'_>) -> Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_none_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("lost")).unwrap();
+        let large = vec![b'#'; FILE_BYTES + 1];
+        longshore_common::durable::write_atomic(&at("large"), &large, 0o600).unwrap();
+        for (name, says) in [
+            ("pipe", "it is a FIFO"),
+            ("lost", "it is a link to nowhere"),
+            ("large", "at most 65536 are read"),
+        ] {
+            let refusal = Config::load_if_there(&at(name), dir.path()).unwrap_err();
+            assert!(refusal.code == Code::M01 && refusal.message.contains(says), "{name}: {refusal}");
+        }
+        assert_eq!(Config::load(&at("none"), dir.path()).unwrap_err().code, Code::N01);
+        Config::load_if_there(&at("none"), dir.path()).unwrap();
+    }
 
     #[test]
     fn what_is_written_reads_the_same() {

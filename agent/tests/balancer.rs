@@ -120,6 +120,7 @@ impl Balancer {
             name: name.parse().unwrap(),
             address: Some(format!("127.0.0.1:{port}")),
             weight,
+            if_up: false,
         });
         let drain = Span::millis(if self.director == Director::Nginx { 600 } else { 3000 });
         let backend = "shop".parse().unwrap();
@@ -251,6 +252,46 @@ async fn traffic_stays_where_it_is_until_what_gains_is_up() {
     load_is_back_on(&site, "1");
 }
 
+/// Of whoever nobody has heard only the balancer's own check knows whether it is up: while it is not it gets nothing and
+/// keeps nobody waiting, and when it is it gets its share. Where nobody else could have the traffic, it stays.
+#[tokio::test]
+async fn who_was_not_heard_gets_traffic_while_it_is_up() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, c, _] = site.ports;
+    let old = Web::on(a, "old");
+    let new = Web::on(c, "new");
+    site.direct([100, 0, 0, 0]).await;
+    site.direct([0, 0, 100, 0]).await;
+    until_answered(site.public, "new");
+    let load = Load::on(site.public);
+    drop(old);
+    let mut back = site.directions([100, 100, 0, 0]);
+    for server in &mut back.servers[..2] {
+        server.if_up = true;
+    }
+    let step = Step::Direct(back);
+    let failure = site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap_err();
+    assert!(failure.message.contains("holds all of shop for down"), "{}", failure.message);
+    load_is_back_on(&site, "new");
+
+    let old = Web::on(a, "old");
+    site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap();
+    assert!(site.shows().await);
+    load_is_back_on(&site, "old"); // b is down, and nobody waits for it
+    drop(new);
+    let _late = Web::on(b, "late");
+    assert!(
+        until(PATIENCE, || get(site.public).as_deref() == Ok("late")),
+        "it is up, and nobody is sent there"
+    );
+    let answers = load.end();
+    assert!(answers.keys().all(|said| !said.starts_with("FAILED")), "{answers:?}");
+    drop(old);
+}
+
 fn load_is_back_on(site: &Balancer, word: &str) {
     let said: Vec<_> = (0..20).map(|_| get(site.public)).collect();
     assert!(said.iter().all(|said| said.as_deref() == Ok(word)), "{said:?}");
@@ -283,6 +324,31 @@ fn pinned(port: u16, cookie: &str) -> String {
     said.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()
 }
 
+/// While nobody is up there is nothing to protect: what mends it can be rolled out, and is served when it is up.
+#[tokio::test]
+async fn what_is_down_everywhere_can_be_mended() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, ..] = site.ports;
+    let webs = [Web::on(a, "1"), Web::on(b, "1")];
+    site.direct([100, 100, 0, 0]).await;
+    until_answered(site.public, "1");
+    drop(webs);
+    assert!(until(PATIENCE, || get(site.public).is_err()), "somebody still answers");
+    site.direct([100, 100, 0, 0]).await;
+    site.direct([0, 100, 0, 0]).await;
+    let _mended = Web::on(a, "2");
+    site.direct([100, 100, 0, 0]).await;
+    until_answered(site.public, "2");
+    // From here on there is something to protect.
+    let step = Step::Direct(site.directions([0, 100, 0, 0]));
+    let failure = site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap_err();
+    assert!(failure.message.contains("holds all of shop for down"), "{}", failure.message);
+    load_is_back_on(&site, "2");
+}
+
 /// HAProxy forgets weights when it is started again, and is away before that; the agent sees both.
 #[tokio::test]
 async fn a_balancer_that_forgot_is_told_again() {
@@ -312,10 +378,8 @@ async fn odd_backends_are_named() {
     let [a, b, ..] = site.ports;
     let _webs = [Web::on(a, "a"), Web::on(b, "b")];
     site.direct([100, 100, 0, 0]).await;
-    let haproxy = longshore_agent::host::direct::haproxy::Haproxy {
-        socket: &site.root.path().join("haproxy.sock"),
-        backend: &"shop".parse().unwrap(),
-    };
+    let (socket, backend) = (site.root.path().join("haproxy.sock"), "shop".parse().unwrap());
+    let haproxy = longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &backend);
     let mut servers = site.directions([100, 0, 0, 0]).servers;
     servers[3].name = "web-9".parse().unwrap();
     let failure = haproxy.direct(&servers).await.unwrap_err();
@@ -325,4 +389,19 @@ async fn odd_backends_are_named() {
     let failure = haproxy.direct(&servers).await.unwrap_err();
     assert!(failure.message.contains("listens at 10.0.0.1:80"), "{}", failure.message);
     assert!(site.shows().await, "nothing was changed");
+
+    // A plan asks before anything begins, and is told all of it at once.
+    servers[3].name = "web-9".parse().unwrap();
+    let problems = haproxy.look(&servers).await.problems;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[0].contains("sends shop/a to 127.0.0.1:") && problems[1].contains("no server shop/web-9")
+    );
+    let other = "nowhere".parse().unwrap();
+    let problems =
+        longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &other).look(&[]).await.problems;
+    assert!(problems[0].contains("has no backend nowhere"), "{problems:?}");
+    drop((_webs, site.front));
+    let problems = haproxy.look(&servers).await.problems;
+    assert!(problems[0].contains("cannot be asked") && problems[0].contains("is it running"), "{problems:?}");
 }

@@ -166,7 +166,7 @@ fn get(address: SocketAddr) -> std::io::Result<String> {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], support::load::free_port()))
 }
 
 /// Promise of `service.sockets`: replaced under load, no connection is refused and no request is lost.
@@ -180,10 +180,7 @@ async fn no_request_fails_while_versions_are_swapped() {
         let slot = if round % 2 == 0 { TWO } else { ONE };
         fixture.start(serving(slot, address)).await;
         let before = load.served();
-        assert!(
-            until(Duration::from_secs(20), || load.served() > before + 10),
-            "no requests in round {round}"
-        );
+        assert!(until(WITHIN, || load.served() > before + 10), "no requests in round {round}");
         assert_eq!(get(address).unwrap(), slot, "only the new one answers when the start is done");
     }
     load.end_without_failure();
@@ -229,6 +226,20 @@ impl Load {
     }
 }
 
+/// Two addresses of one port cannot be held at once: what has the other one lets go of it first, up or not.
+#[tokio::test]
+async fn an_address_takes_the_place_of_another_on_the_same_port() {
+    let (fixture, loopback) = (Fixture::new(), free_address());
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], loopback.port()));
+    for (script, state) in [("sleep 60", "running"), ("exit 3", "crashing"), ("exit 0", "ended")] {
+        fixture.start(service(TWO, "/bin/sh", &["-c", script], &[everywhere])).await;
+        let comes = async { while !fixture.state().await.to_string().starts_with(state) {} };
+        tokio::time::timeout(WITHIN, comes).await.unwrap();
+        fixture.start(serving(ONE, loopback)).await;
+        assert_eq!(get(loopback).unwrap(), ONE, "{script}");
+    }
+}
+
 #[tokio::test]
 async fn a_new_version_that_cannot_start_leaves_the_old_one_serving() {
     let fixture = Fixture::new();
@@ -249,8 +260,8 @@ async fn a_new_version_that_cannot_start_leaves_the_old_one_serving() {
 #[tokio::test]
 async fn a_crashing_app_is_started_again_with_growing_pauses_and_its_words_are_kept() {
     let fixture = Fixture::new();
-    fixture.start(shell(ONE, "echo going down; exit 3")).await;
     let begun = Instant::now();
+    fixture.start(shell(ONE, "echo going down; exit 3")).await;
     loop {
         let status = fixture.driver.status(&fixture.app).await.unwrap().unwrap();
         match status.state {
@@ -261,7 +272,7 @@ async fn a_crashing_app_is_started_again_with_growing_pauses_and_its_words_are_k
             UnitState::Crashing { .. } | UnitState::Up { .. } => (),
             other => panic!("{other}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < WITHIN);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(begun.elapsed() >= Duration::from_millis(600), "200 ms and 400 ms at least");
@@ -275,7 +286,7 @@ async fn an_app_that_ends_well_stays_ended_and_one_that_is_asked_again_starts() 
     fixture.start(shell(ONE, "exit 0")).await;
     let begun = Instant::now();
     while !matches!(fixture.state().await, UnitState::Ended { .. }) {
-        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert!(begun.elapsed() < WITHIN);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     fixture.start(shell(ONE, "exec sleep 1000")).await;
@@ -292,15 +303,15 @@ async fn stopping_leaves_no_process_behind() {
     fixture.start(stubborn).await;
     let supervisor = fixture.supervisor().unwrap();
     let below = || procfs::descendants(&procfs::all(), supervisor);
-    assert!(until(Duration::from_secs(10), || below().len() >= 4), "{:?}", below());
+    assert!(until(WITHIN, || below().len() >= 4), "{:?}", below());
     let family = below();
     let begun = Instant::now();
     fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < WITHIN);
     let alive: Vec<_> =
         family.into_iter().filter(|pid| procfs::one(*pid).is_some_and(|p| !p.zombie)).collect();
     assert!(alive.is_empty(), "{alive:?}");
-    assert!(until(Duration::from_secs(5), || fixture.supervisor().is_none()), "the supervisor ends as well");
+    assert!(until(WITHIN, || fixture.supervisor().is_none()), "the supervisor ends as well");
     assert_eq!(fixture.driver.status(&fixture.app).await.unwrap(), None);
     fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
 }
@@ -343,7 +354,7 @@ async fn an_app_that_is_bound_to_the_agent_ends_with_it() {
     agent.wait().unwrap();
     for pid in pids {
         let gone = || procfs::one(pid).is_none_or(|proc| proc.zombie);
-        assert!(until(Duration::from_secs(10), gone), "{pid} lives on");
+        assert!(until(WITHIN, gone), "{pid} lives on");
     }
 }
 
@@ -357,7 +368,7 @@ async fn an_app_outlives_the_agent() {
     agent.wait().unwrap();
     let lines = fixture.driver.tail(&fixture.app, 10_000).unwrap().len();
     let goes_on = || fixture.driver.tail(&fixture.app, 10_000).unwrap().len() > lines + 2;
-    assert!(until(Duration::from_secs(10), goes_on), "it goes on writing");
+    assert!(until(WITHIN, goes_on), "it goes on writing");
     assert_eq!(fixture.pid().await, pid);
     let status = fixture.driver.status(&fixture.app).await.unwrap().unwrap();
     assert_eq!(status.slot, ONE.parse::<Slot>().unwrap());
@@ -373,7 +384,7 @@ async fn a_killed_supervisor_takes_its_app_along_and_can_be_replaced() {
     let (supervisor, app) = (fixture.supervisor().unwrap(), fixture.pid().await);
     Command::new("kill").args(["-KILL", &supervisor.to_string()]).status().unwrap();
     let gone = || procfs::one(app as i32).is_none_or(|proc| proc.zombie);
-    assert!(until(Duration::from_secs(10), gone));
+    assert!(until(WITHIN, gone));
     assert_eq!(fixture.driver.status(&fixture.app).await.unwrap(), None);
     assert_eq!(fixture.driver.wanted(&fixture.app), Some(ONE.parse().unwrap()));
     fixture.start(serving(ONE, address)).await;
@@ -399,7 +410,7 @@ async fn a_supervisor_that_died_is_restored_and_one_that_was_stopped_is_not() {
     assert_eq!(restore().await, None, "it runs");
     let supervisor = fixture.supervisor().unwrap();
     Command::new("kill").args(["-KILL", &supervisor.to_string()]).status().unwrap();
-    assert!(until(Duration::from_secs(10), || fixture.supervisor().is_none()));
+    assert!(until(WITHIN, || fixture.supervisor().is_none()));
     assert_eq!(restore().await, Some(ONE.parse().unwrap()));
     assert!(fixture.state().await.is_up());
     fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
@@ -424,7 +435,7 @@ async fn a_supervisor_ends_with_its_folder_and_on_a_signal() {
         end(&fixture, supervisor);
         for pid in [supervisor, app] {
             let gone = || procfs::one(pid).is_none_or(|proc| proc.zombie);
-            assert!(until(Duration::from_secs(10), gone), "{pid} lives on");
+            assert!(until(WITHIN, gone), "{pid} lives on");
         }
     }
 }
@@ -470,7 +481,7 @@ async fn lines_are_followed_as_they_come() {
     tokio::select! {
         ended = follow => panic!("{ended:?}"),
         _ = told.recv() => (),
-        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("no lines"),
+        () = tokio::time::sleep(WITHIN) => panic!("no lines"),
     }
     assert!(seen.iter().any(|e| e.text.starts_with("line ")) && seen.iter().any(|e| e.text == "oops"));
 }

@@ -17,6 +17,7 @@ pub mod loopback;
 pub mod manifest;
 pub mod offline;
 pub mod recovery;
+pub mod regular;
 pub mod report;
 pub mod settings;
 pub mod slot;

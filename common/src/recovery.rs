@@ -1,10 +1,14 @@
 //! What a host signs with the key of its expired certificate to get another one.
 
+use std::time::Duration;
+
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
 use crate::{digest::sha256, ids::HostId};
 
+/// After that much time without a certificate a host is another one: it enrols anew.
+pub const RECOVERY_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// Bytes of a nonce.
 pub const NONCE: usize = 32;
 

@@ -28,6 +28,36 @@ fn is_disguise(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// `812 B`, `4.1 KB`, `37.0 MB`: powers of 1000, as disks are sold and networks are billed. Everywhere where people read
+/// a size.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000)];
+    match UNITS.into_iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / size as f64),
+        None => format!("{count} B"),
+    }
+}
+
+/// Two sizes that are held against each other: to the byte where they would read the same and are not.
+pub fn bytes_apart(one: u64, other: u64) -> [String; 2] {
+    let told = [one, other].map(bytes);
+    if one != other && told[0] == told[1] { [one, other].map(exactly) } else { told }
+}
+
+/// `34,532,116 bytes`
+fn exactly(count: u64) -> String {
+    let digits = count.to_string();
+    let mut shown = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    format!("{shown} bytes")
+}
+
 /// The word among `known` that a writer of `given` most likely meant, if any is near.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -68,6 +98,14 @@ mod tests {
         assert_eq!(visible("a\u{1b}[2Jb\u{202e}c\n"), "a\\x1b[2Jb\\u{202e}c\\n");
         assert_eq!(visible("grüße"), "grüße");
         assert_eq!(visible_lines("a\r\n\u{9b}b\n"), "a\n\\u{9b}b");
+    }
+
+    #[test]
+    fn sizes_that_differ_never_read_the_same() {
+        assert_eq!(bytes_apart(3_200_000, 900), ["3.2 MB", "900 B"]);
+        assert_eq!(bytes_apart(34_532_116, 34_499_584), ["34,532,116 bytes", "34,499,584 bytes"]);
+        assert_eq!(bytes_apart(1_004, 1_000), ["1,004 bytes", "1,000 bytes"]);
+        assert_eq!(bytes_apart(37_000_000, 37_000_000), ["37.0 MB", "37.0 MB"]);
     }
 
     #[test]

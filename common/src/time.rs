@@ -17,6 +17,14 @@ use crate::{
 /// Milliseconds since 1970. The unit of every stored or sent moment.
 pub type Millis = i64;
 
+/// 9999-12-31T23:59:59.999Z.
+const LAST_MS: Millis = 253_402_300_799_999;
+
+/// A moment as somebody else tells it: between 1970 and the year 9999, so that it can be reckoned with.
+pub fn told(ms: Millis) -> Millis {
+    ms.clamp(0, LAST_MS)
+}
+
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now_ms(&self) -> Millis;
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     code::{Code, Coded},
     ids::HostName,
+    slot::Slot,
     text::visible,
-    time::Span,
+    time::{Millis, Span},
 };
 
 /// One of two places on a host at which an app can run beside itself.
@@ -37,9 +38,48 @@ impl Side {
     }
 }
 
+impl FromStr for Side {
+    type Err = Coded;
+    fn from_str(text: &str) -> Result<Self, Coded> {
+        Side::BOTH
+            .into_iter()
+            .find(|side| side.as_str() == text)
+            .ok_or_else(|| Coded::new(Code::V01, format!("\"{}\" is none of blue, green", visible(text))))
+    }
+}
+
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// How one side stands, for those who look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideSeen {
+    pub side: Side,
+    /// What it was last told to run.
+    pub slot: Slot,
+    pub up: bool,
+    /// Percent of new connections; `None`: whoever directs them cannot be asked.
+    pub share: Option<u8>,
+    /// For people: the unit's name, or the process id.
+    pub main: String,
+    /// Without traffic, it stays up until then as an instant way back.
+    pub warm_until_ms: Option<Millis>,
+}
+
+impl SideSeen {
+    /// `100% of the traffic`, `warm until 10:31:02`; `clock` writes a moment.
+    pub fn standing(&self, clock: impl Fn(Millis) -> String) -> String {
+        let down = if self.up { "" } else { ", DOWN" };
+        match (self.share, self.warm_until_ms) {
+            (None, _) => format!("traffic unknown{down}"),
+            (Some(0), Some(until)) => format!("warm until {}{down}", clock(until)),
+            (Some(0), None) if self.up => "no traffic".to_owned(),
+            (Some(0), None) => "stopped".to_owned(),
+            (Some(share), _) => format!("{share}% of the traffic{down}"),
+        }
     }
 }
 
@@ -158,6 +198,26 @@ pub struct Directions {
     pub drain: Span,
 }
 
+/// What whoever directs traffic on a host has to know, for a look beforehand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Directed {
+    /// Hosts that this one balances; a weight says who is to serve.
+    Hosts(Directions),
+    /// The app's two sides on this host, with the addresses that its manifest says.
+    Sides(Directions),
+}
+
+/// What such a look came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Looked {
+    /// Why it could not do what it will be told, each with the way out.
+    pub problems: Vec<String>,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
 /// A host behind a balancer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -168,6 +228,9 @@ pub struct Server {
     pub address: Option<String>,
     /// Of new connections, in relation to the others; at most `WEIGHT_MAX`. 0: it gets none.
     pub weight: u16,
+    /// Nobody has heard of it: it gets them only as long as the balancer's own check says that it is up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_up: bool,
 }
 
 #[cfg(test)]
@@ -182,5 +245,25 @@ mod tests {
         for bad in ["", "a b", "a;b", "../a", "a/b", "a\nb", ".a"] {
             assert!(bad.parse::<BackendName>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_side_says_how_it_stands() {
+        let seen = |up, share, warm_until_ms| SideSeen {
+            side: Side::Blue,
+            slot: "1.0-0a1b2c3d".parse().unwrap(),
+            up,
+            share,
+            main: String::new(),
+            warm_until_ms,
+        };
+        let said = |seen: SideSeen| seen.standing(|at| format!("{at}"));
+        assert_eq!(said(seen(true, Some(10), None)), "10% of the traffic");
+        assert_eq!(said(seen(false, Some(100), None)), "100% of the traffic, DOWN");
+        assert_eq!(said(seen(true, Some(0), Some(7))), "warm until 7");
+        assert_eq!(said(seen(false, Some(0), Some(7))), "warm until 7, DOWN");
+        assert_eq!(said(seen(true, Some(0), None)), "no traffic");
+        assert_eq!(said(seen(false, Some(0), None)), "stopped");
+        assert_eq!(said(seen(true, None, Some(7))), "traffic unknown");
     }
 }

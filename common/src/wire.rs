@@ -3,8 +3,9 @@
 //! A message from the wire is believed only after `TryFrom` has checked every field; destructuring makes a new
 //! field fail to compile here until somebody has thought about it.
 
-mod directions;
-mod secrets;
+pub mod directions;
+pub mod secrets;
+mod sides;
 
 use longshore_proto::v1 as pb;
 use tonic::{Status, metadata::MetadataValue};

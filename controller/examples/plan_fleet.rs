@@ -55,6 +55,7 @@ fn world(hosts: u32) -> World {
     let candidates = (0..hosts).map(|number| candidate(number, &old, &live)).collect();
     World {
         behind: None,
+        balancers: vec![],
         made_ms: 0,
         made_by: "ada".to_owned(),
         env: "production".parse().expect("a name"),
@@ -111,7 +112,7 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
     };
     let survey =
         Survey { machine, live_slot: live.to_owned(), slots: vec![live.to_owned()], ..Survey::default() };
-    Candidate { member, surveyed: Surveyed::Answered(Box::new(survey)) }
+    Candidate { member, surveyed: Surveyed::Answered(Box::new(survey)), unrendered: vec![] }
 }
 
 fn release(version: &Version, changed: usize) -> Release {

@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod freeze;
 pub mod lock;
+pub mod remove;
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,8 @@ use longshore_common::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Environment,
+    config::{Environment, Tell},
+    notify::outbox,
     promotion::{self, Place},
     store::{Key, Prefix, Revision, SharedStore, Txn, record},
     trouble::Trouble,
@@ -62,9 +64,10 @@ pub async fn list(store: &SharedStore) -> Result<Vec<Applied>, Trouble> {
 }
 
 /// Makes the environment what the file says. Whether that changed anything. Rollouts under way keep the strategy that
-/// they began with.
+/// they began with. Nobody is told by what the controller does not have.
 pub async fn apply(
     store: &SharedStore,
+    tell: &Tell,
     file_name: &str,
     file: &str,
     by: &OperatorName,
@@ -76,7 +79,7 @@ pub async fn apply(
     }
     let file_name: String = file_name.chars().take(256).collect();
     let environment = Environment::parse(&file_name, file).map_err(Coded::from)?;
-    check(store, &environment, now).await?;
+    check(store, tell, &environment, now).await?;
     let key = Key::env(&environment.name);
     let entry = store.get(&key).await?;
     if let Some(entry) = &entry
@@ -93,9 +96,14 @@ pub async fn apply(
     Ok((environment, true))
 }
 
-/// What only the other environments and the time of day can tell of a file: what it comes after has to be there and not
-/// come after it, and some day it has to open.
-async fn check(store: &SharedStore, environment: &Environment, now: Millis) -> Result<(), Trouble> {
+/// What only the controller can tell of a file, by the other environments, its own file and the time of day: what it comes
+/// after has to be there and not come after it, people have to be told by what there is, and some day it has to open.
+async fn check(
+    store: &SharedStore,
+    tell: &Tell,
+    environment: &Environment,
+    now: Millis,
+) -> Result<(), Trouble> {
     let others: Vec<Environment> =
         list(store).await?.iter().filter_map(|applied| applied.read().ok()).collect();
     let places = others.iter().filter(|other| other.name != environment.name).chain([environment]);
@@ -104,18 +112,16 @@ async fn check(store: &SharedStore, environment: &Environment, now: Millis) -> R
         .into_iter()
         .map(|problem| format!("promotion.after: {problem}"))
         .collect();
-    problems.extend(never_opens(environment, now));
+    problems.extend(outbox::problems(&environment.stakeholders));
+    problems.extend(tell.lacking(&environment.stakeholders));
+    problems.extend(slips(environment, now));
     if problems.is_empty() {
         return Ok(());
     }
     Err(Trouble::refused(Code::M01, problems.join("\n")))
 }
 
-/// A calendar that closes the environment for good is a slip.
-pub fn never_opens(environment: &Environment, now: Millis) -> Option<String> {
-    let calendar = &environment.calendar;
-    let closed = !calendar.is_open(now) && calendar.next_opening(now).is_none();
-    closed.then(|| {
-        format!("calendar: it never opens in the next year: {}", calendar.reasons(now).join(" and "))
-    })
+/// What nobody can mean by a calendar: that it closes the environment for good, or that its freezes clash.
+pub fn slips(environment: &Environment, now: Millis) -> Vec<String> {
+    environment.calendar.slips(now).into_iter().map(|slip| format!("calendar: {slip}")).collect()
 }

@@ -1,15 +1,19 @@
-//! For tests of this crate: an agent that is driven by hand, and a store that dies at a chosen commit.
+//! For tests of this crate: an agent that is driven by hand, a store that dies at a chosen commit, and a clock for what is
+//! to be quick; in `contended` a store in which others are quicker.
+
+mod contended;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+pub use contended::ContendedStore;
 use longshore_common::{
     assignment::{Assignment, Intent},
     code::Code,
@@ -17,18 +21,22 @@ use longshore_common::{
     ids::{AppName, Generation, HostId, Version},
     report::{Blame, Failure, Outcome, Report, StepName},
     slot::Slot,
+    traffic::Looked,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use uuid::Uuid;
 
 use crate::{
+    config::Tell,
     fleet::{
         BoundKey, Fleet, Host,
         words::{
-            Answer, AppSeen, Facts, FromAgent, Hello, HostHold, Question, SurveyAnswer, TestAnswer, ToAgent,
+            Answer, AppSeen, Facts, FromAgent, Glance, Hello, HostHold, Question, SurveyAnswer, TestAnswer,
+            ToAgent, Wanted,
         },
     },
+    notify::{MailServer, MailTls},
     store::{
         CommitError, Entry, Key, Listing, MemoryStore, Prefix, Revision, SharedStore, Store, StoreFuture,
         Txn, Unavailable, Watch, record,
@@ -37,6 +45,36 @@ use crate::{
 
 /// Faster than any heartbeat that tests ask for.
 const BEAT: Duration = Duration::from_millis(50);
+
+/// Of a controller that knows the webhooks' keys `chat` and `other`, and sends mail.
+pub fn tell() -> Tell {
+    let mail = MailServer {
+        host: "127.0.0.1".to_owned(),
+        port: 9,
+        tls: MailTls::None,
+        from: "longshore@example.org".to_owned(),
+        user: None,
+        password_file: None,
+        ca_file: None,
+    };
+    let keys = ["chat", "other"].map(|name| (name.to_owned(), format!("/keys/{name}").into()));
+    Tell { mail: Some(mail), keys: keys.into() }
+}
+
+/// How long something took by a clock that stands still while the machine does not let us run: what waits for something is
+/// told from what was kept waiting.
+pub async fn clocked<T>(what: impl Future<Output = T>) -> (T, Duration) {
+    const TICK: Duration = Duration::from_millis(10);
+    let mut took = Duration::ZERO;
+    tokio::pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut what => return (done, took),
+            () = tokio::time::sleep(TICK) => took += TICK,
+        }
+    }
+}
 
 /// What a host's disk holds: it survives sessions and controllers.
 #[derive(Debug, Default)]
@@ -60,6 +98,10 @@ pub struct HandAgent {
     pub hold: Option<HostHold>,
     /// Commands that a survey does not find here.
     pub lacks: Arc<Mutex<Vec<String>>>,
+    /// Why whoever directs traffic here could not.
+    pub misdirects: Arc<Mutex<Vec<String>>>,
+    /// Whoever looks at an app here finds it so.
+    pub unwell: Arc<AtomicBool>,
 }
 
 impl HandAgent {
@@ -82,7 +124,15 @@ impl HandAgent {
             seen: None,
         };
         let bad = Arc::new(bad.iter().map(|version| version.parse().unwrap()).collect());
-        Self { host, disk: Arc::default(), bad, hold: None, lacks: Arc::default() }
+        Self {
+            host,
+            disk: Arc::default(),
+            bad,
+            hold: None,
+            lacks: Arc::default(),
+            misdirects: Arc::default(),
+            unwell: Arc::default(),
+        }
     }
 
     pub async fn enrol(&self, store: &SharedStore) {
@@ -136,10 +186,14 @@ impl HandAgent {
                     vec![FromAgent::Answer(id, Answer::Pong { time_ms: 0, apps: self.hello().apps })]
                 }
                 ToAgent::Question(id, Question::Survey(wanted)) => {
-                    vec![FromAgent::Answer(id, Answer::Survey(Box::new(self.survey(&wanted.app))))]
+                    vec![FromAgent::Answer(id, Answer::Survey(Box::new(self.survey(&wanted))))]
                 }
                 ToAgent::Question(id, Question::Test { app, release, .. }) => {
                     vec![FromAgent::Answer(id, Answer::Test(Box::new(self.test(&app, release))))]
+                }
+                ToAgent::Question(id, Question::Glance { .. }) if self.unwell.load(Ordering::SeqCst) => {
+                    let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "status 500");
+                    vec![FromAgent::Answer(id, Answer::Glance(Glance::Unwell(Box::new(failure))))]
                 }
                 ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
                 ToAgent::Welcome { .. } | ToAgent::Checkpoint(_) | ToAgent::Farewell(_) => vec![],
@@ -153,7 +207,8 @@ impl HandAgent {
     }
 
     /// A machine that lacks nothing but what `lacks` says.
-    fn survey(&self, app: &AppName) -> SurveyAnswer {
+    fn survey(&self, wanted: &Wanted) -> SurveyAnswer {
+        let app = &wanted.app;
         let disk = self.disk.lock().unwrap();
         let live = disk.live.get(app).map(|(slot, _)| slot.to_string()).unwrap_or_default();
         let seen = disk.accepted.get(app).map(|accepted| AppSeen {
@@ -167,6 +222,10 @@ impl HandAgent {
             app: seen,
             hold: self.hold.clone(),
             commands_missing: self.lacks.lock().unwrap().clone(),
+            traffic: match wanted.directed {
+                Some(_) => Looked { problems: self.misdirects.lock().unwrap().clone(), notes: vec![] },
+                None => Looked::default(),
+            },
             ..SurveyAnswer::default()
         }
     }
@@ -177,6 +236,12 @@ impl HandAgent {
         let held = disk.accepted.get(app).is_some_and(|accepted| accepted.release == release);
         let ended = if held { "exit status 0".to_owned() } else { String::new() };
         TestAnswer { passed: u32::from(held), ended, good: held, not_here: !held, ..TestAnswer::default() }
+    }
+
+    /// Says from now on that it holds this of the app.
+    pub fn pretend(&self, app: &str, generation: Generation) {
+        let mut disk = self.disk.lock().unwrap();
+        disk.accepted.get_mut(&app.parse().unwrap()).unwrap().generation = generation;
     }
 
     pub fn hello(&self) -> Hello {
@@ -289,6 +354,7 @@ fn seen((app, accepted): (&AppName, &Assignment)) -> AppSeen {
         slots: vec![],
         verdict: String::new(),
         local: None,
+        sides: vec![],
     }
 }
 

@@ -38,8 +38,7 @@ pub fn test_program(package: &str, name: &str) -> Result<PathBuf> {
         "test",
         "--no-run",
         "--message-format=json",
-        "-p",
-        package,
+        "--workspace", // alone it would have its dependencies compiled anew, with fewer features
         "--test",
         name,
     ]);

@@ -49,8 +49,9 @@ fn an_agent_whose_log_is_gone_stops_when_told() {
 
 fn serving(home: &Path) -> Child {
     let dir = home.join("ctl").display().to_string();
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let (main, enrol) = (free(), free());
+    // Held together, so that they are two.
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [main, enrol] = free.map(|held| held.local_addr().unwrap().to_string());
     let init = ["init", "--dir", &dir, "--name", "127.0.0.1", "--listen", &main, "--enrol-listen", &enrol];
     run(Command::new(program("longshore-controller").unwrap()).args(init), PATIENCE)
         .unwrap()

@@ -1,10 +1,10 @@
 //! The commands that ask the agent over its socket.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
-    wire::from_status,
+    wire::{CODE_KEY, from_status},
 };
 use longshore_proto::v1::{self as pb, local_client::LocalClient};
 use tonic::{Status, transport::Channel};
@@ -45,8 +45,9 @@ pub fn logs(args: &Args, wanted: Logs) -> Result<Exit, Coded> {
     let request =
         pb::LocalLogsRequest { app: wanted.app.to_string(), lines: wanted.lines, follow: wanted.follow };
     runtime().block_on(async {
-        let mut lines = reach(args).await?.logs(request).await.map_err(error)?.into_inner();
-        while let Some(line) = lines.message().await.map_err(error)? {
+        let mut lines =
+            reach(args).await?.logs(request).await.map_err(|status| error(args, &status))?.into_inner();
+        while let Some(line) = lines.message().await.map_err(|status| error(args, &status))? {
             match args.output {
                 Output::Table => show::line(&line),
                 Output::Json => show::json(&show::line_json(&line)),
@@ -107,9 +108,10 @@ pub fn revert(args: &Args, wanted: Revert) -> Result<Exit, Coded> {
 
 async fn follow_revert(args: &Args, request: pb::LocalRevertRequest) -> Result<Exit, Coded> {
     let app = request.app.clone();
-    let mut steps = reach(args).await?.revert(request).await.map_err(error)?.into_inner();
+    let mut steps =
+        reach(args).await?.revert(request).await.map_err(|status| error(args, &status))?.into_inner();
     let mut last = None;
-    while let Some(step) = steps.message().await.map_err(error)? {
+    while let Some(step) = steps.message().await.map_err(|status| error(args, &status))? {
         if last.as_ref() == Some(&step) {
             continue; // a probe says the same again and again
         }
@@ -133,7 +135,7 @@ fn ask<T>(
     question: impl AsyncFnOnce(&mut LocalClient<Channel>) -> Result<tonic::Response<T>, Status>,
 ) -> Result<T, Coded> {
     runtime().block_on(async {
-        let answer = async { question(&mut reach(args).await?).await.map_err(error) };
+        let answer = async { question(&mut reach(args).await?).await.map_err(|status| error(args, &status)) };
         let silent = || Coded::new(Code::C01, format!("the agent did not answer within {DEADLINE:?}"));
         let answer = tokio::time::timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(silent()))?;
         Ok(answer.into_inner())
@@ -153,6 +155,32 @@ pub(super) fn config_or_default(args: &Args) -> Result<Config, Coded> {
     }
 }
 
-fn error(status: Status) -> Coded {
-    from_status(&status)
+/// What breaks off says of itself only that it did.
+fn error(args: &Args, status: &Status) -> Coded {
+    let told = from_status(status);
+    let of_the_agent = status.metadata().get(CODE_KEY).is_some();
+    match config_or_default(args) {
+        Ok(config) if told.code == Code::C01 && !of_the_agent => broken_off(&config.socket, &told.message),
+        _ => told,
+    }
+}
+
+fn broken_off(socket: &Path, why: &str) -> Coded {
+    let message = format!(
+        "the agent at `{}` ended before it answered ({why}). Why: journalctl -u longshore-agent; whether it is back: \
+         longshore-agent status",
+        socket.display()
+    );
+    Coded::new(Code::C01, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_ends_is_named_by_its_socket() {
+        let said = broken_off(Path::new("/run/longshore/agent.sock"), "transport error").to_string();
+        assert!(said.starts_with("LS-C01 the agent at `/run/longshore/agent.sock` ended"), "{said}");
+    }
 }

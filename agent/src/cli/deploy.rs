@@ -11,6 +11,7 @@ use std::{
 use longshore_common::{
     code::{Code, Coded},
     offline::pack_folder,
+    regular::{self, Links},
     settings::{Settings, read_settings},
     strict::{FILE_BYTES, File},
     text::visible,
@@ -199,7 +200,7 @@ fn read_bundle(path: &Path, sender: mpsc::Sender<pb::LocalDeployPiece>) -> Resul
     };
     let copied = match path.as_os_str() == "-" {
         true => io::copy(&mut io::stdin().lock(), &mut out),
-        false => io::copy(&mut DiskFile::open(path).map_err(unread)?, &mut out),
+        false => io::copy(&mut regular::open(path, Links::Followed).map_err(unread)?, &mut out),
     };
     match copied.and_then(|_| out.flush()) {
         // The agent has stopped listening, and says why itself.
@@ -231,5 +232,22 @@ impl Write for Pieces {
         let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE));
         let piece = pb::LocalDeployPiece { piece: Some(Piece::Data(data.into())) };
         self.sender.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        for (path, says) in [(pipe.as_path(), "it is a FIFO"), (Path::new("/dev/zero"), "it is a device")] {
+            let (sender, _receiver) = mpsc::channel(AHEAD);
+            let refusal = read_bundle(path, sender).unwrap_err();
+            assert!(refusal.code == Code::V01 && refusal.message.contains(says), "{refusal}");
+        }
     }
 }

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use longshore_common::{
     chain::Chain,
-    code::Coded,
+    code::{Code, Coded},
     durable::{create_dir_durable, write_atomic},
     ids::HostName,
     label::Labels,
     text::visible,
     time::{Clock as _, SystemClock, rounded},
 };
+
+use rustix::fs::Access;
 
 use super::{
     Exit,
@@ -45,6 +47,7 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
         vault: config.vault(),
         again: if wanted.again { Again::Replace } else { Again::Refuse },
     };
+    may_enrol(&config)?;
     create_dir_durable(&config.data(), 0o755).map_err(|e| Coded::new(e.code(), Chain(&e).to_string()))?;
     let pins =
         enrolling.token.root.is_some() || PinFile::within(&config.vault()).load()?.root_sha256.is_some();
@@ -55,6 +58,23 @@ pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
     let written = write_config(&config, &file)?;
     tell(args, &joined, &config, Told { file, written, pins, again: enrolling.again });
     Ok(Exit::Done)
+}
+
+/// Asked before anything is tried, so that whoever may not hears that and not which file could not be written.
+fn may_enrol(config: &Config) -> Result<(), Coded> {
+    let (identity, vault) = (config.identity(), config.vault());
+    for wanted in [&identity, &vault] {
+        let there = wanted.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            let message = format!(
+                "{} may not be written by this user: only root enrols this host. Nothing was changed. Try with sudo, or \
+                 as another user with a folder of its own: --root DIR",
+                there.display()
+            );
+            return Err(Coded::new(Code::C02, message));
+        }
+    }
+    Ok(())
 }
 
 /// Whether there was none before: what an admin wrote is left as it is.
@@ -90,7 +110,7 @@ struct Told {
 
 fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
     let Told { file, written, pins, again } = told;
-    let Joined { host, name, controllers, expires_ms, fingerprint, waits } = joined;
+    let Joined { host, name, controllers, expires_ms, fingerprint, waits, was } = joined;
     match args.output {
         Output::Table => {
             let left = rounded(expires_ms - SystemClock.now_ms());
@@ -114,6 +134,13 @@ fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
                     visible(name)
                 );
             }
+            if let Some((id, name)) = was {
+                say!(
+                    "until now it was {} ({id}), which the controller still lists: unless another machine is that host, \
+                     longshore host remove {id}",
+                    visible(name)
+                );
+            }
             say!("{}", next(args, config, again));
         }
         Output::Json => {
@@ -128,6 +155,7 @@ fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
                 "signed": pins,
                 "key": fingerprint,
                 "waits": waits,
+                "was": was.as_ref().map(|(id, _)| id.to_string()),
             });
             say!("{said}");
         }

@@ -11,6 +11,7 @@ mod processes;
 mod run;
 mod say;
 mod show;
+mod sides;
 mod token;
 mod trust;
 

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     agent::{Ended, run_agent},
-    config::Config,
-    host::{lean, reexec::SelfExec, sys::use_lean_heap},
+    config::{Config, Processes},
+    host::{lean, process::Lives, reexec::SelfExec, sys::use_lean_heap},
 };
 
 /// From sysexits: try again. systemd does, and a new process can open the state.
@@ -41,7 +41,7 @@ pub fn run(args: &Args, wanted: Run, exec: SelfExec) -> ExitCode {
     let runtime = runtime();
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        tokio::spawn(cancel_on_signal(shutdown.clone()));
+        tokio::spawn(cancel_on_signal(shutdown.clone(), what_stops(&config)));
         tokio::spawn(lean::tend());
         run_agent(config, exec, shutdown).await
     });
@@ -84,14 +84,24 @@ pub(crate) fn runtime() -> Runtime {
         .expect("a runtime needs a few descriptors, which a process that has just begun has")
 }
 
-pub(crate) async fn cancel_on_signal(shutdown: CancellationToken) {
+/// What becomes of the apps when an agent of this configuration ends.
+fn what_stops(config: &Config) -> &'static str {
+    match (config.apps, config.processes) {
+        (Lives::Outlive, _) => "stopping; apps run on",
+        (Lives::WithAgent, Processes::One) => "stopping, and with this agent the apps of the process driver",
+        (Lives::WithAgent, Processes::Two) => "stopping; apps live as long as the helper",
+    }
+}
+
+/// Logs `what` stops when a signal says so.
+pub(crate) async fn cancel_on_signal(shutdown: CancellationToken, what: &'static str) {
     let listen = |kind| signal(kind).expect("these signals can be handled");
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping; apps run on");
+    tracing::info!("{what}");
     shutdown.cancel();
 }
 
@@ -107,5 +117,20 @@ pub(crate) fn log_to_stderr(level: tracing::Level) {
         registry.with(format).init();
     } else {
         registry.with(format.with_ansi(false).without_time()).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_are_said_to_run_on_only_where_they_do() {
+        let mut config = Config::new("/".into(), vec![]);
+        assert_eq!(what_stops(&config), "stopping; apps run on");
+        config.apps = Lives::WithAgent;
+        assert!(what_stops(&config).contains("with this agent the apps"));
+        config.processes = Processes::Two;
+        assert!(what_stops(&config).contains("as long as the helper"));
     }
 }

@@ -2,14 +2,18 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use longshore_common::{
+    recovery::RECOVERY_MAX,
     text::visible,
-    time::{Clock as _, Millis, SystemClock, rounded},
+    time::{Clock as _, Millis, SystemClock, rounded, told},
     trust::OLD_MS,
 };
 use longshore_proto::v1 as pb;
 use serde_json::{Value, json};
 
-use super::say::say;
+use super::{say::say, sides};
+
+/// Attempts are minutes apart, and one may fail.
+const RENEWAL_LATE_MS: Millis = 30 * 60_000;
 
 pub fn json(value: &Value) {
     say!("{value}");
@@ -17,7 +21,7 @@ pub fn json(value: &Value) {
 
 pub fn status(status: &pb::LocalStatus) {
     let now = SystemClock.now_ms();
-    let ago = |ms: Millis| rounded(now - ms);
+    let ago = |ms: Millis| rounded(now - told(ms));
     say!("host        {} ({})", visible(&status.name), visible(&status.host_id));
     say!("agent       {}, up for {}", visible(&status.agent_version), ago(status.started_ms));
     say!("processes   {}", processes(status));
@@ -27,12 +31,12 @@ pub fn status(status: &pb::LocalStatus) {
     } else {
         say!("controller  not connected for {since}: {}", visible(&status.connection_error));
     }
-    let left = status.certificate_expires_ms - now;
-    if left > 0 {
-        say!("certificate good for {}, renews itself", rounded(left));
-    } else {
-        say!("certificate EXPIRED {} ago", rounded(-left));
-    }
+    let left = told(status.certificate_expires_ms) - now;
+    let overdue = match status.certificate_renew_by_ms {
+        0 => 0, // an agent from before it was said, not restarted yet
+        by => now - told(by),
+    };
+    say!("certificate {}", certificate(left, overdue));
     say!("key         {}", visible(&status.key));
     if let Some(trust) = &status.trust {
         tell_trust(trust);
@@ -61,6 +65,29 @@ pub fn status(status: &pb::LocalStatus) {
     status.apps.iter().for_each(|app| app_notes(app, now));
 }
 
+/// `overdue` is for how long it should have been renewed by now.
+fn certificate(left: Millis, overdue: Millis) -> String {
+    if left <= 0 {
+        let ago = rounded(-left);
+        return match -left > RECOVERY_MAX.as_millis() as Millis {
+            true => format!(
+                "EXPIRED {ago} ago: longshore token create, then here: longshore-agent enroll --again"
+            ),
+            false => format!(
+                "EXPIRED {ago} ago; the agent gets another by itself once it reaches the controller's enrolment port"
+            ),
+        };
+    }
+    match overdue > RENEWAL_LATE_MS {
+        true => format!(
+            "good for {}, and its renewal is OVERDUE by {}: it is tried while connected",
+            rounded(left),
+            rounded(overdue)
+        ),
+        false => format!("good for {}, renews itself", rounded(left)),
+    }
+}
+
 fn processes(status: &pb::LocalStatus) -> String {
     let helper = visible(&status.helper_version);
     match status.processes.as_str() {
@@ -75,8 +102,13 @@ pub fn tell_trust(trust: &pb::TrustFacts) {
     let verified = match trust.verified_ms {
         0 => "nothing verified yet".to_owned(),
         at => {
-            let age = SystemClock.now_ms() - at;
-            let old = if age > OLD_MS { ": OLDER THAN A DAY, is somebody holding updates back?" } else { "" };
+            let age = SystemClock.now_ms() - told(at);
+            let held_back = age > OLD_MS && trust.expired.is_empty();
+            let old = match (age > OLD_MS, held_back) {
+                (false, _) => "",
+                (true, true) => ": OLDER THAN A DAY, is somebody holding updates back?",
+                (true, false) => ": OLDER THAN A DAY",
+            };
             format!("verified {} ago{old}", rounded(age))
         }
     };
@@ -85,6 +117,9 @@ pub fn tell_trust(trust: &pb::TrustFacts) {
         "unsigned-allowed" => say!("trust       UNSIGNED, as policy.toml allows"),
         "unsigned" => say!("trust       UNSIGNED: this host runs whatever the controller says"),
         state => say!("trust       {}: {}", visible(state).to_uppercase(), visible(&trust.problem)),
+    }
+    for expired in &trust.expired {
+        say!("            EXPIRED: {}", visible(expired));
     }
     for broken in &trust.breaks {
         say!("            glass broken {}", visible(broken));
@@ -102,8 +137,13 @@ pub fn tell_repositories(answer: &pb::TrustAnswer) {
             say!("            {app}: {}", visible(&row.problem));
             continue;
         }
-        let (age, left) = (rounded(answer.time_ms - row.verified_ms), row.expires_ms - answer.time_ms);
-        let holds = if left > 0 { format!("holds for {}", rounded(left)) } else { "EXPIRED".to_owned() };
+        let now = told(answer.time_ms);
+        let (age, left) = (rounded(now - told(row.verified_ms)), told(row.expires_ms) - now);
+        let holds = if left > 0 {
+            format!("holds for {}", rounded(left))
+        } else {
+            format!("EXPIRED {} ago", rounded(-left))
+        };
         say!(
             "            {app}: {} in list v{}, floor {}, root v{}, verified {age} ago, {holds}",
             if row.releases == 1 { "1 release".to_owned() } else { format!("{} releases", row.releases) },
@@ -131,7 +171,7 @@ pub fn trust_answer_json(answer: &pb::TrustAnswer) -> Value {
             "releases": row.releases,
             "floor": row.floor,
             "verified_at": at(row.verified_ms),
-            "age_ms": (row.verified_ms > 0).then_some(answer.time_ms - row.verified_ms),
+            "age_ms": (row.verified_ms > 0).then_some(told(answer.time_ms) - told(row.verified_ms)),
             "expires_at": at(row.expires_ms),
             "frozen": none_if_empty(&row.frozen),
             "revoked": row.revoked,
@@ -150,6 +190,7 @@ pub fn trust_json(trust: &pb::TrustFacts) -> Value {
         "verified_at": (trust.verified_ms > 0).then(|| at(trust.verified_ms)),
         "breaks": trust.breaks,
         "problem": none_if_empty(&trust.problem),
+        "expired": trust.expired,
     })
 }
 
@@ -175,15 +216,17 @@ fn app_row(app: &pb::LocalApp) -> [String; 6] {
 fn app_notes(app: &pb::LocalApp, now: Millis) {
     let state = app.state.clone().unwrap_or_default();
     let name = visible(&state.app);
+    sides::tell(&state.app, &state.sides, now);
     if !app.step.is_empty() {
-        let (spent, left) = (rounded(now - app.step_since_ms), rounded(app.step_deadline_ms - now));
+        let (spent, left) =
+            (rounded(now - told(app.step_since_ms)), rounded(told(app.step_deadline_ms) - now));
         say!("\n{name}: {} for {spent}, at most {left} more", visible(&app.step_detail));
     }
     if !state.local_by.is_empty() {
         say!(
             "\n{name}: deployed here by {}, {} ago, from a bundle; a new assignment of the controller changes it",
             visible(&state.local_by),
-            rounded(now - state.local_ms)
+            rounded(now - told(state.local_ms))
         );
     }
     if !app.pending.is_empty() {
@@ -207,7 +250,7 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
 
 /// `by ann for 3m: disk swap`
 pub fn held(hold: &pb::HoldState, way_out: &str) -> String {
-    let since = rounded(SystemClock.now_ms() - hold.since_ms);
+    let since = rounded(SystemClock.now_ms() - told(hold.since_ms));
     format!("by {} for {since}: {}. {}", visible(&hold.by), visible(&hold.reason), visible(way_out))
 }
 
@@ -286,7 +329,7 @@ pub fn deploy_json(step: &pb::LocalStep) -> Value {
     })
 }
 
-fn moment(ms: Millis, zone: &TimeZone) -> String {
+pub(super) fn moment(ms: Millis, zone: &TimeZone) -> String {
     let time = Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone.clone());
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
@@ -322,6 +365,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
             "error": none_if_empty(&status.connection_error),
         },
         "certificate_expires_at": at(status.certificate_expires_ms),
+        "certificate_renew_by": at(status.certificate_renew_by_ms),
         "key": none_if_empty(&status.key),
         "hold": hold_value(&hold, &status.hold_way_out),
         "outbox": status.outbox,
@@ -357,6 +401,7 @@ fn app_json(app: &pb::LocalApp) -> Value {
         "step": step,
         "last_failure": app.last_failure.as_ref().map(failure_json),
         "main_process": none_if_empty(&app.main_process),
+        "sides": sides::json(&state.sides),
         "deployed_here": (!state.local_by.is_empty())
             .then(|| json!({ "by": state.local_by, "at": at(state.local_ms) })),
     })

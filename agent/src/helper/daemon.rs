@@ -81,7 +81,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCod
     let runtime = cli::runtime();
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        tokio::spawn(cli::cancel_on_signal(shutdown.clone()));
+        tokio::spawn(cli::cancel_on_signal(shutdown.clone(), "stopping"));
         tokio::spawn(lean::tend());
         let ended = run(&args, exec, shutdown.clone()).await;
         if let Err(Ended::Trouble(_)) = &ended {
@@ -104,7 +104,7 @@ async fn run(args: &Args, exec: SelfExec, shutdown: CancellationToken) -> Result
         );
         return Err(Coded::new(Code::R01, message).into());
     }
-    let peers = Peers::root_and(Account::look_up(&args.user)?.uid);
+    let peers = Peers::root_and(Account::of_agent(&args.user)?.uid);
     let listener = listener(args.listen.as_deref())?;
     let host_id = read_host(&config)?;
     let recipient = Opener::load_or_make(&config.vault())?.recipient();
@@ -146,7 +146,7 @@ async fn tell_service_manager() {
 }
 
 fn listener(path: Option<&Path>) -> Result<UnixListener, Coded> {
-    let failed = |e: std::io::Error| Coded::new(Code::S04, format!("listen: {e}"));
+    let failed = |e: std::io::Error| Coded::new(Code::S04, format!("listen on what was passed: {e}"));
     if let Some(passed) = sys::passed_sockets().map_err(failed)?.into_iter().next() {
         let listener = std::os::unix::net::UnixListener::from(passed);
         listener.set_nonblocking(true).map_err(failed)?;
@@ -159,6 +159,13 @@ fn listener(path: Option<&Path>) -> Result<UnixListener, Coded> {
     };
     // What an earlier one left; a living one is told from it by the lock on the state.
     drop(std::fs::remove_file(path));
+    let failed = |e: std::io::Error| {
+        let why = match e.kind() {
+            std::io::ErrorKind::NotFound => "its folder is not there: make it first".to_owned(),
+            _ => e.to_string(),
+        };
+        Coded::new(Code::S04, format!("listen on `{}`: {why}", path.display()))
+    };
     let listener = UnixListener::bind(path).map_err(failed)?;
     // Who speaks is asked of the kernel.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(failed)?;

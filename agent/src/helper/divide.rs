@@ -59,7 +59,7 @@ pub fn own(config: &Config, user: &str) -> Result<(), Coded> {
     create_dir_durable(&config.vault(), 0o700).map_err(disk)?;
     write_atomic(&config.vault().join(HOST), format!("{}\n", enrolled.host).as_bytes(), 0o600)
         .map_err(disk)?;
-    let account = Account::look_up(user)?;
+    let account = Account::of_agent(user)?;
     give(&config.identity(), account.uid, account.gid)
 }
 
@@ -72,7 +72,7 @@ pub fn divide(file: &Path, root: &Path, user: &str) -> Result<bool, Coded> {
         clear(&two)?;
         return Ok(false);
     }
-    Account::look_up(user)?; // before anything is moved
+    Account::of_agent(user)?; // before anything is moved
     create_dir_durable(&two.vault(), 0o700).map_err(disk)?;
     for name in OF_ROOT {
         copy(&one.identity().join(name), &two.vault().join(name))?;

@@ -10,10 +10,12 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     digest::ReleaseDigest,
-    ids::AppName,
+    ids::{AppName, Generation},
     report::{Failure, Report, StepName},
+    settings::Secrets,
     slot::Slot,
     time::{Clock as _, Millis, SystemClock},
+    traffic::{Directed, Looked},
 };
 use longshore_proto::v1 as pb;
 use prost::Message as _;
@@ -35,7 +37,7 @@ use crate::{
     host::{Follow, Sink, Usage, fault, suite},
     offline::{HandOrder, Ordered, Pieces},
     plan::{Drain, Hold},
-    run::{Accounts, Activity, Boot, Found, Standing, Told, Works},
+    run::{Accounts, Activity, Boot, Found, Glance, Standing, Told, Works},
     state::Row,
     uplink::Uplink,
 };
@@ -246,6 +248,14 @@ impl Works for Remote {
         }
     }
 
+    async fn glance(&self, app: &AppName, generation: Generation) -> Result<Glance, Failure> {
+        let ask = Ask::Glance { app: app.clone(), generation };
+        match self.try_within(ask, ANSWER, &Sink::nowhere()).await? {
+            Say::Glance(glance) => Ok(glance),
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn test(
         &self,
         app: &AppName,
@@ -375,6 +385,27 @@ impl Works for Remote {
             Err(why) => why.message,
         };
         Found { missing: vec![], problem: Some(problem) }
+    }
+
+    async fn secrets_missing(&self, secrets: Secrets) -> Vec<String> {
+        if secrets.is_empty() {
+            return vec![];
+        }
+        match self.ask(Ask::Secrets { secrets }).await {
+            Ok(Say::Missing { secrets }) => secrets,
+            Ok(_) => vec![out_of_turn().message],
+            Err(why) => vec![format!("the helper did not say which secrets are there: {}", why.message)],
+        }
+    }
+
+    async fn look_at_director(&self, asked: Directed) -> Looked {
+        let why = match self.ask(Ask::Look(Box::new(asked))).await {
+            Ok(Say::Looked(looked)) => return looked,
+            Ok(_) => out_of_turn().message,
+            Err(why) => why.message,
+        };
+        let why = format!("the helper did not say whether traffic can be directed there: {why}");
+        Looked { problems: vec![why], notes: vec![] }
     }
 
     fn boot(&self) -> Boot {

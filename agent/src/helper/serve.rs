@@ -9,6 +9,7 @@ use longshore_common::{
     code::{Code, Coded},
     ids::HostId,
     report::Failure,
+    settings::Reference,
     text::visible,
 };
 use prost::Message as _;
@@ -292,6 +293,7 @@ impl<W: Works> Served<W> {
                 tried(works.logs(&app, lines, follow, &sink).await.map(|()| Say::Done {}))
             }
             Ask::Usage { app, since_ms } => tried(works.usage(&app, since_ms).await.map(Say::Usage)),
+            Ask::Glance { app, generation } => tried(works.glance(&app, generation).await.map(Say::Glance)),
             Ask::Test { app, release, test, limit_ms } => {
                 let limit = Duration::from_millis(limit_ms).min(TEST_MAX);
                 let outcome = works.test(&app, &release, &short(test)?, limit, &sink).await;
@@ -305,6 +307,12 @@ impl<W: Works> Served<W> {
                 ));
             }
             Ask::Accounts(wanted) => Say::Accounts(works.accounts(wanted).await),
+            // A controller may have written these: what is no reference is looked for nowhere.
+            Ask::Secrets { secrets } => {
+                secrets.values().try_for_each(Reference::check)?;
+                Say::Missing { secrets: works.secrets_missing(secrets).await }
+            }
+            Ask::Look(asked) => Say::Looked(works.look_at_director(*asked).await),
             Ask::Verified {} => Say::Verified { answer: works.verified().await?.encode_to_vec() },
             Ask::Attach {} | Ask::Deliver { .. } | Ask::Deploy { .. } => unreachable!("answered before"),
         })

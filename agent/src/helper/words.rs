@@ -6,8 +6,10 @@ use longshore_common::{
     digest::{ReleaseDigest, SealedDigest},
     ids::{AppName, Generation, HostId, Version},
     report::{Failure, Report},
+    settings::Secrets,
     slot::Slot,
     time::Millis,
+    traffic::{Directed, Looked},
 };
 use longshore_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use crate::{
     host::{Event, Usage, fetch::FetchError, probe::Reach, suite},
     offline::HandOrder,
     plan::{Drain, Hold},
-    run::{Accounts, Found, Standing, Told},
+    run::{Accounts, Found, Glance, Standing, Told},
     state::Row,
 };
 
@@ -69,6 +71,10 @@ pub enum Ask {
         app: AppName,
         since_ms: Millis,
     },
+    Glance {
+        app: AppName,
+        generation: Generation,
+    },
     Test {
         app: AppName,
         release: ReleaseDigest,
@@ -83,6 +89,12 @@ pub enum Ask {
         wanted: Box<HandOrder>,
     },
     Accounts(Accounts),
+    /// Which of them cannot be had here.
+    Secrets {
+        secrets: Secrets,
+    },
+    /// Whether whoever directs traffic here could be told this.
+    Look(Box<Directed>),
     /// Pieces of this errand follow, and how it ended.
     Deliver {
         ticket: u64,
@@ -123,6 +135,7 @@ pub enum Say {
         rows: Vec<Row>,
     },
     Usage(Usage),
+    Glance(Glance),
     Tested {
         outcome: Option<suite::Outcome>,
     },
@@ -137,6 +150,11 @@ pub enum Say {
         generation: Generation,
     },
     Accounts(Found),
+    /// Each with why, and the way out.
+    Missing {
+        secrets: Vec<String>,
+    },
+    Looked(Looked),
 }
 
 /// How it stands when the agent attaches; the reports that wait follow one by one.
@@ -279,18 +297,20 @@ pub struct Trust {
     verified_ms: Millis,
     breaks: Vec<String>,
     problem: String,
+    expired: Vec<String>,
+    damaged: Vec<String>,
 }
 
 impl From<pb::TrustFacts> for Trust {
     fn from(facts: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = facts;
-        Self { state, root_sha256, verified_ms, breaks, problem }
+        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = facts;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged }
     }
 }
 
 impl From<Trust> for pb::TrustFacts {
     fn from(trust: Trust) -> Self {
-        let Trust { state, root_sha256, verified_ms, breaks, problem } = trust;
-        Self { state, root_sha256, verified_ms, breaks, problem }
+        let Trust { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = trust;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged }
     }
 }

@@ -44,6 +44,18 @@ impl Account {
         Ok(Some(account))
     }
 
+    /// The one that the agent runs as, beside its helper.
+    pub fn of_agent(user: &str) -> Result<Self, Coded> {
+        Self::look_up(user).map_err(|_| {
+            let user = visible(user);
+            let message = format!(
+                "this host has no user \"{user}\" for the agent to run as. Make it: useradd --system --user-group \
+                 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin {user}; or name another: --user NAME"
+            );
+            Coded::new(Code::N01, message)
+        })
+    }
+
     pub fn look_up(user: &str) -> Result<Self, Coded> {
         let passwd = read("/etc/passwd");
         let line = passwd_line(&passwd, user).map(str::to_owned).or_else(|| getent(user));
@@ -112,6 +124,8 @@ mod tests {
     fn an_unknown_user_is_named_in_the_error() {
         let error = Account::look_up("no-such-user\u{1b}").unwrap_err();
         assert!(error.message.contains("no-such-user\\x1b"), "{error}");
+        let agent = Account::of_agent("no-such-user").unwrap_err();
+        assert!(agent.message.contains("useradd") && agent.message.contains("--user NAME"), "{agent}");
     }
 
     #[test]

@@ -3,7 +3,12 @@
 use std::io;
 
 use longshore_common::report::LINE_BYTES;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    sync::mpsc,
+};
+
+use super::Stream;
 
 /// Calls `each` for every line until the end. What is over `LINE_BYTES` of a line is dropped, and so says its end.
 pub async fn read_lines(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(String)) -> io::Result<()> {
@@ -17,6 +22,34 @@ pub async fn read_lines(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(S
         }
         for piece in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
             line.push(piece, &mut each);
+        }
+    }
+}
+
+/// Every line goes to `to`. While there is no room nothing is read, and the program waits for its pipe: what it prints is
+/// never kept in memory. An error of the pipe is its end.
+pub async fn pass_lines(
+    mut from: impl AsyncRead + Unpin,
+    stream: Stream,
+    to: mpsc::Sender<(Stream, String)>,
+) {
+    let mut line = Cutter::default();
+    let (mut buffer, mut ready) = ([0; 4096], vec![]);
+    loop {
+        let count = from.read(&mut buffer).await.unwrap_or(0);
+        for piece in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+            line.push(piece, &mut |text| ready.push(text));
+        }
+        if count == 0 {
+            line.finish(&mut |text| ready.push(text));
+        }
+        for text in ready.drain(..) {
+            if to.send((stream, text)).await.is_err() {
+                return;
+            }
+        }
+        if count == 0 {
+            return;
         }
     }
 }
@@ -74,6 +107,27 @@ mod tests {
         let mut lines = vec![];
         read_lines(bytes, |line| lines.push(line)).await.unwrap();
         lines
+    }
+
+    /// However much a program prints, no more of it is read than somebody takes.
+    #[tokio::test]
+    async fn nothing_is_read_while_nobody_takes_it() {
+        use futures_util::FutureExt;
+        use tokio::io::AsyncWriteExt;
+        let (mut program, pipe) = tokio::io::duplex(1024);
+        let (lines, mut taken) = mpsc::channel(4);
+        let passing = tokio::spawn(pass_lines(pipe, Stream::Stdout, lines));
+        let mut printed = 0;
+        for _ in 0..100_000 {
+            printed += program.write(b"y\n").now_or_never().map_or(0, |written| written.unwrap());
+            tokio::task::yield_now().await;
+        }
+        assert!(printed < 10_000, "{printed} bytes are read though nobody takes them");
+        for _ in 0..100 {
+            assert_eq!(taken.recv().await, Some((Stream::Stdout, "y".to_owned())));
+        }
+        drop((program, taken));
+        passing.await.unwrap();
     }
 
     #[tokio::test]

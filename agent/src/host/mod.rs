@@ -39,7 +39,14 @@ mod usage;
 use std::{future::Future, time::Duration};
 
 use longshore_common::{
-    assignment::Assignment, digest::ReleaseDigest, ids::AppName, report::Failure, slot::Slot, time::Millis,
+    assignment::Assignment,
+    digest::ReleaseDigest,
+    ids::AppName,
+    report::Failure,
+    settings::Secrets,
+    slot::Slot,
+    time::Millis,
+    traffic::{Directed, Looked},
 };
 
 use longshore_proto::v1 as pb;
@@ -49,7 +56,7 @@ pub use usage::Usage;
 
 use crate::{
     offline::Trusting,
-    plan::{Seen, Step},
+    plan::{Past, Seen, Step},
 };
 
 /// One implementation serves all apps of the host; calls for different apps may run at the same time, calls that
@@ -62,11 +69,26 @@ pub trait Host: Send + Sync + 'static {
     fn admit(&self, assignment: &Assignment) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Whether an order given on this host may go back to a slot.
-    fn may_return(&self, app: &AppName, slot: &Slot) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn may_return(
+        &self,
+        app: &AppName,
+        slot: &Slot,
+        past: Past,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// What it takes bundles by, and knows what is trusted from; `None`: a twin in memory.
     fn trusting(&self) -> Option<Trusting> {
         None
+    }
+
+    /// Of these secrets, those that cannot be had here: each with why, and the way out.
+    fn secrets_missing(&self, _: &Secrets) -> impl Future<Output = Vec<String>> + Send {
+        std::future::ready(vec![])
+    }
+
+    /// Whether whoever directs traffic here could be told this. Asks it, and changes nothing.
+    fn look_at_director(&self, _: Directed) -> impl Future<Output = Looked> + Send {
+        std::future::ready(Looked::default())
     }
 
     /// How this host knows what may run on it.
@@ -89,6 +111,10 @@ pub trait Host: Send + Sync + 'static {
         follow: Follow,
         sink: &Sink,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Looks once whether what runs from this slot is well, and changes nothing. Says which life of it that is: another
+    /// word for another process, empty where there is none.
+    fn glance(&self, app: &AppName, slot: &Slot) -> impl Future<Output = Result<String, Failure>> + Send;
 
     /// What the app uses now, and the error lines among the last of its log that came after `since`.
     fn usage(&self, app: &AppName, since: Millis) -> impl Future<Output = Result<Usage, Failure>> + Send;

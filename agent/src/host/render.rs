@@ -4,6 +4,7 @@
 //! template needs and the environment does not have is an error, never an empty string. Secrets come as
 //! `secret("name")` or `secrets.name`, are in no error, and make the file one that only the app's user reads.
 
+mod dry;
 mod lent;
 
 use std::{
@@ -22,7 +23,9 @@ use longshore_common::{
     settings::Values,
     text::visible,
 };
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
+};
 
 use super::{
     account::Account,
@@ -31,6 +34,7 @@ use super::{
     layout::{ENVIRONMENT, META},
     secrets::Opened,
 };
+pub use dry::lacks;
 use lent::Lent;
 
 /// Of one rendered file, and of one template.
@@ -76,12 +80,32 @@ fn fill(
     let bad = |words: String| fault::version(Code::M01, StepName::Render, words);
     let template = read_template(&inside(tree, name)?)
         .map_err(|e| bad(format!("the template {} of {} {e}", visible(name), visible(path))))?;
+    match filled(manifest, values, opened, name, &template) {
+        Ok((text, true)) => Ok((text, SECRET_MODE)),
+        Ok((text, false)) => Ok((text, MODE)),
+        Err(unfilled) => Err(bad(format!("render {}: {}", visible(path), visible(&unfilled.said)))),
+    }
+}
+
+/// Why a template came to no text.
+struct Unfilled {
+    kind: ErrorKind,
+    said: String,
+}
+
+/// The text, and whether there is a secret in it.
+fn filled(
+    manifest: &Manifest,
+    values: &Values,
+    opened: &Opened,
+    name: &str,
+    template: &str,
+) -> Result<(String, bool), Unfilled> {
+    let odd = |e: &dyn std::error::Error| Unfilled { kind: ErrorKind::InvalidOperation, said: e.to_string() };
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_auto_escape_callback(|_| AutoEscape::None);
-    engine.set_syntax(
-        SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(|e| bad(e.to_string()))?,
-    );
+    engine.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(|e| odd(&e))?);
     engine.set_fuel(Some(FUEL));
     let lent = Lent::new(opened);
     let values_known = || Value::from_pairs(values.iter().map(|(key, value)| (key.as_str(), value.as_str())));
@@ -96,21 +120,41 @@ fn fill(
     let context = context! { ..known, ..values_known() };
     let mut text = Bounded(Vec::new());
     let rendered = engine
-        .template_from_named_str(name, &template)
+        .template_from_named_str(name, template)
         .and_then(|template| template.render_captured_to(context, &mut text).map(drop));
     match rendered {
-        Ok(()) => {
-            let text = String::from_utf8(text.0).map_err(|_| bad(format!("{} is no text", visible(path))))?;
-            Ok((text, if lent.was_used() { SECRET_MODE } else { MODE }))
+        Ok(()) => Ok((String::from_utf8(text.0).map_err(|e| odd(&e))?, lent.was_used())),
+        Err(e) => {
+            let said = explain(&e, &undefined(&engine, name, template, values, opened), values, opened);
+            Err(Unfilled { kind: e.kind(), said })
         }
-        Err(e) => Err(bad(format!("render {}: {}", visible(path), visible(&explain(&e, values, opened))))),
     }
+}
+
+/// Names that the template uses and nobody declares, as it writes them: `db_url, secrets.token`.
+fn undefined(
+    engine: &Environment<'_>,
+    name: &str,
+    template: &str,
+    values: &Values,
+    opened: &Opened,
+) -> Vec<String> {
+    let Ok(template) = engine.template_from_named_str(name, template) else { return vec![] };
+    let is_known = |used: &String| match used.split_once('.').unwrap_or((used, "")) {
+        ("values" | "secrets", "") | ("app" | "version" | "secret", _) => true,
+        ("values", value) => values.contains_key(value),
+        ("secrets", secret) => opened.contains_key(secret),
+        (value, _) => values.contains_key(value) || engine.globals().any(|(global, _)| global == value),
+    };
+    let mut unknown: Vec<String> =
+        template.undeclared_variables(true).into_iter().filter(|used| !is_known(used)).collect();
+    unknown.sort();
+    unknown
 }
 
 /// With the names that there are, when one is missing. Where a secret may be part of an error, only its kind and place
 /// are said.
-fn explain(error: &minijinja::Error, values: &Values, opened: &Opened) -> String {
-    use minijinja::ErrorKind;
+fn explain(error: &minijinja::Error, unknown: &[String], values: &Values, opened: &Opened) -> String {
     let named = |names: Vec<&String>| match names[..] {
         [] => "none".to_owned(),
         _ => names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "),
@@ -119,7 +163,10 @@ fn explain(error: &minijinja::Error, values: &Values, opened: &Opened) -> String
         ErrorKind::UndefinedError => {
             let (values, secrets) = (named(values.keys().collect()), named(opened.keys().collect()));
             let known = format!("the environment has the values: {values}; and the secrets: {secrets}");
-            format!("{}; {known}", Chain(error))
+            match unknown.is_empty() {
+                true => format!("{}; {known}", Chain(error)),
+                false => format!("{}: nothing is declared as {}; {known}", Chain(error), unknown.join(", ")),
+            }
         }
         ErrorKind::SyntaxError | ErrorKind::OutOfFuel | ErrorKind::WriteFailure => Chain(error).to_string(),
         _ if opened.is_empty() => Chain(error).to_string(),

@@ -10,9 +10,10 @@ use longshore_common::{
     code::Code,
     manifest::{Driver, Manifest},
     report::{Failure, StepName},
+    text::bytes,
 };
 
-use super::{account::Account, fault, launch, mounts, stage::shown_bytes};
+use super::{account::Account, fault, launch, mounts};
 use crate::config::Runner;
 
 /// What requirements are held against.
@@ -67,7 +68,7 @@ pub fn check(manifest: &Manifest, machine: &Machine) -> Result<(), Failure> {
         [("memory", requires.memory, machine.memory), ("free disk", requires.disk, machine.disk_free)];
     for (what, needed, here) in scarce {
         if let Some(needed) = needed.filter(|needed| *needed > here) {
-            lacks.push(format!("{} of {what} (this host has {})", shown_bytes(needed), shown_bytes(here)));
+            lacks.push(format!("{} of {what} (this host has {})", bytes(needed), bytes(here)));
         }
     }
     let missing: Vec<&str> =
@@ -162,8 +163,8 @@ mod tests {
         assert_eq!(failure.code, "LS-Q01");
         for part in [
             "aarch64 (this host is x86_64)",
-            "2.0 GiB of free disk (this host has 1.0 GiB)",
-            "3.0 GiB of memory",
+            "2.1 GB of free disk (this host has 1.1 GB)",
+            "3.2 GB of memory",
             "no-such-command, ../bin/sh on the PATH",
             "no user \"no-such-user\"",
             "ubuntu 24.04 or debian 13 (this host is debian 12)",

@@ -22,8 +22,10 @@ use tokio::sync::Semaphore;
 
 mod beside;
 
+pub use beside::WARM_UNTIL_MS;
+
 use super::{Follow, Host, Sink, Stream, Usage, suite};
-use crate::plan::{HookPoint, Needs, Running, Seen, Shown, Step, Wanted};
+use crate::plan::{HookPoint, Needs, Past, Running, Seen, Shown, Stale, Step, Wanted};
 
 /// What is wrong with a release (or, at the network's and disk's places, with the host).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ pub enum Flaw {
     Check,
     /// The controller cannot be reached.
     Network,
+    /// The signed documents by which it came have run out since.
+    Expired,
     /// The disk is full.
     Fetch,
     Render,
@@ -164,6 +168,7 @@ impl SimHost {
             Step::Fetch(wanted) => world.fetch(app, wanted),
             Step::Render(wanted) => world.render(app, wanted),
             Step::Seal(wanted) => world.seal(app, wanted),
+            Step::Admit { wanted, stale } => world.admit(app, wanted, *stale),
             Step::Hook { point, slot } => world.hook(app, *point, slot),
             Step::Point(slot) => world.point(app, slot),
             Step::Unpoint => world.change(app, |app| app.seen.current = None),
@@ -186,7 +191,7 @@ impl SimHost {
 }
 
 impl Host for SimHost {
-    async fn may_return(&self, _: &AppName, _: &Slot) -> Result<(), Failure> {
+    async fn may_return(&self, _: &AppName, _: &Slot, _: Past) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -213,6 +218,12 @@ impl Host for SimHost {
             sink.line(point.as_str(), Stream::Stdout, format!("hello from {slot}"));
         }
         self.step(app, step)
+    }
+
+    async fn glance(&self, app: &AppName, slot: &Slot) -> Result<String, Failure> {
+        let mut world = self.world();
+        world.alive()?;
+        world.probe(app, slot).map(|()| slot.to_string())
     }
 
     async fn usage(&self, app: &AppName, _since: Millis) -> Result<Usage, Failure> {
@@ -321,6 +332,14 @@ impl World {
             app.staging.remove(&wanted.slot);
             app.seen.slots.insert(wanted.slot.clone(), needs);
         })
+    }
+
+    fn admit(&mut self, app: &AppName, wanted: &Wanted, stale: Stale) -> Result<(), Failure> {
+        assert!(self.app(app).seen.is_sealed(&wanted.slot), "what is not here yet is checked");
+        if stale == Stale::Refused && self.has_flaw(wanted.version.as_str(), Flaw::Expired) {
+            return Err(failure(Code::T04, StepName::Check, Blame::Environment, "timestamp.json expired"));
+        }
+        Ok(())
     }
 
     fn hook(&mut self, app: &AppName, point: HookPoint, slot: &Slot) -> Result<(), Failure> {

@@ -220,6 +220,8 @@ fn names_in<T>(folder: &Path, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
     use longshore_common::durable::write_atomic;
 
     use super::*;
@@ -259,23 +261,24 @@ pub(crate) mod tests {
     fn current_always_names_a_complete_slot() {
         let (_folder, layout, app, one, two) = fixture();
         layout.point(&app, &one).unwrap();
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (stop, looks) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let sealed = layout.current(&app).join(META).join(SEALED);
-                let mut looks = 0;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     fs::metadata(&sealed).expect("current names a sealed slot at every instant");
-                    looks += 1;
+                    looks.fetch_add(1, Ordering::Relaxed);
                 }
-                looks
             });
-            for _ in 0..100 {
+            let mut moves = 0;
+            // Also where the reader is let run late.
+            while (moves < 100 || looks.load(Ordering::Relaxed) <= 100) && !reader.is_finished() {
                 layout.point(&app, &two).unwrap();
                 layout.point(&app, &one).unwrap();
+                moves += 1;
             }
-            stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            assert!(reader.join().unwrap() > 100);
+            stop.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
         });
         assert_eq!(layout.live(&app).unwrap(), Some(one));
     }

@@ -8,6 +8,7 @@ use longshore_common::{
     ids::{HostId, HostName},
     join::JoinToken,
     label::Labels,
+    text::visible,
     time::{Clock as _, Millis, SystemClock},
     tls::pinned_client_config,
     wire,
@@ -60,15 +61,19 @@ pub struct Joined {
     pub fingerprint: String,
     /// An operator has to let it in first.
     pub waits: bool,
+    /// Another host that it was until now; the controller still has that one.
+    pub was: Option<(HostId, String)>,
 }
 
 /// Nothing is sent before the controller has proved that it holds the CA which the token names. The same token
 /// again, after a lost reply, gives the same identity.
 pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
     let folder = Folder::new(wanted.folder.clone());
-    if wanted.again == Again::Refuse
-        && let Some(known) = folder.load()?
-    {
+    let known = match wanted.again {
+        Again::Refuse => folder.load()?,
+        Again::Replace => folder.load().ok().flatten(), // a damaged one is a reason to enrol again
+    };
+    if let (Again::Refuse, Some(known)) = (wanted.again, &known) {
         let message = format!(
             "this host is enrolled already, as {} ({}). Nothing was changed. To give it a new identity: \
              longshore-agent enroll --again …",
@@ -111,6 +116,7 @@ pub async fn enroll(wanted: &Enrolling) -> Result<Joined, Coded> {
         expires_ms: pair.validity.not_after_ms,
         fingerprint,
         waits,
+        was: known.filter(|known| known.host != pair.host).map(|known| (known.host, known.name)),
     })
 }
 
@@ -124,7 +130,22 @@ async fn ask(wanted: &Enrolling, key: &KeyPair) -> Result<pb::Certificate, Coded
         machine_id: machine_id(),
     };
     let reply = EnrolmentClient::new(channel).enroll(question).await;
-    reply.map(tonic::Response::into_inner).map_err(|status| wire::from_status(&status))
+    reply.map(tonic::Response::into_inner).map_err(|status| refusal(&wanted.server, &status))
+}
+
+/// What breaks off says of itself only that it did.
+fn refusal(server: &str, status: &tonic::Status) -> Coded {
+    let told = wire::from_status(status);
+    if told.code != Code::C01 || status.metadata().get(wire::CODE_KEY).is_some() {
+        return told;
+    }
+    let message = format!(
+        "the connection to {} ended before the controller answered ({}). It was stopped, or talks to as many strangers as \
+         it takes at a time: the same again in a minute",
+        visible(server),
+        told.message
+    );
+    Coded::new(Code::C01, message)
 }
 
 /// A certificate that looks "not yet valid" to one of the two sides is a riddle later; a clock is a plain word now.

@@ -24,6 +24,7 @@ use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
     durable::{create_dir_durable, remove_durable, write_atomic},
+    regular::{self, Links},
 };
 use longshore_proto::v1 as pb;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -31,6 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::ENROL_PORT;
 
+/// Larger than any of these files.
+const FILE_BYTES: usize = 1 << 20;
 const CERTIFICATE: &str = "cert.pem";
 const AUTHORITY: &str = "ca.pem";
 const NAME: &str = "name";
@@ -163,9 +166,10 @@ impl Folder {
         }
     }
 
+    /// Root reads here as well, in a folder that may belong to the agent's user: no link is followed.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Coded> {
         let path = self.0.join(name);
-        match std::fs::read(&path) {
+        match regular::read(&path, FILE_BYTES, Links::Refused) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Coded::new(
@@ -198,4 +202,25 @@ fn disk(error: longshore_common::durable::DurableError) -> Coded {
 
 fn fault(what: &str, error: &dyn std::error::Error) -> Coded {
     Coded::new(Code::X01, format!("{what}: {}", Chain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The agent's user may have put anything there.
+    #[test]
+    fn only_files_are_read_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, at) = (Folder::new(dir.path().to_owned()), |name: &str| dir.path().join(name));
+        assert_eq!(folder.read(NAME).unwrap(), None);
+        write_atomic(&at("shadow"), b"secret", 0o600).unwrap();
+        std::os::unix::fs::symlink("shadow", at(NAME)).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at(CERTIFICATE), 0o600.into()).unwrap();
+        for (name, says) in [(NAME, "it is a link"), (CERTIFICATE, "it is a FIFO")] {
+            let refusal = folder.read(name).unwrap_err();
+            assert!(refusal.code == Code::S04 && refusal.message.contains(says), "{name}: {refusal}");
+        }
+        assert!(folder.load().is_err());
+    }
 }

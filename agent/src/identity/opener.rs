@@ -2,16 +2,14 @@
 //!
 //! Its errors never repeat what was opened, nor the key.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use age::secrecy::ExposeSecret as _;
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
     durable::{create_dir_durable, write_atomic},
+    regular::{self, Links},
 };
 
 const KEY: &str = "age-key.txt";
@@ -47,7 +45,7 @@ impl Opener {
 
     fn load(folder: &Path) -> Result<Option<Self>, Coded> {
         let path = folder.join(KEY);
-        let text = match read(&path) {
+        let text = match regular::read_text(&path, KEY_BYTES, Links::Refused) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
@@ -100,13 +98,6 @@ impl std::fmt::Debug for Opener {
     }
 }
 
-fn read(path: &PathBuf) -> io::Result<String> {
-    use io::Read as _;
-    let mut text = String::new();
-    fs::File::open(path)?.take(KEY_BYTES as u64).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 fn damaged(path: &Path) -> Coded {
     let message = format!(
         "the key in `{}` does not read. Restore the file, or move it away and start the agent: it makes a new one, and \
@@ -118,7 +109,7 @@ fn damaged(path: &Path) -> Coded {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 

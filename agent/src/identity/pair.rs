@@ -35,11 +35,20 @@ pub struct Validity {
     pub not_after_ms: Millis,
 }
 
+/// Part of its lifetime after which a certificate is renewed at the latest.
+const LATEST: f64 = 0.6;
+
 impl Validity {
     /// Half of the lifetime, a tenth of it more or less by chance, so that a fleet does not renew at once.
     pub fn renew_at(&self) -> Millis {
         let lifetime = (self.not_after_ms - self.not_before_ms).max(0) as f64;
-        self.not_before_ms + (lifetime * rand::rng().random_range(0.4..=0.6)) as Millis
+        self.not_before_ms + (lifetime * rand::rng().random_range(0.4..=LATEST)) as Millis
+    }
+
+    /// The last moment at which [`Validity::renew_at`] may be.
+    pub fn renew_by(&self) -> Millis {
+        let lifetime = (self.not_after_ms - self.not_before_ms).max(0) as f64;
+        self.not_before_ms + (lifetime * LATEST) as Millis
     }
 }
 

@@ -101,6 +101,9 @@ impl<W: Works> Answerer<W> {
             Some(Asked::Usage(asked)) => {
                 self.tasks.spawn(async move { reply(&say, id, gates::usage(&crew, asked).await).await });
             }
+            Some(Asked::Glance(asked)) => {
+                self.tasks.spawn(async move { reply(&say, id, gates::glance(&crew, asked).await).await });
+            }
             Some(Asked::Test(asked)) => {
                 let testing = Arc::clone(&self.testing);
                 self.tasks.spawn(async move {

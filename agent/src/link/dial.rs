@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     io,
+    net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -36,8 +37,17 @@ const CALLS_WAITING: usize = 16;
 
 /// A channel over exactly one connection: when that ends, so does the channel.
 pub async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<Channel, Coded> {
+    dial_from(address, tls).await.map(|(channel, _)| channel)
+}
+
+/// The same, and by which of our addresses.
+pub(super) async fn dial_from(
+    address: &str,
+    tls: Arc<ClientConfig>,
+) -> Result<(Channel, Option<IpAddr>), Coded> {
     let io = tokio::time::timeout(CONNECT_DEADLINE * 2, handshake(address, tls)).await;
     let io = io.unwrap_or_else(|_| Err(unreachable_at(address, "no answer in time")))?;
+    let own = io.get_ref().0.local_addr().ok().map(|own| own.ip());
     let once = Mutex::new(Some(TokioIo::new(io)));
     let connector = tower::service_fn(move |_| {
         let io = once.lock().expect("no holder panics").take();
@@ -45,7 +55,7 @@ pub async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<Channel, Code
     });
     let uri = format!("http://{address}"); // TLS is below; the scheme is only what HTTP/2 says
     let endpoint = Endpoint::from_shared(uri).map_err(|_| malformed(address))?;
-    endpoint
+    let channel = endpoint
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_DEADLINE)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -54,7 +64,8 @@ pub async fn dial(address: &str, tls: Arc<ClientConfig>) -> Result<Channel, Code
         .buffer_size(CALLS_WAITING)
         .connect_with_connector(connector)
         .await
-        .map_err(|error| unreachable_at(address, &Chain(&error).to_string()))
+        .map_err(|error| unreachable_at(address, &Chain(&error).to_string()))?;
+    Ok((channel, own))
 }
 
 async fn handshake(address: &str, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Coded> {

@@ -1,6 +1,6 @@
 //! What kind of machine this is.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, net::IpAddr, path::PathBuf};
 
 use longshore_proto::v1 as pb;
 
@@ -13,6 +13,10 @@ pub struct Facts {
     pub root: PathBuf,
     /// `systemd` or `process`: what runs apps that do not say.
     pub driver: String,
+    /// `loopback` of `agent.toml`: where the apps of one agent of many on this machine listen.
+    pub loopback: Option<IpAddr>,
+    /// Ours in the connection with the controller.
+    pub uplink: Option<IpAddr>,
 }
 
 impl Facts {
@@ -37,17 +41,26 @@ impl Facts {
             memory_bytes: memory.totalram as u64 * u64::from(memory.mem_unit),
             disk_free_bytes: free,
             disk_total_bytes: total,
-            addresses: addresses(),
+            addresses: ordered(self.loopback, self.uplink, addresses()),
             driver: self.driver.clone(),
             trust: Some(trust),
         }
     }
 }
 
+/// The first is the one by which the host is known to gates and load balancers: where its apps listen, or by which it
+/// reached the controller.
+fn ordered(loopback: Option<IpAddr>, uplink: Option<IpAddr>, mut all: BTreeSet<String>) -> Vec<String> {
+    let first = loopback.or(uplink.filter(|address| !address.is_loopback()));
+    let first = first.map(|address| address.to_string());
+    all.retain(|address| first.as_ref() != Some(address));
+    first.into_iter().chain(all).collect()
+}
+
 /// Of all interfaces, loopback apart.
-fn addresses() -> Vec<String> {
+fn addresses() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/self/net/fib_trie").unwrap_or_default();
-    let mut found = std::collections::BTreeSet::new();
+    let mut found = BTreeSet::new();
     let mut candidate = "";
     for line in table.lines().map(str::trim) {
         if let Some(address) = line.strip_prefix("|-- ") {
@@ -56,5 +69,26 @@ fn addresses() -> Vec<String> {
             found.insert(candidate.to_owned());
         }
     }
-    found.into_iter().collect()
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many agents on one machine have the same interfaces: the first of them says nothing of where an app is.
+    #[test]
+    fn the_first_address_is_the_one_that_the_host_goes_by() {
+        let all = || ["10.0.0.2", "192.0.2.7"].map(str::to_owned).into();
+        let address = |text: &str| Some(text.parse().unwrap());
+        for (loopback, uplink, wanted) in [
+            (None, None, "10.0.0.2 192.0.2.7"),
+            (None, address("192.0.2.7"), "192.0.2.7 10.0.0.2"),
+            (None, address("2001:db8::7"), "2001:db8::7 10.0.0.2 192.0.2.7"),
+            (None, address("127.0.0.1"), "10.0.0.2 192.0.2.7"), // the controller is on this machine
+            (address("127.3.2.1"), address("192.0.2.7"), "127.3.2.1 10.0.0.2 192.0.2.7"),
+        ] {
+            assert_eq!(ordered(loopback, uplink, all()).join(" "), wanted);
+        }
+    }
 }

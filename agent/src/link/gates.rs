@@ -20,7 +20,7 @@ use crate::{
         probe::http,
         suite::{Case, Outcome, State},
     },
-    run::{Line, Works},
+    run::{Glance, Line, Works},
 };
 
 /// Longest that an attempt to reach something may take.
@@ -74,6 +74,22 @@ pub(super) async fn usage<W: Works>(crew: &W, asked: pb::UsageQuestion) -> Told 
         Ok(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid }) => {
             let main_pid = main_pid.into();
             Told::Usage(pb::UsageAnswer { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+        }
+        Err(why) => Told::Error(why),
+    }
+}
+
+/// Of an app that this host does not have there is nothing to say either.
+pub(super) async fn glance<W: Works>(crew: &W, asked: pb::GlanceQuestion) -> Told {
+    let looked = async {
+        let app = super::answer::known(crew, &asked.app).map_err(|error| error.to_string())?;
+        crew.glance(&app, Generation(asked.generation)).await.map_err(|failure| failure.message)
+    };
+    match looked.await {
+        Ok(Glance::Busy {}) => Told::Glance(pb::GlanceAnswer { busy: true, ..Default::default() }),
+        Ok(Glance::Well { life }) => Told::Glance(pb::GlanceAnswer { life, ..Default::default() }),
+        Ok(Glance::Unwell { failure }) => {
+            Told::Glance(pb::GlanceAnswer { failure: Some((&failure).into()), ..Default::default() })
         }
         Err(why) => Told::Error(why),
     }

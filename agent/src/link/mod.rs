@@ -25,6 +25,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use longshore_common::{
     code::{Code, Coded},
     label::Labels,
+    recovery::RECOVERY_MAX,
     time::{Millis, rounded},
     tls::{LiveIdentity, LiveServerTrust, client_config},
 };
@@ -32,6 +33,7 @@ use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use dial::dial_from;
 pub use dial::{dial, with_port};
 pub use facts::Facts;
 pub(crate) use words::{app_state, hold_state, line};
@@ -62,6 +64,8 @@ pub struct Connection {
     /// Why it is away; empty while connected.
     pub error: String,
     pub certificate_expires_ms: Millis,
+    /// It is renewed before that, when all is well.
+    pub certificate_renew_by_ms: Millis,
     /// Of this host's public key, in hex.
     pub fingerprint: String,
     /// `key=value` of labels in `agent.toml` that the controller knows otherwise, or not at all.
@@ -110,6 +114,7 @@ impl<W: Works> Link<W> {
             since_ms: crew.now_ms(),
             error: "not connected yet".into(),
             certificate_expires_ms: pair.validity.not_after_ms,
+            certificate_renew_by_ms: pair.validity.renew_by(),
             fingerprint: pair.fingerprint(),
             ..Connection::default()
         };
@@ -173,10 +178,11 @@ impl<W: Works> Link<W> {
             // Nothing could be told of this host, and a wrong word would be worse than none.
             return crate::helper::away();
         }
-        let channel = match dial(address, self.tls()).await {
-            Ok(channel) => channel,
+        let (channel, own) = match dial_from(address, self.tls()).await {
+            Ok(reached) => reached,
             Err(error) => return self.expired().unwrap_or(error),
         };
+        self.facts.uplink = own;
         match Session::open(self, address, channel).await {
             Ok(session) => match session.live().await {
                 End::Told(error) => error,
@@ -196,10 +202,11 @@ impl<W: Works> Link<W> {
     /// From the next handshake on.
     fn take_over(&mut self, pair: Pair) {
         pair.take_over(&self.identity, &self.trust);
-        let (expires, fingerprint) = (pair.validity.not_after_ms, pair.fingerprint());
+        let (validity, fingerprint) = (pair.validity, pair.fingerprint());
         self.pair = pair;
         self.connection.send_modify(|connection| {
-            connection.certificate_expires_ms = expires;
+            connection.certificate_expires_ms = validity.not_after_ms;
+            connection.certificate_renew_by_ms = validity.renew_by();
             connection.fingerprint = fingerprint;
         });
     }
@@ -211,10 +218,16 @@ impl<W: Works> Link<W> {
     fn expired(&self) -> Option<Coded> {
         let ago = self.crew.now_ms() - self.pair.validity.not_after_ms;
         (ago > 0).then(|| {
+            let then = match ago > RECOVERY_MAX.as_millis() as Millis {
+                true => "After 90 days there is no other way, if the clock is right (timedatectl):",
+                false => {
+                    "Within 90 days the agent gets another by itself, once it reaches the controller's enrolment \
+                     port. Check the clock (timedatectl); after that:"
+                }
+            };
             let message = format!(
-                "this host's certificate expired {} ago. Apps are unaffected. Within 90 days the agent gets another by \
-                 itself, once it reaches the controller's enrolment port. Check the clock (timedatectl); after that: \
-                 longshore token create, then on this host: longshore-agent enroll --again",
+                "this host's certificate expired {} ago. Apps are unaffected. {then} longshore token create, then on \
+                 this host: longshore-agent enroll --again",
                 rounded(ago)
             );
             Coded::new(Code::E05, message)

@@ -17,7 +17,7 @@ use crate::{
 /// Of one attempt.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Between attempts, at most; less when the certificate has less than twenty times as much left.
-const PAUSE: Duration = Duration::from_secs(600);
+pub(super) const PAUSE: Duration = Duration::from_secs(600);
 
 /// When to renew the certificate in use.
 pub(super) fn at<W: Works>(link: &Link<W>) -> Instant {

@@ -68,6 +68,8 @@ pub(super) struct Session<'l, W> {
     /// The last report that was put on this connection.
     sent: u64,
     renew_at: Instant,
+    /// The clock on the wall and the one that timers go by, at the last beat.
+    clocks: (Millis, Instant),
     /// The controller wants another key here soon, and to see it.
     asked_to_renew: bool,
     renewing: JoinSet<Result<Pair, Coded>>,
@@ -81,10 +83,13 @@ impl<'l, W: Works> Session<'l, W> {
         outbox.mark_changed(); // what lies there already has to be sent as well
         hold.mark_unchanged(); // the hello says it
         let (say, messages) = mpsc::channel(OUTBOUND);
-        let hello = hello(link).await;
+        let (hello, under_way) = hello(link).await;
         let trust = hello.facts.as_ref().and_then(|facts| facts.trust.clone()).unwrap_or_default();
         let hello = say_of(Say::Hello(hello));
         say.try_send(hello).expect("the queue is new and empty");
+        for progress in under_way {
+            drop(say.try_send(say_of(Say::Progress(progress)))); // what finds no room is told again as it goes on
+        }
         let mut client = SessionClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
         let welcomed = async {
             let mut hear = client
@@ -124,6 +129,7 @@ impl<'l, W: Works> Session<'l, W> {
             answerer,
             sent: 0,
             renew_at,
+            clocks: (link.crew.now_ms(), Instant::now()),
             asked_to_renew: false,
             renewing: JoinSet::new(),
             link,
@@ -137,7 +143,7 @@ impl<'l, W: Works> Session<'l, W> {
     pub(super) async fn live(mut self) -> End {
         let now = self.link.crew.now_ms();
         tracing::info!(controller = self.address, "connected");
-        let (address, expires) = (self.address.clone(), self.link.pair.validity.not_after_ms);
+        let (address, validity) = (self.address.clone(), self.link.pair.validity);
         let fingerprint = self.link.pair.fingerprint();
         self.link.connection.send_modify(|connection| {
             *connection = Connection {
@@ -145,7 +151,8 @@ impl<'l, W: Works> Session<'l, W> {
                 connected: true,
                 since_ms: now,
                 error: String::new(),
-                certificate_expires_ms: expires,
+                certificate_expires_ms: validity.not_after_ms,
+                certificate_renew_by_ms: validity.renew_by(),
                 fingerprint,
                 labels_out_of_force: std::mem::take(&mut connection.labels_out_of_force),
             };
@@ -286,9 +293,20 @@ impl<'l, W: Works> Session<'l, W> {
 
     async fn beat(&mut self) -> Result<(), End> {
         let time_ms = self.link.crew.now_ms();
+        self.look_at_clocks(time_ms);
         self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await?;
         self.beats += 1;
         if self.beats.is_multiple_of(BEATS_BETWEEN_LOOKS) { self.look_at_trust().await } else { Ok(()) }
+    }
+
+    /// Certificates run out by the clock on the wall. When it jumps (a machine that slept, a clock that was set), what is
+    /// due by it is due now, whatever the timers say.
+    fn look_at_clocks(&mut self, wall_ms: Millis) {
+        let (then_ms, then) = std::mem::replace(&mut self.clocks, (wall_ms, Instant::now()));
+        let passed = self.clocks.1.duration_since(then).as_millis() as Millis;
+        if (wall_ms - then_ms - passed).abs() > CLOCK_TOLERANCE_MS {
+            self.renew_at = self.renew_at.min(renew::at(self.link));
+        }
     }
 
     /// Glass that is broken during a session is told in it.
@@ -315,13 +333,17 @@ impl<'l, W: Works> Session<'l, W> {
                 let left = pair.validity.not_after_ms - self.link.crew.now_ms();
                 tracing::info!("certificate renewed; it is good for {}", rounded(left));
                 self.link.take_over(pair);
-                self.renew_at = renew::at(self.link);
+                self.renew_at = renew::at(self.link).max(Instant::now() + renew::PAUSE);
                 if self.asked_to_renew {
                     let why = "connecting anew, with the key and certificate that the controller asked for";
                     return Err(End::Lost(Coded::new(Code::C01, why)));
                 }
             }
             Err(error) => {
+                // By a certificate that has run out nobody renews; there is another way back, over a new connection.
+                if let Some(expired) = self.link.expired() {
+                    return Err(End::Lost(expired));
+                }
                 tracing::warn!("certificate not renewed, tried again later: {error}");
                 self.renew_at = renew::again(self.link);
             }
@@ -336,9 +358,11 @@ impl<'l, W: Works> Session<'l, W> {
     }
 }
 
-async fn hello<W: Works>(link: &Link<W>) -> pb::Hello {
+/// The first word, and what is under way.
+async fn hello<W: Works>(link: &Link<W>) -> (pb::Hello, Vec<pb::Progress>) {
     let Boot { id, counter } = link.crew.boot();
-    pb::Hello {
+    let (apps, under_way): (Vec<_>, Vec<_>) = words::standings(&link.crew).await.into_iter().unzip();
+    let hello = pb::Hello {
         protocol: PROTOCOL,
         agent_version: env!("CARGO_PKG_VERSION").into(),
         boot_id: id,
@@ -346,12 +370,13 @@ async fn hello<W: Works>(link: &Link<W>) -> pb::Hello {
         name: link.pair.name.clone(),
         labels: link.labels.clone(),
         facts: Some(link.facts.gather(link.crew.trust().await).await),
-        apps: words::app_states(&link.crew).await,
+        apps,
         hold: Some(words::hold_state(link.crew.hold().as_ref())),
         time_ms: link.crew.now_ms(),
         recipient: link.recipient.clone(),
         machine_id: machine_id(),
-    }
+    };
+    (hello, under_way.into_iter().flatten().collect())
 }
 
 fn say_of(message: Say) -> pb::FromAgent {

@@ -1,7 +1,12 @@
 //! Looks at this host for what a release requires, when the controller plans. Nothing is changed, and of what was asked
 //! only what is not there is said.
 
-use longshore_common::{ids::AppName, manifest::Port};
+use longshore_common::{
+    ids::AppName,
+    manifest::Port,
+    traffic::{Directed, Looked},
+    wire::{directions, secrets},
+};
 use longshore_proto::v1 as pb;
 
 use super::{facts::Facts, words};
@@ -19,6 +24,11 @@ pub(super) async fn survey<W: Works>(crew: &W, facts: &Facts, asked: pb::SurveyQ
     let users = asked.users.iter().take(ASKED_MAX).cloned().collect();
     let wanted = Accounts { users, run_as: asked.run_as.clone(), driver: facts.driver.clone() };
     let Found { missing, problem } = crew.accounts(wanted).await;
+    let secrets_missing = match secrets::from_messages(asked.secrets.clone()) {
+        Ok(secrets) => crew.secrets_missing(secrets).await,
+        Err(invalid) => vec![invalid.to_string()],
+    };
+    let Looked { problems: traffic_problems, notes: traffic_notes } = directors(crew, &asked).await;
     let own = own.unwrap_or_default();
     let looked = tokio::task::spawn_blocking(move || look(asked, &own)).await;
     let looked = looked.expect("looking at a host does not panic");
@@ -26,11 +36,24 @@ pub(super) async fn survey<W: Works>(crew: &W, facts: &Facts, asked: pb::SurveyQ
         facts: Some(facts.gather(crew.trust().await).await),
         users_missing: missing,
         run_as_problem: problem.unwrap_or_default(),
+        secrets_missing,
+        traffic_problems,
+        traffic_notes,
         app,
         hold: Some(words::hold_state(crew.hold().as_ref())),
         // Read last: the controller compares it with the moment at which the answer comes.
         time_ms: crew.now_ms(),
         ..looked
+    }
+}
+
+/// Whoever directs traffic here, where that was asked.
+async fn directors<W: Works>(crew: &W, asked: &pb::SurveyQuestion) -> Looked {
+    let Some(traffic) = asked.traffic.clone() else { return Looked::default() };
+    match directions::from_message(traffic) {
+        Ok(wanted) if asked.sides => crew.look_at_director(Directed::Sides(wanted)).await,
+        Ok(wanted) => crew.look_at_director(Directed::Hosts(wanted)).await,
+        Err(invalid) => Looked { problems: vec![invalid.to_string()], notes: vec![] },
     }
 }
 
@@ -48,7 +71,17 @@ async fn app_state<W: Works>(crew: &W, app: &str) -> Option<(pb::AppState, Vec<P
 }
 
 fn look(asked: pb::SurveyQuestion, own: &[Port]) -> pb::Survey {
-    let pb::SurveyQuestion { app: _, commands, ports, mounts, users: _, run_as: _ } = asked;
+    let pb::SurveyQuestion {
+        app: _,
+        commands,
+        ports,
+        mounts,
+        users: _,
+        run_as: _,
+        secrets: _,
+        traffic: _,
+        sides: _,
+    } = asked;
     let lacking = |list: Vec<String>, there: fn(&str) -> bool| {
         list.into_iter().take(ASKED_MAX).filter(|entry| !there(entry)).collect::<Vec<_>>()
     };
@@ -92,6 +125,9 @@ mod tests {
             mounts: words(&["/proc", "/no/such/mount"]),
             users: vec![],
             run_as: String::new(),
+            secrets: Default::default(),
+            traffic: None,
+            sides: false,
         };
         let found = look(asked.clone(), &[]);
         assert_eq!(found.commands_missing, ["no-such-command", "../sh"]);

@@ -4,23 +4,43 @@ use longshore_common::{ids::AppName, report::Outcome, slot::Slot};
 use longshore_proto::v1 as pb;
 
 use crate::{
-    plan::{Halt, Hold, Record, Seen},
-    run::{Line, Works},
+    plan::{Halt, Hold, Record, Seen, sides_seen},
+    run::{Activity, Line, Standing, Works},
 };
 
 pub(super) async fn app_states<W: Works>(crew: &W) -> Vec<pb::AppState> {
-    let mut states = vec![];
-    for app in crew.apps() {
-        let standing = crew.standing(&app).await;
-        match &standing.seen {
-            Ok(seen) => states.push(app_state(&app, &standing.record, seen)),
-            Err(failure) => {
-                tracing::warn!(%app, "cannot look at the host: {}", failure.message);
-                states.push(app_state(&app, &standing.record, &Seen::default()));
-            }
+    standings(crew).await.into_iter().map(|(state, _)| state).collect()
+}
+
+/// How every app stands, and what is under way there.
+pub(super) async fn standings<W: Works>(crew: &W) -> Vec<(pb::AppState, Option<pb::Progress>)> {
+    let apps = crew.apps();
+    // Side by side: what hangs costs its time once.
+    futures_util::future::join_all(apps.iter().map(|app| standing(crew, app))).await
+}
+
+async fn standing<W: Works>(crew: &W, app: &AppName) -> (pb::AppState, Option<pb::Progress>) {
+    let standing = crew.standing(app).await;
+    let under_way = under_way(app, &standing);
+    match &standing.seen {
+        Ok(seen) => (app_state(app, &standing.record, seen), under_way),
+        Err(failure) => {
+            tracing::warn!(%app, "cannot look at the host: {}", failure.message);
+            (app_state(app, &standing.record, &Seen::default()), under_way)
         }
     }
-    states
+}
+
+fn under_way(app: &AppName, standing: &Standing) -> Option<pb::Progress> {
+    let Activity { step, detail, .. } = &standing.activity;
+    Some(pb::Progress {
+        app: app.to_string(),
+        generation: standing.record.generation()?.0,
+        step: step.as_ref()?.to_string(),
+        bytes_done: 0,
+        bytes_total: 0,
+        detail: detail.clone(),
+    })
 }
 
 pub(crate) fn app_state(app: &AppName, record: &Record, seen: &Seen) -> pb::AppState {
@@ -37,6 +57,7 @@ pub(crate) fn app_state(app: &AppName, record: &Record, seen: &Seen) -> pb::AppS
         verdict: verdict(record, seen).into(),
         local_by: record.local.as_ref().map(|local| local.by.clone()).unwrap_or_default(),
         local_ms: record.local.as_ref().map_or(0, |local| local.since_ms),
+        sides: sides_seen(record, seen).iter().map(Into::into).collect(),
     }
 }
 

@@ -99,6 +99,7 @@ impl<W: Works> Local for Service<W> {
             connection_since_ms: connection.since_ms,
             connection_error: connection.error,
             certificate_expires_ms: connection.certificate_expires_ms,
+            certificate_renew_by_ms: connection.certificate_renew_by_ms,
             key: connection.fingerprint.clone(),
             hold: Some(hold),
             hold_way_out,
@@ -248,7 +249,7 @@ fn local_app(app: &AppName, standing: &Standing) -> pb::LocalApp {
         step_deadline_ms: activity.deadline_ms,
         last_failure: seen.as_ref().err().or(failed).or(concluded).map(Into::into),
         pending: pending.map(|assignment| assignment.version.to_string()).unwrap_or_default(),
-        main_process: looked.running.as_ref().map(|running| running.main.clone()).unwrap_or_default(),
+        main_process: looked.main().unwrap_or_default().to_owned(),
     }
 }
 

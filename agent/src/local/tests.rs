@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_common::{code::Code, time::SystemClock, wire::from_status};
 use longshore_proto::v1::{self as pb, local_client::LocalClient};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -11,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::{Parts, Readers, Socket, client::connect};
 use crate::{
-    host::sim::SimHost,
+    host::sim::{SimHost, WARM_UNTIL_MS},
     link::Connection,
     plan::tests::bench::{app, run},
     run::{Crew, Limits, Told},
@@ -69,6 +70,24 @@ async fn status_and_history_need_no_controller() {
     let other = pb::LocalHistoryRequest { app: "other".into(), limit: 1 };
     let error = from_status(&agent.client.history(other).await.unwrap_err());
     assert_eq!(error.code, Code::N01);
+}
+
+/// An admin sees which side has the traffic, and until when the other one is an instant way back.
+#[tokio::test]
+async fn status_tells_how_both_sides_stand() {
+    let mut agent = agent().await;
+    for version in ["1", "2"] {
+        agent.crew.host().release(version, SimHost::beside([]), []);
+    }
+    agent.deploy(1, "1").await;
+    agent.deploy(2, "2").await;
+    let status = agent.client.status(pb::LocalStatusRequest {}).await.unwrap().into_inner();
+    let shop = &status.apps[0];
+    assert_eq!(shop.main_process, "unit green");
+    let sides = &shop.state.as_ref().unwrap().sides;
+    let side = |side: &pb::SideState| (side.side.clone(), side.share, side.up, side.warm_until_ms);
+    let warm = ("blue".to_owned(), Some(0), true, WARM_UNTIL_MS);
+    assert_eq!(sides.iter().map(side).collect::<Vec<_>>(), [warm, ("green".to_owned(), Some(100), true, 0)]);
 }
 
 #[tokio::test]
@@ -145,6 +164,9 @@ async fn two_agents_do_not_share_a_socket() {
     assert_eq!(Socket::listen(&path, Readers::Owner).unwrap_err().code, Code::S01);
     let nobody = agent.dir.path().join("run/other.sock");
     assert_eq!(connect(&nobody).await.unwrap_err().code, Code::C01);
-    drop(std::os::unix::net::UnixListener::bind(&nobody).unwrap()); // as one that died leaves it
+    // As one that died leaves it. It never listens: a child that another test forks meanwhile holds a copy for a moment.
+    let dead = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&dead, &SocketAddrUnix::new(&nobody).unwrap()).unwrap();
+    drop(dead);
     Socket::listen(&nobody, Readers::Owner).unwrap();
 }

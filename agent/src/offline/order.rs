@@ -86,7 +86,7 @@ impl<H: Host> Hand<'_, H> {
         let allowed = assignment.clone();
         self.apart(move |trusting| trusting.gate.allow(&allowed)).await?;
         let HandOrder { despite_hold, by, .. } = wanted;
-        let order = LocalOrder { assignment, by: by.clone(), despite_hold };
+        let order = LocalOrder { assignment, by: by.clone(), despite_hold, stale };
         self.crew.may_deploy(&order)?;
         // Only now does anything of it count.
         let Brought { app, version, release, .. } = brought.clone();

@@ -14,9 +14,8 @@ use longshore_common::{
     durable::{self, AtomicFile, DurableError},
     ids::AppName,
     offline::{BUNDLE_BYTES, PLAIN_BYTES},
+    text::bytes,
 };
-
-use crate::host::stage::shown_bytes;
 
 /// Below the folder of all that is ours.
 const FOLDER: &str = "bundles";
@@ -95,13 +94,13 @@ impl Arrival {
         let before = self.bytes;
         self.bytes += piece.len() as u64;
         if self.bytes > self.most {
-            let message = format!("a bundle has at most {}; nothing was changed", shown_bytes(self.most));
+            let message = format!("a bundle has at most {}; nothing was changed", bytes(self.most));
             return Err(Coded::new(Code::A04, message));
         }
         if before == 0 || before / LOOK_EVERY != self.bytes / LOOK_EVERY {
             let free = durable::free_bytes(&self.folder).map_err(disk)?;
             if free < ROOM_LEFT {
-                let (free, folder) = (shown_bytes(free), self.folder.display());
+                let (free, folder) = (bytes(free), self.folder.display());
                 let message = format!(
                     "{free} are left where `{folder}` lies, too little for a bundle; nothing was changed"
                 );
@@ -171,7 +170,7 @@ mod tests {
         arrival.bytes = BUNDLE_BYTES - 3; // they came before
         arrival.write(b"abc").unwrap();
         let refusal = arrival.write(b"d").unwrap_err();
-        assert!(refusal.code == Code::A04 && refusal.message.contains("at most 2.0 GiB"), "{refusal}");
+        assert!(refusal.code == Code::A04 && refusal.message.contains("at most 2.1 GB"), "{refusal}");
     }
 
     #[test]

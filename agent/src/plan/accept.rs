@@ -81,6 +81,7 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         order: None,
         halt: record.halt,
         share: record.share,
+        brought: record.brought.clone(),
         local: None,
     }
 }

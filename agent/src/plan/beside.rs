@@ -13,11 +13,11 @@ use longshore_common::{
     assignment::Assignment,
     report::Outcome,
     slot::Slot,
-    traffic::{Side, Traffic},
+    traffic::{Side, SideSeen, Traffic},
 };
 
 use super::{
-    model::{HookPoint, Manner, Seen, Step},
+    model::{HookPoint, Manner, Running, Seen, Step},
     next::{Next, reverted_to},
     record::{Attempt, Failed, Pass, Record, both},
     sides::{Shown, Split, own_sockets},
@@ -190,12 +190,35 @@ pub(super) fn tidy(record: &Record, attempt: &Attempt, seen: &Seen) -> Option<St
     }
     let other = home.other();
     let left = seen.sides.on(other).filter(|_| seen.sides.share(other) == Some(0))?;
-    let warm = record.good.contains(&left.slot) && !seen.sides.warm_over;
-    if warm {
+    if is_warm(record, left, seen) {
         return None;
     }
     let hook = due_hook(HookPoint::BeforeStop, &left.slot, attempt, seen).filter(|_| left.up);
     Some(hook.unwrap_or(Step::StopSide(other)))
+}
+
+/// Of a side without traffic: it stays, as an instant way back.
+fn is_warm(record: &Record, left: &Running, seen: &Seen) -> bool {
+    record.good.contains(&left.slot) && !seen.sides.warm_over
+}
+
+/// Both sides, for those who look.
+pub fn sides_seen(record: &Record, seen: &Seen) -> Vec<SideSeen> {
+    let of = |side: Side| {
+        let running = seen.sides.on(side)?;
+        let share = seen.sides.share(side);
+        let waits = share == Some(0) && seen.sides.share(side.other()) == Some(100);
+        let warm = waits && is_warm(record, running, seen);
+        Some(SideSeen {
+            side,
+            slot: running.slot.clone(),
+            up: running.up,
+            share,
+            main: running.main.clone(),
+            warm_until_ms: warm.then_some(seen.sides.warm_until_ms),
+        })
+    };
+    Side::BOTH.into_iter().filter_map(of).collect()
 }
 
 fn due_hook(point: HookPoint, slot: &Slot, attempt: &Attempt, seen: &Seen) -> Option<Step> {

@@ -9,7 +9,7 @@
 //!
 //! # The way forward and the way back
 //!
-//! Forward: check, fetch, render, seal; hook `before_switch`; hook `before_stop` of the old release; point `current`;
+//! Forward: check, fetch, render, seal, or, of a slot that lay here before and never was good, admit; hook `before_switch`; hook `before_stop` of the old release; point `current`;
 //! hook `after_switch`; start; probe; hook `after_healthy`; conclude healthy; prune.
 //!
 //! A failure before `current` was moved concludes *failed* and touches nothing that runs. A failure after it is
@@ -37,10 +37,12 @@ pub(crate) mod tests;
 
 pub use accept::{Acceptance, accept, accept_local, accept_order, goes_on, refused, superseded};
 pub use balance::Balance;
+pub use beside::sides_seen;
 pub use halt::{Drain, Halt};
 pub use model::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted};
 pub use next::{Next, next};
 pub use record::{
-    Attempt, Conclusion, Failed, Hold, HoldKind, Local, Order, Record, after, blind, conclude, ended_blind,
+    Attempt, Conclusion, Failed, Hold, HoldKind, Local, Order, Past, Record, Stale, after, blind, conclude,
+    ended_blind,
 };
 pub use sides::{Shown, Sides, Split};

@@ -15,7 +15,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{balance::Balance, sides::Sides};
+use super::{balance::Balance, record::Stale, sides::Sides};
 
 /// What a slot is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,11 @@ pub enum Step {
     Render(Wanted),
     /// Make the staging tree a slot: synced, sealed, named.
     Seal(Wanted),
+    /// Hold a sealed slot that was never found healthy here against what is signed and allowed by now.
+    Admit {
+        wanted: Wanted,
+        stale: Stale,
+    },
     Hook {
         point: HookPoint,
         slot: Slot,
@@ -145,7 +150,7 @@ pub enum Step {
 impl Step {
     pub fn name(&self) -> StepName {
         match self {
-            Step::Check(_) => StepName::Check,
+            Step::Check(_) | Step::Admit { .. } => StepName::Check,
             Step::Fetch(_) => StepName::Fetch,
             Step::Render(_) => StepName::Render,
             Step::Seal(_) => StepName::Stage,
@@ -165,7 +170,8 @@ impl Step {
     /// May be dropped half way for a newer assignment: it changes nothing live and starts nothing.
     pub fn is_interruptible(&self) -> bool {
         match self {
-            Step::Check(_) | Step::Fetch(_) | Step::Probe { .. } | Step::Rehearse { .. } => true,
+            Step::Check(_) | Step::Fetch(_) | Step::Admit { .. } => true,
+            Step::Probe { .. } | Step::Rehearse { .. } => true,
             // The next directions are whole again, however far these came.
             Step::Direct(_) => true,
             Step::Render(_) | Step::Seal(_) | Step::Hook { .. } | Step::Point(_) | Step::Unpoint => false,
@@ -179,7 +185,7 @@ impl Step {
     pub fn leaves(&self, seen: &Seen) -> Option<Seen> {
         match self {
             Step::Point(slot) => Some(Seen { current: Some(slot.clone()), ..seen.clone() }),
-            Step::Probe { .. } | Step::Rehearse { .. } => Some(seen.clone()),
+            Step::Admit { .. } | Step::Probe { .. } | Step::Rehearse { .. } => Some(seen.clone()),
             Step::Check(_) | Step::Fetch(_) | Step::Render(_) | Step::Seal(_) | Step::Hook { .. } => None,
             Step::Unpoint | Step::Start(_) | Step::Stop | Step::Prune(_) | Step::Remove => None,
             Step::StartSide { .. } | Step::Shift { .. } | Step::StopSide(_) | Step::Direct(_) => None,
@@ -190,6 +196,7 @@ impl Step {
     pub(super) fn touches_live(&self) -> bool {
         match self {
             Step::Check(_) | Step::Fetch(_) | Step::Render(_) | Step::Seal(_) | Step::Prune(_) => false,
+            Step::Admit { .. } => false,
             Step::Hook { point, .. } => matches!(point, HookPoint::AfterSwitch | HookPoint::AfterHealthy),
             Step::Point(_) | Step::Unpoint | Step::Start(_) | Step::Stop => true,
             Step::Probe { .. } | Step::Remove => true,
@@ -206,6 +213,7 @@ impl fmt::Display for Step {
             Step::Fetch(wanted) => write!(f, "fetch {}", wanted.slot),
             Step::Render(wanted) => write!(f, "render {}", wanted.slot),
             Step::Seal(wanted) => write!(f, "seal {}", wanted.slot),
+            Step::Admit { wanted, .. } => write!(f, "admit {}", wanted.slot),
             Step::Hook { point, slot } => write!(f, "hook {point} of {slot}"),
             Step::Point(slot) => write!(f, "point current at {slot}"),
             Step::Unpoint => f.write_str("take current away"),
@@ -305,6 +313,12 @@ impl Seen {
     /// `current` names it and what it needs to run does run.
     pub fn is_live(&self, slot: &Slot) -> bool {
         self.current.as_ref() == Some(slot) && self.is_run(slot)
+    }
+
+    /// The process that serves: of an app with sides the one of what is live.
+    pub fn main(&self) -> Option<&str> {
+        let beside = self.current.as_ref().and_then(|slot| self.sides.on(self.sides.home_of(slot)?));
+        self.running.as_ref().or(beside).map(|running| running.main.as_str())
     }
 
     /// What runs is what this slot asks for.

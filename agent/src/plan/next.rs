@@ -12,7 +12,7 @@ use super::{
     balance, beside,
     halt::halt,
     model::{HookPoint, Manner, Seen, Step, Wanted},
-    record::{Attempt, Failed, Order, Pass, Record, both, ordered},
+    record::{Attempt, Failed, Order, Pass, Past, Record, Stale, both, ordered},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
         None => {}
     }
     let wanted = Wanted::from(assignment);
+    if let Some(step) = admit(record, assignment, attempt, seen) {
+        return Next::Do(step);
+    }
     match assignment.intent {
         Intent::Stage => make_slot(&wanted, attempt, seen)
             .map_or_else(|| when_staged(record, &wanted.slot, attempt, seen), Next::Do),
@@ -58,6 +61,19 @@ pub fn next(record: &Record, attempt: &Attempt, seen: &Seen) -> Next {
             .map_or_else(|| make_live(record, &wanted.slot, attempt, seen), Next::Do),
         Intent::Remove | Intent::Direct => remove(attempt, seen),
     }
+}
+
+/// Before anything runs from a slot that an earlier attempt left here: what was signed when it was made may not be now.
+/// What was live and good here may always be live again, and what is live already stays.
+fn admit(record: &Record, assignment: &Assignment, attempt: &Attempt, seen: &Seen) -> Option<Step> {
+    let target = assignment.slot();
+    let lies_here = assignment.intent == Intent::Run && seen.is_sealed(&target);
+    let known = record.past_of(&target) == Past::Good || seen.current.as_ref() == Some(&target);
+    let asked = attempt.has(Pass::Checked) || attempt.has(Pass::Admitted);
+    (lies_here && !known && !asked).then(|| Step::Admit {
+        wanted: Wanted::from(assignment),
+        stale: record.local.as_ref().map_or(Stale::Refused, |local| local.stale),
+    })
 }
 
 /// What is missing until the slot is sealed.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_common::{
     assignment::{Assignment, Intent},
     code::Code,
-    ids::Generation,
+    ids::{Generation, RolloutId},
     report::{Blame, Failure, Outcome, StepName},
     slot::Slot,
     time::Millis,
@@ -63,12 +63,39 @@ pub struct Order {
     pub by: String,
 }
 
+/// What this host itself found a slot to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Healthy while live, and not judged otherwise by a human since.
+    Good,
+    Untried,
+}
+
+/// What of the signed documents may have run out when something is made live that never was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stale {
+    #[default]
+    Refused,
+    /// What only says that a list is current. Whoever on this host wants it so is told of forever after.
+    Allowed,
+}
+
 /// Somebody on the host deployed what is accepted, from a bundle; the controller did not assign it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Local {
     /// The local user.
     pub by: String,
     pub since_ms: Millis,
+    #[serde(default)]
+    pub stale: Stale,
+}
+
+/// A rollout that later asks for another slot takes this one back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    pub rollout: RolloutId,
+    pub slot: Slot,
 }
 
 /// The failure that ended the way forward.
@@ -117,6 +144,9 @@ pub struct Record {
     /// Percent of the traffic that what is live was given last; `None` for an app without sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
+    /// What a rollout made live here that was not live before it; until the rollout takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought: Option<Brought>,
     /// Of `accepted`. Then its generation is the highest that the controller ever named, so that whatever is new from
     /// there goes before it, and nothing old does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +163,10 @@ impl Record {
     /// Is there something left to do or to conclude?
     pub fn is_busy(&self) -> bool {
         self.order.is_some() || (self.accepted.is_some() && self.concluded.is_none())
+    }
+
+    pub fn past_of(&self, slot: &Slot) -> Past {
+        if self.good.contains(slot) { Past::Good } else { Past::Untried }
     }
 
     /// This slot was found healthy the last time anything was judged, and nothing was begun since.
@@ -162,6 +196,7 @@ pub(super) enum Pass {
     Checked,
     Fetched,
     Rendered,
+    Admitted,
     Hook(HookPoint),
     Pointed,
     Started,
@@ -229,6 +264,7 @@ fn note(attempt: &mut Attempt, step: &Step) {
         Step::Check(_) => Pass::Checked,
         Step::Fetch(_) => Pass::Fetched,
         Step::Render(_) => Pass::Rendered,
+        Step::Admit { .. } => Pass::Admitted,
         Step::Hook { point, .. } => Pass::Hook(*point),
         Step::Point(_) => Pass::Pointed,
         Step::Start(_) | Step::StartSide { .. } => {
@@ -294,6 +330,11 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
         // Nothing of the app runs here.
         _ if assignment.intent == Intent::Direct => {}
         Outcome::Healthy | Outcome::Unchanged => {
+            next.brought = brought_by(record, assignment, outcome);
+            if let Some(back) = record.brought.as_ref().filter(|brought| brought.is_taken_back_by(assignment))
+            {
+                next.good.retain(|slot| *slot != back.slot);
+            }
             remember_good(&mut next, assignment.slot(), assignment.keep_slots);
             next.share = Some(assignment.traffic.as_ref().map_or(100, |traffic| traffic.share));
         }
@@ -318,6 +359,25 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     next.failed = None;
     next.concluded = Some(Conclusion { generation: assignment.generation, outcome: outcome.clone() });
     next
+}
+
+/// What the assignment's rollout has brought here once the assignment has ended so.
+fn brought_by(record: &Record, assignment: &Assignment, outcome: &Outcome) -> Option<Brought> {
+    let Assignment { rollout, .. } = assignment;
+    let known = record.brought.as_ref().filter(|brought| brought.rollout == *rollout);
+    match known {
+        Some(brought) => (!brought.is_taken_back_by(assignment)).then(|| brought.clone()),
+        None if *outcome == Outcome::Healthy && record.local.is_none() => {
+            Some(Brought { rollout: *rollout, slot: assignment.slot() })
+        }
+        None => None,
+    }
+}
+
+impl Brought {
+    fn is_taken_back_by(&self, assignment: &Assignment) -> bool {
+        self.rollout == assignment.rollout && self.slot != assignment.slot()
+    }
 }
 
 fn remember_good(record: &mut Record, slot: Slot, keep: u32) {

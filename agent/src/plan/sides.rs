@@ -2,7 +2,7 @@
 
 use longshore_common::{
     slot::Slot,
-    time::Span,
+    time::{Millis, Span},
     traffic::{BackendName, Director, Side, Traffic},
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct Sides {
     pub traffic: Shown,
     /// The time is over for which the side without traffic was to stay warm.
     pub warm_over: bool,
+    /// When that is, by the host's clock; 0: there is no such time. For those who look; nothing is decided by it.
+    pub warm_until_ms: Millis,
 }
 
 /// Where connections go, as whoever directs them shows it.

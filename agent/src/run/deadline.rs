@@ -34,13 +34,14 @@ pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
             longest + GRACE
         }
         Step::Render(_) | Step::Seal(_) | Step::Point(_) | Step::Unpoint => limits.step_deadline,
+        Step::Admit { .. } => limits.step_deadline,
         Step::Prune(_) | Step::Remove => limits.step_deadline,
     }
 }
 
 pub(super) fn overdue(step: &Step, deadline: Duration) -> Failure {
     let (code, blame) = match step {
-        Step::Check(_) | Step::Fetch(_) => (Code::C01, Blame::Environment),
+        Step::Check(_) | Step::Fetch(_) | Step::Admit { .. } => (Code::C01, Blame::Environment),
         Step::Hook { .. } => (Code::H01, Blame::Version),
         Step::Start(_) | Step::StartSide { .. } => (Code::U01, Blame::Version),
         Step::Shift { .. } | Step::Direct(_) => (Code::L01, Blame::Environment),

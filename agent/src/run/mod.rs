@@ -5,6 +5,7 @@
 //! may be dropped half way. Everybody who wants to watch hears what is going on through [`Crew::watch`].
 
 mod deadline;
+mod glance;
 mod outcome;
 mod perform;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::{
     plan::{Drain, Halt, Local, Record, Seen, accept_local},
     state::{State, StateFailed},
 };
+pub use glance::Glance;
 pub(crate) use outcome::failure_of;
 pub use told::{Activity, Line, Told};
 pub use worker::LocalOrder;
@@ -201,8 +203,8 @@ impl<H: Host> Crew<H> {
     pub fn may_deploy(&self, order: &LocalOrder) -> Result<(), Coded> {
         let state = &self.0.tools.state;
         let hold = order.held(state);
-        let LocalOrder { assignment, by, despite_hold: _ } = order;
-        let local = Local { by: by.clone(), since_ms: state.now_ms() };
+        let LocalOrder { assignment, by, despite_hold: _, stale } = order;
+        let local = Local { by: by.clone(), since_ms: state.now_ms(), stale: *stale };
         accept_local(&state.record(&assignment.app), assignment, hold.as_ref(), local).map(drop)
     }
 

@@ -16,7 +16,7 @@ use super::*;
 use crate::{
     host::sim::{Flaw, SimHost},
     plan::{
-        Hold, HoldKind, HookPoint,
+        Hold, HoldKind, HookPoint, Stale,
         tests::bench::{app, assignment, brief, run},
     },
 };
@@ -248,11 +248,18 @@ async fn despite_a_hold_is_not_despite_a_drain() {
     agent.concluded().await;
     let hold = Hold { reason: "disk swap".into(), by: "ann".into(), since_ms: 1, kind: HoldKind::Admin };
     agent.crew.state().set_hold(Some(hold), "ann").await.unwrap();
-    let order = |despite_hold| LocalOrder { assignment: run(0, "2"), by: "ann".into(), despite_hold };
+    let order = |despite_hold| LocalOrder {
+        assignment: run(0, "2"),
+        by: "ann".into(),
+        despite_hold,
+        stale: Stale::Allowed,
+    };
     let refused = agent.crew.may_deploy(&order(false)).unwrap_err();
     assert!(refused.code == Code::P01 && refused.message.contains("--despite-hold"), "{refused}");
     agent.crew.deploy(order(true)).await.unwrap();
     assert_eq!(agent.concluded().await, "healthy");
+    let row = agent.crew.state().history(Some(&app()), 1).await.unwrap().remove(0);
+    assert_eq!((row.by.as_str(), row.detail.as_str()), ("ann", "with --stale"));
 
     let (by, reason) = ("olga".to_owned(), "rack 7".to_owned());
     agent.crew.drain(Some(Drain { by, reason, since_ms: 1, stop_ms: 1, here_ms: 1 })).await.unwrap();

@@ -24,8 +24,8 @@ use super::{
 use crate::{
     host::Host,
     plan::{
-        Acceptance, Attempt, Halt, Hold, Local, Next, Record, Seen, Step, accept, accept_local, accept_order,
-        after, conclude, goes_on, next, refused, superseded,
+        Acceptance, Attempt, Halt, Hold, Local, Next, Record, Seen, Stale, Step, accept, accept_local,
+        accept_order, after, conclude, goes_on, next, refused, superseded,
     },
     state::{Row, State, StateFailed, fit},
 };
@@ -54,6 +54,7 @@ pub struct LocalOrder {
     pub assignment: Assignment,
     pub by: String,
     pub despite_hold: bool,
+    pub stale: Stale,
 }
 
 impl LocalOrder {
@@ -62,6 +63,9 @@ impl LocalOrder {
         if self.despite_hold { state.drained() } else { state.hold() }
     }
 }
+
+/// What the history says of a deployment for which documents might have expired.
+const STALE: &str = "with --stale";
 
 /// Between two looks at whoever directs traffic.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(3);
@@ -323,7 +327,7 @@ impl<H: Host> Worker<H> {
 
     async fn may_return(&self, record: Record) -> Result<Record, Coded> {
         let Some(order) = &record.order else { return Ok(record) };
-        match self.tools.host.may_return(&self.app, &order.to).await {
+        match self.tools.host.may_return(&self.app, &order.to, record.past_of(&order.to)).await {
             Ok(()) => Ok(record),
             Err(refused) => {
                 let code = refused.code.parse().unwrap_or(longshore_common::code::Code::X01);
@@ -348,8 +352,8 @@ impl<H: Host> Worker<H> {
     /// An admin's own deployment. What it takes the place of is told to have ended, so that no rollout waits for it.
     async fn read_deployment(&mut self, order: LocalOrder) -> Result<Result<(), Coded>, StateFailed> {
         let hold = order.held(&self.tools.state);
-        let LocalOrder { assignment, by, despite_hold: _ } = order;
-        let local = Local { by: by.clone(), since_ms: self.tools.state.now_ms() };
+        let LocalOrder { assignment, by, despite_hold: _, stale } = order;
+        let local = Local { by: by.clone(), since_ms: self.tools.state.now_ms(), stale };
         let record = match accept_local(&self.record, &assignment, hold.as_ref(), local) {
             Ok(record) => record,
             Err(refusal) => return Ok(Err(refusal)),
@@ -455,7 +459,10 @@ impl<H: Host> Worker<H> {
     ) -> (Report, Row) {
         let time_ms = self.tools.state.now_ms();
         let failure = failure_of(&outcome);
-        let detail = failure.map(|failure| format!("{}: {}", failure.step, failure.message));
+        let failed = failure.map(|failure| format!("{}: {}", failure.step, failure.message));
+        let by_hand = self.record.local.as_ref().filter(|_| self.local_by(assignment).is_some());
+        let stale = by_hand.filter(|local| local.stale == Stale::Allowed).map(|_| STALE.to_owned());
+        let detail = [stale, failed].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let row = Row {
             time_ms,
             app: Some(self.app.clone()),
@@ -464,7 +471,7 @@ impl<H: Host> Worker<H> {
             slot: live.clone(),
             event: (&outcome).into(),
             code: failure.map(|failure| failure.code.clone()).unwrap_or_default(),
-            detail: detail.unwrap_or_default(),
+            detail,
             by,
         };
         let report = Report {

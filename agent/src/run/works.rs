@@ -7,16 +7,18 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     digest::ReleaseDigest,
-    ids::AppName,
+    ids::{AppName, Generation},
     report::{Failure, Report},
+    settings::Secrets,
     slot::Slot,
     time::Millis,
+    traffic::{Directed, Looked},
 };
 use longshore_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use super::{Crew, Standing, Told};
+use super::{Crew, Glance, Standing, Told};
 use crate::{
     host::{Follow, Host, Sink, Usage, account::Account, requires, suite},
     offline::{HandOrder, Ordered, Pieces, Trusting, order},
@@ -88,6 +90,13 @@ pub trait Works: Clone + Send + Sync + 'static {
     /// See [`Host::usage`].
     fn usage(&self, app: &AppName, since: Millis) -> impl Future<Output = Result<Usage, Failure>> + Send;
 
+    /// See [`Crew::glance`].
+    fn glance(
+        &self,
+        app: &AppName,
+        generation: Generation,
+    ) -> impl Future<Output = Result<Glance, Failure>> + Send;
+
     /// See [`Host::test`].
     fn test(
         &self,
@@ -143,6 +152,12 @@ pub trait Works: Clone + Send + Sync + 'static {
     /// What a release would find of the users that it needs.
     fn accounts(&self, wanted: Accounts) -> impl Future<Output = Found> + Send;
 
+    /// See [`Host::secrets_missing`].
+    fn secrets_missing(&self, secrets: Secrets) -> impl Future<Output = Vec<String>> + Send;
+
+    /// See [`Host::look_at_director`].
+    fn look_at_director(&self, asked: Directed) -> impl Future<Output = Looked> + Send;
+
     fn boot(&self) -> Boot;
 
     fn now_ms(&self) -> Millis;
@@ -186,6 +201,10 @@ impl<H: Host> Works for Crew<H> {
 
     async fn usage(&self, app: &AppName, since: Millis) -> Result<Usage, Failure> {
         self.host().usage(app, since).await
+    }
+
+    async fn glance(&self, app: &AppName, generation: Generation) -> Result<Glance, Failure> {
+        Ok(self.glance(app, generation).await)
     }
 
     async fn test(
@@ -270,6 +289,14 @@ impl<H: Host> Works for Crew<H> {
             Found { missing, problem: requires::run_as_problem(&run_as, &driver) }
         });
         looked.await.expect("looking at users does not panic")
+    }
+
+    async fn secrets_missing(&self, secrets: Secrets) -> Vec<String> {
+        self.host().secrets_missing(&secrets).await
+    }
+
+    async fn look_at_director(&self, asked: Directed) -> Looked {
+        self.host().look_at_director(asked).await
     }
 
     fn boot(&self) -> Boot {

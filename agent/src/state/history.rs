@@ -6,7 +6,7 @@ use longshore_common::{
     code::{Code, Coded},
     ids::{AppName, Generation},
     ledger::Batch,
-    report::Outcome,
+    report::{Failure, Outcome},
     slot::Slot,
     time::Millis,
 };
@@ -56,6 +56,7 @@ impl From<&Outcome> for Event {
             Outcome::Staged => Event::Staged,
             Outcome::Healthy => Event::Healthy,
             Outcome::Unchanged => Event::Unchanged,
+            Outcome::Failed { failure } if is_refusal(failure) => Event::Refused,
             Outcome::Failed { .. } => Event::Failed,
             Outcome::Reverted { .. } => Event::Reverted,
             Outcome::Inconsistent { .. } => Event::Inconsistent,
@@ -63,6 +64,12 @@ impl From<&Outcome> for Event {
             Outcome::Removed => Event::Removed,
         }
     }
+}
+
+/// Nothing was tried: who signed it, or what the admin or the organisation allows, was against it.
+fn is_refusal(failure: &Failure) -> bool {
+    let refusals = [Code::T01, Code::T02, Code::T03, Code::T04, Code::T05, Code::P01, Code::P02];
+    refusals.iter().any(|code| failure.code == code.to_string())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,14 +3,19 @@
 //! The file is looked at whenever something new would begin, so it counts from the moment that it is there.
 
 use std::{
-    fs::File,
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _},
     path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, UNIX_EPOCH},
 };
 
-use longshore_common::{ledger::Batch, text::visible, time::Millis, wire::cut};
+use longshore_common::{
+    ledger::Batch,
+    regular::{self, Links},
+    text::visible,
+    time::Millis,
+    wire::cut,
+};
 use tokio::sync::watch;
 
 use super::{Event, Row, State, StateFailed, encode, held_by, keys};
@@ -95,20 +100,22 @@ impl State {
 
 /// Its first line is the reason. One that is there and cannot be read holds as well.
 fn read(path: &Path) -> Option<Hold> {
-    let about = match std::fs::metadata(path) {
-        Ok(about) => about,
+    let itself = match std::fs::symlink_metadata(path) {
+        Ok(itself) => itself,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
         Err(error) => return Some(held(path, &format!("it cannot be looked at: {error}"), 0)),
     };
-    let mut text = vec![];
-    let opened = File::open(path).and_then(|file| file.take(REASON_BYTES as u64).read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
-    let reason = match opened {
-        Ok(_) => text.lines().next().unwrap_or_default().trim().to_owned(),
-        Err(_) => String::new(),
-    };
+    let reason = first_line(path).unwrap_or_else(|error| format!("it cannot be read: {error}"));
+    let about = std::fs::metadata(path).unwrap_or(itself);
     let since = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     Some(held(path, &reason, since.map_or(0, |since| since.as_millis() as Millis)))
+}
+
+fn first_line(path: &Path) -> io::Result<String> {
+    let mut text = vec![];
+    regular::open(path, Links::Followed)?.take(REASON_BYTES as u64).read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 fn held(path: &Path, reason: &str, since_ms: Millis) -> Hold {
@@ -123,6 +130,8 @@ fn held(path: &Path, reason: &str, since_ms: Millis) -> Hold {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -138,14 +147,22 @@ mod tests {
         assert_eq!(read(&path).unwrap().reason, "raid \\x1b[31m rebuild");
     }
 
-    /// What cannot be looked at may be there.
+    /// Whatever stands there holds, and nobody waits for it.
     #[test]
-    fn a_file_that_cannot_be_looked_at_holds_as_well() {
+    fn what_cannot_be_read_holds_as_well_and_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("HOLD");
-        std::os::unix::fs::symlink("HOLD", &path).unwrap();
-        let told = read(&path).unwrap().reason;
-        assert!(told.starts_with("it cannot be looked at: "), "{told}");
+        let at = |name: &str| dir.path().join(name);
+        std::os::unix::fs::symlink("HOLD", at("HOLD")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("lost")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+        let says = |name: &str, why: &str| {
+            let told = read(&at(name)).unwrap().reason;
+            assert!(told.starts_with(&format!("it cannot be read: {why}")), "{name}: {told}");
+        };
+        says("HOLD", "");
+        says("lost", "it is a link to nowhere");
+        says("pipe", "it is a FIFO");
+        says("", "it is a folder");
     }
 
     #[tokio::test]

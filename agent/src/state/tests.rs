@@ -54,6 +54,16 @@ fn failed() -> Outcome {
     Outcome::Failed { failure: Failure::new(Code::B01, StepName::Probe, Blame::Version, "no") }
 }
 
+#[test]
+fn what_was_not_begun_for_reasons_of_trust_or_policy_is_refused_and_not_failed() {
+    for code in [Code::T01, Code::T02, Code::T03, Code::T04, Code::T05, Code::P01, Code::P02] {
+        let failure = Failure::new(code, StepName::Check, Blame::Environment, "no");
+        assert_eq!(Event::from(&Outcome::Failed { failure: failure.clone() }).as_str(), "refused", "{code}");
+        assert_eq!(Event::from(&Outcome::Refused { failure }).as_str(), "refused");
+    }
+    assert_eq!(Event::from(&failed()).as_str(), "failed");
+}
+
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let dir = tempdir().unwrap();

@@ -31,8 +31,9 @@ use longshore_common::{
     trust::{Anchor, FLEET, Held, Offer, TrustState, update},
 };
 
+pub use crate::plan::Stale;
 pub use bring::{bring, bring_all, keep_current};
-pub use offline::{Brought, Stale};
+pub use offline::Brought;
 pub use pin::{Break, Pin, PinFile, PinnedFirst};
 pub use policy::Policy;
 
@@ -132,6 +133,19 @@ impl Gate {
         fleet.catalog(FLEET)?.permit(app.as_str(), version, release)?;
         let held = self.held(app.as_str())?.ok_or_else(|| self.gone(app.as_str()))?;
         held.catalog(app.as_str())?.admit_digest(version, release, None, held.floor).map(drop)
+    }
+
+    /// Whether what was verified last, of the fleet and of an app, has not run out. The clock does not count where it is
+    /// behind what was seen.
+    pub fn holds(&self, app: &AppName, stale: Stale) -> Result<(), Coded> {
+        if self.pinned()?.is_none() {
+            return Ok(());
+        }
+        let held = |repository| self.held(repository)?.ok_or_else(|| self.gone(repository));
+        let (fleet, own) = (held(FLEET)?, held(app.as_str())?);
+        let now = self.0.clock.now_ms().max(fleet.latest_ms).max(own.latest_ms);
+        fleet.not_expired(FLEET, now, stale == Stale::Allowed)?;
+        own.not_expired(app.as_str(), now, stale == Stale::Allowed)
     }
 
     /// What the host's own admin says of an assignment, before anything is asked of anybody.

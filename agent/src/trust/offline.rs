@@ -13,6 +13,7 @@ use longshore_common::{
 };
 
 use super::Gate;
+use crate::plan::Stale;
 
 /// A release as its manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +23,6 @@ pub struct Brought {
     pub release: ReleaseDigest,
     /// Of the manifest.
     pub length: u64,
-}
-
-/// What of a bundle's documents may have run out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stale {
-    Refused,
-    /// What only says that a list is current. Whoever on this host wants it so is told of forever after.
-    Allowed,
 }
 
 /// A repository as it stands when the bundle's documents count.

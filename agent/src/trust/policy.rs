@@ -11,7 +11,8 @@ use longshore_common::{
     digest::ReleaseDigest,
     ids::{AppName, EnvName},
     manifest::{AttestationKind, Manifest},
-    strict::{Bytes, File, Table},
+    regular::{self, Links},
+    strict::{Bytes, FILE_BYTES, File, Table},
     text::visible,
 };
 
@@ -45,8 +46,9 @@ impl Policy {
         root.join(FILE)
     }
 
+    /// Only where nothing at all stands at the path is there no policy.
     pub fn load(path: &Path) -> Result<Self, Coded> {
-        match std::fs::read_to_string(path) {
+        match regular::read_text(path, FILE_BYTES, Links::Followed) {
             Ok(text) => Self::parse(path, &text),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => {
@@ -100,11 +102,13 @@ impl Policy {
     fn attested(&self, manifest: &Manifest) -> Result<(), Coded> {
         let Some(lacking) = manifest.lacks(&self.require_attestations) else { return Ok(()) };
         let message = format!(
-            "{} requires that releases carry their {lacking}, and {}@{} has none. Nothing was changed. Publish it with \
-             one: longshore release publish --{lacking} FILE",
+            "{} requires that releases carry their {}, which {}@{} does not. Nothing was changed. Publish it under \
+             another version: {}",
             self.path.display(),
+            lacking.names(),
             manifest.app,
-            manifest.version
+            manifest.version,
+            lacking.remedy()
         );
         Err(Coded::new(Code::P02, message))
     }

@@ -5,6 +5,8 @@ use longshore_proto::v1 as pb;
 
 use super::{Break, Gate, Repository};
 
+/// Documents that have run out and are told, and damaged repositories.
+const TOLD: usize = 64;
 /// Repositories that one answer tells of.
 const ROWS: usize = 256;
 
@@ -23,7 +25,18 @@ impl Gate {
             }
             Ok((None, _)) => ("unsigned", String::new(), 0, String::new()),
         };
-        pb::TrustFacts { state: state.to_owned(), root_sha256, verified_ms, breaks, problem }
+        let mut all = self.repositories().unwrap_or_default(); // where nothing can be read, the state says so
+        all.sort_by_key(|(app, _)| app != FLEET);
+        let (expired, damaged) = (expired(&all, self.now_ms()), damaged(&all));
+        pb::TrustFacts {
+            state: state.to_owned(),
+            root_sha256,
+            verified_ms,
+            breaks,
+            problem,
+            expired,
+            damaged,
+        }
     }
 
     /// Every repository that was verified here, read from disk; the fleet's first.
@@ -45,6 +58,17 @@ impl Gate {
     pub(super) fn now_ms(&self) -> Millis {
         self.0.clock.now_ms()
     }
+}
+
+/// Which of them cannot be read.
+fn damaged(all: &[Repository]) -> Vec<String> {
+    all.iter().filter(|(_, held)| held.is_err()).map(|(app, _)| app.clone()).take(TOLD).collect()
+}
+
+/// What keeps this host from taking anything new. What cannot be read is told as damage.
+fn expired(all: &[Repository], now: Millis) -> Vec<String> {
+    let held = all.iter().filter_map(|(app, held)| Some((app, held.as_ref().ok()?.as_ref()?)));
+    held.flat_map(|(app, held)| held.expired(app, now)).take(TOLD).map(|one| one.dated()).collect()
 }
 
 fn row((app, held): Repository) -> pb::VerifiedRepository {

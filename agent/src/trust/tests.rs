@@ -11,12 +11,12 @@ use longshore_common::{
     durable,
     ids::AppName,
     manifest::{Artifact, Manifest, file::AppFile},
-    time::{ManualClock, Millis},
+    time::{Clock as _, ManualClock, Millis},
     trust::{Catalog, FLEET, FRESH_LIFE_MS, Held, Listed, Offer, SigningKey, author, author::RootDraft},
 };
 use tempfile::TempDir;
 
-use super::{Gate, PinFile};
+use super::{Gate, PinFile, Stale};
 use crate::config::Config;
 
 const NOW: Millis = 1_800_000_000_000;
@@ -254,4 +254,38 @@ fn a_host_that_pins_nothing_says_so() {
     durable::create_dir_durable(path.parent().unwrap(), 0o755).unwrap();
     durable::write_atomic(&path, b"allow_unsigned = true\n", 0o644).unwrap();
     assert_eq!(gate.facts().state, "unsigned-allowed");
+}
+
+/// What the host wrote down itself says whether documents hold: of the app, and of the fleet.
+#[test]
+fn documents_hold_until_one_has_run_out() {
+    let host = Host::new();
+    let holds = |stale| host.gate.holds(&app(), stale).map_err(|why| (why.code, why.message));
+    let week = std::time::Duration::from_millis(FRESH_LIFE_MS as u64);
+    host.clock.advance(week - std::time::Duration::from_millis(1));
+    holds(Stale::Refused).unwrap();
+    host.clock.advance(std::time::Duration::from_millis(1));
+    let (code, why) = holds(Stale::Refused).unwrap_err();
+    assert!(code == Code::T04 && why.starts_with("timestamp.json of fleet expired"), "{why}");
+    holds(Stale::Allowed).unwrap();
+    host.admit(&release("1.0", "", "")).unwrap();
+    let fleet = host.gate.held(FLEET).unwrap().unwrap();
+    let renewed = |held: &Held| {
+        author::freshen(Some(held), vec![], held.targets.clone(), &key(9), host.clock.now_ms()).unwrap()
+    };
+    host.gate.take(FLEET, &renewed(&fleet)).unwrap();
+    let (_, why) = holds(Stale::Refused).unwrap_err();
+    assert!(why.starts_with("timestamp.json of shop expired"), "the fleet's alone is not enough: {why}");
+    host.gate.take("shop", &renewed(&host.held)).unwrap();
+    holds(Stale::Refused).unwrap();
+    // A clock that was put back does not make them younger than what was seen here.
+    host.clock.advance(week);
+    host.gate.take("shop", &renewed(&host.gate.held("shop").unwrap().unwrap())).unwrap();
+    let config = Config::new(host.dir.path().to_owned(), vec![]);
+    let back = Gate::with_clock(&config, Arc::new(ManualClock::at(NOW)));
+    assert_eq!(
+        back.holds(&app(), Stale::Refused).unwrap_err().code,
+        Code::T04,
+        "the fleet's had run out by then"
+    );
 }

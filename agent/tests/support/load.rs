@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
     process::{Child, Command},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
     time::Duration,
@@ -16,8 +16,20 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A port at which nobody listens, and which nobody is given who asks for any: those are from 32768 on. It is not listened
+/// at even for a moment, since a child that another test forks just then would go on doing so.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(7919); // far from what the test programs beside this one are given
+    loop {
+        let nth = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + start.wrapping_add(nth) % COUNT).expect("all of them are ports");
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
+            return port;
+        }
+    }
 }
 
 /// What directs the traffic, as a process of this test where it is one.

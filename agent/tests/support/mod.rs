@@ -17,6 +17,21 @@ pub fn me() -> SelfExec {
     }
 }
 
+/// How long something took by a clock that stands still while the machine does not let us run: what waits for something is
+/// told from what was kept waiting.
+pub async fn clocked<T>(what: impl Future<Output = T>) -> (T, Duration) {
+    const TICK: Duration = Duration::from_millis(10);
+    let mut took = Duration::ZERO;
+    tokio::pin!(what);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut what => return (done, took),
+            () = tokio::time::sleep(TICK) => took += TICK,
+        }
+    }
+}
+
 /// Looks until `holds` does, or the time is over.
 pub fn until(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();

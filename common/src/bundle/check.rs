@@ -163,8 +163,14 @@ fn links(entries: &[Entry]) -> Result<(), Coded> {
     let mut steps_left = limits::LINK_STEPS;
     for (at, entry) in entries.iter().enumerate() {
         if let Kind::Link { target } = &entry.kind {
-            contained(&targets, &entry.path, target, &mut steps_left).map_err(|(code, why)| {
-                let what = format!("is a symlink to \"{}\", {why}", shown(target));
+            let mut by_way_of = None;
+            let found = contained(&targets, &entry.path, target, &mut steps_left, &mut by_way_of);
+            found.map_err(|(code, why)| {
+                let next = by_way_of.map(|(link, next)| {
+                    format!("by way of \"{}\", a symlink to \"{}\", ", shown(&link), shown(next))
+                });
+                let what =
+                    format!("is a symlink to \"{}\", {}{why}", shown(target), next.unwrap_or_default());
                 wrong(code, at, entry, &what)
             })?;
         }
@@ -172,11 +178,13 @@ fn links(entries: &[Entry]) -> Result<(), Coded> {
     Ok(())
 }
 
-fn contained(
-    targets: &HashMap<&str, &str>,
-    path: &str,
-    target: &str,
+/// `by_way_of` becomes the last link that was followed on the way, and where it leads.
+fn contained<'a>(
+    targets: &HashMap<&'a str, &'a str>,
+    path: &'a str,
+    target: &'a str,
     steps_left: &mut u32,
+    by_way_of: &mut Option<(String, &'a str)>,
 ) -> Result<(), (Code, &'static str)> {
     if target.len() > limits::PATH_BYTES {
         return Err((Code::A04, "a longer target than a path may be"));
@@ -200,7 +208,9 @@ fn contained(
                 if here.len() > limits::PATH_DEPTH {
                     return Err((Code::A04, "which is deeper than a path may be"));
                 }
-                let Some(next) = targets.get(here.join("/").as_str()) else { continue };
+                let link = here.join("/");
+                let Some(&next) = targets.get(link.as_str()) else { continue };
+                *by_way_of = Some((link, next));
                 hops += 1;
                 if hops > limits::LINK_HOPS {
                     return Err((Code::A03, "which leads in circles"));

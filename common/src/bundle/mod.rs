@@ -14,7 +14,9 @@ pub mod index;
 pub mod limits;
 pub mod mtime;
 pub mod pack;
+mod room;
 pub mod split;
 
 pub use fit::fit;
 pub use index::{Blob, Entry, Index, Kind};
+pub use room::room;

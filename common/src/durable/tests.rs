@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tempfile::tempdir;
 
@@ -80,23 +80,24 @@ fn a_link_is_never_missing_while_it_is_replaced() {
     let dir = tempdir().unwrap();
     let link = dir.path().join("current");
     symlink_atomic(Path::new("r0"), &link).unwrap();
-    let done = AtomicBool::new(false);
+    let (done, reads) = (AtomicBool::new(false), AtomicU32::new(0));
+    let mut release = 0;
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let mut reads = 0;
             while !done.load(Ordering::Relaxed) {
                 fs::read_link(&link).expect("the link is there at every moment");
-                reads += 1;
+                reads.fetch_add(1, Ordering::Relaxed);
             }
-            reads
         });
-        for release in 1..200 {
+        // Also where the reader is let run late.
+        while (release < 199 || reads.load(Ordering::Relaxed) < 100) && !reader.is_finished() {
+            release += 1;
             symlink_atomic(Path::new(&format!("r{release}")), &link).unwrap();
         }
         done.store(true, Ordering::Relaxed);
-        assert!(reader.join().unwrap() > 0);
+        reader.join().unwrap();
     });
-    assert_eq!(fs::read_link(&link).unwrap(), Path::new("r199"));
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new(&format!("r{release}")));
     assert_eq!(names(dir.path()), ["current"]);
 }
 

@@ -66,11 +66,29 @@ impl Attestation {
     }
 }
 
+/// Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking(Vec<AttestationKind>);
+
+impl Lacking {
+    /// `sbom and provenance`
+    pub fn names(&self) -> String {
+        self.0.iter().map(AttestationKind::to_string).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// The command that publishes a release with all of it.
+    pub fn remedy(&self) -> String {
+        let options: Vec<String> = self.0.iter().map(|kind| format!("--{kind} FILE")).collect();
+        format!("longshore release publish {}", options.join(" "))
+    }
+}
+
 impl Manifest {
-    /// The first of what is demanded that the release does not carry.
-    pub fn lacks(&self, demanded: &[AttestationKind]) -> Option<AttestationKind> {
+    /// What is demanded and the release does not carry, and how it comes to carry it.
+    pub fn lacks(&self, demanded: &[AttestationKind]) -> Option<Lacking> {
         let has = |kind| self.attestations.iter().any(|attested| attested.kind == kind);
-        demanded.iter().copied().find(|kind| !has(*kind))
+        let lacking: Vec<AttestationKind> = demanded.iter().copied().filter(|kind| !has(*kind)).collect();
+        (!lacking.is_empty()).then_some(Lacking(lacking))
     }
 }
 

@@ -10,7 +10,7 @@ mod requires;
 mod sides;
 mod test;
 
-pub use attestation::{Attestation, AttestationFormat, AttestationKind};
+pub use attestation::{Attestation, AttestationFormat, AttestationKind, Lacking};
 pub use model::*;
 pub use sides::Sides;
 pub use test::{Report, Test};

@@ -2,7 +2,6 @@
 //! can be copied file by file; the reader of the bundle holds every file against the index all the same.
 
 use std::{
-    fs::File,
     io::{self, BufReader, Read, Write},
     path::Path,
 };
@@ -16,6 +15,7 @@ use crate::{
     },
     code::{Code, Coded},
     manifest::Manifest,
+    regular::{self, Links},
     text::visible,
 };
 
@@ -29,7 +29,7 @@ const READ: usize = 128 * 1024;
 /// Writes the folder as one bundle.
 pub fn pack_folder(folder: &Path, out: impl Write) -> Result<(), Coded> {
     let path = folder.join(HEAD_FILE);
-    let file = File::open(&path).map_err(|e| at(&path, &e))?;
+    let file = regular::open(&path, Links::Followed).map_err(|e| at(&path, &e))?;
     let (head, reader) = Reader::open(BufReader::new(file))?;
     let manifest = Manifest::from_bytes(&head.manifest)?;
     let index = head.index(&manifest.artifact.index)?;
@@ -75,7 +75,7 @@ fn compress(
         let entry = entry.expect("every blob of an index has an entry");
         debug_assert!(matches!(entry.kind, Kind::File { .. }));
         let path = files.join(&entry.path);
-        let file = File::open(&path).map_err(|e| at(&path, &e))?;
+        let file = regular::open(&path, Links::Followed).map_err(|e| at(&path, &e))?;
         let mut content = file.take(blob.size + 1);
         let mut left = blob.size;
         loop {
@@ -105,4 +105,33 @@ fn at(path: &Path, error: &io::Error) -> Coded {
 
 fn shown(path: &Path) -> String {
     visible(&path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bundle::{Blob, Entry},
+        digest::BlobDigest,
+    };
+
+    #[test]
+    fn a_pipe_in_the_folder_is_named_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = |name: &str| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join(name), 0o600.into()).unwrap();
+        };
+        pipe(HEAD_FILE);
+        let refusal = pack_folder(dir.path(), io::sink()).unwrap_err();
+        assert_eq!(refusal.code, Code::V01);
+        assert!(refusal.message.contains("release.head`: it is a FIFO"), "{refusal}");
+        pipe("shop");
+        let blob = Blob { digest: BlobDigest::of(b"four"), size: 4 };
+        let entry = Entry { path: "shop".into(), kind: Kind::File { executable: true, blob } };
+        let index = Index::new(vec![entry]).unwrap();
+        for block in partition(index.blobs(), &Wanted::All) {
+            let refusal = compress(&index, &block, dir.path(), |_| Ok(())).unwrap_err();
+            assert!(refusal.message.contains("shop`: it is a FIFO"), "{refusal}");
+        }
+    }
 }

@@ -182,9 +182,12 @@ fn what_is_attested_is_what_the_manifest_names_and_in_its_order() {
     let named = |bytes| Attestation::recognise(AttestationKind::Sbom, bytes).unwrap();
     of(&[]).attested(&manifest).unwrap();
     assert_eq!(manifest.lacks(&[]), None);
-    assert_eq!(manifest.lacks(&[AttestationKind::Sbom]), Some(AttestationKind::Sbom));
+    let all = manifest.lacks(&AttestationKind::ALL).unwrap();
+    assert_eq!(all.names(), "sbom and provenance");
+    assert_eq!(all.remedy(), "longshore release publish --sbom FILE --provenance FILE");
     manifest.attestations = vec![named(sbom), named(other)];
-    assert_eq!(manifest.lacks(&AttestationKind::ALL), Some(AttestationKind::Provenance));
+    let one = manifest.lacks(&AttestationKind::ALL).unwrap();
+    assert_eq!(one.remedy(), "longshore release publish --provenance FILE");
     assert_eq!(manifest.lacks(&[AttestationKind::Sbom]), None);
     of(&[sbom, other]).attested(&manifest).unwrap();
     for files in [&[][..], &[sbom], &[other, sbom], &[sbom, other, other]] {

@@ -18,7 +18,7 @@ use tonic::transport::server::Connected as _;
 use super::*;
 use crate::time::{Clock as _, Millis, SystemClock};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 struct Ca {
@@ -278,7 +278,7 @@ async fn a_connection_ends_with_its_certificate_and_with_its_place() {
     let address = served(server_config(ca.server().live(), clients), connections.clone()).await;
     let long = ca.client(&host(1), HOUR);
     let (_, mut kept) = told(&address, client_config(long.live(), trusts(&ca))).await.unwrap();
-    let short = ca.client(&host(2), Duration::from_secs(2)).live();
+    let short = ca.client(&host(2), Duration::from_secs(6)).live();
     let (_, mut brief) = told(&address, client_config(short.clone(), trusts(&ca))).await.unwrap();
     let mut byte = [0; 1];
     let ended =

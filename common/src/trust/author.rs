@@ -22,7 +22,7 @@ use super::{
     TARGETS_LIFE_MS,
     catalog::{About, AboutRelease, target_name},
     offer::claimed_version,
-    strict::{OURS, parse, role_type},
+    strict::{OURS, parse, role_type, unfit},
 };
 use crate::{code::Coded, digest::sha256, time::Millis};
 
@@ -142,19 +142,32 @@ pub fn freshen(
     });
     let snapshot = match still_good {
         Some(held) => held.snapshot.clone(),
-        None => {
-            let version = of(held.map(|held| &held.snapshot)) + 1;
-            let expires = until(now_ms + FRESH_LIFE_MS);
-            let mut document = Snapshot::new(SPEC.to_owned(), number(version), expires);
-            document.meta.insert("targets.json".to_owned(), metafile(&targets));
-            sign(&unsigned(document), online)?
-        }
+        None => snapshot(of(held.map(|held| &held.snapshot)) + 1, &targets, online, now_ms)?,
     };
-    let version = of(held.map(|held| &held.timestamp)) + 1;
-    let mut document = Timestamp::new(SPEC.to_owned(), number(version), until(now_ms + FRESH_LIFE_MS));
-    document.meta.insert("snapshot.json".to_owned(), metafile(&snapshot));
-    let timestamp = sign(&unsigned(document), online)?;
+    let timestamp = timestamp(of(held.map(|held| &held.timestamp)) + 1, &snapshot, online, now_ms)?;
     Ok(Offer { roots: new_roots, timestamp, snapshot, targets })
+}
+
+/// What is `held`, said to be current by two new documents. Their numbers are past all that was signed before now, also
+/// by a controller whose folder has been put back to an older copy since: they follow the clock.
+pub fn renew(held: &Held, online: &SigningKey, now_ms: Millis) -> Result<Offer> {
+    let now = u64::try_from(now_ms / 1000).unwrap_or(0);
+    let past = |document: &[u8]| claimed_version(document).saturating_add(1).max(now);
+    let snapshot = snapshot(past(&held.snapshot), &held.targets, online, now_ms)?;
+    let timestamp = timestamp(past(&held.timestamp), &snapshot, online, now_ms)?;
+    Ok(Offer { roots: vec![], timestamp, snapshot, targets: held.targets.clone() })
+}
+
+fn snapshot(version: u64, targets: &[u8], online: &SigningKey, now_ms: Millis) -> Result<Vec<u8>> {
+    let mut document = Snapshot::new(SPEC.to_owned(), number(version), until(now_ms + FRESH_LIFE_MS));
+    document.meta.insert("targets.json".to_owned(), metafile(targets));
+    sign(&unsigned(document), online)
+}
+
+fn timestamp(version: u64, snapshot: &[u8], online: &SigningKey, now_ms: Millis) -> Result<Vec<u8>> {
+    let mut document = Timestamp::new(SPEC.to_owned(), number(version), until(now_ms + FRESH_LIFE_MS));
+    document.meta.insert("snapshot.json".to_owned(), metafile(snapshot));
+    sign(&unsigned(document), online)
 }
 
 /// The document with `key`'s signature added, or replaced.
@@ -196,6 +209,11 @@ pub fn like(waiting: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     (said(waiting)? == said(new)?).then(|| waiting.to_vec())
 }
 
+/// The version that the document says it has; 0 when it says none.
+pub fn version(document: &[u8]) -> u64 {
+    claimed_version(document)
+}
+
 /// When the document says that it runs out; 0 when it says nothing.
 pub fn expires_ms(document: &[u8]) -> Millis {
     let whole: Option<Value> = serde_json::from_slice(document).ok();
@@ -206,16 +224,43 @@ pub fn expires_ms(document: &[u8]) -> Millis {
 /// Which of the keys that `root` names for `part` have signed the document. For telling people; nothing is believed
 /// by it.
 pub fn signers(root: &RootView, part: Part, document: &[u8]) -> Result<BTreeSet<PublicKey>> {
+    signed_by(document, root.role(part).1)
+}
+
+/// Which of `keys` have signed the document.
+pub fn signed_by(document: &[u8], keys: &BTreeSet<PublicKey>) -> Result<BTreeSet<PublicKey>> {
+    Ok(signatures_of(document, keys)?.into_keys().collect())
+}
+
+/// The document with the signatures by `keys` that `other` has and it lacks. Both say the same.
+pub fn joined(document: &[u8], other: &[u8], keys: &BTreeSet<PublicKey>) -> Result<Vec<u8>> {
+    let mut more = signatures_of(other, keys)?;
+    more.retain(|key, _| !signatures_of(document, &BTreeSet::from([*key])).is_ok_and(|own| !own.is_empty()));
+    let mut whole: Value = parse("a repository", Part::Targets, document)?;
+    if let Some(signatures) = whole.get_mut("signatures").and_then(Value::as_array_mut) {
+        for made in more.values().map(value) {
+            signatures.retain(|known| known["keyid"] != made["keyid"]);
+            signatures.push(made);
+        }
+    }
+    Ok(serde_json::to_vec(&whole).expect("a document is plain JSON"))
+}
+
+/// Those that are good.
+fn signatures_of(document: &[u8], keys: &BTreeSet<PublicKey>) -> Result<BTreeMap<PublicKey, Signature>> {
     let message = message_of(document)?;
-    let whole: Value = parse(&root.app, part, document)?;
-    let signatures: Vec<Signature> = serde_json::from_value(whole["signatures"].clone()).unwrap_or_default();
-    let (_, keys) = root.role(part);
-    let signed = |key: &&PublicKey| {
-        signatures
-            .iter()
-            .any(|made| made.keyid.as_ref() == key.id() && key.verifies(&message, made.sig.as_ref()))
+    let mut whole: Value = parse("a repository", Part::Targets, document)?;
+    let made: Vec<Signature> = serde_json::from_value(whole["signatures"].take()).unwrap_or_default();
+    let good = |key: &PublicKey| {
+        let by_it = made.iter().filter(|made| made.keyid.as_ref() == key.id());
+        by_it.into_iter().find(|made| key.verifies(&message, made.sig.as_ref())).cloned()
     };
-    Ok(keys.iter().filter(signed).copied().collect())
+    Ok(keys.iter().filter_map(|key| Some((*key, good(key)?))).collect())
+}
+
+/// What a document says, without who signed it: two of which this is the same can share their signatures.
+pub fn words(document: &[u8]) -> Result<Vec<u8>> {
+    message_of(document)
 }
 
 /// The bytes that are signed: the canonical JSON of what the document says.
@@ -232,7 +277,9 @@ fn message_of(document: &[u8]) -> Result<Vec<u8>> {
 
 fn canonical<T: Role + serde::de::DeserializeOwned>(document: &[u8]) -> Result<Vec<u8>> {
     let read: Signed<T> = parse("a repository", Part::Targets, document)?;
-    Ok(read.signed.canonical_form().expect("what was JSON can be JSON again"))
+    let form = read.signed.canonical_form();
+    // JSON has numbers that its canonical form has not.
+    form.map_err(|_| unfit("a repository", Part::Targets, "holds what cannot be signed, such as a fraction"))
 }
 
 fn unsigned<T: Role>(signed: T) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, str::FromStr};
 
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde::{Deserialize, Serialize};
 use tough::schema::key::{Ed25519Key, Ed25519Scheme, Key};
 
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
 };
 
 /// What a signature is checked with. Named by the SHA-256 that TUF gives it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PublicKey(pub [u8; 32]);
 
 impl PublicKey {
@@ -59,6 +61,19 @@ impl fmt::Display for PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.short())
+    }
+}
+
+impl From<PublicKey> for String {
+    fn from(key: PublicKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = Coded;
+    fn try_from(text: String) -> Result<Self, Coded> {
+        text.parse()
     }
 }
 

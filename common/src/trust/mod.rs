@@ -28,7 +28,7 @@ pub use key::{PublicKey, SigningKey};
 pub use offer::Offer;
 pub use state::{Held, TrustState};
 pub use strict::{RootView, read_root};
-pub use update::{Anchor, update, update_even_if_expired, update_even_if_stale};
+pub use update::{Anchor, Expired, update, update_even_if_expired, update_even_if_stale};
 
 use crate::{code::Coded, time::Millis};
 
@@ -78,6 +78,23 @@ impl Part {
             Part::Targets => "targets",
             Part::Snapshot => "snapshot",
             Part::Timestamp => "timestamp",
+        }
+    }
+
+    /// Operators sign it, not the controller.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Part::Root | Part::Targets)
+    }
+
+    /// Who can renew it.
+    pub fn who(self, app: &str) -> String {
+        match self {
+            Part::Root | Part::Targets if app == FLEET => "whoever has the organisation's key".to_owned(),
+            Part::Root => "whoever has the organisation's key".to_owned(),
+            Part::Targets => format!("whoever has the organisation's key and a release key of {app}"),
+            Part::Snapshot | Part::Timestamp => {
+                "whoever may publish; the controller does it by itself every hour".to_owned()
+            }
         }
     }
 

@@ -73,12 +73,20 @@ struct Facts {
 pub struct TrustState {
     name: String,
     dir: PathBuf,
+    /// What is done about damage, where this is.
+    remedy: String,
 }
 
 impl TrustState {
-    /// Of the repository `name`, below `within`.
+    /// Of the repository `name`, below `within`, on a host.
     pub fn new(within: &Path, name: &str) -> Self {
-        Self { name: name.to_owned(), dir: within.join(name) }
+        let remedy = format!("Fix on this machine: longshore-agent trust recover {name}");
+        Self { name: name.to_owned(), dir: within.join(name), remedy }
+    }
+
+    /// Elsewhere than on a host, where something else is done about damage.
+    pub fn mended_by(self, remedy: String) -> Self {
+        Self { remedy, ..self }
     }
 
     /// None: nothing was ever written here.
@@ -188,9 +196,8 @@ impl TrustState {
         Coded::new(
             Code::T01,
             format!(
-                "the trust state of {} is damaged ({what}: {why}); all its releases are refused, what runs goes on. \
-                 Fix on this machine: longshore-agent trust recover {}",
-                self.name, self.name
+                "the trust state of {} is damaged ({what}: {why}); all its releases are refused, what runs goes on. {}",
+                self.name, self.remedy
             ),
         )
     }

@@ -102,7 +102,9 @@ fn verdict(app: &str, error: &Error) -> Coded {
             app,
             format!("the server offered targets v{new_role_version}, v{old_role_version} has been seen here"),
         ),
-        Error::SnapshotRoleMissing { .. } => older(app, told),
+        Error::SnapshotRoleMissing { .. } => {
+            Coded::new(Code::T05, format!("{app}: rollback refused: {told}"))
+        }
         Error::DatastoreCreate { .. }
         | Error::DatastoreOpen { .. }
         | Error::DatastoreRemove { .. }
@@ -115,7 +117,15 @@ fn verdict(app: &str, error: &Error) -> Coded {
 }
 
 fn older(app: &str, why: String) -> Coded {
-    Coded::new(Code::T05, format!("{app}: rollback refused: {why}"))
+    Coded::new(Code::T05, format!("{app}: rollback refused: {why}. {}", if_put_back(app)))
+}
+
+/// What is done where nobody attacked.
+pub(super) fn if_put_back(app: &str) -> String {
+    format!(
+        "If the server was put back to an older copy, on the operator's machine that signed for {app} last: longshore \
+         trust refresh"
+    )
 }
 
 fn too_few(app: &str, role: &str, error: &schema::Error) -> Coded {
@@ -123,8 +133,8 @@ fn too_few(app: &str, role: &str, error: &schema::Error) -> Coded {
         schema::Error::SignatureThreshold { threshold, valid, .. } if *valid > 0 => Coded::new(
             Code::T03,
             format!(
-                "{role}.json of {app} has {valid} of {threshold} required signatures; another key has to sign: \
-                 longshore release sign {app}@VERSION"
+                "{role}.json of {app} has {valid} of {threshold} required signatures; another key has to sign. Which: \
+                 longshore trust status"
             ),
         ),
         schema::Error::SignatureThreshold { threshold, .. } => Coded::new(

@@ -94,7 +94,7 @@ type Expiries = [(Part, Millis); 4];
 
 /// Without what the controller signs.
 fn lasting(expiries: Expiries) -> Vec<(Part, Millis)> {
-    expiries.into_iter().filter(|(part, _)| matches!(part, Part::Root | Part::Targets)).collect()
+    expiries.into_iter().filter(|(part, _)| part.is_lasting()).collect()
 }
 
 fn examine(
@@ -145,14 +145,14 @@ fn with_signers(app: &str, why: Coded, begin: &[u8], roots: &[Vec<u8>], offer: &
                 Code::T02,
                 format!(
                     "targets.json of {app}, its list of releases, is not signed by a key that is trusted for it (needs \
-                     {takes} of {app}'s keys: {lacking}). Sign it: longshore release sign {app}@VERSION"
+                     {takes} of {app}'s keys: {lacking}). What waits for them: longshore trust status"
                 ),
             ),
             count => Coded::new(
                 Code::T03,
                 format!(
                     "targets.json of {app} has {count} of {takes} required signatures (have {}; needs one of \
-                     {lacking}). Another key holder signs: longshore release sign {app}@VERSION",
+                     {lacking}). How: longshore trust status",
                     names(&mut have.iter())
                 ),
             ),
@@ -257,33 +257,83 @@ fn never_back(app: &str, held: &Held, new: &Held) -> Result<()> {
         let (old_version, new_version) = (claimed_version(old), claimed_version(new));
         if new_version < old_version {
             let message = format!(
-                "{app}: rollback refused: the server offered {part} v{new_version}, v{old_version} has been seen here"
+                "{app}: rollback refused: the server offered {part} v{new_version}, v{old_version} has been seen here. {}",
+                tuf::if_put_back(app)
             );
             return Err(Coded::new(Code::T05, message));
         }
         if new_version == old_version && old != new {
-            let why = format!("v{new_version} is not the one that was seen here under this number");
-            return Err(unfit(app, part, &why));
+            let next = match part {
+                Part::Targets => format!(
+                    "If the server was put back to an older copy and {app} was signed for since, on the machine that did: \
+                     longshore trust rotate {app}"
+                ),
+                _ => tuf::if_put_back(app),
+            };
+            let message = format!(
+                "{part}.json of {app} v{new_version} is not the one that was seen here under this number; nothing was \
+                 believed. {next}"
+            );
+            return Err(Coded::new(Code::T02, message));
         }
     }
     Ok(())
 }
 
-/// The part that ran out first is told.
+/// The part is told whose renewal comes first.
 fn not_expired(app: &str, expiries: &[(Part, Millis)], now_ms: Millis) -> Result<()> {
-    let (part, expires) = expiries.iter().min_by_key(|(_, expires)| *expires).expect("there are some");
-    if *expires > now_ms {
-        return Ok(());
+    let Some(first) = expired(app, expiries, now_ms).into_iter().next() else { return Ok(()) };
+    let (what, renewal) = (first.what(now_ms), first.renewal());
+    let message =
+        format!("{what}. Running apps are unaffected; new releases are refused. Renew it: {renewal}");
+    Err(Coded::new(Code::T04, message))
+}
+
+/// In the order in which they can be renewed: while a root or a list has run out, the controller says of nothing that it
+/// is current.
+fn expired(app: &str, expiries: &[(Part, Millis)], now_ms: Millis) -> Vec<Expired> {
+    let mut expired: Vec<Expired> = expiries
+        .iter()
+        .filter(|(_, at)| *at <= now_ms)
+        .map(|(part, at)| Expired { app: app.to_owned(), part: *part, since_ms: *at })
+        .collect();
+    expired.sort_by_key(|expired| (!expired.part.is_lasting(), expired.since_ms));
+    if expired.first().is_some_and(|first| first.part.is_lasting()) {
+        expired.retain(|expired| expired.part.is_lasting());
     }
-    Err(Coded::new(
-        Code::T04,
-        format!(
-            "{part}.json of {app} expired {} ago ({}). Running apps are unaffected; new releases are refused. Renew it: {}",
-            roughly(now_ms - expires),
-            jiff::Timestamp::from_millisecond(*expires).unwrap_or_default().strftime("%Y-%m-%dT%H:%MZ"),
-            part.remedy(app)
-        ),
-    ))
+    expired
+}
+
+/// A document that has run out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// Whose.
+    pub app: String,
+    pub part: Part,
+    pub since_ms: Millis,
+}
+
+impl Expired {
+    /// Which, since when.
+    pub fn what(&self, now_ms: Millis) -> String {
+        let Self { app, part, since_ms } = self;
+        format!("{part}.json of {app} expired {} ago ({})", roughly(now_ms - since_ms), minute(*since_ms))
+    }
+
+    /// By which command, by whom.
+    pub fn renewal(&self) -> String {
+        format!("{} ({})", self.part.remedy(&self.app), self.part.who(&self.app))
+    }
+
+    /// Both, in a sentence that stays true.
+    pub fn dated(&self) -> String {
+        let Self { app, part, since_ms } = self;
+        format!("{part}.json of {app} expired at {}; renew it: {}", minute(*since_ms), self.renewal())
+    }
+}
+
+fn minute(at_ms: Millis) -> impl std::fmt::Display {
+    jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%MZ")
 }
 
 impl Held {
@@ -294,6 +344,11 @@ impl Held {
             true => not_expired(app, &lasting(expiries), now_ms),
             false => not_expired(app, &expiries, now_ms),
         }
+    }
+
+    /// What of it has run out, and has to be renewed, in that order.
+    pub fn expired(&self, app: &str, now_ms: Millis) -> Vec<Expired> {
+        expired(app, &self.expiries(), now_ms)
     }
 
     /// When each document runs out.

@@ -11,11 +11,12 @@ use crate::{
     traffic::{Directions, Director, SERVERS_MAX, Server, WEIGHT_MAX},
 };
 
-pub(super) fn to_message(directions: &Directions) -> pb::Directions {
+pub fn to_message(directions: &Directions) -> pb::Directions {
     let server = |server: &Server| pb::Server {
         name: server.name.to_string(),
         address: server.address.clone().unwrap_or_default(),
         weight: u32::from(server.weight),
+        if_up: server.if_up,
     };
     pb::Directions {
         director: directions.director.to_string(),
@@ -25,7 +26,7 @@ pub(super) fn to_message(directions: &Directions) -> pb::Directions {
     }
 }
 
-pub(super) fn from_message(message: pb::Directions) -> Result<Directions, Invalid> {
+pub fn from_message(message: pb::Directions) -> Result<Directions, Invalid> {
     let pb::Directions { director, backend, servers, drain_ms } = message;
     let odd = |field, why: String| Err(Invalid::Malformed { field, why });
     let director: Director = parse("directions.director", &director)?;
@@ -43,6 +44,9 @@ pub(super) fn from_message(message: pb::Directions) -> Result<Directions, Invali
     if director == Director::Nginx && servers.iter().any(|server| server.address.is_none()) {
         return odd("directions.servers", "nginx needs the address of each".into());
     }
+    if director == Director::Nginx && servers.iter().any(|server| server.if_up) {
+        return odd("directions.if_up", "nginx has no check of its own that says who is up".into());
+    }
     Ok(Directions {
         director,
         backend: parse("directions.backend", &backend)?,
@@ -52,7 +56,7 @@ pub(super) fn from_message(message: pb::Directions) -> Result<Directions, Invali
 }
 
 fn server(message: pb::Server) -> Result<Server, Invalid> {
-    let pb::Server { name, address, weight } = message;
+    let pb::Server { name, address, weight, if_up } = message;
     if !address.is_empty() && address.parse::<SocketAddr>().is_err() {
         let why = format!("\"{}\" is no address with a port", visible(&address));
         return Err(Invalid::Malformed { field: "directions.address", why });
@@ -63,6 +67,7 @@ fn server(message: pb::Server) -> Result<Server, Invalid> {
         name: parse("directions.server", &name)?,
         address: (!address.is_empty()).then_some(address),
         weight: weight.ok_or_else(|| Invalid::Malformed { field: "directions.weight", why: why() })?,
+        if_up,
     })
 }
 
@@ -75,6 +80,7 @@ mod tests {
             name: name.parse().unwrap(),
             address: Some(address.to_owned()),
             weight,
+            if_up: false,
         };
         Directions {
             director: Director::Nginx,
@@ -87,11 +93,14 @@ mod tests {
     #[test]
     fn directions_survive_the_wire() {
         assert_eq!(from_message(to_message(&directions())).unwrap(), directions());
+        let mut unheard = Directions { director: Director::Haproxy, ..directions() };
+        unheard.servers[0].if_up = true;
+        assert_eq!(from_message(to_message(&unheard)).unwrap(), unheard);
     }
 
     #[test]
     fn each_field_is_checked() {
-        let spoilt: [fn(&mut pb::Directions); 9] = [
+        let spoilt: [fn(&mut pb::Directions); 10] = [
             |m| m.director = "socket".into(),
             |m| m.director = "envoy".into(),
             |m| m.backend = "a;b".into(),
@@ -99,6 +108,7 @@ mod tests {
             |m| m.servers[0].address = "10.0.0.1".into(),
             |m| m.servers[0].address.clear(),
             |m| m.servers[0].weight = 257,
+            |m| m.servers[0].if_up = true,
             |m| m.servers[1].name = "web-1".into(),
             |m| m.servers = vec![m.servers[0].clone(); SERVERS_MAX + 1],
         ];

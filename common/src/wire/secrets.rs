@@ -9,7 +9,7 @@ use crate::{
     settings::{Reference, Secrets, check_name},
 };
 
-pub(super) fn to_messages(secrets: &Secrets) -> std::collections::BTreeMap<String, pb::SecretReference> {
+pub fn to_messages(secrets: &Secrets) -> std::collections::BTreeMap<String, pb::SecretReference> {
     secrets.iter().map(|(name, reference)| (name.clone(), to_message(reference))).collect()
 }
 
@@ -22,7 +22,7 @@ fn to_message(reference: &Reference) -> pb::SecretReference {
     pb::SecretReference { from: Some(from), rev }
 }
 
-pub(super) fn from_messages(
+pub fn from_messages(
     messages: std::collections::BTreeMap<String, pb::SecretReference>,
 ) -> Result<Secrets, Invalid> {
     let malformed = |e: Coded| Invalid::Malformed { field: "assignment.secrets", why: e.message };

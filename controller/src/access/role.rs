@@ -198,7 +198,18 @@ impl FromStr for Grant {
     type Err = Coded;
     fn from_str(text: &str) -> Result<Self, Coded> {
         let Some((role, scope)) = text.split_once(':') else {
-            return Ok(Grant::everywhere(text.parse()?));
+            return text.parse::<Role>().map(Grant::everywhere).map_err(|error: Coded| {
+                match text.contains('@') {
+                    true => Coded::new(
+                        error.code,
+                        format!(
+                            "{}; where it counts comes after a colon: ROLE:APP@ENV, ROLE:APP or ROLE:@ENV",
+                            error.message
+                        ),
+                    ),
+                    false => error,
+                }
+            });
         };
         let (app, env) = match scope.split_once('@') {
             Some((app, env)) => (app, Some(env)),

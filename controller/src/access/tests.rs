@@ -62,6 +62,9 @@ fn a_grant_reads_back_as_it_is_written() {
     for bad in ["", "root", "deployer:", "deployer:a b", "deployer:shop@", "deployer:@A"] {
         assert!(bad.parse::<Grant>().is_err(), "{bad:?}");
     }
+    let scoped = "deployer@staging".parse::<Grant>().unwrap_err().message;
+    assert!(scoped.contains("is no role") && scoped.contains("ROLE:APP@ENV"), "{scoped}");
+    assert!(!"root".parse::<Grant>().unwrap_err().message.contains("ROLE:"));
 }
 
 /// A method that the protocol has and the table lacks would be denied to everybody; one too many is a slip.

@@ -1,7 +1,7 @@
 //! Who has to agree before a plan may start. Pure: a rule, what people said, and a moment in; how it stands out.
 //!
 //! Approvals are about one plan, named by its digest: another plan, however alike, has none. They expire, and whoever
-//! made the plan is not asked. One who denies stops the plan until they say otherwise.
+//! made the plan is not asked. Whoever starts it is none of those who approve it. One who denies stops the plan until they say otherwise.
 //!
 //! A rule names people, groups of the environment's file, or roles of operators. Who that is at a moment is said by
 //! [`People`]; whoever may not approve there at all does not count, even when the rule names them.
@@ -18,7 +18,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use standing::{Lacking, Refusal, Standing, admit, standing};
+pub use standing::{Lacking, Refusal, Standing, admit, counts, standing, standing_for};
 
 /// What an environment asks for. The default asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

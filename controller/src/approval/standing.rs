@@ -104,6 +104,38 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
     Standing::Pending(Lacking { expired, ..lacking })
 }
 
+/// How it stands when `starter` is to start it: nobody approves and starts alone, so their approval does not count. Their
+/// denial does.
+pub fn standing_for(
+    rule: &Rule,
+    approvals: &[Approval],
+    author: &OperatorName,
+    starter: &OperatorName,
+    now: Millis,
+) -> Standing {
+    if !counts(rule, approvals, author, starter, now) {
+        return standing(rule, approvals, author, now);
+    }
+    let others: Vec<Approval> =
+        approvals.iter().filter(|approval| approval.by != *starter).cloned().collect();
+    standing(rule, &others, author, now)
+}
+
+/// Whether the word of `who` is taken, was an approval last, and has not expired.
+pub fn counts(
+    rule: &Rule,
+    approvals: &[Approval],
+    author: &OperatorName,
+    who: &OperatorName,
+    now: Millis,
+) -> bool {
+    let last = approvals.iter().filter(|approval| approval.by == *who).max_by_key(|approval| approval.at);
+    let good = |approval: &Approval| {
+        approval.answer == Answer::Approved && rule.end_of(approval).is_none_or(|end| now < end)
+    };
+    admit(rule, author, who).is_ok() && last.is_some_and(good)
+}
+
 impl Rule {
     /// Who is asked, in words. Somebody who is named and may not approve is said to lack that.
     pub fn asked(&self) -> String {
@@ -114,7 +146,7 @@ impl Rule {
         for (role, rule) in &self.roles {
             asked.push(format!("at least {} of {}", rule.count, self.group(role, &rule.members, rule.held)));
         }
-        if asked.is_empty() { "every approver but the author".to_owned() } else { asked.join(", ") }
+        if asked.is_empty() { "any approver but the author".to_owned() } else { asked.join(", ") }
     }
 
     /// `sre (sam, sue)`; of a role of operators that nobody has looked up only its name.

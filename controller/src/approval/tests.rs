@@ -34,6 +34,24 @@ fn the_author_is_no_approver() {
     assert_eq!(stands, Standing::Pending(Lacking { count: 1, ..Lacking::default() }));
 }
 
+/// What counts for everybody else does not for whoever starts it; a denial of theirs stops them too.
+#[test]
+fn whoever_starts_it_is_no_approver() {
+    let rule = Rule { count: 1, expires: Some(Span::secs(10)), ..Rule::default() };
+    let by_bob = |approvals: &[Approval]| standing_for(&rule, approvals, &name("ann"), &name("bob"), 9_000);
+    let lacks_one = Standing::Pending(Lacking { count: 1, ..Lacking::default() });
+    assert_eq!(by_bob(&[yes("bob", 1)]), lacks_one);
+    assert_eq!(by_bob(&[yes("bob", 1), yes("cat", 2)]), Standing::Approved { until: Some(10_002) });
+    assert!(standing_for(&rule, &[yes("bob", 1)], &name("ann"), &name("cat"), 9_000).may_start());
+    assert!(standing_for(&rule, &[yes("bob", 1)], &name("ann"), &name("ann"), 9_000).may_start());
+    let no = said("bob", 1, Answer::Denied);
+    assert_eq!(by_bob(&[yes("cat", 2), no.clone()]), Standing::Denied(no));
+    let good = |approvals: &[Approval], now| counts(&rule, approvals, &name("ann"), &name("bob"), now);
+    assert!(good(&[yes("bob", 1)], 10_000) && !good(&[yes("bob", 1)], 10_001), "it has expired");
+    assert!(!good(&[yes("bob", 1), said("bob", 1, Answer::Denied)], 2), "the later word counts");
+    assert!(!counts(&rule, &[yes("ann", 1)], &name("ann"), &name("ann"), 2), "the author's never does");
+}
+
 #[test]
 fn one_who_approves_twice_counts_once() {
     let stands = standing(&two_of_anybody(), &[yes("bob", 1), yes("bob", 2)], &name("ann"), 3);
@@ -173,7 +191,7 @@ fn refusals_say_why() {
     assert_eq!(admit(&rule, &name("ann"), &name("bob")), Ok(()));
     assert_eq!(Refusal::NotNeeded.to_string(), "the environment asks for no approval: start the plan");
     let anybody = Rule { count: 1, ..Rule::default() };
-    assert_eq!(anybody.asked(), "every approver but the author");
+    assert_eq!(anybody.asked(), "any approver but the author");
     assert!(anybody.knows(&name("eve")));
     for roles_alone in [
         Rule { by_roles: [("approver".to_owned(), [name("sue")].into())].into(), ..anybody.clone() },

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     checkpoint::{CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, Checkpoint, Signer},
     entry::{Chained, GENESIS, TEXT_BYTES, What, line_hash},
+    reading::{lines_in, read, shown},
 };
 
 /// A segment that is larger is followed by a new one.
@@ -30,8 +31,6 @@ const SEGMENTS_MAX: usize = 128;
 /// Refusals that are written one by one in a minute.
 const REFUSALS_A_MINUTE: u32 = 60;
 const MINUTE_MS: Millis = 60_000;
-/// A line that is longer is no line of ours.
-const LINE_BYTES: usize = 16 << 10;
 
 /// The log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -237,16 +236,17 @@ impl Log {
         let text = fs::read(&path).map_err(|source| AuditError::Read { path: path.clone(), source })?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         (self.next, self.head) = (first, GENESIS);
-        for line in String::from_utf8_lossy(&text[..whole]).lines() {
-            (self.next, self.head) = (self.next + 1, line_hash(line));
+        for line in lines_in(&text[..whole]) {
+            (self.next, self.head) = (self.next + 1, line_hash(&shown(line)));
         }
-        if whole == 0 && first > 0 {
-            // The segment holds nothing, so its predecessor's last line is what the next one follows.
+        if whole == 0 {
+            // The segment holds nothing, so its predecessor's last line is what the next one follows, if it has one.
             let before = segments(path.parent().expect("a segment lies in the folder"))?;
             if let Some((_, before)) = before.iter().rev().nth(1) {
-                let text = fs::read_to_string(before)
-                    .map_err(|source| AuditError::Read { path: before.clone(), source })?;
-                self.head = text.lines().last().map_or(GENESIS, line_hash);
+                let text =
+                    fs::read(before).map_err(|source| AuditError::Read { path: before.clone(), source })?;
+                let last = lines_in(&text).next_back();
+                self.head = last.map_or(GENESIS, |line| line_hash(&shown(line)));
             }
         }
         let file = OpenOptions::new()
@@ -316,7 +316,7 @@ fn prune(dir: &Path) -> Result<Option<u64>, AuditError> {
 }
 
 /// Segments with their first entries, oldest first.
-fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
+pub(super) fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
     let fault = |source| AuditError::Read { path: dir.into(), source };
     let mut found = vec![];
     for entry in fs::read_dir(dir).map_err(fault)? {
@@ -329,26 +329,6 @@ fn segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
     }
     found.sort();
     Ok(found)
-}
-
-fn read(dir: &Path, from: u64, most: usize) -> Result<(Vec<String>, u64), AuditError> {
-    let segments = segments(dir)?;
-    let begin = segments.partition_point(|(first, _)| *first <= from).saturating_sub(1);
-    let mut lines = vec![];
-    let mut next = from.max(segments.first().map_or(0, |(first, _)| *first));
-    for (first, path) in &segments[begin.min(segments.len())..] {
-        let file = File::open(path).map_err(|source| AuditError::Read { path: path.clone(), source })?;
-        let skip = usize::try_from(next.saturating_sub(*first)).unwrap_or(usize::MAX);
-        for line in BufReader::new(file).lines().skip(skip) {
-            if lines.len() == most {
-                return Ok((lines, next));
-            }
-            let line = line.map_err(|source| AuditError::Read { path: path.clone(), source })?;
-            lines.push(cut(&line, LINE_BYTES));
-            next += 1;
-        }
-    }
-    Ok((lines, next))
 }
 
 fn shortened(what: What) -> What {

@@ -1,5 +1,6 @@
 //! The log over restarts, and that no change of it goes unnoticed.
 
+mod bytes;
 mod edges;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -55,7 +56,7 @@ fn denied() -> What {
 }
 
 fn verify(lines: &[String], witnesses: Vec<(Checkpoint, String)>) -> Result<Verified, Broken> {
-    let mut verifier = Verifier::new(witnesses)?;
+    let mut verifier = Verifier::new(witnesses);
     lines.iter().try_for_each(|line| verifier.line(line))?;
     verifier.end()
 }
@@ -110,7 +111,7 @@ async fn every_change_of_the_log_is_found_and_its_place_is_named() {
     let lines = desk.lines();
     let signer = Signer::load_or_create(desk.folder.path()).unwrap();
     let head = line_hash(lines.last().unwrap());
-    let witness = signer.sign(lines.len() as u64, head, 1);
+    let witness = signer.sign(lines.len() as u64, head, desk.clock.now_ms());
     let mut random = StdRng::seed_from_u64(7);
     for round in 0..500 {
         let at = random.random_range(0..lines.len() - 1);
@@ -127,6 +128,51 @@ async fn every_change_of_the_log_is_found_and_its_place_is_named() {
         let last = lines.len() as u64 - 1;
         assert!((at as u64..=last).contains(&broken.index), "round {round} at {at}: {broken}");
     }
+}
+
+/// A tail that was cut off, and the controller wrote on: the first lost entry is named, however far the log has grown
+/// again.
+#[tokio::test]
+async fn a_tail_that_was_cut_off_is_named_by_its_first_entry() {
+    let desk = Desk::open();
+    let signer = Signer::load_or_create(desk.folder.path()).unwrap();
+    let (mut witnesses, mut kept) = (vec![], vec![]);
+    for _ in 0..3 {
+        kept = desk.lines();
+        desk.events(20).await;
+        let lines = desk.lines();
+        let head = line_hash(lines.last().unwrap());
+        witnesses.push((signer.sign(lines.len() as u64, head, desk.clock.now_ms()), "web-1".to_owned()));
+        desk.clock.advance(Duration::from_secs(60));
+    }
+    kept.truncate(33);
+    for grown in [0, 1, 20, 40] {
+        let mut changed = kept.clone();
+        for number in 0..grown {
+            let prev = line_hash(changed.last().unwrap());
+            let entry = Chained { i: 33 + number, at_ms: desk.clock.now_ms(), prev, what: event("later") };
+            changed.push(entry.line());
+        }
+        let broken = verify(&changed, witnesses.clone()).unwrap_err();
+        assert_eq!(broken.index, 33, "{grown} written since: {broken}");
+        assert!(broken.why.contains("lost") || broken.why.contains("missing"), "{broken}");
+    }
+}
+
+/// What somebody did to a witness says nothing of the log.
+#[tokio::test]
+async fn an_edited_witness_is_told_as_that() {
+    let desk = Desk::open();
+    desk.events(5).await;
+    let signer = Signer::load_or_create(desk.folder.path()).unwrap();
+    let lines = desk.lines();
+    let good = signer.sign(5, line_hash(lines.last().unwrap()), 1_000_000);
+    let edited = Checkpoint { entries: 9, ..good.clone() };
+    let verifier = Verifier::new([(good, "web-1".to_owned()), (edited, "web-2.json".to_owned())]);
+    assert_eq!(verifier.forged().iter().collect::<Vec<_>>(), ["web-2.json"]);
+    let mut verifier = verifier;
+    lines.iter().try_for_each(|line| verifier.line(line)).unwrap();
+    assert_eq!(verifier.end().unwrap().entries, 5);
 }
 
 /// A different entry, and every later one made to follow from it.

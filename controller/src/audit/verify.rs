@@ -1,6 +1,6 @@
 //! Finds the first entry that is not what it was. Pure: lines and checkpoints in, verdict out.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use longshore_common::digest::hex;
 
@@ -36,8 +36,14 @@ impl fmt::Display for Broken {
 /// Takes the log line by line. Witnesses are given before the lines.
 #[derive(Clone, Debug, Default)]
 pub struct Verifier {
-    /// By number of entries, with the name of who holds it.
+    /// By number of entries, with the name of who holds it; all are signed.
     witnesses: Vec<(Checkpoint, String)>,
+    /// Who holds others, which prove nothing.
+    forged: BTreeSet<String>,
+    /// So many entries are what a witness saw.
+    agreed: u64,
+    /// The first entry since then that was written later than the checkpoint that is said to be over it.
+    late: Option<u64>,
     first: Option<u64>,
     /// Where the log says that it begins, since older entries were taken away.
     pruned: u64,
@@ -46,22 +52,37 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Checkpoints with the names of their holders; those that are not signed by the key they name count as broken.
-    pub fn new(witnesses: impl IntoIterator<Item = (Checkpoint, String)>) -> Result<Self, Broken> {
-        let mut witnesses: Vec<_> = witnesses.into_iter().collect();
+    /// Checkpoints with the names of their holders. Those that are not signed by the key they name say nothing of the log.
+    pub fn new(witnesses: impl IntoIterator<Item = (Checkpoint, String)>) -> Self {
+        let (mut witnesses, forged): (Vec<_>, Vec<_>) =
+            witnesses.into_iter().partition(|(checkpoint, _)| checkpoint.is_sound());
         witnesses.sort_by_key(|(checkpoint, _)| checkpoint.entries);
-        if let Some((forged, holder)) = witnesses.iter().find(|(checkpoint, _)| !checkpoint.is_sound()) {
-            let why = format!("the checkpoint that {holder} holds is not signed by the key it names");
-            return Err(Broken { index: forged.entries, why });
-        }
-        Ok(Self { witnesses, first: None, pruned: 0, next: 0, head: GENESIS })
+        let forged = forged.into_iter().map(|(_, holder)| holder).collect();
+        Self { witnesses, forged, head: GENESIS, ..Self::default() }
+    }
+
+    /// Those that the log is held against.
+    pub fn witnesses(&self) -> &[(Checkpoint, String)] {
+        &self.witnesses
+    }
+
+    /// Who holds them, each once.
+    pub fn holders(&self) -> Vec<String> {
+        let holders: BTreeSet<&String> = self.witnesses.iter().map(|(_, holder)| holder).collect();
+        holders.into_iter().cloned().collect()
+    }
+
+    /// Who holds checkpoints that were edited or damaged there: the log was not held against those.
+    pub fn forged(&self) -> &BTreeSet<String> {
+        &self.forged
     }
 
     /// The next line, without its newline.
     pub fn line(&mut self, line: &str) -> Result<(), Broken> {
         let index = self.next;
         let broken = |why: String| Err(Broken { index, why });
-        let Some(entry) = Chained::parse(line) else {
+        // Space around it is no part of an entry, and JSON would not mind.
+        let Some(entry) = Chained::parse(line).filter(|_| line.trim() == line) else {
             return broken("cannot be read as an entry".to_owned());
         };
         match self.first {
@@ -90,27 +111,55 @@ impl Verifier {
         };
         self.head = line_hash(line);
         self.next = next;
+        let over_it = self.after(entry.i).first();
+        if self.late.is_none() && over_it.is_some_and(|(checkpoint, _)| entry.at_ms > checkpoint.at_ms) {
+            self.late = Some(entry.i);
+        }
         self.against_witnesses()
     }
 
-    fn against_witnesses(&self) -> Result<(), Broken> {
-        let here = self.witnesses.iter().filter(|(checkpoint, _)| checkpoint.entries == self.next);
+    /// The checkpoints over more than so many entries.
+    fn after(&self, entries: u64) -> &[(Checkpoint, String)] {
+        &self.witnesses[self.witnesses.partition_point(|(checkpoint, _)| checkpoint.entries <= entries)..]
+    }
+
+    fn against_witnesses(&mut self) -> Result<(), Broken> {
+        let here =
+            self.after(self.next - 1).iter().take_while(|(checkpoint, _)| checkpoint.entries == self.next);
+        let (mut seen, mut differs) = (false, None);
         for (checkpoint, holder) in here {
+            seen = true;
             if checkpoint.head != self.head {
-                let why = format!(
-                    "differs from what {holder} keeps: hash {} here, {} there; it or one before it was changed",
-                    hex(&self.head[..8]),
-                    hex(&checkpoint.head[..8])
-                );
-                return Err(Broken { index: self.next - 1, why });
+                differs = Some((checkpoint, holder));
+                break;
             }
         }
-        Ok(())
+        let Some((checkpoint, holder)) = differs else {
+            if seen {
+                (self.agreed, self.late) = (self.next, None);
+            }
+            return Ok(());
+        };
+        if let Some(late) = self.late {
+            return Err(lost(late, checkpoint, holder));
+        }
+        let why = format!(
+            "differs from what {holder} keeps: hash {} here, {} there, by audit key {}; it or one before it, down to \
+             entry {}, was changed",
+            hex(&self.head[..8]),
+            hex(&checkpoint.head[..8]),
+            hex(&checkpoint.key[..4]),
+            self.agreed
+        );
+        Err(Broken { index: self.next - 1, why })
     }
 
     /// After the last line.
     pub fn end(self) -> Result<Verified, Broken> {
         if let Some((beyond, holder)) = self.witnesses.last().filter(|(last, _)| last.entries > self.next) {
+            if let Some(late) = self.late {
+                return Err(lost(late, beyond, holder));
+            }
             let why = format!(
                 "is missing: the log ends before it, and {holder} keeps a checkpoint over {} entries",
                 beyond.entries
@@ -124,4 +173,14 @@ impl Verifier {
         }
         Ok(Verified { first: self.first.unwrap_or(0), entries: self.next, head: self.head })
     }
+}
+
+/// The tail was cut off here, and others were written after it: no entry is later than a checkpoint over it.
+fn lost(index: u64, checkpoint: &Checkpoint, holder: &str) -> Broken {
+    let why = format!(
+        "was lost, and so were those after it: what stands here was written later than the checkpoint over {} entries \
+         that {holder} keeps",
+        checkpoint.entries
+    );
+    Broken { index, why }
 }

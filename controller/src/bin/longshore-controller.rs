@@ -204,8 +204,7 @@ fn own(dir: PathBuf) -> Result<PathBuf, Box<dyn std::error::Error>> {
 }
 
 fn read(config: &std::path::Path) -> Result<Config, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(config)?;
-    Ok(Config::parse(&config.display().to_string(), &text)?)
+    Ok(daemon::process::read(config)?)
 }
 
 fn make_operator(

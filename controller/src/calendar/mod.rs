@@ -14,6 +14,7 @@ mod day;
 mod read;
 mod say;
 mod search;
+mod slips;
 #[cfg(test)]
 mod tests;
 mod times;

@@ -9,10 +9,13 @@ use super::{Calendar, Freeze, Standing};
 const NAMED: usize = 3;
 
 impl Calendar {
-    /// `Sun 2026-11-29 01:30 CET`, on the clock of the zone.
+    /// `Sun 2026-11-29 01:30 CET`, on the clock of the zone. Seconds are said where there are some, and a part of one is a
+    /// whole one: whoever waits until then has waited long enough.
     pub fn say_moment(&self, at: Millis) -> String {
-        let at = Timestamp::from_millisecond(at).unwrap_or_default();
-        Zoned::new(at, self.zone.clone()).strftime("%a %Y-%m-%d %H:%M %Z").to_string()
+        let seconds = at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0);
+        let at = Timestamp::from_second(seconds).unwrap_or_default();
+        let clock = if seconds.rem_euclid(60) == 0 { "%H:%M" } else { "%H:%M:%S" };
+        Zoned::new(at, self.zone.clone()).strftime(&format!("%a %Y-%m-%d {clock} %Z")).to_string()
     }
 
     /// Why nothing may be begun at this moment, one sentence for each reason; none while it is open.

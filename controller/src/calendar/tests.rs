@@ -27,7 +27,7 @@ fn times(text: &str) -> Times {
     Times::Recurring { days, from: minute(from), to: minute(to) }
 }
 
-fn calendar(zone: &str, windows: &[&str], frozen: &[&str]) -> Calendar {
+pub(super) fn calendar(zone: &str, windows: &[&str], frozen: &[&str]) -> Calendar {
     let window = |(nth, text): (usize, &&str)| Window { name: format!("w{nth}"), times: times(text) };
     let freeze = |(nth, text): (usize, &&str)| Freeze {
         name: format!("f{nth}"),
@@ -45,7 +45,7 @@ fn calendar(zone: &str, windows: &[&str], frozen: &[&str]) -> Calendar {
 }
 
 /// `2026-11-22T10:00Z`
-fn at(text: &str) -> Millis {
+pub(super) fn at(text: &str) -> Millis {
     text.parse::<Timestamp>().unwrap().as_millisecond()
 }
 

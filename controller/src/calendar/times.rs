@@ -42,7 +42,7 @@ impl Times {
     }
 
     /// The run that begins on a date, on the local clock; `None` when none does.
-    fn run_of(&self, date: Date) -> Option<(DateTime, DateTime)> {
+    pub(super) fn run_of(&self, date: Date) -> Option<(DateTime, DateTime)> {
         let Times::Recurring { days, from, to } = self else { return None };
         if !days.iter().any(|day| day.fits(date)) {
             return None;

@@ -12,11 +12,12 @@ pub enum Exit {
     Refused = 4,
     TimedOut = 5,
     NothingToDo = 6,
+    Inconclusive = 7,
     Interrupted = 130,
 }
 
 impl Exit {
-    pub const ALL: [Exit; 8] = [
+    pub const ALL: [Exit; 9] = [
         Exit::Done,
         Exit::Failed,
         Exit::Usage,
@@ -24,6 +25,7 @@ impl Exit {
         Exit::Refused,
         Exit::TimedOut,
         Exit::NothingToDo,
+        Exit::Inconclusive,
         Exit::Interrupted,
     ];
 
@@ -40,6 +42,7 @@ impl Exit {
             Exit::Refused => "refused: permission, policy, state, or no such thing",
             Exit::TimedOut => "timed out while waiting; what was started goes on",
             Exit::NothingToDo => "nothing to do",
+            Exit::Inconclusive => "inconclusive: nobody who was asked answered",
             Exit::Interrupted => "interrupted; what was started goes on",
         }
     }

@@ -1,7 +1,8 @@
 //! A moment in time, as people read it (their own clock) and as JSON says it (RFC 3339, UTC).
 
 use jiff::{Timestamp, tz::TimeZone};
-use longshore_common::time::Millis;
+pub use longshore_common::text::bytes;
+use longshore_common::time::{Millis, told};
 use serde::{Serialize, Serializer};
 
 /// Milliseconds since 1970.
@@ -11,7 +12,7 @@ pub struct Moment(pub Millis);
 impl Moment {
     /// The wire says 0 for "never".
     pub fn from_wire(ms: i64) -> Option<Self> {
-        (ms != 0).then_some(Self(ms))
+        (ms != 0).then_some(Self(told(ms)))
     }
 
     fn timestamp(self) -> Timestamp {
@@ -26,6 +27,11 @@ impl Moment {
     /// `2026-11-22 10:31`
     pub fn date(self, zone: &TimeZone) -> String {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
+    /// `2026-11-22 10:31 UTC`: for a moment that people pass on to each other.
+    pub fn date_in_zone(self, zone: &TimeZone) -> String {
+        self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
     }
 
     /// `10:31:02`; further than half a day from `now`, where that alone says little, `2026-11-22 10:31`.
@@ -72,16 +78,6 @@ pub fn coarse(ms: Millis) -> String {
 /// Time that something took: tenths below a minute, else as `coarse`.
 pub fn took(ms: Millis) -> String {
     if ms < 60_000 { format!("{}.{}s", ms.max(0) / 1_000, ms.max(0) % 1_000 / 100) } else { coarse(ms) }
-}
-
-/// `812 B`, `4.1 KB`, `37.0 MB`: powers of 1000, as on a network bill.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [(&str, u64); 4] =
-        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000)];
-    match UNITS.into_iter().find(|(_, size)| count >= *size) {
-        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / size as f64),
-        None => format!("{count} B"),
-    }
 }
 
 /// `1 host`, `3 hosts`.

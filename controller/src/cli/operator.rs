@@ -4,11 +4,14 @@
 //! Its key never leaves the operator's machine again.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use longshore_common::durable::{DurableError, create_dir_durable, write_atomic};
+use longshore_common::{
+    durable::{DurableError, create_dir_durable, write_atomic},
+    regular::{self, Links},
+};
 
 /// PEM, leaf first, of the operator's certificate.
 pub const CERTIFICATE: &str = "cert.pem";
@@ -20,7 +23,7 @@ pub const CA: &str = "ca.pem";
 pub const ADDRESS: &str = "address";
 
 /// Each file is a few hundred bytes; more than this is something else.
-const FILE_BYTES: u64 = 64 * 1024;
+const FILE_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct OperatorFolder {
@@ -67,8 +70,5 @@ impl std::fmt::Debug for OperatorFolder {
 }
 
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    if fs::metadata(path)?.len() > FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too large to be what it should be"));
-    }
-    fs::read(path)
+    regular::read(path, FILE_BYTES, Links::Followed)
 }

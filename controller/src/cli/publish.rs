@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -26,7 +26,9 @@ use longshore_common::{
     ids::Version,
     manifest::{Artifact, Attestation, AttestationKind, Manifest, file::AppFile},
     offline::ATTESTATION_BYTES,
+    regular::{self, Links},
     strict::Problems,
+    text::visible,
     wire::{CODE_KEY, from_status},
 };
 use longshore_proto::v1::{self as pb, releases_client::ReleasesClient, upload_piece::Piece};
@@ -40,7 +42,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Pieces between the thread that compresses and the connection: at most 1 MiB.
 const PIECES_AHEAD: usize = 8;
 /// Bytes of `longshore.toml`.
-const APP_FILE_BYTES: u64 = 1 << 20;
+const APP_FILE_BYTES: usize = 1 << 20;
 /// The name of an app's file in its folder.
 pub const APP_FILE: &str = "longshore.toml";
 
@@ -179,21 +181,21 @@ fn prepare(options: &Options, progress: &Progress) -> Result<Offer, PublishError
 }
 
 fn read_attestation(path: &Path) -> Result<Vec<u8>, PublishError> {
-    let io = |source| PublishError::Pack(PackError::Io { path: path.into(), source });
-    if std::fs::metadata(path).map_err(io)?.len() > ATTESTATION_BYTES as u64 {
-        let message = format!("{} is larger than {ATTESTATION_BYTES} bytes", path.display());
-        return Err(PublishError::Refused(Coded::new(Code::A04, message)));
-    }
-    std::fs::read(path).map_err(io)
+    regular::read(path, ATTESTATION_BYTES, Links::Followed).map_err(|source| unread(path, source, Code::A04))
 }
 
 fn read_text(path: &Path) -> Result<String, PublishError> {
-    let io = |source| PublishError::Pack(PackError::Io { path: path.into(), source });
-    if std::fs::metadata(path).map_err(io)?.len() > APP_FILE_BYTES {
-        let message = format!("{} is larger than 1 MiB; is it the right file?", path.display());
-        return Err(PublishError::Refused(Coded::new(Code::M01, message)));
+    regular::read_text(path, APP_FILE_BYTES, Links::Followed)
+        .map_err(|source| unread(path, source, Code::M01))
+}
+
+/// `too_large` is the code for a file that is.
+fn unread(path: &Path, source: io::Error, too_large: Code) -> PublishError {
+    if source.kind() == io::ErrorKind::FileTooLarge {
+        let message = format!("read {}: {source}", visible(&path.to_string_lossy()));
+        return PublishError::Refused(Coded::new(too_large, message));
     }
-    std::fs::read_to_string(path).map_err(io)
+    PublishError::Pack(PackError::Io { path: path.into(), source })
 }
 
 async fn try_once(
@@ -309,7 +311,7 @@ fn send_blob(
     let mut gone = false;
     let mut send = |piece: Piece| {
         gone = gone || sender.blocking_send(pb::UploadPiece { piece: Some(piece) }).is_err();
-        if gone { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if gone { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     };
     let failed = |source_error| PackError::Io { path: source.into(), source: source_error };
     let sent = (|| {
@@ -333,7 +335,7 @@ fn send_blob(
     }
 }
 
-fn send_wire(wire: &[u8], send: &mut impl FnMut(Piece) -> std::io::Result<()>) -> std::io::Result<()> {
+fn send_wire(wire: &[u8], send: &mut impl FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
     if wire.is_empty() { Ok(()) } else { send(Piece::Data(wire.to_vec().into())) }
 }
 
@@ -356,6 +358,33 @@ impl fmt::Display for Event {
             Event::Uploading { done, total } => write!(f, "uploading {done}/{total}"),
             Event::Again { attempt, cause } => write!(f, "cut ({cause}); attempt {}", attempt + 1),
             Event::Publishing => f.write_str("publishing"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{chain::Chain, durable::write_atomic};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        write_atomic(&large, &vec![b'#'; ATTESTATION_BYTES + 1], 0o600).unwrap();
+        for (path, code, says) in [
+            (pipe.as_path(), [Code::V01, Code::V01], "it is a FIFO"),
+            (Path::new("/dev/zero"), [Code::V01, Code::V01], "it is a device"),
+            (large.as_path(), [Code::M01, Code::A04], "it has 4194305 bytes; at most "),
+        ] {
+            let refusals = [read_text(path).unwrap_err(), read_attestation(path).unwrap_err()];
+            assert_eq!([refusals[0].code(), refusals[1].code()], code);
+            for refusal in &refusals {
+                let told = Chain(refusal).to_string();
+                assert!(told.contains(says), "{told}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use longshore_common::{
     text::visible,
 };
 
-use crate::notify::{MailServer, MailTls};
+use crate::notify::{Address, MailServer, MailTls, Stakeholders};
 
 /// Keys that may be named.
 const KEYS: usize = 64;
@@ -21,6 +21,31 @@ pub struct Tell {
     pub mail: Option<MailServer>,
     /// Files with the keys by which webhooks are signed, by the names that environments use.
     pub keys: BTreeMap<String, PathBuf>,
+}
+
+impl Tell {
+    /// By what people would be told, and this controller cannot.
+    pub fn lacking(&self, stakeholders: &Stakeholders) -> Vec<String> {
+        let known: Vec<String> = self.keys.keys().map(|name| format!("\"{}\"", visible(name))).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let lacking = stakeholders.tell.iter().filter_map(|teller| {
+            let name = visible(&teller.name);
+            match &teller.address {
+                Address::Webhook { secret, .. } if !self.keys.contains_key(secret) => Some(format!(
+                    "stakeholders.tell \"{name}\": the controller knows no key \"{0}\"; it knows {known}. Name one of \
+                     them, or give [webhooks] of controller.toml a line {0} = \"/file/with/the/key\" and start the \
+                     controller anew",
+                    visible(secret)
+                )),
+                Address::Email { .. } if self.mail.is_none() => Some(format!(
+                    "stakeholders.tell \"{name}\": this controller sends no mail. Give controller.toml a [mail] and \
+                     start the controller anew, or tell by webhook"
+                )),
+                Address::Webhook { .. } | Address::Email { .. } => None,
+            }
+        });
+        lacking.collect()
+    }
 }
 
 pub(super) fn tell(root: &Table<'_>) -> Tell {

@@ -305,6 +305,7 @@ impl Parts {
                 clock: clock.clone(),
                 fleet: fleet.clone(),
                 engine: engine.clone(),
+                started_ms: clock.now_ms(),
                 authority: self.authority.clone(),
                 door: door.clone(),
                 enroll_address: join_address(&self.config.names[0], self.addresses.enrol.port()),
@@ -312,6 +313,8 @@ impl Parts {
             environments: EnvironmentsService {
                 store: store.clone(),
                 clock: clock.clone(),
+                engine: engine.clone(),
+                tell: self.config.tell.clone(),
                 door: door.clone(),
             },
             releases: ReleasesService {

@@ -2,7 +2,12 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
-use longshore_common::{chain::Chain, code::Coded};
+use longshore_common::{
+    chain::Chain,
+    code::{Code, Coded},
+    regular::{self, Links},
+    strict::FILE_BYTES,
+};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -31,10 +36,10 @@ pub fn main(config: &Path) -> ExitCode {
     runtime.block_on(run(config, read))
 }
 
-fn read(path: &Path) -> Result<Config, Coded> {
-    use longshore_common::code::Code;
+/// A controller's configuration, or everything that is wrong with it.
+pub fn read(path: &Path) -> Result<Config, Coded> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let text = regular::read_text(path, FILE_BYTES, Links::Followed)
         .map_err(|error| Coded::new(Code::N01, format!("cannot read {name}: {error}")))?;
     Config::parse(&name, &text).map_err(Coded::from)
 }
@@ -134,4 +139,20 @@ pub fn start_log() {
 fn fail(why: &str, code: u8) -> ExitCode {
     eprintln!("longshore-controller: {why}");
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_is_no_file_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("controller.toml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        for (path, says) in [(pipe.as_path(), "it is a FIFO"), (Path::new("/dev/zero"), "it is a device")] {
+            let refusal = read(path).unwrap_err();
+            assert!(refusal.code == Code::N01 && refusal.message.contains(says), "{refusal}");
+        }
+    }
 }

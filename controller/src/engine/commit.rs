@@ -195,15 +195,15 @@ fn pack(header: Option<Unit>, units: Vec<Unit>, header_last: bool) -> Vec<(bool,
     packed
 }
 
-/// Makes a new rollout, with its lock. Large fleets take several transactions: the hosts' records first, under an id
-/// that nothing names yet, then the header with everything that makes it count.
+/// Makes a new rollout, with its lock if it has one yet. Large fleets take several transactions: the hosts' records
+/// first, under an id that nothing names yet, then the header with everything that makes it count.
 pub async fn create(
     store: &SharedStore,
     record: &Record,
     rollout: &Rollout,
     beside: (Vec<Guard>, Vec<Write>),
     sequence: (Key, u64),
-    lock: &Lock,
+    lock: Option<&Lock>,
     checks: &Checks,
 ) -> Result<(), Trouble> {
     let id = &record.header.id;
@@ -211,7 +211,9 @@ pub async fn create(
     let mut last = Unit { guards, writes };
     let lock_key = Key::active(&record.header.env, &record.header.app);
     last.guards.push(Guard::Absent(lock_key.clone()));
-    last.put(lock_key, lock)?;
+    if let Some(lock) = lock {
+        last.put(lock_key, lock)?;
+    }
     last.guards.push(Guard::Absent(Key::rollout(id)));
     last.put(Key::rollout(id), record)?;
     last.put(sequence.0, &sequence.1)?;

@@ -39,6 +39,15 @@ impl GateResult {
         let gate = rollout.gate(&settled.run.gate)?.clone();
         Some(Self { gate, settled, evidence })
     }
+
+    /// What it came to, in a line, and what that rests on.
+    pub fn told(self) -> Vec<String> {
+        let verdict = match &self.settled.run.state {
+            RunState::Concluded { verdict, note, .. } => Some(format!("{}: {note}", verdict.as_str())),
+            RunState::Pending | RunState::PassedOver { .. } => None,
+        };
+        verdict.into_iter().chain(self.evidence).collect()
+    }
 }
 
 /// What every gate of the rollout looks at; nothing for a rollout from before there were gates.

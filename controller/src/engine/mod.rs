@@ -1,9 +1,9 @@
 //! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
-//! `start` how a rollout begins, `ticket` by which plan, `view` how it is shown, `drains` and `rejoin` what operators do to
-//! hosts behind balancers, `watched` whom changes in the store wake. What becomes of a rollout is decided in `crate::rollout`
-//! and nowhere else; here is only the order: load, step, commit, and then tell.
+//! `start` how a rollout is made, `ticket` by which plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it
+//! is shown, `drains` and `rejoin` what operators do to hosts behind balancers, `watched` whom changes in
+//! the store wake. What becomes of a rollout is decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
@@ -26,8 +26,12 @@ pub mod states;
 #[cfg(test)]
 mod tests;
 mod ticket;
+pub mod turn;
+mod unbrought;
 mod view;
 mod watched;
+mod watchman;
+mod way_back;
 
 use std::{
     collections::HashMap,
@@ -46,14 +50,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     fleet::{Fleet, FleetEvent},
     gate::Seen,
-    rollout::{Event, Rollout, step},
+    rollout::{Event, Header, Rollout, step},
     store::{Key, Prefix, SharedStore},
     trouble::Trouble,
 };
 use runner::{JOB_QUEUE, Job};
 
-pub use start::StartRequest;
+pub use start::{StartRequest, nothing_runs};
 pub use ticket::Ticket;
+pub use unbrought::Unbrought;
 pub use view::View;
 
 /// Cheap to clone.
@@ -72,6 +77,8 @@ struct Inner {
     seen: Seen,
     /// Somebody may have come to be of an environment.
     newcomers: Notify,
+    /// Those that are not brought what is live.
+    left: unbrought::Left,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -86,19 +93,23 @@ impl Engine {
         stop: CancellationToken,
     ) -> Result<Engine, Trouble> {
         let locks = records::locks(&store).await?;
+        let scheduled = turn::scheduled(&store).await?;
         let (active, tasks, seen) = (Mutex::default(), TaskTracker::new(), Seen::default());
-        let newcomers = Notify::new();
-        let inner = Inner { store, clock, fleet, active, seen, newcomers, stop, tasks };
+        let (newcomers, left) = (Notify::new(), unbrought::Left::default());
+        let inner = Inner { store, clock, fleet, active, seen, newcomers, left, stop, tasks };
         let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
             engine.spawn(lock.rollout);
         }
+        for record in scheduled {
+            engine.spawn(record.header.id); // unless it has its turn, and with it a lock
+        }
         engine.inner.tasks.spawn(route::route(engine.clone(), events));
         engine.take_up_drains().await?;
         engine.inner.tasks.spawn(newcomers::watch(engine.clone()));
-        for prefix in [Prefix::envs(), Prefix::freezes()] {
-            // Whoever applies a file, freezes or unfreezes is heard by every rollout at once.
+        for prefix in [Prefix::envs(), Prefix::freezes(), Prefix::locks()] {
+            // Whoever applies a file, freezes or unfreezes, locks or unlocks is heard by every rollout at once.
             let tick = |engine: Engine| async move { engine.tell_all(Event::Tick).await };
             engine.inner.tasks.spawn(watched::wake_by(engine.clone(), prefix, tick));
         }
@@ -138,6 +149,12 @@ impl Engine {
     /// Cancelled when the engine stops: whoever only watches ends then.
     pub fn stopping(&self) -> CancellationToken {
         self.inner.stop.clone()
+    }
+
+    /// What the rollout is about, without its hosts; `None`: there is no such rollout.
+    pub async fn header(&self, id: &RolloutId) -> Result<Option<Header>, Trouble> {
+        let found = records::get::<records::Record>(&self.inner.store, &Key::rollout(id)).await?;
+        Ok(found.map(|(record, _)| record.header))
     }
 
     /// The rollout that an operator means: an id, a unique beginning or end of one, or `latest`.

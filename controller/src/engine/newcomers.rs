@@ -14,7 +14,7 @@ use longshore_common::{
     assignment::Intent,
     chain::Chain,
     code::{Code, Coded},
-    ids::{AppName, EnvName, HostId, RolloutId},
+    ids::{AppName, EnvName, HostId, RolloutId, Version},
 };
 use uuid::Uuid;
 
@@ -22,14 +22,15 @@ use super::{
     Engine, StartRequest, behind,
     records::{self, Given, LiveRecord, Record},
     runner::Job,
-    settings,
+    settings, snapshots,
+    unbrought::Unbrought,
     watched::wake_by,
 };
 use crate::{
     config::{Environment, env::Newcomers},
     environments::{self, freeze},
     fleet::{Host, host},
-    rollout::{Event, Header, HostProgress, HostState, Member, Snapshots},
+    rollout::{Event, Header, HostProgress, HostState, Member, Rollout, Snapshots},
     store::{Key, Prefix, SharedStore, key::Name, record},
     trouble::Trouble,
 };
@@ -125,34 +126,55 @@ impl Engine {
             .collect();
         let standing = Standing::load(store).await?;
         if environments.is_empty() || (standing.active.is_empty() && standing.live.is_empty()) {
+            self.inner.left.replace(vec![]);
             return Ok(false);
         }
-        let hosts: Vec<Host> = {
-            let presence = self.inner.fleet.presence();
-            let here = |host: &Host| presence.connected(&host.id).is_some() && host.left_out().is_none();
-            host::list(store).await?.into_iter().filter(here).collect()
-        };
-        let mut left = false;
+        let hosts = self.here().await?;
+        let mut left = vec![];
         for environment in &environments {
             let of_it: Vec<&Host> = hosts.iter().filter(|host| host.belongs(&environment.selector)).collect();
             if !of_it.is_empty() {
-                left |= self.bring_in(environment, &of_it, &standing).await?;
+                left.extend(self.bring_in(environment, &of_it, &standing).await?);
             }
         }
-        Ok(left)
+        let again = !left.is_empty();
+        self.inner.left.replace(left);
+        Ok(again)
     }
 
+    /// Hosts that could take something now.
+    async fn here(&self) -> Result<Vec<Host>, Trouble> {
+        let hosts = host::list(&self.inner.store).await?;
+        let presence = self.inner.fleet.presence();
+        let here = |host: &Host| presence.connected(&host.id).is_some() && host.left_out().is_none();
+        Ok(hosts.into_iter().filter(here).collect())
+    }
+
+    /// Who came to the environment since a rollout was made whose turn has come now, here or away for the moment: what is
+    /// live was brought to them meanwhile, so that nobody would look at them again.
+    pub(super) async fn came_since(&self, rollout: &Rollout, hosts: &[Host]) -> Result<Vec<Event>, Trouble> {
+        let environment = match environments::load(&self.inner.store, &rollout.header.env).await {
+            Ok((environment, _)) if environment.newcomers == Newcomers::Follow => environment,
+            Ok(_) | Err(Trouble::Refused(_)) => return Ok(vec![]),
+            Err(trouble) => return Err(trouble),
+        };
+        let came = |host: &&Host| host.belongs(&environment.selector) && host.left_out().is_none();
+        let came: Vec<&Host> = hosts.iter().filter(came).collect();
+        self.joining(rollout, &came).await
+    }
+
+    /// Who could not be brought in.
     async fn bring_in(
         &self,
         environment: &Environment,
         hosts: &[&Host],
         standing: &Standing,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Vec<Unbrought>, Trouble> {
         let env = &environment.name;
         for (_, _, rollout) in standing.active.iter().filter(|(of, ..)| of == env) {
             self.offer(rollout, hosts).await?;
         }
-        let mut left = false;
+        let mut left = vec![];
         for (_, app, live) in
             standing.live.iter().filter(|(of, app, _)| of == env && !standing.is_busy(of, app))
         {
@@ -161,22 +183,66 @@ impl Engine {
                 continue;
             }
             let calendar = freeze::calendar(&self.inner.store, env).await?;
-            if calendar.closed(env, self.now()).is_some() {
-                left = true; // a rollout that waited for it would keep others from being started
+            if let Some(closed) = calendar.closed(env, self.now()) {
+                // A rollout that waited for it would keep others from being started.
+                left.extend(newcomers.iter().map(|host| self.left(env, app, host, &closed.reason)));
                 continue;
             }
-            match self.start(follow(env, app, live, &newcomers)).await {
+            let mut ready = vec![];
+            for host in newcomers {
+                match self.what_it_lacks(env, app, live, host).await? {
+                    Some(why) => left.push(self.left(env, app, host, &why)),
+                    None => ready.push(host),
+                }
+            }
+            if ready.is_empty() {
+                continue;
+            }
+            match self.start(follow(env, app, live, &ready)).await {
                 Ok(rollout) => {
-                    tracing::info!(%rollout, %env, %app, hosts = newcomers.len(), "newcomers are brought in")
+                    tracing::info!(%rollout, %env, %app, hosts = ready.len(), "newcomers are brought in")
                 }
                 Err(trouble) => {
-                    left = true;
-                    tracing::warn!(%env, %app, hosts = newcomers.len(), trouble = %Chain(&trouble),
+                    tracing::warn!(%env, %app, hosts = ready.len(), trouble = %Chain(&trouble),
                         "newcomers are not brought in yet");
+                    let why = trouble.coded();
+                    left.extend(ready.iter().map(|host| self.left(env, app, host, &said(&why))));
                 }
             }
         }
         Ok(left)
+    }
+
+    /// Why the host could not take the settings of what is live; none of the others has to wait for it.
+    async fn what_it_lacks(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        live: &LiveRecord,
+        host: &Host,
+    ) -> Result<Option<String>, Trouble> {
+        let store = &self.inner.store;
+        let then = snapshots::load_all(store, live.target.snapshot.into_iter().collect()).await?;
+        let snapshot = then.into_values().next();
+        let mut member = [self.member(host.clone(), app).await?];
+        match settings::settle(store, env, app, snapshot.as_deref(), &mut member).await {
+            Err(Trouble::Refused(why)) => {
+                tracing::warn!(%env, %app, host = %host.name, %why, "a newcomer is not brought in yet");
+                Ok(Some(format!("{}; {}", said(&why), mended(app, &live.target.version, env))))
+            }
+            settled => settled.map(|()| None),
+        }
+    }
+
+    fn left(&self, env: &EnvName, app: &AppName, host: &Host, why: &str) -> Unbrought {
+        Unbrought {
+            env: env.clone(),
+            app: app.clone(),
+            host: host.id,
+            name: host.name.clone(),
+            why: why.to_owned(),
+            since_ms: self.now(),
+        }
     }
 
     async fn newcomers<'h>(
@@ -238,25 +304,28 @@ impl Engine {
         let Some(jobs) = self.jobs(rollout) else { return Ok(()) };
         let store = &self.inner.store;
         let Some(loaded) = records::load(store, rollout).await? else { return Ok(()) };
-        if !loaded.rollout.takes_in() {
-            return Ok(());
-        }
-        for host in hosts.iter().filter(|host| !loaded.rollout.hosts.contains_key(&host.id)) {
-            let (member, snapshots) = self.newcomer(&loaded.rollout, host).await?;
-            let event = Event::HostJoined { member: Box::new(member), snapshots };
+        for event in self.joining(&loaded.rollout, hosts).await? {
             // A task that has just ended needs no telling: it is looked again then.
             drop(jobs.send(Job::Fact(event)).await);
         }
         Ok(())
     }
 
+    /// That those of the hosts join it that it does not have yet.
+    async fn joining(&self, rollout: &Rollout, hosts: &[&Host]) -> Result<Vec<Event>, Trouble> {
+        let mut joining = vec![];
+        if rollout.takes_in() {
+            for host in hosts.iter().filter(|host| !rollout.hosts.contains_key(&host.id)) {
+                let (member, snapshots) = self.newcomer(rollout, host).await?;
+                joining.push(Event::HostJoined { member: Box::new(member), snapshots });
+            }
+        }
+        Ok(joining)
+    }
+
     /// The host as a member of a rollout under way, and the snapshots that its way back names. What keeps it from taking
     /// part is told there.
-    async fn newcomer(
-        &self,
-        rollout: &crate::rollout::Rollout,
-        host: &Host,
-    ) -> Result<(Member, Snapshots), Trouble> {
+    async fn newcomer(&self, rollout: &Rollout, host: &Host) -> Result<(Member, Snapshots), Trouble> {
         let Header { env, app, .. } = &rollout.header;
         let mut member = [self.member(host.clone(), app).await?];
         if let Err(why) = behind::group_as(&rollout.header, &mut member) {
@@ -266,7 +335,8 @@ impl Engine {
         let snapshot = rollout.snapshot().map(|snapshot| (**snapshot).clone());
         match settings::settle(store, env, app, snapshot.as_ref(), &mut member).await {
             Err(Trouble::Refused(why)) => {
-                member[0].excluded.get_or_insert(why.message);
+                let then = mended(app, &rollout.header.target.version, env);
+                member[0].excluded.get_or_insert(format!("{}; {then}", said(&why)));
             }
             settled => settled?,
         }
@@ -274,6 +344,16 @@ impl Engine {
         let [member] = member;
         Ok((member, snapshots))
     }
+}
+
+/// What brings it to a host whose settings were mended: a rollout has those of its beginning, and takes nobody in twice.
+fn mended(app: &AppName, version: &Version, env: &EnvName) -> String {
+    format!("then apply the file and: longshore rollout start {app}@{version} --to {env}")
+}
+
+/// `LS-K01 secret db cannot be opened: …`
+fn said(why: &Coded) -> String {
+    format!("{} {}", why.code, why.message)
 }
 
 fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[&Host]) -> StartRequest {

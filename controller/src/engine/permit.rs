@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longshore_common::{
     code::Code,
     digest::{PlanDigest, ReleaseDigest},
-    ids::{AppName, EnvName},
+    ids::{AppName, EnvName, OperatorName},
     time::Millis,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Wanted<'a> {
     /// Back to what was live before, or no further than what is: it has been here.
     pub back: bool,
     pub plan: Option<&'a PlanDigest>,
+    /// Who starts it.
+    pub by: &'a OperatorName,
     /// Of the plan's preconditions, those that it is started in spite of.
     pub overrides: &'a [Overridden],
     pub at: Millis,
@@ -59,8 +61,8 @@ pub(super) async fn permit(
     if !overridden(Check::Promotion) {
         proved(wanted, past, now)?;
     }
-    let Wanted { environment, app, plan, at, .. } = *wanted;
-    if let Some((mut asked, revision)) = approve::permit(store, environment, app, plan, at, now).await? {
+    let Wanted { environment, app, plan, by, at, .. } = *wanted;
+    if let Some((mut asked, revision)) = approve::permit(store, environment, app, plan, by, at, now).await? {
         let key = Key::approvals(&asked.plan);
         asked.used = true;
         permit.guards.push(Guard::Unchanged(key.clone(), revision));

@@ -212,6 +212,7 @@ impl HostApp {
             slots: vec![], // what of them is still on its disk, only the host knows
             verdict: if well { "healthy".to_owned() } else { String::new() },
             local: None, // likewise
+            sides: vec![],
         }
     }
 

@@ -88,7 +88,7 @@ impl Engine {
             return job.answer(Err(Trouble::Stopping));
         }
         match job {
-            Job::Fact(_) | Job::Gate(_) => {}
+            Job::Fact(_) | Job::Gate(_) | Job::Looked(_) => {}
             // Whoever asked may have gone: an agent says it again.
             Job::Report { host, report, done } => drop(done.send(self.late_report(&host, &report).await)),
             Job::Steer { event, done } => drop(done.send(self.steer_idle(rollout, event).await)),

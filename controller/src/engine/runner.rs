@@ -22,11 +22,17 @@ use super::{
     gates::{self, GateResult},
     records::{self, HostApp, Loaded},
     states,
+    turn::{self, Turn},
+    watchman::Watchman,
 };
 use crate::{
     bundle,
     gate::{Concluded, Desk},
-    rollout::{Event, Phase, Rollout, RunState, next_deadline, step},
+    rollout::{
+        Event, LastLook, Phase, Refused, Rollout, RunState, Settled, Transition, last_look, next_deadline,
+        step,
+    },
+    store::Key,
     trouble::Trouble,
 };
 
@@ -52,6 +58,8 @@ pub(super) enum Job {
     Report { host: HostId, report: Box<Report>, done: oneshot::Sender<Result<(), Trouble>> },
     /// What a gate came to.
     Gate(Concluded),
+    /// The hosts were looked at once more; whoever was found unwell has been said before.
+    Looked(LastLook),
     /// An operator's word.
     Steer { event: Event, done: oneshot::Sender<Result<(), Trouble>> },
 }
@@ -71,6 +79,10 @@ struct Runner {
     id: RolloutId,
     /// From the first look at the rollout on.
     calendar: Option<EnvCalendar>,
+    /// Its time has come, and somebody is before it.
+    in_line: bool,
+    /// Why it cannot have its turn, ever.
+    refused: Option<String>,
     jobs: mpsc::Receiver<Job>,
 }
 
@@ -78,11 +90,12 @@ struct Runner {
 /// record or a fault of ours, is followed by another after a while: nothing but the store remembers it.
 pub(super) async fn keep_going(engine: Engine, id: RolloutId, mut jobs: mpsc::Receiver<Job>) {
     loop {
-        let runner = Runner { engine: engine.clone(), id, calendar: None, jobs };
+        let runner =
+            Runner { engine: engine.clone(), id, calendar: None, in_line: false, refused: None, jobs };
         let ended = tokio::spawn(runner.run()).await;
         engine.retire(&id);
         match ended {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return engine.tell_all(Event::Tick).await, // somebody may have waited for its end
             Ok(Err(trouble)) => {
                 tracing::error!(rollout = %id, trouble = %Chain(&trouble), "set aside for {AGAIN:?}");
             }
@@ -126,17 +139,20 @@ impl Runner {
         let checks = gates::checks(&self.engine.inner.store, &self.id).await?;
         let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
         let (mut desk, mut concluded) = Desk::new(checks, fleet, clock, self.engine.inner.seen.clone());
+        let (mut watchman, mut unwell) = Watchman::new(self.engine.inner.fleet.clone(), header.app.clone());
         let mut batch = vec![Job::Fact(first)];
         let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
         batch.extend(open.into_iter().map(Job::Fact));
         batch.extend(self.engine.presence_facts(&loaded.rollout));
         loop {
             loaded = self.take(loaded, batch).await?;
+            let now = self.engine.now();
             desk.keep_up(&loaded.rollout);
+            watchman.keep_up(&loaded.rollout, now);
             if loaded.rollout.phase().is_done() {
                 return Ok(());
             }
-            let next = self.next_look(&loaded.rollout);
+            let next = self.next_look(&loaded.rollout, now);
             batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -145,6 +161,8 @@ impl Runner {
                     None => return Ok(()),
                 },
                 Some(gate) = concluded.recv() => vec![Job::Gate(gate)],
+                Some(failed) = unwell.recv() => vec![Job::Fact(failed)],
+                last = watchman.looked() => found(&mut unwell, last),
                 () = deadline(&self.engine, next) => vec![Job::Fact(Event::Tick)],
             };
         }
@@ -164,6 +182,7 @@ impl Runner {
     /// Decides on a batch, commits, answers. Returns what holds then.
     async fn take(&mut self, mut loaded: Loaded, batch: Vec<Job>) -> Result<Loaded, Trouble> {
         for attempt in 0.. {
+            loaded = self.take_turn(loaded).await?;
             let decided = self.decide(&loaded, &batch).await?;
             let now = self.engine.now();
             let store = &self.engine.inner.store;
@@ -203,18 +222,59 @@ impl Runner {
         unreachable!("the last attempt returns")
     }
 
+    /// One that was made to begin later takes the environment when its time has come, or waits in line.
+    async fn take_turn(&mut self, mut loaded: Loaded) -> Result<Loaded, Trouble> {
+        for attempt in 0.. {
+            (self.in_line, self.refused) = (false, None);
+            if !turn::is_due(&loaded.rollout.header, self.engine.now()) {
+                break;
+            }
+            match self.engine.take_turn(&loaded).await {
+                Ok(Turn::Has) => break,
+                Ok(Turn::Waits) => {
+                    self.in_line = true;
+                    break;
+                }
+                Ok(Turn::Taken) => {}
+                Err(trouble) if trouble.is_conflict() && attempt < CONFLICTS_MAX => {}
+                Err(Trouble::Refused(why)) => {
+                    self.refused = Some(why.message);
+                    break;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+            loaded = self.load().await?.ok_or(Trouble::Stopping)?;
+        }
+        Ok(loaded)
+    }
+
     /// Steps through the batch. Nothing is kept of it unless it is committed.
     async fn decide(&mut self, loaded: &Loaded, batch: &[Job]) -> Result<Decided, Trouble> {
         let now = self.engine.now();
         let mut next = loaded.rollout.clone();
         if let Some(event) = self.told_by_time(&next, now).await? {
-            next = step(&next, event, now).map_err(Coded::from)?.next;
+            next = step_or_look(&next, event, now, None).map_err(Coded::from)?.next;
+        }
+        if turn::is_due(&next.header, now) && !self.in_line {
+            for event in self.engine.since_it_was_made(&next).await? {
+                next = step(&next, event, now).map_err(Coded::from)?.next;
+            }
         }
         let mut states: BTreeMap<(HostId, AppName), StateChange> = BTreeMap::new();
         let (mut refused, mut events, mut gates) = (vec![], vec![], vec![]);
+        let mut looked = None;
         for job in batch {
             let event = match job {
+                Job::Fact(tick @ Event::Tick) if self.in_line => {
+                    events.push(tick.as_str());
+                    refused.push(None);
+                    continue;
+                }
                 Job::Fact(event) | Job::Steer { event, .. } => event.clone(),
+                Job::Looked(last) => {
+                    looked = Some(*last);
+                    Event::Tick
+                }
                 Job::Gate(Concluded { number, conclusion }) => {
                     let (number, verdict) = (*number, conclusion.verdict);
                     Event::Gate { number, verdict, note: conclusion.note.clone() }
@@ -233,14 +293,17 @@ impl Runner {
                 }
             };
             events.push(event.as_str());
-            match step(&next, event, now) {
+            match step_or_look(&next, event, now, looked) {
                 Ok(transition) => {
                     let evidence = |number| match job {
                         Job::Gate(gate) if gate.number == number => gate.conclusion.evidence.clone(),
                         _ => vec![],
                     };
                     for settled in transition.settled {
-                        let evidence = evidence(settled.run.number);
+                        let evidence = match evidence(settled.run.number) {
+                            heard if heard.is_empty() => self.heard_before(&settled, &gates).await?,
+                            heard => heard,
+                        };
                         gates.extend(GateResult::of(&transition.next, settled, evidence));
                     }
                     next = transition.next;
@@ -252,6 +315,20 @@ impl Runner {
         Ok(Decided { next, states: states.into_values().collect(), gates, refused, events })
     }
 
+    /// What an operator went past is told with what it had come to, and why.
+    async fn heard_before(&self, settled: &Settled, now: &[GateResult]) -> Result<Vec<String>, Trouble> {
+        if !matches!(settled.run.state, RunState::PassedOver { .. }) {
+            return Ok(vec![]);
+        }
+        let number = settled.run.number;
+        if let Some(before) = now.iter().rev().find(|before| before.settled.run.number == number) {
+            return Ok(before.clone().told());
+        }
+        let key = Key::gate_result(&self.id, number);
+        let before = records::get::<GateResult>(&self.engine.inner.store, &key).await?;
+        Ok(before.map(|(before, _)| before.told()).unwrap_or_default())
+    }
+
     /// What has to be said before anything else is decided: that the environment is closed or open now, or that a
     /// rollout whose time has come may not begin.
     async fn told_by_time(&mut self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
@@ -259,7 +336,7 @@ impl Runner {
             return Ok(None);
         }
         let store = &self.engine.inner.store;
-        if let Some(event) = self.withdrawn(rollout, now).await? {
+        if let Some(event) = self.called_off(rollout, now).await? {
             return Ok(Some(event));
         }
         match &mut self.calendar {
@@ -269,22 +346,31 @@ impl Runner {
     }
 
     /// What was planned for later is looked at again when its time has come.
-    async fn withdrawn(&self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
+    async fn called_off(&self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
         let header = &rollout.header;
-        let due = header.start_at.is_some_and(|at| now >= at) && matches!(header.phase, Phase::Ready);
-        if !due {
+        if !turn::is_due(header, now) {
             return Ok(None);
         }
         let store = &self.engine.inner.store;
         let release = bundle::load(&**store, &header.app, &header.target.version).await?;
         let withdrawn = release.and_then(|(release, _)| release.withdrawn);
-        Ok(withdrawn.map(|by| Event::Abort { by: format!("the controller: {} withdrew the release", by.by) }))
+        let why = match withdrawn {
+            Some(by) => Some(format!("{} withdrew the release", by.by)),
+            None if self.refused.is_some() => self.refused.clone(),
+            None if self.in_line => None,
+            None => self.engine.moved(rollout).await?,
+        };
+        Ok(why.map(|why| Event::Abort { by: format!("the controller: {why}") }))
     }
 
     /// When time alone may change something: the rollout's own deadline, or the environment's calendar.
-    fn next_look(&self, rollout: &Rollout) -> Option<Millis> {
+    fn next_look(&self, rollout: &Rollout, now: Millis) -> Option<Millis> {
         let opens = self.calendar.as_ref().and_then(EnvCalendar::until);
-        [next_deadline(rollout), opens].into_iter().flatten().min()
+        let own = match last_look(rollout, now) {
+            Some(look) => Some(look.until),
+            None => next_deadline(rollout).filter(|_| !self.in_line), // it is woken when it may be its turn
+        };
+        [own, opens].into_iter().flatten().min()
     }
 
     /// Adds a report to what is known of the host's app. Whether it was news.
@@ -354,11 +440,38 @@ impl Runner {
 impl Job {
     pub fn answer(self, result: Result<(), Trouble>) {
         match self {
-            Job::Fact(_) | Job::Gate(_) => {}
+            Job::Fact(_) | Job::Gate(_) | Job::Looked(_) => {}
             // Whoever asked may have gone.
             Job::Report { done, .. } | Job::Steer { done, .. } => drop(done.send(result)),
         }
     }
+}
+
+/// Whoever was found unwell, and then that the look is over.
+fn found(unwell: &mut mpsc::Receiver<Event>, last: LastLook) -> Vec<Job> {
+    let failed = std::iter::from_fn(|| unwell.try_recv().ok()).map(Job::Fact);
+    failed.chain([Job::Looked(last)]).collect()
+}
+
+/// What the rollout becomes now. While its hosts are looked at once more, the time of its bake or watch is not over; what
+/// ends that otherwise happens now, for deadlines begin with it.
+fn step_or_look(
+    rollout: &Rollout,
+    event: Event,
+    now: Millis,
+    looked: Option<LastLook>,
+) -> Result<Transition, Refused> {
+    let look = match last_look(rollout, now) {
+        Some(look) if looked != Some(look) => look,
+        Some(_) | None => return step(rollout, event, now),
+    };
+    let before = step(rollout, event.clone(), look.since - 1)?;
+    let stays = last_look(&before.next, now) == Some(look);
+    // On resume it goes on with what was left of its time, and with another look.
+    if stays || matches!(before.next.phase(), Phase::Paused(_)) {
+        return Ok(before);
+    }
+    step(rollout, event, now)
 }
 
 /// Returns when time alone may have changed something. Never, when only an event can.

@@ -9,7 +9,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::records::{self, HostApp, LiveRecord, Lock, Record};
+use super::records::{self, HostApp, LiveRecord, Record};
 use crate::{
     rollout::{HostProgress, Snapshot, Snapshots},
     store::{Key, Prefix, SharedStore, TXN_OPS_MAX, Txn, key::Name, record},
@@ -92,9 +92,9 @@ async fn named(store: &SharedStore) -> Result<BTreeSet<SnapshotDigest>, Trouble>
     }
     let rollouts: Vec<Record> = records::list(store).await?;
     named.extend(rollouts.iter().filter_map(|record| record.header.target.snapshot));
-    for entry in store.list(&Prefix::active()).await?.entries {
-        let lock: Lock = record::decode_entry(&entry)?;
-        for entry in store.list(&Prefix::rollout_hosts(&lock.rollout)).await?.entries {
+    let under_way = rollouts.iter().filter(|record| !record.header.phase.is_done());
+    for record in under_way {
+        for entry in store.list(&Prefix::rollout_hosts(&record.header.id)).await?.entries {
             let host: HostProgress = record::decode_entry(&entry)?;
             named.extend(host.previous.and_then(|target| target.snapshot));
         }

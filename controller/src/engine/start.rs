@@ -18,9 +18,10 @@ use super::{
     permit::{Wanted, permit},
     records::{self, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
+    way_back::{Past, WayBack},
 };
 use crate::{
-    bundle::{self, Release},
+    bundle::{self, Release, Withdrawal},
     config::Environment,
     environments::{self, freeze},
     fleet::{Host, host},
@@ -85,9 +86,10 @@ impl Engine {
         }
         let (environment, env_revision) = environments::load(store, env).await?;
         let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
-        let (target, snapshot, release) = self.target(request, &environment, live.as_ref()).await?;
+        let history = Past { app, env, live: live.as_ref(), records: &past };
+        let (target, snapshot, release, reason) = self.target(request, &environment, &history).await?;
         let now = self.now();
-        let start_at = self.start_at(request, &environment).await?;
+        let start_at = self.start_at(&request.at, env).await?;
         let back = request.rollback
             && live
                 .as_ref()
@@ -100,22 +102,23 @@ impl Engine {
             release: target.release,
             back: proven,
             plan: request.ticket.as_ref().map(|ticket| &ticket.plan.digest),
+            by: &request.by,
             overrides: request.ticket.as_ref().map(|ticket| &ticket.overrides[..]).unwrap_or_default(),
             at: start_at.unwrap_or(now),
         };
         let permit = permit(store, &wanted, &past, now).await?;
         // What has proved itself here runs no tests, and is never held up by where they would run.
-        let runners = match proven {
+        let mut runners = match proven {
             true => vec![],
             false => self.runners(&environment, app, snapshot.as_ref()).await?,
         };
-        let (mut members, snapshots, behind) = self.settled(&environment, app, &target, snapshot).await?;
+        let only = &request.newcomers;
+        let (mut members, snapshots, behind) =
+            self.settled(&environment, app, &target, snapshot, only).await?;
         if let Some(ticket) = &request.ticket {
             ticket.exclude(&mut members);
         }
-        if newcomers {
-            leave_out_all_but(&request.newcomers, env, &mut members)?;
-        }
+        let first = live.is_none() && nothing_runs(&members);
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
         let sequence = sequence.unwrap_or(0) + 1;
@@ -127,9 +130,10 @@ impl Engine {
             env: env.clone(),
             target: target.clone(),
             from_version: live.map(|live| live.target.version),
-            spec: match proven {
-                true => environment.spec.clone().for_the_way_back(),
-                false => environment.spec.clone(),
+            spec: match (proven, first) {
+                (true, _) => environment.spec.clone().for_the_way_back(),
+                (false, true) => environment.spec.clone().for_the_first_release(),
+                (false, false) => environment.spec.clone(),
             },
             keep_slots: environment.keep_slots,
             snapshots,
@@ -144,7 +148,7 @@ impl Engine {
             header: rollout.header.clone(),
             request_id: request_id.clone(),
             started_by: request.by.to_string(),
-            reason: request.reason.clone(),
+            reason,
             rollback: request.rollback,
             newcomers,
             plan: ticket.map(|ticket| ticket.plan.digest),
@@ -157,6 +161,11 @@ impl Engine {
             started_by: request.by.to_string(),
             since_ms: now,
         };
+        // One that is to begin later holds nothing until then.
+        let lock = start_at.is_none().then_some(lock);
+        if lock.is_none() {
+            runners.clear();
+        }
         let checks = Checks::of(&environment.gates);
         let mut guards = vec![
             Guard::Unchanged(Key::env(env), env_revision),
@@ -178,7 +187,7 @@ impl Engine {
             writes.extend(outbox::writes_of(store, env, &[told], now).await?);
         }
         let numbered = (counter, sequence);
-        commit::create(store, &record, &rollout, (guards, writes), numbered, &lock, &checks).await?;
+        commit::create(store, &record, &rollout, (guards, writes), numbered, lock.as_ref(), &checks).await?;
         tracing::info!(rollout = %id, %app, %env, version = %target.version, by = %request.by,
             hosts = members.len(), "rollout started");
         self.spawn(id);
@@ -186,18 +195,14 @@ impl Engine {
         Ok(id)
     }
 
-    /// When it is to begin; `None`: at once.
-    async fn start_at(
-        &self,
-        request: &StartRequest,
-        environment: &Environment,
-    ) -> Result<Option<Millis>, Trouble> {
-        if request.at.is_empty() {
+    /// When a rollout is to begin for which people wrote this; `None`: at once.
+    pub async fn start_at(&self, text: &str, env: &EnvName) -> Result<Option<Millis>, Trouble> {
+        if text.is_empty() {
             return Ok(None);
         }
-        let calendar = freeze::calendar(&self.inner.store, &environment.name).await?;
+        let calendar = freeze::calendar(&self.inner.store, env).await?;
         let now = self.now();
-        let at = calendar.moment(&request.at, now)?;
+        let at = calendar.moment(text, now)?;
         if at < now - LATE_MS {
             let said = calendar.say_moment(at);
             let message = format!("{said} is past; to start now, leave --at away");
@@ -210,14 +215,16 @@ impl Engine {
         Ok((at > now).then_some(at))
     }
 
-    /// What is to run, its settings, and the revision of its release.
+    /// What is to run, its settings, the revision of its release, and why.
     async fn target(
         &self,
         request: &StartRequest,
         environment: &Environment,
-        live: Option<&LiveRecord>,
-    ) -> Result<(Target, Option<Snapshot>, Revision), Trouble> {
+        history: &Past<'_>,
+    ) -> Result<(Target, Option<Snapshot>, Revision, String), Trouble> {
         let StartRequest { app, env, version, rollback, .. } = request;
+        let live = history.live;
+        let mut reason = request.reason.clone();
         let before = match (rollback, version) {
             _ if !request.newcomers.is_empty() => {
                 let live = live.filter(|live| Some(&live.target.version) == version.as_ref());
@@ -225,7 +232,12 @@ impl Engine {
             }
             (false, None) => return Err(Trouble::refused(Code::V01, "say which version to roll out")),
             (false, Some(_)) => None,
-            (true, None) => Some(way_back(app, env, live)?),
+            (true, None) => {
+                let way = WayBack::find(&self.inner.store, history).await?;
+                let target = way.unsaid(history)?;
+                reason = way.reason(&reason);
+                Some(target)
+            }
             (true, Some(version)) => {
                 live.and_then(|live| live.before.iter().find(|target| target.version == *version).cloned())
             }
@@ -234,12 +246,18 @@ impl Engine {
         let wanted = wanted.expect("a version was given, or one was found");
         let found = bundle::load(&*self.inner.store, app, wanted).await?;
         let (release, revision) = found.ok_or_else(|| unpublished(app, wanted))?;
-        refuse_withdrawn(&release)?;
+        if let Some(withdrawal) = &release.withdrawn {
+            let way = match rollback {
+                true => WayBack::find(&self.inner.store, history).await?.command(history),
+                false => None,
+            };
+            return Err(withdrawn(&release, withdrawal, way).into());
+        }
         // What was live before, and what is, takes the settings of that time along; everything else has those of now.
         if let Some(target) = before {
             let then = snapshots::load_all(&self.inner.store, target.snapshot.into_iter().collect()).await?;
             let snapshot = then.into_values().next().map(|snapshot| (*snapshot).clone());
-            return Ok((target, snapshot, revision));
+            return Ok((target, snapshot, revision, reason));
         }
         let snapshot = environment.snapshot(app);
         let target = Target {
@@ -249,7 +267,7 @@ impl Engine {
             layers: vec![],
             values: Values::new(),
         };
-        Ok((target, snapshot, revision))
+        Ok((target, snapshot, revision, reason))
     }
 
     /// The rollout that a request started before.
@@ -266,17 +284,22 @@ impl Engine {
     }
 
     /// The environment's hosts, as they stand now, each with the layers of the settings that hold for it; and every
-    /// snapshot that they name; and the load balancers before them. At least one host.
+    /// snapshot that they name; and the load balancers before them. At least one host. All but `only`, where it names any,
+    /// are left out, and what they lack is nobody's concern.
     pub async fn settled(
         &self,
         environment: &Environment,
         app: &AppName,
         target: &Target,
         snapshot: Option<Snapshot>,
+        only: &BTreeSet<HostId>,
     ) -> Result<(Vec<Member>, Snapshots, Option<Behind>), Trouble> {
         let store = &self.inner.store;
         let mut members = self.members(environment, app).await?;
         let behind = self.behind(environment, app, target, &mut members).await?;
+        if !only.is_empty() {
+            leave_out_all_but(only, &environment.name, &mut members)?;
+        }
         settings::settle(store, &environment.name, app, snapshot.as_ref(), &mut members).await?;
         let snapshots = settings::gather(store, snapshot, &members).await?;
         Ok((members, snapshots, behind))
@@ -349,12 +372,9 @@ impl Engine {
     }
 }
 
-fn way_back(app: &AppName, env: &EnvName, live: Option<&LiveRecord>) -> Result<Target, Coded> {
-    let nothing = || {
-        let message = format!("nothing was live before in {env} that {app} could go back to");
-        Coded::new(Code::R01, message)
-    };
-    live.and_then(|live| live.before.first().cloned()).ok_or_else(nothing)
+/// No host has anything of the app that could have traffic.
+pub fn nothing_runs(members: &[Member]) -> bool {
+    members.iter().all(|member| member.previous.is_none())
 }
 
 fn unpublished(app: &AppName, version: &Version) -> Coded {
@@ -363,14 +383,14 @@ fn unpublished(app: &AppName, version: &Version) -> Coded {
     Coded::new(Code::N01, message)
 }
 
-fn refuse_withdrawn(release: &Release) -> Result<(), Coded> {
-    let Some(withdrawal) = &release.withdrawn else { return Ok(()) };
+fn withdrawn(release: &Release, withdrawal: &Withdrawal, way: Option<String>) -> Coded {
     let Release { app, version, .. } = release;
-    let message = format!(
-        "release {app}@{version} was withdrawn by {}: {}. Publish another version",
-        withdrawal.by, withdrawal.reason
-    );
-    Err(Coded::new(Code::R01, message))
+    let Withdrawal { by, reason, at_ms: _ } = withdrawal;
+    let other = match way {
+        Some(command) => format!("Go back to another: {command}"),
+        None => "Publish another version".to_owned(),
+    };
+    Coded::new(Code::R01, format!("release {app}@{version} was withdrawn by {by}: {reason}. {other}"))
 }
 
 fn busy(lock: &Lock, env: &EnvName, app: &AppName, now: Millis) -> Coded {

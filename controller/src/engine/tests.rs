@@ -1,16 +1,22 @@
 //! The engine over a store in memory, with agents that are driven by hand and no network between.
 
+mod ahead;
 mod balanced;
 mod gates;
 mod newcomers;
 mod policy;
+mod turn;
+mod way_back;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use longshore_common::{
     digest::{IndexDigest, ReleaseDigest},
     ids::RolloutId,
-    time::SystemClock,
+    time::{Clock, Millis, Span, SystemClock},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,7 +32,7 @@ use crate::{
     fleet::{Fleet, Heartbeat},
     rollout::{Event, Outcome, Phase},
     store::{Key, MemoryStore, SharedStore, Txn, record},
-    testing::{HandAgent, MortalStore},
+    testing::{self, HandAgent, MortalStore},
 };
 
 /// Nothing here takes longer; what does is stuck.
@@ -44,6 +50,16 @@ bake = "0s"
 max_unavailable = "100%"
 "#;
 
+/// The machine's clock, and so much more.
+#[derive(Debug)]
+struct Ahead(Duration);
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> Millis {
+        SystemClock.now_ms() + Span(self.0).as_ms()
+    }
+}
+
 /// A controller without its ports.
 struct Controller {
     engine: Engine,
@@ -53,7 +69,12 @@ struct Controller {
 
 impl Controller {
     async fn start(store: SharedStore) -> Self {
-        let clock = Arc::new(SystemClock);
+        Self::start_ahead(store, Duration::ZERO).await
+    }
+
+    /// One that is started that much later, as far as it knows.
+    async fn start_ahead(store: SharedStore, by: Duration) -> Self {
+        let clock = Arc::new(Ahead(by));
         let stop = CancellationToken::new();
         let beat = Heartbeat { every: Duration::from_millis(200), missed: 3 };
         let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
@@ -91,7 +112,7 @@ async fn world(agents: &[HandAgent]) -> Arc<MemoryStore> {
         access::create(&store, &access::User::new(name.parse().unwrap(), grants, "test", 0)).await.unwrap();
     }
     let operator = "alice".parse().unwrap();
-    environments::apply(&store, "production.toml", FILE, &operator, 0).await.unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", FILE, &operator, 0).await.unwrap();
     for version in ["1.0", "1.1", "1.2"] {
         let release = Release {
             app: "shop".parse().unwrap(),
@@ -173,6 +194,35 @@ async fn a_good_release_goes_everywhere_a_bad_one_comes_back_and_a_rollback_goes
     assert!(refused.to_string().contains("nothing was live before"), "{refused}");
 }
 
+/// It answers once when it switches and fails every look from then on; the third of them comes after the watch's own time.
+#[tokio::test]
+async fn a_host_that_fails_at_the_end_of_the_watch_is_found() {
+    let agents = fleet_of(1, &[]);
+    let store: SharedStore = world(&agents).await;
+    let file = format!("{FILE}watch = \"1s\"\n");
+    let by = "alice".parse().unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    agents[0].unwell.store(true, Ordering::SeqCst);
+    let id = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    let looked = "1.1 is watched for 1s; that time is over, and its hosts are looked at once more";
+    let mut told = false;
+    for _ in 0..PATIENCE.as_millis() / 5 {
+        let view = controller.engine.view(&id).await.unwrap();
+        told |= view.holds.iter().any(|hold| hold.what.contains(looked));
+        if view.rollout.phase().is_done() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(controller.done(id).await, Outcome::RolledBack);
+    assert!(told, "it waited without a word");
+    everywhere(&agents, "1.0");
+}
+
 /// Scenarios 68 and 118.
 #[tokio::test]
 async fn a_release_that_is_everywhere_already_is_nothing_to_do() {
@@ -228,8 +278,12 @@ async fn a_host_that_was_away_takes_part_when_it_is_back() {
     let controller = Controller::start(store.clone()).await;
     controller.connect(&agents[..1]);
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1200)).await; // longer than the silence that makes it unknown
-    assert!(controller.fleet.presence().is_silent(&agents[1].host.id));
+    let mut waited = 0;
+    while !controller.fleet.presence().is_silent(&agents[1].host.id) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        waited += 1;
+        assert!(waited < 1000, "it is never said to be silent");
+    }
     controller.connect(&agents[1..]);
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     everywhere(&agents, "1.0");

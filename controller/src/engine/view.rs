@@ -1,18 +1,21 @@
 //! A rollout as it is shown: its state, what its hosts are doing this moment, and why it waits.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use longshore_common::ids::{HostId, RolloutId};
+use longshore_common::{
+    ids::{HostId, RolloutId},
+    time::Millis,
+};
 
 use super::{
     Engine,
     gates::{self, GateResult},
     records::{self, Record},
-    unknown,
+    turn, unknown,
 };
 use crate::{
     fleet::words::Progress,
-    rollout::{Facts, Hold, Rollout, explain},
+    rollout::{Facts, Hold, Phase, Rollout, explain, last_look},
     store::Revision,
     trouble::Trouble,
 };
@@ -31,7 +34,12 @@ pub struct View {
     pub gates: Vec<GateResult>,
     /// What gates that are looked at have seen so far.
     pub seen: BTreeMap<u32, String>,
+    /// After that much time what it waits for may be another thing, without a change of the rollout.
+    pub stale_in: Option<Duration>,
 }
+
+/// Between two looks at who is before a rollout whose time has come.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub async fn view(&self, id: &RolloutId) -> Result<View, Trouble> {
@@ -41,7 +49,19 @@ impl Engine {
         let mut seen = self.inner.seen.of(id);
         seen.extend(self.said_so_far(&loaded.rollout, &loaded.record.started_by).await?);
         let benched = self.benched(&loaded.rollout).await?;
-        let holds = explain(&loaded.rollout, &Facts { doing, seen: seen.clone(), benched });
+        let (header, now) = (&loaded.rollout.header, self.now());
+        let begins = header.start_at.filter(|_| turn::is_scheduled(header));
+        let left = |at: Millis| Duration::from_millis((at - now).max(0).unsigned_abs());
+        let ends = time_watched(&loaded.rollout).filter(|at| *at > now);
+        // Mostly it is over at its end; if not, there is more to be said.
+        let stale_in = begins.map(|at| left(at).max(LOOK)).or_else(|| ends.map(|at| left(at) + LOOK));
+        let in_line = match turn::is_due(header, now) {
+            true => self.before(&loaded.record).await?,
+            false => None,
+        };
+        let last_look = last_look(&loaded.rollout, now);
+        let facts = Facts { doing, seen: seen.clone(), benched, in_line, last_look };
+        let holds = explain(&loaded.rollout, &facts);
         let gates = gates::results(&self.inner.store, id).await?;
         Ok(View {
             record: loaded.record,
@@ -51,6 +71,7 @@ impl Engine {
             holds,
             gates,
             seen,
+            stale_in,
         })
     }
 
@@ -69,9 +90,20 @@ impl Engine {
         let of_host = |id: &HostId| {
             let progress = presence.progress(id, &rollout.header.app)?;
             // What the host does for an earlier assignment is not about this rollout.
-            (rollout.generation(*id) == Some(progress.generation)).then_some((*id, progress))
+            let own = rollout.generation(*id) == Some(progress.generation)
+                || (rollout.is_balancer(id) && progress.generation.sequence() == rollout.header.sequence);
+            own.then_some((*id, progress))
         };
-        rollout.hosts.keys().filter_map(of_host).collect()
+        let balancers: Vec<HostId> = rollout.balancers().map(|(id, _)| id).collect();
+        rollout.hosts.keys().chain(&balancers).filter_map(of_host).collect()
+    }
+}
+
+/// When the time of a bake, or of the watch, is over.
+fn time_watched(rollout: &Rollout) -> Option<Millis> {
+    match rollout.phase() {
+        phase @ (Phase::Baking(_) | Phase::Watching(_)) => phase.deadline(),
+        _ => None,
     }
 }
 

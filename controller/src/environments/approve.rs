@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{freeze::REASON_BYTES, load};
 use crate::{
     access::{self, Permission, Role},
-    approval::{Approval, People, Rule, Standing, admit, standing},
+    approval::{Approval, People, Rule, Standing, admit, counts, standing, standing_for},
     config::Environment,
     engine::records,
     notify::{Happening, Kind, outbox},
@@ -24,6 +24,8 @@ use crate::{
 const SAID: usize = 32;
 /// Plans that wait; the oldest goes.
 const ASKED: usize = 500;
+/// People that a refusal names.
+const NAMED: usize = 5;
 /// New attempts when two people speak at once.
 const ATTEMPTS: u32 = 8;
 
@@ -48,6 +50,16 @@ impl Asked {
     /// By a rule with people in it.
     pub fn standing(&self, rule: &Rule, now: Millis) -> Standing {
         standing(rule, &self.said, &self.author, now)
+    }
+
+    /// The same, when `starter` is to start it.
+    pub fn standing_for(&self, starter: &OperatorName, rule: &Rule, now: Millis) -> Standing {
+        standing_for(rule, &self.said, &self.author, starter, now)
+    }
+
+    /// Whether this one's approval is among those that count.
+    fn counts(&self, who: &OperatorName, rule: &Rule, now: Millis) -> bool {
+        counts(rule, &self.said, &self.author, who, now)
     }
 
     /// What the environment asks for, with those who are to be asked now.
@@ -119,6 +131,9 @@ pub async fn list(store: &SharedStore) -> Result<Vec<Asked>, Trouble> {
 /// The plan that a text means: its digest, or the beginning of it.
 pub async fn find(store: &SharedStore, text: &str) -> Result<PlanDigest, Trouble> {
     let known = list(store).await?;
+    if text == "latest" {
+        return Err(not_by_its_place(&known));
+    }
     let mut found = known.iter().filter(|asked| {
         let hex = asked.plan.hex();
         text.len() >= 4 && hex.starts_with(&text.to_ascii_lowercase())
@@ -135,6 +150,23 @@ pub async fn find(store: &SharedStore, text: &str) -> Result<PlanDigest, Trouble
             Err(Trouble::refused(Code::N01, message))
         }
     }
+}
+
+/// Whoever agrees has looked at one plan, and the latest may be another one by now.
+fn not_by_its_place(known: &[Asked]) -> Trouble {
+    let newest = known.iter().filter(|asked| !asked.used).max_by_key(|asked| asked.asked_ms);
+    let newest = newest.map_or_else(
+        || "none waits".to_owned(),
+        |asked| {
+            let Asked { plan, app, version, env, .. } = asked;
+            format!("the newest is {} ({app}@{version} to {env})", plan.short())
+        },
+    );
+    let message = format!(
+        "name the plan that you looked at by its digest, as \"latest\" may be another one by now: {newest}. \
+         See: longshore rollout approvals"
+    );
+    Trouble::refused(Code::V01, message)
 }
 
 /// Keeps what somebody says of a plan. Refused when their word is not asked for.
@@ -154,8 +186,9 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
         if asked.used {
             let Asked { app, version, env, .. } = &asked;
             let message = format!(
-                "plan {} was used up by the rollout that it started (longshore plan list says which), and no word changes \
-                 that one: to stop it, longshore rollout abort. Plan it again: longshore plan {app}@{version} --to {env}",
+                "the approvals of plan {} were used up by the rollout that it started (longshore plan list says which), and no \
+                 word changes that one: to stop it, longshore rollout abort. To start the plan again, have it approved anew: \
+                 longshore plan {app}@{version} --to {env}",
                 plan.short()
             );
             return Err(Trouble::refused(Code::R01, message));
@@ -177,13 +210,14 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
     unreachable!("the last attempt returns")
 }
 
-/// Refused unless the plan may start at `at`, which is `now` or later. Returns what its record has to be like when it
+/// Refused unless `by` may start the plan at `at`, which is `now` or later. Returns what its record has to be like when it
 /// does.
 pub async fn permit(
     store: &SharedStore,
     environment: &Environment,
     app: &AppName,
     plan: Option<&PlanDigest>,
+    by: &OperatorName,
     at: Millis,
     now: Millis,
 ) -> Result<Option<(Asked, Revision)>, Trouble> {
@@ -208,11 +242,11 @@ pub async fn permit(
     if asked.used {
         let Asked { app, version, .. } = &asked;
         return refuse(format!(
-            "plan {short} was used up by the rollout that it started. Plan it again and have that approved: \
-             longshore plan {app}@{version} --to {env}"
+            "the approvals of plan {short} were used up by the rollout that it started. To start it again, have it \
+             approved anew: longshore plan {app}@{version} --to {env}"
         ));
     }
-    match asked.standing(rule, now) {
+    match asked.standing_for(by, rule, now) {
         // Enough agree; only too long before.
         Standing::Approved { until: Some(until) } if until <= at => {
             let (until, at) = (calendar.say_moment(until), calendar.say_moment(at));
@@ -226,15 +260,66 @@ pub async fn permit(
             let because = if by.reason.is_empty() { String::new() } else { format!(": {}", by.reason) };
             refuse(format!("plan {short} was denied by {}{because}", by.by))
         }
+        Standing::Pending(lacking) if asked.counts(by, rule, now) => {
+            let others = others(store, &asked, by, rule, now).await?;
+            refuse(format!(
+                "{env} needs {needs}, and whoever starts a plan is none of those who approve it: without {by}, plan \
+                 {short} {lacking}. {others}"
+            ))
+        }
         Standing::Pending(lacking) => refuse(format!(
             "{env} needs {needs}; plan {short} {lacking}. They type: longshore rollout approve {short}"
         )),
     }
 }
 
-/// `2 approvals of ann, at least 1 of sre (sam, sue), each good for 24h`.
+/// Who could approve or start it in place of `by`, in words.
+async fn others(
+    store: &SharedStore,
+    asked: &Asked,
+    by: &OperatorName,
+    rule: &Rule,
+    now: Millis,
+) -> Result<String, Trouble> {
+    let short = asked.plan.short();
+    let scope = access::Scope::Both(asked.app.clone(), asked.env.clone());
+    let may_approve =
+        rule.approvers.iter().flatten().filter(|who| {
+            *who != by && admit(rule, &asked.author, who).is_ok() && !asked.counts(who, rule, now)
+        });
+    let may_start = access::list(store).await?.into_iter().filter(|user| {
+        let may = user.locked.is_none() && user.grants.allow(Permission::Deploy, &scope);
+        may && asked.standing_for(&user.name, rule, now).may_start()
+    });
+    let mut told = match named(may_approve.map(ToString::to_string).collect()) {
+        None => "Nobody else may approve it".to_owned(),
+        Some(names) => {
+            format!("Others who may approve: {names}; they type: longshore rollout approve {short}")
+        }
+    };
+    if let Some(names) = named(may_start.map(|user| user.name.to_string()).collect()) {
+        told.push_str(&format!(
+            "\nOthers who may start it: {names}; they type: longshore rollout start {short}"
+        ));
+    }
+    Ok(told)
+}
+
+/// `ann, bob and 3 more`; none of nobody.
+fn named(mut names: Vec<String>) -> Option<String> {
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let shown = names.join(", ");
+    match (names.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(shown),
+        (false, more) => Some(format!("{shown} and {more} more")),
+    }
+}
+
+/// `2 approvals by ann, at least 1 of sre (sam, sue), each good for 24h`.
 pub fn needs(rule: &Rule) -> String {
     let approvals = if rule.count == 1 { "approval" } else { "approvals" };
     let good = rule.expires.map(|span: Span| format!(", each good for {span}")).unwrap_or_default();
-    format!("{} {approvals} of {}{good}", rule.count, rule.asked())
+    format!("{} {approvals} by {}{good}", rule.count, rule.asked())
 }

@@ -1,7 +1,8 @@
 //! Questions to live hosts, each answered once, within a deadline, or not at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::{StreamExt as _, stream};
 use longshore_common::ids::HostId;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -10,6 +11,11 @@ use super::{
     session::Command,
     words::{Answer, Question},
 };
+
+/// For hosts to say how their apps stand, before they are shown.
+const LOOK: Duration = Duration::from_secs(2);
+/// Hosts that are asked at the same time.
+pub const ASKED_AT_ONCE: usize = 256;
 
 /// How a question ended.
 #[derive(Debug)]
@@ -40,6 +46,16 @@ impl Fleet {
             Ok(Some(answer)) => Asked::Answered { answer, took: asked.elapsed() },
             Ok(None) | Err(_) => Asked::Silent,
         }
+    }
+
+    /// Asks these hosts how their apps stand now. Who answered in time; of the others their last word is known still.
+    pub async fn look_at(&self, hosts: Vec<HostId>) -> BTreeSet<HostId> {
+        let ask = async |host| match self.ask(host, Question::Ping, LOOK).await {
+            Asked::Answered { answer: Answer::Pong { .. }, .. } => Some(host),
+            Asked::Answered { .. } | Asked::Silent => None,
+        };
+        let asked = stream::iter(hosts).map(ask).buffer_unordered(ASKED_AT_ONCE);
+        asked.filter_map(std::future::ready).take_until(tokio::time::sleep(LOOK)).collect().await
     }
 
     async fn put(&self, host: HostId, question: Question) -> Option<Answer> {

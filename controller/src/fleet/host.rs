@@ -222,10 +222,13 @@ pub async fn get(store: &SharedStore, id: &HostId) -> Result<Option<(Host, Revis
     Ok(Some((record::decode_entry(&entry)?, entry.revision)))
 }
 
-/// All hosts, by id.
+/// All hosts, by name: whoever tells of some of them tells of the same ones each time.
 pub async fn list(store: &SharedStore) -> Result<Vec<Host>, Trouble> {
     let listing = store.list(&Prefix::hosts()).await?;
-    listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from)).collect()
+    let hosts = listing.entries.iter().map(|entry| record::decode_entry(entry).map_err(Trouble::from));
+    let mut hosts = hosts.collect::<Result<Vec<Host>, Trouble>>()?;
+    hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    Ok(hosts)
 }
 
 /// The one host that an operator means by an id or a name.

@@ -36,7 +36,7 @@ use crate::{
     trouble::Trouble,
 };
 
-pub use ask::Asked;
+pub use ask::{ASKED_AT_ONCE, Asked};
 use host::BarredKind;
 pub use host::{BoundKey, Drained, Host, Rejoining};
 pub use presence::{Connected, Presence};

@@ -18,6 +18,7 @@ impl AppSeen {
             slots: vec![],
             verdict: String::new(),
             local: None,
+            sides: vec![],
         });
         seen.generation = seen.generation.max(report.generation);
         seen.local = match (&report.by, seen.local) {

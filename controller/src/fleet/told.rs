@@ -296,6 +296,7 @@ mod tests {
         let started = desk.start(desk.disk.clone()).await;
         let silent = started.fleet.on_record(&known.unwrap().0, &Facts::default()).await.trust.unwrap();
         assert_eq!((silent.state.as_str(), silent.breaks.len()), ("damaged", 2));
+        assert_eq!(silent.problem, "the host says nothing of its trust state any more");
         let many: Vec<String> = (0..100).map(|n| format!("story {n}")).collect();
         let mut host = desk.host.host.clone();
         host.seen =

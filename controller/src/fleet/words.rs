@@ -8,8 +8,10 @@ use longshore_common::{
     digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, HostName},
     label::Labels,
-    report::Report,
+    report::{Failure, Report},
+    settings::Secrets,
     time::Millis,
+    traffic::{Directed, Looked, SideSeen},
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,12 @@ pub struct TrustFacts {
     pub breaks: Vec<String>,
     #[serde(default)]
     pub problem: String,
+    /// Each of its documents that has run out, in a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expired: Vec<String>,
+    /// Apps, or `fleet`, whose trust state is damaged there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 impl Facts {
@@ -88,6 +96,8 @@ pub struct AppSeen {
     pub verdict: String,
     /// Somebody on the host deployed from a bundle what was accepted last; `None`: it was assigned.
     pub local: Option<DeployedThere>,
+    /// As it said last: no report tells of them. Empty: it runs on none.
+    pub sides: Vec<SideSeen>,
 }
 
 /// A deployment that the host's own admin made, without the controller.
@@ -221,6 +231,11 @@ pub enum Question {
         app: AppName,
         since_ms: Millis,
     },
+    /// Whether the app that was found healthy by this assignment still is.
+    Glance {
+        app: AppName,
+        generation: Generation,
+    },
     Test {
         app: AppName,
         release: ReleaseDigest,
@@ -257,6 +272,18 @@ pub struct Usage {
     pub main_pid: u64,
 }
 
+/// How an app was found in one look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// The host is at it, or has been told something else since: nothing can be said.
+    Busy,
+    /// Another word for another process; empty: there is none that could end.
+    Well {
+        life: String,
+    },
+    Unwell(Box<Failure>),
+}
+
 /// How a test of a release went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestAnswer {
@@ -290,6 +317,26 @@ pub struct Wanted {
     pub mounts: Vec<String>,
     pub users: Vec<String>,
     pub run_as: Option<String>,
+    /// Those that are on the host itself.
+    pub secrets: Secrets,
+    /// What whoever directs traffic there has to know; `None`: nobody does.
+    pub directed: Option<Directed>,
+}
+
+impl Wanted {
+    /// Only how the host stands.
+    pub fn nothing_for(app: AppName) -> Self {
+        Self {
+            app,
+            commands: vec![],
+            ports: vec![],
+            mounts: vec![],
+            users: vec![],
+            run_as: None,
+            secrets: Secrets::new(),
+            directed: None,
+        }
+    }
 }
 
 /// What a host is and has at this moment; of what was asked, what is not there.
@@ -306,6 +353,9 @@ pub struct SurveyAnswer {
     pub mounts_missing: Vec<String>,
     pub users_missing: Vec<String>,
     pub run_as_problem: Option<String>,
+    /// Each with why it cannot be had there, and the way out.
+    pub secrets_missing: Vec<String>,
+    pub traffic: Looked,
 }
 
 #[derive(Clone, Debug)]
@@ -320,6 +370,7 @@ pub enum Answer {
     /// Whether it was; why not.
     Reached(Result<(), String>),
     Usage(Usage),
+    Glance(Glance),
     Test(Box<TestAnswer>),
     Logs(Vec<LogLine>),
     Checkpoints(Vec<Checkpoint>),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use longshore_common::ids::HostName;
+use longshore_common::{ids::HostName, text::bytes};
 
 use super::{Conclusion, Scene, check::AppLimits};
 use crate::{
@@ -103,7 +103,7 @@ impl Track {
         if let Some(most) = limits.memory_bytes
             && self.last.memory_bytes > most
         {
-            return Some(format!("{name} uses {}; at most {}", mib(self.last.memory_bytes), mib(most)));
+            return Some(format!("{name} uses {}; at most {}", bytes(self.last.memory_bytes), bytes(most)));
         }
         let most = limits.errors_per_minute?;
         // Within the first minute the whole minute's share is there to be used.
@@ -140,7 +140,7 @@ fn lines(tracks: &BTreeMap<HostName, Track>, passed: Duration, silent: &[String]
             counted(track.restarts, "restart"),
             counted(track.last.error_lines, "error line"),
             track.cpu_percent(passed),
-            mib(track.last.memory_bytes),
+            bytes(track.last.memory_bytes),
         )
     };
     tracks.iter().map(of_track).chain(silent.iter().cloned()).collect()
@@ -148,10 +148,6 @@ fn lines(tracks: &BTreeMap<HostName, Track>, passed: Duration, silent: &[String]
 
 fn counted(number: u32, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 #[cfg(test)]
@@ -210,6 +206,6 @@ mod tests {
             "web-1 took 75% of a core; at most 50%"
         );
         let fat = Usage { memory_bytes: 100 << 20, ..first.clone() };
-        assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 100 MiB; at most 64 MiB");
+        assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 104.9 MB; at most 67.1 MB");
     }
 }

@@ -211,7 +211,7 @@ impl Approval {
         let approvals = if self.count == 1 { "approval" } else { "approvals" };
         let named: Vec<&str> = self.by.iter().chain(&self.by_roles).map(String::as_str).collect();
         let named = match named.len() {
-            0 => "every approver but whoever starts it".to_owned(),
+            0 => "any approver but whoever starts it".to_owned(),
             _ => named.join(", "),
         };
         format!("{} {approvals} by {named}", self.count)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_common::{
-    ids::RolloutId,
+    ids::{HostName, RolloutId},
     time::{Clock, Span},
 };
 use tokio::sync::mpsc;
@@ -67,6 +67,8 @@ pub struct Desk {
     clock: Arc<dyn Clock>,
     seen: Seen,
     looking: HashMap<u32, AbortOnDropHandle<()>>,
+    /// Of each host on which tests run in the watch time: they take turns there, first come first served.
+    runners: HashMap<HostName, Arc<tokio::sync::Mutex<()>>>,
     said: mpsc::Sender<Concluded>,
 }
 
@@ -79,7 +81,10 @@ impl Desk {
         seen: Seen,
     ) -> (Self, mpsc::Receiver<Concluded>) {
         let (said, receiver) = mpsc::channel(crate::rollout::GATES_MAX);
-        (Self { checks, fleet, clock, seen, looking: HashMap::new(), said }, receiver)
+        (
+            Self { checks, fleet, clock, seen, looking: HashMap::new(), runners: HashMap::new(), said },
+            receiver,
+        )
     }
 
     /// Looks at what is due and at nothing else.
@@ -102,9 +107,10 @@ impl Desk {
             let Some(check) = self.checks.by_gate.get(&gate.name).cloned() else { continue };
             let (said, number) = (self.said.clone(), run.number);
             let watch = Span::millis((run.deadline - run.since).max(0).unsigned_abs());
+            let turns = gate.runner.clone().map(|runner| self.runners.entry(runner).or_default().clone());
             let task = tokio::spawn(async move {
                 let conclusion = match stage {
-                    Stage::Watch => again_and_again(&check, scene, watch).await,
+                    Stage::Watch => again_and_again(&check, scene, turns.as_deref(), watch).await,
                     Stage::Before | Stage::After { .. } => look(&check, &scene).await,
                 };
                 drop(said.send(Concluded { number, conclusion }).await); // the rollout may be over
@@ -115,12 +121,22 @@ impl Desk {
 }
 
 /// Until it is not as it should be. The end of the watch time ends the task.
-async fn again_and_again(check: &super::Check, scene: Scene, watch: Span) -> Conclusion {
+async fn again_and_again(
+    check: &super::Check,
+    scene: Scene,
+    turns: Option<&tokio::sync::Mutex<()>>,
+    watch: Span,
+) -> Conclusion {
     let pause = (watch.0 / 10).clamp(AGAIN_MIN, AGAIN_MAX);
     for times in 1u32.. {
+        let turn = match turns {
+            Some(turns) => Some(turns.lock().await),
+            None => None,
+        };
         let until = tokio::time::Instant::now() + scene.gate.deadline.0;
         let now = Scene { until, since: scene.clock.now_ms(), ..scene.clone() };
         let conclusion = look(check, &now).await;
+        drop(turn);
         if conclusion.verdict != Verdict::Pass {
             return conclusion;
         }

@@ -33,12 +33,12 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
         let asked = Call { max_bytes: BODY_BYTES, ..Call::get(url.clone(), limit, trust.clone()) };
         let heard = match call(&asked).await {
             Ok(reply) if endpoint.fail_status.contains(&reply.status) => {
-                let note = format!("{} answered {}", url.server(), reply.status);
+                let note = format!("{} answered {}", url.place(), reply.status);
                 return Conclusion::new(Verdict::Fail, note).with([first_line(&reply)]);
             }
             Ok(reply) => match wrong(&reply, endpoint.status, endpoint.body.as_deref()) {
                 None => {
-                    let note = format!("{} answered {}", url.server(), reply.status);
+                    let note = format!("{} answered {}", url.place(), reply.status);
                     return Conclusion::new(Verdict::Pass, note).with([first_line(&reply)]);
                 }
                 Some(wrong) => Ok(wrong),
@@ -48,7 +48,10 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
         let text = heard.clone().unwrap_or_else(|error| error);
         scene.tell(&text);
         so_far.add(text);
-        last = Some(heard).or(last);
+        // A last look that was cut short says less than the one before it.
+        if heard.is_ok() || limit == ATTEMPT || !matches!(last, Some(Ok(_))) {
+            last = Some(heard);
+        }
         if !scene.pause(endpoint.every.0).await {
             break;
         }
@@ -63,7 +66,7 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
 
 /// What is not as it should be, if anything is.
 pub(super) fn wrong(reply: &Reply, status: Option<u16>, body: Option<&str>) -> Option<String> {
-    let server = reply.url.server();
+    let server = reply.url.place();
     match status {
         Some(wanted) if reply.status != wanted => {
             return Some(format!("{server} answered {} instead of {wanted}", reply.status));

@@ -114,7 +114,11 @@ impl Bounds<'_> {
 /// Why there is no verdict when the time is over.
 fn short(good: u32, wanted: u32, odd: usize, trouble: Option<String>) -> Conclusion {
     match (good, trouble, odd) {
-        (0, Some(trouble), _) => Conclusion::new(Verdict::NoData, trouble),
+        (0, Some(trouble), 0) => Conclusion::new(Verdict::NoData, trouble),
+        (0, Some(trouble), odd) => {
+            let note = format!("every value is NaN or infinite ({odd}), then no more: {trouble}");
+            Conclusion::new(Verdict::NoData, note)
+        }
         (0, None, 0) => Conclusion::new(Verdict::NoData, "the query gives no series"),
         (0, None, odd) => Conclusion::new(Verdict::NoData, format!("every value is NaN or infinite ({odd})")),
         (good, Some(trouble), _) => {
@@ -297,6 +301,8 @@ mod tests {
             (Verdict::Inconclusive, "2 values of the baseline; 10 are needed")
         );
         assert_eq!(short(0, 3, 0, Some("away".into())).verdict, Verdict::NoData);
+        let cut_short = short(0, 3, 2, Some("away".into()));
+        assert_eq!(cut_short.note, "every value is NaN or infinite (2), then no more: away");
         assert_eq!(short(2, 3, 0, None).note, "2 values; 3 are needed");
     }
 

@@ -24,10 +24,18 @@ const LINES: usize = 60;
 const LINE_BYTES: usize = 160;
 /// A check ends so long before its deadline, so that its own word comes first: a tenth, but not more than this.
 const MARGIN_MAX: Duration = Duration::from_secs(2);
+/// What the last look has: a tenth of the deadline, but not more than this.
+const LAST_LOOK_MAX: Duration = Duration::from_secs(1);
 /// A question with less time than this is not asked: that it was not answered would hide what was said before.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 /// Bytes of a file with a key or a token.
 const SECRET_BYTES: u64 = 4096;
+
+/// How long to wait before the next look: the last one begins shortly before the time is over.
+fn rest(left: Duration, length: Duration, deadline: Duration) -> Option<Duration> {
+    let last = LAST_LOOK_MAX.min(deadline / 10);
+    (left > last).then(|| length.min(left - last))
+}
 
 /// A verdict with what it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,12 +139,10 @@ impl Scene {
         left.saturating_sub(MARGIN_MAX.min(self.gate.deadline.0 / 10))
     }
 
-    /// Waits for this long, or says that there is no time for it, or for what was to come after it.
+    /// Waits for this long, or for as long as leaves time for a last look; false: that was it.
     pub async fn pause(&self, length: Duration) -> bool {
-        if self.left() <= length {
-            return false;
-        }
-        tokio::time::sleep(length).await;
+        let Some(rest) = rest(self.left(), length, self.gate.deadline.0) else { return false };
+        tokio::time::sleep(rest).await;
         self.left() > LOOK_MIN
     }
 
@@ -206,16 +212,16 @@ pub(super) fn unheard(last: Option<String>) -> Conclusion {
     }
 }
 
-/// What was heard each time it was asked: the same again and again is one line with how often.
+/// What was heard each time it was asked, what was heard last at the end: the same again and again is one line with how
+/// often, also where something else was heard in between.
 #[derive(Debug, Default)]
 pub(super) struct Heard(Vec<(String, usize)>);
 
 impl Heard {
     pub fn add(&mut self, line: String) {
-        match self.0.last_mut() {
-            Some((last, times)) if *last == line => *times += 1,
-            _ => self.0.push((line, 1)),
-        }
+        let before = self.0.iter().position(|(known, _)| *known == line);
+        let times = before.map_or(0, |at| self.0.remove(at).1);
+        self.0.push((line, times + 1));
         // More than that is never shown.
         let excess = self.0.len().saturating_sub(LINES);
         self.0.drain(..excess);
@@ -226,5 +232,35 @@ impl Heard {
             1 => line,
             times => format!("{line} ({times} times)"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks begin after one another, the last of them a second before the end.
+    #[test]
+    fn the_last_look_is_at_the_deadline_and_not_one_pause_before_it() {
+        let s = Duration::from_secs;
+        let (mut left, mut looks) = (s(60), vec![]);
+        while let Some(pause) = rest(left, s(25), s(60)) {
+            left -= pause;
+            looks.push(60 - left.as_secs());
+        }
+        assert_eq!(looks, [25, 50, 59]);
+        assert_eq!(rest(s(1), s(25), s(60)), None);
+        let short = Duration::from_millis(900);
+        assert_eq!(rest(s(4), s(5), s(4)), Some(s(4) - Duration::from_millis(400)));
+        assert_eq!(rest(short, s(5), s(9)), None);
+    }
+
+    #[test]
+    fn what_was_heard_again_and_again_is_one_line() {
+        let mut heard = Heard::default();
+        for line in ["a is 1", "b is 2", "a is 1", "b is 2", "a is 3"] {
+            heard.add(line.to_owned());
+        }
+        assert_eq!(heard.lines().collect::<Vec<_>>(), ["a is 1 (2 times)", "b is 2 (2 times)", "a is 3"]);
     }
 }

@@ -59,7 +59,8 @@ fn conclude(run: &TestRun, answer: TestAnswer) -> Conclusion {
     // The newest lines stay: tests that failed come last.
     let mut cases: Vec<String> = cases.collect();
     cases.sort_by_key(|line| (line.starts_with("failed"), !line.starts_with("skipped")));
-    let said = if failed > 0 || !good { lines } else { vec![] };
+    let mut said = if failed > 0 || !good { lines } else { vec![] };
+    said.retain(|line| !is_of_a_test(line));
     let conclusion = match (ended.as_str(), trouble.as_str(), good && failed == 0) {
         ("", why, _) => {
             Conclusion::new(Verdict::Inconclusive, format!("test {} could not be run: {why}", run.test))
@@ -76,10 +77,27 @@ fn conclude(run: &TestRun, answer: TestAnswer) -> Conclusion {
     conclusion.with(said.into_iter().chain(cases))
 }
 
+/// A line of TAP that says how a test ended: its case says so too.
+fn is_of_a_test(line: &str) -> bool {
+    let line = line.trim_start();
+    let rest = line.strip_prefix("not ").unwrap_or(line).strip_prefix("ok");
+    rest.is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_digit() || c == '-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fleet::words::TestCase;
+
+    /// A test that failed is told once, with what was printed beside it.
+    #[test]
+    fn a_failed_test_is_told_once() {
+        let run = TestRun { test: "smoke".into(), on: "runner".parse().unwrap() };
+        let printed = ["1..2", "ok 1 - login", "not ok 2 - a", "# got 500", "okay so far"];
+        let lines = printed.map(str::to_owned).to_vec();
+        let said = conclude(&run, TestAnswer { lines, ..answer(1, 1, "exit status 1", "", false) });
+        assert_eq!(said.evidence, ["1..2", "# got 500", "okay so far", "passed a: why", "failed a: why"]);
+    }
 
     fn answer(passed: u32, failed: u32, ended: &str, trouble: &str, good: bool) -> TestAnswer {
         let case = |state: &str| TestCase { name: "a".into(), state: state.into(), message: "why".into() };

@@ -70,7 +70,8 @@ async fn asked(webhook: &Webhook, scene: &Scene) -> Result<Conclusion, Conclusio
     let url = scene.url(&webhook.url)?;
     let trust = Scene::trust(webhook.ca.as_deref())?;
     let key = webhook.secret_file.as_deref().map(secret).transpose()?;
-    let (mut heard, mut last) = (Heard::default(), None);
+    let mut heard = Heard::default();
+    let mut last: Option<Result<String, String>> = None;
     for attempt in 1u32.. {
         let body = serde_json::to_vec(&told(scene, attempt)).expect("plain fields are JSON");
         let limit = ATTEMPT.min(scene.left());
@@ -83,20 +84,25 @@ async fn asked(webhook: &Webhook, scene: &Scene) -> Result<Conclusion, Conclusio
         let said = match call(&asked).await {
             Ok(reply) => match read(&reply) {
                 Ok((verdict, message)) => {
-                    let note = if message.is_empty() { format!("{} says so", url.server()) } else { message };
+                    let note = if message.is_empty() { format!("{} says so", url.place()) } else { message };
                     return Ok(Conclusion::new(verdict, note).with(heard.lines()));
                 }
-                Err(said) => said,
+                Err(said) => Ok(said),
             },
-            Err(error) => longshore_common::chain::Chain(&error).to_string(),
+            Err(error) => Err(longshore_common::chain::Chain(&error).to_string()),
         };
-        scene.tell(&said);
-        heard.add(said.clone());
-        last = Some(said);
+        let text = said.clone().unwrap_or_else(|error| error);
+        scene.tell(&text);
+        heard.add(text);
+        // A last attempt that was cut short says less than the one before it.
+        if said.is_ok() || limit == ATTEMPT || !matches!(last, Some(Ok(_))) {
+            last = Some(said);
+        }
         if !scene.pause(webhook.every.0).await {
             break;
         }
     }
+    let last = last.map(|said| said.unwrap_or_else(|error| error));
     Err(unheard(last).with(heard.lines()))
 }
 
@@ -120,7 +126,7 @@ fn told(scene: &Scene, attempt: u32) -> Told<'_> {
 
 /// The verdict with its message; or what was said that is none.
 fn read(reply: &Reply) -> Result<(Verdict, String), String> {
-    let server = reply.url.server();
+    let server = reply.url.place();
     if !reply.is_success() {
         return Err(match first_line(reply) {
             line if line.is_empty() => format!("{server} answered {}", reply.status),

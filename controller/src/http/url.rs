@@ -49,6 +49,14 @@ impl Url {
         format!("{scheme}://{}", self.authority())
     }
 
+    /// `https://host:port/path`, as gates name it: without the query, where secrets may stand.
+    pub fn place(&self) -> String {
+        match self.path.split('?').next().unwrap_or_default() {
+            "/" => self.server(),
+            path => format!("{}{path}", self.server()),
+        }
+    }
+
     /// As the `host` header says it: without the port where it is the usual one.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
@@ -146,7 +154,7 @@ impl fmt::Display for Url {
 /// Without the query: what logs show.
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.server(), self.path.split('?').next().unwrap_or_default())
+        f.write_str(&self.place())
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use longshore_common::{durable, time::Millis, tls::Identity};
+use longshore_common::{code::Code, durable, time::Millis, tls::Identity};
 use rcgen::{
     CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, KeyUsagePurpose, PublicKeyData, SanType,
     SerialNumber,
@@ -37,6 +37,11 @@ pub enum IdentityError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} exists already; nothing was changed. A new controller, with a CA of its own, needs another folder", path.display())]
     Exists { path: PathBuf },
+    #[error(
+        "{} `{}` is damaged ({why}). Put it back from a copy of this folder: hosts and operators believe no other",
+        Code::S02, path.display()
+    )]
+    Damaged { path: PathBuf, why: String },
     #[error("make a key or certificate")]
     Certificate(#[from] rcgen::Error),
     #[error("use a certificate")]
@@ -207,8 +212,8 @@ pub(super) fn params(now: Millis, lifetime: Duration) -> CertificateParams {
     params.distinguished_name = DistinguishedName::new();
     params.not_before = moment(now) - BACKDATE;
     params.not_after = moment(now) + lifetime;
-    let mut serial: [u8; 16] = rand::random();
-    serial[0] &= 0x7f; // a positive number, as RFC 5280 wants it
+    let serial: [u8; 16] = rand::random();
+    // It is written as a positive number, as RFC 5280 wants it, whatever its first bit.
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     params
 }

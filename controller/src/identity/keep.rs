@@ -233,3 +233,31 @@ async fn cut_who_is_of_no_root(revoker: &Revoker) {
         tracing::error!(trouble = %Chain(&trouble), "connections of a retired root were not cut");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_to_the_ca_is_told_by_its_roots() {
+        let owned = |roots: &[&str]| roots.iter().map(|&root| root.to_owned()).collect::<Vec<_>>();
+        let told = |before: &[&str], now: &[&str]| changed(&owned(before), &owned(now));
+        let (another, retired) =
+            (Some("the CA has another root"), Some("the CA's older root was retired by hand"));
+        assert_eq!(told(&[], &["a"]), None, "the first look");
+        assert_eq!(told(&["a"], &["b", "a"]), another);
+        assert_eq!(told(&["b", "a"], &["b"]), retired);
+        assert_eq!(told(&["b", "a"], &["a"]), another, "the one that signed is gone");
+        assert_eq!(told(&["b", "a"], &["b", "c"]), another);
+    }
+
+    #[test]
+    fn which_roots_are_on_record_is_kept_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = vec!["b".to_owned(), "a".to_owned()];
+        let mut recorded = Recorded::within(dir.path());
+        assert!(recorded.roots().is_empty());
+        recorded.store(roots.clone());
+        assert_eq!((recorded.roots(), Recorded::within(dir.path()).roots()), (roots.clone(), roots));
+    }
+}

@@ -14,7 +14,7 @@ use longshore_common::{
     code::{Code, Coded},
     digest::sha256,
     ids::HostId,
-    recovery::{NONCE, is_signed, words},
+    recovery::{NONCE, RECOVERY_MAX, is_signed, words},
     time::{Millis, Span},
 };
 
@@ -30,8 +30,6 @@ use crate::{
     trouble::Trouble,
 };
 
-/// After that much time without a certificate a host is another one: it enrols anew.
-pub const RECOVERY_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// How long a nonce is good.
 const NONCE_TTL: Duration = Duration::from_secs(60);
 /// Nonces that are out at a time; the oldest goes first.

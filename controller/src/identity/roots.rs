@@ -65,7 +65,9 @@ impl Roots {
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
         let list = read_list(&dir.join(CERTIFICATES))?;
         let signs = &list[0];
-        let key = KeyPair::from_pem(&read(&key_path(dir, &signs.hash))?)?;
+        let path = key_path(dir, &signs.hash);
+        let key = KeyPair::from_pem(&read(&path)?);
+        let key = key.map_err(|e| IdentityError::Damaged { path, why: e.to_string() })?;
         if sha256(&key.subject_public_key_info()) != signs.hash {
             return Err(refused(format!("the key in {} is not that of the first root", dir.display())));
         }

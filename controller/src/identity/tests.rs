@@ -1,6 +1,8 @@
 //! What needs a clock of its own: expiry, clearing, renewal of the controller's certificate. What goes over the wire
 //! is tried in `daemon::tests`.
 
+mod certificates;
+mod door;
 mod edges;
 mod recorded;
 

@@ -1,13 +1,19 @@
 //! Carries notices out: each until it is told, again and again with longer and longer waits, and not for ever.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use longshore_common::{
     chain::Chain,
     time::{Clock, Millis},
     wire::cut,
 };
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Address, Mailer, Notice, hook, mail, outbox};
@@ -17,8 +23,10 @@ use crate::{
     trouble::Trouble,
 };
 
-/// On their way at once.
-const AT_ONCE: usize = 8;
+/// Receivers that are being told at once, one thing each. Mail has places of its own: a mail server that hangs takes none
+/// from webhooks.
+const WEBHOOKS_AT_ONCE: usize = 24;
+const MAILS_AT_ONCE: usize = 8;
 /// Attempts before a notice is dead: over these waits, about six hours.
 pub(super) const ATTEMPTS: u32 = 12;
 /// After the first attempt that failed; doubled after each further one.
@@ -70,8 +78,9 @@ impl Courier {
     /// Until the controller stops. What is under way then is tried again by the next one.
     pub async fn run(self, stop: CancellationToken) {
         let courier = Arc::new(self);
+        let mut under_way = UnderWay::default();
         loop {
-            let pause = match courier.round(&stop).await {
+            let pause = match courier.round(&mut under_way, &stop).await {
                 Ok(()) => continue,
                 Err(Trouble::Stopping) => return,
                 Err(trouble) => {
@@ -86,48 +95,29 @@ impl Courier {
         }
     }
 
-    /// Tries what is due, and returns when something else may be.
-    async fn round(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), Trouble> {
+    /// Sends out what is due and whose receiver is free, the oldest first, and returns when something else may go.
+    async fn round(
+        self: &Arc<Self>,
+        under_way: &mut UnderWay,
+        stop: &CancellationToken,
+    ) -> Result<(), Trouble> {
         let listed = self.store.list(&Prefix::notices()).await?.revision;
         let mut changes = self.store.watch(&Prefix::notices(), listed).await?;
         let waiting = outbox::list(&self.store).await?.into_iter().filter(|(notice, _)| !notice.dead);
         let now = self.clock.now_ms();
         let (due, later): (Vec<_>, Vec<_>) = waiting.partition(|(notice, _)| notice.next_ms <= now);
-        if !due.is_empty() {
-            return self.carry_all(due, stop).await;
+        for (notice, read) in due {
+            if under_way.has_room_for(&notice.address) {
+                under_way.begin(self.clone(), notice, read);
+            }
         }
         let next = later.iter().map(|(notice, _)| notice.next_ms - now).min();
         let next = next.map_or(LOOK, |ms| Duration::from_millis(ms.max(0) as u64).min(LOOK));
         tokio::select! {
             () = stop.cancelled() => Err(Trouble::Stopping),
+            ended = under_way.ended() => ended,
             _ = changes.next() => Ok(()),
             () = tokio::time::sleep(next) => Ok(()),
-        }
-    }
-
-    async fn carry_all(
-        self: &Arc<Self>,
-        due: Vec<(Notice, Revision)>,
-        stop: &CancellationToken,
-    ) -> Result<(), Trouble> {
-        let mut left = due.into_iter();
-        let mut under_way: JoinSet<Result<(), Trouble>> = JoinSet::new();
-        loop {
-            while under_way.len() < AT_ONCE
-                && let Some((notice, read)) = left.next()
-            {
-                let courier = self.clone();
-                under_way.spawn(async move { courier.carry(notice, read).await });
-            }
-            let ended = tokio::select! {
-                () = stop.cancelled() => return Err(Trouble::Stopping),
-                ended = under_way.join_next() => ended,
-            };
-            match ended {
-                None => return Ok(()),
-                Some(Ok(result)) => result?,
-                Some(Err(died)) => tracing::error!(%died, "a notice's task died; it is tried again"),
-            }
         }
     }
 
@@ -175,6 +165,45 @@ impl Courier {
             Ok(Ok(key)) => Ok(key),
             Ok(Err(why)) => Err(Undelivered::later(why.message)),
             Err(died) => Err(Undelivered::later(died)),
+        }
+    }
+}
+
+/// Who is being told: each receiver one thing at a time, in the order in which they came to be due, so that one that is
+/// slow holds up nothing but its own.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<Result<(), Trouble>>,
+    receivers: HashMap<Id, Address>,
+}
+
+impl UnderWay {
+    fn has_room_for(&self, address: &Address) -> bool {
+        let by_mail = |address: &Address| matches!(address, Address::Email { .. });
+        let room = if by_mail(address) { MAILS_AT_ONCE } else { WEBHOOKS_AT_ONCE };
+        let alike = self.receivers.values().filter(|other| by_mail(other) == by_mail(address)).count();
+        alike < room && self.receivers.values().all(|other| other != address)
+    }
+
+    fn begin(&mut self, courier: Arc<Courier>, notice: Notice, read: Revision) {
+        let address = notice.address.clone();
+        let task = self.tasks.spawn(async move { courier.carry(notice, read).await });
+        self.receivers.insert(task.id(), address);
+    }
+
+    /// When one of them was tried; never while there is none.
+    async fn ended(&mut self) -> Result<(), Trouble> {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        match ended {
+            Ok((task, result)) => {
+                self.receivers.remove(&task);
+                result
+            }
+            Err(died) => {
+                self.receivers.remove(&died.id());
+                tracing::error!(%died, "a notice's task died; it is tried again");
+                Ok(())
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is told of, and to whom.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Something that people want to hear of.
@@ -83,6 +85,8 @@ impl Kind {
 pub struct Stakeholders {
     pub owner: Option<String>,
     pub approvers: Vec<String>,
+    /// Addresses by the names of people.
+    pub contacts: BTreeMap<String, String>,
     pub tell: Vec<Teller>,
 }
 
@@ -97,21 +101,36 @@ pub struct Teller {
 }
 
 /// Where it goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Address {
-    Email {
-        to: Vec<String>,
-    },
+    /// Of a notice: one receiver.
+    Email { to: Vec<String> },
     /// `secret` names the key of the signature in the controller's own configuration.
-    Webhook {
-        url: String,
-        secret: String,
-    },
+    Webhook { url: String, secret: String },
+}
+
+impl Address {
+    /// One for each receiver: one that is refused is no reason for another to hear nothing.
+    pub fn each(&self) -> Vec<Address> {
+        match self {
+            Address::Email { to } => to.iter().map(|to| Address::Email { to: vec![to.clone()] }).collect(),
+            Address::Webhook { .. } => vec![self.clone()],
+        }
+    }
 }
 
 impl Teller {
     pub fn wants(&self, kind: Kind) -> bool {
         kind == Kind::Test || self.on.is_empty() || self.on.contains(&kind)
+    }
+}
+
+impl Stakeholders {
+    /// Whose address it is, of the people that have a name here.
+    pub(super) fn person(&self, address: &Address) -> Option<String> {
+        let Address::Email { to } = address else { return None };
+        let [address] = &to[..] else { return None };
+        self.contacts.iter().find(|(_, of)| *of == address).map(|(name, _)| name.clone())
     }
 }

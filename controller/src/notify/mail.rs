@@ -1,4 +1,4 @@
-//! E-mail over SMTP: plain text, one message to all receivers of a notice.
+//! E-mail over SMTP: plain text, to each receiver a message of its own.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -59,10 +59,16 @@ impl Happening {
         Self { reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()), ..self }
     }
 
-    /// One for each way of telling that wants to hear of it.
+    /// One for each receiver that wants to hear of it.
     pub fn notices(&self, stakeholders: &Stakeholders, now: Millis) -> Vec<Notice> {
-        let tellers = stakeholders.tell.iter().filter(|teller| teller.wants(self.kind));
-        tellers.map(|teller| self.notice(&teller.name, &teller.address, now)).collect()
+        let mut notices = vec![];
+        for teller in stakeholders.tell.iter().filter(|teller| teller.wants(self.kind)) {
+            for address in teller.address.each() {
+                let person = stakeholders.person(&address);
+                notices.push(Notice { person, ..self.notice(&teller.name, &address, now) });
+            }
+        }
+        notices
     }
 
     pub fn notice(&self, teller: &str, address: &Address, now: Millis) -> Notice {
@@ -73,6 +79,7 @@ impl Happening {
             env: self.env.clone(),
             teller: teller.to_owned(),
             address: address.clone(),
+            person: None,
             subject: cut(&self.subject, SUBJECT_BYTES),
             text: cut(&self.text, TEXT_BYTES),
             payload: self.payload(&id, now),
@@ -129,8 +136,11 @@ pub struct Notice {
     pub env: EnvName,
     /// Name of the way of telling in the environment's file.
     pub teller: String,
-    /// As it was when it happened.
+    /// As it was when it happened, or when somebody had it tried again.
     pub address: Address,
+    /// Whose address it is, by the name that the environment's file had for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     pub subject: String,
     pub text: String,
     /// JSON: what a webhook gets.

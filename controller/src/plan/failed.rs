@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Check, Failed, Fault, Unfit,
+    Check, Failed, Fault, Unfit, balancers,
     make::Judged,
     size,
     world::{Surveyed, World},
@@ -14,6 +14,7 @@ use crate::rollout::UnknownHosts;
 pub(super) fn failed(world: &World, judged: &[Judged]) -> Vec<Failed> {
     let mut found = of_release(world);
     found.extend(of_environment(world));
+    found.extend(balancers::failed(world));
     found.extend(of_unknown(world, judged));
     if world.policy.unfit == Unfit::Refuse {
         found.extend(of_hosts(world, judged));
@@ -28,7 +29,7 @@ pub(super) fn failed(world: &World, judged: &[Judged]) -> Vec<Failed> {
     found
 }
 
-fn one(check: Check, what: String) -> Failed {
+pub(super) fn one(check: Check, what: String) -> Failed {
     Failed { check, what, hosts: vec![], may_override: false }
 }
 
@@ -128,9 +129,12 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         Check::Mounts => format!("{has} not everything mounted"),
         Check::Users => format!("{has} not every user"),
         Check::Clock => format!("{has} a clock that is off"),
+        Check::Secrets => format!("{has} not every secret"),
+        Check::Config => format!("{has} not every value that a template asks for"),
         Check::Service => "cannot run the service".to_owned(),
+        Check::Signed => format!("{} it, whoever signed it", if hosts == 1 { "refuses" } else { "refuse" }),
+        Check::Traffic => "cannot direct the traffic between the two sides".to_owned(),
         Check::Withdrawn
-        | Check::Signed
         | Check::Busy
         | Check::Overlap
         | Check::CanaryHosts
@@ -138,7 +142,6 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         | Check::Promotion
         | Check::Locked
         | Check::Runner
-        | Check::Traffic
         | Check::Unknown => "cannot take part".to_owned(),
     }
 }

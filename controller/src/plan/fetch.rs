@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use longshore_common::{digest::BlobDigest, ids::Version};
+use longshore_common::{bundle::room, digest::BlobDigest, ids::Version};
 
 use super::{
     Fetch,
     world::{Candidate, Surveyed, World},
 };
 
+/// What one host has to get.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    pub fetch: Fetch,
+    /// Bytes that must be free before: by the host's own rule.
+    pub room: u64,
+}
+
 /// Counts, once for all hosts that hold the same releases.
 pub(super) struct Counter<'a> {
     world: &'a World,
     whole: u64,
-    counted: BTreeMap<BTreeSet<Version>, Fetch>,
+    counted: BTreeMap<BTreeSet<Version>, Need>,
 }
 
 impl<'a> Counter<'a> {
@@ -22,23 +30,24 @@ impl<'a> Counter<'a> {
         Self { world, whole, counted: BTreeMap::new() }
     }
 
-    pub fn of(&mut self, host: &Candidate) -> Fetch {
+    pub fn of(&mut self, host: &Candidate) -> Need {
         let held = held(host);
-        if let Some(fetch) = self.counted.get(&held) {
-            return *fetch;
+        if let Some(need) = self.counted.get(&held) {
+            return *need;
         }
-        let fetch = self.count(&held);
-        self.counted.insert(held, fetch);
-        fetch
+        let need = self.count(&held);
+        self.counted.insert(held, need);
+        need
     }
 
-    fn count(&self, held: &BTreeSet<Version>) -> Fetch {
+    fn count(&self, held: &BTreeSet<Version>) -> Need {
         let releases = held.iter().filter_map(|version| self.world.known.get(version));
         let there: HashSet<BlobDigest> =
             releases.flat_map(|release| release.index.blobs().iter().map(|blob| blob.digest)).collect();
         let blobs = self.world.release.index.blobs().iter();
-        let bytes = blobs.filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size).sum();
-        Fetch { bytes, wire_bytes: self.on_the_wire(bytes) }
+        let lacking = blobs.filter(|blob| !there.contains(&blob.digest)).map(|blob| blob.size);
+        let bytes = lacking.clone().sum();
+        Need { fetch: Fetch { bytes, wire_bytes: self.on_the_wire(bytes) }, room: room(lacking) }
     }
 
     /// As well as the whole is compressed, so is its part, about.

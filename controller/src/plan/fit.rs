@@ -1,13 +1,16 @@
 //! Whether a host is and has what the release requires, by what it said.
 
 use longshore_common::{
+    ids::Version,
     manifest::{Driver, Manifest, Port},
+    text::bytes_apart,
     time::Span,
+    traffic::Director,
 };
 
 use super::{
     Check, PlanPolicy, size,
-    world::{Machine, Survey, Surveyed, World},
+    world::{Candidate, Machine, Survey, World},
 };
 
 /// One thing that a host lacks, in words that say what it has instead.
@@ -17,18 +20,23 @@ pub(super) struct Lack {
     pub what: String,
 }
 
-/// Everything that speaks against this host. Of a host that did not answer only what never changes is judged.
-pub(super) fn lacks(world: &World, surveyed: &Surveyed, fetch_bytes: u64) -> Vec<Lack> {
-    let mut found = Found::default();
+/// Everything that speaks against this host. Of a host that did not answer only what never changes, and its settings, are
+/// judged.
+pub(super) fn lacks(world: &World, host: &Candidate, room: u64) -> Vec<Lack> {
+    let (mut found, surveyed) = (Found::default(), &host.surveyed);
     if let Some(machine) = surveyed.machine() {
         found.machine(&world.release.manifest, machine);
     }
     if let Some(survey) = surveyed.answer() {
-        found.disk(&world.release.manifest, survey, fetch_bytes);
+        found.disk(&world.release.manifest, survey, room);
         found.clock(&world.release.manifest, &world.policy, survey);
         found.surroundings(survey);
         found.ports(world, survey);
+        found.sockets(world, survey);
         found.service(&world.release.manifest, survey);
+    }
+    for what in &host.unrendered {
+        found.note(Check::Config, what.clone());
     }
     found.0
 }
@@ -55,12 +63,12 @@ impl Found {
         }
     }
 
-    /// What is unpacked comes on top of what has to stay free.
-    fn disk(&mut self, manifest: &Manifest, survey: &Survey, fetch_bytes: u64) {
-        let needed = fetch_bytes.saturating_add(manifest.requires.disk.unwrap_or(0));
+    /// The room in which it is unpacked comes on top of what has to stay free.
+    fn disk(&mut self, manifest: &Manifest, survey: &Survey, room: u64) {
+        let needed = room.saturating_add(manifest.requires.disk.unwrap_or(0));
         let free = survey.machine.disk_free_bytes;
         if needed > free {
-            let (free, needed) = (size::bytes(free), size::bytes(needed));
+            let [free, needed] = bytes_apart(free, needed);
             self.note(Check::Disk, format!("has {free} free, {needed} are needed"));
         }
     }
@@ -85,6 +93,15 @@ impl Found {
         if !survey.users_missing.is_empty() {
             self.note(Check::Users, format!("has no user {}", survey.users_missing.join(", ")));
         }
+        if !survey.secrets_missing.is_empty() {
+            self.note(Check::Secrets, survey.secrets_missing.join("; "));
+        }
+        if let Some(problem) = &survey.trust_problem {
+            self.note(Check::Signed, problem.clone());
+        }
+        for problem in &survey.traffic.problems {
+            self.note(Check::Traffic, problem.clone());
+        }
     }
 
     /// Ports that the app's present release claims are its own: it lets go of them.
@@ -107,6 +124,39 @@ impl Found {
             .collect();
         if !taken.is_empty() {
             self.note(Check::Ports, format!("port is taken: {}", taken.join(", ")));
+        }
+    }
+
+    /// What runs without sides keeps its ports until it is stopped, and that is when the release has its traffic: too late
+    /// for the process of ours that is to hold them and share them out.
+    fn sockets(&mut self, world: &World, survey: &Survey) {
+        let service = &world.release.manifest.service;
+        let ours = match &world.spec.traffic {
+            None => true,
+            Some(routing) => routing.director == Director::Socket || world.behind.is_some(),
+        };
+        if service.sides.is_none() || !ours {
+            return;
+        }
+        let version =
+            survey.live_slot.rsplit_once('-').and_then(|(version, _)| version.parse::<Version>().ok());
+        let live = version.as_ref().and_then(|version| world.known.get(version));
+        let Some(live) = live.filter(|live| live.manifest.service.sides.is_none()) else { return };
+        let kept: Vec<Port> = live.manifest.ports().filter_map(Port::parse).collect();
+        let is_kept = |socket: &str| {
+            Port::parse(socket).is_some_and(|port| kept.iter().any(|kept| kept.clashes(&port)))
+        };
+        let wanted: Vec<&str> =
+            service.sockets.iter().map(String::as_str).filter(|socket| is_kept(socket)).collect();
+        if !wanted.is_empty() {
+            let (sockets, runs) = (wanted.join(", "), &live.manifest.version);
+            self.note(
+                Check::Traffic,
+                format!(
+                    "{sockets} is held by {runs}, which runs without sides, and nothing hands it over: roll out a \
+                     release with sides and other service.sockets first, then this one"
+                ),
+            );
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     compare,
     expect::duration,
     failed::failed,
-    fetch::Counter,
+    fetch::{Counter, Need},
     fit::{Lack, lacks},
     gates::gates,
     remarks::remarks,
@@ -90,7 +90,7 @@ pub fn members(world: &World) -> Vec<Member> {
     let member = |host: &Candidate| {
         let mut member = host.member.clone();
         if world.policy.unfit == Unfit::Skip && member.excluded.is_none() {
-            let lacks = lacks(world, &host.surveyed, counter.of(host).bytes);
+            let lacks = lacks(world, host, counter.of(host).room);
             member.excluded = lacks.first().map(|lack| format!("{}: {}", lack.check, lack.what));
         }
         member
@@ -120,8 +120,8 @@ fn hosts(world: &World, waves: &[Vec<HostId>]) -> Vec<Judged> {
 
 fn judge(world: &World, host: &Candidate, wave: Option<&u32>, counter: &mut Counter<'_>) -> Judged {
     let member = &host.member;
-    let fetch = counter.of(host);
-    let lacks = lacks(world, &host.surveyed, fetch.bytes);
+    let Need { fetch, room } = counter.of(host);
+    let lacks = lacks(world, host, room);
     let held = held(host);
     let part = match wave {
         Some(wave) => Part::Wave { wave: *wave },

@@ -9,11 +9,12 @@
 //! bytes, times, who is silent at the moment) is shown and not binding.
 //!
 //! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
-//! host meets what the release requires), `failed` (what stops it), `fetch` (bytes), `compare` (manifests, values,
-//! files), `expect` (how long), `back` (the way back). Then `moved` (two plans of the same that differ) and `follow`
+//! host meets what the release requires), `failed` (what stops it), `balancers` (what they say beforehand), `fetch`
+//! (bytes), `compare` (manifests, values, files), `expect` (how long), `back` (the way back). Then `moved` (two plans of the same that differ) and `follow`
 //! (a rollout held against its plan).
 
 mod back;
+mod balancers;
 mod compare;
 mod expect;
 mod failed;

@@ -228,7 +228,7 @@ pub enum Opens {
 /// A window, freeze or lock that applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalendarNote {
-    /// `window`, `freeze`, `lock`.
+    /// `window`, `freeze`, `lock`, `scheduled`: another rollout that is to begin later.
     pub kind: String,
     /// One sentence.
     pub what: String,
@@ -341,7 +341,7 @@ pub enum Check {
     Locked,
     /// The hosts on which its tests run are there, and run nothing of the app where they are of no environment.
     Runner,
-    /// Somebody moves the app's traffic, as far as it has two sides.
+    /// Somebody moves the app's traffic, and whoever directs it can be told to.
     Traffic,
     /// So many hosts answer that the failure budget covers the others.
     Unknown,
@@ -356,10 +356,14 @@ pub enum Check {
     Clock,
     /// The host can run the release's service.
     Service,
+    /// The host has the files and credentials that the settings refer to, where it allows them.
+    Secrets,
+    /// Templates of the release find every value and secret by its name in the host's settings.
+    Config,
 }
 
 impl Check {
-    pub const ALL: [Check; 21] = [
+    pub const ALL: [Check; 23] = [
         Check::Withdrawn,
         Check::Signed,
         Check::Busy,
@@ -381,6 +385,8 @@ impl Check {
         Check::Users,
         Check::Clock,
         Check::Service,
+        Check::Secrets,
+        Check::Config,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -406,6 +412,8 @@ impl Check {
             Check::Users => "users",
             Check::Clock => "clock",
             Check::Service => "service",
+            Check::Secrets => "secrets",
+            Check::Config => "config",
         }
     }
 

@@ -1,6 +1,6 @@
 //! What does not stop a plan and is worth knowing before one agrees to it.
 
-use super::{Change, Part, Standing, make::Judged, size, world::World};
+use super::{Change, Part, Standing, balancers, make::Judged, size, world::World};
 use crate::rollout::UnknownHosts;
 
 /// Hosts that a sentence names.
@@ -30,6 +30,7 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
         let so = if unchanged == 1 { "runs it already and is" } else { "run it already and are" };
         told.push(format!("{} {so} left alone", size::hosts(unchanged)));
     }
+    told.extend(balancers::remarks(world));
     if let Some(live) = &world.live
         && !world.known.contains_key(&live.version)
     {

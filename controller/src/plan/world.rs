@@ -8,6 +8,7 @@ use longshore_common::{
     ids::{EnvName, HostName, Version},
     manifest::Manifest,
     time::{Millis, Span},
+    traffic::Looked,
 };
 
 use super::{Approval, CalendarNote, Check, Demanded, PlanPolicy};
@@ -23,6 +24,8 @@ pub struct World {
     pub spec: Spec,
     /// The load balancers before the hosts; `None`: there are none that we direct.
     pub behind: Option<Behind>,
+    /// Each of them, and what it said of itself.
+    pub balancers: Vec<(HostName, Surveyed)>,
     pub target: Target,
     /// Those that the target, what is live and what hosts run name.
     pub snapshots: Snapshots,
@@ -64,6 +67,8 @@ pub struct Release {
 pub struct Candidate {
     pub member: Member,
     pub surveyed: Surveyed,
+    /// What templates of the release do not find in its settings, each in a sentence.
+    pub unrendered: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +113,12 @@ pub struct Survey {
     pub mounts_missing: Vec<String>,
     pub users_missing: Vec<String>,
     pub run_as_problem: Option<String>,
+    /// Each with why it cannot be had there, and the way out.
+    pub secrets_missing: Vec<String>,
+    /// Why it takes nothing new of the app, whoever signed it, and the way out.
+    pub trust_problem: Option<String>,
+    /// Of whoever directs traffic there.
+    pub traffic: Looked,
 }
 
 /// Another environment that has some of the same hosts, and the app.

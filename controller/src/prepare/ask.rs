@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
+    ids::{AppName, HostId, HostName},
     manifest::{Driver, Manifest},
+    settings::Secrets,
     time::Millis,
+    traffic::{Directed, Directions},
 };
 use tokio::time::Instant;
 
-use super::Planner;
+use super::{
+    Planner,
+    distrust::{Distrust, Ours},
+};
 use crate::{
     fleet::{
         Asked, Host,
@@ -27,23 +33,50 @@ impl Planner {
         &self,
         manifest: &Manifest,
         hosts: &[Host],
+        secrets_of: impl Fn(&HostId) -> Secrets,
+        root: Option<&str>,
+        sides: Option<Directed>,
         deadline: Duration,
     ) -> Vec<Surveyed> {
         let until = Instant::now() + deadline;
-        let question = Question::Survey(Box::new(wanted(manifest)));
-        let ask = |host: &Host| ask(self.clone(), host.clone(), question.clone(), until);
+        let wanted = Wanted { directed: sides, ..wanted(manifest) };
+        let ask = |host: &Host| {
+            let wanted = Wanted { secrets: secrets_of(&host.id), ..wanted.clone() };
+            let distrust = Distrust { app: manifest.app.clone(), ours: Ours::of(root) };
+            ask(self.clone(), host.clone(), Question::Survey(Box::new(wanted)), distrust, until)
+        };
         let questions: Vec<_> = hosts.iter().map(ask).collect();
         stream::iter(questions).buffered(PARALLEL).collect().await
     }
 
-    fn surveyed(&self, host: &Host, asked: Asked) -> Surveyed {
+    /// The same of load balancers, of which nothing else is asked.
+    pub(super) async fn ask_balancers(
+        &self,
+        app: &AppName,
+        balancers: &[Host],
+        directions: Directions,
+        deadline: Duration,
+    ) -> Vec<(HostName, Surveyed)> {
+        let until = Instant::now() + deadline;
+        let wanted =
+            Wanted { directed: Some(Directed::Hosts(directions)), ..Wanted::nothing_for(app.clone()) };
+        let ask = async |host: &Host| {
+            let question = Question::Survey(Box::new(wanted.clone()));
+            // Whatever it trusts, directions need no signature.
+            let distrust = Distrust { app: app.clone(), ours: Ours::NotAsked };
+            (host.name.clone(), ask(self.clone(), host.clone(), question, distrust, until).await)
+        };
+        futures_util::future::join_all(balancers.iter().map(ask)).await
+    }
+
+    fn surveyed(&self, host: &Host, asked: Asked, distrust: &Distrust) -> Surveyed {
         let connected = || self.fleet.presence().connected(&host.id).map(|connected| connected.facts);
         let remembered =
             || connected().or_else(|| host.seen.as_ref().map(|seen| seen.facts.clone())).map(machine);
         match asked {
             Asked::Silent => Surveyed::Unknown { machine: remembered() },
             Asked::Answered { answer: Answer::Survey(survey), took } => {
-                Surveyed::Answered(Box::new(survey_of(*survey, took, self.now())))
+                Surveyed::Answered(Box::new(survey_of(*survey, took, self.now(), host, distrust)))
             }
             Asked::Answered { answer: Answer::Error(why), .. } => {
                 Surveyed::Unasked { why, machine: remembered() }
@@ -56,25 +89,31 @@ impl Planner {
     }
 }
 
-async fn ask(planner: Planner, host: Host, question: Question, until: Instant) -> Surveyed {
+async fn ask(
+    planner: Planner,
+    host: Host,
+    question: Question,
+    distrust: Distrust,
+    until: Instant,
+) -> Surveyed {
     let left = until.saturating_duration_since(Instant::now());
     let asked = planner.fleet.ask(host.id, question, left).await;
-    planner.surveyed(&host, asked)
+    planner.surveyed(&host, asked, &distrust)
 }
 
 fn wanted(manifest: &Manifest) -> Wanted {
     let requires = &manifest.requires;
     Wanted {
-        app: manifest.app.clone(),
         commands: requires.commands.clone(),
         ports: manifest.ports().map(str::to_owned).collect(),
         mounts: requires.mounts.clone(),
         users: requires.users.clone(),
         run_as: (manifest.service.driver != Driver::None).then(|| manifest.service.user.clone()).flatten(),
+        ..Wanted::nothing_for(manifest.app.clone())
     }
 }
 
-fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis) -> Survey {
+fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis, host: &Host, distrust: &Distrust) -> Survey {
     let SurveyAnswer {
         time_ms,
         facts,
@@ -85,8 +124,11 @@ fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis) -> Survey {
         mounts_missing,
         users_missing,
         run_as_problem,
+        secrets_missing,
+        traffic,
     } = answer;
     let (live_slot, slots) = app.map(|app| (app.current_slot, app.slots)).unwrap_or_default();
+    let trust_problem = facts.trust.as_ref().and_then(|trust| distrust.of(trust, &host.name));
     Survey {
         machine: machine(facts),
         // The host's clock was read about half a round trip ago.
@@ -99,6 +141,9 @@ fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis) -> Survey {
         mounts_missing,
         users_missing,
         run_as_problem,
+        secrets_missing,
+        trust_problem,
+        traffic,
     }
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{Planner, Wish, keep};
 use crate::{
     engine::{StartRequest, Ticket, records::Overridden},
+    environments::approve,
     plan::{self, Check, Failed, Part, Plan},
     trouble::Trouble,
 };
@@ -50,6 +51,14 @@ impl Planner {
             return Ok(done);
         }
         let given = read_overrides(&begin.overrides)?;
+        // A slip in what was typed is said before what the world lacks; nobody is asked for it.
+        if !begin.at.is_empty() {
+            let env = match &begin.what {
+                What::Plan(text) => self.find(text).await?.env,
+                What::Wish(wish) => wish.env.clone(),
+            };
+            self.engine.start_at(&begin.at, &env).await?;
+        }
         let plan = match &begin.what {
             What::Plan(text) => self.as_planned(text, &begin.by).await?,
             What::Wish(wish) => self.make(wish, &begin.by).await?,
@@ -60,6 +69,10 @@ impl Planner {
                 by = %begin.by, "a precondition is overridden");
         }
         let digest = plan.digest;
+        // It had nothing to do or could not start when it was made, so nobody was asked.
+        if approve::get(&self.store, &digest).await?.is_none() {
+            self.ask_people(&plan).await?;
+        }
         let id = self.engine.start(request(plan, overrides, begin)).await?;
         keep::started(&self.store, &digest, id).await?;
         Ok(id)
@@ -72,9 +85,9 @@ impl Planner {
         let is = self.compute(&wish, by).await?;
         let moved = plan::moved(&was, &is);
         if moved.is_empty() {
-            return Ok(is);
+            return Ok(Plan { made_by: was.made_by, ..is });
         }
-        let is = keep::keep(&self.store, is).await?;
+        let is = self.keep(is).await?;
         Err(has_moved(&was, Some(&is), &moved, self.now()).into())
     }
 }
@@ -174,7 +187,16 @@ fn unmet(plan: &Plan, open: &[&Failed]) -> String {
     message.push_str(&format!("\nAll of it: longshore plan show {digest}"));
     let names: Vec<&str> =
         open.iter().filter(|failed| failed.may_override).map(|failed| failed.check.as_str()).collect();
-    if names.len() == open.len() {
+    let fixed: Vec<&str> =
+        open.iter().filter(|failed| !failed.may_override).map(|failed| failed.check.as_str()).collect();
+    if !names.is_empty() && !fixed.is_empty() {
+        message.push_str(&format!(
+            "\nThe environment allows to override {}; {} has to be mended first",
+            names.join(", "),
+            fixed.join(", ")
+        ));
+    }
+    if fixed.is_empty() {
         let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
         message.push_str(&format!(
             "\nOr, as the environment allows: longshore rollout start {digest} {} --reason \"...\"",

@@ -9,13 +9,13 @@ use longshore_common::{
     bundle::{Index, Kind, frame::FrameReader},
     code::{Code, Coded},
     digest::ContentDigest,
-    ids::{AppName, HostName, OperatorName, Version},
+    ids::{AppName, HostId, HostName, OperatorName, Version},
     manifest::Manifest,
-    settings::Values,
+    settings::{Reference, Values},
     time::Span,
 };
 
-use super::{Planner, Wish, lacking, policy};
+use super::{Planner, Wish, directed, lacking, policy};
 use crate::{
     bundle::{self, BundleError, BundleStore, Release as Published, blocking},
     config::Environment,
@@ -52,7 +52,13 @@ impl Planner {
             records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live.target);
         let fleet = host::list(store).await?;
         let names: BTreeSet<HostName> = fleet.iter().map(|host| host.name.clone()).collect();
-        let hosts: Vec<Host> = fleet.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
+        let away: BTreeSet<HostName> = {
+            let presence = self.fleet.presence();
+            let away = |host: &&Host| presence.connected(&host.id).is_none();
+            fleet.iter().filter(away).map(|host| host.name.clone()).collect()
+        };
+        let hosts: Vec<Host> =
+            fleet.iter().filter(|host| host.belongs(&environment.selector)).cloned().collect();
         let snapshot = environment.snapshot(app);
         let target = Target {
             version: published.version.clone(),
@@ -62,14 +68,37 @@ impl Planner {
             values: Values::new(),
         };
         let (members, mut snapshots, behind) =
-            self.engine.settled(&environment, app, &target, snapshot.clone()).await?;
-        let answers = self.ask_all(&release.manifest, &hosts, environment.plan.deadline.0).await;
+            self.engine.settled(&environment, app, &target, snapshot.clone(), &BTreeSet::new()).await?;
+        let first = live.is_none() && engine::nothing_runs(&members);
+        let layers: BTreeMap<HostId, &[u16]> =
+            members.iter().map(|member| (member.id, &member.layers[..])).collect();
+        // Of what is sealed, the controller itself knows who can open it.
+        let secrets_of = |host: &HostId| {
+            let settings = snapshot.as_ref().zip(layers.get(host)).map(|(all, layers)| all.resolve(layers));
+            let mut secrets = settings.map(|settings| settings.secrets).unwrap_or_default();
+            secrets.retain(|_, reference| !matches!(reference, Reference::Sealed { .. }));
+            secrets
+        };
+        let (root, deadline) = (self.signed.root().await?, environment.plan.deadline.0);
+        let routing = environment.spec.traffic.as_ref();
+        let sides = routing.and_then(|routing| directed::sides(routing, &release.manifest.service));
+        let balancing = async {
+            let Some((routing, behind)) = routing.zip(behind.as_ref()) else { return vec![] };
+            let of = |host: &&Host| behind.balancers.iter().any(|(id, _)| *id == host.id);
+            let balancers: Vec<Host> = fleet.iter().filter(of).cloned().collect();
+            let directions = directed::hosts(routing, behind, &members);
+            self.ask_balancers(app, &balancers, directions, deadline).await
+        };
+        let asking = self.ask_all(&release.manifest, &hosts, secrets_of, root.as_deref(), sides, deadline);
+        let (answers, balancers) = tokio::join!(asking, balancing);
         let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
         // A host that was enrolled between the two readings has not been asked.
+        let unrendered = self.unrendered(&release, snapshot.as_ref(), &members).await?;
         let candidates: Vec<Candidate> = members
             .into_iter()
             .map(|member| Candidate {
                 surveyed: surveyed.remove(&member.id).unwrap_or(Surveyed::Unknown { machine: None }),
+                unrendered: unrendered.get(&member.layers).cloned().unwrap_or_default(),
                 member,
             })
             .collect();
@@ -83,10 +112,12 @@ impl Planner {
         let calendar = policy::standing(store, &environment, app, now).await?;
         let mut unmet = policy::unmet(&calendar);
         let mut problems = self.engine.runner_problems(&environment, app).await?;
-        problems.extend(lacking::lacking(&environment, &release.manifest, &names));
+        problems.extend(lacking::lacking(&environment, &release.manifest, &names, &away));
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         if published.withdrawn.is_none() {
             unmet.extend(self.unsigned(app, version).await?.map(|why| (Check::Signed, why)));
+            let expired = self.signed.expired(app).await?;
+            unmet.extend(expired.into_iter().map(|why| (Check::Signed, why)));
         }
         Ok(World {
             made_ms: now,
@@ -110,8 +141,9 @@ impl Planner {
             approval: policy::approval(&environment.approval),
             unmet,
             calendar,
-            spec: environment.spec,
+            spec: if first { environment.spec.for_the_first_release() } else { environment.spec },
             behind,
+            balancers,
             hosts: candidates,
             release,
             live,
@@ -125,6 +157,13 @@ impl Planner {
             Err(Trouble::Refused(why)) => Ok(Some(why.message)),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// The release's manifest; `None`: it is not here any more.
+    pub async fn manifest(&self, app: &AppName, version: &Version) -> Result<Option<Manifest>, Trouble> {
+        let Some((published, _)) = bundle::load(&*self.store, app, version).await? else { return Ok(None) };
+        let (bundle, digest) = (Arc::clone(&self.bundle), published.digest);
+        Ok(Some(blocking(move || Ok(Manifest::from_bytes(&bundle.named.manifest(&digest)?)?)).await?))
     }
 
     async fn open(&self, published: &Published) -> Result<Release, Trouble> {
@@ -186,7 +225,8 @@ impl Planner {
     }
 }
 
-fn text(bundle: &BundleStore, index: &Index, path: &str) -> Result<Option<String>, BundleError> {
+/// `None`: it is not there, is no text, or too long to be looked through.
+pub(super) fn text(bundle: &BundleStore, index: &Index, path: &str) -> Result<Option<String>, BundleError> {
     let Some(Kind::File { blob, .. }) = index.find(path) else { return Ok(None) };
     if blob.size > TEMPLATE_BYTES {
         return Ok(None);

@@ -44,6 +44,9 @@ pub struct Kept {
     pub waves: u32,
     pub failed: Vec<Check>,
     pub pages: u32,
+    /// People have to agree to it.
+    #[serde(default)]
+    pub asks: bool,
     /// That was started by it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutId>,
@@ -91,6 +94,7 @@ fn row(plan: &Plan, pages: u32) -> Kept {
         waves: plan.waves.len() as u32,
         failed: plan.failed.iter().map(|failed| failed.check).collect(),
         pages,
+        asks: plan.approval.is_some(),
         rollout: None,
     }
 }

@@ -1,5 +1,5 @@
 //! Gates that cannot come to a verdict, known before anything begins: a test that the release does not have, and looks from
-//! hosts that there are not. A gate that may go on without one is left alone: it may be meant for other apps.
+//! hosts that there are not, or that are away. A gate that may go on without one is left alone: it may be meant for other apps.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ pub(super) fn lacking(
     environment: &Environment,
     manifest: &Manifest,
     known: &BTreeSet<HostName>,
+    away: &BTreeSet<HostName>,
 ) -> Vec<String> {
     let mut found = vec![];
     for declared in &environment.gates {
@@ -37,7 +38,21 @@ pub(super) fn lacking(
                     From::Host(name) => Some(name),
                     From::Controller => None,
                 });
-                let missing: BTreeSet<&HostName> = from.filter(|name| !known.contains(*name)).collect();
+                let from: BTreeSet<&HostName> = from.collect();
+                let (away, missing): (Vec<&HostName>, Vec<&HostName>) = from
+                    .into_iter()
+                    .filter(|name| away.contains(*name) || !known.contains(*name))
+                    .partition(|name| known.contains(*name));
+                if !away.is_empty() {
+                    let (is, away) = (
+                        if away.len() == 1 { "is" } else { "are" },
+                        names(away.into_iter().map(HostName::as_str)),
+                    );
+                    found.push(format!(
+                        "gate {} looks from {away}, which {is} away. See: longshore host list",
+                        gate.name
+                    ));
+                }
                 if !missing.is_empty() {
                     let missing = names(missing.into_iter().map(HostName::as_str));
                     found.push(format!(

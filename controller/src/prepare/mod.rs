@@ -1,10 +1,15 @@
 //! Plans, in the world: hosts are asked, the store is read, `crate::plan` decides, and the plan is kept and started.
 //!
-//! `ask` puts the questions to hosts, `gather` makes the world that a plan is computed from, `lacking` finds gates that could never open, `keep` stores plans and finds
-//! them again, `begin` starts a rollout by one. What a plan says is decided in `crate::plan` and nowhere else.
+//! `ask` puts the questions to hosts, `directed` says what they are asked of whoever directs traffic, `distrust` whether they
+//! take anything at all, `dry` fills templates beforehand, `lacking` finds gates that could never open, `gather` makes of all
+//! this the world that a plan is computed from, `keep` stores plans and finds them again, `begin` starts a rollout by one.
+//! What a plan says is decided in `crate::plan` and nowhere else.
 
 mod ask;
 mod begin;
+mod directed;
+mod distrust;
+mod dry;
 mod gather;
 mod keep;
 mod lacking;
@@ -57,21 +62,35 @@ pub struct Wish {
 impl Planner {
     /// Asks every host of the environment now, computes the plan and keeps it.
     pub async fn make(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
-        let plan = keep::keep(&self.store, self.compute(wish, by).await?).await?;
-        if plan.approval.is_some() {
-            let asked = Asked {
-                plan: plan.digest,
-                app: plan.app.clone(),
-                version: plan.to.version.clone(),
-                env: plan.env.clone(),
-                author: by.clone(),
-                asked_ms: plan.made_ms,
-                said: vec![],
-                used: false,
-            };
-            approve::ask(&self.store, asked).await?;
+        self.keep(self.compute(wish, by).await?).await
+    }
+
+    /// Keeps a plan. Whoever has to agree to it is asked at once, where it has something to do and nothing else stands in
+    /// its way but what somebody may override.
+    async fn keep(&self, plan: Plan) -> Result<Plan, Trouble> {
+        let plan = keep::keep(&self.store, plan).await?;
+        if !plan.is_nothing_to_do() && plan.failed.iter().all(|failed| failed.may_override) {
+            self.ask_people(&plan).await?;
         }
         Ok(plan)
+    }
+
+    /// Asks for the approvals that a plan needs, in the name of whoever made it first.
+    async fn ask_people(&self, plan: &Plan) -> Result<(), Trouble> {
+        if plan.approval.is_none() {
+            return Ok(());
+        }
+        let asked = Asked {
+            plan: plan.digest,
+            app: plan.app.clone(),
+            version: plan.to.version.clone(),
+            env: plan.env.clone(),
+            author: plan.made_by.parse()?,
+            asked_ms: plan.made_ms,
+            said: vec![],
+            used: false,
+        };
+        approve::ask(&self.store, asked).await
     }
 
     /// The plans that are kept, the newest first.

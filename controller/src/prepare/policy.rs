@@ -12,10 +12,11 @@ use crate::{
     approval::Rule,
     calendar::{Calendar, Standing},
     config::Environment,
-    engine::{permit, records::Record},
+    engine::{permit, records::Record, turn},
     environments::{freeze, lock},
     gate::{self, Declaration},
     plan::{Approval, CalendarNote, Check, Demanded},
+    rollout::Header,
     store::SharedStore,
     trouble::Trouble,
 };
@@ -37,7 +38,23 @@ pub(super) async fn standing(
         closed: true,
         until_ms: None,
     }));
+    let scheduled = turn::scheduled(store).await?.into_iter();
+    let of_this =
+        scheduled.filter(|record| record.header.env == environment.name && record.header.app == *app);
+    notes.extend(of_this.map(|record| coming(&environment.calendar, &record)));
     Ok(notes)
+}
+
+/// Another rollout that is to begin later.
+fn coming(calendar: &Calendar, record: &Record) -> CalendarNote {
+    let (Header { app, target, id, start_at, .. }, by) = (&record.header, &record.started_by);
+    let moment = start_at.map(|at| calendar.say_moment(at)).unwrap_or_default();
+    let what = format!(
+        "rollout {} of {app}@{} by {by} is to begin {moment}, and is aborted then if its hosts run something else",
+        id.short(),
+        target.version
+    );
+    CalendarNote { kind: "scheduled".to_owned(), what, closed: false, until_ms: *start_at }
 }
 
 const LOCK: &str = "lock";

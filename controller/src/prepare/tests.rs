@@ -1,28 +1,31 @@
 //! Plans by a fleet of agents that are driven by hand: made, kept, found, started, refused.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use longshore_common::{
     bundle::Index,
     code::Code,
     manifest::{Manifest, Requires},
-    time::SystemClock,
+    time::{Clock as _, ManualClock, SystemClock},
+    trust::{FLEET, Listed, SigningKey, TARGETS_LIFE_MS, author, author::RootDraft},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Begin, Planner, What, Wish, keep};
 use crate::{
+    access,
+    approval::{Answer, Approval},
     bundle::{BLOCK_CACHE_BYTES, BundleStore, Release},
     engine::Engine,
-    environments,
+    environments::{self, approve},
     fleet::{Fleet, Heartbeat},
-    plan::tests::setup,
+    plan::{Check, tests::setup},
     rollout::{Outcome, Phase},
     store::{Key, MemoryStore, SharedStore, Txn, record},
-    testing::HandAgent,
+    testing::{self, HandAgent},
     trouble::Trouble,
-    trust::{TrustCheck, TrustDesk},
+    trust::{TrustCheck, TrustDesk, at_desk},
 };
 
 /// Nothing here takes longer; what does is stuck.
@@ -39,12 +42,14 @@ wave = "100%"
 bake = "0s"
 max_unavailable = "100%"
 [plan]
-deadline = "2s"
+deadline = "20s"
 "#;
 
 struct Site {
     planner: Planner,
     agents: Vec<HandAgent>,
+    /// Of what is signed.
+    desk_clock: ManualClock,
     _dir: tempfile::TempDir,
 }
 
@@ -63,11 +68,12 @@ impl Site {
         let engine = Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, stop.clone())
             .await
             .unwrap();
+        let desk_clock = ManualClock::at(SystemClock.now_ms());
         let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
-        let desk = TrustDesk::open(&dir.path().join("trust"), clock.clone()).unwrap();
+        let desk = TrustDesk::open(&dir.path().join("trust"), Arc::new(desk_clock.clone())).unwrap();
         let signed = TrustCheck { desk, store: store.clone(), bundle: bundle.clone() };
         let planner = Planner { store, clock, fleet: fleet.clone(), engine, bundle, signed };
-        let site = Self { planner, agents, _dir: dir };
+        let site = Self { planner, agents, desk_clock, _dir: dir };
         site.apply(FILE).await;
         for version in ["1.0", "1.1"] {
             site.publish(version).await;
@@ -91,7 +97,9 @@ impl Site {
 
     async fn apply(&self, file: &str) {
         let alice = "alice".parse().unwrap();
-        environments::apply(&self.planner.store, "production.toml", file, &alice, 0).await.unwrap();
+        environments::apply(&self.planner.store, &testing::tell(), "production.toml", file, &alice, 0)
+            .await
+            .unwrap();
     }
 
     async fn publish(&self, version: &str) {
@@ -114,6 +122,26 @@ impl Site {
         let key = Key::release(&release.app, &release.version);
         let value = record::encode(&key, &release).unwrap();
         self.planner.store.commit(Txn::new().put(key, value)).await.unwrap();
+    }
+
+    /// The fleet and the app have roots from now on, and this release is on the list.
+    async fn sign(&self, version: &str) {
+        let (app, version) = ("shop".parse().unwrap(), version.parse().unwrap());
+        let (release, _) = crate::bundle::load(&*self.planner.store, &app, &version).await.unwrap().unwrap();
+        let length = self.planner.bundle.named.manifest(&release.digest).unwrap().len() as u64;
+        let (desk, key) = (&self.planner.signed.desk, SigningKey::from_seed([1; 32]));
+        let (online, now) = (desk.online_key(), self.desk_clock.now_ms());
+        let only = || (1, BTreeSet::from([key.public()]));
+        let mut list = author::empty_catalog("shop");
+        list.releases.insert(1, Listed { seq: 1, version, digest: release.digest, length });
+        list.next_seq = 2;
+        for list in [author::empty_catalog(FLEET), list] {
+            let app = list.app.clone();
+            let draft = RootDraft { app: app.clone(), version: 1, org: only(), release: only(), online };
+            let root = author::sign(&author::root(&draft, now), &key).unwrap();
+            let signed = author::sign(&author::targets(&list, now), &key).unwrap();
+            at_desk(desk, move |desk| desk.submit(&app, "alice", vec![root], signed)).await.unwrap();
+        }
     }
 
     async fn plan(&self, version: &str) -> crate::plan::Plan {
@@ -176,6 +204,26 @@ async fn a_plan_is_made_found_and_followed() {
     assert_eq!(site.plan("1.1").await.duration.learnt_from, 1);
 }
 
+/// Hosts would take nothing new by documents that have run out: a plan names each, with who renews it.
+#[tokio::test]
+async fn documents_that_have_run_out_stop_a_plan() {
+    let site = Site::start(1).await;
+    site.sign("1.0").await;
+    assert_eq!(site.plan("1.0").await.failed, []);
+    site.desk_clock.advance(Duration::from_millis(TARGETS_LIFE_MS as u64));
+    let plan = site.plan("1.0").await;
+    let told: Vec<_> = plan.failed.iter().map(|failed| (failed.check, failed.what.as_str())).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for ((check, what), app) in told.iter().zip(["fleet", "shop"]) {
+        assert_eq!(*check, Check::Signed);
+        assert!(what.starts_with(&format!("targets.json of {app} expired at 2")), "{what}");
+        assert!(what.contains(&format!("longshore trust rotate {app} (whoever has")), "{what}");
+    }
+    let (_, message) = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
+    assert!(message.contains("targets.json of fleet expired"), "{message}");
+    assert_eq!(site.plan("1.0").await.digest, plan.digest, "nothing has moved");
+}
+
 #[tokio::test]
 async fn a_plan_is_refused_when_the_world_has_moved() {
     let site = Site::start(2).await;
@@ -210,6 +258,20 @@ async fn what_does_not_hold_stops_it_unless_the_environment_lets_somebody_overri
     let (code, message) = refusal(site.begin(What::Wish(wish("1.0")), &because).await);
     assert_eq!(code, Code::R04);
     assert!(message.contains("does not allow to override \"commands\""), "{message}");
+
+    for (at, says) in [("2020-01-01", "is past"), ("yesterday", "is no time")] {
+        let begin = Begin {
+            what: What::Wish(wish("1.0")),
+            request_id: Uuid::new_v4(),
+            by: "bob".parse().unwrap(),
+            reason: String::new(),
+            at: at.to_owned(),
+            overrides: vec![],
+        };
+        let (code, message) = refusal(site.planner.begin(begin).await);
+        assert_eq!(code, Code::V01, "what was typed goes before what the world lacks: {message}");
+        assert!(message.contains(says), "{message}");
+    }
 
     site.apply(&format!("{FILE}overrides = [\"commands\"]\n")).await;
     let (_, message) = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
@@ -292,4 +354,137 @@ async fn a_gate_that_could_never_open_is_known_before() {
     let gates = gates.replace("kind = \"test\"", "kind = \"test\"\non_inconclusive = \"continue\"");
     site.apply(&format!("{FILE}{}", gates.replace(", \"web-9\"", ""))).await;
     assert_eq!(site.plan("1.0").await.failed, []);
+}
+
+/// Before anything begins every balancer is asked whether it could do what it will be told.
+#[tokio::test]
+async fn a_plan_asks_the_balancers() {
+    let site = Site::start(2).await;
+    let mut lb = HandAgent::new("lb", &[]);
+    lb.host.labels = [("role".to_owned(), "lb".to_owned())].into();
+    lb.enrol(&site.planner.store).await;
+    site.apply(&format!(
+        "{FILE}overrides = [\"traffic\"]\n[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n"
+    ))
+    .await;
+    let failed = |plan: crate::plan::Plan| {
+        let told = |failed: &crate::plan::Failed| {
+            (failed.check, failed.hosts[0].host.to_string(), failed.hosts[0].what.clone())
+        };
+        plan.failed.iter().map(told).collect::<Vec<_>>()
+    };
+    let away = failed(site.plan("1.0").await);
+    assert_eq!(away.len(), 1);
+    assert!(
+        away[0].0 == Check::Traffic && away[0].1 == "lb" && away[0].2.contains("did not answer"),
+        "{away:?}"
+    );
+
+    tokio::spawn(lb.clone().live_with(site.planner.fleet.clone()));
+    site.connected(3).await;
+    assert_eq!(failed(site.plan("1.0").await), []);
+    let stopped = "HAProxy at /s cannot be asked: is it running?".to_owned();
+    lb.misdirects.lock().unwrap().push(stopped.clone());
+    assert_eq!(failed(site.plan("1.0").await), [(Check::Traffic, "lb".to_owned(), stopped)]);
+    let refused = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
+    assert_eq!(refused.0, Code::R04);
+    assert!(refused.1.contains("lb: HAProxy at /s cannot be asked: is it running?"), "{}", refused.1);
+    let done =
+        site.begin(What::Wish(wish("1.0")), &[("traffic", "it is started in a minute")]).await.unwrap();
+    assert_eq!(done, Outcome::Succeeded);
+}
+
+/// The file with somebody who has to agree.
+fn asking() -> String {
+    format!("{FILE}[approval]\ncount = 1\n")
+}
+
+impl Site {
+    async fn people(&self, names: &[&str]) {
+        for name in names {
+            let user = access::User::new(name.parse().unwrap(), access::Grants::all(), "test", 0);
+            access::create(&self.planner.store, &user).await.unwrap();
+        }
+    }
+
+    async fn approve(&self, plan: &crate::plan::Plan, by: &str) -> Result<(), Trouble> {
+        let word = Approval {
+            by: by.parse().unwrap(),
+            at: self.planner.now(),
+            answer: Answer::Approved,
+            reason: String::new(),
+        };
+        approve::say(&self.planner.store, &plan.digest, word).await.map(|_| ())
+    }
+
+    /// Whose plan those who are asked take it for; none: nobody is asked.
+    async fn author(&self, plan: &crate::plan::Plan) -> Option<String> {
+        let asked = approve::get(&self.planner.store, &plan.digest).await.unwrap();
+        asked.map(|(asked, _)| asked.author.to_string())
+    }
+}
+
+/// Scenario 91: what comes in the place of a stale plan is asked about at once, as the plan of whoever would have started
+/// that one, and stays theirs when others look at it.
+#[tokio::test]
+async fn a_plan_in_the_place_of_a_stale_one_is_that_of_whoever_started_it() {
+    let site = Site::start(2).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    let old = site.plan("1.0").await;
+    assert_eq!(site.author(&old).await.as_deref(), Some("alice"));
+    site.apply(&asking().replace("canary = 1", "canary = 2")).await;
+    assert_eq!(refusal(site.begin(What::Plan(old.digest.hex()), &[]).await).0, Code::R03);
+    let new = site.planner.find("latest").await.unwrap();
+    assert_eq!((new.made_by.as_str(), site.author(&new).await.as_deref()), ("bob", Some("bob")));
+    assert_eq!(site.plan("1.0").await.digest, new.digest, "alice looks");
+    assert_eq!(site.author(&new).await.as_deref(), Some("bob"));
+    let (code, message) = refusal(site.approve(&new, "bob").await);
+    assert_eq!(code, Code::W02);
+    assert!(message.contains("whoever made the plan cannot approve it"), "{message}");
+    site.approve(&new, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(new.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+}
+
+/// Scenario 91: that somebody else has only looked first makes nobody two people.
+#[tokio::test]
+async fn nobody_approves_and_starts_alone() {
+    let site = Site::start(1).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    let plan = site.plan("1.0").await;
+    site.approve(&plan, "bob").await.unwrap();
+    let (code, message) = refusal(site.begin(What::Plan(plan.digest.hex()), &[]).await);
+    assert_eq!(code, Code::W02);
+    for part in [
+        "whoever starts a plan is none of those who approve it: without bob, plan",
+        "lacks 1 more. Others who may approve: carl;",
+        "Others who may start it: alice, carl;",
+    ] {
+        assert!(message.contains(part), "{part}\nis not in\n{message}");
+    }
+    site.approve(&plan, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(plan.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+}
+
+/// Nobody is asked about what could not start however many agree, until it can and somebody would start it.
+#[tokio::test]
+async fn people_are_asked_about_what_waits_for_them_alone() {
+    let site = Site::start(1).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    *site.agents[0].lacks.lock().unwrap() = vec!["openssl".into()];
+    let unfit = site.plan("1.0").await;
+    assert_eq!((unfit.failed.len(), site.author(&unfit).await), (1, None));
+    assert_eq!(refusal(site.begin(What::Plan(unfit.digest.hex()), &[]).await).0, Code::R04);
+    assert_eq!(site.author(&unfit).await, None);
+    site.agents[0].lacks.lock().unwrap().clear();
+    let (code, message) = refusal(site.begin(What::Plan(unfit.digest.hex()), &[]).await);
+    assert!(code == Code::W02 && message.contains("lacks 1 more"), "{message}");
+    assert_eq!(site.author(&unfit).await.as_deref(), Some("alice"), "it is hers, and bob would start it");
+    site.approve(&unfit, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(unfit.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+    let again = site.plan("1.0").await;
+    assert!(again.is_nothing_to_do());
+    assert_eq!(site.author(&again).await, None);
 }

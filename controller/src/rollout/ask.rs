@@ -106,7 +106,9 @@ impl Draft {
         let free = self.rollout.free_slots();
         let now = self.now;
         for id in down.into_iter().chain(up.into_iter().take(free)) {
-            self.change(id, |host| ask(host, now));
+            if !self.rollout.is_last_to_serve(id) {
+                self.change(id, |host| ask(host, now));
+            }
         }
     }
 }

@@ -7,14 +7,14 @@
 //! What a balancer is told follows from the hosts' records alone ([`directions`]). It is told the whole of it each time,
 //! under a round that only rises; that it has confirmed a round says that everything in it is so.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use longshore_common::{
     assignment::{Assignment, Intent},
     ids::{Generation, HostId, HostName},
     settings::Settings,
     time::Millis,
-    traffic::{Directions, Server, Side, WEIGHT_MAX},
+    traffic::{Directions, Director, Server, Side, WEIGHT_MAX},
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,9 @@ pub struct Route {
     pub round: u16,
     /// Every balancer has carried it out.
     pub done: bool,
+    /// It was silent then: balancers send it something only as long as their own check says that it is up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub if_up: bool,
 }
 
 impl Balancer {
@@ -81,15 +84,19 @@ impl Balancer {
     }
 
     pub(super) fn has(&self, round: u16) -> bool {
-        self.forgiven || self.confirmed.is_some_and(|confirmed| confirmed >= round)
+        self.forgiven || self.has_confirmed(round)
     }
 
-    /// How far it is with what it is told in this round, and why not further. The stable names: `BalancerRow.state` in
-    /// the API.
+    pub(super) fn has_confirmed(&self, round: u16) -> bool {
+        self.confirmed.is_some_and(|confirmed| confirmed >= round)
+    }
+
+    /// How far it is with what it is told in this round, and why not further; of one that is silent, what it said last. The
+    /// stable names: `BalancerRow.state` in the API.
     pub fn standing(&self, round: u16) -> (&'static str, String) {
         match (&self.silent, &self.held, &self.refusal) {
-            _ if self.confirmed.is_some_and(|confirmed| confirmed >= round) => ("done", String::new()),
-            (Some(_), _, _) => ("unknown", String::new()),
+            _ if self.has_confirmed(round) => ("done", String::new()),
+            (Some(_), _, last) => ("unknown", last.clone().unwrap_or_default()),
             (None, Some(held), _) => ("held", held.reason.clone()),
             (None, None, Some(why)) => ("refused", why.clone()),
             (None, None, None) => ("waiting", String::new()),
@@ -97,9 +104,11 @@ impl Balancer {
     }
 
     /// `lb-1 (does not answer)`
-    fn named(&self, round: u16) -> String {
-        match self.standing(round) {
-            ("unknown", _) => format!("{} (unknown)", self.name),
+    pub(super) fn named(&self, round: u16) -> String {
+        let (word, why) = self.standing(round);
+        match (word, why.as_str()) {
+            ("unknown", "") => format!("{} (unknown)", self.name),
+            ("unknown", last) => format!("{} (unknown; it said last: {last})", self.name),
             ("held", reason) => format!("{} (held: {reason})", self.name),
             ("refused", why) => format!("{} ({why})", self.name),
             _ => self.name.to_string(),
@@ -127,6 +136,16 @@ impl HostProgress {
     /// Nothing but balancers keep it from going on.
     pub(super) fn waits_for_balancers(&self) -> bool {
         self.route.is_some_and(|route| !route.done)
+    }
+
+    /// Balancers send it something as far as it goes by this rollout.
+    pub(super) fn serves_now(&self) -> bool {
+        !self.is_kept_away() && self.route.is_some_and(|route| route.weight > 0)
+    }
+
+    /// It is to get nothing: it is changed, or an operator says so.
+    fn is_kept_away(&self) -> bool {
+        self.drained || self.benched
     }
 
     /// May it be changed now? One that still gets connections is drained first.
@@ -181,21 +200,21 @@ pub(super) fn weights(share: u8, gaining: usize, losing: usize) -> (u16, u16) {
 impl Rollout {
     /// The weight of each host, as its record asks for.
     pub(super) fn wanted_weights(&self) -> BTreeMap<HostId, u16> {
-        let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let Some((balancing, side)) = self.header.groups() else {
-            let weight =
-                |host: &HostProgress| if host.drained || host.benched { 0 } else { u16::from(host.share) };
+            let weight = |host: &HostProgress| if host.is_kept_away() { 0 } else { u16::from(host.share) };
             return self.hosts.iter().map(|(id, host)| (*id, weight(host))).collect();
         };
+        let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let is_new = |host: &HostProgress| host.group == Some(side);
-        let gains = |host: &HostProgress| {
-            is_new(host) && !host.drained && !host.benched && (good(host) || !balancing.moves)
+        let gains =
+            |host: &HostProgress| is_new(host) && !host.is_kept_away() && (good(host) || !balancing.moves);
+        // One that is unknown must not keep the others from getting the traffic back: where balancers have no check of
+        // their own, it gets nothing anew.
+        let known = |host: &HostProgress| {
+            host.silent.is_none() || self.balancers_check() || host.route.is_none_or(|route| route.weight > 0)
         };
-        // One that is unknown must not keep the others from getting the traffic back.
-        let known =
-            |host: &HostProgress| host.silent.is_none() || host.route.is_none_or(|route| route.weight > 0);
         let has = |host: &HostProgress| {
-            !is_new(host) && !host.drained && !host.benched && host.previous.is_some() && known(host)
+            !is_new(host) && !host.is_kept_away() && host.previous.is_some() && known(host)
         };
         let count = |fits: &dyn Fn(&HostProgress) -> bool| self.hosts.values().filter(|h| fits(h)).count();
         let (up, down) = weights(balancing.share, count(&gains), count(&has));
@@ -204,7 +223,69 @@ impl Rollout {
             (_, true) => down,
             (false, false) => 0,
         };
+        let wanted: BTreeMap<HostId, u16> = self.hosts.iter().map(|(id, host)| (*id, weight(host))).collect();
+        match wanted.values().all(|weight| *weight == 0) && !self.leaves_nothing() {
+            true => self.weights_now(),
+            false => wanted,
+        }
+    }
+
+    /// Balancers look themselves whether a host is up.
+    pub(super) fn balancers_check(&self) -> bool {
+        self.spec().traffic.as_ref().is_some_and(|routing| routing.director == Director::Haproxy)
+    }
+
+    /// Of those that are to get connections, whoever nobody has heard: only balancers can tell whether they are up.
+    pub(super) fn unheard(&self) -> impl Iterator<Item = &HostProgress> {
+        let hosts = self.hosts.values().map(|host| &**host);
+        hosts.filter(|host| {
+            host.silent.is_some() && host.route.is_some_and(|route| route.if_up && route.weight > 0)
+        })
+    }
+
+    /// Nobody who is to get connections was heard: that there is somebody is a balancer's word, and no operator's.
+    pub(super) fn only_balancers_know(&self) -> bool {
+        let mut serving = self.hosts.values().filter(|host| host.route.is_some_and(|route| route.weight > 0));
+        self.unheard().next().is_some()
+            && serving.all(|host| host.silent.is_some() && host.route.is_some_and(|route| route.if_up))
+    }
+
+    /// It takes the first release of the app away again, and its traffic with it.
+    fn leaves_nothing(&self) -> bool {
+        self.header.groups().is_some_and(|(balancing, side)| {
+            let mut others = self.hosts.values().filter(|host| host.group != Some(side));
+            balancing.share == 0 && others.all(|host| host.previous.is_none())
+        })
+    }
+
+    /// Nobody can have the traffic who is to have it: it stays where it is.
+    fn weights_now(&self) -> BTreeMap<HostId, u16> {
+        let weight = |host: &HostProgress| host.route.filter(|_| host.serves_now()).map_or(0, |r| r.weight);
         self.hosts.iter().map(|(id, host)| (*id, weight(host))).collect()
+    }
+
+    /// The traffic is to go to a group of which nobody can have it.
+    pub(super) fn traffic_cannot_go_back(&self) -> bool {
+        self.header.groups().is_some_and(|(balancing, side)| {
+            let serving = self.hosts.values().any(|host| host.serves_now() && host.group == Some(side));
+            balancing.moves && balancing.share == 0 && serving
+        })
+    }
+
+    /// Of hosts that are drained one after the other, the last that gets connections, where the others were to have them
+    /// as well. Where all may be down at once, or whoever resumed knew of the others, there is no last one.
+    pub(super) fn is_last_to_serve(&self, id: HostId) -> bool {
+        let all_may = self.spec().max_unavailable.at_most(self.total()) >= self.total();
+        let others = || self.hosts.iter().filter(move |(other, _)| **other != id).map(|(_, host)| host);
+        let serving = |host: &Arc<HostProgress>| host.serves_now() && host.state != HostState::Left;
+        // One on which nothing ran has nothing to lose yet.
+        let had = |host: &Arc<HostProgress>| !host.is_out() && host.previous.is_some() && !host.forgiven;
+        let missing = |host: &Arc<HostProgress>| had(host) && host.drained && !host.benched;
+        self.header.is_rolling_balanced()
+            && !all_may
+            && self.hosts.get(&id).is_some_and(|host| host.serves_now())
+            && !others().any(serving)
+            && others().any(missing)
     }
 
     /// The assignment of a balancer; `None`: it is none, or there is nothing to tell yet.
@@ -221,7 +302,12 @@ impl Rollout {
             .filter_map(|host| {
                 let address = host.address.zip(port).map(|(address, port)| SocketAddr::new(address, port));
                 let address = address.map(|address| address.to_string());
-                Some(Server { name: host.name.clone(), address, weight: host.route?.weight })
+                Some(Server {
+                    name: host.name.clone(),
+                    address,
+                    weight: host.route?.weight,
+                    if_up: host.route?.if_up,
+                })
             })
             .collect();
         servers.sort_by(|a, b| a.name.cmp(&b.name));
@@ -252,11 +338,27 @@ impl Rollout {
         self.header.balancing.as_ref().is_some_and(|balancing| balancing.balancers.contains_key(id))
     }
 
-    /// Balancers that have not carried out what they are told, and why; empty when all have.
-    pub(super) fn balancers_awaited(&self) -> Vec<String> {
+    /// Balancers that have not carried out what they are told, by name, and why; empty when all have.
+    pub(super) fn balancers_awaited(&self, doing: &BTreeMap<HostId, String>) -> Vec<String> {
         let round = self.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
         let late = self.balancers().filter(|(_, balancer)| !balancer.has(round));
-        late.map(|(_, balancer)| balancer.named(round)).collect()
+        let mut late: Vec<(HostId, &Balancer)> = late.collect();
+        late.sort_by_key(|(id, balancer)| (&balancer.name, *id));
+        let named = |(id, balancer): (HostId, &Balancer)| match (balancer.standing(round), doing.get(&id)) {
+            (("waiting", _), Some(doing)) => format!("{} ({doing})", balancer.name),
+            _ => balancer.named(round),
+        };
+        late.into_iter().map(named).collect()
+    }
+
+    /// Balancers that an operator went on without, and that have not said since that they have come so far; by name.
+    pub(super) fn balancers_passed_over(&self) -> Vec<&Balancer> {
+        let round = self.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
+        let passed = |balancer: &&Balancer| balancer.forgiven && !balancer.has_confirmed(round);
+        let mut passed: Vec<&Balancer> =
+            self.balancers().map(|(_, balancer)| balancer).filter(passed).collect();
+        passed.sort_by_key(|balancer| &balancer.name);
+        passed
     }
 
     /// The share that a host or group of this wave is to have, and has not got.

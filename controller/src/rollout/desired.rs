@@ -3,13 +3,27 @@
 use longshore_common::{
     assignment::{Assignment, Intent},
     ids::{Generation, HostId},
-    time::Millis,
+    time::{Millis, Span},
 };
 
 use super::{
-    host::{Ask, HostProgress},
+    host::{Ask, HostProgress, HostState},
     model::{Rollout, Target},
+    phase::{Baking, Phase, Watching},
 };
+
+/// How long a last look may take: probes that hang until they are given up have to do so three times.
+const LAST_LOOK_MS: Millis = 120_000;
+
+/// The time of a bake, or of the watch, is over, and the hosts that have to stay healthy are looked at once more before
+/// it ends: what fell ill near its end must not pass for healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastLook {
+    /// When that time was over.
+    pub since: Millis,
+    /// It ends then, however far the look is.
+    pub until: Millis,
+}
 
 /// The assignment of every host that this rollout asked something, and of its balancers; the others keep what they
 /// have.
@@ -22,6 +36,49 @@ pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
 pub fn next_deadline(rollout: &Rollout) -> Option<Millis> {
     let (phase, gates) = (rollout.deadline(), rollout.gate_deadline());
     phase.into_iter().chain(gates).min()
+}
+
+/// Hosts that have to stay healthy for the rollout to go on, each with the assignment by which it was found so: those
+/// that it has changed, from their first verdict to its end. While it is paused nothing would come of it.
+pub fn watched(rollout: &Rollout) -> Vec<(HostId, Generation)> {
+    match rollout.phase() {
+        Phase::Ready | Phase::RollingBack(_) | Phase::Paused(_) | Phase::Done(_) => return vec![],
+        Phase::Staging(_)
+        | Phase::Switching(_)
+        | Phase::Baking(_)
+        | Phase::Gating(_)
+        | Phase::Awaiting(_)
+        | Phase::Watching(_) => {}
+    }
+    let stays = |host: &HostProgress| host.state == HostState::Healthy && host.silent.is_none();
+    let hosts = rollout.hosts.iter().filter(|(_, host)| stays(host) && host.ask == Some(Ask::Run));
+    hosts.map(|(id, host)| (*id, Generation::new(rollout.header.sequence, host.round))).collect()
+}
+
+/// Whoever carries the rollout out lets no time pass for it meanwhile.
+pub fn last_look(rollout: &Rollout, now: Millis) -> Option<LastLook> {
+    let (begun, since) = time_watched(rollout)?;
+    let until = since + LAST_LOOK_MS;
+    let due = begun < since && since <= now && now < until;
+    (due && !watched(rollout).is_empty()).then_some(LastLook { since, until })
+}
+
+/// From when to when a bake, or the watch, lasts.
+fn time_watched(rollout: &Rollout) -> Option<(Millis, Millis)> {
+    match rollout.phase() {
+        Phase::Baking(Baking { since, until, .. }) | Phase::Watching(Watching { since, until, .. }) => {
+            Some((*since, *until))
+        }
+        _ => None,
+    }
+}
+
+/// Between two looks at a host that has to stay healthy: a quarter of a bake or of the watch, from one to five seconds.
+pub fn look_every(rollout: &Rollout) -> Span {
+    const LEAST_MS: Millis = 1_000;
+    const MOST_MS: Millis = 5_000;
+    let quarter = time_watched(rollout).map(|(since, until)| (until - since) / 4);
+    Span::millis(quarter.unwrap_or(MOST_MS).clamp(LEAST_MS, MOST_MS).unsigned_abs())
 }
 
 /// One host's part of `desired`. It depends on the host's record, and on what of the rollout never changes.

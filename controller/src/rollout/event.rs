@@ -67,7 +67,8 @@ pub enum Event {
     Exclude(BTreeSet<HostId>),
     /// A newer rollout takes the hosts over: end at once, put nothing back.
     Supersede(RolloutId),
-    /// The host is of the environment from now on. Of one that takes part already: changes nothing.
+    /// The host is of the environment from now on. Of one that takes part already: changes nothing,
+    /// unless the rollout has not begun, which then knows what the host is like now.
     HostJoined {
         member: Box<Member>,
         /// That the member's way back names.

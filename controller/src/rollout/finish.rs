@@ -10,7 +10,12 @@ use super::{
 const NAMES_MAX: usize = 5;
 
 impl Draft {
-    pub fn finish(&mut self, outcome: Outcome, reason: String) {
+    pub fn finish(&mut self, outcome: Outcome, mut reason: String) {
+        let passed_over = self.rollout.balancers_passed_over();
+        if !passed_over.is_empty() {
+            let names = name_some(passed_over.iter().map(|balancer| balancer.name.as_str()));
+            reason += &format!("; balancers passed over, and not told: {names}");
+        }
         self.enter(Phase::Done(Done { outcome, reason, at: self.now }));
     }
 

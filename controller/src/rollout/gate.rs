@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use longshore_common::time::{Millis, Span};
+use longshore_common::{
+    ids::HostName,
+    time::{Millis, Span},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{model::Rollout, phase::Phase};
@@ -92,6 +95,9 @@ pub struct GateSpec {
     /// `rollout promote` may go past it.
     #[serde(default)]
     pub promotable: bool,
+    /// Of a test: the host on which it runs, one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<HostName>,
 }
 
 fn rollback() -> Then {
@@ -203,6 +209,15 @@ impl GateKind {
         }
     }
 
+    /// Verdicts that it may come to when its time is over without a pass: by what it saw, or because it saw nothing.
+    pub(super) fn ends(self) -> &'static [Verdict] {
+        match self {
+            GateKind::Probe | GateKind::Test | GateKind::Http => &[Verdict::Fail, Verdict::NoData],
+            GateKind::Metrics | GateKind::App => &[Verdict::Inconclusive, Verdict::NoData],
+            GateKind::Approval | GateKind::Webhook => &[Verdict::NoData],
+        }
+    }
+
     /// What it means that there is no verdict at the deadline. A test that does not end has failed; the others have
     /// not been heard.
     fn at_deadline(self) -> Verdict {
@@ -278,8 +293,27 @@ impl Rollout {
     pub fn due_gates(&self) -> Vec<(Stage, &GateSpec, &Run)> {
         let live = matches!(self.phase(), Phase::Baking(_) | Phase::Gating(_) | Phase::Watching(_));
         let Some(round) = self.header.round.as_ref().filter(|_| live) else { return vec![] };
-        let pending = round.runs.iter().filter(|run| run.is_pending());
+        let pending = round.runs.iter().filter(|run| run.is_pending() && self.runs_before(run).is_none());
         pending.filter_map(|run| Some((round.stage, self.gate(&run.gate)?, run))).collect()
+    }
+
+    /// The test that its runner is at; until that has a verdict this one has not begun. In the watch time all are asked
+    /// again and again.
+    pub fn runs_before(&self, run: &Run) -> Option<&GateSpec> {
+        let round = self.header.round.as_ref().filter(|round| round.stage != Stage::Watch)?;
+        let runner = self.gate(&run.gate)?.runner.as_ref()?;
+        let before = round.runs.iter().take_while(|other| other.number != run.number);
+        let gates = before.filter(|other| other.is_pending()).filter_map(|other| self.gate(&other.gate));
+        gates.into_iter().find(|gate| gate.runner.as_ref() == Some(runner))
+    }
+
+    /// Tests that wait for their runner, each with the one that is run there.
+    pub fn queued_gates(&self) -> Vec<(Stage, &GateSpec, &Run, &GateSpec)> {
+        let Some(round) = &self.header.round else { return vec![] };
+        let pending = round.runs.iter().filter(|run| run.is_pending());
+        let queued =
+            pending.filter_map(|run| Some((round.stage, self.gate(&run.gate)?, run, self.runs_before(run)?)));
+        queued.collect()
     }
 
     /// Gates that belong to a place.

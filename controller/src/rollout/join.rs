@@ -70,6 +70,15 @@ impl Draft {
         }
         self.rollout.hosts.insert(member.id, Arc::new(host));
     }
+
+    /// A host that was well when the rollout was made may be sick when it begins, and the other way round.
+    pub fn look_again(&mut self, member: &Member) {
+        if let Some(host) = self.rollout.hosts.get_mut(&member.id)
+            && host.sick != member.sick
+        {
+            Arc::make_mut(host).sick = member.sick;
+        }
+    }
 }
 
 impl Rollout {

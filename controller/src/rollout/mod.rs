@@ -39,9 +39,11 @@ mod waves;
 
 pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
-pub use desired::{asked_target, assignment_of, desired, next_deadline};
+pub use desired::{
+    LastLook, asked_target, assignment_of, desired, last_look, look_every, next_deadline, watched,
+};
 pub use event::{Event, Promote, Refused, Transition};
-pub use explain::{Benched, Facts, Hold, HoldKind, explain, first_failure, wave_state};
+pub use explain::{Benched, Facts, Hold, HoldKind, InLine, explain, first_failure, wave_state};
 pub use gate::{
     After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then,
     Verdict,

@@ -315,6 +315,18 @@ impl fmt::Display for Cause {
     }
 }
 
+impl Cause {
+    /// Somebody aborts what goes back already: who did so first, and why, stays.
+    pub(super) fn or_abort(self, by: String) -> Self {
+        match self {
+            Cause::Abort { .. } => self,
+            Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) | Cause::Operator { .. } => {
+                Cause::Abort { by }
+            }
+        }
+    }
+}
+
 impl Done {
     pub(super) fn superseded(by: RolloutId, at: Millis) -> Self {
         Self { outcome: Outcome::Aborted, reason: format!("superseded by rollout {by}"), at }

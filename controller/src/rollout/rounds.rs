@@ -89,10 +89,25 @@ impl Draft {
     }
 
     fn conclude(&mut self, number: u32, state: RunState) {
+        let queued: Vec<u32> = self.rollout.queued_gates().iter().map(|(_, _, run, _)| run.number).collect();
         let Some(round) = self.rollout.header.round.as_mut() else { return };
         if let Some(run) = round.runs.iter_mut().find(|run| run.number == number) {
             run.state = state;
             self.settled.push(Settled { stage: round.stage, run: run.clone() });
+        }
+        self.begin_queued(&queued);
+    }
+
+    /// Tests whose runner is free now begin, each with all of its time.
+    fn begin_queued(&mut self, queued: &[u32]) {
+        let due = self.rollout.due_gates().into_iter().filter(|(_, _, run)| queued.contains(&run.number));
+        let due: Vec<(u32, Millis)> =
+            due.map(|(_, gate, run)| (run.number, self.now + gate.deadline.as_ms())).collect();
+        let Some(round) = self.rollout.header.round.as_mut() else { return };
+        for run in &mut round.runs {
+            if let Some((_, deadline)) = due.iter().find(|(number, _)| *number == run.number) {
+                (run.since, run.deadline) = (self.now, *deadline);
+            }
         }
     }
 

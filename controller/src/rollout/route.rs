@@ -102,10 +102,19 @@ impl Draft {
             balancing.round = ahead.unwrap_or(balancing.round).saturating_add(1);
         }
         let (round, balancers) = (balancing.round, balancing.balancers.clone());
+        let check = self.rollout.balancers_check();
         for (id, weight) in changed {
-            self.change(id, |host| host.route = Some(Route { weight, round, done: false }));
+            self.change(id, |host| {
+                let if_up = check && weight > 0 && host.silent.is_some();
+                host.route = Some(Route { weight, round, done: false, if_up });
+            });
         }
-        let done = |round: u16| balancers.values().all(|balancer| balancer.has(round));
+        let by_word = self.rollout.only_balancers_know();
+        let has = |balancer: &Balancer, round| match by_word {
+            true => balancer.has_confirmed(round),
+            false => balancer.has(round),
+        };
+        let done = |round: u16| balancers.values().all(|balancer| has(balancer, round));
         let stands = |host: &HostProgress| host.route.is_some_and(|route| route.done != done(route.round));
         let moved = self.pick(stands);
         let new = redirected || !moved.is_empty();

@@ -51,21 +51,18 @@ impl FromStr for Share {
     type Err = Coded;
 
     fn from_str(text: &str) -> Result<Self, Coded> {
-        let bad = || {
-            Coded::new(
-                Code::V01,
-                format!(
-                    "\"{}\" is not an amount of hosts: write a count, 3, or a percentage, \"25%\"",
-                    visible(text)
-                ),
-            )
-        };
+        let bad = |why: &str| Coded::new(Code::V01, format!("\"{}\" {why}", visible(text)));
         match text.strip_suffix('%') {
             Some(digits) => match digits.parse() {
                 Ok(percent @ 0..=100) => Ok(Share::Percent(percent)),
-                Ok(_) | Err(_) => Err(bad()),
+                Ok(_) | Err(_) => {
+                    Err(bad("is not a percentage of hosts: write a whole number from 1% to 100%"))
+                }
             },
-            None => text.parse().map(Share::Count).map_err(|_| bad()),
+            None => text
+                .parse()
+                .map(Share::Count)
+                .map_err(|_| bad("is not an amount of hosts: write a count, 3, or a percentage, \"25%\"")),
         }
     }
 }
@@ -146,7 +143,8 @@ mod tests {
             assert_eq!(text.parse::<Share>().unwrap().to_string(), text);
         }
         for bad in ["", "%", "101%", "-1", "2.5%", "many", "99999999999"] {
-            assert!(bad.parse::<Share>().is_err(), "{bad}");
+            let why = bad.parse::<Share>().unwrap_err().message;
+            assert_eq!(why.contains("from 1% to 100%"), bad.ends_with('%'), "{why}");
         }
         assert_eq!(serde_json::from_str::<Share>("\"10%\"").unwrap(), Share::Percent(10));
         assert_eq!(serde_json::from_str::<Share>("7").unwrap(), Share::Count(7));

@@ -157,6 +157,12 @@ impl Spec {
         Self { canary_bake: none, bake: none, watch: none, promotion, gates, traffic, ..self }
     }
 
+    /// For the first release of an app, where nothing has any traffic yet: there is nothing to share with.
+    pub fn for_the_first_release(mut self) -> Self {
+        self.traffic.iter_mut().for_each(|routing| routing.steps.clear());
+        self
+    }
+
     /// Everything that cannot work, each as (field, what is wrong); empty when the strategy is sound.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = vec![];

@@ -10,9 +10,8 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, approvals_server::Approvals};
 use tonic::{Request, Response, Status};
 
-use super::{admitted, invalid, operator, refuse};
+use super::{about::About, admitted_about, invalid, operator, refuse};
 use crate::{
-    access::Scope,
     approval::{Answer, Approval, Rule, Standing},
     environments::approve::{self, Asked},
     identity::Door,
@@ -94,14 +93,16 @@ impl Approvals for ApprovalsService {
     }
 
     async fn say(&self, request: Request<pb::SayRequest>) -> Result<Response<pb::ApprovalRow>, Status> {
-        let admission = admitted(&self.door, &request).await?;
+        let found = approve::find(&self.store, &request.get_ref().plan).await;
+        let asked = match &found {
+            Ok(plan) => approve::get(&self.store, plan).await.map_err(refuse)?.map(|(asked, _)| asked),
+            Err(_) => None,
+        };
+        let about = asked.map(|asked| About::moving(&asked.app, &asked.version, &asked.env));
+        let admission = admitted_about(&self.door, &request, about).await?;
         let by = admission.name().clone();
-        let pb::SayRequest { plan, deny, reason } = request.into_inner();
-        let plan = approve::find(&self.store, &plan).await.map_err(refuse)?;
-        if let Some((asked, _)) = approve::get(&self.store, &plan).await.map_err(refuse)? {
-            let scope = Scope::Both(asked.app.clone(), asked.env.clone());
-            admission.within(&scope, &format!("plan {plan}")).await.map_err(refuse)?;
-        }
+        let pb::SayRequest { plan: _, deny, reason } = request.into_inner();
+        let plan = found.map_err(refuse)?;
         let now = self.clock.now_ms();
         let (answer, kind, verb) = match deny {
             true => (Answer::Denied, Kind::Denied, "denied"),

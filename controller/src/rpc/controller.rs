@@ -8,9 +8,11 @@ use tonic::{Request, Response, Status};
 
 use super::{operator, refuse};
 use crate::{
-    engine::Engine,
+    engine::{Engine, records::Record},
     fleet::Fleet,
     identity::{Authority, Door, keep, roots},
+    notify::outbox,
+    rollout::Header,
     store::{Prefix, SharedStore},
     trouble::Trouble,
 };
@@ -51,11 +53,25 @@ impl ControllerService {
     }
 }
 
+fn coming(record: &Record) -> pb::Scheduled {
+    let Header { id, app, env, target, start_at, .. } = &record.header;
+    pb::Scheduled {
+        rollout: id.to_string(),
+        app: app.to_string(),
+        version: target.version.to_string(),
+        env: env.to_string(),
+        by: record.started_by.clone(),
+        at_ms: start_at.unwrap_or_default(),
+    }
+}
+
 #[tonic::async_trait]
 impl Controller for ControllerService {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         operator(&self.door, &request).await?;
         let hosts = self.store.list(&Prefix::hosts()).await.map_err(|e| refuse(e.into()))?;
+        let scheduled = self.engine.scheduled().await.map_err(refuse)?;
+        let notices = outbox::list(&self.store).await.map_err(refuse)?;
         Ok(Response::new(pb::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time_ms: self.clock.now_ms(),
@@ -63,6 +79,8 @@ impl Controller for ControllerService {
             hosts: hosts.entries.len() as u32,
             connected: self.fleet.presence().connected_count() as u32,
             active_rollouts: self.engine.active_count() as u32,
+            dead_notices: notices.iter().filter(|(notice, _)| notice.dead).count() as u32,
+            scheduled: scheduled.iter().map(coming).collect(),
             roots: self.roots().await.map_err(refuse)?,
         }))
     }

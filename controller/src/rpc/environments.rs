@@ -10,11 +10,10 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, environments_server::Environments};
 use tonic::{Request, Response, Status};
 
-use super::{admitted, invalid, operator, refuse};
+use super::{about::About, admitted_about, invalid, operator, refuse, words};
 use crate::{
-    access::Scope,
-    config::Environment,
-    engine::{records::LiveRecord, states},
+    config::{Environment, Tell},
+    engine::{Engine, records::LiveRecord, states},
     environments::{self, Applied},
     fleet::{Host, host},
     identity::Door,
@@ -25,6 +24,9 @@ use crate::{
 pub struct EnvironmentsService {
     pub store: SharedStore,
     pub clock: Arc<dyn Clock>,
+    pub engine: Engine,
+    /// By what people can be told.
+    pub tell: Tell,
     pub door: Door,
 }
 
@@ -37,15 +39,19 @@ struct Surroundings {
 impl EnvironmentsService {
     async fn surroundings(&self) -> Result<Surroundings, Trouble> {
         let mut live: BTreeMap<EnvName, Vec<pb::LiveRelease>> = BTreeMap::new();
+        let unbrought = self.engine.unbrought();
         for entry in self.store.list(&Prefix::live()).await?.entries {
             if let Name::Live(env, app) = entry.key.name()? {
                 let LiveRecord { target, since_ms, .. } = record::decode_entry(&entry)?;
+                let left = unbrought.iter().filter(|left| left.env == env && left.app == app).cloned();
+                let left = left.map(words::unbrought_message).collect();
                 live.entry(env).or_default().push(pb::LiveRelease {
                     app: app.to_string(),
                     version: target.version.to_string(),
                     digest: target.release.hex(),
                     since_ms,
                     lacking: vec![],
+                    unbrought: left,
                 });
             }
         }
@@ -105,16 +111,15 @@ impl Environments for EnvironmentsService {
         &self,
         request: Request<pb::ApplyEnvironmentRequest>,
     ) -> Result<Response<pb::ApplyEnvironmentReply>, Status> {
-        let admission = admitted(&self.door, &request).await?;
-        let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
+        let pb::ApplyEnvironmentRequest { file, file_name } = request.get_ref();
         // A file that does not read is refused in full below, with every problem.
-        if let Ok(environment) = Environment::parse(&file_name, &file) {
-            let target = format!("environment {}", environment.name);
-            admission.within(&Scope::Env(environment.name), &target).await.map_err(refuse)?;
-        }
+        let read = Environment::parse(file_name, file).ok();
+        let about = read.map(|environment| About::environment(&environment.name));
+        let admission = admitted_about(&self.door, &request, about).await?;
+        let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
         let by = admission.name();
         let now = self.clock.now_ms();
-        let applied = environments::apply(&self.store, &file_name, &file, by, now).await;
+        let applied = environments::apply(&self.store, &self.tell, &file_name, &file, by, now).await;
         let (environment, changed) = applied.map_err(refuse)?;
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
         Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed }))
@@ -136,5 +141,15 @@ impl Environments for EnvironmentsService {
         operator(&self.door, &request).await?;
         let env = parse("env", &request.into_inner().env).map_err(invalid)?;
         Ok(Response::new(self.show_one(&env).await.map_err(refuse)?))
+    }
+
+    async fn remove(
+        &self,
+        request: Request<pb::RemoveEnvironmentRequest>,
+    ) -> Result<Response<pb::RemoveEnvironmentReply>, Status> {
+        operator(&self.door, &request).await?;
+        let env = parse("env", &request.into_inner().env).map_err(invalid)?;
+        environments::remove::remove(&self.store, &env).await.map_err(refuse)?;
+        Ok(Response::new(pb::RemoveEnvironmentReply {}))
     }
 }

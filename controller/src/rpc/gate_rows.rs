@@ -15,11 +15,21 @@ pub fn rows(view: &View) -> Vec<pb::GateRow> {
         evidence: evidence.clone(),
         ..row(settled.stage, gate, &settled.run)
     });
-    let pending = view.rollout.due_gates().into_iter().map(|(stage, gate, run)| pb::GateRow {
+    // A verdict that came between the two reads is in both.
+    let is_settled = |run: &Run| view.gates.iter().any(|result| result.settled.run.number == run.number);
+    let due = view.rollout.due_gates().into_iter().filter(|due| !is_settled(due.2));
+    let pending = due.map(|(stage, gate, run)| pb::GateRow {
         note: view.seen.get(&run.number).cloned().unwrap_or_default(),
         ..row(stage, gate, run)
     });
-    settled.chain(pending).collect()
+    let queued = view.rollout.queued_gates().into_iter().map(|(stage, gate, run, first)| pb::GateRow {
+        note: match &gate.runner {
+            Some(runner) => format!("waits for {runner}, which runs gate {} first", first.name),
+            None => String::new(),
+        },
+        ..row(stage, gate, run)
+    });
+    settled.chain(pending).chain(queued).collect()
 }
 
 fn row(stage: Stage, gate: &GateSpec, run: &Run) -> pb::GateRow {

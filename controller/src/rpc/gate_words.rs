@@ -1,9 +1,13 @@
 //! What gates ask hosts, and what hosts answer. Text from hosts is cut to size and made safe to show here, once.
 
-use longshore_common::{report::LINE_BYTES, text::visible, wire::cut};
+use longshore_common::{
+    report::LINE_BYTES,
+    text::visible,
+    wire::{Invalid, cut},
+};
 use longshore_proto::v1 as pb;
 
-use crate::fleet::words::{Answer, Question, Reach, TestAnswer, TestCase, Usage};
+use crate::fleet::words::{Answer, Glance, Question, Reach, TestAnswer, TestCase, Usage};
 
 /// Tests and lines that one answer may carry; bytes of a test's name.
 const CASES: usize = 2000;
@@ -40,6 +44,9 @@ pub fn question(question: &Question) -> Option<pb::question::About> {
         Question::Usage { app, since_ms } => {
             About::Usage(pb::UsageQuestion { app: app.to_string(), since_ms: *since_ms })
         }
+        Question::Glance { app, generation } => {
+            About::Glance(pb::GlanceQuestion { app: app.to_string(), generation: generation.0 })
+        }
         Question::Test { app, release, test, generation, timeout } => About::Test(pb::TestQuestion {
             app: app.to_string(),
             release: release.0.to_vec().into(),
@@ -64,6 +71,15 @@ pub fn reached(answer: pb::ReachAnswer) -> Answer {
 pub fn usage(answer: pb::UsageAnswer) -> Answer {
     let pb::UsageAnswer { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid } = answer;
     Answer::Usage(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+}
+
+pub fn glance(answer: pb::GlanceAnswer) -> Result<Answer, Invalid> {
+    let pb::GlanceAnswer { busy, life, failure } = answer;
+    Ok(Answer::Glance(match failure {
+        _ if busy => Glance::Busy,
+        None => Glance::Well { life: name(&life) },
+        Some(failure) => Glance::Unwell(Box::new(super::words::safe(failure.try_into()?))),
+    }))
 }
 
 pub fn test(answer: pb::TestAnswer) -> Answer {

@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
-    ids::HostId,
     label::Selector,
-    time::{Clock, Span},
+    time::{Clock, Millis, Span},
 };
 use longshore_proto::v1::{self as pb, hosts_server::Hosts};
 use tokio::sync::mpsc;
@@ -17,7 +16,7 @@ use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
     engine::{Engine, states},
     fleet::{
-        Asked, Connected, Drained, Fleet, Host, host,
+        ASKED_AT_ONCE, Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, AppSeen, Question},
     },
     identity::{
@@ -30,12 +29,8 @@ use crate::{
 
 /// Of a reason why a host is drained.
 const REASON_BYTES: usize = 256;
-/// For a host to say how its apps stand, before it is shown.
-const LOOK: Duration = Duration::from_secs(2);
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 const PING_DEADLINE_MAX: Duration = Duration::from_secs(60);
-/// Hosts that are asked at the same time.
-const ASKED_AT_ONCE: usize = 256;
 /// Answers that wait for the one who asked.
 const REPLIES: usize = 64;
 
@@ -44,6 +39,8 @@ pub struct HostsService {
     pub clock: Arc<dyn Clock>,
     pub fleet: Fleet,
     pub engine: Engine,
+    /// When the controller started: what came before it knows only as far as it was kept.
+    pub started_ms: Millis,
     pub authority: Arc<Authority>,
     pub door: Door,
     /// `host:port` that the printed command names.
@@ -56,18 +53,15 @@ impl HostsService {
             let presence = self.fleet.presence();
             (presence.connected(&host.id), presence.last_seen_ms(&host.id))
         };
+        let unheard_since_ms = if last_seen == 0 { self.started_ms } else { 0 };
         let last_seen = last_seen.max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
         let apps = match &connected {
             Some(connected) => connected.apps.clone(),
             None => states::last_said(&self.store, &host.id).await?,
         };
-        Ok(row(host, connected, apps, last_seen))
-    }
-
-    /// Hosts of which nobody was told how their apps stand now are asked. One that says nothing is shown by its last word.
-    async fn look_at(&self, hosts: Vec<HostId>) {
-        let asked = hosts.into_iter().map(|host| self.fleet.ask(host, Question::Ping, LOOK));
-        stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).for_each(|_| async {}).await;
+        let unbrought = self.engine.unbrought().into_iter().filter(|left| left.host == host.id);
+        let unbrought = unbrought.map(words::unbrought_message).collect();
+        Ok(pb::Host { unbrought, unheard_since_ms, ..row(host, connected, apps, last_seen) })
     }
 
     /// Its apps were stopped or started again since it said how they stand, or were down then.
@@ -132,6 +126,8 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
             since_ms: barred.since_ms,
         }),
         key,
+        unheard_since_ms: 0,
+        unbrought: vec![],
     }
 }
 
@@ -173,6 +169,7 @@ async fn ping(fleet: Fleet, clock: Arc<dyn Clock>, host: Host, deadline: Duratio
                 | Answer::Trust(_)
                 | Answer::Reached(_)
                 | Answer::Usage(_)
+                | Answer::Glance(_)
                 | Answer::Test(_) => reply.error = "answered another question".to_owned(),
             }
         }
@@ -235,7 +232,9 @@ impl Hosts for HostsService {
         operator(&self.door, &request).await?;
         let mut hosts = self.matching(&request.into_inner().selector).await.map_err(refuse)?;
         hosts.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        self.look_at(hosts.iter().filter(|host| self.is_in_doubt(host)).map(|host| host.id).collect()).await;
+        // Of which nobody was told how their apps stand now.
+        let in_doubt = hosts.iter().filter(|host| self.is_in_doubt(host)).map(|host| host.id).collect();
+        self.fleet.look_at(in_doubt).await;
         let mut rows = Vec::with_capacity(hosts.len());
         for host in hosts {
             rows.push(self.row(host).await.map_err(refuse)?);
@@ -246,7 +245,7 @@ impl Hosts for HostsService {
     async fn show(&self, request: Request<pb::ShowHostRequest>) -> Result<Response<pb::Host>, Status> {
         operator(&self.door, &request).await?;
         let host = host::find(&self.store, &request.into_inner().host).await.map_err(refuse)?;
-        self.look_at(vec![host.id]).await;
+        self.fleet.look_at(vec![host.id]).await;
         Ok(Response::new(self.row(host).await.map_err(refuse)?))
     }
 

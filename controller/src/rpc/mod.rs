@@ -3,11 +3,13 @@
 //! Every handler begins by asking the door who calls: agents may call `Session`, `Renewal` and `Blobs`, operators the
 //! rest. `Enrolment` is served on a port of its own, to strangers.
 
+mod about;
 mod access;
 mod approvals;
 pub mod blobs;
 mod calendars;
 mod controller;
+mod detail;
 mod enrolment;
 mod environments;
 mod export;
@@ -24,6 +26,7 @@ mod rollouts;
 mod scope;
 mod session;
 mod settings;
+mod sides;
 mod strangers;
 mod survey;
 mod trust;
@@ -46,6 +49,7 @@ use crate::{
     trouble::Trouble,
 };
 
+use about::About;
 pub use access::AccessService;
 pub use approvals::ApprovalsService;
 pub use calendars::CalendarsService;
@@ -72,7 +76,20 @@ async fn operator<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorN
 
 /// The same, for handlers that know more of what the call touches than its request says.
 async fn admitted<T: Act>(door: &Door, request: &Request<T>) -> Result<Admission, Status> {
-    let (scope, target) = (request.get_ref().scope(), request.get_ref().target());
+    admitted_about(door, request, None).await
+}
+
+/// The same, of something that the handler has looked up; `None`: what the request names was not found.
+async fn admitted_about<T: Act>(
+    door: &Door,
+    request: &Request<T>,
+    about: Option<About>,
+) -> Result<Admission, Status> {
+    let (scope, done) = (request.get_ref().scope(), request.get_ref().target());
+    let (scope, target) = match about {
+        Some(About { scope, name }) => (scope, format!("{name}: {done}")),
+        None => (scope, done),
+    };
     door.operator(request.extensions(), &scope, target).await.map_err(refuse)
 }
 

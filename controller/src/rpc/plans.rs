@@ -54,13 +54,17 @@ impl PlansService {
     }
 
     async fn row(&self, kept: Kept) -> Result<pb::PlanRow, Trouble> {
-        let approval = self.approval(&kept.digest).await?;
-        Ok(pb::PlanRow { approval: approval.map(|row| row.state).unwrap_or_default(), ..row(kept) })
+        let approval = match self.approval(&kept.digest).await? {
+            Some(asked) => asked.state,
+            None if kept.asks => "pending".to_owned(), // and nobody was asked yet
+            None => String::new(),
+        };
+        Ok(pb::PlanRow { approval, ..row(kept) })
     }
 }
 
 fn row(kept: Kept) -> pb::PlanRow {
-    let Kept { digest, app, env, version, made_ms, made_by, hosts, waves, failed, pages: _, rollout } = kept;
+    let Kept { digest, app, env, version, made_ms, made_by, hosts, waves, failed, rollout, .. } = kept;
     pb::PlanRow {
         digest: digest.hex(),
         app: app.to_string(),

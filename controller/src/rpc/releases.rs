@@ -1,6 +1,6 @@
 //! What publishers and operators do with releases. The rules are in `publish.rs`; here they meet the wire.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{
     assignment::{Assignment, Intent},
@@ -20,14 +20,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{admitted, export::Export, operator, scope::Act, upload};
+use super::{about::About, admitted_about, export::Export, operator, scope::Act, trust_words, upload};
 use crate::{
-    access::Scope,
     bundle::{self, BundleStore, Offered, Published, Publisher, Release, blocking},
     identity::Door,
     store::{Prefix, SharedStore, record},
     trouble::Trouble,
-    trust::TrustDesk,
+    trust::{Asked, TrustDesk, at_desk},
 };
 
 /// Acknowledgements of an upload that wait for a slow publisher.
@@ -84,12 +83,35 @@ impl ReleasesService {
         let (bundle, digest) = (Arc::clone(&self.bundle), release.digest);
         let manifest = blocking(move || bundle.named.manifest(&digest)).await?;
         let live = self.on_hosts(&release).await?;
-        Ok(pb::ShowReleaseReply { release: Some(message(&release, false)), manifest: manifest.into(), live })
+        let release = self.with_signing(vec![release]).await?.pop();
+        Ok(pb::ShowReleaseReply { release, manifest: manifest.into(), live })
+    }
+
+    /// As messages, in the same order, with how each stands with those who sign.
+    async fn with_signing(&self, releases: Vec<Release>) -> Result<Vec<pb::Release>, Coded> {
+        at_desk(&self.trust, move |desk| {
+            let mut by_app = BTreeMap::<&AppName, Vec<usize>>::new();
+            for (at, release) in releases.iter().enumerate() {
+                by_app.entry(&release.app).or_default().push(at);
+            }
+            let mut messages: Vec<pb::Release> =
+                releases.iter().map(|release| message(release, false)).collect();
+            for (app, places) in by_app {
+                let asked: Vec<Asked> = places.iter().map(|at| asked(&releases[*at])).collect();
+                // What is damaged is told by `trust status`; releases are listed all the same.
+                let Ok(signed) = desk.signed(app, &asked) else { continue };
+                for (at, signed) in places.into_iter().zip(signed) {
+                    messages[at].signing = Some(trust_words::signing(signed));
+                }
+            }
+            Ok(messages)
+        })
+        .await
     }
 
     /// How many hosts are to run it, by environment.
     async fn on_hosts(&self, release: &Release) -> Result<Vec<pb::ReleaseOnHosts>, Trouble> {
-        let mut counts = std::collections::BTreeMap::<String, u32>::new();
+        let mut counts = BTreeMap::<String, u32>::new();
         for entry in self.store.list(&Prefix::assignments()).await?.entries {
             let assignment: Assignment = record::decode_entry(&entry)?;
             if assignment.release == release.digest && assignment.intent == Intent::Run {
@@ -169,12 +191,8 @@ impl Releases for ReleasesService {
     }
 
     async fn publish(&self, request: Request<pb::PublishRequest>) -> Result<Response<pb::Release>, Status> {
-        let admission = admitted(&self.door, &request).await?;
+        let admission = admitted_about(&self.door, &request, named(&request.get_ref().manifest)).await?;
         let pb::PublishRequest { manifest, index, attestations } = request.into_inner();
-        if let Some(app) = app_of(&manifest) {
-            let target = format!("a release of {app}");
-            admission.within(&Scope::App(app), &target).await.map_err(status)?;
-        }
         let attestations = attestations.into_iter().map(Into::into).collect();
         let offered = Offered { manifest: manifest.into(), index_frame: index.into(), attestations };
         let published = self.publisher().publish(admission.name(), offered).await;
@@ -192,7 +210,7 @@ impl Releases for ReleasesService {
             app => Some(parse::<AppName>("app", app).map_err(|e| to_status(&e.into()))?),
         };
         let releases = bundle::list(&*self.store, app.as_ref()).await.map_err(status)?;
-        let releases = releases.iter().map(|release| message(release, false)).collect();
+        let releases = self.with_signing(releases).await.map_err(|why| status(why.into()))?;
         Ok(Response::new(pb::ListReleasesReply { releases }))
     }
 
@@ -269,16 +287,23 @@ fn pieces(bytes: Vec<u8>) -> ReceiverStream<Result<pb::Piece, Status>> {
 }
 
 /// Whose release a manifest says it is. What does not read is refused by the publisher, in better words.
-fn app_of(manifest: &[u8]) -> Option<AppName> {
+fn named(manifest: &[u8]) -> Option<About> {
     #[derive(serde::Deserialize)]
     struct Named {
         app: AppName,
+        version: Version,
     }
-    serde_json::from_slice::<Named>(manifest).ok().map(|named| named.app)
+    let named = serde_json::from_slice::<Named>(manifest).ok()?;
+    Some(About::release(&named.app, &named.version))
 }
 
 fn name(app: &str, version: &str) -> Result<(AppName, Version), Coded> {
     Ok((parse("app", app)?, parse("version", version)?))
+}
+
+fn asked(release: &Release) -> Asked {
+    let Release { version, digest, withdrawn, .. } = release;
+    Asked { version: version.clone(), release: *digest, withdrawn: withdrawn.is_some() }
 }
 
 fn message(release: &Release, created: bool) -> pb::Release {
@@ -306,6 +331,7 @@ fn message(release: &Release, created: bool) -> pb::Release {
         withdrawn: withdrawn.is_some(),
         withdrawn_reason: withdrawn.map(|withdrawal| withdrawal.reason).unwrap_or_default(),
         created,
+        signing: None,
     }
 }
 

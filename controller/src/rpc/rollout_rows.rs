@@ -10,12 +10,14 @@ use longshore_proto::v1 as pb;
 use super::gate_rows;
 use crate::{
     engine::{View, records::Record},
-    rollout::{Done, Header, Hold, HostProgress, Phase, Rollout, first_failure, wave_state},
+    rollout::{
+        Done, Header, Hold, HostProgress, HostState, Phase, Rollout, first_failure, next_deadline, wave_state,
+    },
 };
 
 /// The whole: waves, hosts, holds.
 pub fn whole(view: &View) -> pb::Rollout {
-    let View { record, rollout, revision, progress, holds, gates: _, seen: _ } = view;
+    let View { record, rollout, revision, progress, holds, gates: _, seen: _, stale_in: _ } = view;
     let hosts = rollout.hosts.iter().map(|(id, host)| {
         let mut row = host_row(rollout, id, host);
         if let Some(progress) = progress.get(id) {
@@ -33,6 +35,8 @@ pub fn whole(view: &View) -> pb::Rollout {
         holds: holds.iter().map(hold_row).collect(),
         gates: gate_rows::rows(view),
         balancing: balancing(rollout),
+        // What may not be begun is not late.
+        deadline_ms: rollout.phase().deadline().and_then(|_| next_deadline(rollout)).unwrap_or_default(),
         ..brief(record)
     }
 }
@@ -58,7 +62,8 @@ pub fn brief(record: &Record) -> pb::Rollout {
         outcome_reason: done.map(|done| done.reason.clone()).unwrap_or_default(),
         wave: phase.wave().unwrap_or_default(),
         started_by: started_by.clone(),
-        started_ms: started_ms.unwrap_or(*created_ms),
+        created_ms: *created_ms,
+        started_ms: started_ms.unwrap_or_default(),
         ended_ms: done.map_or(0, |done| done.at),
         deadline_ms: phase.deadline().unwrap_or_default(),
         reason: reason.clone(),
@@ -114,9 +119,13 @@ fn host_row(rollout: &Rollout, id: &HostId, host: &HostProgress) -> pb::HostRow 
         since_ms: host.since,
         joined: host.joined,
         stands_in: host.stands_in,
+        left_out: match &host.state {
+            HostState::Excluded { reason } => reason.clone(),
+            _ => String::new(),
+        },
         group: host.group.map(|group| group.to_string()).unwrap_or_default(),
         weight: host.route.map(|route| route.weight.into()),
-        directed: host.route.is_some_and(|route| route.done),
+        directed: host.route.is_some_and(|route| route.done && !(route.if_up && host.silent.is_some())),
         ..pb::HostRow::default()
     }
 }

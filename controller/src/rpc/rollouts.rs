@@ -5,22 +5,25 @@ use std::{collections::BTreeSet, time::Duration};
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
-    ids::{AppName, EnvName, HostId, RolloutId, Version},
+    ids::{AppName, EnvName, HostId, RolloutId},
     wire::parse,
 };
 use longshore_proto::v1::{
-    self as pb, rollout_update::Update, rollouts_server::Rollouts, steer_request::Act,
+    self as pb, rollout_update::Update, rollouts_server::Rollouts, steer_request::Act as Steer,
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Replies, admitted, coded, invalid, logs, operator, plans, refuse, rollout_rows, wanted_name, words,
+    Replies, about::About, admitted, admitted_about, coded, invalid, logs, operator, plans, refuse,
+    rollout_rows, scope::Act, sides, wanted_name, words,
 };
 use crate::{
-    access::Scope,
     approval::Answer,
     engine::{Engine, StartRequest, View},
     fleet::{
@@ -28,6 +31,7 @@ use crate::{
         words::{Live, LiveLine},
     },
     identity::{Admission, Door},
+    plan::Plan,
     prepare::{Begin, Planner, What},
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
@@ -62,20 +66,32 @@ impl RolloutsService {
         self.engine.view(&id).await.map_err(refuse)
     }
 
-    /// Is the rollout within what the operator may touch?
-    async fn covered(&self, admission: &Admission, id: &RolloutId) -> Result<(), Status> {
-        let header = self.engine.view(id).await.map_err(refuse)?.rollout.header;
-        let target = format!("rollout {id} of {} in {}", header.app, header.env);
-        admission.within(&Scope::Both(header.app, header.env), &target).await.map_err(refuse)
+    /// Who calls, if they may touch what the rollout moves.
+    async fn admitted_to<T: Act>(
+        &self,
+        request: &Request<T>,
+        rollout: &str,
+    ) -> Result<(Admission, RolloutId), Status> {
+        let id = self.engine.find(rollout).await;
+        let header = match &id {
+            Ok(id) => self.engine.header(id).await.map_err(refuse)?,
+            Err(_) => None,
+        };
+        let about = header.map(|header| About::moving(&header.app, &header.target.version, &header.env));
+        let admission = admitted_about(&self.door, request, about).await?;
+        Ok((admission, id.map_err(refuse)?))
     }
 
-    /// Is what the plan moves within what the operator may touch?
-    async fn covered_plan(&self, admission: &Admission, plan: &str) -> Result<(AppName, Version), Status> {
-        let plan = self.planner.find(plan).await.map_err(refuse)?;
-        let target = format!("plan {} of {} in {}", plan.digest.short(), plan.app, plan.env);
-        let of = (plan.app.clone(), plan.to.version.clone());
-        admission.within(&Scope::Both(plan.app, plan.env), &target).await.map_err(refuse)?;
-        Ok(of)
+    /// Who calls, if they may touch what the plan moves; and what that is.
+    async fn admitted_to_plan<T: Act>(
+        &self,
+        request: &Request<T>,
+        plan: &str,
+    ) -> Result<(Admission, Plan), Status> {
+        let plan = self.planner.find(plan).await;
+        let about = plan.as_ref().ok().map(|plan| About::moving(&plan.app, &plan.to.version, &plan.env));
+        let admission = admitted_about(&self.door, request, about).await?;
+        Ok((admission, plan.map_err(refuse)?))
     }
 
     async fn message(&self, id: &RolloutId) -> Result<Response<pb::Rollout>, Status> {
@@ -162,7 +178,14 @@ impl Rollouts for RolloutsService {
         &self,
         request: Request<pb::StartRolloutRequest>,
     ) -> Result<Response<pb::Rollout>, Status> {
-        let admission = admitted(&self.door, &request).await?;
+        let named = request.get_ref();
+        let (admission, plan) = match named.plan.as_str() {
+            plan if !plan.is_empty() && !named.rollback => {
+                let (admission, plan) = self.admitted_to_plan(&request, plan).await?;
+                (admission, Some(plan))
+            }
+            _ => (admitted(&self.door, &request).await?, None),
+        };
         let by = admission.name().clone();
         let id = match read_start(request.into_inner(), by)? {
             Wanted::Back(request) => {
@@ -171,12 +194,14 @@ impl Rollouts for RolloutsService {
                 }
                 self.engine.start(request).await
             }
-            Wanted::Forward(begin) => {
-                let (app, version) = match &begin.what {
-                    What::Plan(plan) => self.covered_plan(&admission, plan).await?,
-                    What::Wish(wish) => (wish.app.clone(), wish.version.clone()),
-                };
-                self.check.check(&app, &version).await.map_err(refuse)?;
+            Wanted::Forward(mut begin) => {
+                if let What::Wish(wish) = &begin.what {
+                    self.check.check(&wish.app, &wish.version).await.map_err(refuse)?;
+                }
+                if let Some(plan) = plan {
+                    self.check.check(&plan.app, &plan.to.version).await.map_err(refuse)?;
+                    begin.what = What::Plan(plan.digest.hex()); // what was admitted, whatever is the latest by now
+                }
                 self.planner.begin(begin).await
             }
         };
@@ -209,7 +234,9 @@ impl Rollouts for RolloutsService {
     async fn show(&self, request: Request<pb::ShowRolloutRequest>) -> Result<Response<pb::Rollout>, Status> {
         operator(&self.door, &request).await?;
         let view = self.view(&request.into_inner().rollout).await?;
-        Ok(Response::new(rollout_rows::whole(&view)))
+        let mut message = rollout_rows::whole(&view);
+        sides::add(&self.planner, &self.fleet, &view, &mut message).await.map_err(refuse)?;
+        Ok(Response::new(message))
     }
 
     async fn watch(
@@ -241,26 +268,24 @@ impl Rollouts for RolloutsService {
     }
 
     async fn steer(&self, request: Request<pb::SteerRequest>) -> Result<Response<pb::Rollout>, Status> {
-        let admission = admitted(&self.door, &request).await?;
-        let pb::SteerRequest { rollout, reason, act } = request.into_inner();
+        let (admission, id) = self.admitted_to(&request, &request.get_ref().rollout).await?;
+        let pb::SteerRequest { rollout: _, reason, act } = request.into_inner();
         let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "steer.act is missing")))?;
-        let id = self.engine.find(&rollout).await.map_err(refuse)?;
-        self.covered(&admission, &id).await?;
         let reason = longshore_common::wire::cut(reason.trim(), STEER_REASON_BYTES);
         let name = admission.name();
         let by = if reason.is_empty() { name.to_string() } else { format!("{name} ({reason})") };
         let event = match act {
-            Act::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
-            Act::Resume(pb::Nothing {}) => Event::Resume,
-            Act::Promote(pb::Nothing {}) => promote(name.as_str(), &reason, false),
-            Act::PromoteFully(pb::Nothing {}) => promote(name.as_str(), &reason, true),
-            Act::Abort(pb::Nothing {}) => Event::Abort { by: by.clone() },
-            Act::Rollback(pb::Nothing {}) => Event::Rollback { by: by.clone() },
-            Act::Retry(pb::RetryHosts { hosts }) => {
+            Steer::Pause(pb::Nothing {}) => Event::Pause { by: by.clone() },
+            Steer::Resume(pb::Nothing {}) => Event::Resume,
+            Steer::Promote(pb::Nothing {}) => promote(name.as_str(), &reason, false),
+            Steer::PromoteFully(pb::Nothing {}) => promote(name.as_str(), &reason, true),
+            Steer::Abort(pb::Nothing {}) => Event::Abort { by: by.clone() },
+            Steer::Rollback(pb::Nothing {}) => Event::Rollback { by: by.clone() },
+            Steer::Retry(pb::RetryHosts { hosts }) => {
                 Event::Retry(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
-            Act::Pace(pace) => Event::Pace(words::pace(pace).map_err(coded)?),
-            Act::Exclude(pb::ExcludeHosts { hosts }) => {
+            Steer::Pace(pace) => Event::Pace(words::pace(pace).map_err(coded)?),
+            Steer::Exclude(pb::ExcludeHosts { hosts }) => {
                 Event::Exclude(self.hosts(&id, &hosts).await.map_err(refuse)?)
             }
         };
@@ -274,10 +299,8 @@ impl Rollouts for RolloutsService {
         &self,
         request: Request<pb::OpenGateRequest>,
     ) -> Result<Response<pb::Rollout>, Status> {
-        let admission = admitted(&self.door, &request).await?;
-        let pb::OpenGateRequest { rollout, gate, denied, reason } = request.into_inner();
-        let id = self.engine.find(&rollout).await.map_err(refuse)?;
-        self.covered(&admission, &id).await?;
+        let (admission, id) = self.admitted_to(&request, &request.get_ref().rollout).await?;
+        let pb::OpenGateRequest { rollout: _, gate, denied, reason } = request.into_inner();
         let answer = if denied { Answer::Denied } else { Answer::Approved };
         let reason = longshore_common::wire::cut(reason.trim(), REASON_BYTES);
         let reason = longshore_common::text::visible(&reason);
@@ -294,6 +317,17 @@ struct Watcher {
     updates: mpsc::Sender<Result<pb::RolloutUpdate, Status>>,
 }
 
+fn stale_at(view: &View) -> Option<Instant> {
+    view.stale_in.map(|within| Instant::now() + within)
+}
+
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why a watch goes no further, without anything being wrong.
 struct Over;
 
@@ -302,7 +336,7 @@ impl Watcher {
     async fn run(self, mut live: broadcast::Receiver<LiveLine>) -> Result<(), Trouble> {
         let stop = self.engine.stopping();
         loop {
-            let view = self.engine.view(&self.id).await?;
+            let mut view = self.engine.view(&self.id).await?;
             // Of the header's own revision: a change between the two reads is seen again, never missed.
             let key = Key::rollout(&self.id);
             let prefix = key.prefixes().last().expect("a key lies below a prefix");
@@ -310,16 +344,26 @@ impl Watcher {
             if self.show(&view).await.is_err() {
                 return Ok(());
             }
+            let mut stale = stale_at(&view);
             loop {
                 let over = tokio::select! {
                     () = self.updates.closed() => return Ok(()),
                     () = stop.cancelled() => return Err(Trouble::Stopping),
                     change = changes.next() => match change {
                         Some(WatchEvent::Changes(changes)) if changes.changes.iter().all(|c| *c.key() != key) => Ok(()),
-                        Some(WatchEvent::Changes(_)) => self.show(&self.engine.view(&self.id).await?).await,
+                        Some(WatchEvent::Changes(_)) => {
+                            view = self.engine.view(&self.id).await?;
+                            stale = stale_at(&view);
+                            self.show(&view).await
+                        }
                         Some(WatchEvent::Gap) | None => break,
                     },
                     line = live.recv() => self.pass(&view, line).await,
+                    () = reached(stale) => {
+                        let before = std::mem::replace(&mut view, self.engine.view(&self.id).await?);
+                        stale = stale_at(&view);
+                        if before.holds == view.holds { Ok(()) } else { self.show(&view).await }
+                    }
                 };
                 if over.is_err() {
                     return Ok(());

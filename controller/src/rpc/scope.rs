@@ -8,6 +8,7 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use tonic::Streaming;
 
+use super::detail;
 use crate::access::Scope;
 
 /// A request of an operator.
@@ -26,6 +27,11 @@ fn app(name: &str) -> Scope {
 
 fn env(name: &str) -> Scope {
     name.parse::<EnvName>().map_or(Scope::Fleet, Scope::Env)
+}
+
+/// The organisation's own documents are everybody's.
+fn repository(name: &str) -> Scope {
+    if name == FLEET { Scope::Fleet } else { app(name) }
 }
 
 /// Of one app in an environment, or of all.
@@ -59,12 +65,12 @@ macro_rules! act {
 
 act! {
     pb::StatusRequest => |r| Scope::Any, String::new();
-    pb::CreateTokenRequest => |r| Scope::Fleet, "a join token".to_owned();
+    pb::CreateTokenRequest => |r| Scope::Fleet, detail::token(r);
     pb::ListTokensRequest => |r| Scope::Any, String::new();
     pb::RevokeTokenRequest => |r| Scope::Fleet, format!("join token {}", r.id);
     pb::ListHostsRequest => |r| Scope::Any, String::new();
     pb::ShowHostRequest => |r| Scope::Any, format!("host {}", r.host);
-    pb::DrainHostRequest => |r| Scope::Fleet, because(format!("{} host {}", if r.undrain { "undrain" } else { "drain" }, r.host), &r.reason);
+    pb::DrainHostRequest => |r| Scope::Fleet, because(detail::drain(r), &r.reason);
     pb::LabelHostRequest => |r| Scope::Fleet, format!("host {}: set {:?}, unset {:?}", r.host, r.set, r.unset);
     pb::AdmitHostRequest => |r| Scope::Fleet, format!("host {}, key {:?}", r.host, r.key);
     pb::RemoveHostRequest => |r| Scope::Fleet, format!("host {}", r.host);
@@ -73,19 +79,20 @@ act! {
     // The release that it is for is named when it is published.
     pb::MissingRequest => |r| Scope::Any, "which blobs are missing".to_owned();
     Streaming<pb::UploadPiece> => |r| Scope::Any, "blobs".to_owned();
-    pb::PublishRequest => |r| Scope::Any, "a release".to_owned();
+    pb::PublishRequest => |r| Scope::Any, format!("publish ({})", detail::content(&r.manifest));
     pb::ListReleasesRequest => |r| Scope::Any, String::new();
     pb::ShowReleaseRequest => |r| app(&r.app), format!("{}@{}", r.app, r.version);
     pb::AttestationRequest => |r| app(&r.app), format!("what is attested of {}@{}", r.app, r.version);
     pb::WithdrawReleaseRequest => |r| app(&r.app), because(format!("{}@{}", r.app, r.version), &r.reason);
     // The file names its environment; the handler looks.
-    pb::ApplyEnvironmentRequest => |r| Scope::Any, r.file_name.clone();
+    pb::ApplyEnvironmentRequest => |r| Scope::Any, detail::file(&r.file_name, &r.file);
     pb::ListEnvironmentsRequest => |r| Scope::Any, String::new();
     pb::ShowEnvironmentRequest => |r| Scope::Any, String::new();
+    pb::RemoveEnvironmentRequest => |r| env(&r.env), format!("environment {}: remove", r.env);
     // A plan knows its app and environment; the handler looks.
     pb::StartRolloutRequest => |r| if r.plan.is_empty() { both(&r.app, &r.env) } else { Scope::Any }, started(r);
     pb::ShowCalendarRequest => |r| Scope::Any, String::new();
-    pb::FreezeRequest => |r| env(&r.env), because(format!("freeze {}", r.env), &r.reason);
+    pb::FreezeRequest => |r| env(&r.env), because(detail::freeze(r), &r.reason);
     pb::UnfreezeRequest => |r| env(&r.env), because(format!("unfreeze {}", r.env), &r.reason);
     pb::LockRequest => |r| locked(&r.app, &r.env), because(format!("lock {}", place(&r.app, &r.env)), &r.reason);
     pb::UnlockRequest => |r| locked(&r.app, &r.env), format!("unlock {}", place(&r.app, &r.env));
@@ -105,8 +112,9 @@ act! {
     pb::TrustStatusRequest => |r| Scope::Any, String::new();
     pb::CheckTrustRequest => |r| Scope::Any, "what hosts trust".to_owned();
     pb::GetTrustRequest => |r| Scope::Any, String::new();
-    // The organisation's own documents are everybody's.
-    pb::SubmitTrustRequest => |r| if r.app == FLEET { Scope::Fleet } else { app(&r.app) }, format!("signed documents of {}", r.app);
+    // What they change is known only beside what is held; the handler looks.
+    pb::SubmitTrustRequest => |r| repository(&r.app), format!("signed documents of {}", r.app);
+    pb::DropTrustRequest => |r| repository(&r.app), because(dropped(r), &r.reason);
     pb::ListRolloutsRequest => |r| Scope::Any, String::new();
     pb::ShowRolloutRequest => |r| Scope::Any, String::new();
     // The rollout knows its app and environment; the handler looks.
@@ -114,7 +122,7 @@ act! {
     pb::OpenGateRequest => |r| Scope::Any, opened(r);
     pb::WhoAmIRequest => |r| Scope::Any, String::new();
     pb::LoginRequest => |r| Scope::Any, "a new certificate".to_owned();
-    pb::AddUserRequest => |r| Scope::Fleet, format!("operator {}: {}", r.name, r.grants.join(", "));
+    pb::AddUserRequest => |r| Scope::Fleet, detail::user(r);
     pb::ListUsersRequest => |r| Scope::Any, String::new();
     pb::ChangeUserRequest => |r| Scope::Fleet, changed(r);
     pb::RemoveUserRequest => |r| Scope::Fleet, format!("operator {}", r.name);
@@ -124,17 +132,40 @@ act! {
     pb::WitnessesRequest => |r| Scope::Any, "what hosts keep of the audit log".to_owned();
 }
 
+fn dropped(request: &pb::DropTrustRequest) -> String {
+    let pb::DropTrustRequest { app, id, reason: _ } = request;
+    match id.as_str() {
+        "" => format!("drop what was overtaken of what waits for signatures of {app}"),
+        id => format!("drop {id} of what waits for signatures of {app}"),
+    }
+}
+
 fn started(request: &pb::StartRolloutRequest) -> String {
-    let pb::StartRolloutRequest { app, version, env, rollback, reason, .. } = request;
+    let pb::StartRolloutRequest { app, version, env, rollback, reason, at, .. } = request;
+    let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
+    let spite = format!("{at}{}", in_spite_of(request));
     if !request.plan.is_empty() {
-        return because(format!("plan {}", request.plan), reason);
+        return because(format!("start plan {}{spite}", request.plan), reason);
     }
     let what = match (*rollback, version.is_empty()) {
-        (true, true) => format!("{app} back to what was live before, in {env}"),
-        (true, false) => format!("back to {app}@{version} in {env}"),
-        (false, _) => format!("{app}@{version} to {env}"),
+        (true, true) => format!("{app} back to what was live before, in {env}{at}"),
+        (true, false) => format!("back to {app}@{version} in {env}{at}"),
+        (false, _) => format!("{app}@{version} to {env}{spite}"),
     };
     because(what, reason)
+}
+
+/// ` in spite of disk, ports`, with the reason of each that is not the one of the whole.
+fn in_spite_of(request: &pb::StartRolloutRequest) -> String {
+    let named: Vec<String> = request
+        .overrides
+        .iter()
+        .map(|pb::Override { name, reason }| match *reason == request.reason {
+            true => name.clone(),
+            false => format!("{name} ({reason})"),
+        })
+        .collect();
+    if named.is_empty() { String::new() } else { format!(" in spite of {}", named.join(", ")) }
 }
 
 /// What was done, and why, where somebody said so.
@@ -150,16 +181,16 @@ fn place(app: &str, env: &str) -> String {
 fn steered(request: &pb::SteerRequest) -> String {
     use pb::steer_request::Act as Steer;
     let act = match &request.act {
-        Some(Steer::Pause(_)) => "pause",
-        Some(Steer::Resume(_)) => "resume",
-        Some(Steer::Promote(_)) => "promote",
-        Some(Steer::PromoteFully(_)) => "promote fully",
-        Some(Steer::Abort(_)) => "abort",
-        Some(Steer::Retry(_)) => "retry",
-        Some(Steer::Rollback(_)) => "rollback",
-        Some(Steer::Pace(_)) => "pace",
-        Some(Steer::Exclude(_)) => "exclude",
-        None => "nothing",
+        Some(Steer::Pause(_)) => "pause".to_owned(),
+        Some(Steer::Resume(_)) => "resume".to_owned(),
+        Some(Steer::Promote(_)) => "promote".to_owned(),
+        Some(Steer::PromoteFully(_)) => "promote fully".to_owned(),
+        Some(Steer::Abort(_)) => "abort".to_owned(),
+        Some(Steer::Retry(retry)) => format!("retry{}", detail::hosts(&retry.hosts)),
+        Some(Steer::Rollback(_)) => "rollback".to_owned(),
+        Some(Steer::Pace(pace)) => format!("pace{}", detail::pace(pace)),
+        Some(Steer::Exclude(exclude)) => format!("exclude{}", detail::hosts(&exclude.hosts)),
+        None => "nothing".to_owned(),
     };
     because(format!("{act} rollout {}", request.rollout), &request.reason)
 }
@@ -200,7 +231,18 @@ mod tests {
                 ..pb::StartRolloutRequest::default()
             })
         };
-        assert_eq!(start("1a2b3c4d", "", false, ""), "plan 1a2b3c4d");
+        assert_eq!(start("1a2b3c4d", "", false, ""), "start plan 1a2b3c4d");
+        let given = |name: &str, reason: &str| pb::Override { name: name.into(), reason: reason.into() };
+        let overridden = started(&pb::StartRolloutRequest {
+            plan: "1a2b3c4d".into(),
+            reason: "ticket 7".into(),
+            overrides: vec![given("disk", "ticket 7"), given("clock", "the log goes at noon")],
+            ..pb::StartRolloutRequest::default()
+        });
+        assert_eq!(
+            overridden,
+            "start plan 1a2b3c4d in spite of disk, clock (the log goes at noon): ticket 7"
+        );
         assert_eq!(start("", "1.1", false, "ticket 7"), "shop@1.1 to production: ticket 7");
         assert_eq!(start("", "1.0", true, ""), "back to shop@1.0 in production");
         assert_eq!(

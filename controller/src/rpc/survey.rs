@@ -1,6 +1,9 @@
 //! The question what a host has, and its answer, from their messages and back.
 
-use longshore_common::wire::Invalid;
+use longshore_common::{
+    traffic::{Directed, Looked},
+    wire::{Invalid, directions, secrets},
+};
 use longshore_proto::v1 as pb;
 
 use super::words::{line, read_app, read_facts, read_hold, word};
@@ -10,7 +13,12 @@ use crate::fleet::words::{SurveyAnswer, Wanted};
 const LACKING_MAX: usize = 64;
 
 pub(super) fn question(wanted: Wanted) -> pb::SurveyQuestion {
-    let Wanted { app, commands, ports, mounts, users, run_as } = wanted;
+    let Wanted { app, commands, ports, mounts, users, run_as, secrets, directed } = wanted;
+    let (traffic, sides) = match &directed {
+        None => (None, false),
+        Some(Directed::Hosts(directions)) => (Some(directions::to_message(directions)), false),
+        Some(Directed::Sides(directions)) => (Some(directions::to_message(directions)), true),
+    };
     pb::SurveyQuestion {
         app: app.to_string(),
         commands,
@@ -18,6 +26,9 @@ pub(super) fn question(wanted: Wanted) -> pb::SurveyQuestion {
         mounts,
         users,
         run_as: run_as.unwrap_or_default(),
+        secrets: secrets::to_messages(&secrets),
+        traffic,
+        sides,
     }
 }
 
@@ -32,8 +43,13 @@ pub(super) fn read(survey: pb::Survey) -> Result<SurveyAnswer, Invalid> {
         mounts_missing,
         users_missing,
         run_as_problem,
+        secrets_missing,
+        traffic_problems,
+        traffic_notes,
     } = survey;
-    let words = |list: Vec<String>| list.iter().take(LACKING_MAX).map(|entry| line(entry)).collect();
+    let words = |list: Vec<String>| -> Vec<String> {
+        list.iter().take(LACKING_MAX).map(|entry| line(entry)).collect()
+    };
     let taken = |pb::PortTaken { port, by }: pb::PortTaken| (word(&port), some(word(&by)));
     Ok(SurveyAnswer {
         time_ms,
@@ -45,6 +61,8 @@ pub(super) fn read(survey: pb::Survey) -> Result<SurveyAnswer, Invalid> {
         mounts_missing: words(mounts_missing),
         users_missing: words(users_missing),
         run_as_problem: some(line(&run_as_problem)),
+        secrets_missing: words(secrets_missing),
+        traffic: Looked { problems: words(traffic_problems), notes: words(traffic_notes) },
     })
 }
 

@@ -5,14 +5,20 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
-    code::Coded, digest::sha256, ids::AppName, label::Selector, trust::PublicKey, wire::parse,
+    code::{Code, Coded},
+    digest::sha256,
+    ids::AppName,
+    label::Selector,
+    tls::{Identity, Peer},
+    trust::PublicKey,
+    wire::parse,
 };
 use longshore_proto::v1::{self as pb, trust_server::Trust};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Replies, coded, invalid, operator, refuse, trust_words};
+use super::{Replies, coded, invalid, operator, refuse, scope::Act as _, trust_words};
 use crate::{
     fleet::{
         Asked, Fleet, Host, host,
@@ -20,7 +26,7 @@ use crate::{
     },
     identity::Door,
     store::SharedStore,
-    trust::{Standing, Submitted, TrustDesk, at_desk, fresh_until},
+    trust::{Standing, Submitted, TrustDesk, Which, at_desk, fresh_until},
 };
 
 /// Of one host's answer: it asks for what is new before it answers.
@@ -30,6 +36,8 @@ const CHECK_DEADLINE_MAX: Duration = Duration::from_secs(300);
 const ASKED_AT_ONCE: usize = 64;
 /// Answers that wait for the one who asked.
 const REPLIES: usize = 64;
+/// Of why something is dropped.
+const REASON_BYTES: usize = 500;
 
 pub struct TrustService {
     pub desk: Arc<TrustDesk>,
@@ -44,6 +52,25 @@ impl TrustService {
         work: impl FnOnce(&TrustDesk) -> Result<T, Coded> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         at_desk(&self.desk, work).await.map(Response::new).map_err(coded)
+    }
+
+    /// For the record: what the documents change. Nothing is read of what is not an operator's.
+    async fn submission(&self, request: &Request<pb::SubmitTrustRequest>) -> String {
+        let peer = request.extensions().get::<Peer>();
+        let named = request.get_ref().target();
+        if !peer.is_some_and(|peer| matches!(peer.identity, Some(Identity::Operator(_)))) {
+            return named;
+        }
+        let pb::SubmitTrustRequest { app, roots, targets } = request.get_ref().clone();
+        let described = at_desk(&self.desk, move |desk| {
+            let app: AppName = parse("app", &app)?;
+            let roots: Vec<Vec<u8>> = roots.into_iter().map(Into::into).collect();
+            desk.describe(app.as_str(), &roots, &targets)
+        });
+        match described.await {
+            Ok(changes) => format!("{named}: {changes}"),
+            Err(_) => format!("{named} that cannot be read"),
+        }
     }
 }
 
@@ -94,11 +121,12 @@ impl Trust for TrustService {
         let app: AppName = parse("app", &request.get_ref().app).map_err(invalid)?;
         self.ask(move |desk| {
             let held = desk.held(app.as_str())?;
-            let pending = desk.pending(app.as_str())?.map(|pending| pb::SubmitTrustRequest {
+            let pending = desk.pending(app.as_str())?.into_iter().map(|pending| pb::SubmitTrustRequest {
                 app: pending.app,
                 roots: pending.roots.into_iter().map(Into::into).collect(),
                 targets: pending.targets.into(),
             });
+            let pending = pending.collect();
             Ok(pb::GetTrustReply { documents: held.map(|held| held.offer(0).into()), pending })
         })
         .await
@@ -108,17 +136,48 @@ impl Trust for TrustService {
         &self,
         request: Request<pb::SubmitTrustRequest>,
     ) -> Result<Response<pb::SubmitTrustReply>, Status> {
-        let by = operator(&self.door, &request).await?;
+        let scope = request.get_ref().scope();
+        let target = self.submission(&request).await;
+        let admission = self.door.operator(request.extensions(), &scope, target).await.map_err(refuse)?;
+        let by = admission.name().to_string();
         let pb::SubmitTrustRequest { app, roots, targets } = request.into_inner();
         let app: AppName = parse("app", &app).map_err(invalid)?;
         self.ask(move |desk| {
             let roots = roots.into_iter().map(|root| root.to_vec()).collect();
-            let submitted = desk.submit(app.as_str(), roots, targets.to_vec())?;
+            let submitted = desk.submit(app.as_str(), &by, roots, targets.to_vec())?;
             tracing::info!(%app, %by, ?submitted, "signed documents submitted");
             Ok(match submitted {
-                Submitted::Accepted => pb::SubmitTrustReply { accepted: true, waiting: String::new() },
-                Submitted::Waiting(waiting) => pb::SubmitTrustReply { accepted: false, waiting },
+                Submitted::Accepted { overtaken } => pb::SubmitTrustReply {
+                    accepted: true,
+                    overtaken: overtaken.iter().map(trust_words::waiting).collect(),
+                    ..pb::SubmitTrustReply::default()
+                },
+                Submitted::Waiting(waiting) => {
+                    pb::SubmitTrustReply { waiting: waiting.sentence(), ..pb::SubmitTrustReply::default() }
+                }
             })
+        })
+        .await
+    }
+
+    async fn drop(
+        &self,
+        request: Request<pb::DropTrustRequest>,
+    ) -> Result<Response<pb::DropTrustReply>, Status> {
+        let by = operator(&self.door, &request).await?;
+        let pb::DropTrustRequest { app, id, reason } = request.into_inner();
+        let app: AppName = parse("app", &app).map_err(invalid)?;
+        if reason.trim().is_empty() || reason.len() > REASON_BYTES {
+            let message = format!(
+                "say why it is dropped, in 1-{REASON_BYTES} bytes: --reason \"…\"; nothing was changed"
+            );
+            return Err(coded(Coded::new(Code::V01, message)));
+        }
+        let which = if id.is_empty() { Which::Overtaken } else { Which::One(id) };
+        self.ask(move |desk| {
+            let dropped = desk.drop_waiting(app.as_str(), &which)?;
+            tracing::info!(%app, %by, ?dropped, "what waited for signatures was dropped");
+            Ok(pb::DropTrustReply { dropped: dropped.iter().map(trust_words::waiting).collect() })
         })
         .await
     }
@@ -129,7 +188,7 @@ impl Trust for TrustService {
     ) -> Result<Response<pb::TrustStatusReply>, Status> {
         operator(&self.door, &request).await?;
         self.ask(|desk| {
-            desk.refresh();
+            desk.renew();
             Ok(status(desk))
         })
         .await
@@ -158,9 +217,10 @@ fn status(desk: &TrustDesk) -> pb::TrustStatusReply {
 }
 
 fn repository(standing: Standing) -> pb::TrustRepository {
-    let Standing { app, held, pending, problem } = standing;
+    let Standing { app, held, waiting, problem } = standing;
     let problem = problem.unwrap_or_default();
-    let Some(held) = held else { return pb::TrustRepository { app, pending, problem, ..Default::default() } };
+    let waiting = waiting.iter().map(trust_words::waiting).collect();
+    let Some(held) = held else { return pb::TrustRepository { app, waiting, problem, ..Default::default() } };
     let (snapshot_expires_ms, timestamp_expires_ms) = fresh_until(&held);
     let first = held.roots.values().next().map(|root| sha256(root).to_vec()).unwrap_or_default();
     let newest = held.roots.values().next_back().cloned().unwrap_or_default();
@@ -171,7 +231,7 @@ fn repository(standing: Standing) -> pb::TrustRepository {
         targets: held.targets.into(),
         snapshot_expires_ms,
         timestamp_expires_ms,
-        pending,
         problem,
+        waiting,
     }
 }

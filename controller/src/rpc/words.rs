@@ -1,11 +1,12 @@
 //! What agents say, from their messages and back. Text from hosts is cut to size and made safe to show here, once.
 
 use longshore_common::{
-    code::Coded,
+    code::{Code, Coded},
     ids::Generation,
     report::{Failure, LINE_BYTES, Outcome, Report},
     text::visible,
-    time::Span,
+    time::{Span, told},
+    traffic::Side,
     wire::{Invalid, cut, parse},
 };
 use longshore_proto::v1 as pb;
@@ -13,6 +14,7 @@ use longshore_proto::v1 as pb;
 use super::{gate_words, survey, trust_words};
 use crate::{
     audit::Checkpoint,
+    engine::Unbrought,
     fleet::{
         Drained,
         words::{
@@ -20,7 +22,7 @@ use crate::{
             ToAgent, TrustFacts,
         },
     },
-    rollout::Pace,
+    rollout::{Pace, Share},
     sealed::is_recipient,
 };
 
@@ -34,6 +36,8 @@ const ADDRESSES: usize = 32;
 const CHECKPOINTS: usize = 256;
 /// Broken glass that is told of one host.
 const BREAKS: usize = 16;
+/// Documents of one host that have run out.
+const EXPIRED: usize = 64;
 /// Lines that one answer may carry.
 pub const LINES: usize = 1000;
 
@@ -49,7 +53,7 @@ pub fn from_agent(message: pb::FromAgent) -> Result<FromAgent, Invalid> {
     use pb::from_agent::Message;
     Ok(match message.message.ok_or(Invalid::Missing { field: "from_agent.message" })? {
         Message::Hello(hello) => FromAgent::Hello(Box::new(read_hello(hello)?)),
-        Message::Heartbeat(pb::Heartbeat { time_ms }) => FromAgent::Heartbeat(time_ms),
+        Message::Heartbeat(pb::Heartbeat { time_ms }) => FromAgent::Heartbeat(told(time_ms)),
         Message::Report(report) => {
             let (seq, report) = Report::from_message(report)?;
             FromAgent::Report(seq, Box::new(shown(report)))
@@ -90,7 +94,7 @@ fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
         facts: facts.map(read_facts).unwrap_or_default(),
         apps: read_apps(apps)?,
         hold: hold.and_then(read_hold),
-        time_ms,
+        time_ms: told(time_ms),
         recipient: if is_recipient(&recipient) { recipient } else { String::new() },
     })
 }
@@ -111,6 +115,7 @@ pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
         verdict,
         local_by,
         local_ms,
+        sides,
     } = state;
     Ok(AppSeen {
         app: parse("app_state.app", &app)?,
@@ -121,7 +126,8 @@ pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
         running,
         slots: slots.iter().take(SLOTS).map(|slot| word(slot)).collect(),
         verdict: word(&verdict),
-        local: (!local_by.is_empty()).then(|| DeployedThere { by: word(&local_by), at_ms: local_ms }),
+        local: (!local_by.is_empty()).then(|| DeployedThere { by: word(&local_by), at_ms: told(local_ms) }),
+        sides: sides.into_iter().take(Side::BOTH.len()).map(TryInto::try_into).collect::<Result<_, _>>()?,
     })
 }
 
@@ -153,19 +159,21 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
 }
 
 pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
-    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
+    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = trust;
     TrustFacts {
         state: word(&state),
         root_sha256: word(&root_sha256),
-        verified_ms,
+        verified_ms: told(verified_ms),
         breaks: breaks.iter().take(BREAKS).map(|broken| line(broken)).collect(),
         problem: line(&problem),
+        expired: expired.iter().take(EXPIRED).map(|expired| line(expired)).collect(),
+        damaged: damaged.iter().take(EXPIRED).map(|app| word(app)).collect(),
     }
 }
 
 pub(super) fn read_hold(hold: pb::HoldState) -> Option<HostHold> {
     let pb::HoldState { held, reason, by, since_ms } = hold;
-    held.then(|| HostHold { reason: line(&reason), by: word(&by), since_ms })
+    held.then(|| HostHold { reason: line(&reason), by: word(&by), since_ms: told(since_ms) })
 }
 
 fn read_progress(progress: pb::Progress) -> Result<Progress, Invalid> {
@@ -188,14 +196,16 @@ fn read_line(log: pb::LogLine) -> LogLine {
         source: word(&source),
         stream: word(&stream),
         line: line(&text),
-        time_ms,
+        time_ms: told(time_ms),
     }
 }
 
 fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
     use pb::answer::About;
     Ok(match about {
-        About::Pong(pb::Pong { time_ms, apps }) => Answer::Pong { time_ms, apps: read_apps(apps)? },
+        About::Pong(pb::Pong { time_ms, apps }) => {
+            Answer::Pong { time_ms: told(time_ms), apps: read_apps(apps)? }
+        }
         About::Logs(pb::LogLines { lines }) => {
             Answer::Logs(lines.into_iter().take(LINES).map(read_line).collect())
         }
@@ -208,19 +218,23 @@ fn read_answer(about: pb::answer::About) -> Result<Answer, Invalid> {
         About::Trust(answer) => Answer::Trust(Box::new(trust_words::read(answer))),
         About::Reach(answer) => gate_words::reached(answer),
         About::Usage(answer) => gate_words::usage(answer),
+        About::Glance(answer) => gate_words::glance(answer)?,
         About::Test(answer) => gate_words::test(answer),
         About::Error(why) => Answer::Error(line(&why)),
     })
 }
 
-/// The report with everything in it that people will read made safe to show.
-fn shown(report: Report) -> Report {
-    let safe = |failure: Failure| Failure {
+pub(super) fn safe(failure: Failure) -> Failure {
+    Failure {
         code: word(&failure.code),
         message: visible(&failure.message),
         evidence: failure.evidence.iter().map(|text| line(text)).collect(),
         ..failure
-    };
+    }
+}
+
+/// The report with everything in it that people will read made safe to show.
+fn shown(report: Report) -> Report {
     let outcome = match report.outcome {
         Outcome::Failed { failure } => Outcome::Failed { failure: safe(failure) },
         Outcome::Reverted { failure, to_slot, to_version } => {
@@ -282,7 +296,7 @@ fn question_message(question: Question) -> pb::question::About {
         Question::Logs { app, lines, follow } => {
             About::Logs(pb::LogsQuestion { app: app.to_string(), lines, follow })
         }
-        Question::Reach { .. } | Question::Usage { .. } | Question::Test { .. } => {
+        Question::Reach { .. } | Question::Usage { .. } | Question::Glance { .. } | Question::Test { .. } => {
             unreachable!("these were answered above")
         }
     }
@@ -310,7 +324,8 @@ pub fn checkpoint_message(checkpoint: Checkpoint) -> pb::AuditCheckpoint {
 }
 
 pub fn app_message(seen: AppSeen) -> pb::AppState {
-    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict, local } = seen;
+    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict, local, sides } =
+        seen;
     let (local_by, local_ms) = local.map(|local| (local.by, local.at_ms)).unwrap_or_default();
     pb::AppState {
         app: app.to_string(),
@@ -323,6 +338,7 @@ pub fn app_message(seen: AppSeen) -> pb::AppState {
         verdict,
         local_by,
         local_ms,
+        sides: sides.iter().map(Into::into).collect(),
     }
 }
 
@@ -354,6 +370,11 @@ pub fn facts_message(facts: Facts) -> pb::Facts {
     }
 }
 
+pub fn unbrought_message(left: Unbrought) -> pb::Unbrought {
+    let Unbrought { env, app, host: _, name, why, since_ms } = left;
+    pb::Unbrought { env: env.to_string(), app: app.to_string(), host: name.to_string(), why, since_ms }
+}
+
 pub fn hold_message(hold: HostHold) -> pb::HoldState {
     let HostHold { reason, by, since_ms } = hold;
     pb::HoldState { held: true, reason, by, since_ms }
@@ -368,15 +389,40 @@ pub fn line_message(log: LogLine) -> pb::LogLine {
     let LogLine { app, generation, source, stream, line, time_ms } = log;
     pb::LogLine { app, generation: generation.0, source, stream, line, time_ms }
 }
-/// The pace that an operator asks for; its amounts are checked against the rollout's strategy by the core.
+/// The pace that an operator asks for; whether the rollout can take it is for the core to say.
 pub fn pace(message: pb::Pace) -> Result<Pace, Coded> {
     let pb::Pace { wave, max_unavailable, bake_ms, hold_ms } = message;
-    let amount = |text: Option<String>| text.map(|text| text.parse()).transpose();
+    let amount = |name: &str, text: Option<String>| -> Result<Option<Share>, Coded> {
+        let share = text.map(|text| text.parse::<Share>()).transpose()?;
+        match share {
+            Some(none) if none.is_zero() => {
+                let message = format!("{name} must be at least 1 host or 1%: nothing could ever move");
+                Err(Coded::new(Code::V01, message))
+            }
+            share => Ok(share),
+        }
+    };
     let span = |ms: Option<u64>| ms.map(|ms| Span::millis(ms.min(Span::MAX_MS)));
     Ok(Pace {
-        wave: amount(wave)?,
-        max_unavailable: amount(max_unavailable)?,
+        wave: amount("wave", wave)?,
+        max_unavailable: amount("max_unavailable", max_unavailable)?,
         bake: span(bake_ms),
         hold: span(hold_ms),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_at_which_nothing_moves_is_a_slip() {
+        let of = |wave: &str| pace(pb::Pace { wave: Some(wave.to_owned()), ..pb::Pace::default() });
+        assert_eq!(of("25%").unwrap().wave, Some(Share::Percent(25)));
+        for none in ["0", "0%"] {
+            let error = of(none).unwrap_err();
+            assert_eq!(error.code, Code::V01);
+            assert!(error.message.contains("wave must be at least 1 host or 1%"), "{error}");
+        }
+    }
 }

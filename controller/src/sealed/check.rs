@@ -71,8 +71,9 @@ pub async fn check(
     for ((name, digest), of) in wanted {
         let shut = shut(store, &digest).await?;
         let of = of.iter().filter_map(|id| hosts.get(id));
-        let names: Vec<&str> =
+        let mut names: Vec<&str> =
             of.filter(|host| shut.is_shut_for(host)).map(|host| host.name.as_str()).collect();
+        names.sort_unstable();
         if !names.is_empty() {
             return Err(refused(env, &name, &shut, &names).into());
         }

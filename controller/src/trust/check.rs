@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use longshore_common::{
     code::{Code, Coded},
+    digest::{hex, sha256},
     ids::{AppName, Version},
     text::visible,
+    trust::{Expired, FLEET, Held},
 };
 
 use super::{TrustDesk, at_desk};
@@ -15,6 +17,14 @@ use crate::{
     trouble::Trouble,
 };
 
+/// Of a host that pins another root than this fleet's, both in hex.
+pub fn foreign_root(pinned: &str, ours: &str, host: &str) -> String {
+    format!(
+        "pins the root {pinned:.16}…, this fleet's is {ours:.16}…: it takes nothing new. Fix on that host: \
+         longshore-agent trust reset --pin {ours} --i-am-on {host}"
+    )
+}
+
 #[derive(Clone)]
 pub struct TrustCheck {
     pub desk: Arc<TrustDesk>,
@@ -23,6 +33,22 @@ pub struct TrustCheck {
 }
 
 impl TrustCheck {
+    /// Which signed documents have run out by which hosts would take a release of this app: each with who renews it, and
+    /// how. They stop nothing from going back to what was good.
+    pub async fn expired(&self, app: &AppName) -> Result<Vec<String>, Trouble> {
+        let app = app.clone();
+        let told =
+            at_desk(&self.desk, move |desk| Ok(desk.expired(&app)?.iter().map(Expired::dated).collect()));
+        Ok(told.await?)
+    }
+
+    /// Hex of the SHA-256 of the fleet's first root, which hosts pin; `None`: nothing is signed here.
+    pub async fn root(&self) -> Result<Option<String>, Coded> {
+        let first = |held: Held| held.roots.into_values().next();
+        at_desk(&self.desk, move |desk| Ok(desk.held(FLEET)?.and_then(first).map(|root| hex(&sha256(&root)))))
+            .await
+    }
+
     /// A release that is not there at all is somebody else's to refuse.
     pub async fn check(&self, app: &AppName, version: &Version) -> Result<(), Trouble> {
         let Some((release, _)) = bundle::load(&*self.store, app, version).await? else { return Ok(()) };

@@ -19,8 +19,7 @@ impl Said {
         let mut news = vec![];
         for standing in standings {
             let Some(held) = &standing.held else { continue };
-            let lasting =
-                held.expiries().into_iter().filter(|(part, _)| matches!(part, Part::Root | Part::Targets));
+            let lasting = held.expiries().into_iter().filter(|(part, _)| part.is_lasting());
             for (part, at) in lasting {
                 let left = at - now;
                 let step = [SOON_MS, DUE_MS, URGENT_MS, 0].iter().filter(|limit| left <= **limit).count();

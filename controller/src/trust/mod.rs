@@ -4,12 +4,16 @@
 //! Nothing here can read a key that signs roots or lists: what the controller's key says can hold a list back for a
 //! week, not change it. The documents lie beside the blobs, in the same whole generations as on a host.
 
+mod change;
 mod check;
 mod expiry;
 mod online;
 mod pending;
+mod signed;
+mod submit;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     collections::BTreeSet,
@@ -25,15 +29,20 @@ use longshore_common::{
     ids::{AppName, Version},
     text::visible,
     time::{Clock, Millis},
-    trust::{Anchor, FLEET, Held, Offer, PublicKey, SigningKey, TrustState, author, update},
+    trust::{Anchor, Expired, FLEET, Held, Offer, PublicKey, SigningKey, TrustState, author, update},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use check::TrustCheck;
-pub use pending::Pending;
+pub use check::{TrustCheck, foreign_root};
+pub use pending::{Pending, SignedBy};
+pub use signed::{Asked, Signed};
+pub use submit::{Submitted, Which};
+pub use waiting::{Signatures, Waiting};
 
 /// How often it is signed anew that everything is current.
-const REFRESH_EVERY: Duration = Duration::from_secs(3600);
+const REFRESH_EVERY_MS: Millis = 3_600_000;
+/// Between two looks at the clock on the wall, which may jump: documents run out by it.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Repositories that one controller keeps.
 const REPOSITORIES_MAX: usize = 10_000;
 
@@ -49,20 +58,21 @@ pub struct TrustDesk {
     said: Mutex<expiry::Said>,
 }
 
-/// What became of what was submitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    Accepted,
-    /// Kept until somebody adds the missing signatures.
-    Waiting(String),
+/// Which numbers the documents get that say what is current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    Next,
+    /// Past all that were signed before now, whatever this folder remembers of them.
+    PastAll,
 }
 
 /// How one repository stands.
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub app: String,
+    /// None: nobody has signed enough of it yet, or it cannot be read.
     pub held: Option<Held>,
-    pub pending: bool,
+    pub waiting: Vec<Waiting>,
     pub problem: Option<String>,
 }
 
@@ -97,45 +107,9 @@ impl TrustDesk {
         self.held(app)?.map(|held| held.offer(roots_after)).ok_or_else(|| none_yet(app))
     }
 
-    /// The same checks as on every host, before anything is kept. Nothing but missing signatures may be wrong.
-    pub fn submit(&self, app: &str, roots: Vec<Vec<u8>>, targets: Vec<u8>) -> Result<Submitted, Coded> {
-        let _turn = self.turn();
-        let now = self.clock.now_ms();
-        let held = self.held(app)?;
-        if held.is_none() && self.names().len() >= REPOSITORIES_MAX {
-            return Err(Coded::new(Code::A04, format!("at most {REPOSITORIES_MAX} apps have keys here")));
-        }
-        let anchor = self.anchor(app, held.as_ref(), &roots)?;
-        let list = match (targets.is_empty(), &held) {
-            (false, _) => targets.clone(),
-            (true, Some(held)) => held.targets.clone(),
-            (true, None) => {
-                return Err(Coded::new(Code::V01, format!("{app}: the first submission needs a list")));
-            }
-        };
-        let offer = author::freshen(held.as_ref(), roots.clone(), list, &self.online, now)?;
-        match update(app, &anchor, held.as_ref(), &offer, now, &self.dir) {
-            Ok(new) => {
-                self.state(app).persist(&new)?;
-                pending::remove(&self.dir, app)?;
-                tracing::info!(app, root = new.root_version(), "signed documents accepted");
-                Ok(Submitted::Accepted)
-            }
-            Err(missing) if missing.code == Code::T03 => {
-                pending::keep(&self.dir, &Pending { app: app.to_owned(), roots, targets })?;
-                Ok(Submitted::Waiting(missing.message))
-            }
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    pub fn pending(&self, app: &str) -> Result<Option<Pending>, Coded> {
-        pending::load(&self.dir, app)
-    }
-
     /// The fleet first, then apps by name.
     pub fn standings(&self) -> Vec<Standing> {
-        let mut names: Vec<String> = self.names().into_iter().collect();
+        let mut names: Vec<String> = self.names().union(&pending::apps(&self.dir)).cloned().collect();
         names.sort_by_key(|name| (name != FLEET, name.clone()));
         let org = self.held(FLEET).ok().flatten().and_then(|fleet| Anchor::of_fleet(&fleet).ok());
         let unfit = |app: &str, held: &Held| match &org {
@@ -146,20 +120,31 @@ impl TrustDesk {
             let (held, problem) = match self.held(&app) {
                 Ok(held) => {
                     let problem = held.as_ref().and_then(|held| unfit(&app, held));
-                    (held, problem.map(|why| why.message))
+                    (held, problem)
                 }
-                Err(why) => (None, Some(why.message)),
+                Err(why) => (None, Some(why)),
             };
-            let pending = self.pending(&app).is_ok_and(|pending| pending.is_some());
-            Standing { app, held, pending, problem }
+            let waiting = self.waiting_beside(&app, held.as_ref());
+            let problem = problem.or(waiting.as_ref().err().cloned()).map(|why| why.message);
+            Standing { app, held, waiting: waiting.unwrap_or_default(), problem }
         };
         names.into_iter().map(standing).collect()
     }
 
     /// Signs anew, for every repository, that it is current. What cannot be renewed is told, and the others are.
     pub fn refresh(&self) {
+        self.say_current(Numbers::Next);
+    }
+
+    /// As [`TrustDesk::refresh`], and also past what was seen elsewhere: this folder may have been put back to an older
+    /// copy.
+    pub fn renew(&self) {
+        self.say_current(Numbers::PastAll);
+    }
+
+    fn say_current(&self, numbers: Numbers) {
         for app in self.names() {
-            if let Err(why) = self.refresh_one(&app) {
+            if let Err(why) = self.refresh_one(&app, numbers) {
                 tracing::warn!(app, code = %why.code, "could not be said to be current: {}", why.message);
             }
         }
@@ -169,12 +154,35 @@ impl TrustDesk {
         }
     }
 
-    fn refresh_one(&self, app: &str) -> Result<(), Coded> {
+    /// What keeps hosts from taking anything new of an app, the fleet's first. What the controller signs itself is signed
+    /// anew before it counts as run out.
+    pub fn expired(&self, app: &AppName) -> Result<Vec<Expired>, Coded> {
+        let mut expired = vec![];
+        for name in [FLEET, app.as_str()] {
+            let now = self.clock.now_ms();
+            let of =
+                || Ok::<_, Coded>(self.held(name)?.map(|held| held.expired(name, now)).unwrap_or_default());
+            let mut found = of()?;
+            if found.iter().any(|expired| !expired.part.is_lasting()) {
+                if let Err(why) = self.refresh_one(name, Numbers::Next) {
+                    tracing::warn!(app = name, code = %why.code, "could not be said to be current: {}", why.message);
+                }
+                found = of()?;
+            }
+            expired.extend(found);
+        }
+        Ok(expired)
+    }
+
+    fn refresh_one(&self, app: &str, numbers: Numbers) -> Result<(), Coded> {
         let _turn = self.turn();
         let now = self.clock.now_ms();
         let Some(held) = self.held(app)? else { return Ok(()) };
         let anchor = self.anchor(app, Some(&held), &[])?;
-        let offer = author::freshen(Some(&held), vec![], held.targets.clone(), &self.online, now)?;
+        let offer = match numbers {
+            Numbers::Next => author::freshen(Some(&held), vec![], held.targets.clone(), &self.online, now)?,
+            Numbers::PastAll => author::renew(&held, &self.online, now)?,
+        };
         let new = update(app, &anchor, Some(&held), &offer, now, &self.dir)?;
         self.state(app).persist(&new)
     }
@@ -190,6 +198,10 @@ impl TrustDesk {
         let Some(fleet) = self.held(FLEET)? else { return Ok(()) };
         fleet.catalog(FLEET)?.permit(app.as_str(), version, release)?;
         let Some(held) = self.held(app.as_str())? else {
+            if let Some(begun) = self.waiting(app.as_str())?.first() {
+                let message = format!("the keys of {app} wait for signatures: {}", begun.sentence());
+                return Err(Coded::new(Code::T02, message));
+            }
             let message = format!(
                 "{app} has no release keys, so no host of this fleet would run {app}@{version}. Make one: \
                  longshore app create {app}, then: longshore release sign {app}@{version}"
@@ -197,7 +209,10 @@ impl TrustDesk {
             return Err(Coded::new(Code::T02, message));
         };
         Anchor::of_fleet(&fleet)?.fits(app.as_str(), &held.root(app.as_str())?)?;
-        held.catalog(app.as_str())?.admit_digest(version, release, Some(length), held.floor).map(drop)
+        let list = held.catalog(app.as_str())?;
+        list.admit_digest(version, release, Some(length), held.floor)
+            .map(drop)
+            .map_err(|why| self.half_signed(app.as_str(), &held, version, release).unwrap_or(why))
     }
 
     fn anchor(&self, app: &str, held: Option<&Held>, roots: &[Vec<u8>]) -> Result<Anchor, Coded> {
@@ -221,7 +236,11 @@ impl TrustDesk {
     }
 
     fn state(&self, app: &str) -> TrustState {
-        TrustState::new(&self.dir, app)
+        TrustState::new(&self.dir, app).mended_by(format!(
+            "Fix: on the controller's machine, put `{}` back from a copy, or where there is none, move it to another \
+             folder; then, on the machine that signed for {app} last: longshore trust refresh",
+            self.dir.join(app).display()
+        ))
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -231,7 +250,9 @@ impl TrustDesk {
 
 fn none_yet(app: &str) -> Coded {
     let message = match app {
-        FLEET => "nothing is signed here yet. On the operator's machine: longshore init".to_owned(),
+        FLEET => "the controller has no signed documents of the fleet. On the operator's machine: longshore init where \
+                  it never had, longshore trust status where it lost them"
+            .to_owned(),
         app => format!("{} has no release keys yet: longshore app create {}", visible(app), visible(app)),
     };
     Coded::new(Code::N01, message)
@@ -247,22 +268,36 @@ pub async fn at_desk<T: Send + 'static>(
     done.unwrap_or_else(|died| Err(Coded::new(Code::X01, format!("work on trust ended: {died}"))))
 }
 
-/// Until `stop`: now, and every hour.
+/// Until `stop`: now, every hour, and whenever the clock on the wall has jumped. Now, the folder may be an older copy.
 pub async fn keep_current(desk: Arc<TrustDesk>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(REFRESH_EVERY);
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    let mut signed_ms = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let done = at_desk(&desk, |desk| {
-            desk.refresh();
+        let now = desk.clock.now_ms();
+        if !is_due(signed_ms, now) {
+            continue;
+        }
+        let starts = signed_ms.replace(now).is_none();
+        let done = at_desk(&desk, move |desk| {
+            match starts {
+                true => desk.renew(),
+                false => desk.refresh(),
+            }
             Ok(())
         });
         if let Err(why) = done.await {
             tracing::error!("{why}");
         }
     }
+}
+
+/// Also when the clock is behind what it was: then nobody knows how long ago that is.
+fn is_due(signed_ms: Option<Millis>, now_ms: Millis) -> bool {
+    !signed_ms.is_some_and(|signed| (signed..signed + REFRESH_EVERY_MS).contains(&now_ms))
 }
 
 /// When the two documents of the controller's own run out.

@@ -26,9 +26,14 @@ fn with_a_threshold_of_two_a_release_runs_when_the_second_has_seen_the_same_dige
     let published = site.publish("1.0").success().unwrap();
     assert!(published.contains("not by enough keys yet"), "{published}");
     let refused = site.roll_out("1.0").code_is(4).unwrap();
-    assert!(refused.everything().contains("LS-T0"), "{refused}");
-    let planned = site.ops(["plan", "shop@1.0", "--to", "prod"]).code_is(4).unwrap();
-    assert!(planned.everything().contains("- signed: "), "a plan says it before: {planned}");
+    assert!(refused.everything().contains("LS-T03"), "{refused}");
+    let planned = site.ops(["plan", "shop@1.0", "--to", "prod"]).code_is(4).unwrap().everything();
+    assert!(
+        planned.contains("- signed: ") && planned.contains("1 of 2 required signatures"),
+        "a plan says it before: {planned}"
+    );
+    let listed = site.json(["release", "list"]);
+    assert_eq!(listed["releases"][0]["signing"]["state"], "waiting", "{listed}");
     let digest = site.digest_of("1.0");
     assert!(published.contains(&digest), "whoever published it sees the digest: {published}");
     let other = "0".repeat(64);
@@ -42,6 +47,76 @@ fn with_a_threshold_of_two_a_release_runs_when_the_second_has_seen_the_same_dige
     assert_eq!(status["repositories"][1]["takes"], "2 of 2");
     assert_eq!(status["warnings"].as_array().unwrap().len(), 0, "{status}");
     assert_eq!(status["expiries"][0]["level"], "ok");
+    assert_eq!(site.json(["release", "show", "shop@1.0"])["release"]["signing"]["state"], "signed");
+}
+
+/// Whatever waits for the second: `trust status` names what, who has signed, and the command, which is typed just so.
+#[test]
+fn what_waits_is_told_with_the_command_that_the_second_types() {
+    let site = Signed(Site::bare());
+    site.ops(["init"]).success().unwrap();
+    let bob = site.second_operator();
+    site.as_operator(&bob, ["key", "create", "bob"]).success().unwrap();
+    let keys = site.as_operator(&bob, ["key", "list", "-o", "json"]).success().unwrap();
+    let keys: serde_json::Value = serde_json::from_str(&keys).unwrap();
+    let (bobs, bobs_id) = (keys["keys"][0]["public_key"].as_str().unwrap(), &keys["keys"][0]["id"]);
+    let waits = |app: &str| {
+        let status = site.json(["trust", "status"]);
+        let repositories = status["repositories"].as_array().unwrap();
+        let own = repositories.iter().find(|of| of["app"] == app).unwrap_or_else(|| panic!("{status}"));
+        own["waiting"].as_array().unwrap().clone()
+    };
+    let by_bob = |app: &str, what: &str| {
+        let waiting = waits(app);
+        let found = waiting.iter().find(|waiting| waiting["what"].as_str().unwrap().starts_with(what));
+        let found = found.unwrap_or_else(|| panic!("no \"{what}\" in {waiting:?}"));
+        let next = found["next"].as_str().unwrap();
+        let longshore = crate::site::program_called("longshore");
+        let path =
+            std::path::Path::new(longshore.get_program()).parent().unwrap().to_str().unwrap().to_owned();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", next]).env("PATH", format!("{path}:{}", std::env::var("PATH").unwrap()));
+        shell.env("LONGSHORE_CONTEXT", &bob).env("HOME", site.0.path(""));
+        shell.env("LONGSHORE_KEY_PASSPHRASE", crate::signed::PASSPHRASE).env_remove("XDG_CONFIG_HOME");
+        run(&mut shell, ASK).unwrap().success().unwrap_or_else(|e| panic!("{next}: {e}"))
+    };
+    site.ops(["app", "create", "shop", "--key", bobs, "--threshold", "2"]).success().unwrap();
+    let lacking = &waits("shop")[0]["list"]["lacking"];
+    assert_eq!(lacking.as_array().unwrap(), std::slice::from_ref(bobs_id));
+    by_bob("shop", "begins with key");
+    site.publish("1.0").success().unwrap();
+    site.publish("1.1").success().unwrap();
+    assert_eq!(waits("shop").len(), 2, "one does not take the other's place");
+    by_bob("shop", "lists 1.0");
+    let left = waits("shop");
+    assert_eq!((left.len(), &left[0]["overtaken"]), (1, &true.into()), "{left:?}");
+    site.ops(["release", "sign", "shop@1.1"]).success().unwrap();
+    site.ops(["release", "sign", "shop@1.0", "--security"]).success().unwrap();
+    by_bob("shop", "lets nothing older than 1.0 run");
+    // A change of keys outlives what is released meanwhile.
+    site.ops(["trust", "rotate", "shop", "--add-key", &"17".repeat(32)]).success().unwrap();
+    let id = waits("shop")[0]["id"].as_str().unwrap().to_owned();
+    let dropped = site.ops(["trust", "drop", "shop", &id, "--reason", "not wanted"]).success().unwrap();
+    assert!(dropped.contains("lists 1.1"), "{dropped}");
+    by_bob("shop", "adds key");
+    assert_eq!(waits("shop").len(), 0);
+    site.ops(["release", "withdraw", "shop@1.0", "--reason", "loses orders"]).success().unwrap();
+    let state = || site.json(["release", "show", "shop@1.0"])["release"]["signing"]["state"].clone();
+    assert_eq!(state(), "delisting");
+    by_bob("shop", "takes 1.0 off the list");
+    assert_eq!(state(), "delisted");
+    let audit = site.ops(["audit", "list"]).success().unwrap();
+    for part in ["lists 1.0 (", "lets nothing older than 1.0 run", "adds key ", "drop", "not wanted"] {
+        assert!(audit.contains(part), "no \"{part}\" in {audit}");
+    }
+    // The organisation's own words as well.
+    site.ops(["trust", "rotate", "fleet", "--add-key", bobs, "--threshold", "2"]).success().unwrap();
+    by_bob("fleet", "adds key");
+    site.ops(["fleet", "freeze", "--reason", "bob's key? it's gone"]).success().unwrap();
+    by_bob("fleet", "freezes the fleet");
+    assert_eq!(site.json(["fleet", "status"])["frozen"], "bob's key? it's gone");
+    let keys = site.ops(["trust", "keys", "fleet"]).success().unwrap();
+    assert!(keys.contains(bobs_id.as_str().unwrap()) && keys.contains(bobs), "{keys}");
 }
 
 /// Whoever wants it afterwards hears that it was withdrawn and why, and not that somebody should sign it.

@@ -4,13 +4,14 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use longshore_common::digest::{IndexDigest, ReleaseDigest};
+use longshore_common::digest::{BlobDigest, IndexDigest, ReleaseDigest};
 use longshore_common::manifest::{Hook, Manifest};
 use longshore_common::time::{Clock as _, Span, SystemClock};
 use longshore_common::trust::{FLEET, FRESH_LIFE_MS, Held, Listed, Offer, PublicKey, SigningKey, author};
 use longshore_controller::trust::TrustDesk;
-use longshore_proto::v1 as pb;
+use longshore_proto::v1::{self as pb, outcome::Kind};
 use longshore_tests::run;
+use prost::Message as _;
 
 use crate::desk::{Goods, Liar};
 use crate::signed::Signed;
@@ -169,6 +170,83 @@ fn a_stolen_controller_runs_nothing_of_its_own() {
     let trust = site.agent(["trust", "status"]).success().unwrap();
     assert!(trust.contains("signed") && trust.contains("verified"), "{trust}");
     assert_eq!(site.0.runs().as_deref(), Some("1.1"));
+}
+
+/// For how long the documents of the next test hold: staging has to fit.
+const HOLDS_MS: i64 = 15_000;
+
+/// A revocation held back for longer than documents hold: what lies in a slot and never was live there stays dead, what
+/// was live and good there can be gone back to, and news is all that it takes.
+#[test]
+fn what_was_only_staged_is_not_made_live_by_documents_that_have_run_out() {
+    let mut site = Signed::raise();
+    for version in ["1.0", "1.1"] {
+        site.publish(version).success().unwrap();
+        site.roll_out(version).code_is(0).unwrap();
+    }
+    site.publish("1.2").success().unwrap();
+    let (good, staged) = (manifest_of(&site, "1.0"), manifest_of(&site, "1.2"));
+    let program = std::fs::read(site.0.path("app/dist/run")).unwrap();
+    let loot = Loot::of(&site, "loot");
+    let mut liar = Liar::in_place_of(&mut site.0, 0);
+    let listed = |held: &Held, at| {
+        author::freshen(Some(held), vec![], held.targets.clone(), &loot.online, at).unwrap()
+    };
+    let until_ms = SystemClock.now_ms() + HOLDS_MS;
+    let ending = listed(&loot.shop, until_ms - FRESH_LIFE_MS);
+    let trust = |offer: &Offer| {
+        let of = |offer: Offer| pb::TrustDocuments::from(offer);
+        [(FLEET.to_owned(), of(loot.fleet.offer(0))), ("shop".to_owned(), of(offer.clone()))].into()
+    };
+    *liar.goods.lock().unwrap() = Goods { trust: trust(&ending), ..goods_of(&staged, &program) };
+    assert!(matches!(order(&mut liar, &staged, pb::Intent::Stage), Kind::Staged(_)));
+    let before = site.snapshot();
+    longshore_tests::until(ASK, "the end of what holds", || {
+        Ok((SystemClock.now_ms() > until_ms).then_some(()))
+    })
+    .unwrap();
+
+    for _ in 0..2 {
+        let Kind::Failed(refused) = order(&mut liar, &staged, pb::Intent::Run) else {
+            panic!("it was made live")
+        };
+        assert_eq!(refused.code, "LS-T04", "{refused:?}");
+        assert!(refused.message.contains("timestamp.json of shop expired"), "{refused:?}");
+        assert_eq!(site.snapshot(), before);
+    }
+    assert!(matches!(order(&mut liar, &good, pb::Intent::Run), Kind::Healthy(_)), "what was good here");
+    assert_eq!(site.0.runs().as_deref(), Some("1.0"));
+
+    let held = Held { timestamp: ending.timestamp, snapshot: ending.snapshot, ..loot.shop.clone() };
+    liar.goods.lock().unwrap().trust = trust(&listed(&held, SystemClock.now_ms()));
+    assert!(matches!(order(&mut liar, &staged, pb::Intent::Run), Kind::Healthy(_)), "documents that hold");
+    assert_eq!(site.0.runs().as_deref(), Some("1.2"));
+}
+
+/// Assigns it as the honest controller did, and waits for the end.
+fn order(liar: &mut Liar, manifest: &Manifest, intent: pb::Intent) -> Kind {
+    let generation = liar.next_generation();
+    liar.order(generation, &manifest.to_bytes(), |assignment| {
+        (assignment.version, assignment.intent) = (manifest.version.to_string(), intent.into());
+        assignment.values.insert("greeting".into(), "ahoy".into());
+    });
+    liar.outcome()
+}
+
+/// What a controller hands out of a release that is one program.
+fn goods_of(manifest: &Manifest, program: &[u8]) -> Goods {
+    let squeezed = |bytes: &[u8]| longshore_common::bundle::frame::compress(3, bytes).unwrap();
+    let (size, blob) = (program.len() as u64, BlobDigest::of(program).0.to_vec().into());
+    let entry = pb::IndexEntry { path: "run".into(), executable: true, size, blob, ..Default::default() };
+    let index = pb::Index { format: 1, entries: vec![entry] }.encode_to_vec();
+    assert_eq!(IndexDigest::of(&index), manifest.artifact.index);
+    let head = pb::BlockHead { blobs: vec![0], content_bytes: size, wire_bytes: 0 };
+    Goods {
+        manifest: manifest.to_bytes(),
+        index: squeezed(&index),
+        blocks: vec![pb::BlockPiece { head: Some(head), data: squeezed(program).into() }],
+        ..Goods::default()
+    }
 }
 
 /// What a stolen controller may still do is what the docs say: put a host on any listed release that is not below the

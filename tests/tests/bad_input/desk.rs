@@ -14,6 +14,7 @@ use longshore_proto::v1::{
     self as pb,
     blobs_server::{Blobs, BlobsServer},
     from_agent::Message as Heard,
+    outcome::Kind,
     session_server::{Session, SessionServer},
     to_agent::Message as Said,
 };
@@ -162,15 +163,19 @@ impl Liar {
         spoil: impl FnOnce(&mut pb::Assignment),
     ) -> pb::Failure {
         self.order(generation, manifest, spoil);
+        match self.outcome() {
+            Kind::Refused(failure) | Kind::Failed(failure) => failure,
+            other => panic!("the agent took it: {other:?}"),
+        }
+    }
+
+    /// How the agent says that what was assigned last has ended.
+    pub fn outcome(&self) -> Kind {
         loop {
             let heard = self.heard.recv_timeout(PATIENCE).expect("a report comes in time");
             let Heard::Report(report) = heard else { continue };
             self.say(Said::Ack(pb::ReportAck { seq: report.seq }));
-            use pb::outcome::Kind;
-            match report.outcome.unwrap().kind.unwrap() {
-                Kind::Refused(failure) | Kind::Failed(failure) => return failure,
-                other => panic!("the agent took it: {other:?}"),
-            }
+            return report.outcome.unwrap().kind.unwrap();
         }
     }
 

@@ -40,6 +40,7 @@ fn facts() -> pb::Facts {
             root_sha256: dirt(),
             breaks: vec![dirt()],
             problem: dirt(),
+            damaged: vec![dirt()],
             ..Default::default()
         }),
         ..Default::default()
@@ -103,6 +104,9 @@ fn survey() -> pb::Survey {
         mounts_missing: vec![dirt()],
         users_missing: vec![dirt()],
         run_as_problem: dirt(),
+        secrets_missing: vec![dirt()],
+        traffic_problems: vec![dirt()],
+        traffic_notes: vec![dirt()],
         ..Default::default()
     }
 }

@@ -153,9 +153,14 @@ fn whoever_has_not_renewed_is_shut_out_when_the_old_root_is_retired() {
     drop(late);
     let (server, file) = (format!("{}:7443", site.address), site.write("again", &site.token(&[])));
     let again = ["enroll", "--again", "--server", &server, "--token-file", &file];
-    site.agent_at("late", again).success().unwrap();
+    let said = site.agent_at("late", again).success().unwrap();
     let mut back = agent_below(&site, "late");
     back.until_it_says("connected", ASK).unwrap();
+    // And nobody has to know who it was before.
+    let (_, was) = said.split_once("longshore host remove ").expect(&said);
+    site.longshore(["host", "remove", was.lines().next().unwrap()]).success().unwrap();
+    let hosts = json(&site, &["host", "list"])["hosts"].as_array().unwrap().clone();
+    assert_eq!(hosts.len(), 2, "{hosts:#?}");
 }
 
 fn ca(site: &Site, words: &[&str]) -> longshore_tests::Output {

@@ -19,7 +19,7 @@ const TIMED_OUT: i32 = 5;
 /// The name of the case, what is added to the environment's file, and what is said of it.
 type Row = (&'static str, &'static str, &'static str);
 
-const FILES: [Row; 16] = [
+const FILES: [Row; 18] = [
     ("a selector that does not parse", "selector = \"role==web=\"", "selector"),
     ("more than everybody", "[rollout]\nwave = \"120%\"", "120%"),
     ("a share of nobody", "[rollout]\nmax_unavailable = 0", "max_unavailable"),
@@ -52,6 +52,16 @@ const FILES: [Row; 16] = [
         "only 2 may give one",
     ),
     ("a role that nobody knows", "[approval]\nby = [\"role:captain\"]", "there is no role \"captain\""),
+    (
+        "a webhook whose key nobody has",
+        "[[stakeholders.tell]]\nname = \"chat\"\nwebhook = \"http://127.0.0.1:1\"\nsecret = \"chat\"",
+        "the controller knows no key \"chat\"",
+    ),
+    (
+        "mail that nobody sends",
+        "[[stakeholders.tell]]\nname = \"mail\"\nemail = [\"ann@example.org\"]",
+        "this controller sends no mail",
+    ),
     (
         "a metric without bounds",
         "[[gate]]\nname = \"m\"\nkind = \"metrics\"\nafter = \"before\"\nprometheus = \"http://127.0.0.1:1\"\nquery = \"up\"",
@@ -210,7 +220,7 @@ fn whatever_a_gate_is_answered_it_does_not_pass_by_accident() {
             _ => format!("url = \"http://{address}/hook\"\nevery = \"200ms\"\n"),
         };
         let gate = format!(
-            "[[gate]]\nname = \"asked\"\nkind = \"{kind}\"\nafter = \"before\"\ndeadline = \"1s\"\n{more}"
+            "[[gate]]\nname = \"asked\"\nkind = \"{kind}\"\nafter = \"before\"\ndeadline = \"3s\"\n{more}"
         );
         let file = site.write("prod.toml", &format!("{}{gate}", env_file("ahoy")));
         site.longshore(["env", "apply", &file]).success().unwrap();

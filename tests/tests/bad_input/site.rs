@@ -202,7 +202,7 @@ pub fn app_file() -> String {
     format!(
         "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\nexec = [\"./run\"]\n{user}\n\
          [[probe]]\nname = \"there\"\nexec = [\"/bin/sh\", \"-c\", \"test -e run\"]\ninterval = \"100ms\"\n\
-         healthy_for = \"300ms\"\ndeadline = \"5s\"\n"
+         healthy_for = \"300ms\"\ndeadline = \"20s\"\n"
     )
 }
 
@@ -214,14 +214,14 @@ pub fn env_file(greeting: &str) -> String {
     )
 }
 
+/// What is there by content, mode and place. What goes away while it is looked at was not there.
 pub fn note(path: &Path, seen: &mut BTreeMap<PathBuf, String>) {
     let Ok(about) = fs::symlink_metadata(path) else { return };
     let kind = if about.is_symlink() {
-        fs::read_link(path).unwrap().display().to_string()
+        fs::read_link(path).map_or_else(|error| error.to_string(), |to| to.display().to_string())
     } else if about.is_dir() {
-        for item in fs::read_dir(path).unwrap() {
-            note(&item.unwrap().path(), seen);
-        }
+        let items = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+        items.for_each(|item| note(&item.path(), seen));
         String::new()
     } else {
         fs::read(path).map_or_else(|error| error.to_string(), |bytes| hex(&sha256(&bytes)))

@@ -18,9 +18,10 @@ fn main() -> ExitCode {
     if let Some(code) = run_helper(&args) {
         return code;
     }
-    let cases: [(&str, fn()); 6] = [
+    let cases: [(&str, fn()); 7] = [
         ("five_agents_go_through_three_releases_while_the_controller_is_killed", three_releases),
         ("a_removed_host_keeps_what_it_has_and_everybody_answers", removed_and_asked),
+        ("a_canary_that_falls_ill_in_its_bake_takes_the_release_back", falls_ill),
         ("an_excluded_host_is_touched_no_more_and_the_rest_goes_on", excluded),
         ("an_abort_in_any_phase_brings_every_host_back", aborted),
         ("a_host_that_is_removed_in_the_midst_holds_nobody_up", removed_in_the_midst),
@@ -103,6 +104,10 @@ fn removed_and_asked() {
     });
 }
 
+/// After the canary nothing goes on by itself.
+const UNTIL_PROMOTED: &str =
+    "canary = 1\ncanary_bake = \"1h\"\nwave = \"50%\"\nbake = \"0s\"\nmax_unavailable = 2\n";
+
 /// The operator pauses after the canary, takes a host out, and goes on.
 fn excluded() {
     use pb::steer_request::Act;
@@ -112,10 +117,13 @@ fn excluded() {
         let first = site.start("1.0").await;
         assert_eq!(site.outcome(&first).await.outcome, "succeeded");
         site.publish("1.1").await;
+        site.apply(UNTIL_PROMOTED).await;
         let second = site.start("1.1").await;
+        site.when(&second, "baking").await;
         site.steer(&second, Act::Pause(pb::Nothing {})).await;
         site.steer(&second, Act::Exclude(pb::ExcludeHosts { hosts: vec!["web-3".into()] })).await;
         site.steer(&second, Act::Resume(pb::Nothing {})).await;
+        site.steer(&second, Act::Promote(pb::Nothing {})).await;
         let over = site.outcome(&second).await;
         assert_eq!(
             (over.outcome.as_str(), over.outcome_reason.as_str()),
@@ -163,6 +171,31 @@ fn aborted() {
     });
 }
 
+/// It was found healthy, and while the canary bakes its probe begins to fail: nobody else gets the release.
+fn falls_ill() {
+    run(async {
+        let site = Site::raise(2).await;
+        site.publish("1.0").await;
+        let first = site.start("1.0").await;
+        assert_eq!(site.outcome(&first).await.outcome, "succeeded");
+        site.apply("canary = 1\ncanary_bake = \"10m\"\n").await;
+        site.publish("1.1").await;
+        let second = site.start("1.1").await;
+        site.when(&second, "baking").await;
+        site.fall_ill("web-1", "1.1");
+        let over = site.outcome(&second).await;
+        assert_eq!(over.outcome, "rolled-back", "{over:#?}");
+        let failed: Vec<_> = over.hosts.iter().filter_map(|host| host.failure.as_ref()).collect();
+        assert_eq!(failed.len(), 1, "{over:#?}");
+        assert_eq!(
+            failed[0].message,
+            "it was healthy and is no more: probe check fails: exit status 1: fell ill"
+        );
+        site.assert_runs("1.0");
+        site.lower().await;
+    });
+}
+
 /// It is taken out of the fleet while it switches: the rollout goes on without it, and says so.
 fn removed_in_the_midst() {
     run(async {
@@ -171,9 +204,12 @@ fn removed_in_the_midst() {
         let first = site.start("1.0").await;
         assert_eq!(site.outcome(&first).await.outcome, "succeeded");
         site.publish("1.1").await;
+        site.apply(UNTIL_PROMOTED).await;
         let second = site.start("1.1").await;
         site.when(&second, "switching").await;
         site.remove_host("web-3").await;
+        site.when(&second, "baking").await;
+        site.steer(&second, pb::steer_request::Act::Promote(pb::Nothing {})).await;
         let over = site.outcome(&second).await;
         assert_eq!(
             (over.outcome.as_str(), over.outcome_reason.as_str()),

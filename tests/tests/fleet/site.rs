@@ -78,7 +78,8 @@ impl Site {
         };
         let now = longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock);
         let mut made = init::init(wanted, now).unwrap();
-        made.config.heartbeat = Heartbeat { every: Duration::from_millis(500), missed: 3 };
+        // Longer than a busy machine keeps anybody waiting.
+        made.config.heartbeat = Heartbeat { every: Duration::from_secs(2), missed: 3 };
         let daemon = Daemon::start(made.config.clone()).await;
         // Agents come back to the ports that they know.
         made.config.listen = daemon.addresses.main;
@@ -297,6 +298,12 @@ impl Site {
         std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
     }
 
+    /// From now on the release's probe fails on the host.
+    pub fn fall_ill(&self, name: &str, version: &str) {
+        let shared = self.layout(name).shared(&"shop".parse().unwrap());
+        durable::write_atomic(&shared.join(format!("ill-{version}")), b"", 0o644).unwrap();
+    }
+
     fn layout(&self, name: &str) -> Layout {
         let agent = self.agents.iter().find(|agent| agent.name == name).expect("it was raised");
         Layout::under(&agent.config.root).unwrap()
@@ -307,9 +314,15 @@ impl Site {
         self.rollouts().await.steer(request).await.unwrap();
     }
 
-    /// Returns once the rollout is, or was, in this phase.
+    /// Returns once the rollout is, or was, in this phase: a watch shows how it stands, and may come too late for what is
+    /// short.
     pub async fn when(&self, id: &str, phase: &str) {
-        self.watch(id, |rollout| rollout.phase == phase || !rollout.outcome.is_empty()).await;
+        let is_past =
+            |now: &str| matches!((phase, now), ("staging", "switching" | "baking") | ("switching", "baking"));
+        let enough = |rollout: &pb::Rollout| {
+            rollout.phase == phase || is_past(&rollout.phase) || !rollout.outcome.is_empty()
+        };
+        self.watch(id, enough).await;
     }
 
     /// The rollout as it is when it is over.
@@ -416,10 +429,16 @@ fn write_release(folder: &Path, version: &str) {
     let hook = "#!/bin/sh\necho \"$LONGSHORE_VERSION $1\" >>\"$LONGSHORE_SHARED/log\"\n";
     write(folder.join("dist/bin/hook"), hook, 0o755);
     write(folder.join("dist/shop.conf.j2"), "{{ greeting }} from {{ version }}", 0o644);
-    let check = if version < "1.2" { "#!/bin/sh\nexit 0\n" } else { "#!/bin/sh\necho no good\nexit 1\n" };
+    // Not before the program has said that it started.
+    let well = "#!/bin/sh\n\
+        [ \"$(grep started \"$LONGSHORE_SHARED/log\" | tail -n 1)\" = \"$LONGSHORE_VERSION started\" ] || exit 1\n\
+        [ ! -e \"$LONGSHORE_SHARED/ill-$LONGSHORE_VERSION\" ] || { echo fell ill; exit 1; }\n";
+    // Only what is never healthy runs into the deadline.
+    let (check, deadline) =
+        if version < "1.2" { (well, "60s") } else { ("#!/bin/sh\necho no good\nexit 1\n", "3s") };
     write(folder.join("dist/bin/serve"), &serve, 0o755);
     write(folder.join("dist/bin/check"), check, 0o755);
-    write(folder.join("longshore.toml"), APP, 0o644);
+    write(folder.join("longshore.toml"), &APP.replace("$DEADLINE", deadline), 0o644);
 }
 
 const APP: &str = r#"
@@ -445,7 +464,7 @@ after_healthy = { run = ["./bin/hook", "after_healthy"] }
 name = "check"
 exec = ["./bin/check"]
 interval = "100ms"
-timeout = "2s"
+timeout = "20s"
 healthy_for = "200ms"
-deadline = "3s"
+deadline = "$DEADLINE"
 "#;

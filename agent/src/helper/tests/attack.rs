@@ -1,7 +1,7 @@
 //! Somebody owns the agent: a program with its user and the helper's socket tries every word. Each is refused with its
 //! code, and what the host runs, would run and believes is the same afterwards.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use longshore_common::{
     assignment::Assignment,
@@ -16,19 +16,17 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::UnixStream};
 
 use super::{
-    listen, own_uid,
+    call, call_as_nobody, hear, listen, own_uid,
     signed::{Helper, Release, block, documents, framed, squeezed},
 };
 use crate::{
     helper::{
         Courier, Errand, Peers, VERSION,
         frame::{self, ASK_BYTES},
-        words::{Ask, Call, Ended, Say},
+        words::{Ask, Ended, Say},
     },
     run::Told,
 };
-
-const NOBODY: u32 = 65534;
 
 /// What the attacker brings when it is sent for something.
 #[derive(Clone)]
@@ -66,16 +64,6 @@ impl Loot {
             }
         }
     }
-}
-
-async fn call(socket: &Path, ask: Ask) -> UnixStream {
-    let mut stream = UnixStream::connect(socket).await.unwrap();
-    frame::say(&mut stream, &Call { version: VERSION, ask }).await.unwrap();
-    stream
-}
-
-async fn hear(stream: &mut UnixStream) -> Say {
-    frame::hear(stream, 8 << 20).await.unwrap().expect("an answer")
 }
 
 /// Attaches, gives the assignment, serves every errand, and says how it ended.
@@ -328,22 +316,8 @@ async fn somebody_else_at_the_socket_is_told_nothing() {
     }
 }
 
-/// As `nobody`: a thread of this process that is another user from here on, and ends with it.
 async fn tried_as_another(helper: &Helper) {
-    for path in [helper.dir.path(), helper.socket.as_path()] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(path, mode).unwrap();
-    }
-    let socket = helper.socket.clone();
-    let connecting = std::thread::spawn(move || {
-        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
-        std::os::unix::net::UnixStream::connect(socket).unwrap()
-    });
-    let stream = connecting.join().unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let mut stream = UnixStream::from_std(stream).unwrap();
-    frame::say(&mut stream, &Call { version: VERSION, ask: Ask::Attach {} }).await.unwrap();
-    match hear(&mut stream).await {
+    match hear(&mut call_as_nobody(&helper.socket, Ask::Attach {}).await).await {
         Say::No(wrong) => {
             assert_eq!(wrong.code, Code::C02.to_string());
             assert!(wrong.message.contains("65534"), "{wrong:?}");

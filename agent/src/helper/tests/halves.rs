@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_common::{code::Code, report::Outcome, time::SystemClock};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{listen, own_uid};
@@ -127,10 +127,11 @@ async fn the_agent_looks_at_the_network_for_the_helper() {
     let pair = pair().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let tcp = || Reach::Tcp { address: address.clone() };
-    within(pair.courier.reach(tcp())).await.unwrap();
-    drop(listener);
-    let refused = within(pair.courier.reach(tcp())).await.unwrap_err();
+    within(pair.courier.reach(Reach::Tcp { address })).await.unwrap();
+    let nobody = TcpSocket::new_v4().unwrap(); // has its port, and never listens
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    let refused = within(pair.courier.reach(Reach::Tcp { address: address.clone() })).await.unwrap_err();
     assert!(refused.contains(&address) && refused.contains("refused"), "{refused}");
 }
 

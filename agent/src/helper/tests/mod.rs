@@ -2,18 +2,27 @@
 
 mod attack;
 mod bundle;
+mod edges;
 mod halves;
 mod signed;
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use longshore_common::ids::HostId;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::{Courier, Peers, Served, serve};
+use super::{
+    Courier, Peers, Served, VERSION, frame, serve,
+    words::{Ask, Call, Say},
+};
 use crate::run::Works;
+
+const NOBODY: u32 = 65534;
 
 fn host_id() -> HostId {
     HostId(Uuid::from_u128(7))
@@ -31,4 +40,31 @@ fn listen<W: Works>(dir: &Path, works: W, courier: Courier, peers: Peers) -> (Pa
     let shutdown = CancellationToken::new();
     tokio::spawn(serve(listener, served, shutdown.clone()));
     (path, shutdown.drop_guard())
+}
+
+async fn call(socket: &Path, ask: Ask) -> UnixStream {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    frame::say(&mut stream, &Call { version: VERSION, ask }).await.unwrap();
+    stream
+}
+
+/// As `nobody`: from a thread of this process that is another user from here on, and ends with it. Root alone can.
+async fn call_as_nobody(socket: &Path, ask: Ask) -> UnixStream {
+    for path in [socket.parent().expect("it lies in a folder"), socket] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let socket = socket.to_owned();
+    let connecting = std::thread::spawn(move || {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
+        std::os::unix::net::UnixStream::connect(socket).unwrap()
+    });
+    let stream = connecting.join().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let mut stream = UnixStream::from_std(stream).unwrap();
+    frame::say(&mut stream, &Call { version: VERSION, ask }).await.unwrap();
+    stream
+}
+
+async fn hear(stream: &mut UnixStream) -> Say {
+    frame::hear(stream, 8 << 20).await.unwrap().expect("an answer")
 }

@@ -67,7 +67,7 @@ impl Release {
             host: host_id(),
             app: app(),
             env: "production".parse().unwrap(),
-            rollout: RolloutId(uuid::Uuid::from_u128(9)),
+            rollout: RolloutId(uuid::Uuid::from_u128(generation.into())),
             generation: Generation(generation),
             version: self.manifest.version.clone(),
             release: self.manifest.digest(),

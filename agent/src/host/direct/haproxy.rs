@@ -6,6 +6,7 @@
 //! the agent looks every few seconds and says them again.
 
 mod farm;
+mod look;
 
 use std::{path::Path, time::Duration};
 
@@ -20,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{ANSWER, Addresses, LOOK, failure};
+use super::{ANSWER, Addresses, GLANCE, LOOK, failure};
 
 /// Of an answer; the list of a large HAProxy has some 200 bytes a server.
 const ANSWER_BYTES: u64 = 4 << 20;
@@ -40,6 +41,8 @@ const RUNNING: u32 = 2;
 pub struct Haproxy<'a> {
     pub socket: &'a Path,
     pub backend: &'a BackendName,
+    /// For one answer.
+    patience: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +67,16 @@ impl Server {
     }
 }
 
-impl Haproxy<'_> {
+impl<'a> Haproxy<'a> {
+    pub fn new(socket: &'a Path, backend: &'a BackendName) -> Self {
+        Self { socket, backend, patience: ANSWER }
+    }
+
+    /// Only looked at: not for long.
+    pub fn glanced_at(self) -> Self {
+        Self { patience: GLANCE, ..self }
+    }
+
     /// Percent of new connections that go to green.
     pub async fn green(&self) -> Result<u8, Failure> {
         let [blue, green] = self.sides().await?;
@@ -207,10 +219,10 @@ impl Haproxy<'_> {
             stream.take(ANSWER_BYTES).read_to_string(&mut said).await?;
             Ok::<_, std::io::Error>(said)
         };
-        match timeout(ANSWER, talk).await {
+        match timeout(self.patience, talk).await {
             Ok(Ok(said)) => Ok(said),
             Ok(Err(e)) => Err(self.failure(format!("cannot be asked: {e}"))),
-            Err(_) => Err(self.failure(format!("did not answer within {} s", ANSWER.as_secs()))),
+            Err(_) => Err(self.failure(format!("did not answer within {} s", self.patience.as_secs()))),
         }
     }
 
@@ -259,9 +271,23 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_is_not_there_is_a_failure_that_names_it() {
         let backend = "shop".parse().unwrap();
-        let haproxy = Haproxy { socket: Path::new("/nowhere/admin.sock"), backend: &backend };
+        let haproxy = Haproxy::new(Path::new("/nowhere/admin.sock"), &backend);
         let failure = haproxy.green().await.unwrap_err();
         assert!(failure.message.contains("/nowhere/admin.sock cannot be asked"), "{}", failure.message);
         assert_eq!(failure.code, "LS-L01");
+    }
+
+    /// A host whose HAProxy hangs says all the same, and soon, how it stands.
+    #[tokio::test]
+    async fn one_that_hangs_is_not_looked_at_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let _hangs = tokio::net::UnixListener::bind(&socket).unwrap();
+        let backend = "shop".parse().unwrap();
+        let haproxy = Haproxy::new(&socket, &backend).glanced_at();
+        let begun = Instant::now();
+        let failure = haproxy.shows(&[]).await.unwrap_err();
+        assert!(failure.message.contains("did not answer within 1 s"), "{}", failure.message);
+        assert!(begun.elapsed() < ANSWER * 4, "{:?}", begun.elapsed());
     }
 }

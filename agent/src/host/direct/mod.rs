@@ -22,6 +22,9 @@ use super::fault;
 const LOOK: Duration = Duration::from_millis(100);
 /// For one question to a director.
 const ANSWER: Duration = Duration::from_secs(5);
+/// For one that only looks how traffic goes: the host is looked at whenever it says how it stands, its first word to the
+/// controller included, and one that hangs must not keep it from that.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Where directors are on this host: from `agent.toml`, never from the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use longshore_common::{
     durable::{remove_durable, write_atomic},
     report::Failure,
     text::visible,
-    traffic::{BackendName, Server, Side},
+    traffic::{BackendName, Looked, Server, Side},
 };
 
 use super::{Addresses, Directors, failure};
@@ -26,6 +27,8 @@ use crate::host::{
 
 /// A test reads files and resolves names; a reload is one signal.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Each call in a unit runs in one of its own: a plan may look while traffic moves.
+static CALLS: AtomicU32 = AtomicU32::new(0);
 /// Of what it complains, the last.
 const SAID_BYTES: usize = 1024;
 
@@ -62,6 +65,27 @@ impl Nginx<'_> {
         self.load(&self.list(servers)).await
     }
 
+    /// Whether it could be told, before anything begins. Nothing is changed.
+    pub async fn look(&self) -> Looked {
+        let mut problems = vec![];
+        let folder = &self.directors.nginx_folder;
+        if !folder.is_dir() {
+            let folder = folder.display();
+            problems.push(format!(
+                "nginx: there is no folder {folder} to write its upstream to: make it, and include it"
+            ));
+        }
+        match self.call(&["-T"]).await {
+            Err(Failure { message, .. }) => problems.push(message),
+            Ok((ended, said)) if !ended.succeeded() => {
+                let (said, shown) = (in_a_row(last(&said)), self.shown(&["-T"]));
+                problems.push(format!("{shown} failed with {ended}: {said}"));
+            }
+            Ok((_, said)) => problems.extend(pid_file(&said).and_then(stopped)),
+        }
+        Looked { problems, notes: vec![] }
+    }
+
     async fn load(&self, text: &str) -> Result<(), Failure> {
         let path = self.file();
         let before = read(&path)?;
@@ -93,8 +117,8 @@ impl Nginx<'_> {
 
     fn list(&self, servers: &[Server]) -> String {
         let mut text = self.head();
-        for Server { name, address, weight } in servers {
-            // Whoever sends it without an address is refused at the door.
+        for Server { name, address, weight, if_up: _ } in servers {
+            // Whoever sends it without an address, or to be looked at, is refused at the door.
             let address = address.as_deref().unwrap_or("127.0.0.1:1");
             let share = if *weight == 0 { "down".to_owned() } else { format!("weight={weight}") };
             text.push_str(&format!("    server {address} {share}; # {name}\n"));
@@ -115,18 +139,31 @@ impl Nginx<'_> {
     }
 
     async fn run(&self, args: &[&str]) -> Result<(), Failure> {
-        let (program, always) =
-            self.directors.nginx.split_first().ok_or_else(|| failure("traffic.nginx names no program"))?;
-        let args: Vec<String> =
-            always.iter().cloned().chain(args.iter().map(|arg| (*arg).to_owned())).collect();
-        let shown = format!("{program} {}", args.join(" "));
-        let (ended, said) = match self.bus {
-            Some(bus) => in_unit(bus, program, args).await.map_err(|e| failure(format!("{shown}: {e}")))?,
-            None => alone(program, args).await.map_err(|e| failure(format!("{shown}: {e}")))?,
-        };
+        let (ended, said) = self.call(args).await?;
         match ended.succeeded() {
             true => Ok(()),
-            false => Err(failure(format!("{shown} failed with {ended}: {}", visible(&said)))),
+            false => {
+                let (said, shown) = (in_a_row(last(&said)), self.shown(args));
+                Err(failure(format!("{shown} failed with {ended}: {said}")))
+            }
+        }
+    }
+
+    fn shown(&self, args: &[&str]) -> String {
+        let words = self.directors.nginx.iter().map(String::as_str).chain(args.iter().copied());
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// How it ended, and all that it said.
+    async fn call(&self, args: &[&str]) -> Result<(Ended, String), Failure> {
+        let (program, always) =
+            self.directors.nginx.split_first().ok_or_else(|| failure("traffic.nginx names no program"))?;
+        let shown = self.shown(args);
+        let args: Vec<String> =
+            always.iter().cloned().chain(args.iter().map(|arg| (*arg).to_owned())).collect();
+        match self.bus {
+            Some(bus) => in_unit(bus, program, args).await.map_err(|e| failure(format!("{shown}: {e}"))),
+            None => alone(program, args).await.map_err(|e| failure(format!("{shown}: {e}"))),
         }
     }
 }
@@ -141,13 +178,13 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 async fn alone(program: &str, args: Vec<String>) -> io::Result<(Ended, String)> {
     let mut command = tokio::process::Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.spawn()?.wait_with_output()).await {
         Ok(output) => {
             let output = output?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let said = [&output.stdout[..], &output.stderr[..]].concat();
             let ended = Ended::Exit(output.status.code().unwrap_or(-1));
-            Ok((ended, last(&said)))
+            Ok((ended, String::from_utf8_lossy(&said).into_owned()))
         }
         Err(_) => Ok((Ended::TimedOut, String::new())),
     }
@@ -161,14 +198,37 @@ async fn in_unit(bus: &Bus, program: &str, args: Vec<String>) -> Result<(Ended, 
         said.push_str(&line);
         said.push('\n');
     };
-    let unit = transient::Unit::of_machine("longshore-nginx.service".to_owned(), "look at nginx");
+    let unit = format!("longshore-nginx-{}.service", CALLS.fetch_add(1, Ordering::Relaxed));
+    let unit = transient::Unit::of_machine(unit, "look at nginx");
     let ended = transient::run(bus, &unit, &spec, PATIENCE, each).await.map_err(|fault| fault.to_string())?;
-    Ok((ended, last(&said)))
+    Ok((ended, said))
 }
 
-fn last(said: &str) -> String {
+/// Where its configuration says that its process id is; none where only nginx itself was built to know.
+fn pid_file(configuration: &str) -> Option<PathBuf> {
+    let words = configuration.lines().find_map(|line| line.trim().strip_prefix("pid "))?;
+    let path = PathBuf::from(words.split(';').next()?.trim());
+    path.is_absolute().then_some(path)
+}
+
+fn stopped(pid_file: PathBuf) -> Option<String> {
+    let pid = fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let runs = pid.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
+    (!runs).then(|| format!("nginx does not run (by {}): start it", pid_file.display()))
+}
+
+/// Several lines in one sentence.
+fn in_a_row(said: &str) -> String {
+    said.lines()
+        .map(|line| visible(line.trim()))
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn last(said: &str) -> &str {
     let start = said.len().saturating_sub(SAID_BYTES);
-    said[said.ceil_char_boundary(start)..].trim().to_owned()
+    said[said.ceil_char_boundary(start)..].trim()
 }
 
 #[cfg(test)]
@@ -181,6 +241,43 @@ mod tests {
 
     fn directors(folder: &Path, program: &str) -> Directors {
         Directors { nginx: vec![program.to_owned()], nginx_folder: folder.to_owned(), ..Directors::default() }
+    }
+
+    #[test]
+    fn several_lines_are_told_as_one_sentence() {
+        let said = "nginx: [emerg] unexpected \"}\"\n\n  nginx: configuration file test failed\x1b[2J\n";
+        assert_eq!(
+            in_a_row(said),
+            "nginx: [emerg] unexpected \"}\"; nginx: configuration file test failed\\x1b[2J"
+        );
+    }
+
+    #[test]
+    fn whether_it_runs_is_seen_by_its_pid_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nginx.pid");
+        let found = pid_file(&format!("user root;\n  pid {};\nevents {{}}\n", file.display())).unwrap();
+        assert_eq!(found, file);
+        assert_eq!(pid_file("events {}\n"), None);
+        assert!(stopped(file.clone()).unwrap().contains("does not run"));
+        write_atomic(&file, std::process::id().to_string().as_bytes(), 0o644).unwrap();
+        assert_eq!(stopped(file), None);
+    }
+
+    #[tokio::test]
+    async fn what_nginx_could_not_be_told_is_named_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream: BackendName = "shop".parse().unwrap();
+        let bad = directors(&folder.path().join("gone"), "/bin/false");
+        let looked = Nginx { directors: &bad, upstream: &upstream, bus: None }.look().await;
+        assert_eq!(looked.problems.len(), 2, "{looked:?}");
+        assert!(looked.problems[0].contains("there is no folder"), "{looked:?}");
+        assert!(looked.problems[1].contains("/bin/false -T failed with exit status 1"), "{looked:?}");
+        let good = directors(folder.path(), "/bin/true");
+        assert_eq!(
+            Nginx { directors: &good, upstream: &upstream, bus: None }.look().await,
+            Looked::default()
+        );
     }
 
     #[tokio::test]

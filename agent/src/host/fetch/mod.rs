@@ -45,8 +45,6 @@ use crate::{plan::Wanted, supply::Source};
 
 /// Times that blobs which vanished from a slot under our hands are asked for after all.
 const ROUNDS: usize = 3;
-/// Free room that must be left over, in hundredths of what is needed: directories, journals, other writers.
-const ROOM_PERCENT: u64 = 115;
 
 /// The manifest of a release that is assigned to this host: from the staging tree when it is there, else asked for.
 pub async fn manifest(
@@ -190,7 +188,7 @@ impl Round {
     ) -> Result<Self, StageError> {
         let mut survey = stage::survey(&tree, &index, &place.slots)?;
         survey.held.retain(|digest, _| !gone.contains(digest));
-        let needed = survey.needed_bytes(&index) / 100 * ROOM_PERCENT;
+        let needed = survey.room(&index);
         let free = durable::free_bytes(tree.path())?;
         if needed > free {
             return Err(stage::too_full(needed, free, tree.path()).into());

@@ -197,16 +197,16 @@ fn unhealthy(probe: &Probe, streak: &Streak) -> Failure {
     fault::version(Code::B01, StepName::Probe, words)
 }
 
-/// One attempt of each.
-pub async fn glance(probes: &[Probe], scene: &Scene, vitals: &impl Vitals) -> Result<(), Failure> {
-    match vitals.pulse().await {
+/// One attempt of each. Says which life it is that is well: see [`Pulse::Alive`].
+pub async fn glance(probes: &[Probe], scene: &Scene, vitals: &impl Vitals) -> Result<String, Failure> {
+    let life = match vitals.pulse().await {
         Pulse::Lost(failure) => return Err(*failure),
         Pulse::Absent => return Err(fault::version(Code::U01, StepName::Probe, "the app is not running")),
-        Pulse::Alive(_) => (),
-    }
+        Pulse::Alive(life) => life,
+    };
     let results = join_all(probes.iter().map(|probe| attempt::once(probe, scene))).await;
     let failed = probes.iter().zip(results).find_map(|(probe, result)| Some((probe, result.err()?)));
-    failed.map_or(Ok(()), |(probe, error)| {
+    failed.map_or(Ok(life), |(probe, error)| {
         let words = format!("probe {} fails: {error}", probe.name);
         Err(fault::version(Code::B01, StepName::Probe, words))
     })

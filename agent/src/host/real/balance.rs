@@ -6,9 +6,10 @@ use longshore_common::{
     code::Code,
     durable::{create_dir_durable, write_atomic},
     ids::{AppName, HostName},
+    loopback::on_own_loopback,
     report::{Failure, StepName},
     time::{Clock, Millis, SystemClock},
-    traffic::{Directions, Director},
+    traffic::{Directed, Directions, Director, Looked},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -47,6 +48,7 @@ impl RealHost {
         sink: &Sink,
     ) -> Result<(), Failure> {
         let begun = Instant::now();
+        sink.progress(0, 0, self.asked_of(directions));
         loop {
             match self.try_direct(directions).await {
                 Err(failure) if begun.elapsed() < PATIENCE && failure.code == Code::L01.to_string() => {
@@ -59,6 +61,14 @@ impl RealHost {
         }
         let told = self.keep_directions(app, directions)?;
         self.empty(&told, sink).await
+    }
+
+    /// For whoever asks what is waited for.
+    fn asked_of(&self, directions: &Directions) -> String {
+        match directions.director {
+            Director::Haproxy => format!("waits for HAProxy at {}", self.directors.haproxy.display()),
+            Director::Nginx | Director::Socket => format!("waits for {}", directions.director),
+        }
     }
 
     async fn try_direct(&self, directions: &Directions) -> Result<(), Failure> {
@@ -120,15 +130,37 @@ impl RealHost {
     pub(super) async fn balance(&self, app: &AppName) -> Result<Option<Balance>, Failure> {
         let Some(Told { directions, .. }) = self.told(app)? else { return Ok(None) };
         let shown = match directions.director {
-            Director::Haproxy => self.farm(&directions).shows(&directions.servers).await.unwrap_or(false),
+            Director::Haproxy => {
+                let farm = self.farm(&directions).glanced_at();
+                farm.shows(&directions.servers).await.unwrap_or(false)
+            }
             Director::Nginx => self.upstream(&directions).shows(&directions.servers),
             Director::Socket => false,
         };
         Ok(Some(Balance { told: directions, shown }))
     }
 
+    /// Whether whoever directs traffic here could be told this; asks it once, and changes nothing.
+    pub(super) async fn look_at_director(&self, asked: Directed) -> Looked {
+        let directions = match asked {
+            Directed::Hosts(directions) => directions,
+            Directed::Sides(mut directions) => {
+                for server in &mut directions.servers {
+                    let home = |address: &String| self.loopback.map(|own| on_own_loopback(address, own));
+                    server.address = server.address.as_ref().map(|a| home(a).unwrap_or_else(|| a.clone()));
+                }
+                directions
+            }
+        };
+        match directions.director {
+            Director::Haproxy => self.farm(&directions).glanced_at().look(&directions.servers).await,
+            Director::Nginx => self.upstream(&directions).look().await,
+            Director::Socket => Looked::default(),
+        }
+    }
+
     fn farm<'a>(&'a self, directions: &'a Directions) -> Haproxy<'a> {
-        Haproxy { socket: &self.directors.haproxy, backend: &directions.backend }
+        Haproxy::new(&self.directors.haproxy, &directions.backend)
     }
 
     fn upstream<'a>(&'a self, directions: &'a Directions) -> Nginx<'a> {

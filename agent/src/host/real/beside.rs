@@ -236,7 +236,7 @@ impl RealHost {
     }
 
     fn haproxy<'a>(&'a self, traffic: &'a Traffic) -> Haproxy<'a> {
-        Haproxy { socket: &self.directors.haproxy, backend: &traffic.backend }
+        Haproxy::new(&self.directors.haproxy, &traffic.backend)
     }
 
     fn nginx<'a>(&'a self, traffic: &'a Traffic) -> Nginx<'a> {
@@ -262,7 +262,7 @@ impl RealHost {
             (Director::Socket, _) => {
                 relay::status(&self.relay_folder(app)).await.ok().map(|status| status.targets.share)
             }
-            (Director::Haproxy, _) => self.haproxy(&kept.traffic).green().await.ok(),
+            (Director::Haproxy, _) => self.haproxy(&kept.traffic).glanced_at().green().await.ok(),
             (Director::Nginx, Some(addresses)) => {
                 self.nginx(&kept.traffic).says(kept.green, &addresses).then_some(kept.green)
             }
@@ -273,9 +273,9 @@ impl RealHost {
             Shown::As(Split { green: if green > 100 { 50 } else { green }, ..kept.split() })
         });
         let warm = manifest.and_then(|m| m.service.sides).map_or(Duration::ZERO, |sides| sides.warm.0);
-        let since = SystemClock.now_ms() - kept.since_ms;
-        let warm_over = since >= warm.as_millis() as i64;
-        Ok(Sides { blue, green, traffic, warm_over })
+        let warm_until_ms = kept.since_ms + warm.as_millis() as i64;
+        let warm_over = SystemClock.now_ms() >= warm_until_ms;
+        Ok(Sides { blue, green, traffic, warm_over, warm_until_ms })
     }
 
     /// Holds the public sockets again if nobody does.

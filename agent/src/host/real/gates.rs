@@ -12,7 +12,9 @@ use longshore_common::{
     code::Code,
     digest::ReleaseDigest,
     ids::AppName,
+    manifest::Manifest,
     report::{Failure, StepName},
+    settings::Settings,
     slot::Slot,
     text::visible,
     time::Millis,
@@ -26,7 +28,7 @@ use crate::{
         unit::{UnitState, UnitStatus},
         usage::{self, Usage},
     },
-    plan::Needs,
+    plan::{Needs, Stale, Wanted},
 };
 
 impl RealHost {
@@ -80,7 +82,12 @@ impl RealHost {
         sink: &Sink,
     ) -> Result<Option<suite::Outcome>, Failure> {
         let Some(slot) = self.slot_of(app, release).await? else { return Ok(None) };
-        let manifest = self.manifest(app, &slot).await?;
+        let (manifest, live) = self.slot_and_live(app, &slot).await?;
+        if live.as_ref() != Some(&slot) {
+            let (version, settings) = (manifest.version.clone(), Settings::default());
+            let wanted = Wanted { slot: slot.clone(), version, release: *release, settings };
+            self.admit_untried(app, &wanted, Stale::Refused).await?;
+        }
         let Some(test) = manifest.tests.iter().find(|known| known.name == test) else {
             let trouble =
                 format!("{app}@{} has no test \"{}\" in its manifest", manifest.version, visible(test));
@@ -94,6 +101,11 @@ impl RealHost {
         };
         let reports = self.layout.reports(app, &test.name);
         Ok(Some(suite::run(&self.keeper(), app, test, spec, &reports, limit, sink).await))
+    }
+
+    async fn slot_and_live(&self, app: &AppName, slot: &Slot) -> Result<(Manifest, Option<Slot>), Failure> {
+        let (app, slot) = (app.clone(), slot.clone());
+        self.disk(move |layout| Ok((layout.read_slot(&app, &slot)?.0, layout.live(&app)?))).await
     }
 
     async fn slot_of(&self, app: &AppName, release: &ReleaseDigest) -> Result<Option<Slot>, Failure> {

@@ -20,8 +20,10 @@ use longshore_common::{
     ids::AppName,
     manifest::{Driver, Manifest},
     report::{Failure, StepName},
+    settings::Secrets,
     slot::Slot,
     time::Millis,
+    traffic::{Directed, Looked},
 };
 
 use longshore_proto::v1 as pb;
@@ -47,10 +49,13 @@ use super::{
 use crate::{
     config::{Config, Runner},
     offline::{Shelf, Trusting},
-    plan::{HookPoint, Manner, Needs, Running, Seen, Step, Wanted},
+    plan::{HookPoint, Manner, Needs, Past, Running, Seen, Stale, Step, Wanted},
     supply::Supply,
     trust::{Gate, bring},
 };
+
+/// For so long a connection is waited for where the documents that are here have run out.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub struct RealHost {
@@ -158,6 +163,37 @@ impl RealHost {
         self.disk(move |_| {
             let admitted = gate.admit(&app, &wanted.version, &wanted.release);
             admitted.map_err(|e| fault::host(e.code, step, e.message))
+        })
+        .await
+    }
+
+    /// Of what lies in a slot and never was good here is asked what is asked of what is fetched: by documents that hold.
+    /// Where they have run out, the controller may have newer ones.
+    async fn admit_untried(&self, app: &AppName, wanted: &Wanted, stale: Stale) -> Result<(), Failure> {
+        if let Err(expired) = self.documents_hold(app, stale).await {
+            if stale == Stale::Allowed {
+                return Err(expired);
+            }
+            let failed = |why: String| Failure {
+                message: format!("{}. Newer ones were asked for: {why}", expired.message),
+                ..expired.clone()
+            };
+            // After a start of the agent the connection may be a moment away.
+            let Ok(source) = tokio::time::timeout(CONNECTS_WITHIN, self.supply.open()).await else {
+                return Err(failed("the controller is away".to_owned()));
+            };
+            let source = source.map_err(|closed| failed(closed.to_string()))?;
+            let brought = bring(&self.gate, &source, app).await;
+            brought.map_err(|e| failed(e.failure(StepName::Check).message))?;
+            self.documents_hold(app, stale).await?;
+        }
+        self.signed(app, wanted, StepName::Check).await
+    }
+
+    async fn documents_hold(&self, app: &AppName, stale: Stale) -> Result<(), Failure> {
+        let (gate, app) = (self.gate.clone(), app.clone());
+        self.disk(move |_| {
+            gate.holds(&app, stale).map_err(|e| fault::host(e.code, StepName::Check, e.message))
         })
         .await
     }
@@ -273,9 +309,17 @@ impl RealHost {
 }
 
 impl Host for RealHost {
+    async fn secrets_missing(&self, secrets: &Secrets) -> Vec<String> {
+        self.secrets.missing(secrets).await
+    }
+
+    async fn look_at_director(&self, asked: Directed) -> Looked {
+        self.look_at_director(asked).await
+    }
+
     /// Root's own word needs no other. Where the agent passes it on, whoever owns the agent could be its author, and a
-    /// floor that has risen since counts.
-    async fn may_return(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
+    /// floor that has risen since counts; and, for what never was good here, how old the documents are.
+    async fn may_return(&self, app: &AppName, slot: &Slot, past: Past) -> Result<(), Failure> {
         if let Supply::Uplink(_) = self.supply {
             return Ok(());
         }
@@ -283,6 +327,9 @@ impl Host for RealHost {
         self.disk(move |layout| {
             let refused = |e: Coded| fault::host(e.code, StepName::Revert, e.message);
             let (manifest, _) = layout.read_slot(&app, &slot)?;
+            if past == Past::Untried {
+                gate.holds(&app, Stale::Refused).map_err(refused)?;
+            }
             gate.admit(&app, &manifest.version, &manifest.digest()).map_err(refused)?;
             gate.allow_manifest(&manifest).map_err(refused)
         })
@@ -305,7 +352,8 @@ impl Host for RealHost {
     }
 
     /// What lies in a slot already was verified when it came, and is again: the floor may have risen since, and the
-    /// way back that a failed release takes by itself does not come by here.
+    /// way back that a failed release takes by itself does not come by here. How old the documents are is asked when
+    /// something is about to run (`admit_untried`).
     async fn admit(&self, assignment: &Assignment) -> Result<(), Failure> {
         if assignment.intent == Intent::Remove {
             return Ok(());
@@ -337,6 +385,7 @@ impl Host for RealHost {
             Step::Fetch(wanted) => self.fetch(app, wanted, sink).await,
             Step::Render(wanted) => self.render(app, wanted).await,
             Step::Seal(wanted) => self.seal(app, wanted).await,
+            Step::Admit { wanted, stale } => self.admit_untried(app, wanted, *stale).await,
             Step::Hook { point, slot } => self.hook(app, *point, slot, sink).await,
             Step::Point(slot) => {
                 let (app, slot) = (app.clone(), slot.clone());
@@ -349,10 +398,10 @@ impl Host for RealHost {
             Step::Start(slot) => self.start(app, slot).await,
             Step::Stop => self.stop(app).await,
             Step::Probe { slot, manner: Manner::Settle } => self.settle(app, slot, sink).await,
-            Step::Probe { slot, manner: Manner::Glance } => self.glance(app, slot).await,
+            Step::Probe { slot, manner: Manner::Glance } => self.glance_at(app, slot).await.map(drop),
             Step::StartSide { slot, side } => self.start_side(app, slot, *side).await,
             Step::Rehearse { slot, manner: Manner::Settle, .. } => self.settle(app, slot, sink).await,
-            Step::Rehearse { slot, manner: Manner::Glance, .. } => self.glance(app, slot).await,
+            Step::Rehearse { slot, manner: Manner::Glance, .. } => self.glance_at(app, slot).await.map(drop),
             Step::Shift { slot, side, traffic } => self.shift(app, slot, *side, traffic, sink).await,
             Step::StopSide(side) => self.stop_side(app, *side).await,
             Step::Direct(directions) => self.direct(app, directions, sink).await,
@@ -362,6 +411,10 @@ impl Host for RealHost {
             }
             Step::Remove => self.remove(app).await,
         }
+    }
+
+    async fn glance(&self, app: &AppName, slot: &Slot) -> Result<String, Failure> {
+        self.glance_at(app, slot).await
     }
 
     async fn usage(&self, app: &AppName, since: Millis) -> Result<Usage, Failure> {

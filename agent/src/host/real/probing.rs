@@ -34,7 +34,7 @@ impl RealHost {
         self.with_evidence(&manifest, part, result).await
     }
 
-    pub(super) async fn glance(&self, app: &AppName, slot: &Slot) -> Result<(), Failure> {
+    pub(super) async fn glance_at(&self, app: &AppName, slot: &Slot) -> Result<String, Failure> {
         let part = self.part_of(app, slot).await?;
         let manifest = self.manifest_on(app, slot, part).await?;
         let vitals = self.vitals(&manifest, part);
@@ -57,12 +57,12 @@ impl RealHost {
     }
 
     /// What the app said last explains most failures.
-    async fn with_evidence(
+    async fn with_evidence<T>(
         &self,
         manifest: &Manifest,
         part: Part,
-        result: Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        result: Result<T, Failure>,
+    ) -> Result<T, Failure> {
         match result {
             Err(failure) if failure.evidence.is_empty() => {
                 let lines = self.last_lines(manifest, part).await;

@@ -139,6 +139,44 @@ fn a_changed_secret_is_rendered_anew_before_the_seal() {
     assert_eq!(fs::read_to_string(tree.path().join("etc/shop")).unwrap(), "other");
 }
 
+/// Whoever reads the failure has to know which name to declare: all of them at once.
+#[test]
+fn a_name_that_nobody_declares_is_named() {
+    let text = "{% for n in range(2) %}{{ n }}{% endfor %}{{ app }}\n{{ db_url }} {{ values.nope }} {{ secrets.token }} {{ secrets.db }}";
+    let tree = tree(&[("t.j2", text)]);
+    let failed = render(&manifest(&[("etc/shop", "t.j2")]), &values(), &opened(), tree.path());
+    let message = failed.unwrap_err().message;
+    assert!(message.contains("nothing is declared as db_url, secrets.token, values.nope; "), "{message}");
+    assert!(message.contains("t.j2:2"), "{message}");
+}
+
+/// Beforehand, with something else in the place of each secret.
+#[test]
+fn what_a_template_lacks_is_known_without_its_secrets() {
+    use longshore_common::settings::{Reference, Settings};
+    let db = Reference::Credential { name: "db".into(), rev: 0 };
+    let settings = Settings { values: values(), secrets: [("db".to_owned(), db)].into() };
+    let lacks = |template: &str| lacks(&manifest(&[]), &settings, "t.j2", template);
+    for whole in
+        ["{{ port }} {{ values.name }} {{ secrets.db }} {{ secret(\"db\") }}", "{{ secrets.db | int }}", ""]
+    {
+        assert_eq!(lacks(whole), None, "{whole}");
+    }
+    // On what a secret says this depends, so nothing is said of it.
+    assert_eq!(lacks("{{ secrets.db | dictsort }}"), None);
+    for (template, words) in [
+        (
+            "{{ prot }}",
+            "nothing is declared as prot; the environment has the values: name, port; and the secrets: db",
+        ),
+        ("{{ secret(\"dbb\") }}", "no secret of that name is declared"),
+        ("{% if port %}", "syntax error"),
+    ] {
+        let said = lacks(template).unwrap();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
 /// Whatever a template does with a secret, no error tells it.
 #[test]
 fn no_error_tells_a_secret() {

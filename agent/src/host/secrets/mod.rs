@@ -81,6 +81,12 @@ impl Sources {
         sealed: &BTreeMap<String, sealed::Answer>,
         step: StepName,
     ) -> Result<Opened, Failure> {
+        let (opened, missing) = self.look(secrets, sealed);
+        if missing.is_empty() { Ok(opened) } else { Err(fault::host(Code::K01, step, missing.join("; "))) }
+    }
+
+    /// What can be had, and what cannot.
+    fn look(&self, secrets: &Secrets, sealed: &BTreeMap<String, sealed::Answer>) -> (Opened, Vec<String>) {
         let mut opened = Opened::new();
         let mut missing = vec![];
         for (name, reference) in secrets {
@@ -94,7 +100,17 @@ impl Sources {
                 Err(why) => missing.push(format!("secret {name}: {why}")),
             }
         }
-        if missing.is_empty() { Ok(opened) } else { Err(fault::host(Code::K01, step, missing.join("; "))) }
+        (opened, missing)
+    }
+
+    /// Of these files and credentials, what cannot be had here: each with why, and the way out. What is sealed is left
+    /// out: of that the controller knows.
+    pub async fn missing(&self, secrets: &Secrets) -> Vec<String> {
+        let mut secrets = secrets.clone();
+        secrets.retain(|_, reference| !matches!(reference, Reference::Sealed { .. }));
+        let sources = self.clone();
+        let looked = tokio::task::spawn_blocking(move || sources.look(&secrets, &BTreeMap::new()).1);
+        looked.await.unwrap_or_else(|died| vec![format!("looking for secrets ended: {died}")])
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {

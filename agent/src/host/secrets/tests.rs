@@ -58,6 +58,25 @@ fn says(found: Result<String, String>, words: &str) {
     assert!(why.contains(words), "{words}: {why}");
 }
 
+/// What a plan asks for: nothing is rendered, and all that is missing is named at once.
+#[tokio::test]
+async fn what_cannot_be_had_is_known_beforehand() {
+    let f = fixture();
+    f.put("etc/longshore/secrets/db", b"hunter2\n", 0o600);
+    f.put("etc/other/key", b"hunter2\n", 0o600);
+    let file = |path: &str| Reference::File { path: path.into(), rev: 0 };
+    let secrets = Secrets::from([
+        ("db".to_owned(), file("/etc/longshore/secrets/db")),
+        ("key".to_owned(), file("/etc/other/key")),
+        ("sealed".to_owned(), Reference::Sealed { digest: SealedDigest([1; 32]) }),
+        ("token".to_owned(), Reference::Credential { name: "token".into(), rev: 0 }),
+    ]);
+    let missing = f.sources.missing(&secrets).await;
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    assert!(missing[0].starts_with("secret key: /etc/other/key is in none of the folders"), "{missing:?}");
+    assert!(missing[1].starts_with("secret token: this host has no credential token"), "{missing:?}");
+}
+
 #[test]
 fn a_file_of_the_admin_is_read_without_its_last_newline() {
     let f = fixture();

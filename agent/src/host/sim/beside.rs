@@ -5,11 +5,15 @@ use longshore_common::{
     ids::AppName,
     report::{Blame, Failure, StepName},
     slot::Slot,
+    time::Millis,
     traffic::{Directions, Side, Traffic},
 };
 
 use super::{App, Flaw, SimHost, World, failure};
 use crate::plan::{Balance, HookPoint, Needs, Running, Seen, Shown, Split};
+
+/// By no clock: the twin has none.
+pub const WARM_UNTIL_MS: Millis = 1_000;
 
 /// Everything that is set up to run.
 pub(super) fn all_running(app: &mut App) -> impl Iterator<Item = &mut Running> {
@@ -102,6 +106,7 @@ impl World {
         self.change(app, |app| {
             app.seen.sides.traffic = Shown::As(split);
             app.seen.sides.warm_over = false;
+            app.seen.sides.warm_until_ms = WARM_UNTIL_MS;
         })
     }
 

@@ -11,4 +11,4 @@ mod tree;
 pub use place::{Writer, check, place};
 pub use seal::seal;
 pub use survey::{Held, Survey, survey};
-pub use tree::{StageError, Tree, at, on_one_disk, shown_bytes, too_full};
+pub use tree::{StageError, Tree, at, on_one_disk, too_full};

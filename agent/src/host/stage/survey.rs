@@ -8,7 +8,7 @@ use std::{
 };
 
 use longshore_common::{
-    bundle::{Blob, Entry, Index, Kind, limits},
+    bundle::{Blob, Entry, Index, Kind, limits, room},
     digest::BlobDigest,
     durable::Step,
 };
@@ -47,11 +47,11 @@ impl Survey {
         blobs.filter(|digest| !here.contains(digest) && !self.held.contains_key(digest)).collect()
     }
 
-    /// Bytes that the staging tree will still take: what is fetched, whole blocks of 4 KiB.
-    pub fn needed_bytes(&self, index: &Index) -> u64 {
+    /// Bytes that must be free before the rest is fetched.
+    pub fn room(&self, index: &Index) -> u64 {
         let lacking = self.lacking(index);
         let blobs = index.blobs().iter().filter(|blob| lacking.contains(&blob.digest));
-        blobs.map(|blob| blob.size.next_multiple_of(4096)).sum()
+        room(blobs.map(|blob| blob.size))
     }
 }
 

@@ -14,6 +14,7 @@ use longshore_common::{
     bundle::{Blob, mtime::Mtime},
     code::{Code, Coded},
     durable::{self, DurableError, Step},
+    text::bytes_apart,
 };
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 
@@ -230,21 +231,6 @@ pub fn at<E: Into<io::Error>>(step: Step, path: &Path) -> impl Fn(E) -> StageErr
     move |error| DurableError::new(step, &path, error).into()
 }
 
-/// For messages: this many bytes, in the largest fitting unit.
-pub fn shown_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    let mut amount = bytes as f64;
-    let mut unit = "bytes";
-    for next in UNITS {
-        if amount < 1024.0 {
-            break;
-        }
-        amount /= 1024.0;
-        unit = next;
-    }
-    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{amount:.1} {unit}") }
-}
-
 /// A slot is moved from one to the other in one rename, which no two file systems share.
 pub fn on_one_disk(staging: &Path, releases: &Path) -> Result<(), StageError> {
     let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev).ok();
@@ -264,13 +250,9 @@ pub fn on_one_disk(staging: &Path, releases: &Path) -> Result<(), StageError> {
 
 /// Not enough room: says how much is needed and where.
 pub fn too_full(needed: u64, free: u64, path: &Path) -> Coded {
+    let ([needed, free], path) = (bytes_apart(needed, free), path.display());
     Coded::new(
         Code::D01,
-        format!(
-            "need {} in {}, {} free; nothing was changed. Free space, then retry",
-            shown_bytes(needed),
-            path.display(),
-            shown_bytes(free)
-        ),
+        format!("need {needed} in {path}, {free} free; nothing was changed. Free space, then retry"),
     )
 }

@@ -1,11 +1,12 @@
 //! Tests that a release brings along, run in its slot where a gate asks for it.
 //!
 //! They run as the app's user and are kept together (`keeper`), so that at their timeout nothing of them is left. What they
-//! print is told as it comes; which tests passed is read from that (TAP) or from a file (JUnit). Both are written by
-//! the release and not to be believed: everything read is bounded.
+//! print is told as it comes, of much of it the beginning and the end (`told`); which tests passed is read from that (TAP)
+//! or from a file (JUnit). Both are written by the release and not to be believed: everything read is bounded.
 
 pub mod junit;
 pub mod tap;
+mod told;
 mod xml;
 
 use std::{
@@ -23,6 +24,8 @@ use longshore_common::{
 };
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
+
+use told::Told;
 
 use super::{
     Sink,
@@ -94,6 +97,13 @@ impl Cases {
     }
 }
 
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.state.as_str(), self.name)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
 /// How a run went.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
@@ -125,14 +135,17 @@ pub async fn run(
     spec.env.insert("LONGSHORE_REPORTS".to_owned(), folder.path.display().to_string());
     let source = format!("test:{}", test.name);
     let (mut last, mut tap) = (LastLines::default(), tap::Reader::default());
+    let mut told = Told::new(sink, &source);
     let each = |stream, line: String| {
         last.push(&line);
         if test.report == Report::Tap {
             tap.line(&line);
         }
-        sink.line(&source, stream, line);
+        told.line(stream, line);
     };
-    let ended = match keeper.run(app, Kind::Test, &spec, test.timeout.0.min(limit), each).await {
+    let ended = keeper.run(app, Kind::Test, &spec, test.timeout.0.min(limit), each).await;
+    told.end();
+    let ended = match ended {
         Ok(ended) => ended,
         Err(Fault(why)) => return Outcome { trouble: why, ..Outcome::default() },
     };
@@ -146,14 +159,7 @@ pub async fn run(
         Err(why) => (Cases::default(), why),
     };
     if let Report::Junit { .. } = &test.report {
-        for case in &cases.told {
-            let message = if case.message.is_empty() { String::new() } else { format!(": {}", case.message) };
-            sink.line(
-                &source,
-                super::Stream::Stdout,
-                format!("{} {}{message}", case.state.as_str(), case.name),
-            );
-        }
+        told::cases(sink, &source, &cases.told);
     }
     Outcome { cases, ended: Some(ended), trouble, lines }
 }

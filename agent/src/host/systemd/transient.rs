@@ -14,7 +14,7 @@ use super::bus::{Bus, BusError, JobResult, Manager, Properties, number, text};
 use crate::host::{
     Stream,
     launch::{Fault, LaunchSpec},
-    lines::read_lines,
+    lines::pass_lines,
     tree::Ended,
 };
 
@@ -103,22 +103,7 @@ type Lines = mpsc::Sender<(Stream, String)>;
 fn output(stream: Stream, lines: Lines) -> io::Result<Fd<'static>> {
     let (read, write) = io::pipe()?;
     let pipe = pipe::Receiver::from_owned_fd(read.into())?;
-    let (gather, mut gathered) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let reading = read_lines(pipe, move |line| {
-            // Its receiver lives as long as this task.
-            let _ = gather.send(line);
-        });
-        let passing = async {
-            while let Some(line) = gathered.recv().await {
-                if lines.send((stream, line)).await.is_err() {
-                    return;
-                }
-            }
-        };
-        // An error of the pipe is its end.
-        let _ = tokio::join!(reading, passing);
-    });
+    tokio::spawn(pass_lines(pipe, stream, lines));
     Ok(Fd::from(OwnedFd::from(write)))
 }
 

@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     Stream,
     launch::{Fault, LaunchSpec},
-    lines::read_lines,
+    lines::pass_lines,
     reexec::{Helper, SelfExec},
 };
 
@@ -102,8 +102,8 @@ pub async fn run(
     let stderr = child.stderr.take().expect("asked to be piped");
     let (lines, mut heard) = tokio::sync::mpsc::channel(64);
     let errors = lines.clone();
-    let out = tokio::spawn(forward(stdout, Stream::Stdout, lines));
-    let err = tokio::spawn(forward(stderr, Stream::Stderr, errors));
+    let out = tokio::spawn(pass_lines(stdout, Stream::Stdout, lines));
+    let err = tokio::spawn(pass_lines(stderr, Stream::Stderr, errors));
 
     let talk = async {
         order(&mut control, spec).await?;
@@ -159,28 +159,6 @@ async fn order(control: &mut UnixStream, spec: &LaunchSpec) -> io::Result<()> {
     let body = serde_json::to_vec(spec)?;
     control.write_all(&(body.len() as u32).to_be_bytes()).await?;
     control.write_all(&body).await
-}
-
-async fn forward(
-    from: impl tokio::io::AsyncRead + Unpin,
-    stream: Stream,
-    lines: tokio::sync::mpsc::Sender<(Stream, String)>,
-) {
-    // The reader must not lose lines, so it waits for room; the program then waits for its pipe.
-    let (gather, mut gathered) = tokio::sync::mpsc::unbounded_channel();
-    let reading = read_lines(from, move |line| {
-        // Its receiver lives as long as this function.
-        let _ = gather.send(line);
-    });
-    let passing = async {
-        while let Some(line) = gathered.recv().await {
-            if lines.send((stream, line)).await.is_err() {
-                return;
-            }
-        }
-    };
-    // An error of the pipe is its end.
-    let _ = tokio::join!(reading, passing);
 }
 
 /// The runner ends by itself after it has spoken; if it does not, it is killed.

@@ -121,7 +121,7 @@ impl Fake {
         *self.desk.age.lock().unwrap() = age;
     }
 
-    /// From now on certificates have expired when they are issued, until one is recovered.
+    /// From now on certificates have expired when they are issued, and none is renewed, until one is recovered.
     pub fn issue_expired(&self) {
         self.desk.expired.store(true, Ordering::Relaxed);
     }
@@ -260,6 +260,9 @@ impl Enrolment for Desk {
 impl Renewal for Desk {
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::Certificate>, Status> {
         self.renewals.fetch_add(1, Ordering::Relaxed);
+        if self.expired.load(Ordering::Relaxed) {
+            return Err(Status::unauthenticated("the certificate has expired"));
+        }
         *self.age.lock().unwrap() = Duration::ZERO;
         Ok(Response::new(self.issue(&request.into_inner().csr_der, "web-1")))
     }

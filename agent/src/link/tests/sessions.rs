@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
     report::{Outcome, Report},
-    time::SystemClock,
+    time::{Clock, ManualClock, SystemClock},
 };
 use longshore_proto::v1::{
     self as pb, answer::About as Told, from_agent::Message as Heard, question::About as Asked,
@@ -40,17 +40,21 @@ struct Agent {
 }
 
 async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
+    agent_by(fake, controllers, Arc::new(SystemClock)).await
+}
+
+async fn agent_by(fake: &Fake, controllers: Vec<String>, clock: Arc<dyn Clock>) -> Agent {
     let dir = tempfile::tempdir().unwrap();
     enroll(&enrolling(fake, dir.path(), Again::Refuse)).await.unwrap();
     let pair = Folder::new(dir.path().join("identity")).load().unwrap().unwrap();
-    let state = State::open(&dir.path().join("state"), Arc::new(SystemClock)).await.unwrap();
+    let state = State::open(&dir.path().join("state"), clock).await.unwrap();
     let crew = Crew::new(Arc::new(SimHost::new()), state, pair.host, Limits::default());
     let (sender, uplink) = Uplink::new();
     let (link, connection) = Link::new(Parts {
         controllers,
         labels: [("zone".to_owned(), "eu".to_owned())].into(),
         crew: crew.clone(),
-        facts: Facts { root: dir.path().to_owned(), driver: "process".into() },
+        facts: Facts { root: dir.path().to_owned(), driver: "process".into(), loopback: None, uplink: None },
         identity: dir.path().join("identity"),
         pair,
         uplink: sender,
@@ -242,6 +246,24 @@ async fn an_expired_certificate_is_exchanged_for_another_without_an_operator() {
 }
 
 /// What rotates the CA, and locks a copy of the disk out.
+/// A clock that jumps over the end of a certificate: it is renewed at once, and where that is too late, the session makes
+/// room for the way back, which needs a new connection.
+#[tokio::test]
+async fn a_session_whose_certificate_a_clock_jump_ends_comes_back_by_itself() {
+    let mut fake = Fake::start().await;
+    let clock = ManualClock::at(SystemClock.now_ms());
+    let controllers = vec![fake.main_address.clone()];
+    let _agent = agent_by(&fake, controllers, Arc::new(clock.clone())).await;
+    let (mut visit, _) = fake.session().await;
+    visit.hear_the(|heard| matches!(heard, Heard::Heartbeat(_)).then_some(())).await;
+    assert_eq!((fake.renewals(), fake.recoveries()), (0, 0));
+    fake.issue_expired();
+    clock.advance(Duration::from_secs(2 * 3600));
+    let (_visit, hello) = fake.session().await;
+    assert_eq!(hello.name, "web-1");
+    assert_eq!((fake.renewals(), fake.recoveries()), (1, 1));
+}
+
 #[tokio::test]
 async fn asked_to_renew_it_does_so_at_once_and_comes_back_with_the_new_key() {
     let (mut fake, agent, visit) = connected().await;

@@ -13,7 +13,7 @@ use super::bench::{Bench, app, assignment};
 fn direct(generation: u64, weights: &str) -> Assignment {
     let server = |word: &str| {
         let (name, weight) = word.split_once('=').unwrap();
-        Server { name: name.parse().unwrap(), address: None, weight: weight.parse().unwrap() }
+        Server { name: name.parse().unwrap(), address: None, weight: weight.parse().unwrap(), if_up: false }
     };
     let directions = Directions {
         director: Director::Haproxy,

@@ -40,7 +40,7 @@ pub fn assignment(generation: u64, version: &str, values: &[(&str, &str)], inten
         host: HostId(Uuid::from_u128(7)),
         app: app(),
         env: "production".parse().unwrap(),
-        rollout: RolloutId(Uuid::from_u128(9)),
+        rollout: RolloutId(Uuid::from_u128(generation.into())), // each is another's, unless a test says otherwise
         generation: Generation(generation),
         version: version.parse().unwrap(),
         release: ReleaseDigest::of(version.as_bytes()),

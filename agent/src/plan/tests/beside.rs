@@ -3,11 +3,13 @@
 
 use longshore_common::{
     assignment::{Assignment, Intent},
+    ids::RolloutId,
     report::Outcome,
     slot::Slot,
     time::Span,
     traffic::{Director, Side, Traffic},
 };
+use uuid::Uuid;
 
 use super::bench::{Bench, Crashed, app, assignment, brief};
 use crate::{
@@ -117,6 +119,27 @@ fn the_way_back_to_a_warm_side_starts_nothing() {
     let steps = "glance at 2\nshift 100% of traffic to 2 on green\npoint current at 2\n\
                  stop blue\n=> reverted to 2: LS-P01 at revert";
     check(&again, steps);
+}
+
+/// What a rollout itself takes back does not stay warm, and nobody on the host goes back to it.
+#[test]
+fn a_release_that_its_own_rollout_takes_back_is_no_way_back() {
+    let mut bench = bench(&[]);
+    let bad = |assignment: Assignment| Assignment { rollout: RolloutId(Uuid::from_u128(50)), ..assignment };
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&bad(share(2, "2", 10))).unwrap();
+    bench.give(&bad(run(3, "2"))).unwrap();
+    let back = bench.transcript(|bench| bench.give(&bad(run(4, "1"))));
+    let steps = "glance at 1\nshift 100% of traffic to 1 on blue\npoint current at 1\n\
+                 hook after_switch of 1\nstop green\nprune 2\n=> healthy";
+    check(&back, steps);
+    check(&bench.transcript(|bench| bench.order(None)), "");
+    assert_eq!(stands(&bench), "blue 1, green -; 0% green; current 1");
+    // It may be tried again, and is judged anew.
+    bench.give(&bad(run(5, "2"))).unwrap();
+    assert_eq!(stands(&bench), "blue 1, green 2; 100% green; current 2");
+    bench.order(None).unwrap();
+    assert_eq!(stands(&bench), "blue 1, green -; 0% green; current 1");
 }
 
 /// Traffic in steps: a share at a time, each of them an assignment.

@@ -1,8 +1,8 @@
 //! A drained host: its apps stop, stay stopped, and come back. Scenario 101.
 
-use longshore_common::{code::Code, report::Outcome, traffic::Side};
+use longshore_common::{assignment::Intent, code::Code, report::Outcome, traffic::Side};
 
-use super::bench::{Bench, app, run};
+use super::bench::{Bench, app, assignment, run};
 use crate::{
     host::sim::{Flaw, SimHost},
     plan::{Halt, HookPoint, Record, accept_order},
@@ -39,6 +39,20 @@ fn what_runs_stops_stays_stopped_and_comes_back() {
     assert!(bench.seen().is_live(&one.parse().unwrap()));
     assert_eq!(bench.record.halt, None);
     assert_eq!(bench.transcript(Bench::converge), "");
+}
+
+/// What a drained host had taken is asked again when it may go on: it may have waited for longer than documents hold.
+#[test]
+fn what_waited_out_a_drain_is_admitted_anew() {
+    let mut bench = bench(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&assignment(2, "2", &[], Intent::Stage)).unwrap();
+    bench.record = Record { accepted: Some(run(3, "2")), concluded: None, ..bench.record.clone() };
+    tell(&mut bench, Halt::Now);
+    bench.host.release("2", SimHost::service([]), [Flaw::Expired]);
+    let lifted = tell(&mut bench, Halt::Lifted);
+    assert!(lifted.contains("admit 2-") && lifted.contains("LS-T04"), "{lifted}");
+    assert!(bench.seen().is_live(&slot(&bench, "1").parse().unwrap()), "what was stopped is back");
 }
 
 /// What is under way ends first, unless it is to stop now; then it goes on where it was when the drain is lifted.

@@ -1,15 +1,23 @@
 //! Transcripts of what an admin deploys on the host itself.
 
-use longshore_common::{assignment::Intent, code::Code, ids::Generation, report::Outcome};
+use longshore_common::{
+    assignment::Intent,
+    code::Code,
+    ids::Generation,
+    report::{Blame, Failure, Outcome, StepName},
+};
 
 use super::bench::{Bench, app, assignment, run};
-use crate::plan::{
-    Acceptance, Hold, HoldKind, Local, Record, accept, accept_local, accept_order, goes_on, refused,
-    superseded,
+use crate::{
+    host::sim::{Flaw, SimHost},
+    plan::{
+        Acceptance, Conclusion, Failed, Hold, HoldKind, Local, Order, Record, Stale, accept, accept_local,
+        accept_order, goes_on, refused, superseded,
+    },
 };
 
 fn ann() -> Local {
-    Local { by: "ann".into(), since_ms: 1 }
+    Local { by: "ann".into(), since_ms: 1, stale: Stale::Refused }
 }
 
 fn assigned(generation: u64, version: &str) -> Record {
@@ -51,6 +59,21 @@ fn a_host_that_was_never_assigned_anything_takes_it_and_then_whatever_the_contro
     assert!(matches!(first, Acceptance::Begin(_)), "{first:?}");
 }
 
+/// That documents have expired is passed over for what root brought so, and for nothing that comes after it.
+#[test]
+fn stale_is_said_of_one_deployment() {
+    let mut bench = Bench::new();
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&assignment(2, "2", &[], Intent::Stage)).unwrap();
+    bench.host.release("2", SimHost::service([]), [Flaw::Expired]);
+    let stale = Local { stale: Stale::Allowed, ..ann() };
+    for (local, end) in [(ann(), "=> failed LS-T04 at check"), (stale, "=> healthy")] {
+        bench.record = accept_local(&bench.record, &run(0, "2"), None, local).unwrap();
+        let transcript = bench.transcript(Bench::converge);
+        assert!(transcript.contains("admit 2-") && transcript.ends_with(end), "{transcript}");
+    }
+}
+
 #[test]
 fn a_hold_and_a_way_back_go_before_it() {
     let hold = Hold { reason: "disk".into(), by: "bob".into(), since_ms: 1, kind: HoldKind::Admin };
@@ -61,25 +84,15 @@ fn a_hold_and_a_way_back_go_before_it() {
     assert!(refusal.code == Code::P01 && refusal.message.contains("longshore host undrain"), "{refusal}");
     assert!(!refusal.message.contains("--despite-hold"), "its apps would stay stopped: {refusal}");
     let mut failed = assigned(7, "1.0");
-    let failure = longshore_common::report::Failure::new(
-        Code::B01,
-        longshore_common::report::StepName::Probe,
-        longshore_common::report::Blame::Version,
-        "no",
-    );
-    failed.failed = Some(crate::plan::Failed { failure, touched: true, way_back: None });
+    let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "no");
+    failed.failed = Some(Failed { failure, touched: true, way_back: None });
     assert_eq!(accept_local(&failed, &run(0, "1.1"), None, ann()).unwrap_err().code, Code::R01);
 }
 
 /// The controller is still told what the host refused it.
 #[test]
 fn it_takes_nothing_back_of_what_was_refused() {
-    let failure = longshore_common::report::Failure::new(
-        Code::P01,
-        longshore_common::report::StepName::Check,
-        longshore_common::report::Blame::Environment,
-        "held",
-    );
+    let failure = Failure::new(Code::P01, StepName::Check, Blame::Environment, "held");
     let refused = refused(&assigned(7, "1.0"), &run(8, "1.1"), &failure);
     let local = accept_local(&refused, &run(0, "1.2"), None, ann()).unwrap();
     assert!(local.refused.is_some() && local.refused == refused.refused);
@@ -99,13 +112,8 @@ fn a_way_back_leads_to_what_is_not_live_unless_something_is_under_way() {
     let ordered = accept_order(&idle, &seen, None, "ann").unwrap().order.unwrap();
     assert_eq!((ordered.to, ordered.from), (old, Some(live.clone())));
     // Something fails on its way to a third release: back to the live one is a way back, and the failure is over.
-    let failure = longshore_common::report::Failure::new(
-        Code::B01,
-        longshore_common::report::StepName::Start,
-        longshore_common::report::Blame::Version,
-        "no",
-    );
-    let failed = Some(crate::plan::Failed { failure, touched: true, way_back: None });
+    let failure = Failure::new(Code::B01, StepName::Start, Blame::Version, "no");
+    let failed = Some(Failed { failure, touched: true, way_back: None });
     let busy = Record { concluded: None, failed, ..idle };
     let back = accept_order(&busy, &seen, Some(live.clone()), "ann").unwrap();
     assert_eq!((back.failed, back.order.unwrap().to), (None, live));
@@ -120,4 +128,30 @@ fn only_the_same_slot_and_only_forward_is_gone_on_with() {
     assert!(!goes_on(&staging, &of(Intent::Run, "2")));
     assert!(!goes_on(&staging, &of(Intent::Stage, "1")), "staged again it begins again");
     assert!(!goes_on(&Record::default(), &of(Intent::Run, "1")));
+}
+
+/// What has ended, has failed, or waits for somebody's order on the host is not gone on with; neither is what is taken away,
+/// nor a balancer's part.
+#[test]
+fn only_what_is_under_way_is_gone_on_with() {
+    let of = |intent| assignment(8, "1", &[], intent);
+    let under_way = Record { accepted: Some(of(Intent::Run)), ..Record::default() };
+    let next = of(Intent::Run);
+    assert!(goes_on(&under_way, &next));
+    let failure = Failure::new(Code::U01, StepName::Probe, Blame::Version, "sick");
+    let failed = Failed { failure, touched: true, way_back: None };
+    let order = Order { to: next.slot(), from: None, by: "ann".into() };
+    let concluded = Conclusion { generation: Generation(7), outcome: Outcome::Healthy };
+    for other in [
+        Record { failed: Some(failed), ..under_way.clone() },
+        Record { order: Some(order), ..under_way.clone() },
+        Record { concluded: Some(concluded), ..under_way.clone() },
+        Record { accepted: Some(of(Intent::Remove)), ..under_way.clone() },
+        Record { accepted: Some(of(Intent::Direct)), ..under_way.clone() },
+    ] {
+        assert!(!goes_on(&other, &next), "{other:?}");
+    }
+    for other in [Intent::Remove, Intent::Direct] {
+        assert!(!goes_on(&under_way, &of(other)), "{other:?}");
+    }
 }

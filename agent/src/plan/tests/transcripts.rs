@@ -67,7 +67,69 @@ fn staging_touches_nothing_and_running_goes_on_from_it() {
     let staged = bench.transcript(|bench| bench.give(&assignment(1, "1", &[], Intent::Stage)));
     check(&staged, "check 1\nfetch 1\nrender 1\nseal 1\n=> staged");
     let ran = bench.transcript(|bench| bench.give(&run(2, "1")));
-    check(&ran, "point current at 1\nstart 1\nprobe 1\n=> healthy");
+    check(&ran, "admit 1\npoint current at 1\nstart 1\nprobe 1\n=> healthy");
+}
+
+/// What lies in a slot and never was good here is held against documents that hold, before a byte of it runs.
+#[test]
+fn what_never_was_good_here_is_admitted_anew() {
+    let mut bench = Bench::with_flaws(&[("2", Flaw::Expired)]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&assignment(2, "2", &[], Intent::Stage)).unwrap();
+    let before = bench.seen();
+    let refused = bench.transcript(|bench| bench.give(&run(3, "2")));
+    check(&refused, "admit 2\n=> failed LS-T04 at check");
+    assert_eq!(bench.seen(), before);
+    let again = bench.transcript(|bench| bench.give(&run(4, "2")));
+    check(&again, "admit 2\n=> failed LS-T04 at check");
+}
+
+/// What ran and was found sick is no more known than what never ran.
+#[test]
+fn what_was_live_and_not_good_is_admitted_anew() {
+    let mut bench = Bench::with_flaws(&[("2", Flaw::Probe)]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    bench.host.release("2", SimHost::service([]), [Flaw::Expired]);
+    let refused = bench.transcript(|bench| bench.give(&run(3, "2")));
+    check(&refused, "admit 2\n=> failed LS-T04 at check");
+    assert_eq!(bench.seen().current, Some(run(1, "1").slot()));
+}
+
+/// Expiry is soft for what runs and for every way back, whoever asks for it.
+#[test]
+fn what_was_good_here_goes_live_again_by_documents_that_have_run_out() {
+    let mut bench = Bench::new();
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    for version in ["1", "2"] {
+        bench.host.release(version, SimHost::service([]), [Flaw::Expired]);
+    }
+    let rolled_back = bench.transcript(|bench| bench.give(&run(3, "1")));
+    check(&rolled_back, "point current at 1\nstart 1\nprobe 1\n=> healthy");
+    let reverted = bench.transcript(|bench| bench.order(None));
+    check(&reverted, "point current at 2\nstart 2\nprobe 2\n=> reverted to 2: LS-P01 at revert");
+}
+
+/// Cut off at any effect on its way to live, it is asked again before anything more of it runs; once it is live it stays.
+#[test]
+fn a_power_cut_does_not_get_round_the_question() {
+    for effects in 0.. {
+        let mut bench = Bench::new();
+        bench.give(&run(1, "1")).unwrap();
+        bench.give(&assignment(2, "2", &[], Intent::Stage)).unwrap();
+        bench.host.crash_after(effects);
+        let crashed = bench.give(&run(3, "2")).is_err();
+        bench.host.reboot();
+        bench.host.release("2", SimHost::service([]), [Flaw::Expired]);
+        let was_live = bench.seen().current == Some(run(3, "2").slot());
+        bench.give(&run(3, "2")).unwrap();
+        let expected = if was_live { run(3, "2").slot() } else { run(1, "1").slot() };
+        assert_eq!(bench.seen().current, Some(expected), "after {effects} effects");
+        if !crashed {
+            return;
+        }
+    }
 }
 
 #[test]

@@ -105,6 +105,21 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
     let refusal = Policy::load(&path).unwrap_err();
     assert!(refusal.code == Code::P01 && refusal.message.contains("nothing new is run"), "{refusal}");
     assert_eq!(Policy::load(Path::new("/nowhere/policy.toml")).unwrap(), Policy::default());
+    // Nor does one that is no file: nobody waits for it, and it is not as if there were none.
+    let at = |name: &str| host.dir.path().join(name);
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("lost")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", at("endless")).unwrap();
+    durable::write_atomic(&at("large"), &[b'#'; 65537], 0o600).unwrap();
+    for (name, says) in [
+        ("pipe", "it is a FIFO"),
+        ("lost", "it is a link to nowhere"),
+        ("endless", "it is a device"),
+        ("large", "at most 65536 are read"),
+    ] {
+        let refusal = Policy::load(&at(name)).unwrap_err();
+        assert!(refusal.code == Code::P01 && refusal.message.contains(says), "{name}: {refusal}");
+    }
 }
 
 #[test]
@@ -117,7 +132,9 @@ fn trust_is_recovered_from_the_generation_before_and_only_where_it_is_broken() {
     let newer = Catalog { version: 2, ..host.catalog.clone() };
     host.gate.take("shop", &host.offered(&newer, 2)).unwrap();
     let state = host.dir.path().join("var/lib/longshore/trust/shop");
+    assert_eq!(host.gate.facts().damaged, [""; 0]);
     std::fs::remove_file(state.join("gen-2/targets.json")).unwrap();
+    assert_eq!(host.gate.facts().damaged, ["shop"]);
     let done = host.gate.recover("shop", "ada").unwrap();
     assert!(done.contains("put back to generation 1"), "{done}");
     for generation in ["gen-1", "gen-2"] {

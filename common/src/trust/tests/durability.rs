@@ -49,6 +49,8 @@ fn any_damage_is_refused_and_never_taken_for_nothing() {
     }
     fs::remove_file(site.dir.path().join("shop/current")).unwrap();
     assert_eq!(state.load().unwrap_err().code, Code::T01);
+    let elsewhere = state.mended_by("Fix: put it back".to_owned()).load().unwrap_err();
+    assert!(elsewhere.message.ends_with("what runs goes on. Fix: put it back"), "{elsewhere}");
 }
 
 #[test]

@@ -116,6 +116,15 @@ fn a_snapshot_with_a_lower_number_under_a_new_timestamp_is_a_rollback() {
     let refusal = site.look(Some(&second), &offer, NOW).unwrap_err();
     assert_eq!(refusal.code, Code::T05, "{refusal}");
     assert!(refusal.message.contains("offered snapshot v1, v2 has been seen here"), "{refusal}");
+    assert!(refusal.message.ends_with("signed for shop last: longshore trust refresh"), "{refusal}");
+    // Of a controller that was put back to the first and has signed the second anew.
+    let other = author::freshen(Some(&first), vec![], second.targets.clone(), &key(9), NOW + 60_000).unwrap();
+    let refusal = site.look(Some(&second), &other, NOW).unwrap_err();
+    assert!(refusal.code == Code::T02 && refusal.message.contains("longshore trust refresh"), "{refusal}");
+    // What follows the clock is past both.
+    let put_back = Held { targets: second.targets.clone(), ..first };
+    let renewed = author::renew(&put_back, &key(9), NOW).unwrap();
+    site.look(Some(&second), &renewed, NOW).unwrap();
 }
 
 /// `offer` with what its snapshot names changed, and signed anew by the controller.

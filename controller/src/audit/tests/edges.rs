@@ -69,6 +69,13 @@ async fn it_is_signed_after_a_hundred_entries_or_a_minute_and_at_the_end() {
     tokio::time::timeout(Duration::from_secs(10), changed.changed()).await.expect("in time").unwrap();
     keeper.abort();
     at(208);
+    // What is signed is not signed again.
+    changed.mark_unchanged();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    desk.clock.advance(Duration::from_secs(60));
+    desk.audit.clone().keep(stop).await;
+    assert!(!changed.has_changed().unwrap());
 }
 
 #[tokio::test]
@@ -89,6 +96,11 @@ async fn sixty_refusals_a_minute_are_written_and_the_others_counted() {
         assert!(desk.audit.append(denied()).await.unwrap().is_some());
     }
     assert_eq!(desk.audit.append(denied()).await.unwrap(), None);
+    // That one ends the count, and is written itself.
+    desk.clock.advance(Duration::from_secs(60));
+    let ends = desk.audit.append(denied()).await.unwrap().unwrap() as usize;
+    let lines = desk.lines();
+    assert!(lines[ends - 1].contains("\"refusals\":1") && lines[ends].contains("\"denied\""), "{lines:?}");
     // Without any that was only counted, a minute simply begins.
     let desk = Desk::open();
     for _ in 0..60 {
@@ -181,6 +193,40 @@ async fn a_full_segment_is_followed_by_another() {
     assert_eq!(Chained::parse(&lines[1]).unwrap().prev, line_hash(&lines[0]), "the chain goes on");
 }
 
+/// Lines that fill exactly so many bytes, and the number to go on with.
+fn exactly(bytes: usize) -> (String, u64) {
+    let (mut text, mut i, mut prev) = (String::new(), 0, GENESIS);
+    while text.len() < bytes {
+        let of = |length: usize| Chained { i, at_ms: 5, prev, what: event(&"y".repeat(length)) }.line();
+        let left = bytes - text.len();
+        let line = if left < 20_000 { of(left - of(0).len() - 1) } else { of(8192) };
+        prev = line_hash(&line);
+        text.push_str(&format!("{line}\n"));
+        i += 1;
+    }
+    (text, i)
+}
+
+/// To the byte: a segment that has less than it may takes another line, one that has as much does not.
+#[tokio::test]
+async fn a_segment_is_full_when_it_has_what_it_may() {
+    let desk = Desk::open();
+    let taken = |i| Chained { i, at_ms: 1_000_000, prev: GENESIS, what: event("host-0") }.line().len() + 1;
+    let (_, next) = exactly(SEGMENT - 1000);
+    let (text, begin) = exactly(SEGMENT - taken(next) - taken(next + 1));
+    assert_eq!(begin, next);
+    desk.put("000000000000.jsonl", &text);
+    let desk = desk.again();
+    for _ in 0..2 {
+        desk.events(1).await;
+        assert_eq!(desk.segments(), ["000000000000.jsonl"]);
+    }
+    let first = desk.folder.path().join("audit/000000000000.jsonl");
+    assert_eq!(fs::metadata(first).unwrap().len(), SEGMENT as u64);
+    desk.events(1).await;
+    assert_eq!(desk.segments()[1..], [format!("{:012}.jsonl", next + 2)]);
+}
+
 /// The oldest of 128 segments goes, and the log says that it did.
 #[tokio::test]
 async fn what_is_too_old_is_taken_away_and_that_is_said() {
@@ -223,6 +269,11 @@ fn a_key_that_is_none_is_not_replaced() {
     assert!(error.to_string().contains("is no Ed25519 key"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"none");
     assert_eq!(error.coded().code, longshore_common::code::Code::S04);
+    // Nor is what is there and cannot be read.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = Signer::load_or_create(folder.path()).unwrap_err();
+    assert!(error.to_string().starts_with("read "), "{error}");
 }
 
 #[tokio::test]
@@ -240,11 +291,23 @@ async fn a_checkpoint_is_of_its_entries_and_its_time() {
         Checkpoint { head: [7; 32], ..good.clone() },
         Checkpoint { key: [7; 32], ..good.clone() },
     ] {
-        let broken = witness(forged).unwrap_err();
-        assert!(broken.why.contains("web-1 holds is not signed by the key it names"), "{broken}");
+        let verifier = Verifier::new([(forged, "web-1".to_owned())]);
+        assert!(verifier.witnesses().is_empty() && verifier.forged().contains("web-1"));
     }
-    let beyond = witness(signer.sign(4, [7; 32], 7)).unwrap_err();
+    let at_ms = desk.clock.now_ms();
+    let beyond = witness(signer.sign(4, [7; 32], at_ms)).unwrap_err();
     assert_eq!((beyond.index, beyond.to_string().starts_with("entry 3: is missing")), (3, true));
-    let differs = witness(signer.sign(2, [7; 32], 7)).unwrap_err();
+    let differs = witness(signer.sign(2, [7; 32], at_ms)).unwrap_err();
     assert!(differs.index == 1 && differs.why.contains("differs from what web-1 keeps"), "{differs}");
+}
+
+/// A chain that is whole in itself, and from which an entry was left out.
+#[test]
+fn numbers_have_no_gap_whatever_follows_from_what() {
+    let of = |i, prev| Chained { i, at_ms: 5, prev, what: event("z") }.line();
+    let first = of(0, GENESIS);
+    let second = of(1, line_hash(&first));
+    let skipping = of(5, line_hash(&second));
+    let broken = verify(&[first, second, skipping], vec![]).unwrap_err();
+    assert_eq!(broken.to_string(), "entry 2: is missing: the log goes on with entry 5");
 }

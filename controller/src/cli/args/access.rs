@@ -128,10 +128,11 @@ pub enum AuditCommand {
     },
     /// Read the whole log again, and hold it against what the hosts keep
     #[command(
-        after_help = "Examples:\n  longshore audit verify\n  longshore audit verify --witness-file web-1.json\n\nExits with 1 when an entry is missing or not what it was."
+        after_help = "Examples:\n  longshore audit verify\n  longshore audit verify --witness-file web-1.json\n\nExits with 1 when an entry is missing or not what it was, or a witness was edited; with 7 when hosts were asked and none answered."
     )]
     Verify {
-        /// Checkpoints copied from a host: /var/lib/longshore/audit-checkpoints.json; may be repeated
+        /// Checkpoints copied from a host: /var/lib/longshore/identity/audit-checkpoints.json, or with one process
+        /// /var/lib/longshore/audit-checkpoints.json; may be repeated
         #[arg(long = "witness-file", value_name = "FILE")]
         witness_files: Vec<PathBuf>,
         /// Ask no hosts

@@ -342,6 +342,14 @@ pub enum EnvCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Take an environment away that no host is of; what hosts run goes on running
+    #[command(after_help = "Example:\n  longshore env remove old-staging")]
+    Remove {
+        /// Its name
+        env: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// All environments and what is live in them
     #[command(after_help = "Example:\n  longshore env list")]
     List {
@@ -380,7 +388,7 @@ pub enum EnvCommand {
         /// When it ends; not given: when somebody lifts it
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
-        /// Hosts do not even go back meanwhile
+        /// Hosts do not even go back meanwhile; not given: as `[calendar] rollback` says
         #[arg(long)]
         no_rollback: bool,
         #[command(flatten)]

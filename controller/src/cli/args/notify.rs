@@ -16,7 +16,7 @@ pub enum NotifyCommand {
         waiting: Waiting,
     },
     /// Try again what could not be told
-    #[command(after_help = "Examples:\n  longshore notify retry\n  longshore notify retry 0192f3a1")]
+    #[command(after_help = "Examples:\n  longshore notify retry\n  longshore notify retry 3c5f0a9b72d1")]
     Retry {
         /// Ids, or beginnings or ends of them; none: all that are dead
         notices: Vec<String>,

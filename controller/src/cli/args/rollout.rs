@@ -1,9 +1,12 @@
 //! Rollouts.
 
 use clap::{Args, Subcommand};
-use longshore_common::time::Span;
+use longshore_common::{
+    code::Coded,
+    time::{Clock as _, Millis, Span, SystemClock},
+};
 
-use crate::rollout::Share;
+use crate::{calendar::Calendar, rollout::Share};
 
 use super::Waiting;
 
@@ -187,7 +190,7 @@ pub struct StartArgs {
     #[arg(long = "override", value_name = "NAME", requires = "reason")]
     pub overrides: Vec<String>,
     /// Begin later: "2026-11-29 01:45" on the environment's clock, "+2h", or "next" for its next opening
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = begins_at)]
     pub at: Option<String>,
     /// Follow it until it is over; the exit code says how it ended
     #[arg(long)]
@@ -198,6 +201,25 @@ pub struct StartArgs {
     /// Give up after this long (30s; with --wait 1d)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
+}
+
+/// How far the clock of the westernmost zone is behind that of UTC.
+const WESTERNMOST_MS: Millis = 12 * 3_600_000;
+
+/// A slip is found before a plan is made. What only the environment's calendar can tell, the controller does.
+fn begins_at(text: &str) -> Result<String, String> {
+    check_time(text, SystemClock.now_ms()).map(|()| text.to_owned())
+}
+
+fn check_time(text: &str, now: Millis) -> Result<(), String> {
+    if text.trim() == "next" {
+        return Ok(());
+    }
+    let at = Calendar::default().moment(text, now).map_err(|error: Coded| error.message)?;
+    match at.saturating_add(WESTERNMOST_MS) < now {
+        true => Err("it is past; to start now, leave --at away".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// What is to be otherwise from now on.
@@ -255,4 +277,27 @@ pub struct RollbackArgs {
     /// Give up after this long (30s; with --wait 1d)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_at_which_nothing_can_begin_is_found_here() {
+        let now = 1_795_824_000_000; // 2026-11-28 00:00 UTC
+        for good in ["next", "+2h", "2026-11-29 01:45", "2026-11-27 12:00", "2026-11-29T00:45:00Z"] {
+            assert_eq!(check_time(good, now), Ok(()), "{good}");
+        }
+        for (bad, says) in [
+            ("yesterday", "is no time"),
+            ("", "is no time"),
+            ("+2x", "2x"),
+            ("2026-11-27 11:59", "past"),
+            ("2020-01-01", "past"),
+        ] {
+            let why = check_time(bad, now).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+    }
 }

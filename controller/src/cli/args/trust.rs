@@ -70,8 +70,10 @@ pub enum TrustCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Have the controller sign anew, now, that all lists are current
-    #[command(after_help = "Example:\n  longshore trust refresh")]
+    /// Have the controller sign anew, now, that all lists are current; what it lost of what was seen here is handed back
+    #[command(
+        after_help = "Example:\n  longshore trust refresh\nAfter a controller was put back to an older copy, on each machine that signed since"
+    )]
     Refresh {
         #[command(flatten)]
         waiting: Waiting,
@@ -92,6 +94,35 @@ pub enum TrustCommand {
         /// How many keys have to sign
         #[arg(long)]
         threshold: Option<u64>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Whose signatures count for an app: each key with the id that messages show, and its name where it lies here
+    #[command(
+        after_help = "Examples:\n  longshore trust keys\n  longshore trust keys shop\nA key's owner finds the same id in: longshore key list"
+    )]
+    Keys {
+        /// The app, or "fleet"; without it, all
+        app: Option<AppName>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Give up what waits for signatures: those under it are lost
+    #[command(
+        after_help = "Examples:\n  longshore trust drop shop 3f2a91c0d4e5 --reason \"built from the wrong branch\"\n  longshore trust drop shop --overtaken --reason \"old builds\""
+    )]
+    Drop {
+        /// The app, or "fleet"
+        app: AppName,
+        /// Which, as longshore trust status shows it
+        #[arg(required_unless_present = "overtaken", conflicts_with = "overtaken")]
+        id: Option<String>,
+        /// All that cannot be completed any more, because another was taken in its place
+        #[arg(long)]
+        overtaken: bool,
+        /// For the record
+        #[arg(long)]
+        reason: String,
         #[command(flatten)]
         waiting: Waiting,
     },

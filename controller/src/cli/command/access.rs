@@ -1,15 +1,14 @@
 //! `whoami`, `login`, `user …`, `audit …`.
 
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use longshore_common::{
     code::Code,
     digest::ReleaseDigest,
     ids::OperatorName,
-    time::{Clock as _, Millis, Span, SystemClock},
+    regular::{self, Links},
+    text::visible,
+    time::{Clock as _, Span, SystemClock},
 };
 use longshore_proto::v1::{self as pb, change_user_request::Act};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -17,9 +16,13 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use super::{Desk, deadline, hollow};
+use super::{
+    Desk,
+    audit_list::{self, Wanted},
+    deadline, hollow,
+};
 use crate::{
-    audit::{Broken, Chained, Checkpoint, Verified, Verifier, What},
+    audit::{Broken, Checkpoint, Verified, Verifier},
     cli::{
         args::{AuditCommand, UserCommand},
         client::Client,
@@ -27,12 +30,12 @@ use crate::{
         exit::Exit,
         failure::Failure,
         operator::OperatorFolder,
-        view::access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
+        view::access::{LoggedIn, User, UserList, UserMade, UserRemoved, Verdict, Witnesses},
     },
 };
 
 /// A file of checkpoints that is larger is something else.
-const WITNESS_BYTES: u64 = 1 << 20;
+const WITNESS_BYTES: usize = 1 << 20;
 
 pub async fn whoami(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
     let client = desk.client().await?;
@@ -153,7 +156,7 @@ pub async fn audit(desk: &Desk, command: AuditCommand) -> Result<Exit, Failure> 
         AuditCommand::List { actor, method, target, since, denied, lines, follow, waiting } => {
             let from_ms = since.map(|since| SystemClock.now_ms() - since.as_ms());
             let wanted = Wanted { actor, method, target, from_ms, denied };
-            list(desk, &client, &wanted, lines, follow, deadline(waiting.timeout)).await?;
+            audit_list::list(desk, &client, &wanted, lines, follow, deadline(waiting.timeout)).await?;
             Ok(Exit::Done)
         }
         AuditCommand::Verify { witness_files, no_hosts, timeout } => {
@@ -162,89 +165,11 @@ pub async fn audit(desk: &Desk, command: AuditCommand) -> Result<Exit, Failure> 
     }
 }
 
-/// Which entries are shown.
-struct Wanted {
-    actor: Option<String>,
-    method: Option<String>,
-    target: Option<String>,
-    from_ms: Option<Millis>,
-    denied: bool,
-}
-
-impl Wanted {
-    fn fits(&self, entry: &Chained) -> bool {
-        // What is told of a host, or by it, is of the host that it names as its actor.
-        let (method, targets) = match &entry.what {
-            What::Allowed { method, target, .. } | What::Denied { method, target, .. } => {
-                (method.as_str(), [target.as_str(), ""])
-            }
-            What::Event { actor, event, target } => (event.as_str(), [target.as_str(), actor.as_str()]),
-            What::Ended { .. } | What::Pruned { .. } | What::Suppressed { .. } => ("", ["", ""]),
-        };
-        self.actor.as_deref().is_none_or(|actor| entry.what.actor() == actor)
-            && self.method.as_deref().is_none_or(|wanted| method.starts_with(wanted))
-            && self
-                .target
-                .as_deref()
-                .is_none_or(|wanted| targets.iter().any(|target| target.contains(wanted)))
-            && self.from_ms.is_none_or(|from| entry.at_ms >= from)
-            && (!self.denied || matches!(entry.what, What::Denied { .. } | What::Suppressed { .. }))
-    }
-}
-
-async fn list(
-    desk: &Desk,
+pub(super) async fn page<T>(
     client: &Client,
-    wanted: &Wanted,
-    most: usize,
-    follow: bool,
+    pages: &mut Streaming<T>,
     by: Instant,
-) -> Result<(), Failure> {
-    let mut shown: VecDeque<Entry> = VecDeque::new();
-    let request = pb::AuditRequest { from: 0, follow: false };
-    let mut pages = client.answer(by, client.access().audit(request)).await?;
-    let mut next = 0;
-    while let Some(page) = page(client, &mut pages, by).await? {
-        for entry in page.lines.iter().filter_map(|line| Chained::parse(line)) {
-            next = entry.i + 1;
-            end(&mut shown, &entry);
-            if wanted.fits(&entry) && !matches!(entry.what, What::Ended { .. }) {
-                shown.push_back(Entry::new(entry));
-            }
-            while shown.len() > most {
-                shown.pop_front();
-            }
-        }
-    }
-    let entries = Entries { entries: shown.into() };
-    if !follow {
-        return desk.output.print(&entries);
-    }
-    for entry in entries.entries {
-        desk.output.print_one_of_many(&entry)?;
-    }
-    let request = pb::AuditRequest { from: next, follow: true };
-    let mut pages = client.answer(by, client.access().audit(request)).await?;
-    while let Some(page) = pages.message().await.map_err(|status| client.explain(status))? {
-        for entry in page.lines.iter().filter_map(|line| Chained::parse(line)) {
-            if wanted.fits(&entry) {
-                desk.output.print_one_of_many(&Entry::new(entry))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes how a call ended beside its beginning.
-fn end(shown: &mut VecDeque<Entry>, entry: &Chained) {
-    if let What::Ended { of, code, why } = &entry.what
-        && let Some(begun) = shown.iter_mut().rev().find(|begun| begun.i == *of)
-    {
-        begun.ended(code.as_deref(), why);
-    }
-}
-
-async fn page<T>(client: &Client, pages: &mut Streaming<T>, by: Instant) -> Result<Option<T>, Failure> {
+) -> Result<Option<T>, Failure> {
     match tokio::time::timeout_at(by, pages.message()).await {
         Ok(Ok(page)) => Ok(page),
         Ok(Err(status)) => Err(client.explain(status)),
@@ -259,7 +184,7 @@ async fn verify(
     ask_hosts: bool,
     by: Instant,
 ) -> Result<Exit, Failure> {
-    let (mut witnesses, mut silent) = (vec![], vec![]);
+    let (mut witnesses, mut silent, mut answered) = (vec![], vec![], 0);
     for file in files {
         let held = read_witness(file)?;
         witnesses.extend(held.into_iter().map(|checkpoint| (checkpoint, file.display().to_string())));
@@ -268,22 +193,25 @@ async fn verify(
         let mut told = client.answer(by, client.access().witnesses(pb::WitnessesRequest {})).await?;
         while let Some(witness) = page(client, &mut told, by).await? {
             let pb::Witness { name, error, checkpoints, .. } = witness;
-            if !error.is_empty() {
-                silent.push(format!("{name}: {error}"));
+            match error.is_empty() {
+                true => answered += 1,
+                false => silent.push(format!("{name}: {error}")),
             }
             witnesses.extend(checkpoints.into_iter().filter_map(checkpoint).map(|held| (held, name.clone())));
         }
     }
-    let mut holders: Vec<String> = witnesses.iter().map(|(_, holder)| holder.clone()).collect();
-    holders.sort();
-    holders.dedup();
-    let checkpoints = witnesses.len();
-    let found = match Verifier::new(witnesses) {
-        Ok(verifier) => read_all(client, verifier, by).await?,
-        Err(broken) => Err(broken),
+    let verifier = Verifier::new(witnesses);
+    let (checkpoints, holders) = (verifier.witnesses().len(), verifier.holders());
+    let forged: Vec<String> = verifier.forged().iter().cloned().collect();
+    let found = read_all(client, verifier, by).await?;
+    let exit = match &found {
+        Err(_) => Exit::Failed,
+        Ok(_) if !forged.is_empty() => Exit::Failed,
+        Ok(_) if checkpoints == 0 && answered == 0 && !silent.is_empty() => Exit::Inconclusive,
+        Ok(_) => Exit::Done,
     };
-    let exit = if found.is_ok() { Exit::Done } else { Exit::Failed };
-    desk.output.print(&Verdict::new(found, holders, checkpoints, silent))?;
+    let witnesses = Witnesses { holders, checkpoints, forged, silent };
+    desk.output.print(&Verdict::new(found, witnesses, exit == Exit::Inconclusive))?;
     Ok(exit)
 }
 
@@ -319,49 +247,26 @@ fn read_witness(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
         key: String,
         signature: Vec<u8>,
     }
-    let bad = |why: String| Failure::usage(format!("read {}: {why}", path.display()));
-    let size = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
-    if size > WITNESS_BYTES {
-        return Err(bad(format!("{size} bytes; a host's checkpoints take at most {WITNESS_BYTES}")));
-    }
-    let text = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-    let kept: Vec<Kept> = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
-    let digest =
-        |text: &str| text.parse::<ReleaseDigest>().map(|digest| digest.0).map_err(|e| bad(e.message));
+    let bad = |why: String| {
+        let message =
+            format!("witness file `{}` {why}. The log was not looked at", visible(&path.to_string_lossy()));
+        Failure::coded(Code::V01, message).next(
+            "copy it anew from the host: /var/lib/longshore/identity/audit-checkpoints.json, or with one process \
+             /var/lib/longshore/audit-checkpoints.json",
+        )
+    };
+    let text = regular::read(path, WITNESS_BYTES, Links::Followed)
+        .map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let kept: Vec<Kept> =
+        serde_json::from_slice(&text).map_err(|error| bad(format!("is no list of checkpoints ({error})")))?;
+    let digest = |text: &str| {
+        text.parse::<ReleaseDigest>()
+            .map(|digest| digest.0)
+            .map_err(|e| bad(format!("has a checkpoint that is none: {}", e.message)))
+    };
     kept.into_iter()
         .map(|Kept { entries, head, at_ms, key, signature }| {
             Ok(Checkpoint { entries, head: digest(&head)?, at_ms, key: digest(&key)?, signature })
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_shown_when_every_filter_has_it() {
-        let line = |kind: &str, more: &str| {
-            let prev = "0".repeat(64);
-            let text = format!(r#"{{"i":1,"at_ms":1000,"prev":"{prev}","kind":"{kind}",{more}}}"#);
-            Chained::parse(&text).expect("a line of the log")
-        };
-        let call = r#""actor":"bob","key":"00","method":"Hosts/Remove","target":"host web-3""#;
-        let allowed = line("allowed", call);
-        let denied = line("denied", &format!(r#"{call},"code":"LS-C02","why":"no""#));
-        let event =
-            line("event", r#""actor":"host web-3 (7)","event":"glass broken on the host","target":"root""#);
-        let nothing = || Wanted { actor: None, method: None, target: None, from_ms: None, denied: false };
-        let shows = |wanted: Wanted| [&allowed, &denied, &event].map(|entry| wanted.fits(entry));
-        assert_eq!(shows(nothing()), [true, true, true]);
-        assert_eq!(shows(Wanted { actor: Some("bob".into()), ..nothing() }), [true, true, false]);
-        assert_eq!(shows(Wanted { method: Some("Hosts".into()), ..nothing() }), [true, true, false]);
-        assert_eq!(shows(Wanted { method: Some("Rollouts".into()), ..nothing() }), [false; 3]);
-        assert_eq!(shows(Wanted { target: Some("web-3".into()), ..nothing() }), [true, true, true]);
-        assert_eq!(shows(Wanted { target: Some("web-4".into()), ..nothing() }), [false; 3]);
-        assert_eq!(shows(Wanted { target: Some("bob".into()), ..nothing() }), [false; 3]);
-        assert_eq!(shows(Wanted { method: Some("glass".into()), ..nothing() }), [false, false, true]);
-        assert_eq!(shows(Wanted { from_ms: Some(1001), ..nothing() }), [false; 3]);
-        assert_eq!(shows(Wanted { denied: true, ..nothing() }), [false, true, false]);
-    }
 }

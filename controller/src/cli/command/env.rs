@@ -1,4 +1,4 @@
-//! `env apply | list | show`.
+//! `env apply | list | show | remove`.
 
 use longshore_common::strict::FILE_BYTES;
 use longshore_proto::v1 as pb;
@@ -9,7 +9,7 @@ use crate::cli::{
     exit::Exit,
     failure::Failure,
     view::{
-        env::{Applied, Environment, EnvironmentList},
+        env::{Applied, Environment, EnvironmentList, EnvironmentRemoved},
         secret::Settings,
     },
 };
@@ -28,6 +28,13 @@ pub async fn run(desk: &Desk, command: EnvCommand) -> Result<Exit, Failure> {
             let applied = Applied { environment, changed: reply.changed };
             desk.output.print(&applied)?;
             Ok(if applied.changed { Exit::Done } else { Exit::NothingToDo })
+        }
+        EnvCommand::Remove { env, waiting } => {
+            let client = desk.client().await?;
+            let request = pb::RemoveEnvironmentRequest { env: env.clone() };
+            client.answer(deadline(waiting.timeout), client.environments().remove(request)).await?;
+            desk.output.print(&EnvironmentRemoved { environment: env })?;
+            Ok(Exit::Done)
         }
         EnvCommand::List { waiting } => {
             let client = desk.client().await?;

@@ -17,6 +17,7 @@ use crate::cli::{
         host::{Host, HostList, HostRemoved},
         ping::Ping,
         token::{TokenList, TokenMade, TokenRevoked},
+        trust::running_out,
     },
 };
 
@@ -28,7 +29,9 @@ pub async fn status(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
     let asked = Instant::now();
     let reply = client.answer(deadline(timeout), client.controller().status(pb::StatusRequest {})).await?;
     let round_trip_ms = asked.elapsed().as_millis() as u64;
-    desk.output.print(&Status::new(reply, &client.context, &client.address, round_trip_ms))?;
+    let signed = client.answer(deadline(timeout), client.trust().status(pb::TrustStatusRequest {})).await?;
+    let signed = running_out(signed, desk.output.fresh().now);
+    desk.output.print(&Status::new(reply, &client.context, &client.address, round_trip_ms, signed))?;
     Ok(Exit::Done)
 }
 

@@ -48,11 +48,12 @@ pub async fn run(desk: &Desk, command: FleetCommand) -> Result<Exit, Failure> {
     };
     let (signed, catalog) = signing::say_to_fleet(&signer, &word).await?;
     let before = signed == Signed::Before;
-    let heard = match signed {
+    let heard = match &signed {
         Signed::Waiting(_) => Heard::default(),
-        Signed::Enough | Signed::Before => heard(&client, &catalog, waiting.timeout).await?,
+        Signed::Enough { .. } | Signed::Before => heard(&client, &catalog, waiting.timeout).await?,
     };
-    desk.output.print(&FleetSays::new(&catalog, before, waiting_for(signed), heard))?;
+    let (waiting, overtaken) = waiting_for(signed);
+    desk.output.print(&FleetSays { overtaken, ..FleetSays::new(&catalog, before, waiting, heard) })?;
     Ok(if before { Exit::NothingToDo } else { Exit::Done })
 }
 

@@ -1,11 +1,15 @@
 //! `lint FILE...`: the same reading of `longshore.toml` that `release publish` does, and of an environment's file that
 //! the controller does, and what lies beside them (`lint_across`); nothing is sent anywhere.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use longshore_common::{
     code::Code,
     manifest::file::AppFile,
+    regular::{self, Links},
     strict::{self, FILE_BYTES},
     text::visible,
 };
@@ -21,7 +25,7 @@ use crate::{
         style::Ink,
     },
     config::Environment,
-    environments::never_opens,
+    environments::slips,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -65,12 +69,17 @@ impl View for Linted {
 pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
     let here = [PathBuf::from(APP_FILE)];
     let files = if files.is_empty() { &here[..] } else { files };
-    let mut read = files.iter().map(|path| lint(path)).collect::<Result<Vec<_>, _>>()?;
+    let mut read = files.iter().map(|path| lint(&file_of(path))).collect::<Result<Vec<_>, _>>()?;
     among_each_other(&mut read);
     let linted = Linted { files: read.into_iter().map(|read| read.linted).collect() };
     desk.output.print(&linted)?;
     let sound = linted.files.iter().all(|file| file.problems.is_empty());
     Ok(if sound { Exit::Done } else { Exit::Usage })
+}
+
+/// A folder is meant by the app's file in it, as when it is published.
+fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(APP_FILE) } else { path.to_owned() }
 }
 
 /// A file with what it says, where that can be read.
@@ -142,12 +151,14 @@ fn among_each_other(files: &mut [Read]) {
 /// What the controller finds in it as well, as far as one file and the clock can tell.
 fn read_environment(file: &str, text: &str) -> Result<Environment, strict::Problems> {
     let environment = Environment::parse(file, text)?;
-    let Some(message) = never_opens(&environment, now().0) else {
+    let slips = slips(&environment, now().0);
+    if slips.is_empty() {
         return Ok(environment);
-    };
-    let line = text.lines().position(|line| line.trim_start().starts_with("[calendar]"));
-    let problem = strict::Problem { line: line.map_or(1, |nth| nth + 1), column: 1, message };
-    Err(strict::Problems { file: file.to_owned(), list: vec![problem] })
+    }
+    let line = text.lines().position(|line| line.trim_start().starts_with("[calendar"));
+    let line = line.map_or(1, |nth| nth + 1);
+    let list = slips.into_iter().map(|message| strict::Problem { line, column: 1, message }).collect();
+    Err(strict::Problems { file: file.to_owned(), list })
 }
 
 /// An environment's file has a table of that name. Where it was forgotten, other words that no app's file has tell.
@@ -157,15 +168,30 @@ fn is_environment(text: &str) -> bool {
     has("[environment]") || (!of_app && ["[rollout]", "selector"].into_iter().any(has))
 }
 
-/// A small file as text. Size first, so that a mistake with a large file costs nothing.
+/// A small file as text. A mistake with a large file, or with what is none, costs nothing.
 pub fn read_text(path: &Path, most: usize) -> Result<String, Failure> {
-    let unreadable = |error: std::io::Error| {
-        Failure::usage(format!("read {}: {error}", visible(&path.display().to_string())))
-    };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > most as u64 {
-        let name = visible(&path.display().to_string());
-        return Err(Failure::coded(Code::M01, format!("{name} has {length} bytes; at most {most} are read")));
+    regular::read_text(path, most, Links::Followed).map_err(|error| {
+        let message = format!("read {}: {error}", visible(&path.display().to_string()));
+        match error.kind() {
+            ErrorKind::FileTooLarge => Failure::coded(Code::M01, message),
+            _ => Failure::usage(message),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_small_file_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        longshore_common::durable::write_atomic(&large, b"12345", 0o600).unwrap();
+        let refused = |path: &Path| read_text(path, 4).unwrap_err().message;
+        assert!(refused(&pipe).contains("pipe: it is a FIFO"), "{}", refused(&pipe));
+        assert!(refused(Path::new("/dev/zero")).contains("/dev/zero: it is a device"));
+        assert!(refused(&large).contains("it has 5 bytes; at most 4 are read"), "{}", refused(&large));
     }
-    std::fs::read_to_string(path).map_err(unreadable)
 }

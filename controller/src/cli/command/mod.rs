@@ -2,6 +2,7 @@
 
 mod access;
 mod app;
+mod audit_list;
 mod context;
 mod env;
 mod env_policy;
@@ -31,7 +32,7 @@ use longshore_common::{
 use tokio::time::Instant;
 
 pub use publish::{Show, publish_shown};
-pub use watch::{Footer, Viewer, follow, watch};
+pub use watch::{Followed, Footer, Viewer, follow, watch, watch_back};
 
 use super::{
     args::{Command, Noun},

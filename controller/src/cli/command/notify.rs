@@ -7,22 +7,26 @@ use crate::cli::{args::NotifyCommand, exit::Exit, failure::Failure, view::notice
 
 pub async fn run(desk: &Desk, command: NotifyCommand) -> Result<Exit, Failure> {
     let client = desk.client().await?;
-    let (reply, of_test) = match command {
+    let of_dead = matches!(command, NotifyCommand::List { dead: true, .. } | NotifyCommand::Retry { .. });
+    let (reply, wanted) = match command {
         NotifyCommand::List { dead, waiting } => {
             let request = pb::ListNoticesRequest { dead };
-            (client.answer(deadline(waiting.timeout), client.notices().list(request)).await?, false)
+            (client.answer(deadline(waiting.timeout), client.notices().list(request)).await?, None)
         }
         NotifyCommand::Retry { notices, waiting } => {
             let request = pb::RetryNoticesRequest { ids: notices };
-            (client.answer(deadline(waiting.timeout), client.notices().retry(request)).await?, false)
+            (
+                client.answer(deadline(waiting.timeout), client.notices().retry(request)).await?,
+                Some("waiting"),
+            )
         }
         NotifyCommand::Test { env, to, waiting } => {
             let request = pb::TestNoticeRequest { env, teller: to.unwrap_or_default() };
-            (client.answer(deadline(waiting.timeout), client.notices().test(request)).await?, true)
+            (client.answer(deadline(waiting.timeout), client.notices().test(request)).await?, Some("told"))
         }
     };
-    let list = NoticeList::from(reply);
+    let list = NoticeList { of_dead, ..NoticeList::from(reply) };
     desk.output.print(&list)?;
-    let unreached = of_test && list.notices.iter().any(|notice| notice.state != "told");
-    Ok(if unreached { Exit::Failed } else { Exit::Done })
+    let all = wanted.is_none_or(|wanted| list.notices.iter().all(|notice| notice.state == wanted));
+    Ok(if all { Exit::Done } else { Exit::Failed })
 }

@@ -94,12 +94,16 @@ pub async fn publish_shown(
     };
     let known = known.lock().expect("no holder panics").clone();
     let published = known.published(release, began.elapsed().as_millis() as i64);
-    let signed = signed.map(|signed| match signed {
-        Signed::Enough => "signed",
-        Signed::Before => "signed before",
-        Signed::Waiting(_) => "waiting",
-    });
-    Ok(Published { signed: signed.map(str::to_owned), ..published })
+    Ok(match signed {
+        None => published,
+        Some(Signed::Enough { overtaken }) => {
+            Published { signed: Some("signed".to_owned()), overtaken, ..published }
+        }
+        Some(Signed::Before) => Published { signed: Some("signed before".to_owned()), ..published },
+        Some(Signed::Waiting(waiting)) => {
+            Published { signed: Some("waiting".to_owned()), waiting: Some(waiting), ..published }
+        }
+    })
 }
 
 fn paint(screen: &mut Screen, lines: &[String]) -> Result<(), Failure> {
@@ -185,6 +189,8 @@ impl Known {
             new_bytes,
             took_ms,
             signed: None,
+            waiting: None,
+            overtaken: vec![],
         }
     }
 }

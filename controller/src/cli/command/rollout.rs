@@ -5,7 +5,7 @@ use longshore_proto::v1::{self as pb, steer_request::Act};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Desk, deadline, hollow, plan, rollout_approve, watch};
+use super::{Desk, deadline, hollow, plan, rollout_approve, watch, watch_back};
 use crate::cli::{
     args::{PaceArgs, RollbackArgs, RolloutCommand, StartArgs, release_name},
     client::Client,
@@ -14,7 +14,7 @@ use crate::cli::{
     output::{Page, View},
     style::Ink,
     view::{
-        rollout::{Explanation, Rollout, RolloutList},
+        rollout::{Asked, Explanation, Rollout, RolloutList},
         short,
     },
 };
@@ -35,6 +35,11 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
         }
         RolloutCommand::List { app, env, active, limit, waiting } => {
             let client = desk.client().await?;
+            let asked = match (active, app.is_some() || env.is_some()) {
+                (true, _) => Asked::UnderWay,
+                (false, true) => Asked::Narrowed,
+                (false, false) => Asked::All,
+            };
             let request = pb::ListRolloutsRequest {
                 app: app.unwrap_or_default(),
                 env: env.unwrap_or_default(),
@@ -42,7 +47,7 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
                 limit,
             };
             let reply = client.answer(deadline(waiting.timeout), client.rollouts().list(request)).await?;
-            desk.output.print(&RolloutList::from(reply))?;
+            desk.output.print(&RolloutList::from(reply).asked(asked))?;
             Ok(Exit::Done)
         }
         RolloutCommand::Show(which) => {
@@ -147,7 +152,7 @@ async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
         let by = deadline(timeout.unwrap_or(WAIT));
         let client = desk.client().await?;
         let rollout = ask_to_steer(&client, steering, act).await?;
-        return watch(desk, &client, rollout.id, by).await;
+        return watch_back(desk, &client, rollout.id, by).await;
     };
     let (app, version) = what.split_once('@').unwrap_or((&what, ""));
     let request = pb::StartRolloutRequest {
@@ -170,6 +175,8 @@ async fn begin(
     by: Instant,
 ) -> Result<Exit, Failure> {
     let client = desk.client().await?;
+    let asked = request.overrides.clone();
+    let goes_back = request.rollback.then(|| request.reason.clone());
     let reply = match client.answer(by, client.rollouts().start(request.clone())).await {
         Err(failure) if failure.exit == Exit::Unreachable => {
             client.answer(by, client.rollouts().start(request)).await?
@@ -177,12 +184,36 @@ async fn begin(
         reply => reply?,
     };
     let rollout = Rollout::from(reply);
+    desk.output.remark(&needless(&asked, &rollout))?;
+    if let Some(reason) = goes_back {
+        desk.output.remark(&[whereto(&rollout, &reason)])?;
+    }
     if wait && !rollout.is_over() {
         return watch(desk, &client, rollout.id, by).await;
     }
     let exit = rollout.exit();
     desk.output.print(&Started(rollout))?;
     Ok(exit)
+}
+
+/// Where it goes back to, which who typed it may not have said, and what was passed over.
+fn whereto(rollout: &Rollout, given: &str) -> String {
+    let Rollout { app, env, version, .. } = rollout;
+    let from = rollout.from_version.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let more = rollout.reason.as_deref().filter(|reason| *reason != given);
+    let more = more.map(|reason| format!(": {reason}")).unwrap_or_default();
+    longshore_common::text::visible(&format!("{env} goes{from} back to {app}@{version}{more}"))
+}
+
+/// Overrides that nothing stood in the way of: whoever gave one should know that it was not used.
+fn needless(asked: &[pb::Override], rollout: &Rollout) -> Vec<String> {
+    let used = |name: &str| rollout.overrides.iter().any(|given| given.name == name);
+    let asked = asked.iter().filter(|given| !used(&given.name));
+    let line = |given: &pb::Override| {
+        let name = longshore_common::text::visible(&given.name);
+        format!("--override {name} was not needed, and is not kept: the precondition holds")
+    };
+    asked.map(line).collect()
 }
 
 /// Which rollout, why, and how long to wait for the answer.
@@ -257,10 +288,34 @@ impl View for Steered {
     fn lines(&self, page: &Page) -> Vec<String> {
         let Steered(rollout) = self;
         let state = page.style.paint(rollout.standing().ink(), rollout.state());
-        let id = short(&rollout.id);
+        let (id, visible) = (short(&rollout.id), longshore_common::text::visible);
+        let what = visible(&format!("{}@{} to {}", rollout.app, rollout.version, rollout.env));
         vec![match &rollout.outcome_reason {
-            Some(reason) => format!("Rollout {id}: {state}. {}", longshore_common::text::visible(reason)),
-            None => format!("Rollout {id} is now: {state}. Follow it: longshore rollout watch {id}"),
+            Some(reason) => format!("Rollout {id} ({what}): {state}. {}", visible(reason)),
+            None => format!("Rollout {id} ({what}): {state}. Follow it: longshore rollout watch {id}"),
         }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::moment::Moment;
+
+    #[test]
+    fn whoever_steers_is_told_what_was_steered() {
+        let rollout = pb::Rollout {
+            id: "01a2b3c4-0000-7000-8000-000000000000".into(),
+            app: "shop".into(),
+            version: "1.6".into(),
+            env: "production".into(),
+            phase: "paused".into(),
+            ..pb::Rollout::default()
+        };
+        let lines = Steered(rollout.into()).lines(&Page::plain(Moment(0)));
+        let id = short("01a2b3c4-0000-7000-8000-000000000000");
+        let wanted =
+            format!("Rollout {id} (shop@1.6 to production): paused. Follow it: longshore rollout watch {id}");
+        assert_eq!(lines, [wanted]);
     }
 }

@@ -4,7 +4,7 @@ use longshore_common::{
     code::Code,
     digest::{ReleaseDigest, hex},
     ids::{AppName, Version},
-    time::Span,
+    time::{Clock as _, Span, SystemClock},
     trust::{FLEET, PublicKey},
 };
 use longshore_proto::v1 as pb;
@@ -15,8 +15,11 @@ use crate::cli::{
     client::Client,
     exit::Exit,
     failure::Failure,
-    signing::{self, Changes, Floor, KeyRing, Signed, Signer},
-    view::trust::{AppMade, FleetRoot, Keys, Outcome, TrustStatus},
+    signing::{self, Changes, Floor, HandedBack, KeyRing, Overtaken, Signed, Signer},
+    view::{
+        trust::{AppMade, FleetRoot, Keys, Outcome, TrustStatus},
+        trust_waiting::{Dropped, TrustKeys},
+    },
 };
 
 pub async fn init(desk: &Desk, timeout: Span) -> Result<Exit, Failure> {
@@ -41,7 +44,9 @@ pub async fn create_app(
     let (made, signed) = signing::create_app(&signer, app, keys, threshold).await?;
     let signing::AppKeys { own, threshold, keys } = made;
     let (app, public_key) = (app.to_string(), own.to_string());
-    let made = AppMade { app, public_key, threshold, keys, waiting: waiting_for(signed) };
+    let key_id = own.short();
+    let (waiting, _) = waiting_for(signed);
+    let made = AppMade { app, public_key, key_id, threshold, keys, waiting };
     desk.output.print(&made)?;
     Ok(Exit::Done)
 }
@@ -66,10 +71,22 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
             show_status(desk, reply)
         }
         TrustCommand::Refresh { waiting } => {
-            let client = desk.client().await?;
+            let (client, ring) = desk.signing().await?;
+            let signer = Signer { client: &client, ring: &ring, by: deadline(waiting.timeout) };
+            let HandedBack { taken, refused } = signer.hand_back().await?;
+            for app in &taken {
+                eprintln!("longshore: {app}: the controller had lost what was seen here; it was handed back");
+            }
+            for (app, why) in &refused {
+                eprintln!(
+                    "longshore: {app}: what was seen here and the controller has lost is not taken back: {}",
+                    why.message
+                );
+            }
             let request = pb::TrustStatusRequest {};
-            let reply = client.answer(deadline(waiting.timeout), client.trust().refresh(request)).await?;
-            show_status(desk, reply)
+            let reply = client.answer(signer.by, client.trust().refresh(request)).await?;
+            let exit = show_status(desk, reply)?;
+            Ok(if refused.is_empty() { exit } else { Exit::Failed })
         }
         TrustCommand::Rotate { app, add, remove, threshold, waiting } => {
             let (client, ring) = desk.signing().await?;
@@ -80,8 +97,8 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
                 FLEET => "the organisation's keys".to_owned(),
                 app => format!("the keys of {app}"),
             };
-            let other_keys =
-                app.as_str() == FLEET && signed == Signed::Enough && changes != Changes::default();
+            let accepted = matches!(signed, Signed::Enough { .. });
+            let other_keys = app.as_str() == FLEET && accepted && changes != Changes::default();
             let exit = say(desk, what, signed)?;
             if other_keys {
                 eprintln!(
@@ -90,6 +107,27 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
                 );
             }
             Ok(exit)
+        }
+        TrustCommand::Keys { app, waiting } => {
+            let (client, ring) = desk.signing().await?;
+            let request = pb::TrustStatusRequest {};
+            let reply = client.answer(deadline(waiting.timeout), client.trust().status(request)).await?;
+            let keys = TrustKeys::new(reply, app.as_ref().map(AppName::as_str), &ring.keys());
+            if let (true, Some(app)) = (keys.keys.is_empty(), app) {
+                return Err(Failure::coded(Code::N01, format!("nothing is signed for {app} here"))
+                    .next("longshore trust status"));
+            }
+            desk.output.print(&keys)?;
+            Ok(Exit::Done)
+        }
+        TrustCommand::Drop { app, id, overtaken: _, reason, waiting } => {
+            let client = desk.client().await?;
+            let id = id.unwrap_or_default();
+            let request = pb::DropTrustRequest { app: app.to_string(), id, reason };
+            let reply = client.answer(deadline(waiting.timeout), client.trust().drop(request)).await?;
+            let dropped = Dropped::new(app.to_string(), reply);
+            desk.output.print(&dropped)?;
+            Ok(if dropped.dropped.is_empty() { Exit::NothingToDo } else { Exit::Done })
         }
         TrustCommand::Check { selector, host, timeout } => {
             super::trust_check::run(desk, selector, host, timeout).await
@@ -132,6 +170,7 @@ pub async fn sign(desk: &Desk, args: SignArgs) -> Result<Exit, Failure> {
     let length = reply.manifest.len() as u64;
     let floor = security.then_some(Floor);
     let signed = signing::sign_release(&signer, &app, &version, found, length, floor).await?;
+    holds(&signer, &app, &version, &signed).await?;
     say(desk, format!("{app}@{version} ({})", found.short()), signed)
 }
 
@@ -151,10 +190,31 @@ pub async fn sign_published(
     let digest = ReleaseDigest::of(manifest);
     let length = manifest.len() as u64;
     let signed = signing::sign_release(&signer, &read.app, &read.version, digest, length, None).await;
-    signed.map(Some).map_err(|failure| Failure {
+    let signed = signed.map_err(|failure| Failure {
         message: format!("{}@{} is published and NOT SIGNED: {}", read.app, read.version, failure.message),
         ..failure
-    })
+    })?;
+    holds(&signer, &read.app, &read.version, &signed).await?;
+    Ok(Some(signed))
+}
+
+/// Refuses what no host would take, however well it is signed: a document that others sign has run out. What waits for
+/// signatures is not that far.
+async fn holds(
+    signer: &Signer<'_>,
+    app: &AppName,
+    version: &Version,
+    signed: &Signed,
+) -> Result<(), Failure> {
+    if let Signed::Waiting(_) = signed {
+        return Ok(());
+    }
+    let now = SystemClock.now_ms();
+    let expired = signing::expired(signer, app, now).await?;
+    let Some(first) = expired.first() else { return Ok(()) };
+    let all: Vec<String> = expired.iter().map(|expired| expired.what(now)).collect();
+    let message = format!("{app}@{version} is signed, and hosts will not take it: {}", all.join("; "));
+    Err(Failure::coded(Code::T04, message).next(first.renewal()))
 }
 
 /// After `release withdraw`, where this machine can sign.
@@ -168,21 +228,24 @@ pub async fn delist(desk: &Desk, app: &str, version: &str, timeout: Span) -> Res
 }
 
 fn show_status(desk: &Desk, reply: pb::TrustStatusReply) -> Result<Exit, Failure> {
-    let pin = desk.ring()?.1.pin()?;
-    let status = TrustStatus::new(reply, pin, desk.output.fresh().now);
+    let ring = desk.ring()?.1;
+    let status = TrustStatus::new(reply, ring.pin()?, &ring.seen(), desk.output.fresh().now);
     desk.output.print(&status)?;
     Ok(if status.warnings.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
 fn say(desk: &Desk, what: String, signed: Signed) -> Result<Exit, Failure> {
     let before = signed == Signed::Before;
-    desk.output.print(&Outcome { what, before, waiting: waiting_for(signed) })?;
+    let (waiting, overtaken) = waiting_for(signed);
+    desk.output.print(&Outcome { what, before, waiting, overtaken })?;
     Ok(if before { Exit::NothingToDo } else { Exit::Done })
 }
 
-pub(super) fn waiting_for(signed: Signed) -> Option<String> {
+/// What is missing, if anything; and what does not count any more.
+pub(super) fn waiting_for(signed: Signed) -> (Option<String>, Vec<Overtaken>) {
     match signed {
-        Signed::Waiting(waiting) => Some(waiting),
-        Signed::Enough | Signed::Before => None,
+        Signed::Waiting(waiting) => (Some(waiting), vec![]),
+        Signed::Enough { overtaken } => (None, overtaken),
+        Signed::Before => (None, vec![]),
     }
 }

@@ -30,7 +30,7 @@ pub async fn run(
         let list = longshore_common::trust::author::read_catalog(FLEET, &fleet.targets).ok()?;
         Some(list.version)
     });
-    let signed = signing::fleet_root(&client, by).await?.is_some();
+    let root = signing::fleet_root(&client, by).await?;
     let replies = ask(&client, selector.clone(), timeout).await?;
     if replies.is_empty() {
         return Err(Failure::coded(
@@ -39,7 +39,7 @@ pub async fn run(
         )
         .next("longshore host list"));
     }
-    let check = TrustCheck::new(replies, newest, signed);
+    let check = TrustCheck::new(replies, newest, root, desk.ring()?.1.pin()?);
     desk.output.print(&check)?;
     Ok(if check.warnings.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -21,7 +21,7 @@ use crate::cli::{
     screen::Screen,
     style::Ink,
     surroundings::terminal_size,
-    view::short,
+    view::{rollout::Rollout, short},
 };
 
 /// Between two pictures when nothing happens: clocks and bars move.
@@ -34,10 +34,24 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Follows `rollout` until it is over or `by`. The exit code says how it ended.
 pub async fn watch(desk: &Desk, client: &Client, rollout: String, by: Instant) -> Result<Exit, Failure> {
+    Ok(watch_to_the_end(desk, client, rollout, by).await?.exit())
+}
+
+/// The same of one that was told to go back: that it has is what was asked for.
+pub async fn watch_back(desk: &Desk, client: &Client, rollout: String, by: Instant) -> Result<Exit, Failure> {
+    Ok(watch_to_the_end(desk, client, rollout, by).await?.exit_of_return())
+}
+
+async fn watch_to_the_end(
+    desk: &Desk,
+    client: &Client,
+    rollout: String,
+    by: Instant,
+) -> Result<Rollout, Failure> {
     let viewer = Viewer::new(&desk.output, desk.surroundings.live);
-    match follow(viewer, client, rollout.clone(), by).await? {
-        Some(tracker) => Ok(tracker.rollout.exit()),
-        None => {
+    match follow(viewer, client, rollout, by).await? {
+        Followed::Over(tracker) => Ok(tracker.rollout),
+        Followed::TimedOut { rollout } => {
             let id = short(&rollout);
             let message = format!("stopped watching: rollout {id} is not over yet, and goes on");
             Err(Failure::new(Exit::TimedOut, message)
@@ -47,13 +61,21 @@ pub async fn watch(desk: &Desk, client: &Client, rollout: String, by: Instant) -
     }
 }
 
-/// The rollout as it ended; none when it is not over by `by`.
+/// What became of a rollout that was followed.
+pub enum Followed {
+    /// As it ended.
+    Over(Box<Tracker>),
+    /// It is not over in time. By its id, or by what it was asked for as if no word of it came.
+    TimedOut { rollout: String },
+}
+
+/// Until it is over or `by`.
 pub async fn follow(
     mut viewer: Viewer,
     client: &Client,
     mut rollout: String,
     by: Instant,
-) -> Result<Option<Tracker>, Failure> {
+) -> Result<Followed, Failure> {
     let mut tracker: Option<Tracker> = None;
     let mut pause = RETRY_FIRST;
     loop {
@@ -61,9 +83,9 @@ pub async fn follow(
             Ok(Ended::Over) => {
                 let tracker = tracker.expect("only a known rollout is over");
                 viewer.end(&tracker)?;
-                return Ok(Some(tracker));
+                return Ok(Followed::Over(Box::new(tracker)));
             }
-            Ok(Ended::TimedOut) => return viewer.give_up(tracker.as_ref()).map(|()| None),
+            Ok(Ended::TimedOut) => return viewer.give_up(tracker.as_ref(), rollout),
             Ok(Ended::Cut { heard }) => {
                 if heard {
                     pause = RETRY_FIRST;
@@ -79,7 +101,7 @@ pub async fn follow(
         viewer.lost(tracker.as_ref(), &failure)?;
         if Instant::now() + pause >= by {
             tokio::time::sleep_until(by).await;
-            return viewer.give_up(tracker.as_ref()).map(|()| None);
+            return viewer.give_up(tracker.as_ref(), rollout);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MOST);
@@ -250,11 +272,11 @@ impl Viewer {
         }
     }
 
-    fn give_up(&mut self, tracker: Option<&Tracker>) -> Result<(), Failure> {
-        match tracker {
-            Some(tracker) => self.end(tracker),
-            None => Ok(()),
-        }
+    /// `asked` is what the rollout was asked for as.
+    fn give_up(&mut self, tracker: Option<&Tracker>, asked: String) -> Result<Followed, Failure> {
+        let Some(tracker) = tracker else { return Ok(Followed::TimedOut { rollout: asked }) };
+        self.end(tracker)?;
+        Ok(Followed::TimedOut { rollout: tracker.rollout.id.clone() })
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::cli::{
     client::Client,
-    command::{Footer, Show, Viewer, follow, publish_shown},
+    command::{Followed, Footer, Show, Viewer, follow, publish_shown},
     exit::Exit,
     failure::Failure,
     line::Line,
@@ -33,7 +33,9 @@ use crate::cli::{
 };
 
 /// For one rollout; each takes some ten seconds.
-const ROLLOUT: Duration = Duration::from_secs(90);
+const ROLLOUT: Duration = Duration::from_secs(180);
+/// For the reason why it is not over.
+const WORDS: Duration = Duration::from_secs(5);
 /// For the canary's failure to be seen by customers if it is ever going to be.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -193,17 +195,31 @@ pub async fn roll(
         ..pb::StartRolloutRequest::default()
     };
     let rollout = client.answer(by, client.rollouts().start(request)).await?;
-    let followed = follow(viewer, client, rollout.id, by).await?;
+    let followed = follow(viewer, client, rollout.id.clone(), by).await?;
     if let Some(failure) = world.fallen() {
         return Err(failure);
     }
-    let Some(tracker) = followed else {
-        return Err(Failure::new(
-            Exit::TimedOut,
-            format!("the rollout is not over after {} s", ROLLOUT.as_secs()),
-        ));
-    };
+    let Followed::Over(tracker) = followed else { return Err(late(client, rollout.id).await) };
     Ok(act(&tracker, published, began.elapsed().as_millis() as i64))
+}
+
+/// A rollout that is not over in time, with what it waits for.
+async fn late(client: &Client, rollout: String) -> Failure {
+    let late = format!("the rollout is not over after {} s", ROLLOUT.as_secs());
+    let mut rollouts = client.rollouts();
+    let ask = rollouts.explain(pb::ShowRolloutRequest { rollout });
+    match client.answer(Instant::now() + WORDS, ask).await {
+        Ok(reply) => {
+            let waits = reply
+                .holds
+                .into_iter()
+                .map(|hold| format!("it waits: {}", longshore_common::text::visible(&hold.what)));
+            waits.fold(Failure::new(Exit::TimedOut, late), Failure::next)
+        }
+        Err(why) => {
+            Failure::new(Exit::TimedOut, late).next(format!("why it waits is not known: {}", why.message))
+        }
+    }
 }
 
 fn act(tracker: &Tracker, published: &Published, took_ms: i64) -> Act {

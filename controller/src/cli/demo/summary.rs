@@ -158,7 +158,7 @@ pub fn starting_approved(program: &str, folder: &Path) -> Vec<String> {
 /// Where to go from here, when everything is gone again.
 pub fn farewell(program: &str, page: &Page) -> Vec<String> {
     let rows = [
-        (format!("{program} demo --tour"), "plan, approval, canary, gate and rollback, command by command"),
+        (format!("{program} demo --tour"), "plan, approval, canary, gate and rollback"),
         (format!("{program} demo --keep"), "the demo, left running to look around"),
         (format!("{program} --help"), "every command, with examples"),
         ("docs/guide.md".to_owned(), "a controller and hosts of your own"),

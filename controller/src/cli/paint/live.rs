@@ -61,7 +61,7 @@ pub fn picture(tracker: &Tracker, page: &Page) -> Vec<String> {
 }
 
 fn header(rollout: &Rollout, page: &Page) -> String {
-    let (from, arrow) = match &rollout.from_version {
+    let (from, arrow) = match rollout.other_before() {
         Some(from) => (visible(from), " → "),
         None => (String::new(), ""),
     };

@@ -56,8 +56,9 @@ fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
     if let Some(until) = hold.until.filter(|_| hold.kind == "closed") {
         text.push_str(&format!(" ({})", until.relative(page.now))); // when it opens has been said, by its own clock
     } else if let Some(until) = hold.until {
+        let apart = if hold.kind == "gate" { ";" } else { "" }; // what it has seen so far comes before
         text.push_str(&format!(
-            " until {} ({})",
+            "{apart} until {} ({})",
             until.clock_or_date(&page.zone, page.now),
             until.relative(page.now)
         ));

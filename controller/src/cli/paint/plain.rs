@@ -9,12 +9,15 @@ use super::{
 use crate::cli::{
     moment::{Moment, count, took},
     output::Page,
-    view::rollout::{Hold, HostRow, Rollout},
+    view::{
+        gate::Gate,
+        rollout::{Hold, HostRow, Rollout},
+    },
 };
 
 /// What to print when the watch begins.
 pub fn opening(rollout: &Rollout, page: &Page) -> Vec<String> {
-    let from = rollout.from_version.as_deref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let from = rollout.other_before().map(|from| format!(" from {from}")).unwrap_or_default();
     let mut lines = vec![stamp(
         page.now,
         page,
@@ -72,7 +75,12 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
         }
     }
     for gate in &after.gates {
-        let known = before.gates.iter().find(|known| known.run == gate.run);
+        let same = |known: &&Gate| known.run == gate.run;
+        let settled = |known: &&Gate| same(known) && !known.is_pending();
+        if gate.is_pending() && before.gates.iter().chain(&after.gates).any(|known| settled(&known)) {
+            continue; // it has its verdict
+        }
+        let known = before.gates.iter().find(same);
         if known.is_none_or(|known| (&known.state, &known.note) != (&gate.state, &gate.note)) {
             lines.push(stamp(page.now, page, &gate.sentence()));
             if gate.state != "pass" {
@@ -85,7 +93,10 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
         lines.push(stamp(page.now, page, &format!("rollout {}", after.phase)));
     }
     for hold in after.holds.iter().filter(|hold| !is_plain_work(hold)) {
-        if !before.holds.iter().any(|known| known.kind == hold.kind) {
+        // Until it begins, whom it waits for is the news; afterwards numbers of hosts change, and their own lines say so.
+        let same =
+            |known: &Hold| known.kind == hold.kind && (hold.kind != "not-started" || known.what == hold.what);
+        if !before.holds.iter().any(same) {
             let command = hold.command.as_deref().map(|command| format!(" -- {command}")).unwrap_or_default();
             lines.push(stamp(page.now, page, &format!("hold {}: {}{command}", hold.kind, hold.what)));
         }

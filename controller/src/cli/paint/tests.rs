@@ -12,7 +12,10 @@ use crate::cli::{
     moment::Moment,
     output::{Page, View},
     style::{Style, width},
-    view::rollout::{Hold, HostFailure, HostRow, Rollout, Wave},
+    view::{
+        gate::Gate,
+        rollout::{Hold, HostFailure, HostRow, Rollout, Wave},
+    },
 };
 use longshore_proto::v1 as pb;
 
@@ -174,6 +177,17 @@ fn what_agents_say_lasts_until_the_state_moves_on() {
     assert_eq!(tracker.rollout.hosts[1].step.as_deref(), Some("probe"));
 }
 
+#[test]
+fn whom_a_rollout_waits_for_before_it_begins_is_news() {
+    let waiting = |what: &str| {
+        let hold = Hold { kind: "not-started".into(), what: what.into(), command: None, ..hold() };
+        Rollout { holds: vec![hold], ..rollout("1.1", "1.0", "ready") }
+    };
+    let (later, in_line) = (waiting("it was made to begin later"), waiting("it waits in line"));
+    assert_eq!(plain::changes(&later, &in_line, &page(80)), ["00:00:12 hold not-started: it waits in line"]);
+    assert!(plain::changes(&in_line, &in_line, &page(80)).is_empty());
+}
+
 fn check(tracker: &Tracker, columns: usize, expected: &str) {
     let lines = picture(tracker, &page(columns));
     assert_eq!(format!("\n{}", lines.join("\n")), expected);
@@ -191,7 +205,15 @@ fn at_work() -> Tracker {
         host(4, 3, "waiting", None),
         host(5, 3, "waiting", None),
     ];
-    let hold = Hold {
+    let waves = vec![wave(1, "done"), wave(2, "switching"), wave(3, "scheduled")];
+    let rollout = Rollout { hosts, waves, holds: vec![hold()], ..rollout("1.1", "1.0", "switching") };
+    let mut tracker = Tracker::new(rollout, Moment(10_000));
+    tracker.said.insert("2".into(), "warming the cache".into());
+    tracker
+}
+
+fn hold() -> Hold {
+    Hold {
         kind: "progress".into(),
         what: "hosts switch: web-2".into(),
         owner: Some("hosts".into()),
@@ -200,12 +222,7 @@ fn at_work() -> Tracker {
         then: Some("the fleet is rolled back".into()),
         command: Some("longshore rollout explain 019ab0c1".into()),
         hosts: vec![],
-    };
-    let waves = vec![wave(1, "done"), wave(2, "switching"), wave(3, "scheduled")];
-    let rollout = Rollout { hosts, waves, holds: vec![hold], ..rollout("1.1", "1.0", "switching") };
-    let mut tracker = Tracker::new(rollout, Moment(10_000));
-    tracker.said.insert("2".into(), "warming the cache".into());
-    tracker
+    }
 }
 
 fn undone() -> Tracker {
@@ -249,6 +266,7 @@ fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
         holds: vec![],
         started_by: "ada".into(),
         reason: None,
+        created_at: Some(Moment(0)),
         started_at: Some(Moment(0)),
         ended_at: None,
         deadline_at: None,
@@ -278,9 +296,11 @@ fn host(number: u32, wave: u32, state: &str, step: Option<&str>) -> HostRow {
         from_version: None,
         joined: false,
         stands_in: false,
+        left_out: None,
         group: None,
         weight: None,
         directed: false,
+        sides: vec![],
         generation: 7,
         since: Some(Moment(10_000)),
     }
@@ -307,4 +327,56 @@ fn a_closed_environment_opens_at_one_time_only() {
             "  → longshore env calendar production  (the calendar of production)"
         ]
     );
+}
+
+fn gate(run: u32, state: &str, note: &str) -> Gate {
+    let row = pb::GateRow {
+        name: "smoke".into(),
+        kind: "test".into(),
+        place: "after wave 1".into(),
+        state: state.into(),
+        note: note.into(),
+        run,
+        ..pb::GateRow::default()
+    };
+    row.into()
+}
+
+/// What was seen before the verdict may be told after it, and is no news then.
+#[test]
+fn a_gate_is_not_pending_after_its_verdict() {
+    let with = |gates: Vec<Gate>| Rollout { gates, ..rollout("1.1", "1.0", "gating") };
+    let page = Page::plain(Moment(0));
+    let told = |before: Vec<Gate>, after: Vec<Gate>| plain::changes(&with(before), &with(after), &page);
+    let (pending, failed) = (gate(1, "pending", "smoke runs on web-1"), gate(1, "fail", "1 failed"));
+    let verdict = ["00:00:00 gate smoke (test) after wave 1: fail: 1 failed"];
+    assert_eq!(told(vec![pending.clone()], vec![failed.clone()]), verdict);
+    assert_eq!(
+        told(vec![pending.clone()], vec![failed.clone(), pending.clone()]),
+        verdict,
+        "read in between"
+    );
+    assert!(told(vec![failed.clone()], vec![failed.clone(), pending.clone()]).is_empty());
+    let again = gate(2, "pending", "");
+    assert_eq!(
+        told(vec![failed.clone()], vec![failed, again]),
+        ["00:00:00 gate smoke (test) after wave 1: pending"]
+    );
+}
+
+/// What a gate has seen so far does not run into its deadline.
+#[test]
+fn what_a_gate_has_seen_ends_before_its_deadline() {
+    let hold = Hold {
+        kind: "gate".into(),
+        what: "gate smoke (test) after wave 1 has no verdict yet: web-1 does not answer".into(),
+        owner: None,
+        since: None,
+        until: Some(Moment(60_000)),
+        then: Some("the rollout pauses and asks".into()),
+        command: None,
+        hosts: vec![],
+    };
+    let lines = hold_lines(&[hold], 0, &Page::plain(Moment(0))).join(" ");
+    assert!(lines.contains("web-1 does not answer; until 00:01:00 (in 1m);"), "{lines}");
 }

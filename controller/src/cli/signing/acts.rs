@@ -9,10 +9,12 @@ use longshore_common::{
     text::visible,
     time::{Clock as _, Millis, SystemClock},
     trust::{
-        Catalog, FLEET, Held, Listed, Part, PublicKey, ROOT_LIFE_MS, RootView, TARGETS_LIFE_MS, author,
-        author::RootDraft,
+        Catalog, Expired, FLEET, Held, Listed, Part, PublicKey, ROOT_LIFE_MS, RootView, TARGETS_LIFE_MS,
+        author, author::RootDraft,
     },
 };
+
+use serde::Serialize;
 
 use super::{Holder, KeyRing, ORG, Signer, first_root, next_list};
 use crate::cli::{exit::Exit, failure::Failure, moment::count};
@@ -24,17 +26,22 @@ const REVOKED_MAX: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// Hosts will believe it.
-    Enough,
+    Enough {
+        /// What waited for its place, and does not count any more.
+        overtaken: Vec<Overtaken>,
+    },
     /// It was said already.
     Before,
     /// More keys have to sign; what is missing, as the controller says.
     Waiting(String),
 }
 
-impl From<Option<String>> for Signed {
-    fn from(waiting: Option<String>) -> Self {
-        waiting.map_or(Signed::Enough, Signed::Waiting)
-    }
+/// What somebody signed, and has to sign again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Overtaken {
+    pub what: String,
+    /// The command.
+    pub next: String,
 }
 
 /// The organisation's key and the fleet's root. What hosts are to pin, and whether it was there before.
@@ -96,9 +103,9 @@ pub async fn create_app(
             .next(format!("to change them: longshore trust rotate {name} --add-key PUBLIC")));
     }
     let fleet_root = fleet.root(FLEET)?;
-    let (root, list) = waiting(signer, name).await?;
+    let waits = Waits::of(signer, name).await?;
     let joined = match others.is_empty() {
-        true => root.as_deref().and_then(|root| asked_to_join(signer.ring, &fleet_root, name, root)),
+        true => waits.roots.iter().find_map(|root| asked_to_join(signer.ring, &fleet_root, name, root)),
         false => None,
     };
     let (own, release) = match joined {
@@ -124,11 +131,18 @@ pub async fn create_app(
         release,
         online: signer.online().await?,
     };
-    let root = agreed(root, author::root(&draft, now()), ROOT_LIFE_MS);
+    let root = waits.root_or(author::root(&draft, now()));
     let root = sign_with_any(signer.ring, org, root)?;
-    let list = agreed(list, author::targets(&author::empty_catalog(name), now()), TARGETS_LIFE_MS);
+    let list = waits.list_or(author::targets(&author::empty_catalog(name), now()));
     let list = sign_with(signer.ring, &draft.release.1, list)?;
-    let signed = signer.submit(name, vec![root], list).await?.into();
+    let signed = signer.submit(name, vec![root], list).await.map_err(|why| match why.code {
+        Some(Code::T02) if signer.ring.among(org).is_empty() => why.next(format!(
+            "a new app takes the organisation's key (longshore trust keys fleet), and none lies in {}; whoever has it: \
+             longshore app create {name} --key {own}; after that you, the same without --key",
+            signer.ring.folder().display()
+        )),
+        _ => why,
+    })?;
     Ok((AppKeys { own, threshold, keys }, signed))
 }
 
@@ -166,7 +180,8 @@ pub async fn sign_release(
                 format!("{app}@{version} is signed already, as another release ({})", listed.digest.short());
             return Err(Failure::coded(Code::N02, message));
         }
-        Some(_) if floor.is_none() => return Ok(Signed::Before),
+        // A list that has run out is signed anew by this.
+        Some(_) if floor.is_none() && author::expires_ms(&held.targets) > now() => return Ok(Signed::Before),
         Some(listed) => listed.seq,
         None => catalog.next_seq,
     };
@@ -252,10 +267,10 @@ async fn sign_list(
 ) -> Result<Signed, Failure> {
     let root = held.root(app.as_str())?;
     let (_, keys) = root.role(Part::Targets);
-    let (_, waits) = waiting(signer, app.as_str()).await?;
-    let list = agreed(waits, author::targets(catalog, now()), TARGETS_LIFE_MS);
+    let waits = Waits::of(signer, app.as_str()).await?;
+    let list = waits.list_or(author::targets(catalog, now()));
     let list = sign_with(signer.ring, keys, list)?;
-    Ok(signer.submit(app.as_str(), vec![], list).await?.into())
+    signer.submit(app.as_str(), vec![], list).await
 }
 
 /// What is to be different in an app's root, or the fleet's.
@@ -296,21 +311,21 @@ pub async fn rotate(signer: &Signer<'_>, app: &str, changes: &Changes) -> Result
         draft.org = (threshold, keys.clone());
     }
     let signers: BTreeSet<PublicKey> = before.role(Part::Root).1 | &draft.org.1;
-    let (waits, list) = waiting(signer, app).await?;
-    let root = agreed(waits.clone(), author::root(&draft, now()), ROOT_LIFE_MS);
+    let waits = Waits::of(signer, app).await?;
+    let root = waits.root_or(author::root(&draft, now()));
     // Who brings only the list's signature leaves the root as it waits.
-    let root = match waits == Some(root.clone()) {
+    let root = match waits.roots.contains(&root) {
         true => sign_with_any(signer.ring, &signers, root)?,
         false => sign_with(signer.ring, &signers, root)?,
     };
-    let list = renewed_list(signer, list, &held, &before, &draft)?;
-    Ok(signer.submit(app, vec![root], list).await?.into())
+    let list = renewed_list(signer, &waits, &held, &before, &draft)?;
+    signer.submit(app, vec![root], list).await
 }
 
 /// The list signed anew, by whoever may sign it from now on and lies here.
 fn renewed_list(
     signer: &Signer<'_>,
-    waiting: Option<Vec<u8>>,
+    waits: &Waits,
     held: &Held,
     before: &RootView,
     draft: &RootDraft,
@@ -321,23 +336,53 @@ fn renewed_list(
         return Ok(vec![]);
     }
     let catalog = next_list(&draft.app, held)?;
-    let list = agreed(waiting, author::targets(&catalog, now()), TARGETS_LIFE_MS);
+    let list = waits.list_or(author::targets(&catalog, now()));
     sign_with(signer.ring, &draft.release.1, list)
 }
 
-/// What waits for signatures at the controller: the newest root and the list.
-async fn waiting(signer: &Signer<'_>, app: &str) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), Failure> {
-    let pending = signer.get(app).await?.pending.unwrap_or_default();
-    let root = pending.roots.last().map(|root| root.to_vec());
-    Ok((root, Some(pending.targets.to_vec()).filter(|list| !list.is_empty())))
+/// What waits for signatures at the controller.
+struct Waits {
+    roots: Vec<Vec<u8>>,
+    lists: Vec<Vec<u8>>,
+}
+
+impl Waits {
+    async fn of(signer: &Signer<'_>, app: &str) -> Result<Self, Failure> {
+        let pending = signer.get(app).await?.pending;
+        let roots = pending.iter().filter_map(|pending| pending.roots.last());
+        let lists = pending.iter().map(|pending| &pending.targets).filter(|list| !list.is_empty());
+        Ok(Self {
+            roots: roots.map(|root| root.to_vec()).collect(),
+            lists: lists.map(|list| list.to_vec()).collect(),
+        })
+    }
+
+    fn root_or(&self, ours: Vec<u8>) -> Vec<u8> {
+        agreed(&self.roots, ours, ROOT_LIFE_MS)
+    }
+
+    fn list_or(&self, ours: Vec<u8>) -> Vec<u8> {
+        agreed(&self.lists, ours, TARGETS_LIFE_MS)
+    }
 }
 
 /// What waits, when it says just what would be signed here and holds no longer: so signatures add up, and whoever
 /// keeps it cannot slip anything in.
-fn agreed(waiting: Option<Vec<u8>>, ours: Vec<u8>, life_ms: Millis) -> Vec<u8> {
-    let sound = |waiting: &Vec<u8>| (now()..=now() + life_ms).contains(&author::expires_ms(waiting));
-    let same = waiting.filter(sound).and_then(|waiting| author::like(&waiting, &ours));
+fn agreed(waiting: &[Vec<u8>], ours: Vec<u8>, life_ms: Millis) -> Vec<u8> {
+    let sound = |waiting: &&Vec<u8>| (now()..=now() + life_ms).contains(&author::expires_ms(waiting));
+    let same = waiting.iter().filter(sound).find_map(|waiting| author::like(waiting, &ours));
     same.unwrap_or(ours)
+}
+
+/// What of the fleet's and the app's documents operators have to renew before hosts take anything new.
+pub async fn expired(signer: &Signer<'_>, app: &AppName, now_ms: Millis) -> Result<Vec<Expired>, Failure> {
+    let mut expired = vec![];
+    for name in [FLEET, app.as_str()] {
+        let held = signer.verified(name).await?;
+        expired.extend(held.map(|held| held.expired(name, now_ms)).unwrap_or_default());
+    }
+    expired.retain(|expired| expired.part.is_lasting());
+    Ok(expired)
 }
 
 async fn app_of(signer: &Signer<'_>, app: &AppName) -> Result<Held, Failure> {

@@ -17,7 +17,8 @@ use longshore_common::{
     chain::Chain,
     digest::{ReleaseDigest, hex},
     durable,
-    trust::{PublicKey, SigningKey, author},
+    ids::AppName,
+    trust::{FLEET, PublicKey, SigningKey, author},
 };
 
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,15 @@ impl KeyRing {
         self.make()?;
         durable::create_dir_durable(&dir, 0o700).map_err(|e| failed(&e))?;
         Ok(dir)
+    }
+
+    /// Of which repositories something was verified here, the fleet's first.
+    pub fn seen(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.folder.join("seen")) else { return vec![] };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.parse::<AppName>().is_ok()).collect();
+        names.sort_by_key(|name| (name != FLEET, name.clone()));
+        names
     }
 
     /// By name. Files that are no keys are passed over.

@@ -14,14 +14,16 @@ use longshore_common::{
     code::{Code, Coded},
     digest::sha256,
     time::{Clock as _, SystemClock},
-    trust::{Anchor, Catalog, FLEET, Held, Offer, Part, PublicKey, TrustState, update_even_if_expired},
+    trust::{
+        Anchor, Catalog, FLEET, Held, Offer, Part, PublicKey, TrustState, author, update_even_if_expired,
+    },
 };
 use longshore_proto::v1 as pb;
 use tokio::time::Instant;
 
 pub use acts::{
-    AppKeys, Changes, FleetWord, Floor, Signed, create_app, fleet_list, init, rotate, say_to_fleet,
-    sign_release, signed_digest, withdraw,
+    AppKeys, Changes, FleetWord, Floor, Overtaken, Signed, create_app, expired, fleet_list, init, rotate,
+    say_to_fleet, sign_release, signed_digest, withdraw,
 };
 pub use keyring::{Holder, KeyRing, KnownKey, ORG};
 pub use passphrase::{FILE_VARIABLE, Passphrase, VARIABLE};
@@ -34,6 +36,13 @@ pub struct Signer<'a> {
     pub client: &'a Client,
     pub ring: &'a KeyRing,
     pub by: Instant,
+}
+
+/// What became of documents that the controller had lost.
+#[derive(Debug, Default)]
+pub struct HandedBack {
+    pub taken: Vec<String>,
+    pub refused: Vec<(String, Failure)>,
 }
 
 /// Which roots are believed beyond those that were seen here.
@@ -61,7 +70,7 @@ impl Signer<'_> {
     /// those of before is believed as far as this machine has seen it: a key that was replaced may be a thief's by now,
     /// and what it signed since is not to be signed on top of.
     pub async fn verified_to_rotate(&self, app: &str, fleet: &Held) -> Result<Option<Held>, Failure> {
-        let (present, seen) = (Anchor::of_fleet(fleet)?, TrustState::new(&self.ring.seen_dir()?, app));
+        let (present, seen) = (Anchor::of_fleet(fleet)?, self.seen(app)?);
         let Some(seen) = seen.load().map_err(|why| here(why.message))? else {
             return self.verified(app).await.map_err(|why| match why.code {
                 Some(Code::T02) => why.next(format!(
@@ -83,13 +92,59 @@ impl Signer<'_> {
         }
     }
 
+    /// Hands back what was verified here and the controller has older or not at all, as one whose folder was put back to
+    /// an older copy. It verifies that as it does any other submission. Of which apps it was taken, and of which not, and
+    /// why.
+    pub async fn hand_back(&self) -> Result<HandedBack, Failure> {
+        let mut done = HandedBack::default();
+        if self.ring.pin()?.is_none() {
+            return Ok(done);
+        }
+        for app in self.ring.seen() {
+            match self.hand_back_one(&app).await {
+                Ok(true) => done.taken.push(app),
+                Ok(false) => {}
+                Err(why) => done.refused.push((app, why)),
+            }
+        }
+        Ok(done)
+    }
+
+    async fn hand_back_one(&self, app: &str) -> Result<bool, Failure> {
+        let Some(seen) = self.seen(app)?.load().map_err(|why| here(why.message))? else { return Ok(false) };
+        let has = self.get(app).await?.documents.map(Offer::from);
+        let root = has.iter().flat_map(|offer| &offer.roots).map(|root| author::version(root)).max();
+        let list = has.as_ref().map_or(0, |offer| author::version(&offer.targets));
+        let newer = |version: &u64| root.is_none_or(|root| *version > root);
+        let roots = seen.roots.iter().filter(|(version, _)| newer(version)).map(|(_, root)| root.clone());
+        let roots: Vec<Vec<u8>> = roots.collect();
+        let targets = if author::version(&seen.targets) > list { seen.targets } else { vec![] };
+        if roots.is_empty() && targets.is_empty() {
+            return Ok(false);
+        }
+        let signed = self.submit(app, roots, targets).await?;
+        Ok(matches!(signed, Signed::Enough { .. }))
+    }
+
+    /// What was verified here last.
+    fn seen(&self, app: &str) -> Result<TrustState, Failure> {
+        let dir = self.ring.seen_dir()?;
+        let remedy = format!(
+            "Fix: move {} to another folder; then what the controller has is believed as far as this fleet's keys have \
+             signed it",
+            dir.join(app).display()
+        );
+        Ok(TrustState::new(&dir, app).mended_by(remedy))
+    }
+
     async fn verified_by(&self, app: &str, anchor: &Anchor, roots: Roots) -> Result<Option<Held>, Failure> {
-        let state = TrustState::new(&self.ring.seen_dir()?, app);
+        let state = self.seen(app)?;
         let known = state.load().map_err(|why| here(why.message))?;
         let Some(documents) = self.get(app).await?.documents else {
             return match known {
                 None => Ok(None),
-                Some(_) => Err(here(format!("the controller has lost the signed documents of {app}"))),
+                Some(_) => Err(here(format!("the controller has lost the signed documents of {app}"))
+                    .next("to hand it what was seen on this machine: longshore trust refresh")),
             };
         };
         let offer = Offer::from(documents);
@@ -115,20 +170,20 @@ impl Signer<'_> {
         self.client.answer(self.by, self.client.trust().get(request)).await
     }
 
-    /// Hands documents in. The message of what is missing, when the controller only keeps them.
-    async fn submit(
-        &self,
-        app: &str,
-        roots: Vec<Vec<u8>>,
-        targets: Vec<u8>,
-    ) -> Result<Option<String>, Failure> {
+    /// Hands documents in.
+    async fn submit(&self, app: &str, roots: Vec<Vec<u8>>, targets: Vec<u8>) -> Result<Signed, Failure> {
         let request = pb::SubmitTrustRequest {
             app: app.to_owned(),
             roots: roots.into_iter().map(Into::into).collect(),
             targets: targets.into(),
         };
         let reply = self.client.answer(self.by, self.client.trust().submit(request)).await?;
-        Ok((!reply.accepted).then_some(reply.waiting))
+        let overtaken =
+            reply.overtaken.into_iter().map(|other| Overtaken { what: other.what, next: other.command });
+        Ok(match reply.accepted {
+            true => Signed::Enough { overtaken: overtaken.collect() },
+            false => Signed::Waiting(reply.waiting),
+        })
     }
 
     async fn status(&self) -> Result<pb::TrustStatusReply, Failure> {

@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::{
     audit::{Broken, Chained, Verified, What},
     cli::{
+        exit::Exit,
+        failure::exit_of,
         moment::{Moment, count},
         output::{Page, View},
         style::{Ink, clip},
@@ -198,8 +200,10 @@ pub struct Entry {
     pub at: Moment,
     #[serde(flatten)]
     what: What,
-    /// `done`, `refused`, or the code of the error; empty while nothing is known of its end.
+    /// `done`, `refused` with the code, or the code of the error; empty while nothing is known of its end.
     pub outcome: String,
+    /// At the door, or by policy and state: what ends a command with 4.
+    pub refused: bool,
 }
 
 impl Entry {
@@ -210,12 +214,19 @@ impl Entry {
             What::Ended { code, .. } => code.clone().unwrap_or_else(|| "done".to_owned()),
             What::Allowed { .. } | What::Pruned { .. } | What::Suppressed { .. } => String::new(),
         };
-        Self { i: entry.i, at: Moment(entry.at_ms), what: entry.what, outcome }
+        let refused = match &entry.what {
+            What::Denied { .. } | What::Suppressed { .. } => true,
+            What::Ended { code: Some(code), .. } => is_refusal(code),
+            What::Allowed { .. } | What::Event { .. } | What::Ended { .. } | What::Pruned { .. } => false,
+        };
+        Self { i: entry.i, at: Moment(entry.at_ms), what: entry.what, outcome, refused }
     }
 
     pub fn ended(&mut self, code: Option<&str>, why: &str) {
+        self.refused = code.is_some_and(is_refusal);
         self.outcome = match code {
             None => "done".to_owned(),
+            Some(code) if self.refused => format!("refused {code} {why}"),
             Some(code) => format!("{code} {why}"),
         };
     }
@@ -245,6 +256,11 @@ impl Entry {
             }
         }
     }
+}
+
+/// Whoever typed it saw the command end with 4.
+fn is_refusal(code: &str) -> bool {
+    code.parse().is_ok_and(|code| exit_of(code) == Exit::Refused)
 }
 
 impl View for Entry {
@@ -298,6 +314,8 @@ const OUTCOME: usize = 48;
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
     pub sound: bool,
+    /// Hosts were asked and none answered, so only the chain itself was checked.
+    pub inconclusive: bool,
     /// The first entry that is missing or not what it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broken_at: Option<u64>,
@@ -309,26 +327,36 @@ pub struct Verdict {
     /// Hosts and files that hold checkpoints.
     pub witnesses: Vec<String>,
     pub checkpoints: usize,
+    /// Hosts and files whose checkpoints were edited or damaged there; they say nothing of the log.
+    pub forged: Vec<String>,
     /// Hosts that did not show theirs, and why.
     pub silent: Vec<String>,
 }
 
+/// What the log was held against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Hosts and files that hold checkpoints.
+    pub holders: Vec<String>,
+    pub checkpoints: usize,
+    pub forged: Vec<String>,
+    pub silent: Vec<String>,
+}
+
 impl Verdict {
-    pub fn new(
-        found: Result<Verified, Broken>,
-        witnesses: Vec<String>,
-        checkpoints: usize,
-        silent: Vec<String>,
-    ) -> Self {
+    pub fn new(found: Result<Verified, Broken>, witnesses: Witnesses, inconclusive: bool) -> Self {
+        let Witnesses { holders, checkpoints, forged, silent } = witnesses;
         let mut verdict = Self {
             sound: found.is_ok(),
+            inconclusive,
             broken_at: None,
             why: String::new(),
             first: 0,
             entries: 0,
             head: String::new(),
-            witnesses,
+            witnesses: holders,
             checkpoints,
+            forged,
             silent,
         };
         match found {
@@ -345,14 +373,22 @@ impl View for Verdict {
     const SCHEMA: &'static str = "longshore.cli.audit-verdict/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
+        let last = self.entries.saturating_sub(1).max(self.first);
         let mut lines = match self.broken_at {
             Some(entry) => {
                 vec![page.style.paint(Ink::Bad, &format!("BROKEN  entry {entry} {}", visible(&self.why)))]
             }
+            None if self.inconclusive => vec![page.style.paint(
+                Ink::Warn,
+                &format!(
+                    "INCONCLUSIVE  entries {} to {last} follow from each other, and no host answered that could say whether \
+                     they are what they were. Try again when hosts are connected, or with --witness-file",
+                    self.first
+                ),
+            )],
             None => vec![format!(
-                "Sound: entries {} to {} follow from each other (head {}).",
+                "Sound: entries {} to {last} follow from each other (head {}).",
                 self.first,
-                self.entries.saturating_sub(1).max(self.first),
                 visible(self.head.get(..16).unwrap_or_default())
             )],
         };
@@ -366,6 +402,15 @@ impl View for Verdict {
                 format!("Held against {} of {holders} witnesses.", count(self.checkpoints, "checkpoint"))
             }
         });
+        let forged = |holder: &String| {
+            let text = format!(
+                "WITNESS  {}: checkpoints there are not signed by the key that they name: they were edited or damaged, \
+                 and the log was not held against them",
+                visible(holder)
+            );
+            page.style.paint(Ink::Bad, &text)
+        };
+        lines.extend(self.forged.iter().map(forged));
         lines.extend(
             self.silent
                 .iter()

@@ -81,7 +81,7 @@ impl Approval {
         Approvals { state, lacking: lacking.as_deref(), until: *until, asked, words }
     }
 
-    /// Whether the plan may start, as far as people are asked. None: it was used up.
+    /// Whether the plan may start, as far as people are asked. None: its approvals were used up.
     pub fn verdict(&self, page: &Page) -> Option<(Ink, String)> {
         match self.state.as_str() {
             "approved" => {
@@ -100,18 +100,20 @@ impl Approval {
         }
     }
 
-    /// `lacks 1 more`, `approved until 2026-11-30 10:18`, `denied`
+    /// `lacks 1 more`, `approved until 2026-11-30 10:18 UTC`, `denied`
     fn stands(&self, page: &Page) -> String {
         match (&self.lacking, self.until) {
             (Some(lacking), _) => visible(lacking),
-            (None, Some(until)) => format!("{} until {}", visible(&self.state), until.date(&page.zone)),
+            (None, Some(until)) => {
+                format!("{} until {}", visible(&self.state), until.date_in_zone(&page.zone))
+            }
             (None, None) => visible(&self.state),
         }
     }
 
-    /// `, until 2026-11-30 10:18,` or nothing.
+    /// `, until 2026-11-30 10:18 UTC,` or nothing.
     fn good_until(&self, page: &Page) -> String {
-        self.until.map(|at| format!(", until {},", at.date(&page.zone))).unwrap_or_default()
+        self.until.map(|at| format!(", until {},", at.date_in_zone(&page.zone))).unwrap_or_default()
     }
 
     fn said(&self) -> String {
@@ -139,11 +141,13 @@ impl View for Approval {
         let what = visible(&format!("{}@{} for {}", self.app, self.version, self.env));
         match self.state.as_str() {
             "approved" => {
-                let until =
-                    self.until.map(|at| format!(", good until {}", at.date(&page.zone))).unwrap_or_default();
+                let until = self
+                    .until
+                    .map(|at| format!(", good until {}", at.date_in_zone(&page.zone)))
+                    .unwrap_or_default();
                 vec![
                     page.style.paint(Ink::Good, &format!("Plan {plan} ({what}) is approved{until}.")),
-                    format!("Start it: longshore rollout start {plan}"),
+                    format!("Somebody else starts it: longshore rollout start {plan}"),
                 ]
             }
             "pending" => {

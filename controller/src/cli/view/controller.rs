@@ -4,6 +4,7 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
+use super::short;
 use crate::cli::{
     moment::{Moment, count},
     output::{Page, View},
@@ -20,9 +21,45 @@ pub struct Status {
     pub hosts: u32,
     pub connected: u32,
     pub active_rollouts: u32,
+    /// Notices that could not be told to somebody, and are not tried any more.
+    pub dead_notices: u32,
+    /// Rollouts that are to begin later, the first to begin first.
+    pub scheduled: Vec<Scheduled>,
     pub round_trip_ms: u64,
     /// The one that signs first; more than one while the CA is rotated.
     pub roots: Vec<Root>,
+    /// What of the signed documents has run out, or is about to, with who renews it and how.
+    pub running_out: Vec<String>,
+}
+
+/// A rollout that is to begin later, or waits in line since then.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scheduled {
+    pub rollout: String,
+    pub app: String,
+    pub version: String,
+    pub env: String,
+    pub by: String,
+    pub at: Moment,
+}
+
+impl From<pb::Scheduled> for Scheduled {
+    fn from(row: pb::Scheduled) -> Self {
+        let pb::Scheduled { rollout, app, version, env, by, at_ms } = row;
+        Self { rollout, app, version, env, by, at: Moment(at_ms) }
+    }
+}
+
+impl Scheduled {
+    fn sentence(&self, page: &Page) -> String {
+        let Self { rollout, app, version, env, by, at } = self;
+        let short = short(rollout);
+        let when = match at.0 > page.now.0 {
+            true => format!("begins {} (rollout {short})", at.relative(page.now)),
+            false => format!("waits in line: longshore rollout explain {short}"),
+        };
+        visible(&format!("{app}@{version} to {env} by {by} {when}"))
+    }
 }
 
 /// A root of the controller's CA, and who needs it.
@@ -64,8 +101,24 @@ impl Root {
 }
 
 impl Status {
-    pub fn new(reply: pb::StatusReply, context: &str, address: &str, round_trip_ms: u64) -> Self {
-        let pb::StatusReply { version, time_ms, revision, hosts, connected, active_rollouts, roots } = reply;
+    pub fn new(
+        reply: pb::StatusReply,
+        context: &str,
+        address: &str,
+        round_trip_ms: u64,
+        running_out: Vec<String>,
+    ) -> Self {
+        let pb::StatusReply {
+            version,
+            time_ms,
+            revision,
+            hosts,
+            connected,
+            active_rollouts,
+            dead_notices,
+            scheduled,
+            roots,
+        } = reply;
         Self {
             context: context.to_owned(),
             address: address.to_owned(),
@@ -75,8 +128,11 @@ impl Status {
             hosts,
             connected,
             active_rollouts,
+            dead_notices,
+            scheduled: scheduled.into_iter().map(Scheduled::from).collect(),
             round_trip_ms,
             roots: roots.into_iter().map(Root::from).collect(),
+            running_out,
         }
     }
 }
@@ -103,6 +159,16 @@ impl View for Status {
                 false => format!("on its way out; still needed by {}", root.needed_by()),
             };
             facts.add("CA", visible(&format!("{short}…, {state}")));
+        }
+        for document in &self.running_out {
+            facts.add("signed", visible(document));
+        }
+        for scheduled in &self.scheduled {
+            facts.add("scheduled", scheduled.sentence(page));
+        }
+        if self.dead_notices > 0 {
+            let notices = count(self.dead_notices as usize, "notice");
+            facts.add("notices", format!("{notices} could not be told: longshore notify list --dead"));
         }
         let skew = self.time.0 - page.now.0;
         if skew.abs() > SKEW_MS {

@@ -1,5 +1,7 @@
 //! Environments.
 
+use std::collections::BTreeMap;
+
 use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
@@ -32,6 +34,46 @@ pub struct Live {
     pub since: Option<Moment>,
     /// Hosts of the environment that run something else, by their last report; only where one environment is shown.
     pub lacking: Vec<String>,
+    /// Newcomers that are not brought it yet.
+    pub unbrought: Vec<Unbrought>,
+}
+
+/// A host that came to an environment and is not brought what is live there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unbrought {
+    pub env: String,
+    pub app: String,
+    /// By name.
+    pub host: String,
+    /// And the next step.
+    pub why: String,
+    pub since: Option<Moment>,
+}
+
+impl From<pb::Unbrought> for Unbrought {
+    fn from(left: pb::Unbrought) -> Self {
+        let pb::Unbrought { env, app, host, why, since_ms } = left;
+        Self { env, app, host, why, since: Moment::from_wire(since_ms) }
+    }
+}
+
+/// Those with the same reason together: `not brought to web-5, web-6: LS-K01 …`
+fn unbrought(left: &[Unbrought]) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for one in left {
+        reasons.entry(&one.why).or_default().push(&one.host);
+    }
+    let line =
+        |(why, hosts): (&str, Vec<&str>)| visible(&format!("not brought to {}: {why}", some_of(&hosts)));
+    reasons.into_iter().map(line).collect()
+}
+
+fn some_of(hosts: &[&str]) -> String {
+    let more = match hosts.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    hosts.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ") + &more
 }
 
 impl From<pb::Environment> for Environment {
@@ -43,8 +85,9 @@ impl From<pb::Environment> for Environment {
 
 impl From<pb::LiveRelease> for Live {
     fn from(live: pb::LiveRelease) -> Self {
-        let pb::LiveRelease { app, version, digest, since_ms, lacking } = live;
-        Self { app, version, digest, since: Moment::from_wire(since_ms), lacking }
+        let pb::LiveRelease { app, version, digest, since_ms, lacking, unbrought } = live;
+        let unbrought = unbrought.into_iter().map(Unbrought::from).collect();
+        Self { app, version, digest, since: Moment::from_wire(since_ms), lacking, unbrought }
     }
 }
 
@@ -60,13 +103,12 @@ impl View for Environment {
         for live in &self.live {
             let since = live.since.map(|at| format!(", since {}", at.date(&page.zone))).unwrap_or_default();
             facts.add("live", visible(&format!("{}@{}{since}", live.app, live.version)));
-            let more = match live.lacking.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let named = live.lacking.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            if !named.is_empty() {
-                facts.add("", visible(&format!("not on {named}{more}")));
+            let lacking: Vec<&str> = live.lacking.iter().map(String::as_str).collect();
+            if !lacking.is_empty() {
+                facts.add("", visible(&format!("not on {}", some_of(&lacking))));
+            }
+            for line in unbrought(&live.unbrought) {
+                facts.add("", line);
             }
         }
         let mut lines = facts.lines(page.style);
@@ -133,5 +175,18 @@ impl View for Applied {
             )],
             false => vec![format!("Environment {name} is unchanged: nothing to do")],
         }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EnvironmentRemoved {
+    pub environment: String,
+}
+
+impl View for EnvironmentRemoved {
+    const SCHEMA: &'static str = "longshore.cli.env-removed/1";
+
+    fn lines(&self, _page: &Page) -> Vec<String> {
+        vec![format!("Environment {} is removed. Its rollouts stay on record.", visible(&self.environment))]
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::cli::{
     moment::count,
     output::{Page, View},
+    signing::Overtaken,
     style::Ink,
     table::Facts,
 };
@@ -32,6 +33,8 @@ pub struct FleetSays {
     pub before: bool,
     /// Which signatures are missing, if any: until then no host hears of it.
     pub waiting: Option<String>,
+    /// What others had signed for its place: it does not count any more.
+    pub overtaken: Vec<Overtaken>,
     /// Hosts that have verified this list.
     pub known_to: usize,
     /// Hosts that have not, or did not answer: they learn of it when they next look, at the latest after an hour.
@@ -55,6 +58,7 @@ impl FleetSays {
             list_version: catalog.version,
             before,
             waiting,
+            overtaken: vec![],
             known_to: heard.hosts,
             not_known_to: heard.behind,
         }
@@ -66,6 +70,9 @@ impl View for FleetSays {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         let head = match &self.frozen {
+            _ if self.waiting.is_some() => {
+                page.style.paint(Ink::Warn, "Signed here, and not by enough keys yet: nothing has changed")
+            }
             Some(reason) => page.style.paint(Ink::Warn, &format!("The fleet is FROZEN: {}", visible(reason))),
             None => "The fleet is not frozen".to_owned(),
         };
@@ -79,7 +86,7 @@ impl View for FleetSays {
         }
         match &self.waiting {
             Some(waiting) => {
-                facts.add("WAITING", format!("{}; no host hears of it before", visible(waiting)));
+                facts.add("waiting", format!("no host hears of it before: {}", visible(waiting)));
             }
             None => {
                 facts.add("known to", count(self.known_to, "host"));
@@ -92,6 +99,7 @@ impl View for FleetSays {
             facts.add("not yet to", format!("{}{more}: when they next look", named.join(", ")));
         }
         lines.extend(facts.lines(page.style).into_iter().map(|line| format!("  {line}")));
+        lines.extend(self.overtaken.iter().map(|other| other.line(page.style)));
         lines
     }
 }

@@ -6,7 +6,13 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::{host_facts::HostFacts, labels, some};
+use super::{
+    env::Unbrought,
+    host_facts::HostFacts,
+    labels,
+    side::{self, HostSide},
+    some,
+};
 use crate::cli::{
     moment::{Moment, bytes},
     output::{Page, View},
@@ -26,6 +32,9 @@ pub struct Host {
     pub labels: BTreeMap<String, String>,
     pub connected: bool,
     pub last_seen_at: Option<Moment>,
+    /// When the controller started, if it has not heard of the host since: then it was seen last at `last_seen_at` or
+    /// later.
+    pub unheard_since: Option<Moment>,
     pub agent_version: String,
     pub address: String,
     pub facts: Option<HostFacts>,
@@ -36,6 +45,8 @@ pub struct Host {
     /// Set while load balancers wait for its apps, after it was undrained.
     pub rejoining: Option<HostRejoin>,
     pub apps: Vec<HostApp>,
+    /// What is live in its environments and is not brought to it yet.
+    pub unbrought: Vec<Unbrought>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
     /// SHA-256 of its newest public key, in hex: `longshore-agent status` shows the same.
@@ -95,6 +106,8 @@ pub struct HostApp {
     pub slots: Vec<String>,
     /// Somebody on the host deployed it from a bundle; none: the controller assigned it.
     pub deployed_there: Option<DeployedThere>,
+    /// Blue, then green; empty: it runs on none, or the host is away.
+    pub sides: Vec<HostSide>,
 }
 
 /// A deployment by the host's own admin.
@@ -118,6 +131,7 @@ impl From<pb::Host> for Host {
             labels,
             connected,
             last_seen_ms,
+            unheard_since_ms,
             agent_version,
             address,
             facts,
@@ -129,6 +143,7 @@ impl From<pb::Host> for Host {
             barred,
             rejoining,
             key,
+            unbrought,
         } = host;
         Self {
             id,
@@ -136,6 +151,7 @@ impl From<pb::Host> for Host {
             labels,
             connected,
             last_seen_at: Moment::from_wire(last_seen_ms),
+            unheard_since: Moment::from_wire(unheard_since_ms),
             agent_version,
             address,
             // One that enrolled and never connected has said nothing yet.
@@ -154,6 +170,7 @@ impl From<pb::Host> for Host {
                 until: Moment::from_wire(until_ms),
             }),
             apps: apps.into_iter().map(HostApp::from).collect(),
+            unbrought: unbrought.into_iter().map(Unbrought::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
             key: some(key),
@@ -186,6 +203,7 @@ impl From<pb::AppState> for HostApp {
             verdict,
             local_by,
             local_ms,
+            sides,
         } = state;
         let at = Moment::from_wire(local_ms);
         Self {
@@ -198,6 +216,7 @@ impl From<pb::AppState> for HostApp {
             generation,
             slots,
             deployed_there: some(local_by).map(|by| DeployedThere { by, at }),
+            sides: side::sides(sides),
         }
     }
 }
@@ -276,10 +295,11 @@ impl Host {
     }
 
     fn seen(&self, now: Moment) -> String {
-        match self.last_seen_at {
-            Some(_) if self.connected => "now".to_owned(),
-            Some(at) => at.relative(now),
-            None => "never".to_owned(),
+        match (self.last_seen_at, self.unheard_since) {
+            (Some(_), _) if self.connected => "now".to_owned(),
+            (None, _) => "never".to_owned(),
+            (Some(_), Some(start)) => format!("not since the controller's start {}", start.relative(now)),
+            (Some(at), None) => at.relative(now),
         }
     }
 }
@@ -314,7 +334,12 @@ impl View for Host {
         let state = if self.connected {
             "connected".to_owned()
         } else {
-            format!("away, seen {}", self.seen(page.now))
+            match self.unheard_since {
+                Some(start) => {
+                    format!("away, not seen since the controller started {}", start.relative(page.now))
+                }
+                None => format!("away, seen {}", self.seen(page.now)),
+            }
         };
         facts.add("host", visible(&self.name)).add("id", visible(&self.id)).add("state", state);
         if let Some(barred) = &self.barred {
@@ -355,6 +380,11 @@ impl View for Host {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             facts.add("held", visible(&format!("by {}{since}: {}", hold.by, hold.reason)));
         }
+        for left in &self.unbrought {
+            let since = left.since.map(|at| format!(" ({})", at.relative(page.now))).unwrap_or_default();
+            let Unbrought { env, app, why, .. } = left;
+            facts.add("not brought", visible(&format!("{app} of {env}: {why}{since}")));
+        }
         facts
             .add("labels", labels(&self.labels))
             .add("address", visible(&self.address))
@@ -363,7 +393,10 @@ impl View for Host {
             .add_some("key", self.key.as_deref().map(visible))
             .add_some(
                 "certificate",
-                self.certificate_expires_at.map(|at| format!("expires {}", at.relative(page.now))),
+                self.certificate_expires_at.map(|at| match at.0 > page.now.0 {
+                    true => format!("expires {}", at.relative(page.now)),
+                    false => format!("EXPIRED {}; the host gets another by itself", at.relative(page.now)),
+                }),
             );
         if let Some(known) = &self.facts {
             let disk = format!("{} free of {}", bytes(known.disk_free_bytes), bytes(known.disk_total_bytes));
@@ -372,6 +405,9 @@ impl View for Host {
                 .add("machine", format!("{} CPUs, {} memory, {disk}", known.cpus, bytes(known.memory_bytes)))
                 .add("driver", visible(&known.driver))
                 .add_some("trust", known.trust.as_ref().map(|trust| trust.line(page.now)));
+            for expired in known.trust.iter().flat_map(|trust| &trust.expired) {
+                facts.add("expired", visible(expired));
+            }
             for broken in known.trust.iter().flat_map(|trust| &trust.breaks) {
                 facts.add("glass broken", visible(broken));
             }
@@ -380,6 +416,9 @@ impl View for Host {
         if !self.apps.is_empty() {
             lines.push(String::new());
             lines.extend(apps_table(&self.apps, self.connected).lines(page.style));
+            let sides =
+                self.apps.iter().flat_map(|app| app.sides.iter().map(|side| side.line(&app.app, page)));
+            lines.extend(sides);
             lines.extend(self.apps.iter().filter_map(|app| app.local_note(page)));
         }
         lines

@@ -31,6 +31,8 @@ pub struct HostTrust {
     /// Every time that somebody broke the glass there, oldest first.
     pub breaks: Vec<String>,
     pub problem: Option<String>,
+    /// Each signed document that has run out there: which, since when, who renews it and how.
+    pub expired: Vec<String>,
 }
 
 impl From<pb::Facts> for HostFacts {
@@ -64,9 +66,9 @@ impl From<pb::Facts> for HostFacts {
 
 impl From<pb::TrustFacts> for HostTrust {
     fn from(trust: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = trust;
+        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged: _ } = trust;
         let verified_at = Moment::from_wire(verified_ms);
-        Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem) }
+        Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem), expired }
     }
 }
 

@@ -30,12 +30,16 @@ pub mod rollout_lines;
 pub(in crate::cli) mod samples;
 #[cfg(test)]
 mod samples_more;
+#[cfg(test)]
+mod samples_rollout;
 pub mod secret;
+mod side;
 #[cfg(test)]
 mod tests;
 pub mod token;
 pub mod trust;
 pub mod trust_check;
+pub mod trust_waiting;
 
 use std::collections::BTreeMap;
 

@@ -4,12 +4,15 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::{short, some};
+use super::some;
 use crate::cli::{
     moment::Moment,
     output::{Page, View},
     table::Table,
 };
+
+/// Digits of an id: the last group of a UUID.
+const END: usize = 12;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Notice {
@@ -64,11 +67,14 @@ impl From<pb::NoticeRow> for Notice {
 #[derive(Clone, Debug, Serialize)]
 pub struct NoticeList {
     pub notices: Vec<Notice>,
+    /// Only of those that are dead was asked: others may wait.
+    #[serde(skip)]
+    pub of_dead: bool,
 }
 
 impl From<pb::ListNoticesReply> for NoticeList {
     fn from(reply: pb::ListNoticesReply) -> Self {
-        Self { notices: reply.notices.into_iter().map(Notice::from).collect() }
+        Self { notices: reply.notices.into_iter().map(Notice::from).collect(), of_dead: false }
     }
 }
 
@@ -77,13 +83,14 @@ impl View for NoticeList {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         if self.notices.is_empty() {
-            return vec!["Everything was told.".to_owned()];
+            let none = if self.of_dead { "No notice is dead." } else { "Everything was told." };
+            return vec![none.to_owned()];
         }
         let mut table =
             Table::new(["NOTICE", "KIND", "ENVIRONMENT", "TO", "STATE", "TRIES", "NEXT", "ERROR"]);
         for notice in &self.notices {
             table.row([
-                short(&notice.id).into(),
+                end(&notice.id).into(),
                 visible(&notice.kind).into(),
                 visible(&notice.env).into(),
                 visible(&format!("{} ({})", notice.teller, notice.address)).into(),
@@ -95,4 +102,11 @@ impl View for NoticeList {
         }
         table.lines(page.style)
     }
+}
+
+/// What tells notices apart: they begin with the time, and what happens once is told to many.
+fn end(id: &str) -> String {
+    let id = visible(id);
+    let from = id.char_indices().rev().nth(END - 1).map_or(0, |(at, _)| at);
+    id[from..].to_owned()
 }

@@ -67,8 +67,11 @@ impl PlanView {
 
     fn head(&self, page: &Page) -> Vec<String> {
         let plan = &self.plan;
-        let from =
-            plan.live.as_ref().map_or("nothing is live".to_owned(), |live| format!("from {}", live.version));
+        let from = match &plan.live {
+            None => "nothing is live".to_owned(),
+            Some(live) if live.version == plan.to.version => "live already: its settings".to_owned(),
+            Some(live) => format!("from {}", live.version),
+        };
         let title = visible(&format!("{}@{} to {} ({from})", plan.app, plan.to.version, plan.env));
         let digest = page.style.paint(Ink::Strong, &format!("Plan {}", plan.digest.short()));
         let (ink, standing) = self.standing(page);
@@ -90,9 +93,13 @@ impl PlanView {
     fn may_start(&self, page: &Page) -> (Ink, String) {
         let started = self.rollout.as_ref().map(|id| format!("It was started: rollout {}.", short(id)));
         match (&self.approval, started) {
-            (Some(approval), started) => approval
-                .verdict(page)
-                .unwrap_or_else(|| (Ink::Plain, started.unwrap_or_else(|| "It was started.".to_owned()))),
+            (Some(approval), started) => approval.verdict(page).unwrap_or_else(|| {
+                let started = started.unwrap_or_else(|| "It was started.".to_owned());
+                (Ink::Plain, format!("{started} It may start again when it is approved anew."))
+            }),
+            (None, None) if self.plan.approval.is_some() => {
+                (Ink::Warn, "It may start when it is approved, and nobody was asked yet.".to_owned())
+            }
             (None, Some(started)) => (Ink::Plain, format!("{started} It may start again.")),
             (None, None) => (Ink::Good, "It may start.".to_owned()),
         }
@@ -120,8 +127,9 @@ impl PlanView {
         let state = self.approval.as_ref().map(|approval| approval.state.as_str());
         match (plan.is_nothing_to_do(), state) {
             (true, _) => vec![],
+            (false, None) if plan.approval.is_some() => vec![format!("Have it approved: {again}")],
             (false, None | Some("approved")) => vec![start],
-            (false, Some("used")) => vec![format!("To have it again: {again}")],
+            (false, Some("used")) => vec![format!("Have it approved anew: {again}")],
             (false, Some(_)) => vec![format!("Others approve it: longshore rollout approve {digest}"), start],
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     cli::{
         moment::{bytes, count},
         output::Page,
-        style::{Ink, clip, width},
+        style::{Ink, clip, width, wrap},
         table::{Cell, Facts, Table},
     },
     plan::{Change, Failed, Gate, HostPlan, Opens, Part, Plan, Standing},
@@ -39,9 +39,15 @@ fn one_failed(failed: &Failed, page: &Page) -> Vec<String> {
     let text = visible(&format!("{}: {}{may}", failed.check, failed.what));
     let mut lines = paragraph(&text, Ink::Bad, page);
     let mut table = Facts::default();
-    for fault in failed.hosts.iter().take(FAULTS) {
-        let room = page.columns.saturating_sub(width(fault.host.as_str()) + 8);
-        table.add(&format!("      {}", visible(fault.host.as_str())), clip(&visible(&fault.what), room));
+    let told = &failed.hosts[..failed.hosts.len().min(FAULTS)];
+    let names = told.iter().map(|fault| width(fault.host.as_str())).max().unwrap_or(0);
+    for fault in told {
+        // Its end is the way out: it is never cut off.
+        let lines = wrap(&visible(&fault.what), page.columns.saturating_sub(names + 8).max(24));
+        let heads = std::iter::once(fault.host.as_str()).chain(std::iter::repeat(""));
+        for (host, line) in heads.zip(lines) {
+            table.add(&format!("      {}", visible(host)), line);
+        }
     }
     lines.extend(table.lines(page.style));
     lines.extend(more(failed.hosts.len().saturating_sub(FAULTS), "host").map(|line| format!("    {line}")));

@@ -43,7 +43,11 @@ fn demanded(demanded: &Demanded) -> (Ink, String) {
 fn asked(approval: &Approval) -> String {
     let Approval { count: needed, by, expires_after } = approval;
     let good_for = expires_after.map(|span| format!(", good for {span}")).unwrap_or_default();
-    format!("{} by {by}, not by the plan's author{good_for}", count(*needed as usize, "approval"))
+    let others = match by.contains("but the author") {
+        true => " and whoever starts it",
+        false => ", not by the plan's author, nor by whoever starts it",
+    };
+    format!("{} by {by}{others}{good_for}", count(*needed as usize, "approval"))
 }
 
 /// `bob approved it: read the diff (6s ago)`

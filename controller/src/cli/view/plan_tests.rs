@@ -11,7 +11,7 @@ use crate::{
         output::{Page, View},
         style::{Style, width},
     },
-    plan::{Approval, CalendarNote, Changed, Demanded, plan, tests::setup::world},
+    plan::{Approval, CalendarNote, Changed, Demanded, Surveyed, plan, tests::setup::world},
 };
 
 fn page(columns: usize) -> Page {
@@ -36,7 +36,7 @@ fn a_small_plan_says_everything() {
         "2, one zone at a time, 2 in all",
         "at least 1m; no rollout of shop in prod has succeeded yet to learn from",
         "  - disk: 1 host has too little free disk",
-        "b  has 1.0 MB free, 555.7 MB are needed",
+        "b  has 1.0 MB free, 560.5 MB are needed",
         "  1     1      34%    34%     east    1m    15.7 MB  a",
         "  2     2      67%    100%    west    0s    31.5 MB  b c",
         "unknown: its wave waits for it",
@@ -46,6 +46,18 @@ fn a_small_plan_says_everything() {
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }
+}
+
+#[test]
+fn the_way_out_of_what_a_host_lacks_is_shown_on_the_smallest_screen() {
+    let mut world = world("a b:secretless");
+    let Surveyed::Answered(survey) = &mut world.hosts[1].surveyed else { panic!("b answers") };
+    survey.secrets_missing = vec![
+        "secret db: everybody may read db on this host: chmod 0600 /etc/longshore/credentials/db".into(),
+    ];
+    let text = PlanView::of(plan(&world)).lines(&page(60)).join("\n");
+    let wanted = "      b  secret db: everybody may read db on this host:\n         chmod 0600 /etc/longshore/credentials/db";
+    assert!(text.contains(wanted), "{text}");
 }
 
 /// What is met is said as well as what is not: whoever approves has to see all of it.
@@ -80,7 +92,7 @@ fn a_plan_shows_all_of_the_policy() {
         "after staging, live there for 1d, with gate smoke: not met: it was live in staging for 2h",
         "frozen by eve: stock-taking",
         "prod is locked by bob",
-        "2 approvals by approver, not by the plan's author",
+        "2 approvals by approver, not by the plan's author, nor by whoever starts it",
         "promotion: it was live in staging for 2h",
         "It may not start: a precondition does not hold.",
     ] {
@@ -118,7 +130,7 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
     assert_eq!(
         shown(approved, None),
         [
-            "It is approved, until 1970-01-01 00:18, and may start.",
+            "It is approved, until 1970-01-01 00:18 UTC, and may start.",
             "  - bob approved it: read it (6s ago)",
             start
         ]
@@ -126,10 +138,17 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
     let denied = pb::ApprovalRow { words: vec![word("denied")], ..row("denied") };
     let no = ["It may not start: bob denied it: read it.", "  - bob denied it: read it (6s ago)", start];
     assert_eq!(shown(denied, None), no);
+    let unasked = PlanView::of(plan(&world)).lines(&page(120));
+    assert_eq!(unasked[1], "It may start when it is approved, and nobody was asked yet.");
+    assert_eq!(unasked.last().unwrap(), "Have it approved: longshore plan shop@2 --to prod");
     let rollout = "01a22bf6-7d33-75ef-a48a-49222fb3ab55";
     assert_eq!(
         shown(row("used"), Some(rollout)),
-        ["It was started: rollout 01a22bf6-7d33.", "", "To have it again"]
+        [
+            "It was started: rollout 01a22bf6-7d33. It may start again when it is approved anew.",
+            "",
+            "Have it approved anew"
+        ]
     );
 }
 

@@ -121,7 +121,7 @@ impl View for Calendar {
     fn lines(&self, page: &Page) -> Vec<String> {
         let mut facts = Facts::default();
         let state = match self.open {
-            true => page.style.paint(Ink::Good, "open"),
+            true => page.style.paint(Ink::Good, &self.standing()),
             false => page.style.paint(Ink::Bad, "closed"),
         };
         facts
@@ -131,11 +131,18 @@ impl View for Calendar {
         for reason in &self.reasons {
             facts.add("because", visible(reason));
         }
-        let change = if self.open { "closes" } else { "changes" };
-        facts.add(
-            change,
-            self.changes.as_ref().map_or("not in the next year".to_owned(), |at| visible(&at.local)),
-        );
+        let changes =
+            self.changes.as_ref().map_or("not in the next year".to_owned(), |at| visible(&at.local));
+        if self.open {
+            facts.add("closes", changes);
+        } else {
+            let opens = self.openings.first().map(|opening| local(opening.from.as_ref()));
+            let opens = opens.unwrap_or("not in the next year".to_owned());
+            if opens != changes {
+                facts.add("changes", format!("{changes}, and stays closed")); // a freeze ends outside of every window
+            }
+            facts.add("opens", opens);
+        }
         if !self.open {
             let under_way = match self.when_closed.as_str() {
                 "finish" => "a wave that was switching finishes; no other begins",
@@ -166,12 +173,23 @@ impl View for Calendar {
 }
 
 impl Calendar {
-    fn opening_lines(&self, page: &Page) -> Vec<String> {
-        if self.openings.is_empty() {
-            return vec!["It does not open in the next year.".to_owned()];
+    /// `open (window nights)`
+    fn standing(&self) -> String {
+        match self.openings.first().map(|opening| visible(&opening.windows.join(", "))) {
+            Some(windows) if !windows.is_empty() => format!("open (window {windows})"),
+            Some(_) | None => "open".to_owned(),
         }
-        let mut table = Table::new(["OPENS", "CLOSES", "WINDOWS"]);
-        for opening in &self.openings {
+    }
+
+    fn opening_lines(&self, page: &Page) -> Vec<String> {
+        // The first of one that is open is the one that it is in.
+        let coming = self.openings.iter().skip(usize::from(self.open));
+        if coming.len() == 0 {
+            let again = if self.open { " again" } else { "" };
+            return vec![format!("It does not open{again} in the next year.")];
+        }
+        let mut table = Table::new([if self.open { "OPENS AGAIN" } else { "OPENS" }, "CLOSES", "WINDOWS"]);
+        for opening in coming {
             table.row([
                 local(opening.from.as_ref()).into(),
                 local(opening.until.as_ref()).into(),

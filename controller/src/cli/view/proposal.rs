@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::some;
 use crate::cli::{
-    moment::Moment,
+    moment::{Moment, coarse},
     output::{Page, View},
     table::Table,
 };
@@ -69,9 +69,9 @@ impl View for Proposal {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         vec![format!(
-            "{} may do it now, {}: {} {}",
+            "{} may do it now, within {}: {} {}",
             visible(&self.by),
-            self.until.relative(page.now),
+            coarse((self.until.0 - page.now.0).max(0)),
             visible(&self.method),
             visible(&self.target)
         )]

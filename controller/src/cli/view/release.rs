@@ -8,6 +8,7 @@ use super::some;
 use crate::cli::{
     moment::{Moment, bytes, count, took},
     output::{Page, View},
+    signing::Overtaken,
     style::Ink,
     table::{Cell, Facts, Table},
 };
@@ -25,6 +26,80 @@ pub struct Release {
     pub wire_bytes: u64,
     pub withdrawn: bool,
     pub withdrawn_reason: Option<String>,
+    /// How it stands with those who sign. None: it was not asked, or what is signed is damaged.
+    pub signing: Option<Signing>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Signing {
+    /// signed: hosts take it; waiting: of more signatures; never; overtaken: to be signed again; delisted;
+    /// delisting: that waits for more signatures; below-floor; revoked; unneeded: nothing is signed in this fleet.
+    pub state: String,
+    /// Signatures, while it waits.
+    pub have: Option<u32>,
+    pub takes: Option<u32>,
+    /// Ids of the keys that may sign as well.
+    pub lacking: Vec<String>,
+    /// The command that brings the next signature.
+    pub next: Option<String>,
+    /// Why it was revoked.
+    pub reason: Option<String>,
+}
+
+impl From<pb::ReleaseSigning> for Signing {
+    fn from(signing: pb::ReleaseSigning) -> Self {
+        let pb::ReleaseSigning { state, have, takes, lacking, next, reason } = signing;
+        let waits = takes > 0;
+        let (have, takes) = (waits.then_some(have), waits.then_some(takes));
+        Self { state, have, takes, lacking, next: some(next), reason: some(reason) }
+    }
+}
+
+impl Signing {
+    /// In a table.
+    fn cell(&self) -> Cell {
+        match (self.state.as_str(), self.have.zip(self.takes)) {
+            ("signed", _) => "yes".into(),
+            ("unneeded", _) => "-".into(),
+            ("waiting", Some((have, takes))) => Cell::new(Ink::Warn, format!("{have} of {takes}")),
+            ("delisting", Some((have, takes))) => {
+                Cell::new(Ink::Warn, format!("yes; delisting {have} of {takes}"))
+            }
+            ("never", _) => Cell::new(Ink::Warn, "no"),
+            ("below-floor", _) => Cell::new(Ink::Warn, "below the floor"),
+            (state, _) => Cell::new(Ink::Warn, visible(state)),
+        }
+    }
+
+    /// In a sentence. None: nothing is signed in this fleet.
+    fn line(&self, name: &str) -> Option<String> {
+        let lacking = visible(&self.lacking.join(", "));
+        let next = self.next.as_deref().map(|next| format!(": {}", visible(next))).unwrap_or_default();
+        let waits = self.have.zip(self.takes);
+        Some(match (self.state.as_str(), waits) {
+            ("unneeded", _) => return None,
+            ("signed", _) => "yes; hosts take it".to_owned(),
+            ("waiting", Some((have, takes))) => {
+                format!("waits, {have} of {takes} signatures; one of {lacking} is needed{next}")
+            }
+            ("delisting", Some((have, takes))) => {
+                format!(
+                    "yes; to take it off the list waits, {have} of {takes} signatures; one of {lacking} is needed{next}"
+                )
+            }
+            ("never", _) => format!("no: longshore release sign {name}"),
+            ("overtaken", _) => format!("no: another list was taken meanwhile; to be signed again{next}"),
+            ("delisted", _) => "no longer: it was taken off the list".to_owned(),
+            ("below-floor", _) => "yes, and below the signed floor: no host takes it".to_owned(),
+            ("revoked", _) => {
+                format!(
+                    "revoked by the organisation: {}",
+                    visible(self.reason.as_deref().unwrap_or_default())
+                )
+            }
+            (state, _) => visible(state),
+        })
+    }
 }
 
 impl From<pb::Release> for Release {
@@ -41,6 +116,7 @@ impl From<pb::Release> for Release {
             withdrawn,
             withdrawn_reason,
             created: _,
+            signing,
         } = release;
         Self {
             app,
@@ -53,6 +129,7 @@ impl From<pb::Release> for Release {
             wire_bytes,
             withdrawn,
             withdrawn_reason: some(withdrawn_reason),
+            signing: signing.map(Signing::from),
         }
     }
 }
@@ -76,7 +153,8 @@ impl Release {
                 "published",
                 format!("{} by {}", self.published_at.date(&page.zone), visible(&self.published_by)),
             )
-            .add("artifact", self.artifact());
+            .add("artifact", self.artifact())
+            .add_some("signed", self.signing.as_ref().and_then(|signing| signing.line(&self.name())));
         if self.withdrawn {
             facts.add("withdrawn", visible(self.withdrawn_reason.as_deref().unwrap_or("yes")));
         }
@@ -84,11 +162,31 @@ impl Release {
     }
 }
 
-impl View for Release {
+/// `release withdraw`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Withdrawn {
+    #[serde(flatten)]
+    pub release: Release,
+    /// Which signatures are missing to take it off the list, if any: until then hosts take it.
+    pub waiting: Option<String>,
+    /// What others had signed for its place: it does not count any more.
+    pub overtaken: Vec<Overtaken>,
+}
+
+impl View for Withdrawn {
     const SCHEMA: &'static str = "longshore.cli.release/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        self.facts(page).lines(page.style)
+        let mut lines = self.release.facts(page).lines(page.style);
+        if let Some(waiting) = &self.waiting {
+            let name = self.release.name();
+            let head =
+                format!("{name} is withdrawn, and still signed: more keys have to take it off the list");
+            lines.push(page.style.paint(Ink::Warn, &head));
+            lines.push(format!("  {}", visible(waiting)));
+        }
+        lines.extend(self.overtaken.iter().map(|other| other.line(page.style)));
+        lines
     }
 }
 
@@ -112,7 +210,8 @@ impl View for ReleaseList {
                 "No releases. Publish one: longshore release publish, beside a longshore.toml".to_owned(),
             ];
         }
-        let mut table = Table::new(["RELEASE", "DIGEST", "FILES", "SIZE", "PUBLISHED", "BY", "NOTE"]);
+        let mut table =
+            Table::new(["RELEASE", "DIGEST", "FILES", "SIZE", "PUBLISHED", "BY", "SIGNED", "NOTE"]);
         for release in &self.releases {
             let note = match (release.withdrawn, &release.withdrawn_reason) {
                 (true, Some(reason)) => Cell::new(Ink::Warn, visible(&format!("withdrawn: {reason}"))),
@@ -126,6 +225,7 @@ impl View for ReleaseList {
                 bytes(release.bytes).into(),
                 release.published_at.relative(page.now).into(),
                 visible(&release.published_by).into(),
+                release.signing.as_ref().map_or_else(|| "?".into(), Signing::cell),
                 note,
             ]);
         }
@@ -245,15 +345,22 @@ pub struct Published {
     pub took_ms: i64,
     /// "signed", "signed before" or "waiting" for more signatures; none where nothing is signed.
     pub signed: Option<String>,
+    /// Which signatures are missing, if any.
+    pub waiting: Option<String>,
+    /// What others had signed for its place: it does not count any more.
+    pub overtaken: Vec<Overtaken>,
 }
 
 impl Published {
-    fn signed_line(&self, name: &str) -> String {
+    fn signed_line(&self) -> String {
         match self.signed.as_deref() {
             None => "no: nothing is signed in this fleet; longshore init changes that".to_owned(),
             Some("signed") => "now, by a key on this machine; hosts take it".to_owned(),
             Some("signed before") => "before; hosts take it".to_owned(),
-            Some("waiting") => format!("here, and not by enough keys yet: longshore release sign {name}"),
+            Some("waiting") => {
+                let waiting = self.waiting.as_deref().map(|waiting| format!(": {}", visible(waiting)));
+                format!("here, and not by enough keys yet{}", waiting.unwrap_or_default())
+            }
             Some(word) => word.to_owned(),
         }
     }
@@ -277,11 +384,14 @@ impl View for Published {
             .add("artifact", self.release.artifact())
             .add("new", new)
             .add("digest", visible(&self.release.digest))
-            .add("signed", self.signed_line(&name))
-            .add("took", took(self.took_ms))
-            .add("next", format!("longshore rollout start {name} --to ENVIRONMENT --wait"));
+            .add("signed", self.signed_line())
+            .add("took", took(self.took_ms));
+        if self.waiting.is_none() {
+            facts.add("next", format!("longshore rollout start {name} --to ENVIRONMENT --wait"));
+        }
         let mut lines = vec![what];
         lines.extend(facts.lines(page.style).into_iter().map(|line| format!("  {line}")));
+        lines.extend(self.overtaken.iter().map(|other| other.line(page.style)));
         lines
     }
 }

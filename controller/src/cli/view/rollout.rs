@@ -3,7 +3,11 @@
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::{gate::Gate, some};
+use super::{
+    gate::Gate,
+    side::{self, HostSide},
+    some,
+};
 use crate::cli::{exit::Exit, moment::Moment, style::Ink};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +31,8 @@ pub struct Rollout {
     pub holds: Vec<Hold>,
     pub started_by: String,
     pub reason: Option<String>,
+    pub created_at: Option<Moment>,
+    /// None: not yet, or never.
     pub started_at: Option<Moment>,
     pub ended_at: Option<Moment>,
     /// Of the present phase.
@@ -119,12 +125,16 @@ pub struct HostRow {
     pub joined: bool,
     /// It is the canary in the place of one of which nobody was left.
     pub stands_in: bool,
+    /// Why it takes no part; none: it does.
+    pub left_out: Option<String>,
     /// blue or green; none where there are no groups.
     pub group: Option<String>,
     /// That load balancers are told; none where there are none, or they are told nothing yet.
     pub weight: Option<u32>,
     /// Every load balancer has carried that out.
     pub directed: bool,
+    /// Of its app there, blue, then green, as the host says now (rollout show); empty: none, or it says nothing.
+    pub sides: Vec<HostSide>,
     pub generation: u64,
     /// When the state was entered.
     pub since: Option<Moment>,
@@ -173,6 +183,7 @@ impl From<pb::Rollout> for Rollout {
             waves,
             hosts,
             started_by,
+            created_ms,
             started_ms,
             ended_ms,
             deadline_ms,
@@ -200,6 +211,7 @@ impl From<pb::Rollout> for Rollout {
             holds: holds.into_iter().map(Hold::from).collect(),
             started_by,
             reason: some(reason),
+            created_at: Moment::from_wire(created_ms),
             started_at: Moment::from_wire(started_ms),
             ended_at: Moment::from_wire(ended_ms),
             deadline_at: Moment::from_wire(deadline_ms),
@@ -238,6 +250,8 @@ impl From<pb::HostRow> for HostRow {
             weight,
             directed,
             stands_in,
+            left_out,
+            sides,
         } = row;
         Self {
             id,
@@ -252,9 +266,11 @@ impl From<pb::HostRow> for HostRow {
             from_version: some(from_version),
             joined,
             stands_in,
+            left_out: some(left_out),
             group: some(group),
             weight,
             directed,
+            sides: side::sides(sides),
             generation,
             since: Moment::from_wire(since_ms),
         }
@@ -408,11 +424,29 @@ impl Rollout {
 #[derive(Clone, Debug, Serialize)]
 pub struct RolloutList {
     pub rollouts: Vec<Rollout>,
+    /// Where none is among these there may be others.
+    #[serde(skip)]
+    pub asked: Asked,
+}
+
+/// Which rollouts were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    All,
+    UnderWay,
+    /// Of an app, or to an environment.
+    Narrowed,
+}
+
+impl RolloutList {
+    pub fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
+    }
 }
 
 impl From<pb::ListRolloutsReply> for RolloutList {
     fn from(reply: pb::ListRolloutsReply) -> Self {
-        Self { rollouts: reply.rollouts.into_iter().map(Rollout::from).collect() }
+        Self { rollouts: reply.rollouts.into_iter().map(Rollout::from).collect(), asked: Asked::All }
     }
 }
 
@@ -452,22 +486,4 @@ impl Explanation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_has_its_exit_code() {
-        let ended =
-            |outcome: &str| Rollout::from(pb::Rollout { outcome: outcome.into(), ..Default::default() });
-        for (outcome, exit) in [
-            ("succeeded", 0),
-            ("rolled-back", 1),
-            ("aborted", 1),
-            ("failed", 1),
-            ("nothing-to-do", 6),
-            ("novel", 1),
-        ] {
-            assert_eq!(ended(outcome).exit().number(), exit, "{outcome}");
-        }
-    }
-}
+mod tests;

@@ -5,11 +5,12 @@ use longshore_common::text::visible;
 use super::{
     digest,
     gate::Gate,
-    rollout::{Balancer, Balancing, Explanation, HostRow, Override, Rollout, RolloutList, Standing},
+    rollout::{Asked, Balancer, Balancing, Explanation, HostRow, Override, Rollout, RolloutList, Standing},
     short,
 };
 use crate::cli::{
-    moment::{count, took},
+    exit::Exit,
+    moment::{Moment, count, took},
     output::{Page, View},
     paint,
     style::wrap,
@@ -23,6 +24,7 @@ impl View for Rollout {
         let mut lines = facts(self, page).lines(page.style);
         lines.push(String::new());
         lines.extend(hosts(self, page).lines(page.style));
+        lines.extend(sides(self, page));
         for host in &self.hosts {
             if let Some(failure) = &host.failure {
                 lines.push(String::new());
@@ -36,9 +38,33 @@ impl View for Rollout {
     }
 }
 
+impl Rollout {
+    /// Of one that an operator has told to go back.
+    pub fn exit_of_return(&self) -> Exit {
+        match self.outcome.as_deref() {
+            Some("rolled-back") => Exit::Done,
+            _ => self.exit(),
+        }
+    }
+
+    /// The version that was live before; none where it is the same one with other settings, or nothing was.
+    pub fn other_before(&self) -> Option<&str> {
+        self.from_version.as_deref().filter(|from| *from != self.version)
+    }
+
+    /// The version stays: what is brought are settings.
+    pub fn brings_settings(&self) -> bool {
+        self.from_version.as_deref() == Some(self.version.as_str())
+    }
+}
+
 fn facts(rollout: &Rollout, page: &Page) -> Facts {
     let mut facts = Facts::default();
-    let from = rollout.from_version.as_deref().map(|from| format!(" (from {from})")).unwrap_or_default();
+    let from = match rollout.other_before() {
+        Some(from) => format!(" (from {from})"),
+        None if rollout.brings_settings() => " (live already: its settings)".to_owned(),
+        None => String::new(),
+    };
     let state = match &rollout.outcome_reason {
         Some(reason) => format!("{}: {reason}", rollout.state()),
         None => rollout.state().to_owned(),
@@ -49,14 +75,16 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         .add("state", page.style.paint(rollout.standing().ink(), &visible(&state)))
         .add("hosts", format!("{} of {} on {}", rollout.good(), rollout.of_it(), visible(&rollout.version)));
     facts.add_some("plan", rollout.plan.as_deref().map(digest));
-    if let Some(at) = rollout.started_at {
-        let by = format!("{} by {}", at.date(&page.zone), visible(&rollout.started_by));
-        let length = took(rollout.ended_at.unwrap_or(page.now).0 - at.0);
-        // One that is to begin later has not started yet; when it does is what it waits for, below.
-        match rollout.phase.as_str() {
-            "ready" => facts.add("made", by),
-            _ => facts.add("started", format!("{by}, {length}")),
-        };
+    let by = |at: Moment| format!("{} by {}", at.date(&page.zone), visible(&rollout.started_by));
+    // When one that has not started does is what it waits for, below.
+    match (rollout.started_at, rollout.created_at) {
+        (Some(at), _) => {
+            let length = took(rollout.ended_at.unwrap_or(page.now).0 - at.0);
+            facts.add("started", format!("{}, {length}", by(at)));
+        }
+        (None, created) => {
+            facts.add_some("made", created.map(by));
+        }
     }
     if let Some(balancing) = &rollout.balancing {
         let (how, balancers) = traffic(balancing);
@@ -135,6 +163,20 @@ fn hosts(rollout: &Rollout, page: &Page) -> Table {
     table
 }
 
+/// Which side has the traffic on each host, and until when the other is warm.
+fn sides(rollout: &Rollout, page: &Page) -> Vec<String> {
+    let told: Vec<&HostRow> = rollout.hosts.iter().filter(|host| !host.sides.is_empty()).collect();
+    if told.is_empty() {
+        return vec![];
+    }
+    let mut table = Table::new(["HOST", "SIDES"]);
+    for host in told {
+        let sides: Vec<String> = host.sides.iter().map(|side| side.standing(page)).collect();
+        table.row([visible(&host.name).into(), sides.join(", ").into()]);
+    }
+    std::iter::once(String::new()).chain(table.lines(page.style)).collect()
+}
+
 /// `100`, or while balancers have not carried it out yet, `100 soon`.
 fn weight(host: &HostRow) -> String {
     match (host.weight, host.directed) {
@@ -160,19 +202,31 @@ impl View for RolloutList {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         if self.rollouts.is_empty() {
-            return vec![
-                "No rollouts. Start one: longshore rollout start APP@VERSION --to ENVIRONMENT".to_owned(),
-            ];
+            let none = match self.asked {
+                Asked::All => "No rollouts. Start one: longshore rollout start APP@VERSION --to ENVIRONMENT",
+                Asked::UnderWay => "No rollout is under way.",
+                Asked::Narrowed => "No such rollouts. All of them: longshore rollout list",
+            };
+            return vec![none.to_owned()];
         }
         let mut table = Table::new(["ROLLOUT", "RELEASE", "FROM", "ENVIRONMENT", "STATE", "STARTED", "BY"]);
         for rollout in &self.rollouts {
             table.row([
                 short(&rollout.id).into(),
                 visible(&format!("{}@{}", rollout.app, rollout.version)).into(),
-                visible(rollout.from_version.as_deref().unwrap_or_default()).into(),
+                visible(if rollout.brings_settings() {
+                    "settings"
+                } else {
+                    rollout.other_before().unwrap_or_default()
+                })
+                .into(),
                 visible(&rollout.env).into(),
                 Cell::new(rollout.standing().ink(), visible(rollout.state())),
-                rollout.started_at.map(|at| at.relative(page.now)).unwrap_or_default().into(),
+                match rollout.started_at {
+                    Some(at) => at.relative(page.now).into(),
+                    None if rollout.is_over() => "never".into(),
+                    None => "not yet".into(),
+                },
                 visible(&rollout.started_by).into(),
             ]);
         }
@@ -232,8 +286,15 @@ fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
     for word in ["refused", "unknown", "failed", "reverted", "inconsistent", "excluded", "left"] {
         let hosts: Vec<&HostRow> = rollout.hosts.iter().filter(|host| host.state == word).collect();
         let Some(first) = hosts.first() else { continue };
-        let named = hosts.iter().take(NAMES_MAX).map(|host| match &host.failure {
-            Some(failure) if word == "refused" => visible(&format!("{} ({})", host.name, failure.message)),
+        let shared = first
+            .left_out
+            .as_ref()
+            .filter(|why| hosts.iter().all(|host| host.left_out.as_ref() == Some(why)));
+        let named = hosts.iter().take(NAMES_MAX).map(|host| match (&host.failure, &host.left_out) {
+            (Some(failure), _) if word == "refused" => {
+                visible(&format!("{} ({})", host.name, failure.message))
+            }
+            (_, Some(why)) if shared.is_none() => visible(&format!("{} ({why})", host.name)),
             _ => visible(&host.name),
         });
         let more = match hosts.len().saturating_sub(NAMES_MAX) {
@@ -242,7 +303,8 @@ fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
         };
         let names = named.collect::<Vec<_>>().join(", ");
         let mark = page.style.paint(first.standing().ink(), first.standing().mark());
-        lines.push(format!("{mark} {} {word}: {names}{more}", hosts.len()));
+        let why = shared.map(|why| visible(&format!(": {why}"))).unwrap_or_default();
+        lines.push(format!("{mark} {} {word}: {names}{more}{why}", hosts.len()));
     }
     lines
 }
@@ -264,7 +326,17 @@ mod tests {
     use longshore_proto::v1 as pb;
 
     use super::*;
-    use crate::cli::moment::Moment;
+
+    #[test]
+    fn a_list_without_rollouts_says_which_it_would_have_had() {
+        let none = |asked| {
+            let list = RolloutList::from(pb::ListRolloutsReply::default()).asked(asked);
+            list.lines(&Page::plain(Moment(0))).remove(0)
+        };
+        assert!(none(Asked::All).contains("Start one"));
+        assert_eq!(none(Asked::UnderWay), "No rollout is under way.");
+        assert!(none(Asked::Narrowed).contains("All of them: longshore rollout list"));
+    }
 
     /// What was said of a gate before it was looked at again is no reason any more.
     #[test]
@@ -298,7 +370,7 @@ mod tests {
             host("web-1", "healthy"),
             host("web-2", "waiting"),
             pb::HostRow { failure: Some(held), ..host("web-3", "refused") },
-            host("web-4", "excluded"),
+            pb::HostRow { left_out: "LS-K01 no key".into(), ..host("web-4", "excluded") },
         ];
         let rollout = pb::Rollout {
             version: "1.1".into(),
@@ -314,7 +386,7 @@ mod tests {
                 "1 of 10 hosts on 1.1, 1 not begun",
                 "? 1 refused: web-3 (held: disk swap)",
                 "? 7 unknown: lost-0, lost-1, lost-2, lost-3, lost-4 and 2 more",
-                "· 1 excluded: web-4",
+                "· 1 excluded: web-4: LS-K01 no key",
             ]
         );
     }

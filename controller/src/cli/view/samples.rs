@@ -6,20 +6,21 @@ use super::{
     app::{AppDetail, AppList},
     context::{ContextChosen, ContextList, ContextRemoved, ContextRow},
     controller::Status,
-    env::{Applied, Environment, EnvironmentList},
+    env::{Applied, Environment, EnvironmentList, EnvironmentRemoved},
     host::{Host, HostList, HostRemoved},
     log::LogLine,
     ping::Ping,
-    release::{Published, Release, ReleaseDetail, ReleaseList, Verified},
-    rollout::{Explanation, Rollout, RolloutList},
-    samples_more as more,
+    release::{Published, ReleaseDetail, ReleaseList, Verified, Withdrawn},
+    samples_more as more, samples_rollout,
     secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
     trust::{AppMade, FleetRoot, Key, Keys, Outcome, Repository, TrustStatus},
+    trust_waiting::{Dropped, TrustKeys, TrustedKey},
 };
 use crate::cli::{
     moment::Moment,
     output::{View, json},
+    signing::Overtaken,
 };
 
 /// 2026-11-22T10:30:00Z
@@ -34,7 +35,7 @@ pub fn all() -> Vec<Sample> {
     samples.extend(more::policies());
     samples.extend(releases());
     samples.extend(more::plans());
-    samples.extend(rollouts());
+    samples.extend(samples_rollout::rollouts());
     samples.extend(secrets());
     samples.extend(more::access());
     samples.extend(trust());
@@ -98,6 +99,15 @@ fn fleet() -> Vec<Sample> {
         hosts: 5,
         connected: 5,
         active_rollouts: 1,
+        dead_notices: 2,
+        scheduled: vec![pb::Scheduled {
+            rollout: "0193f3a0-0000-7000-8000-000000000001".into(),
+            app: "shop".into(),
+            version: "1.5.0".into(),
+            env: "production".into(),
+            by: "ada".into(),
+            at_ms: AT,
+        }],
         roots: vec![
             pb::Root {
                 sha256: DIGEST.into(),
@@ -149,8 +159,13 @@ fn fleet() -> Vec<Sample> {
         error: String::new(),
     };
     let context = ContextRow { name: "prod".into(), address: "deploy.example:7440".into(), current: true };
+    let running_out = vec![
+        "shop: targets EXPIRES IN 6 d: new releases are refused after that: longshore trust rotate shop (whoever has the \
+         organisation's key and a release key of shop)"
+            .to_owned(),
+    ];
     vec![
-        sample("longshore status", &Status::new(status, "prod", "deploy.example:7440", 3)),
+        sample("longshore status", &Status::new(status, "prod", "deploy.example:7440", 3, running_out)),
         sample(
             "longshore context add, use",
             &ContextChosen { name: "prod".into(), address: "deploy.example:7440".into(), current: true },
@@ -168,17 +183,51 @@ fn fleet() -> Vec<Sample> {
     ]
 }
 
+fn overtaken() -> Overtaken {
+    let next = "longshore release sign shop@1.4.1".into();
+    Overtaken { what: "lists 1.4.1 (0a1b2c3d)".into(), next }
+}
+
+fn waiting() -> pb::TrustWaiting {
+    pb::TrustWaiting {
+        id: "3f2a91c0d4e5".into(),
+        what: "lists 1.4.2 (9c1e5a5f)".into(),
+        command: "longshore release sign shop@1.4.2".into(),
+        sentence: String::new(),
+        root: None,
+        list: Some(pb::TrustSignatures {
+            takes: 2,
+            have: vec![pb::TrustSigner { key: "171f36ed".into(), by: "ada".into() }],
+            lacking: vec!["3f2a91c0".into()],
+        }),
+        overtaken: false,
+        since_ms: AT,
+    }
+}
+
 fn trust() -> Vec<Sample> {
     let root = FleetRoot {
         root_sha256: DIGEST.into(),
         created: true,
         keys: "/home/ada/.config/longshore/keys/prod".into(),
     };
-    let made =
-        AppMade { app: "shop".into(), public_key: DIGEST.into(), threshold: 1, keys: 1, waiting: None };
-    let key = Key { name: "org".into(), public_key: DIGEST.into(), held_by: "file".into() };
+    let made = AppMade {
+        app: "shop".into(),
+        public_key: DIGEST.into(),
+        key_id: "3f2a91c0".into(),
+        threshold: 1,
+        keys: 1,
+        waiting: None,
+    };
+    let key =
+        Key { name: "org".into(), id: "171f36ed".into(), public_key: DIGEST.into(), held_by: "file".into() };
     let keys = Keys { folder: "/home/ada/.config/longshore/keys/prod".into(), keys: vec![key] };
-    let signed = Outcome { what: "shop@1.4.2 (0a1b2c3d)".into(), before: false, waiting: None };
+    let signed = Outcome {
+        what: "shop@1.4.2 (0a1b2c3d)".into(),
+        before: false,
+        waiting: None,
+        overtaken: vec![overtaken()],
+    };
     let repository = Repository {
         app: "shop".into(),
         root_version: 1,
@@ -189,8 +238,17 @@ fn trust() -> Vec<Sample> {
         root_expires_at: Moment(AT),
         list_expires_at: Moment(AT),
         fresh_until: Moment(AT),
-        pending: false,
+        pending: true,
+        waiting: vec![waiting().into()],
         problem: None,
+    };
+    let dropped = pb::DropTrustReply { dropped: vec![waiting()] };
+    let trusted = TrustedKey {
+        app: "shop".into(),
+        id: "171f36ed".into(),
+        public_key: DIGEST.into(),
+        takes: "2 of 2".into(),
+        here: Some("shop".into()),
     };
     let status = TrustStatus::of(vec![repository], vec![], Moment(AT - 20 * longshore_common::trust::DAY_MS));
     vec![
@@ -199,12 +257,14 @@ fn trust() -> Vec<Sample> {
         sample("longshore key create, list", &keys),
         sample("longshore release sign, trust rotate", &signed),
         sample("longshore trust status, refresh", &status),
+        sample("longshore trust keys", &TrustKeys { keys: vec![trusted] }),
+        sample("longshore trust drop", &Dropped::new("shop".into(), dropped)),
     ]
 }
 
 /// A load balancer.
 pub(super) const BALANCER: &str = "7d1f5e2a-8f0a-4a44-9d0c-0c1fb2a7b222";
-const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
+pub(super) const HOST: &str = "5f0c3c1e-8f0a-4a44-9d0c-0c1fb2a7a111";
 
 fn app_state() -> pb::AppState {
     pb::AppState {
@@ -218,6 +278,7 @@ fn app_state() -> pb::AppState {
         verdict: "healthy".into(),
         local_by: "ann".into(),
         local_ms: AT,
+        sides: more::sides(),
     }
 }
 
@@ -228,6 +289,7 @@ fn host() -> pb::Host {
         labels: [("env".into(), "prod".into())].into(),
         connected: true,
         last_seen_ms: AT,
+        unheard_since_ms: 0,
         agent_version: "0.1.0".into(),
         address: "10.0.0.13:40112".into(),
         facts: Some(pb::Facts {
@@ -265,6 +327,7 @@ fn host() -> pb::Host {
             waits: true,
         }),
         rejoining: Some(pb::Rejoining { by: "ada".into(), since_ms: AT, until_ms: AT }),
+        unbrought: vec![more::unbrought()],
     }
 }
 
@@ -293,6 +356,14 @@ fn release() -> pb::Release {
         withdrawn: true,
         withdrawn_reason: "loses orders".into(),
         created: true,
+        signing: Some(pb::ReleaseSigning {
+            state: "delisting".into(),
+            have: 1,
+            takes: 2,
+            lacking: vec!["3f2a91c0".into()],
+            next: "longshore release withdraw shop@1.4.2 --reason 'second signature'".into(),
+            reason: String::new(),
+        }),
     }
 }
 
@@ -309,6 +380,8 @@ fn releases() -> Vec<Sample> {
         new_bytes: 2_100,
         took_ms: 840,
         signed: Some("signed".into()),
+        waiting: None,
+        overtaken: vec![],
     };
     let verified = pb::VerifyReply { blobs: 14, bytes: 24_100_000, damaged: vec![] };
     let env = pb::Environment {
@@ -317,6 +390,7 @@ fn releases() -> Vec<Sample> {
         file: "[environment]\n…".into(),
         live: vec![pb::LiveRelease {
             lacking: vec!["web-9".into()],
+            unbrought: vec![more::unbrought()],
             app: "shop".into(),
             version: "1.4.2".into(),
             digest: DIGEST.into(),
@@ -330,6 +404,7 @@ fn releases() -> Vec<Sample> {
         pb::ListEnvironmentsReply { environments: vec![env.clone()] },
     );
     let app = AppDetail::new(apps.apps[0].clone(), pb::ListHostsReply { hosts: vec![host()] });
+    let withdrawn = Withdrawn { release: release().into(), waiting: None, overtaken: vec![overtaken()] };
     vec![
         sample("longshore app list", &apps),
         sample("longshore app show", &app),
@@ -340,134 +415,13 @@ fn releases() -> Vec<Sample> {
         ),
         sample("longshore release show", &ReleaseDetail::new(detail).expect("it has a release")),
         sample("longshore release verify", &Verified::new("shop@1.4.2".into(), verified)),
-        sample("longshore release withdraw", &Release::from(release())),
+        sample("longshore release withdraw", &withdrawn),
         sample("longshore env apply", &Applied { environment: env.clone().into(), changed: true }),
+        sample("longshore env remove", &EnvironmentRemoved { environment: "production".into() }),
         sample(
             "longshore env list",
             &EnvironmentList::from(pb::ListEnvironmentsReply { environments: vec![env.clone()] }),
         ),
         sample("longshore env show", &Environment::from(env)),
-    ]
-}
-
-fn failure() -> pb::Failure {
-    pb::Failure {
-        code: "LS-B01".into(),
-        step: "probe".into(),
-        message: "http answered 503 for 4 s".into(),
-        evidence: vec!["shop: a trial order failed".into()],
-        blame: pb::Blame::Version.into(),
-    }
-}
-
-fn hold() -> pb::HoldRow {
-    pb::HoldRow {
-        kind: "bake".into(),
-        what: "wave 1 is watched".into(),
-        owner: "nobody".into(),
-        since_ms: AT,
-        until_ms: AT,
-        then: "wave 2 begins".into(),
-        command: "longshore rollout promote 019ab0c1-2345".into(),
-        hosts: vec![HOST.into()],
-    }
-}
-
-fn rollout() -> pb::Rollout {
-    pb::Rollout {
-        id: "019ab0c1-2345-7000-8000-000000000000".into(),
-        app: "shop".into(),
-        env: "production".into(),
-        version: "1.4.2".into(),
-        release: DIGEST.into(),
-        from_version: "1.4.1".into(),
-        phase: "baking".into(),
-        outcome: String::new(),
-        outcome_reason: String::new(),
-        wave: 0,
-        waves: vec![pb::WaveRow {
-            number: 0,
-            hosts: vec![HOST.into()],
-            state: "baking".into(),
-            bake_ms: 60_000,
-        }],
-        hosts: vec![pb::HostRow {
-            id: HOST.into(),
-            name: "web-3".into(),
-            wave: 0,
-            state: "reverted".into(),
-            step: "probe".into(),
-            bytes_done: 2_100,
-            bytes_total: 2_100,
-            failure: Some(failure()),
-            from_version: "1.4.1".into(),
-            generation: 65_537,
-            since_ms: AT,
-            joined: true,
-            stands_in: true,
-            group: "green".into(),
-            weight: Some(100),
-            directed: true,
-        }],
-        started_by: "ada".into(),
-        started_ms: AT,
-        ended_ms: 0,
-        deadline_ms: AT,
-        revision: 4711,
-        holds: vec![hold()],
-        reason: "ticket 77".into(),
-        plan: DIGEST.into(),
-        gates: vec![pb::GateRow {
-            name: "errors".into(),
-            kind: "metrics".into(),
-            place: "after wave 1".into(),
-            state: "fail".into(),
-            note: "0.05 is more than 0.01".into(),
-            since_ms: AT,
-            until_ms: AT,
-            then: "rollback".into(),
-            evidence: vec!["0.004".into(), "0.05".into()],
-            run: 1,
-            promotable: false,
-        }],
-        overrides: vec![pb::Override {
-            name: "disk".into(),
-            reason: "the old log is removed at noon".into(),
-        }],
-        balancing: Some(pb::Balancing {
-            director: "haproxy".into(),
-            backend: "shop".into(),
-            gets: "green".into(),
-            share: 50,
-            moves: true,
-            balancers: vec![pb::BalancerRow {
-                name: "lb-1".into(),
-                state: "refused".into(),
-                note: "HAProxy cannot be asked".into(),
-            }],
-        }),
-    }
-}
-
-fn rollouts() -> Vec<Sample> {
-    let explain = pb::ExplainReply {
-        rollout: Some(rollout()),
-        holds: vec![hold()],
-        summary: "shop@1.4.2 to production: baking. wave 1 is watched".into(),
-        first_failure: Some(pb::FirstFailure {
-            host: HOST.into(),
-            name: "web-3".into(),
-            failure: Some(failure()),
-            time_ms: AT,
-        }),
-    };
-    let listed = pb::ListRolloutsReply { rollouts: vec![rollout()] };
-    vec![
-        sample(
-            "longshore rollout start, show, pause, resume, promote, retry, abort, rollback; watch, one document a line",
-            &Rollout::from(rollout()),
-        ),
-        sample("longshore rollout list", &RolloutList::from(listed)),
-        sample("longshore rollout explain", &Explanation::new(explain).expect("it has a rollout")),
     ]
 }

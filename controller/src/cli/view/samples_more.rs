@@ -7,7 +7,7 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 
 use super::{
-    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict},
+    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict, Witnesses},
     approval::{Approval, ApprovalList},
     export::Exported,
     fleet_word::{FleetSays, Heard},
@@ -98,7 +98,12 @@ pub(super) fn trust() -> Vec<Sample> {
             breaks: vec![
                 "2026-11-20 08:00Z by ann (uid 0): shop@1.4.2 deployed by documents that had expired".into(),
             ],
-            problem: String::new(),
+            expired: vec![
+                "targets.json of shop expired at 2026-11-20T09:26Z; renew it: longshore trust rotate shop (whoever has \
+                 the organisation's key and a release key of shop)"
+                    .into(),
+            ],
+            ..Default::default()
         }),
         repositories: vec![pb::VerifiedRepository {
             app: "shop".into(),
@@ -124,7 +129,7 @@ pub(super) fn trust() -> Vec<Sample> {
             "longshore fleet status, freeze, unfreeze, revoke, unrevoke",
             &FleetSays::new(&catalog, false, None, heard),
         ),
-        sample("longshore trust check", &TrustCheck::new(vec![check], Some(4), true)),
+        sample("longshore trust check", &TrustCheck::new(vec![check], Some(4), Some([0x77; 32]), None)),
         sample(
             "longshore release export",
             &Exported::new("shop@1.4.2".into(), DIGEST.into(), path, 6_100_000, Some(true), Some(AT)),
@@ -163,6 +168,7 @@ pub(super) fn access() -> Vec<Sample> {
     };
     let (mut done, holders) = (entry(), vec!["web-1".to_owned(), "web-2".to_owned()]);
     done.ended(None, "");
+    let witnesses = Witnesses { holders, checkpoints: 12, ..Witnesses::default() };
     let broken = Broken { index: 17, why: "is missing: the log goes on with entry 18".into() };
     vec![
         sample("`longshore whoami`, `user grant|revoke|lock|unlock`", &User::from(locked)),
@@ -177,7 +183,7 @@ pub(super) fn access() -> Vec<Sample> {
         sample("`longshore login`", &LoggedIn::new("prod", AT)),
         sample("`longshore audit list`", &Entries { entries: vec![done] }),
         sample("`longshore audit list -f`, one a line", &entry()),
-        sample("`longshore audit verify`", &Verdict::new(Err(broken), holders, 12, vec![])),
+        sample("`longshore audit verify`", &Verdict::new(Err(broken), witnesses, false)),
     ]
 }
 
@@ -231,4 +237,26 @@ pub(super) fn approval() -> pb::ApprovalRow {
             at_ms: AT,
         }],
     }
+}
+
+pub(super) fn unbrought() -> pb::Unbrought {
+    pb::Unbrought {
+        env: "production".into(),
+        app: "shop".into(),
+        host: "web-9".into(),
+        why: "LS-K01 secret db cannot be opened: it was not encrypted for the key of web-9".into(),
+        since_ms: AT,
+    }
+}
+
+pub(super) fn sides() -> Vec<pb::SideState> {
+    let side = |side: &str, slot: &str, share, warm_until_ms| pb::SideState {
+        side: side.into(),
+        slot: slot.into(),
+        up: true,
+        share: Some(share),
+        main_process: format!("longshore-shop-{side}.service"),
+        warm_until_ms,
+    };
+    vec![side("blue", "1.4.1-99aabbcc", 0, AT), side("green", "1.4.2-0a1b2c3d", 100, 0)]
 }

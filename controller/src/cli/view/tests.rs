@@ -5,7 +5,10 @@ use std::path::Path;
 use longshore_proto::v1 as pb;
 
 use super::{
+    controller::Status,
     host::{Host, HostList},
+    notice::NoticeList,
+    policy,
     rollout::Rollout,
     samples,
 };
@@ -103,15 +106,103 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }
 
+/// A moment that is open is no opening; one that is closed says when it opens, and when only the reason changes.
+#[test]
+fn a_calendar_tells_how_a_moment_stands_and_what_comes() {
+    let instant = |ms: i64, local: &str| Some(pb::Instant { ms, local: local.into() });
+    let opening = |from, until| pb::Opening { from, until, windows: vec!["nights".into()] };
+    let told = |calendar: pb::Calendar| {
+        let lines = policy::Calendar::from(calendar).lines(&Page::plain(Moment(0)));
+        let lines = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (mon, tue, wed) = (instant(2, "Mon 22:00"), instant(3, "Tue 04:00"), instant(4, "Tue 22:00"));
+    let open = told(pb::Calendar {
+        at: instant(2, "Mon 23:00"),
+        open: true,
+        changes: tue.clone(),
+        openings: vec![opening(instant(2, "Mon 23:00"), tue.clone()), opening(wed, instant(5, "Wed 04:00"))],
+        ..pb::Calendar::default()
+    });
+    assert!(open.contains("state open (window nights)\ncloses Tue 04:00"), "{open}");
+    assert!(open.ends_with("OPENS AGAIN CLOSES WINDOWS\nTue 22:00 Wed 04:00 nights"), "{open}");
+    let closed = told(pb::Calendar {
+        at: instant(0, "Sun 13:00"),
+        reasons: vec!["frozen".into()],
+        changes: instant(1, "Mon 00:00"),
+        openings: vec![opening(mon, tue)],
+        ..pb::Calendar::default()
+    });
+    let stands = "state closed\nbecause frozen\nchanges Mon 00:00, and stays closed\nopens Mon 22:00";
+    assert!(closed.contains(stands), "{closed}");
+}
+
+/// What a controller has not heard of since it started was seen last at some time that it does not know.
+#[test]
+fn a_host_that_is_not_back_since_the_controller_started_is_told_so() {
+    let away = pb::Host { name: "web-1".into(), last_seen_ms: 1_000, ..pb::Host::default() };
+    let before: Host = pb::Host { unheard_since_ms: 48_000, ..away.clone() }.into();
+    assert_eq!(lines(&before, "state"), ["state away, not seen since the controller started 12s ago"]);
+    let since: Host = away.into();
+    assert_eq!(lines(&since, "state"), ["state away, seen 59s ago"]);
+    let list = HostList { hosts: vec![before] }.lines(&Page::plain(Moment(60_000)));
+    assert!(list[1].contains("not since the controller's start 12s ago"), "{list:?}");
+}
+
+/// What happens once is told to many, under ids that begin alike; and none that is dead is not none that waits.
+#[test]
+fn a_list_of_notices_tells_them_apart() {
+    let row = |id: &str| pb::NoticeRow { id: id.into(), ..pb::NoticeRow::default() };
+    let notices = ["01a22e8d-9b45-7156-9ec4-175932adbe70", "01a22e8d-9b45-7156-9ec4-175932adbe71"].map(row);
+    let list = NoticeList::from(pb::ListNoticesReply { notices: notices.into() });
+    let lines = list.lines(&Page::plain(Moment(0)));
+    assert!(lines[1].starts_with("175932adbe70 ") && lines[2].starts_with("175932adbe71 "), "{lines:?}");
+    let none = NoticeList::from(pb::ListNoticesReply::default());
+    assert_eq!(none.lines(&Page::plain(Moment(0))), ["Everything was told."]);
+    let none = NoticeList { of_dead: true, ..none };
+    assert_eq!(none.lines(&Page::plain(Moment(0))), ["No notice is dead."]);
+}
+
+/// Who was told nothing, what is coming, and who comes too late for it.
+#[test]
+fn status_says_what_could_not_be_told_and_what_is_to_begin() {
+    let scheduled = |at_ms| pb::Scheduled {
+        rollout: "0193f3a0-0000-7000-8000-000000000001".into(),
+        app: "shop".into(),
+        version: "1.5".into(),
+        env: "production".into(),
+        by: "ada".into(),
+        at_ms,
+    };
+    let reply = pb::StatusReply {
+        time_ms: 60_000,
+        dead_notices: 3,
+        scheduled: vec![scheduled(30_000), scheduled(180_000)],
+        ..pb::StatusReply::default()
+    };
+    let status = Status::new(reply, "prod", "deploy:7440", 1, vec![]);
+    let lines: Vec<String> = status.lines(&Page::plain(Moment(60_000)));
+    let text = lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let text = text.collect::<Vec<_>>().join("\n");
+    for part in [
+        "scheduled shop@1.5 to production by ada waits in line: longshore rollout explain 0193f3a0-0000",
+        "shop@1.5 to production by ada begins in 2m (rollout 0193f3a0-0000)",
+        "notices 3 notices could not be told: longshore notify list --dead",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
 /// One that is to begin later has been made; when it begins is what it waits for.
 #[test]
 fn a_rollout_names_its_plan_and_says_started_only_once_it_has() {
-    let facts = |phase: &str| {
+    let facts = |phase: &str, started_ms| {
         let rollout = pb::Rollout {
             phase: phase.into(),
             plan: "9c1e5a5f0c7f6ae5".into(),
             started_by: "ada".into(),
-            started_ms: 30_000,
+            created_ms: 10_000,
+            started_ms,
             ..pb::Rollout::default()
         };
         let lines = Rollout::from(rollout).lines(&Page::plain(Moment(60_000)));
@@ -119,6 +210,36 @@ fn a_rollout_names_its_plan_and_says_started_only_once_it_has() {
         let of_these = |line: &String| ["plan", "made", "started"].iter().any(|word| line.starts_with(word));
         lines.filter(of_these).collect::<Vec<_>>()
     };
-    assert_eq!(facts("ready"), ["plan 9c1e5a5f", "made 1970-01-01 00:00 by ada"]);
-    assert_eq!(facts("baking"), ["plan 9c1e5a5f", "started 1970-01-01 00:00 by ada, 30.0s"]);
+    assert_eq!(facts("ready", 0), ["plan 9c1e5a5f", "made 1970-01-01 00:00 by ada"]);
+    assert_eq!(facts("baking", 30_000), ["plan 9c1e5a5f", "started 1970-01-01 00:00 by ada, 30.0s"]);
+}
+
+/// Whoever looks sees which side has the traffic, and until when there is an instant way back.
+#[test]
+fn a_host_and_a_rollout_say_how_both_sides_stand() {
+    let side = |side: &str, slot: &str, share, warm_until_ms| pb::SideState {
+        side: side.into(),
+        slot: slot.into(),
+        up: true,
+        share: Some(share),
+        main_process: format!("unit {side}"),
+        warm_until_ms,
+    };
+    let sides = vec![side("blue", "1.0-0a1b2c3d", 0, 600_000), side("green", "1.1-0a1b2c3d", 100, 0)];
+    let app = pb::AppState { app: "shop".into(), sides: sides.clone(), ..pb::AppState::default() };
+    let host = Host::from(pb::Host { name: "web-1".into(), apps: vec![app], ..pb::Host::default() });
+    assert_eq!(
+        lines(&host, "shop ")[1..],
+        [
+            "shop blue 1.0: warm until 00:10:00 (in 9m); unit blue",
+            "shop green 1.1: 100% of the traffic; unit green",
+        ]
+    );
+    let row = pb::HostRow { name: "web-1".into(), sides, ..pb::HostRow::default() };
+    let rollout = Rollout::from(pb::Rollout { hosts: vec![row], ..pb::Rollout::default() });
+    let said = rollout.lines(&Page::plain(Moment(60_000)));
+    assert_eq!(
+        said.last().unwrap(),
+        "web-1  blue 1.0: warm until 00:10:00 (in 9m), green 1.1: 100% of the traffic"
+    );
 }

@@ -1,5 +1,8 @@
 //! What is signed, by whom, and how long it holds.
 
+#[cfg(test)]
+mod tests;
+
 use longshore_common::{
     digest::hex,
     text::visible,
@@ -8,16 +11,23 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
+use super::trust_waiting::Waiting;
 use crate::cli::{
     moment::{Moment, count},
     output::{Page, View},
-    signing::{Holder, KeyRing},
+    signing::{Holder, KeyRing, Overtaken},
     style::Ink,
     table::{Cell, Facts, Table},
 };
 
 /// The controller renews its two by itself every hour; below this it does not.
 const WARN_FRESH_MS: i64 = 5 * DAY_MS;
+
+/// Said where this machine or a host pins a root, and the controller has none.
+pub const LOST: &str = "the controller has lost the fleet's signed documents, and hosts that pin its root take nothing new. \
+                        On the machine that signed last: longshore trust refresh; where that is refused, the \
+                        controller's own key was lost as well: put its folder trust back from a copy, start it, and then \
+                        the same";
 
 #[derive(Clone, Debug, Serialize)]
 pub struct FleetRoot {
@@ -36,12 +46,20 @@ impl View for FleetRoot {
             false => "This machine knows the fleet by its root".to_owned(),
         };
         let mut facts = Facts::default();
-        facts.add("root", visible(&self.root_sha256)).add("keys", visible(&self.keys)).add(
-            "keep",
-            "a copy of that folder, and its passphrase, where no computer is: without them no key can be changed",
-        );
+        facts.add("root", visible(&self.root_sha256)).add("keys", visible(&self.keys));
         if self.created {
-            facts.add("next", "longshore app create APP, then longshore release publish signs by itself");
+            facts
+                .add(
+                    "keep",
+                    "a copy of that folder, and its passphrase, where no computer is: without them no key can be changed",
+                )
+                .add("next", "longshore app create APP, then longshore release publish signs by itself");
+        } else {
+            facts.add(
+                "next",
+                "longshore trust status; to sign from here: longshore key create NAME, and give what longshore key list \
+                 prints of it to whoever lets it sign (app create --key, trust rotate --add-key)",
+            );
         }
         let facts = facts.lines(page.style).into_iter().map(|line| format!("  {line}"));
         std::iter::once(head).chain(facts).collect()
@@ -52,6 +70,8 @@ impl View for FleetRoot {
 pub struct AppMade {
     pub app: String,
     pub public_key: String,
+    /// As messages name it.
+    pub key_id: String,
     pub threshold: u64,
     pub keys: usize,
     /// Which signatures are missing, if any.
@@ -64,9 +84,24 @@ impl View for AppMade {
     fn lines(&self, page: &Page) -> Vec<String> {
         let app = visible(&self.app);
         let takes = format!("{} of {}", self.threshold, count(self.keys, "key"));
-        let head = format!("Releases of {app} are signed from now on; a release takes {takes}");
-        let mut lines = vec![page.style.paint(Ink::Good, &head)];
-        lines.push(format!("  your key  {}", visible(&self.public_key)));
+        let head = match &self.waiting {
+            None => {
+                let head = format!("Releases of {app} are signed from now on; a release takes {takes}");
+                page.style.paint(Ink::Good, &head)
+            }
+            Some(_) => {
+                let head = format!(
+                    "The keys of {app} are signed here, and not by enough yet; a release will take {takes}"
+                );
+                page.style.paint(Ink::Warn, &head)
+            }
+        };
+        let mut lines = vec![head];
+        lines.push(format!(
+            "  your key  {} (in messages: {})",
+            visible(&self.public_key),
+            visible(&self.key_id)
+        ));
         lines.extend(self.waiting.iter().map(|waiting| format!("  waiting   {}", visible(waiting))));
         lines
     }
@@ -81,6 +116,8 @@ pub struct Keys {
 #[derive(Clone, Debug, Serialize)]
 pub struct Key {
     pub name: String,
+    /// As messages name it.
+    pub id: String,
     pub public_key: String,
     /// "file" or "ssh-agent".
     pub held_by: String,
@@ -91,6 +128,7 @@ impl Keys {
         let keys = ring.keys().into_iter();
         let keys = keys.map(|key| Key {
             name: key.name,
+            id: key.public.short(),
             public_key: key.public.to_string(),
             held_by: match key.holder {
                 Holder::File => "file".to_owned(),
@@ -111,10 +149,11 @@ impl View for Keys {
                 visible(&self.folder)
             )];
         }
-        let mut table = Table::new(["KEY", "HELD BY", "PUBLIC"]);
+        let mut table = Table::new(["NAME", "KEY", "HELD BY", "PUBLIC"]);
         for key in &self.keys {
             table.row([
                 visible(&key.name).into(),
+                visible(&key.id).into(),
                 visible(&key.held_by).into(),
                 visible(&key.public_key).into(),
             ]);
@@ -129,6 +168,8 @@ pub struct Outcome {
     /// It was signed before; nothing was done.
     pub before: bool,
     pub waiting: Option<String>,
+    /// What others had signed for its place: it does not count any more.
+    pub overtaken: Vec<Overtaken>,
 }
 
 impl View for Outcome {
@@ -144,7 +185,11 @@ impl View for Outcome {
                 ]
             }
             (None, true) => vec![format!("{what}: signed before; nothing to do")],
-            (None, false) => vec![page.style.paint(Ink::Good, &format!("{what}: signed"))],
+            (None, false) => {
+                let head = page.style.paint(Ink::Good, &format!("{what}: signed"));
+                let overtaken = self.overtaken.iter().map(|other| other.line(page.style));
+                std::iter::once(head).chain(overtaken).collect()
+            }
         }
     }
 }
@@ -167,12 +212,21 @@ pub struct Repository {
     pub min_seq: u64,
     /// Such as "1 of 2".
     pub takes: String,
+    #[serde(serialize_with = "unless_never")]
     pub root_expires_at: Moment,
+    #[serde(serialize_with = "unless_never")]
     pub list_expires_at: Moment,
+    #[serde(serialize_with = "unless_never")]
     pub fresh_until: Moment,
     /// Something waits for signatures.
     pub pending: bool,
+    pub waiting: Vec<Waiting>,
     pub problem: Option<String>,
+}
+
+/// An app whose first keys wait for signatures has no documents yet that could run out.
+fn unless_never<S: serde::Serializer>(at: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+    Moment::from_wire(at.0).serialize(serializer)
 }
 
 /// When one document runs out.
@@ -224,18 +278,38 @@ impl Level {
 impl TrustStatus {
     /// With what runs out when.
     pub fn of(repositories: Vec<Repository>, mut warnings: Vec<String>, now: Moment) -> Self {
-        let sound = repositories.iter().filter(|repository| repository.problem.is_none());
+        let sound = repositories.iter().filter(|of| of.problem.is_none() && !of.is_begun());
         let mut expiries: Vec<Expiry> = sound.flat_map(|repository| repository.expiries(now)).collect();
         expiries.sort_by_key(|expiry| expiry.expires_at.0);
-        warnings.extend(expiries.iter().filter_map(Expiry::warning));
+        // While a root or a list has run out, the controller signs nothing of it anew: that is what has to be renewed.
+        let blocked = |expiry: &Expiry| {
+            let lasting = |other: &&Expiry| other.app == expiry.app && other.document != expiry.document;
+            expiry.document == Part::Timestamp.as_str()
+                && expiries.iter().filter(lasting).any(|other| other.level == Level::Expired)
+        };
+        warnings.extend(expiries.iter().filter(|expiry| !blocked(expiry)).filter_map(Expiry::warning));
         Self { repositories, expiries, warnings }
     }
 
-    /// `pin` is what this machine knows the fleet by.
-    pub fn new(reply: pb::TrustStatusReply, pin: Option<[u8; 32]>, now: Moment) -> Self {
+    /// `pin` is what this machine knows the fleet by, `seen` of what it has verified documents.
+    pub fn new(reply: pb::TrustStatusReply, pin: Option<[u8; 32]>, seen: &[String], now: Moment) -> Self {
         let mut warnings = vec![];
-        if reply.repositories.is_empty() {
-            warnings.push("nothing is signed: hosts run what the controller says. longshore init".to_owned());
+        let there = |app: &str| reply.repositories.iter().any(|repository| repository.app == app);
+        match pin {
+            None if reply.repositories.is_empty() => {
+                warnings
+                    .push("nothing is signed: hosts run what the controller says. longshore init".to_owned());
+            }
+            Some(_) if !there(FLEET) => warnings.push(LOST.to_owned()),
+            _ => {
+                let lost = seen.iter().filter(|app| !there(app));
+                warnings.extend(lost.map(|app| {
+                    format!(
+                        "{app}: was signed, and the controller has lost it. To hand it back what was seen here: longshore \
+                         trust refresh"
+                    )
+                }));
+            }
         }
         let fleet = reply.repositories.iter().find(|repository| repository.app == FLEET);
         if let Some(fleet) = fleet {
@@ -254,6 +328,11 @@ impl TrustStatus {
     }
 }
 
+/// What of the signed documents has run out, or is about to, with who renews it and how.
+pub fn running_out(reply: pb::TrustStatusReply, now: Moment) -> Vec<String> {
+    TrustStatus::of(reply.repositories.into_iter().map(Repository::from).collect(), vec![], now).warnings
+}
+
 impl From<pb::TrustRepository> for Repository {
     fn from(repository: pb::TrustRepository) -> Self {
         let pb::TrustRepository {
@@ -263,8 +342,8 @@ impl From<pb::TrustRepository> for Repository {
             targets,
             snapshot_expires_ms,
             timestamp_expires_ms,
-            pending,
             problem,
+            waiting,
         } = repository;
         let view = read_root(&app, &root).ok();
         let list = author::read_catalog(&app, &targets).ok();
@@ -281,7 +360,8 @@ impl From<pb::TrustRepository> for Repository {
             min_seq: list.as_ref().map_or(0, |list| list.min_seq),
             takes: takes.unwrap_or_default(),
             fresh_until: Moment(snapshot_expires_ms.min(timestamp_expires_ms)),
-            pending,
+            pending: !waiting.is_empty(),
+            waiting: waiting.into_iter().map(Waiting::from).collect(),
             problem: super::some(problem),
             app,
         }
@@ -309,13 +389,12 @@ impl Repository {
         if let Some(problem) = &self.problem {
             return vec![format!("{app}: {problem}")];
         }
-        let pending = self.pending.then(|| {
-            format!(
-                "{app}: something waits for signatures: longshore release sign {app}@VERSION, or longshore trust \
-                 rotate {app}"
-            )
-        });
-        pending.into_iter().collect()
+        self.waiting.iter().map(|waiting| waiting.warning(app)).collect()
+    }
+
+    /// An app whose first keys wait for signatures.
+    fn is_begun(&self) -> bool {
+        self.root_version == 0
     }
 }
 
@@ -331,7 +410,7 @@ impl Expiry {
             Level::Expired => format!("EXPIRED {} ago: new releases are refused", roughly(-left)),
         };
         let part = Part::ALL.into_iter().find(|part| part.as_str() == self.document)?;
-        Some(format!("{}: {part} {when}: {}", self.app, part.remedy(&self.app)))
+        Some(format!("{}: {part} {when}: {} ({})", self.app, part.remedy(&self.app), part.who(&self.app)))
     }
 }
 
@@ -343,6 +422,11 @@ impl View for TrustStatus {
         let left =
             |part, at: Moment| Cell::new(Level::of(part, at.0 - page.now.0).ink(), at.relative(page.now));
         for repository in &self.repositories {
+            if repository.is_begun() {
+                let [app, no] = [visible(&repository.app), "-".to_owned()].map(Cell::from);
+                table.row([app, no.clone(), no.clone(), no.clone(), no.clone(), no.clone(), no]);
+                continue;
+            }
             table.row([
                 visible(&repository.app).into(),
                 repository.releases.to_string().into(),
@@ -360,43 +444,5 @@ impl View for TrustStatus {
                 .map(|warning| page.style.paint(Ink::Warn, &format!("! {}", visible(warning)))),
         );
         lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_runs_out_is_told_thirty_fourteen_and_seven_days_ahead() {
-        let repository = |days: i64| Repository {
-            app: "shop".into(),
-            root_version: 1,
-            list_version: 1,
-            releases: 1,
-            min_seq: 0,
-            takes: "1 of 1".into(),
-            root_expires_at: Moment(700 * DAY_MS),
-            list_expires_at: Moment(days * DAY_MS + 1000),
-            fresh_until: Moment(7 * DAY_MS),
-            pending: false,
-            problem: None,
-        };
-        let told = |days| TrustStatus::of(vec![repository(days)], vec![], Moment(0));
-        assert_eq!(told(31).warnings, Vec::<String>::new());
-        for (days, level, says) in [
-            (29, Level::Soon, "shop: targets expires in 29 d: longshore trust rotate shop"),
-            (13, Level::Due, "shop: targets expires in 13 d: renew it now: longshore trust rotate shop"),
-            (6, Level::Urgent, "shop: targets EXPIRES IN 6 d: new releases are refused after that"),
-            (-3, Level::Expired, "shop: targets EXPIRED 2 d ago: new releases are refused"),
-        ] {
-            let status = told(days);
-            assert_eq!(status.expiries.iter().map(|e| e.level).max_by_key(|l| *l as u8), Some(level));
-            assert!(status.warnings[0].starts_with(says), "{:?}", status.warnings);
-            assert_eq!(status.warnings.len(), 1);
-        }
-        let list = &told(29).expiries[1];
-        assert_eq!((list.document.as_str(), list.seconds_left), ("targets", 29 * 86_400 + 1));
-        assert_eq!(Level::of(Part::Timestamp, 4 * DAY_MS), Level::Urgent);
     }
 }

@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 
 use longshore_common::{
+    digest::hex,
     text::visible,
-    time::Millis,
+    time::{Millis, told},
     trust::{FLEET, OLD_MS, roughly},
 };
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
-use super::some;
-use crate::cli::{
-    moment::{Moment, count},
-    output::{Page, View},
-    style::Ink,
-    table::{Cell, Table},
+use super::{some, trust::LOST};
+use crate::{
+    cli::{
+        moment::{Moment, count},
+        output::{Page, View},
+        style::Ink,
+        table::{Cell, Table},
+    },
+    trust::foreign_root,
 };
 
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +41,8 @@ pub struct HostTrusts {
     pub repositories: Vec<VerifiedThere>,
     /// Every time that somebody broke the glass there, oldest first.
     pub breaks: Vec<String>,
+    /// Each document that has run out there: which, since when, who renews it and how.
+    pub expired: Vec<String>,
     /// Why there is no answer, or what is damaged.
     pub problem: Option<String>,
 }
@@ -58,12 +64,22 @@ pub struct VerifiedThere {
 }
 
 impl TrustCheck {
-    /// `newest` is the fleet's list at the controller; `signed`: it has a root at all.
-    pub fn new(replies: Vec<pb::CheckTrustReply>, newest: Option<u64>, signed: bool) -> Self {
+    /// `newest` is the fleet's list at the controller; `root`: its first root, none if nothing is signed; `pin`: what this
+    /// machine knows the fleet by.
+    pub fn new(
+        replies: Vec<pb::CheckTrustReply>,
+        newest: Option<u64>,
+        root: Option<[u8; 32]>,
+        pin: Option<[u8; 32]>,
+    ) -> Self {
         let hosts: Vec<HostTrusts> = replies.into_iter().map(HostTrusts::from).collect();
-        let mut warnings: Vec<String> = hosts.iter().flat_map(|host| host.warnings(newest)).collect();
-        if !signed {
-            warnings.push("nothing is signed: hosts run what the controller says. longshore init".to_owned());
+        let root = root.map(|root| hex(&root));
+        let warnings = hosts.iter().flat_map(|host| host.warnings(newest, root.as_deref()));
+        let mut warnings: Vec<String> = warnings.collect();
+        if root.is_none() {
+            let pinned = pin.is_some() || hosts.iter().any(|host| host.root_sha256.is_some());
+            let never = "nothing is signed: hosts run what the controller says. longshore init";
+            warnings.push(if pinned { LOST } else { never }.to_owned());
         }
         Self { hosts, warnings }
     }
@@ -80,20 +96,23 @@ impl From<pb::CheckTrustReply> for HostTrusts {
             age_ms: None,
             repositories: vec![],
             breaks: vec![],
+            expired: vec![],
             problem: Some(problem),
         };
         let Some(pb::TrustAnswer { facts, repositories, time_ms }) = answer else {
             return nothing(if silent { "no answer".to_owned() } else { error });
         };
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem } = facts.unwrap_or_default();
+        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged: _ } =
+            facts.unwrap_or_default();
         Self {
             host,
             name,
             state: some(state),
             root_sha256: some(root_sha256),
-            age_ms: (verified_ms > 0).then(|| time_ms - verified_ms),
+            age_ms: (verified_ms > 0).then(|| told(time_ms) - told(verified_ms)),
             repositories: repositories.into_iter().map(VerifiedThere::from).collect(),
             breaks,
+            expired,
             problem: some(problem),
         }
     }
@@ -133,7 +152,7 @@ impl HostTrusts {
         self.repositories.iter().find(|row| row.app == FLEET)
     }
 
-    fn warnings(&self, newest: Option<u64>) -> Vec<String> {
+    fn warnings(&self, newest: Option<u64>, root: Option<&str>) -> Vec<String> {
         let name = &self.name;
         let Some(state) = self.state.as_deref() else {
             return vec![format!("{name}: {}", self.problem.as_deref().unwrap_or("no answer"))];
@@ -146,7 +165,14 @@ impl HostTrusts {
             )),
             _ => warnings.push(format!("{name}: {}", self.problem.as_deref().unwrap_or("its trust state is damaged"))),
         }
-        if let Some(age) = self.age_ms.filter(|age| *age > OLD_MS) {
+        if let (Some(pinned), Some(root)) = (self.root_sha256.as_deref(), root)
+            && pinned != root
+        {
+            warnings.push(format!("{name}: {}", foreign_root(pinned, root, name)));
+        }
+        warnings.extend(self.expired.iter().map(|expired| format!("{name}: {expired}")));
+        // What has run out says why it is old.
+        if let Some(age) = self.age_ms.filter(|age| *age > OLD_MS && self.expired.is_empty()) {
             warnings.push(format!(
                 "{name}: what it has verified is {} old: does its controller hand out what is current?",
                 roughly(age)

@@ -122,14 +122,22 @@ fn gate(table: &Guard<'_>, roles: &Roles) -> Option<Declaration> {
     );
     let (beside_bake, in_watch) = (table.or("beside_bake", false), table.or("in_watch", false));
     let promotable = table.or("promote", false);
-    let check = check(table, kind?, deadline, roles);
+    let Some(kind) = kind else {
+        drop(table.keys()); // which of them belong there nobody can tell
+        return None;
+    };
+    let check = check(table, kind, deadline, roles);
     if after == Some(After::Before) && (beside_bake || in_watch) {
         table.problem_at("after", "gate.after: a gate \"before\" has no bake or watch beside it");
     }
-    if in_watch && matches!(kind, Some(GateKind::Approval)) {
+    if in_watch && kind == GateKind::Approval {
         table.problem_at("in_watch", "gate.in_watch: nobody approves again and again");
     }
-    let (kind, after) = (kind?, after?);
+    let after = after?;
+    let runner = match &check {
+        Some(Check::Test(run)) => Some(run.on.clone()),
+        Some(_) | None => None,
+    };
     let gate = GateSpec {
         name: name?,
         kind,
@@ -141,6 +149,7 @@ fn gate(table: &Guard<'_>, roles: &Roles) -> Option<Declaration> {
         beside_bake,
         in_watch,
         promotable,
+        runner,
     };
     Some(Declaration { gate, check: check? })
 }
@@ -171,13 +180,16 @@ fn one_of<T: Copy>(table: &Guard<'_>, key: &str, words: &[(&str, T)]) -> Option<
 }
 
 fn check(table: &Guard<'_>, kind: GateKind, deadline: Span, roles: &Roles) -> Option<Check> {
+    // Every key is asked for before one that is wrong ends it, so that none is taken for an unknown one.
     Some(match kind {
         GateKind::Probe => Check::Probe(matrix(table)?),
-        GateKind::Test => Check::Test(TestRun { test: table.required("test")?, on: table.required("on")? }),
+        GateKind::Test => {
+            let (test, on) = (table.required("test"), table.required("on"));
+            Check::Test(TestRun { test: test?, on: on? })
+        }
         GateKind::Metrics => Check::Metrics(metrics(table, deadline)?),
         GateKind::App => Check::App(app(table, deadline)?),
         GateKind::Approval => Check::Approval(approval(table, roles)),
-        // Every key is asked for before one that is wrong ends it, so that none is taken for an unknown one.
         GateKind::Webhook => {
             let (secret_file, every, ca) =
                 (path(table, "secret_file"), every(table, "every", EVERY), path(table, "ca"));
@@ -197,12 +209,13 @@ fn matrix(table: &Guard<'_>) -> Option<Matrix> {
     if reaches.is_empty() || reaches.len() > REACH_MAX {
         table.problem_at("reach", format!("gate.reach: needs 1 to {REACH_MAX} tables [[gate.reach]]"));
     }
+    let (every, ca) = (every(table, "every", EVERY), path(table, "ca"));
     let read: Vec<Option<Vec<Reach>>> = reaches.iter().map(reach).collect();
     let lines: Vec<Reach> = read.into_iter().collect::<Option<Vec<_>>>()?.concat();
     if lines.is_empty() {
         return None;
     }
-    Some(Matrix { lines, every: every(table, "every", EVERY), ca: path(table, "ca") })
+    Some(Matrix { lines, every, ca })
 }
 
 /// One line for each place that it is reached from.
@@ -213,15 +226,21 @@ fn reach(table: &Guard<'_>) -> Option<Vec<Reach>> {
     }
     let from: Vec<String> = table.list("from");
     let timeout = table.or("timeout", TIMEOUT);
-    let to = match table.one_of(&["http", "tcp", "dns"])? {
-        "http" => To::Http {
-            url: url(table, "http")?,
-            status: status(table, "status"),
-            body: table.optional("body"),
-            tls_left: table.optional("tls_left"),
-        },
+    let Some(what) = table.one_of(&["http", "tcp", "dns"]) else {
+        drop(table.keys()); // which of them belong there nobody can tell
+        return None;
+    };
+    let to = match what {
+        "http" => {
+            let (status, body) = (status(table, "status"), table.optional("body"));
+            let tls_left = table.optional("tls_left");
+            To::Http { url: url(table, "http")?, status, body, tls_left }
+        }
         "tcp" => To::Tcp { address: address(table)? },
-        _ => To::Dns { name: table.required("dns")?, address: ip(table) },
+        _ => {
+            let address = ip(table);
+            To::Dns { name: table.required("dns")?, address }
+        }
     };
     let hosts: Vec<From> = from.iter().filter_map(|from| place(table, from)).collect();
     if hosts.len() < from.len() {
@@ -342,8 +361,10 @@ fn approval(table: &Guard<'_>, roles: &Roles) -> Approval {
     let count = table.or("count", 1);
     // How many have a role of operators is known when it is asked.
     let closed = by_roles.is_empty() && !by.is_empty();
-    if count == 0 || (closed && count as usize > by.len()) {
+    if closed && !(1..=by.len()).contains(&(count as usize)) {
         table.problem_at("count", format!("gate.count: must be 1 to the {} who may approve", by.len()));
+    } else if count == 0 {
+        table.problem_at("count", "gate.count: must be at least 1");
     }
     Approval { count, by, by_roles }
 }
@@ -388,65 +409,4 @@ fn every(table: &Guard<'_>, key: &str, usual: Span) -> Span {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::config::Environment;
-
-    const HEAD: &str = "[environment]\nname = \"p\"\nselector = \"env=p\"\n";
-
-    fn problems(gates: &str) -> String {
-        Environment::parse("p.toml", &format!("{HEAD}{gates}")).unwrap_err().to_string()
-    }
-
-    /// The examples of the docs are files that work.
-    #[test]
-    fn every_example_of_the_docs_is_sound() {
-        let docs = include_str!("../../../../docs/gates.md");
-        let examples: Vec<&str> =
-            docs.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        let gates: Vec<&&str> = examples.iter().filter(|text| text.contains("[[gate]]")).collect();
-        for kind in ["probe", "test", "metrics", "app", "approval", "webhook", "http"] {
-            let word = format!("kind = \"{kind}\"");
-            assert!(gates.iter().any(|text| text.contains(&word)), "no example of {kind}");
-        }
-        for text in gates {
-            let env = Environment::parse(
-                "docs/gates.md",
-                &format!("{HEAD}[roles]\nsre = [\"ann\", \"bea\"]\n{text}"),
-            );
-            let env = env.unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-            assert!(!env.gates.is_empty() && env.gates.len() == env.spec.gates.len());
-        }
-    }
-
-    #[test]
-    fn every_problem_of_a_gate_is_named() {
-        let text = "[[gate]]\nname = \"A B\"\nkind = \"metrics\"\nafter = \"canary\"\nprometheus = \"ftp://p\"\nquery = \"up\"\nmax = 1\nwindow = \"20m\"\nsamples = 0\n\
-                    [[gate]]\nname = \"b\"\nkind = \"webhok\"\nafter = \"never\"\n\
-                    [[gate]]\nname = \"c\"\nkind = \"app\"\nafter = \"before\"\nin_watch = true\n\
-                    [[gate]]\nname = \"d\"\nkind = \"probe\"\nafter = \"canary\"\n[[gate.reach]]\ntcp = \"nowhere\"\nfrom = [\"web-1\"]\nexpect = \"perhaps\"\n\
-                    [[gate]]\nname = \"e\"\nkind = \"http\"\nafter = \"canary\"\nurl = \"http://ann:pw@x/\"\non_fail = \"explode\"\nca = \"ca.pem\"\n";
-        let said = problems(text);
-        for part in [
-            "gate.name: \"A B\" is invalid",
-            "gate.prometheus: \"ftp://p\" is no URL: it has to begin with http:// or https://",
-            "gate.window: 20m does not fit into the deadline of 10m",
-            "gate.samples: must be at least 1",
-            "gate.kind: \"webhok\" is none of probe, test, metrics, app, approval, webhook, http",
-            "gate.after: \"never\" is none of before, canary, every-wave, last-wave",
-            "gate: needs one of restarts, errors_per_minute, cpu_percent, memory",
-            "gate.after: a gate \"before\" has no bake or watch beside it",
-            "gate.reach.tcp: \"nowhere\" is not host:port",
-            "gate.reach.expect: must be \"allow\" or \"deny\"",
-            "credentials do not belong into an address",
-            "gate.on_fail: \"explode\" is none of continue, pause, rollback",
-            "gate.ca: must be an absolute path",
-        ] {
-            assert!(said.contains(part), "{part}\nis not in\n{said}");
-        }
-        assert!(!said.contains("pw@"), "{said}");
-        let twice = "[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\n".repeat(2);
-        assert!(problems(&twice).contains("there are two gates \"a\""));
-        let none = "[rollout]\ncanary = 0\n[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\n";
-        assert!(problems(none).contains("there is no canary"));
-    }
-}
+mod tests;

@@ -97,9 +97,12 @@ impl Environment {
     pub fn attested(&self, manifest: &Manifest) -> Result<(), Coded> {
         let Some(lacking) = manifest.lacks(&self.require_attestations) else { return Ok(()) };
         let message = format!(
-            "{} takes only releases that carry their {lacking}, and {}@{} has none. Publish it with one: longshore \
-             release publish --{lacking} FILE",
-            self.name, manifest.app, manifest.version
+            "{} takes only releases that carry their {}, which {}@{} does not. Publish it under another version: {}",
+            self.name,
+            lacking.names(),
+            manifest.app,
+            manifest.version,
+            lacking.remedy()
         );
         Err(Coded::new(Code::P02, message))
     }

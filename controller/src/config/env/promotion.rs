@@ -28,12 +28,13 @@ pub(super) fn promotion(root: &Table<'_>) -> Promotion {
     let order = word(&table, "promotion", "order", None, &ORDER);
     let mut after: Vec<Demand> = vec![];
     for entry in table.tables("after") {
-        let Some(env) = entry.required("env") else { continue };
+        // Every key is asked for before one that is wrong ends it, so that none is taken for an unknown one.
+        let (env, lived) = (entry.required("env"), entry.or("lived", Span::default()));
+        let gates: Vec<String> = entry.list("gates");
+        let Some(env) = env else { continue };
         if after.iter().any(|demand| demand.env == env) {
             entry.problem_at("env", format!("promotion.after.env: {env} is there already"));
         }
-        let lived = entry.or("lived", Span::default());
-        let gates: Vec<String> = entry.list("gates");
         if gates.len() > MOST {
             entry.problem_at("gates", format!("promotion.after.gates: at most {MOST}"));
         }

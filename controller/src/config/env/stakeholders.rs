@@ -41,7 +41,7 @@ pub(super) fn stakeholders(root: &Table<'_>, roles: &Roles) -> Stakeholders {
     if tell.len() > MOST {
         table.problem_at("tell", format!("stakeholders.tell: at most {MOST}"));
     }
-    Stakeholders { owner, approvers, tell }
+    Stakeholders { owner, approvers, contacts, tell }
 }
 
 struct People<'a> {
@@ -53,7 +53,10 @@ struct People<'a> {
 fn teller(entry: &Guard<'_>, people: &People<'_>) -> Option<Teller> {
     let name: Option<String> = entry.required("name");
     let on = kinds(entry);
-    let way = entry.one_of(&["email", "webhook"])?;
+    let Some(way) = entry.one_of(&["email", "webhook"]) else {
+        drop(entry.keys()); // which of them belong there nobody can tell
+        return None;
+    };
     let address = match way {
         "webhook" => webhook(entry)?,
         _ => Address::Email { to: receivers(entry, people) },
@@ -82,8 +85,9 @@ fn kinds(entry: &Guard<'_>) -> Vec<Kind> {
 }
 
 fn webhook(entry: &Guard<'_>) -> Option<Address> {
-    let url: String = entry.optional("webhook")?;
-    let secret: Option<String> = entry.required("secret");
+    let (url, secret): (Option<String>, Option<String>) =
+        (entry.optional("webhook"), entry.required("secret"));
+    let url = url?;
     let sound = (url.starts_with("https://") || url.starts_with("http://"))
         && url.len() <= TEXT_BYTES
         && url.chars().all(|c| c.is_ascii_graphic());

@@ -43,6 +43,12 @@ pub(super) fn strategy(table: &Guard<'_>) -> Spec {
         auto_rollback: table.or("auto_rollback", default.auto_rollback),
         on_spent: word(table, "rollout", "on_spent", default.on_spent, &ON_SPENT),
     };
+    if spec.canary == Share::Percent(0) {
+        table.problem_at(
+            "canary",
+            "rollout.canary: 0% of the hosts is no canary; where there is to be none, write 0".to_owned(),
+        );
+    }
     for (field, what) in spec.problems() {
         let key = match field {
             "wave_budget.percent" => "wave_failure_budget_percent",
@@ -99,5 +105,22 @@ impl Read for Share {
     fn read(value: &toml::de::DeValue<'_>) -> Result<Self, Option<String>> {
         let Scalar(text) = Scalar::read(value)?;
         text.parse().map_err(|error: longshore_common::code::Coded| Some(error.message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Environment;
+
+    fn read(canary: &str) -> Result<Environment, String> {
+        let file = format!("[environment]\nname = \"a\"\nselector = \"a=b\"\n[rollout]\ncanary = {canary}\n");
+        Environment::parse("a.toml", &file).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn a_canary_of_no_percent_is_a_slip() {
+        assert!(read("0").is_ok() && read("\"1%\"").is_ok());
+        let why = read("\"0%\"").unwrap_err();
+        assert!(why.contains("a.toml:5:") && why.contains("0% of the hosts is no canary"), "{why}");
     }
 }

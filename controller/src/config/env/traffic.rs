@@ -53,10 +53,10 @@ pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
         })
         .collect();
     let (hold, drain) = (table.or("hold", HOLD), table.or("drain", DRAIN));
+    let balancers = balancers(&table);
     if steps.len() < count {
         return None;
     }
-    let balancers = balancers(&table);
     let routing = Routing { director: director?, backend: backend?, drain, steps, hold, balancers };
     for (key, what) in routing.problems() {
         table.problem_at(key, format!("traffic.{key} {what}"));
@@ -84,7 +84,8 @@ fn balancers(table: &Guard<'_>) -> Option<Balancers> {
     }
     let groups = groups.is_present().then(|| {
         let (blue, green) = (groups.required("blue"), groups.required("green"));
-        Some(Groups { blue: blue?, green: green?, warm: groups.or("warm", WARM) })
+        let warm = groups.or("warm", WARM);
+        Some(Groups { blue: blue?, green: green?, warm })
     });
     Some(Balancers { hosts: hosts?, port, groups: groups.flatten() })
 }

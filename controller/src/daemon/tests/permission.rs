@@ -21,7 +21,7 @@ async fn refusal(channel: &Channel, method: &Method) -> Option<Coded> {
     let message = Request::new(tokio_stream::once(pb::Nothing {}));
     let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
     let answered = match client.streaming(message, path, codec).await {
-        Ok(reply) => tokio::time::timeout(Duration::from_secs(10), reply.into_inner().message()).await,
+        Ok(reply) => tokio::time::timeout(PATIENCE, reply.into_inner().message()).await,
         Err(status) => Ok(Err(status)),
     };
     let refused = |status: Status| Some(from_status(&status)).filter(|coded| coded.code == Code::C02);

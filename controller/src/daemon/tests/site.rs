@@ -85,8 +85,8 @@ impl Site {
     /// A controller over a folder that there is.
     pub async fn serve(dir: tempfile::TempDir, made: Made) -> Self {
         let stop = CancellationToken::new();
-        let heartbeat = Heartbeat { every: Duration::from_millis(500), missed: 3 };
-        let config = Config { heartbeat, ..made.config.clone() };
+        // Nothing here waits for a silence, and some sessions say no more than their hello.
+        let config = Config { heartbeat: Heartbeat::default(), ..made.config.clone() };
         let serving = serve(config, stop.clone()).await.unwrap();
         Self { dir, made, stop, serving }
     }
@@ -98,7 +98,7 @@ impl Site {
     /// The folder stays.
     pub async fn halt(mut self) -> (tempfile::TempDir, Made) {
         self.stop.cancel();
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.serving.ended()).await;
+        let ended = tokio::time::timeout(PATIENCE, self.serving.ended()).await;
         ended.expect("a controller ends when it is told to");
         (self.dir, self.made)
     }
@@ -404,7 +404,7 @@ impl Site {
 pub async fn closed(stream: &mut TlsStream<TcpStream>) {
     let mut left = [0; 1024];
     let ended = async { while stream.read(&mut left).await.is_ok_and(|count| count > 0) {} };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("closed in time");
+    tokio::time::timeout(PATIENCE, ended).await.expect("closed in time");
 }
 
 pub fn now() -> i64 {

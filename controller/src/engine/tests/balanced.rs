@@ -3,14 +3,18 @@
 
 use longshore_common::{assignment::Intent, ids::HostId, traffic::Side};
 
-use super::{Controller, FILE, live, request, world};
+use super::{
+    Controller, FILE, live, request,
+    turn::{NEARLY_AN_HOUR, after},
+    world,
+};
 use crate::{
     engine::records::{self, LiveRecord},
     environments,
     fleet::{Drained, Host},
     rollout::{Event, HoldKind, Outcome},
     store::{Key, MemoryStore, SharedStore},
-    testing::HandAgent,
+    testing::{self, HandAgent},
 };
 
 const BALANCED: &str = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"env=lb\"\n";
@@ -38,7 +42,7 @@ async fn site(traffic: &str, agents: &[HandAgent]) -> (std::sync::Arc<MemoryStor
     let memory = world(agents).await;
     let store: SharedStore = memory.clone();
     let (file, by) = (format!("{FILE}{traffic}"), "alice".parse().unwrap());
-    environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
     let controller = Controller::start(store.clone()).await;
     controller.connect(agents);
     (memory, store, controller)
@@ -64,6 +68,20 @@ fn runs(agents: &[HandAgent]) -> Vec<Option<String>> {
 
 fn some(versions: [&str; 5]) -> Vec<Option<String>> {
     versions.map(|version| (version != "-").then(|| version.to_owned())).to_vec()
+}
+
+/// Where nothing is live there is nothing to share the traffic with, so it is not shared in steps.
+#[tokio::test]
+async fn the_first_release_walks_no_steps() {
+    let agents = fleet();
+    let steps = format!("{BALANCED}steps = [\"50%\"]\nhold = \"1h\"\n");
+    let (_memory, _store, controller) = site(&steps, &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let next = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    super::gates::waits_for(&controller, next, HoldKind::Baking).await;
+    assert!(told(&agents[4]).contains("=50"), "{}", told(&agents[4]));
+    controller.stop.cancel();
 }
 
 #[tokio::test]
@@ -135,7 +153,7 @@ async fn what_cannot_be_balanced_is_refused_at_the_start() {
     let (_memory, store, controller) = site(&format!("{BALANCED}{GROUPS}"), &agents).await;
     let apply = async |traffic: String| {
         let (file, by) = (format!("{FILE}{traffic}"), "alice".parse().unwrap());
-        environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+        environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
     };
     let refused = async || controller.engine.start(request(Some("1.0"))).await.unwrap_err().to_string();
     let why = refused().await;
@@ -219,7 +237,7 @@ async fn a_drain_that_nobody_told_is_taken_up_at_the_start() {
 #[tokio::test]
 async fn a_host_that_does_not_serve_again_is_drained_again() {
     let agents = fleet();
-    let file = BALANCED.replace("[traffic]", "progress_deadline = \"2s\"\n[traffic]");
+    let file = BALANCED.replace("[traffic]", "progress_deadline = \"1h\"\n[traffic]");
     let (_memory, store, controller) = site(&file, &agents).await;
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
@@ -241,17 +259,18 @@ async fn a_host_that_does_not_serve_again_is_drained_again() {
     again.connect(&agents[1..]);
     again.engine.undrain(a, "alice").await.unwrap();
     let rejoining = host(&store, a).await.rejoining.unwrap();
-    assert_eq!((rejoining.by.as_str(), rejoining.until_ms - rejoining.since_ms), ("alice", 2000));
+    assert_eq!((rejoining.by.as_str(), rejoining.until_ms - rejoining.since_ms), ("alice", 3_600_000));
     let why = hold(&again).await.unwrap();
     assert_eq!(
         (why.kind, why.until, why.then.as_str()),
         (HoldKind::Rejoining, Some(rejoining.until_ms), "it is drained again")
     );
+    let again = after(again, &store, NEARLY_AN_HOUR, &agents[1..]).await;
     until(async || host(&store, a).await.drained.is_some()).await;
     let drained = host(&store, a).await.drained.unwrap();
     assert_eq!(
         (drained.by.as_str(), drained.reason.as_str()),
-        ("longshore", "alice undrained it, and 2s later a does not answer")
+        ("longshore", "alice undrained it, and 1h later a does not answer")
     );
     assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100", "it got nothing meanwhile");
     assert_eq!(hold(&again).await.unwrap().owner, "longshore");
@@ -282,9 +301,12 @@ async fn a_drain_that_is_lifted_at_once_leaves_nothing_behind() {
         controller.engine.undrain(a, "alice").await.unwrap();
     }
     until(async || tasks.len() <= idle.get()).await;
-    let view = controller.engine.view(&id).await.unwrap();
-    assert!(!view.rollout.hosts[&a].benched && view.holds.is_empty(), "{:#?}", view.holds);
-    assert_eq!(host(&store, a).await.rejoining, None);
+    until(async || {
+        let view = controller.engine.view(&id).await.unwrap();
+        !view.rollout.hosts[&a].benched && view.holds.is_empty()
+    })
+    .await;
+    until(async || host(&store, a).await.rejoining.is_none()).await;
     until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
     controller.stop.cancel();
 }

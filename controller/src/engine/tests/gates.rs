@@ -20,7 +20,7 @@ use crate::{
     environments,
     rollout::{Event, HoldKind, Outcome, RunState, Verdict},
     store::SharedStore,
-    testing::HandAgent,
+    testing::{self, HandAgent},
     trouble::Trouble,
 };
 
@@ -42,9 +42,9 @@ async fn server(status: &'static str) -> (u16, Arc<AtomicUsize>) {
     (port, asked)
 }
 
-async fn gated(store: &SharedStore, gates: &str) {
+pub(super) async fn gated(store: &SharedStore, gates: &str) {
     let (file, by) = (format!("{FILE}{gates}"), "alice".parse().unwrap());
-    environments::apply(store, "production.toml", &file, &by, 1).await.unwrap();
+    environments::apply(store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
 }
 
 fn http_gate(port: u16, more: &str) -> String {
@@ -148,7 +148,7 @@ async fn operators_open_a_gate_but_not_whoever_started_it() {
     };
     let what = explained().await;
     assert!(
-        what.ends_with("has no verdict yet: lacks 2 more; asked are: every approver but the author"),
+        what.ends_with("has no verdict yet: lacks 2 more; asked are: any approver but the author"),
         "{what}"
     );
     answer(id, "bob", Answer::Approved).await.unwrap();
@@ -227,7 +227,9 @@ async fn a_test_runs_on_a_host_of_no_environment() {
     assert_eq!((agents[2].runs("shop"), agents[2].disk.lock().unwrap().done.len()), (None, 2));
 
     let staging = FILE.replace("production", "staging").replace("env=prod", "env=stage");
-    environments::apply(&store, "staging.toml", &staging, &"alice".parse().unwrap(), 1).await.unwrap();
+    environments::apply(&store, &testing::tell(), "staging.toml", &staging, &"alice".parse().unwrap(), 1)
+        .await
+        .unwrap();
     let there = StartRequest { env: "staging".parse().unwrap(), ..request(Some("1.0")) };
     let id = controller.engine.start(there).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);

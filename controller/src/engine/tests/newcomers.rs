@@ -5,14 +5,15 @@ use crate::{
     engine::records,
     environments,
     rollout::{Event, HoldKind, Outcome, Phase, Promote},
+    sealed::{self, Head, NewRow},
     store::SharedStore,
-    testing::HandAgent,
+    testing::{self, HandAgent},
 };
 
 async fn site(more: &str, agents: &[HandAgent]) -> (SharedStore, Controller) {
     let store: SharedStore = world(agents).await;
     let (file, by) = (FILE.replacen("[rollout]\n", &format!("{more}\n"), 1), "alice".parse().unwrap());
-    environments::apply(&store, "production.toml", &file, &by, 1).await.unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
     let controller = Controller::start(store.clone()).await;
     controller.connect(agents);
     (store, controller)
@@ -78,6 +79,44 @@ async fn a_host_that_comes_during_a_rollout_is_taken_in() {
     controller.stop.cancel();
 }
 
+/// One that cannot open a sealed secret waits, says why wherever somebody looks, and keeps no other newcomer waiting.
+#[tokio::test]
+async fn a_newcomer_that_lacks_a_sealed_secret_says_so_and_holds_up_nobody() {
+    let with_key = |name: &str| {
+        let mut agent = HandAgent::new(name, &[]);
+        agent.host.recipient = format!("age1{}", agent.host.id.0.simple());
+        agent
+    };
+    let agents = [with_key("web-000"), with_key("web-001")];
+    let (lacking, sealed_for) = (with_key("web-900"), with_key("web-901"));
+    let (store, controller) = site("[rollout]", &agents).await;
+    let rows = agents.iter().chain([&sealed_for]).map(|agent| NewRow {
+        host: agent.host.id,
+        recipient: agent.host.recipient.clone(),
+        text: b"age-encryption.org/v1\n".to_vec(),
+    });
+    let env = "production".parse().unwrap();
+    let head = Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into() };
+    let digest = sealed::keep(&store, head, rows.collect()).await.unwrap().hex();
+    let file = format!("{FILE}[secrets]\ndb = {{ sealed = \"{digest}\" }}\n");
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &"alice".parse().unwrap(), 2)
+        .await
+        .unwrap();
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    comes(&controller, &store, &lacking).await;
+    until("it is found to lack it", async || !controller.engine.unbrought().is_empty()).await;
+    comes(&controller, &store, &sealed_for).await;
+    until("web-901 runs 1.0", async || sealed_for.runs("shop").as_deref() == Some("1.0")).await;
+    until("web-901 is done", async || controller.engine.active_count() == 0).await;
+    until("it is looked at again", async || controller.engine.unbrought().len() == 1).await;
+    let left = controller.engine.unbrought().pop().unwrap();
+    assert_eq!((left.name.as_str(), left.app.as_str(), lacking.runs("shop")), ("web-900", "shop", None));
+    assert!(left.why.starts_with("LS-K01 secret db cannot be opened"), "{}", left.why);
+    assert!(left.why.ends_with("longshore rollout start shop@1.0 --to production"), "{}", left.why);
+    controller.stop.cancel();
+}
+
 /// What did not work there is not tried again by itself; nor is anything where the environment says to wait.
 #[tokio::test]
 async fn a_newcomer_is_tried_once_and_only_where_the_environment_follows() {
@@ -95,7 +134,9 @@ async fn a_newcomer_is_tried_once_and_only_where_the_environment_follows() {
     assert_eq!(super::live(&store).await.as_deref(), Some("1.0"));
 
     let file = FILE.replacen("[rollout]", "newcomers = \"wait\"\n[rollout]", 1);
-    environments::apply(&store, "production.toml", &file, &"alice".parse().unwrap(), 2).await.unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &"alice".parse().unwrap(), 2)
+        .await
+        .unwrap();
     let late = HandAgent::new("web-901", &[]);
     comes(&controller, &store, &late).await;
     until("it is here", async || controller.fleet.presence().connected(&late.host.id).is_some()).await;

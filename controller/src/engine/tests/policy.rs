@@ -11,6 +11,7 @@ use super::{
         permit::{Wanted, permit},
         records::Overridden,
     },
+    turn::{HOURS, NEARLY_AN_HOUR, after, later, reason},
     *,
 };
 use crate::{
@@ -24,15 +25,15 @@ use crate::{
     notify::{Kind, outbox},
 };
 
-fn env() -> longshore_common::ids::EnvName {
+pub(super) fn env() -> longshore_common::ids::EnvName {
     "production".parse().unwrap()
 }
 
-fn now() -> Millis {
-    longshore_common::time::Clock::now_ms(&SystemClock)
+pub(super) fn now() -> Millis {
+    SystemClock.now_ms()
 }
 
-fn frozen(until_ms: Option<Millis>) -> Frozen {
+pub(super) fn frozen(until_ms: Option<Millis>) -> Frozen {
     Frozen {
         by: "eve".parse().unwrap(),
         reason: "stock-taking".to_owned(),
@@ -45,10 +46,12 @@ fn frozen(until_ms: Option<Millis>) -> Frozen {
 
 async fn apply(store: &SharedStore, more: &str) -> Result<(), crate::trouble::Trouble> {
     let file = format!("{FILE}{more}");
-    environments::apply(store, "production.toml", &file, &"alice".parse().unwrap(), now()).await.map(|_| ())
+    environments::apply(store, &testing::tell(), "production.toml", &file, &"alice".parse().unwrap(), now())
+        .await
+        .map(|_| ())
 }
 
-async fn fleet(count: usize) -> (Vec<HandAgent>, SharedStore, Controller) {
+pub(super) async fn fleet(count: usize) -> (Vec<HandAgent>, SharedStore, Controller) {
     let agents = fleet_of(count, &[]);
     let store: SharedStore = world(&agents).await;
     let controller = Controller::start(store.clone()).await;
@@ -57,7 +60,7 @@ async fn fleet(count: usize) -> (Vec<HandAgent>, SharedStore, Controller) {
 }
 
 impl Controller {
-    async fn holds(&self, id: RolloutId, kind: &str) -> String {
+    pub(super) async fn holds(&self, id: RolloutId, kind: &str) -> String {
         for _ in 0..PATIENCE.as_millis() / 5 {
             let view = self.engine.view(&id).await.unwrap();
             if let Some(hold) = view.holds.iter().find(|hold| hold.kind.as_str() == kind) {
@@ -92,13 +95,42 @@ async fn a_frozen_environment_is_left_alone_until_it_is_lifted() {
     everywhere(&agents, "1.0");
 }
 
+/// What nobody uses any more can be taken away, what is used cannot; and nothing of it is left for a new one of its name.
+#[tokio::test]
+async fn an_environment_goes_when_nobody_uses_it() {
+    let (agents, store, controller) = fleet(1).await;
+    let remove =
+        async || environments::remove::remove(&store, &env()).await.map_err(|trouble| trouble.coded());
+    let refused = remove().await.unwrap_err();
+    assert!(refused.code == Code::R01 && refused.message.contains("has hosts: web-000"), "{refused}");
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let by = "alice".parse().unwrap();
+    let nobody = FILE.replace("env=prod", "env=retired");
+    environments::apply(&store, &testing::tell(), "production.toml", &nobody, &by, now()).await.unwrap();
+    let after = "[environment]\nname = \"other\"\nselector = \"env=other\"\n[[promotion.after]]\nenv = \"production\"\n";
+    environments::apply(&store, &testing::tell(), "other.toml", after, &by, now()).await.unwrap();
+    let refused = remove().await.unwrap_err();
+    assert!(refused.message.contains("environment other demands"), "{refused}");
+    environments::remove::remove(&store, &"other".parse().unwrap()).await.unwrap();
+    freeze::freeze(&store, &env(), frozen(None), now()).await.unwrap();
+    remove().await.unwrap();
+    assert_eq!(remove().await.unwrap_err().code, Code::N01);
+    everywhere(&agents, "1.0");
+    apply(&store, "").await.unwrap();
+    assert_eq!(live(&store).await, None);
+    assert!(freeze::get(&store, &env()).await.unwrap().is_none(), "the freeze went with it");
+    controller.stop.cancel();
+}
+
 /// It opens by itself, when the calendar says so.
 #[tokio::test]
 async fn a_freeze_ends_when_its_time_is_over() {
     let (agents, store, controller) = fleet(1).await;
-    freeze::freeze(&store, &env(), frozen(Some(now() + 1500)), now()).await.unwrap();
+    freeze::freeze(&store, &env(), frozen(Some(now() + 3_600_000)), now()).await.unwrap();
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
     controller.holds(id, "closed").await;
+    let controller = after(controller, &store, NEARLY_AN_HOUR, &agents).await;
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     everywhere(&agents, "1.0");
 }
@@ -161,16 +193,17 @@ async fn a_rollout_begins_when_it_was_told_to() {
     assert!(message.contains("is past"), "{message}");
     assert_eq!(controller.refused(at("soon")).await.0, Code::V01);
 
-    let id = controller.engine.start(at("+1500ms")).await.unwrap();
-    let hold = controller.holds(id, "not-started").await;
-    assert!(hold.starts_with("it was made to begin later"), "{hold}");
-    assert!(agents[0].runs("shop").is_none());
-    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let soon = controller.engine.start(at("+300ms")).await.unwrap();
+    assert_eq!(controller.done(soon).await, Outcome::Succeeded);
 
-    let later = StartRequest { at: "+1s".to_owned(), ..request(Some("1.1")) };
-    let id = controller.engine.start(later).await.unwrap();
+    let late = controller.engine.start(later("1.1", "+1h")).await.unwrap();
+    let hold = controller.holds(late, "not-started").await;
+    assert!(hold.starts_with("it was made to begin later"), "{hold}");
     withdraw(&store, "1.1").await;
-    assert_eq!(controller.done(id).await, Outcome::Aborted);
+    let controller = after(controller, &store, HOURS, &agents).await;
+    assert_eq!(controller.done(late).await, Outcome::Aborted);
+    let why = reason(&controller, late).await;
+    assert!(why.contains("bob withdrew the release"), "{why}");
     everywhere(&agents, "1.0");
 }
 
@@ -202,11 +235,13 @@ async fn a_release_comes_to_production_by_way_of_staging() {
             .to_string()
             .contains("there is no environment staging")
     );
-    environments::apply(&store, "staging.toml", &staging, &alice, 0).await.unwrap();
+    environments::apply(&store, &testing::tell(), "staging.toml", &staging, &alice, 0).await.unwrap();
     apply(&store, &after("0s")).await.unwrap();
     let circle = format!("{staging}[[promotion.after]]\nenv = \"production\"\n");
-    let circle =
-        environments::apply(&store, "staging.toml", &circle, &alice, 0).await.unwrap_err().to_string();
+    let circle = environments::apply(&store, &testing::tell(), "staging.toml", &circle, &alice, 0)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(circle.contains("it goes in a circle: staging after production after staging"), "{circle}");
 
     let (code, message) = controller.refused(request(Some("1.0"))).await;
@@ -244,14 +279,18 @@ async fn a_plan_starts_when_others_agree_to_it() {
         used: false,
     };
     approve::ask(&store, asked.clone()).await.unwrap();
+    let latest = approve::find(&store, "latest").await.unwrap_err().coded();
+    let newest = format!("the newest is {} (shop@1.0 to {})", plan.short(), env());
+    assert!(latest.code == Code::V01 && latest.message.contains(&newest), "{latest}");
     let (environment, _) = environments::load(&store, &env()).await.unwrap();
-    let app = "shop".parse().unwrap();
+    let (app, starter) = ("shop".parse().unwrap(), "alice".parse().unwrap());
     let wanted = Wanted {
         environment: &environment,
         app: &app,
         release: ReleaseDigest([1; 32]),
         back: false,
         plan: Some(&plan),
+        by: &starter,
         overrides: &[],
         at: now(),
     };
@@ -285,10 +324,20 @@ async fn a_plan_starts_when_others_agree_to_it() {
         "{late}"
     );
     assert!(!late.contains("lacks") && !late.contains("expired"), "nobody's has expired yet: {late}");
+    let by_bob = Wanted { by: &bob, ..wanted };
+    let own = permit(&store, &by_bob, &[], now()).await.expect_err("refused").coded();
+    assert_eq!(own.code, Code::W02);
+    for part in [
+        "without bob, plan",
+        "lacks 1 more. Others who may approve: carl, dora;",
+        "Others who may start it: alice, carl, dora;",
+    ] {
+        assert!(own.message.contains(part), "{part}\nis not in\n{own}");
+    }
     let permitted = permit(&store, &wanted, &[], now()).await.unwrap();
     // An approval is used once, with the commit that starts the rollout; the same plan has to be approved anew.
     store.commit(Txn { guards: permitted.guards, writes: permitted.writes }).await.unwrap();
-    assert!(refused().await.contains("was used up by the rollout that it started"));
+    assert!(refused().await.contains("were used up by the rollout that it started"));
     approve::ask(&store, asked).await.unwrap();
     assert!(refused().await.contains("lacks 1 more"));
 }
@@ -359,6 +408,7 @@ async fn what_is_overridden_is_not_in_the_way() {
     lock::lock(&store, &Scope { env: env(), app: None }, locked).await.unwrap();
     let (environment, _) = environments::load(&store, &env()).await.unwrap();
     let (app, release) = ("shop".parse().unwrap(), ReleaseDigest([1; 32]));
+    let by = "alice".parse().unwrap();
     let overrides =
         [Overridden { check: crate::plan::Check::Locked, reason: "bob is on holiday".to_owned() }];
     let mut wanted = Wanted {
@@ -367,6 +417,7 @@ async fn what_is_overridden_is_not_in_the_way() {
         release,
         back: false,
         plan: None,
+        by: &by,
         overrides: &[],
         at: now(),
     };

@@ -6,7 +6,6 @@ use futures_util::StreamExt;
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
-    ids::Generation,
     time::Millis,
 };
 use tokio::sync::mpsc;
@@ -37,6 +36,7 @@ impl Session {
         if let Some(reason) = older_copy(&self.host, &hello) {
             return Err(self.bar(reason).await);
         }
+        self.refuse_impossible(&hello).await?;
         let now = self.fleet.inner.clock.now_ms();
         let offset = hello.time_ms - now;
         if offset.abs() > CLOCK_TOLERANCE_MS {
@@ -189,19 +189,6 @@ impl Session {
                 tracing::warn!(host = %self.host.id, trouble = %Chain(&trouble), "facts not kept");
             }
         }
-    }
-
-    /// An agent that has accepted more than we ever said was assigned by a store that ours is an older copy of.
-    async fn tell_if_ahead(&mut self, hello: &Hello) -> Result<(), End> {
-        let assigned = self.assigned().await?.0;
-        for seen in &hello.apps {
-            let ours = assigned.iter().find(|assignment| assignment.app == seen.app);
-            if seen.generation > ours.map_or(Generation::default(), |assignment| assignment.generation) {
-                let (host, app, generation) = (self.host.id, seen.app.clone(), seen.generation);
-                self.fleet.tell(FleetEvent::Ahead { host, app, generation }).await;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! puts questions, and notices silence. `greet` is its beginning. What ends it is said to the agent in a farewell
 //! where that still arrives.
 
+mod ahead;
 mod greet;
 
 use std::{

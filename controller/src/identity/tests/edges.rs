@@ -1,24 +1,9 @@
-//! Tokens, enrolment and recovery exactly at a limit and one beyond it; what the door keeps, and what it says.
+//! Tokens, enrolment and recovery exactly at a limit and one beyond it.
 
-use std::net::IpAddr;
+use longshore_common::label::{LABELS_MAX, Labels};
 
-use longshore_common::{
-    ids::OperatorName,
-    label::{LABELS_MAX, Labels},
-    tls::{Connections, Peer},
-};
-use tonic::Extensions;
-
-use super::{
-    super::{revoke::Revoker, token::TTL_MAX},
-    *,
-};
-use crate::{
-    access::{self, Called, Grants, OperatorKey, Scope, User},
-    fleet::host::BoundKey,
-    identity::Door,
-    store::Key,
-};
+use super::{super::token::TTL_MAX, *};
+use crate::{fleet::host::BoundKey, testing::ContendedStore};
 
 fn labels(count: usize) -> Labels {
     (0..count).map(|n| (format!("k{n}"), "v".to_owned())).collect()
@@ -168,104 +153,37 @@ async fn a_way_back_leaves_a_host_few_keys_and_its_good_ones_first() {
     assert_eq!(keys.len(), KEYS_MAX);
 }
 
-/// A call as it stands after TLS and the table of methods.
-fn call(identity: Identity, key: [u8; 32], method: &str) -> Extensions {
-    let mut call = Extensions::new();
-    call.insert(Peer {
-        address: SocketAddr::from((IpAddr::from([10, 0, 0, 9]), 1)),
-        identity: Some(identity),
-        certificate: None,
-        key: Some(key),
-        serial: Arc::new([]),
-    });
-    call.insert(Called::by_path(&format!("/longshore.v1.{method}")));
-    call
+/// Whoever loses so often is told, and nothing came of it.
+#[tokio::test]
+async fn a_race_that_is_lost_is_run_again_63_times() {
+    let (mut world, store) = (World::new(), Arc::new(ContendedStore::default()));
+    world.store = store.clone();
+    world.enrolment.store = store.clone();
+    let token = world.token(2).await;
+    store.lose(64);
+    let late = world.enrolment.enrol(asking(&token, &key(), "web-1")).await.unwrap_err();
+    assert!(late.is_conflict(), "{late:?}");
+    assert_eq!((store.left(), host::list(&world.store).await.unwrap().len()), (0, 0));
+    store.lose(63);
+    world.enrolment.enrol(asking(&token, &key(), "web-1")).await.unwrap();
+    assert_eq!((store.left(), host::list(&world.store).await.unwrap().len()), (0, 1));
 }
 
-impl World {
-    fn door(&self) -> Door {
-        Door::new(self.store.clone(), Arc::new(self.clock.clone()))
+#[tokio::test]
+async fn a_token_is_for_its_names_networks_and_holder() {
+    let world = World::new();
+    let narrowed =
+        Narrowed { name: "web-*".into(), networks: vec!["10.0.0.0/24".into(), "::1/128".into()], ask: false };
+    let token = world.make(NewToken { uses: 1, narrowed, ..wanted() }).await.unwrap();
+    let from = |octets: [u8; 4]| SocketAddr::from((octets, 1));
+    let forged = JoinToken { secret: [0; 32], ..token.clone() };
+    for (asking, code) in [
+        (asking(&token, &key(), "db-1"), Code::C02),
+        (Asking { from: from([10, 0, 1, 9]), ..asking(&token, &key(), "web-1") }, Code::C02),
+        (asking(&forged, &key(), "web-1"), Code::E02),
+    ] {
+        let refused = world.enrolment.enrol(asking).await.unwrap_err().coded();
+        assert_eq!(refused.code, code, "{refused}");
     }
-
-    async fn operator(&self, name: &str, grant: &str) -> OperatorName {
-        let mut user = User::new(name.parse().unwrap(), Grants(vec![grant.parse().unwrap()]), "a test", 0);
-        let expires_ms = self.clock.now_ms() + 1000;
-        let key = OperatorKey { key: [7; 32], expires_ms, ca: String::new(), replaces: String::new() };
-        user.add_key(key, self.clock.now_ms());
-        access::create(&self.store, &user).await.unwrap();
-        user.name
-    }
-}
-
-#[tokio::test]
-async fn a_host_that_calls_what_is_for_operators_is_named() {
-    let world = World::new();
-    let enrolled = world.enrolment.enrol(asking(&world.token(1).await, &key(), "web-1")).await.unwrap();
-    let host = enrolled.host;
-    let call = call(Identity::Host(host.id), host.keys[0].spki, "Hosts/List");
-    let refused = world.door().operator(&call, &Scope::Any, String::new()).await.err().unwrap().coded();
-    assert!(
-        refused.code == Code::C02 && refused.message.starts_with("host web-1 may not do this"),
-        "{refused}"
-    );
-    let refused = world.door().agent(&call).await.unwrap_err().coded();
-    assert!(refused.message.contains("it is for operators"), "{refused}");
-}
-
-/// Handlers ask again where only they can tell what a call touches.
-#[tokio::test]
-async fn who_is_let_in_is_held_to_what_the_call_touches() {
-    let world = World::new();
-    let ann = world.operator("ann", "deployer:shop").await;
-    let call = call(Identity::Operator(ann.clone()), [7; 32], "Rollouts/Start");
-    let admitted = world.door().operator(&call, &Scope::Any, String::new()).await.ok().unwrap();
-    let app = |name: &str| Scope::App(name.parse().unwrap());
-    admitted.within(&app("shop"), "shop").await.unwrap();
-    let refused = admitted.within(&app("blog"), "blog").await.unwrap_err().coded();
-    assert!(refused.code == Code::C02 && refused.message.contains("\"deploy\" for app blog"), "{refused}");
-}
-
-/// Only a key that takes another's place changes the record when it is first used.
-#[tokio::test]
-async fn a_call_does_not_write_to_its_operators_record() {
-    let world = World::new();
-    let ann = world.operator("ann", "viewer").await;
-    let call = call(Identity::Operator(ann.clone()), [7; 32], "Hosts/List");
-    let revision = async || world.store.get(&Key::user(&ann)).await.unwrap().unwrap().revision;
-    let before = revision().await;
-    world.door().operator(&call, &Scope::Any, String::new()).await.ok().unwrap();
-    assert_eq!(revision().await, before);
-}
-
-impl World {
-    fn revoker(&self, door: Door) -> Revoker {
-        let (store, clock) = (self.store.clone(), Arc::new(self.clock.clone()));
-        Revoker { store, clock, connections: Connections::default(), door }
-    }
-}
-
-/// Whatever changes of their record: connections are cut for a key that does not count, and for no other.
-#[tokio::test]
-async fn the_keys_of_an_operator_count_until_they_expire_or_the_operator_is_locked() {
-    let world = World::new();
-    let ann = world.operator("ann", "viewer").await;
-    let bob = world.operator("bob", "policy-admin").await;
-    let (revoker, identity) = (world.revoker(world.door()), Identity::Operator(ann.clone()));
-    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[7; 32]]);
-    world.clock.advance(Duration::from_secs(1));
-    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[0; 32]; 0]);
-    let again = |user: &mut User| {
-        let expires_ms = world.clock.now_ms() + 1000;
-        let key = OperatorKey { key: [8; 32], expires_ms, ca: String::new(), replaces: String::new() };
-        user.add_key(key, world.clock.now_ms());
-        Ok(())
-    };
-    access::change(&world.store, &ann, again).await.unwrap();
-    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[8; 32]]);
-    let lock = |user: &mut User| {
-        user.lock(&bob, "left", 1);
-        Ok(())
-    };
-    access::change(&world.store, &ann, lock).await.unwrap();
-    assert_eq!(revoker.keys_of(&identity).await.unwrap(), [[0; 32]; 0]);
+    world.enrolment.enrol(asking(&token, &key(), "web-1")).await.expect("nothing was used up");
 }

@@ -60,8 +60,15 @@ pub(super) fn nobody() -> (TcpSocket, u16) {
     (socket, port)
 }
 
-/// A mail server that takes every mail, or refuses every receiver with a line.
-pub(super) async fn smtp(refuses: Option<&'static str>) -> (u16, Arc<Mutex<Vec<String>>>) {
+/// A place where calls are taken, and never answered.
+pub(super) async fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+/// A mail server that says this to each receiver that is named: `RCPT TO:<ann@example.org>`.
+pub(super) async fn smtp(receiver: fn(&str) -> &'static str) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let said = Arc::new(Mutex::new(vec![]));
@@ -81,7 +88,7 @@ pub(super) async fn smtp(refuses: Option<&'static str>) -> (u16, Arc<Mutex<Vec<S
                         "250 taken"
                     }
                     _ if in_data => continue,
-                    "RCPT" => refuses.unwrap_or("250 known"),
+                    "RCPT" => receiver(&line),
                     "DATA" => {
                         in_data = true;
                         "354 go on"

@@ -1,7 +1,9 @@
 //! What stops a plan: each precondition, and what the policy makes of it.
 
-use super::setup::{check, told, world};
-use crate::plan::{Check, Overlap, plan};
+use longshore_common::bundle::room;
+
+use super::setup::{MIB, check, told, world};
+use crate::plan::{Check, Overlap, Surveyed, plan};
 
 #[test]
 fn everything_that_a_host_lacks_is_named() {
@@ -15,7 +17,7 @@ fn everything_that_a_host_lacks_is_named() {
         (
             "full",
             "disk=100",
-            "failed disk: 1 host has too little free disk\n  b: has 1.0 MB free, 136.3 MB are needed",
+            "failed disk: 1 host has too little free disk\n  b: has 1.0 MB free, 141.0 MB are needed",
         ),
         (
             "late",
@@ -48,6 +50,17 @@ fn everything_that_a_host_lacks_is_named() {
             "",
             "failed service: 1 host cannot run the service\n  b: the agent may not become another user",
         ),
+        (
+            "secretless",
+            "",
+            "failed secrets: 1 host has not every secret\n  b: secret db: this host has no credential db",
+        ),
+        (
+            "unsettled",
+            "",
+            "failed config: 1 host has not every value that a template asks for\n  b: app.conf: nothing is declared as db_url",
+        ),
+        ("distrustful", "", "failed signed: 1 host refuses it, whoever signed it\n  b: pins another root"),
     ] {
         let plan = plan(&world(&format!("a b:{mark} | | {requires}")));
         let told = told(&plan);
@@ -122,6 +135,22 @@ fn a_silent_host_is_named_and_treated_as_the_policy_says() {
         "wave 1: a b (100%, 100% so far, bake 0s)
            - 1 host is unknown, as it did not answer; it counts as a failure: b",
     );
+}
+
+/// A host refuses a release that only just fits, so the plan must not say that it may start.
+#[test]
+fn the_disk_is_judged_as_the_host_will_judge_it() {
+    let disk_of = |free: u64| {
+        let mut world = world("a b");
+        if let Surveyed::Answered(survey) = &mut world.hosts[0].surveyed {
+            survey.machine.disk_free_bytes = free;
+        }
+        plan(&world).failed.into_iter().map(|failed| failed.hosts[0].what.clone()).collect::<Vec<_>>()
+    };
+    let room = room([30 * MIB]);
+    assert_eq!(disk_of(room), Vec::<String>::new());
+    assert_eq!(disk_of(31 * MIB), ["has 32.5 MB free, 36.2 MB are needed"]);
+    assert_eq!(disk_of(room - 780), ["has 36,175,000 bytes free, 36,175,780 bytes are needed"]);
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) fn world(setup: &str) -> World {
         made_ms: 1_000_000,
         made_by: "ada".to_owned(),
         behind: None,
+        balancers: vec![],
         env: "prod".parse().unwrap(),
         env_file: ContentDigest::of(b"file"),
         policy,
@@ -143,22 +144,29 @@ fn candidate(text: &str, number: u128) -> Candidate {
         live_slot: live,
         ..Survey::default()
     };
+    let mut unrendered = vec![];
     for mark in of_survey {
         match mark {
+            "unsettled" => unrendered.push("app.conf: nothing is declared as db_url".to_owned()),
             "silent" => {
-                return Candidate { surveyed: Surveyed::Unknown { machine: Some(survey.machine) }, member };
+                return Candidate {
+                    surveyed: Surveyed::Unknown { machine: Some(survey.machine) },
+                    member,
+                    unrendered,
+                };
             }
             "older" => {
                 let why = "this agent does not know that question".to_owned();
                 return Candidate {
                     surveyed: Surveyed::Unasked { why, machine: Some(survey.machine) },
                     member,
+                    unrendered,
                 };
             }
             mark => spoil(&mut survey, mark),
         }
     }
-    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member }
+    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member, unrendered }
 }
 
 fn spoil(survey: &mut Survey, mark: &str) {
@@ -172,6 +180,8 @@ fn spoil(survey: &mut Survey, mark: &str) {
         "unmounted" => survey.mounts_missing = vec!["/srv/data".into()],
         "userless" => survey.users_missing = vec!["backup".into()],
         "rootless" => survey.run_as_problem = Some("the agent may not become another user".into()),
+        "secretless" => survey.secrets_missing = vec!["secret db: this host has no credential db".into()],
+        "distrustful" => survey.trust_problem = Some("pins another root".into()),
         "pruned" => survey.slots.clear(),
         "by-hand" => {
             survey.live_slot = slot(&target("0"));

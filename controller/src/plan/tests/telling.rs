@@ -71,7 +71,7 @@ fn a_gate_that_operators_open_says_who() {
     let gate = plan.gates.iter().find(|gate| gate.name == "go-live").unwrap();
     assert_eq!(gate.what, "2 approvals by carl, host-admin; a failure rolls back");
     let anybody = Approval { count: 1, by: vec![], by_roles: vec![] };
-    assert_eq!(anybody.asked(), "1 approval by every approver but whoever starts it");
+    assert_eq!(anybody.asked(), "1 approval by any approver but whoever starts it");
 }
 
 #[test]

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use longshore_common::{ids::HostId, manifest::Sides, time::Span, traffic::Side};
+use longshore_common::{
+    ids::HostId,
+    manifest::Sides,
+    time::Span,
+    traffic::{Looked, Side},
+};
 use uuid::Uuid;
 
-use super::setup::world;
+use super::setup::{told as told_all, world};
 use crate::{
-    plan::{Check, Plan, moved, plan},
+    plan::{Check, Plan, Survey, Surveyed, World, moved, plan},
     rollout::Behind,
 };
 
@@ -92,6 +97,48 @@ fn an_app_with_sides_behind_balancers_needs_sockets_that_we_hold() {
     assert!(told(&plan).contains(&held.to_owned()));
 }
 
+/// What runs without sides keeps the public sockets for as long as it runs; what already has sides does not hold them.
+#[test]
+fn sockets_of_what_runs_without_sides_are_not_handed_over() {
+    let beside = |world: &World| {
+        let mut manifest = (*world.release.manifest).clone();
+        let side = |port: u16| format!("127.0.0.1:{port}");
+        manifest.service.sides = Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) });
+        manifest.service.sockets = vec!["127.0.0.1:8080".to_owned()];
+        manifest
+    };
+    let runs = |world: &mut World, sockets: &[&str], sides: Option<Sides>| {
+        let live = world.known.get_mut(&"1".parse().unwrap()).unwrap();
+        let mut manifest = (*live.manifest).clone();
+        manifest.service.sockets = sockets.iter().map(ToString::to_string).collect();
+        manifest.service.sides = sides;
+        live.manifest = Arc::new(manifest);
+    };
+    let failed = |world: &World| -> Vec<(Check, String)> {
+        let hosts =
+            |failed: crate::plan::Failed| failed.hosts.into_iter().map(move |host| (failed.check, host.what));
+        plan(world).failed.into_iter().flat_map(hosts).collect()
+    };
+    let socket = ROUTING.replace("haproxy", "socket");
+    for (traffic, held) in [("", true), (socket.as_str(), true), (ROUTING, false)] {
+        let mut world = world(&format!("a | {traffic}"));
+        let manifest = beside(&world);
+        let sides = manifest.service.sides.clone();
+        world.release.manifest = Arc::new(manifest);
+        runs(&mut world, &["127.0.0.1:8080"], None);
+        let found = failed(&world);
+        assert_eq!(found.len(), usize::from(held), "{traffic}: {found:?}");
+        for (check, what) in found {
+            assert_eq!(check, Check::Traffic);
+            assert!(what.starts_with("127.0.0.1:8080 is held by 1, which runs without sides"), "{what}");
+        }
+        runs(&mut world, &["127.0.0.1:8090"], None);
+        assert!(failed(&world).is_empty());
+        runs(&mut world, &["127.0.0.1:8080"], sides);
+        assert!(failed(&world).is_empty());
+    }
+}
+
 #[test]
 fn a_plan_says_who_moves_traffic_on_each_host() {
     let plan = planned(&format!("a b | canary=1 {ROUTING} traffic.steps=10"), &[], None);
@@ -105,4 +152,74 @@ fn a_plan_says_who_moves_traffic_on_each_host() {
         ]
     );
     assert_eq!(planned("a b | ", &[], None).traffic, None);
+}
+
+/// What the balancers of a plan say, and what is read of it.
+#[track_caller]
+fn asked(setup: &str, balancers: &[(&str, Surveyed)], expected: &str) {
+    let mut world = world(setup);
+    world.balancers = balancers.iter().map(|(name, said)| (name.parse().unwrap(), said.clone())).collect();
+    let expected: Vec<&str> = expected.lines().map(str::trim_start).collect();
+    let told = told_all(&plan(&world));
+    let told: Vec<&str> =
+        told.lines().filter(|line| !line.starts_with("wave")).map(str::trim_start).collect();
+    assert_eq!(told, expected);
+}
+
+/// A rollout begins with telling the balancers: one that could not do it is named before, with what is wrong and the way
+/// out. What is only worth knowing stops nothing, nor does an agent that is older than the question.
+#[test]
+fn a_balancer_that_could_not_be_told_stops_the_plan() {
+    let said = |problems: &[&str], notes: &[&str], hold: Option<&str>| {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let traffic = Looked { problems: words(problems), notes: words(notes) };
+        Surveyed::Answered(Box::new(Survey { traffic, hold: hold.map(str::to_owned), ..Survey::default() }))
+    };
+    let setup = format!("a b | {ROUTING} balancers= | overrides=traffic");
+    asked(&setup, &[("lb-1", said(&[], &[], None))], "");
+    asked(
+        &setup,
+        &[
+            ("lb-1", said(&["HAProxy at /s has no server shop/a: give the backend one of that name"], &[], None)),
+            ("lb-2", Surveyed::Unknown { machine: None }),
+            ("lb-3", said(&[], &[], Some("kernel"))),
+        ],
+        "failed traffic, may be overridden: several hosts keep the traffic of backend shop from being directed by haproxy
+         lb-1: HAProxy at /s has no server shop/a: give the backend one of that name
+         lb-2: did not answer: nobody could tell it where traffic goes. See: longshore host show lb-2
+         lb-3: is held by somebody there (kernel), and takes no directions: longshore-agent unhold",
+    );
+    asked(
+        &setup,
+        &[
+            ("lb-1", said(&[], &["HAProxy at /s holds everybody who serves of shop for down: a, b"], None)),
+            ("lb-2", Surveyed::Unasked { why: "this agent is older".into(), machine: None }),
+        ],
+        "- lb-1: HAProxy at /s holds everybody who serves of shop for down: a, b
+         - lb-2 could not be asked whether it can direct the traffic: this agent is older",
+    );
+    let nginx = setup.replace("haproxy", "nginx");
+    asked(
+        &nginx,
+        &[("lb-1", said(&[], &[], None))],
+        "failed traffic, may be overridden: several hosts keep the traffic of backend shop from being directed by nginx
+         a: has never said an address at which nginx could find it: its agent has to connect once
+         b: has never said an address at which nginx could find it: its agent has to connect once",
+    );
+}
+
+/// Where each host has a HAProxy of its own, it is that host that does not fit.
+#[test]
+fn a_host_whose_own_haproxy_could_not_be_told_does_not_fit() {
+    let mut world = world(&format!("a b | {ROUTING}"));
+    let Surveyed::Answered(survey) = &mut world.hosts[1].surveyed else { panic!("it answers") };
+    survey.traffic.problems = vec!["HAProxy at /s cannot be asked: is it running?".into()];
+    let told = told_all(&plan(&world));
+    assert!(
+        told.contains(
+            "failed traffic: 1 host cannot direct the traffic between the two sides\n  \
+             b: HAProxy at /s cannot be asked: is it running?"
+        ),
+        "{told}"
+    );
 }

@@ -5,7 +5,11 @@ use longshore_common::time::{Millis, Span};
 use super::{
     Facts, Hold, HoldKind,
     closed::{after_opening, shut},
-    sentence::{BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing},
+    passed_over::unconfirmed,
+    sentence::{
+        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing, once_more,
+    },
+    stays,
 };
 use crate::rollout::{
     finish::name_some,
@@ -66,8 +70,8 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
         movers(switching, HoldKind::Switching, ["switches", "switch"], facts, limit(undo, watch.clone())),
         stagers(staging, facts, limit("those that are not done count as failed", watch)),
         no_slot(rollout, staged, limit(ask, rollout.command("show"))),
-        balancers(rollout, awaited(&|host| free(host) && directed(host)), limit(ask, None)),
-        unknown(awaited(&silent), limit(ask, None)),
+        balancers(rollout, awaited(&|host| free(host) && directed(host)), facts, limit(ask, None)),
+        unknown(rollout, awaited(&silent), limit(ask, None)),
         held_hosts(awaited(&held), limit(ask, None)),
         opening.flatten(),
     ]
@@ -98,6 +102,8 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     let leave = "the rollout ends and names them; they go back when they return";
     let rest = awaited(&rest);
     let (waiting, rest) = if rollout.is_shut_for_return() { (rest, vec![]) } else { (vec![], rest) };
+    let keeps = rollout.traffic_cannot_go_back();
+    let (keeping, rest) = rest.into_iter().partition(|(_, host)| keeps && host.serves_now());
     let opening = rollout.is_shut_for_return().then(|| shut(rollout, waiting, "they go back".to_owned()));
     let mut holds: Vec<Hold> = [
         movers(
@@ -108,8 +114,9 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
             limit("those that are not back are inconsistent"),
         ),
         no_slot(rollout, rest, limit("the rollout pauses and asks")),
-        balancers(rollout, awaited(&directed), limit("the rollout pauses and asks")),
-        unknown(awaited(&silent), limit(leave)),
+        stays::kept(rollout, keeping, rollout.deadline()),
+        balancers(rollout, awaited(&directed), facts, limit("the rollout pauses and asks")),
+        unknown(rollout, awaited(&silent), limit(leave)),
         held_hosts(awaited(&held), limit(leave)),
         opening.flatten(),
     ]
@@ -122,7 +129,7 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     holds
 }
 
-pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
+pub(super) fn baking(rollout: &Rollout, phase: &Baking, facts: &Facts) -> Hold {
     let length = Span::millis((phase.until - phase.since).max(0).unsigned_abs());
     let wave = rollout.wave_name(phase.wave);
     let hosts = rollout.named(|host| host.wave == phase.wave && host.is_good());
@@ -132,10 +139,10 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking) -> Hold {
     };
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} {stands} and is watched for {length}"),
+        what: format!("{wave} {stands} and is watched for {length}{}", once_more(facts)),
         owner: OPERATOR.to_owned(),
         since: phase.since,
-        until: Some(phase.until),
+        until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: after_bake(rollout, phase.wave),
         command: rollout.command("promote"),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
@@ -161,8 +168,10 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
 fn with_share(rollout: &Rollout, phase: &Baking) -> String {
     let share = phase.share.or_else(|| rollout.share_watched(phase.wave));
     match share.filter(|_| rollout.next_share(phase.wave).is_some()) {
-        Some(share) if rollout.header.groups().is_some() => format!(" with {share}% of the traffic"),
-        Some(share) => format!(" with {share}% of its traffic"),
+        Some(share) if rollout.header.groups().is_some() => {
+            format!(" with {share}% of the traffic{}", unconfirmed(rollout))
+        }
+        Some(share) => format!(" with {share}% of its traffic{}", unconfirmed(rollout)),
         None => String::new(),
     }
 }
@@ -225,7 +234,16 @@ fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     let word = |host: &HostProgress| if host.finishing { "excluded, finishing" } else { host.as_str() };
     let down: Vec<String> = down.iter().map(|(_, host)| format!("{} ({})", host.name, word(host))).collect();
     let allowed = rollout.spec().max_unavailable;
+    let last = hosts.iter().any(|(id, _)| rollout.is_last_to_serve(*id));
     about(hosts, |hosts| {
+        if down.is_empty() && last {
+            let gone = names(&rollout.named(|host| host.drained && !host.is_out()));
+            let (waits, waiting) = (count(hosts, "waits", "wait"), names(hosts));
+            let what = format!(
+                "{waits}: {waiting}; nobody else would get connections, for balancers send nothing to {gone}"
+            );
+            return hold(HoldKind::NoSlot, what, HOSTS, limit);
+        }
         let what = format!(
             "{} for a slot: {}; at most {allowed} may be down at once, and down are: {}",
             count(hosts, "waits", "wait"),
@@ -237,15 +255,16 @@ fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
 }
 
 /// Those that have to direct traffic before the hosts can go on.
-fn balancers(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
-    let late = rollout.balancers_awaited();
+fn balancers(rollout: &Rollout, hosts: Named<'_>, facts: &Facts, limit: Limit) -> Option<Hold> {
+    let late = rollout.balancers_awaited(&facts.doing);
     let first = late.first().and_then(|standing| standing.split(' ').next());
     let command = first.map(|name| format!("longshore host show {name}"));
     about(hosts, |hosts| {
         let standing: Vec<String> =
             hosts.iter().map(|(_, host)| format!("{} ({})", host.name, host.as_str())).collect();
+        let unheard = stays::by_check(rollout).map(|words| format!("; {words}")).unwrap_or_default();
         let what = format!(
-            "{} for balancers to direct traffic: {}; not done: {}",
+            "{} for balancers to direct traffic: {}; not done: {}{unheard}",
             count(hosts, "waits", "wait"),
             name_some(standing.iter().map(String::as_str)),
             name_some(late.iter().map(String::as_str)),
@@ -254,8 +273,16 @@ fn balancers(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> 
     })
 }
 
-fn unknown(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
+fn unknown(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
     about(hosts, |hosts| {
+        let without = rollout.command("exclude").zip(hosts.first()).map(|(exclude, (_, host))| {
+            format!(
+                "; to go on without {}: {exclude} {}",
+                if hosts.len() == 1 { "it" } else { "one" },
+                host.name
+            )
+        });
+        let limit = Limit { then: limit.then + &without.unwrap_or_default(), ..limit };
         let what = format!("{}: {}", count(hosts, "is unknown", "are unknown"), names(hosts));
         let command = hosts.first().map(|(_, host)| format!("longshore host show {}", host.name));
         hold(HoldKind::Unknown, what, HOST_OWNER, Limit { command, ..limit })

@@ -2,9 +2,12 @@
 
 use longshore_common::time::Span;
 
-use super::{Facts, Hold, HoldKind, sentence::OPERATOR};
+use super::{
+    Facts, Hold, HoldKind,
+    sentence::{OPERATOR, once_more},
+};
 use crate::rollout::{
-    gate::{GateKind, GateSpec, Run, Stage, Then},
+    gate::{GateKind, GateSpec, Run, Stage, Then, Verdict},
     model::Rollout,
     phase::Watching,
 };
@@ -22,22 +25,46 @@ fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Fac
         Stage::Watch => "in the watch time".to_owned(),
     };
     let seen = facts.seen.get(&run.number).map(|seen| format!(": {seen}")).unwrap_or_default();
-    let (verdict, _) = gate.overdue();
-    let then = match gate.then(verdict) {
-        Then::Continue => "it goes on without a verdict",
-        Then::Pause => "the rollout pauses and asks",
-        Then::Rollback => "the rollout is rolled back",
-    };
+    let queued = queued(rollout, gate);
     Hold {
         kind: HoldKind::Gate,
-        what: format!("gate {} ({}) {place} has no verdict yet{seen}", gate.name, gate.kind.as_str()),
+        what: format!("gate {} ({}) {place} has no verdict yet{seen}{queued}", gate.name, gate.kind.as_str()),
         owner: owner(gate).to_owned(),
         since: run.since,
         until: Some(run.deadline),
-        then: then.to_owned(),
+        then: then(gate),
         command: command(rollout, gate),
         hosts: vec![],
     }
+}
+
+/// `; then runner-1 runs those that wait for it: b, c`
+fn queued(rollout: &Rollout, gate: &GateSpec) -> String {
+    let queued = rollout.queued_gates();
+    let behind = queued.iter().filter(|(_, _, _, first)| first.name == gate.name);
+    let names: Vec<&str> = behind.map(|(_, gate, _, _)| gate.name.as_str()).collect();
+    match &gate.runner {
+        Some(runner) if !names.is_empty() => {
+            format!("; then {runner} runs those that wait for it: {}", names.join(", "))
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// What its deadline leads to, whatever it will have seen by then.
+fn then(gate: &GateSpec) -> String {
+    let ends = gate.kind.ends();
+    let leads = |verdict: Verdict| match gate.then(verdict) {
+        Then::Continue => "it goes on without a pass",
+        Then::Pause => "the rollout pauses and asks",
+        Then::Rollback => "the rollout is rolled back",
+    };
+    let first = leads(ends[0]);
+    if ends.iter().all(|verdict| leads(*verdict) == first) {
+        return first.to_owned();
+    }
+    let each: Vec<String> = ends.iter().map(|verdict| format!("{verdict}: {}", leads(*verdict))).collect();
+    format!("by what it has seen ({})", each.join("; "))
 }
 
 fn owner(gate: &GateSpec) -> &'static str {
@@ -71,12 +98,50 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
         if gates.is_empty() { String::new() } else { format!(", and so are gates: {}", gates.join(", ")) };
     Hold {
         kind: HoldKind::Watching,
-        what: format!("every wave is done; {version} is watched for {length}{gates}"),
+        what: format!("every wave is done; {version} is watched for {length}{gates}{}", once_more(facts)),
         owner: OPERATOR.to_owned(),
         since: phase.since,
-        until: Some(phase.until),
+        until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: "the rollout has succeeded".to_owned(),
         command: rollout.command("promote"),
         hosts: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::gate::After;
+
+    fn gate(kind: GateKind, on_fail: Then, on_inconclusive: Then, on_no_data: Then) -> GateSpec {
+        GateSpec {
+            name: "g".into(),
+            kind,
+            after: After::Canary,
+            deadline: Span::secs(60),
+            on_fail,
+            on_inconclusive,
+            on_no_data,
+            beside_bake: false,
+            in_watch: false,
+            promotable: false,
+            runner: None,
+        }
+    }
+
+    #[test]
+    fn a_deadline_leads_to_what_the_last_look_does() {
+        use Then::{Continue, Pause, Rollback};
+        let said = |kind| then(&gate(kind, Rollback, Pause, Pause));
+        assert_eq!(
+            said(GateKind::Http),
+            "by what it has seen (fail: the rollout is rolled back; no-data: the rollout pauses and asks)"
+        );
+        assert_eq!(said(GateKind::Metrics), "the rollout pauses and asks");
+        assert_eq!(said(GateKind::Approval), "the rollout pauses and asks");
+        assert_eq!(
+            then(&gate(GateKind::Metrics, Rollback, Rollback, Continue)),
+            "by what it has seen (inconclusive: the rollout is rolled back; no-data: it goes on without a pass)"
+        );
     }
 }

@@ -6,8 +6,10 @@ mod closed;
 mod forward;
 mod gates;
 mod hold;
+mod passed_over;
 mod paused;
 mod sentence;
+mod stays;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,8 +17,10 @@ use longshore_common::{ids::HostId, report::Blame};
 
 pub use benched::Benched;
 pub use hold::{Hold, HoldKind};
+pub use paused::InLine;
 
 use super::{
+    desired::LastLook,
     host::{Ask, HostProgress, LastFailure},
     model::Rollout,
     phase::{Outcome, Phase},
@@ -31,22 +35,27 @@ pub struct Facts {
     pub seen: BTreeMap<u32, String>,
     /// Why balancers send a host nothing, where an operator said so.
     pub benched: BTreeMap<HostId, Benched>,
+    /// Who is before it, where its time has come.
+    pub in_line: Option<InLine>,
+    /// The time of its bake or watch is over, and its hosts are looked at once more.
+    pub last_look: Option<LastLook>,
 }
 
-/// Everything that `rollout` waits for, and then hosts that are kept from their connections; empty only when it is done
-/// and there are none.
+/// Everything that `rollout` waits for, then balancers that it goes on without, and then hosts that are kept from their
+/// connections; empty only when it is done and there are none of these.
 pub fn explain(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
     let waits = waits(rollout, facts).into_iter();
-    waits.chain(benched::benched(rollout, facts)).collect()
+    let passed_over = passed_over::passed_over(rollout);
+    waits.chain(passed_over).chain(benched::benched(rollout, facts)).collect()
 }
 
 fn waits(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
     match &rollout.header.phase {
-        Phase::Ready => vec![paused::not_started(rollout)],
+        Phase::Ready => vec![paused::not_started(rollout, facts)],
         Phase::Staging(staging) => forward::staging(rollout, staging, facts),
         Phase::Switching(switching) => forward::switching(rollout, switching, facts),
         Phase::Baking(baking) => {
-            let bake = std::iter::once(forward::baking(rollout, baking));
+            let bake = std::iter::once(forward::baking(rollout, baking, facts));
             bake.chain(gates::pending(rollout, facts)).collect()
         }
         Phase::Gating(_) => gates::pending(rollout, facts),

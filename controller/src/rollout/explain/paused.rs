@@ -1,17 +1,41 @@
 //! What a rollout waits for when it is a human's turn.
 
+use longshore_common::report::Blame;
+
 use super::{
-    Hold, HoldKind,
-    sentence::{Named, OPERATOR, failed_names, names},
+    Facts, Hold, HoldKind,
+    sentence::{Named, OPERATOR, names},
+    stays,
 };
 use crate::rollout::{
     finish::name_some,
     host::HostProgress,
     model::Rollout,
-    phase::{Inside, Paused, Phase, Why},
+    phase::{Group, Inside, Paused, Phase, Spent, Why},
 };
 
-pub(super) fn not_started(rollout: &Rollout) -> Hold {
+/// What is before a rollout whose time has come: one sentence, who can act, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InLine {
+    pub what: String,
+    pub owner: String,
+    pub command: String,
+}
+
+pub(super) fn not_started(rollout: &Rollout, facts: &Facts) -> Hold {
+    if let Some(InLine { what, owner, command }) = facts.in_line.clone() {
+        return Hold {
+            kind: HoldKind::NotStarted,
+            what: format!("its time has come, and it waits in line: {what}"),
+            owner,
+            since: rollout.header.start_at.unwrap_or(rollout.header.created_ms),
+            until: None,
+            then: "it begins when that is over, if its hosts run then what they ran when it was made"
+                .to_owned(),
+            command: Some(command),
+            hosts: vec![],
+        };
+    }
     Hold {
         kind: HoldKind::NotStarted,
         what: match rollout.header.start_at {
@@ -37,23 +61,26 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
     let (kind, what, hosts, verb) = match &paused.why {
         Why::Operator { by } => (HoldKind::Paused, format!("paused by {by} {at}"), vec![], "resume"),
         Why::VersionFailures(spent) => {
-            let hosts = failed_names(rollout);
-            let what = format!("paused {at}: {spent}{}", accused(&hosts));
+            let hosts = accused(rollout, paused);
+            let what = format!("paused {at}: {}", failures(spent, "", &hosts));
             (HoldKind::VersionFailures, what, hosts, "rollback")
         }
         Why::EnvironmentFailures(spent) => {
-            let hosts = failed_names(rollout);
-            let what = format!("paused {at}: {spent}, not by the release{}", accused(&hosts));
+            let hosts = accused(rollout, paused);
+            let what = format!("paused {at}: {}", failures(spent, ", not by the release", &hosts));
             (HoldKind::EnvironmentFailures, what, hosts, "resume")
         }
         Why::NoProgress => {
             let hosts = blockers(rollout, phase.wave().filter(|_| !rolling_back));
             let mut what =
                 format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
-            let late = rollout.balancers_awaited();
+            let late = rollout.balancers_awaited(&Default::default());
             if !late.is_empty() {
                 let late = name_some(late.iter().map(String::as_str));
                 what += &format!("; balancers have not directed traffic: {late}");
+            }
+            if let Some(why) = stays::why(rollout).filter(|_| rolling_back) {
+                what += &format!("; {why}");
             }
             (HoldKind::NoProgress, what, hosts, "resume")
         }
@@ -76,12 +103,31 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
     }
 }
 
-/// Which hosts have failed; none where all of them are to be tried again.
-fn accused(hosts: &Named<'_>) -> String {
-    match hosts.is_empty() {
-        true => "; what failed is tried again on resume".to_owned(),
-        false => format!(": {}", names(hosts)),
+/// The hosts whose failures spend the budget for which it is paused, as they are now: more may have failed since, and
+/// some may be tried again.
+fn accused<'r>(rollout: &'r Rollout, paused: &Paused) -> Named<'r> {
+    let (spent, blame) = match &paused.why {
+        Why::VersionFailures(spent) => (spent, Some(Blame::Version)),
+        Why::EnvironmentFailures(spent) => (spent, None),
+        Why::Operator { .. } | Why::NoProgress | Why::Gate(_) => return vec![],
+    };
+    let wave = phase_wave(paused).filter(|_| spent.group != Group::All);
+    rollout.named(|host| {
+        let counted = host.counts_as_failed(rollout.spec());
+        counted.is_some_and(|whose| blame.is_none_or(|blame| whose == blame))
+            && wave.is_none_or(|wave| host.wave == wave)
+    })
+}
+
+/// `2 hosts failed, 0 allowed overall: a, b`. Of hosts that are tried again it says so.
+fn failures(spent: &Spent, whose: &str, hosts: &Named<'_>) -> String {
+    if hosts.is_empty() {
+        return format!("{spent}{whose}; what failed is tried again on resume");
     }
+    let now = Spent { failed: hosts.len() as u32, ..spent.clone() };
+    let less = now.failed < spent.failed;
+    let again = if less { format!(", of {} when it paused", spent.failed) } else { String::new() };
+    format!("{now}{again}{whose}: {}", names(hosts))
 }
 
 /// Hosts that are unknown, held or sick, which keeps the others from moving; and those that the wave itself waits for.
@@ -108,38 +154,36 @@ fn standing(hosts: &Named<'_>) -> String {
 
 fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
     let id = rollout.header.id.short();
-    let undo = if rolling_back { "abort" } else { "rollback" };
+    // What is being undone already is not to be undone.
+    let undo = match rolling_back {
+        true => String::new(),
+        false => format!("; or undo it: longshore rollout rollback {id}"),
+    };
     match &paused.why {
-        Why::Operator { .. } => {
-            format!("on resume it goes on where it was; or undo it: longshore rollout {undo} {id}")
-        }
+        Why::Operator { .. } => format!("on resume it goes on where it was{undo}"),
         Why::VersionFailures(_) => {
             format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
         }
-        Why::Gate(stop) => {
-            let undo = format!("or undo it: longshore rollout {undo} {id}");
-            match rollout.gate(&stop.gate).is_some_and(|gate| gate.promotable) {
-                true => {
-                    format!("it goes on past the gate; to look again: longshore rollout resume {id}; {undo}")
-                }
-                false => format!("on resume the gate is looked at again; {undo}"),
+        Why::Gate(stop) => match rollout.gate(&stop.gate).is_some_and(|gate| gate.promotable) {
+            true => {
+                format!("it goes on past the gate; to look again: longshore rollout resume {id}{undo}")
             }
-        }
+            false => format!("on resume the gate is looked at again{undo}"),
+        },
         Why::EnvironmentFailures(_) | Why::NoProgress if rolling_back => {
             "on resume unknown and sick hosts are no longer waited for and take no slot".to_owned()
         }
         Why::NoProgress if blockers(rollout, phase_wave(paused)).is_empty() => {
-            format!("on resume it goes on; or undo it: longshore rollout rollback {id}")
+            format!("on resume it goes on{undo}")
         }
-        Why::EnvironmentFailures(_) if failed_names(rollout).is_empty() => {
-            format!("on resume it goes on with all hosts; or undo it: longshore rollout rollback {id}")
+        Why::EnvironmentFailures(_) if accused(rollout, paused).is_empty() => {
+            format!("on resume it goes on with all hosts{undo}")
         }
         Why::EnvironmentFailures(_) => format!(
-            "on resume it goes on without these hosts; to try them again: longshore rollout retry {id}; or undo it: \
-             longshore rollout rollback {id}"
+            "on resume it goes on without these hosts; to try them again: longshore rollout retry {id}{undo}"
         ),
         Why::NoProgress => {
-            format!("on resume it goes on without these hosts; or undo it: longshore rollout rollback {id}")
+            format!("on resume it goes on without these hosts{undo}")
         }
     }
 }

@@ -3,12 +3,7 @@
 use longshore_common::ids::HostId;
 
 use super::{Facts, Hold, HoldKind};
-use crate::rollout::{
-    finish::name_some,
-    host::{HostProgress, HostState},
-    model::Rollout,
-    phase::Why,
-};
+use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout, phase::Why};
 
 /// Who can act.
 pub(super) const OPERATOR: &str = "an operator";
@@ -87,11 +82,12 @@ pub(super) fn count(hosts: &Named<'_>, one: &str, many: &str) -> String {
     }
 }
 
-pub(super) fn failed_names(rollout: &Rollout) -> Named<'_> {
-    rollout.named(|host| {
-        let counted = host.counts_as_failed(rollout.spec()).is_some();
-        counted || matches!(host.state, HostState::Inconsistent)
-    })
+/// Why a bake, or the watch, goes on although its time is over.
+pub(super) fn once_more(facts: &Facts) -> &'static str {
+    match facts.last_look {
+        Some(_) => "; that time is over, and its hosts are looked at once more",
+        None => "",
+    }
 }
 
 impl Why {

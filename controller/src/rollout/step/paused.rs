@@ -64,8 +64,11 @@ fn promote_paused(draft: &mut Draft, paused: Paused, promote: Promote) -> Result
 
 /// Abort is honoured from any phase: a rollback that was paused goes on.
 fn abort(draft: &mut Draft, back: Option<RollingBack>, by: String) {
-    let since = back.map(|back| back.since);
-    draft.start_rolling_back(Cause::Abort { by });
+    let (since, cause) = back.map(|back| (back.since, back.cause)).unzip();
+    draft.start_rolling_back(match cause {
+        Some(cause) => cause.or_abort(by),
+        None => Cause::Abort { by },
+    });
     if let (Phase::RollingBack(back), Some(since)) = (&mut draft.rollout.header.phase, since) {
         back.since = since;
     }

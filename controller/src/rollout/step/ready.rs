@@ -13,7 +13,10 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::Silent(host) => draft.silent(host),
         Event::Back(host) => draft.back(host),
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
-        Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
+        Event::HostJoined { member, snapshots } => {
+            draft.look_again(&member);
+            draft.take_in(&member, snapshots);
+        }
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
         Event::Pace(pace) => draft.change_pace(pace)?,

@@ -10,7 +10,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     host::{Ask, HostProgress, HostState},
-    phase::{Cause, Done, Inside, Phase, RollingBack, Why},
+    phase::{Done, Inside, Phase, RollingBack, Why},
 };
 
 pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Event) -> Result<(), Refused> {
@@ -27,7 +27,8 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Pause { by } => draft.pause(Inside::RollingBack(back), Why::Operator { by }),
         Event::Abort { by } => {
-            draft.enter(Phase::RollingBack(RollingBack { cause: Cause::Abort { by }, ..back }));
+            let cause = back.cause.or_abort(by);
+            draft.enter(Phase::RollingBack(RollingBack { cause, ..back }));
         }
         Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
         Event::Start => return draft.refuse("start", "it has started already"),

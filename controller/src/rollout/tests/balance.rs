@@ -1,9 +1,8 @@
 //! Hosts behind load balancers: drained and joined one after the other, or two groups and a switch between them.
 
 use super::transcript::{Play, check};
-use crate::rollout::HostState;
 
-const ROLLING: &str = "a b lb | wave=1 max_unavailable=1 progress_deadline=60s traffic.director=haproxy \
+pub(super) const ROLLING: &str = "a b lb | wave=1 max_unavailable=1 progress_deadline=60s traffic.director=haproxy \
                        traffic.backend=shop traffic.drain=5s traffic.hold=30s balancers=";
 
 #[test]
@@ -193,7 +192,42 @@ fn each_promotion_without_a_balancer_is_a_share_further() {
     assert_eq!(play.act("promote"), "staging 1; stage b");
 }
 
-const GROUPS: &str = "a:blue b:blue c:green d:green lb | progress_deadline=60s rollback_deadline=60s bake=10s \
+/// Whoever asks is told of it as long as it lasts, and the end says so as well; one that has come back is named no more.
+#[test]
+fn a_balancer_that_was_passed_over_is_named_to_the_end() {
+    let mut play = check(
+        "a b lb lb-2 | canary=1 canary_bake=30s max_unavailable=1 progress_deadline=60s traffic.director=haproxy \
+         traffic.backend=shop traffic.drain=5s traffic.hold=30s traffic.steps=10+50 balancers=",
+        "start         -> staging 0; stage a; direct a=100 b=100
+         a staged      -> switching 0
+         lb silent     -> switching 0
+         lb-2 directed -> switching 0
+         +60s          -> paused for want of progress
+         resume        -> switching 0; direct a=0 b=100
+         lb-2 directed -> switching 0; run a
+         a healthy     -> switching 0; direct a=10 b=100
+         lb-2 directed -> baking 0",
+    );
+    let explained = play.explained();
+    assert!(
+        explained.contains("with 10% of its traffic, which lb has not confirmed, and is watched"),
+        "{explained}"
+    );
+    let passed_over = "balancer: it goes on without balancers that have not confirmed how traffic is directed: lb (unknown) \
+                       [longshore host show lb]";
+    assert!(explained.contains(passed_over), "{explained}");
+    let mut back = play.clone();
+    back.act("lb back");
+    back.act("lb directed");
+    assert!(!back.explained().contains("lb"), "{}", back.explained());
+    for line in ["abort", "lb-2 directed", "a healthy", "lb-2 directed"] {
+        play.act(line);
+    }
+    assert_eq!(play.reason(), "aborted by ann; 1 host rolled back; balancers passed over, and not told: lb");
+    assert_eq!(play.explained(), "");
+}
+
+pub(super) const GROUPS: &str = "a:blue b:blue c:green d:green lb | progress_deadline=60s rollback_deadline=60s bake=10s \
     traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=30s \
     balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"60s\"";
 
@@ -406,51 +440,4 @@ fn weights_share_traffic_between_groups_of_any_size() {
     assert_eq!((weights(0, 2, 2), weights(100, 2, 2)), ((0, 100), (100, 0)));
     assert_eq!(weights(50, 0, 2), (0, 100), "nobody is there to get it");
     assert_eq!(weights(50, 2, 0), (100, 0), "nobody else has any");
-}
-
-/// Whatever happens, no host is told to change while a balancer may still send it something, unless an operator said to go on.
-#[test]
-fn nothing_is_changed_that_may_have_traffic() {
-    use super::walk::{Dice, names, random_line};
-    for seed in 0..400u64 {
-        let mut dice = Dice(seed);
-        let setup = if seed % 2 == 0 { ROLLING } else { GROUPS };
-        let mut play = Play::new(setup);
-        let names = names(&play);
-        let mut said = vec![setup.to_owned()];
-        play.act("start");
-        for _ in 0..80 {
-            let line = match dice.below(4) {
-                0 => [
-                    "lb directed",
-                    "lb directed",
-                    "lb away",
-                    "lb silent",
-                    "lb back",
-                    "lb refuses",
-                    "lb unheld",
-                ][dice.below(7)]
-                .to_owned(),
-                _ => random_line(&mut dice, &names),
-            };
-            let before = play.rollout.clone();
-            let right = play.act(&line);
-            said.push(format!("{line} -> {right}"));
-            play.reload();
-            let forgiven = play.rollout.balancers().any(|(_, balancer)| balancer.forgiven);
-            for (id, host) in &play.rollout.hosts {
-                let changes = matches!(host.state, HostState::Switching | HostState::RollingBack);
-                let begun = changes && host.round != before.hosts[id].round;
-                // Nobody can drain what is unknown, and at the end the way back stands for whenever it can be gone.
-                let excused = forgiven || host.silent.is_some() || play.rollout.phase().is_done();
-                let away = host.route.is_some_and(|route| route.weight == 0 && route.done);
-                assert!(
-                    !begun || away || excused,
-                    "{} is changed with traffic on it:\n{}",
-                    host.name,
-                    said.join("\n")
-                );
-            }
-        }
-    }
 }

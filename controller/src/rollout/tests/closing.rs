@@ -39,7 +39,7 @@ fn a_wave_holds_where_it_is() {
     );
     assert_eq!(
         play.explained(),
-        "closed until 1h: prod is closed: outside the window night [longshore env calendar prod]"
+        "closed until 1h: prod is closed: outside the window night; 2 hosts wait: b, c [longshore env calendar prod]"
     );
     let mut play = play;
     assert_eq!(play.act("open"), "switching 0; run b");
@@ -104,9 +104,9 @@ fn hosts_go_back_while_it_is_closed_unless_that_is_closed_too() {
          b failed -> rolling-back
          +10m -> rolling-back",
     );
-    assert!(
-        play.explained().ends_with("prod is closed: outside the window night [longshore env calendar prod]")
-    );
+    let explained = play.explained();
+    let wanted = "prod is closed: outside the window night; 2 hosts wait: a, b [longshore env calendar prod]";
+    assert!(explained.ends_with(wanted), "{explained}");
     assert_eq!(play.act("open"), "rolling-back; return a");
 }
 

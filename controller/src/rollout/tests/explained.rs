@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use longshore_common::{ids::HostId, time::Millis};
+use longshore_common::{
+    ids::HostId,
+    time::{Millis, Span},
+};
 
 use super::{transcript::Play, walk};
 use crate::rollout::{
-    Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, next_deadline, step,
+    Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, last_look, look_every,
+    next_deadline, step,
 };
 
 /// What is wrong with the holds of a settled rollout, if anything is.
@@ -144,6 +148,30 @@ fn hosts_that_balancers_pass_over_have_their_sentence() {
     assert_eq!(why(&play, drained), None);
 }
 
+/// A bake or watch whose time is over ends after one more look at its hosts: nothing waits without a reason.
+#[test]
+fn a_last_look_has_its_sentence() {
+    let mut play = Play::new("a b | watch=6s");
+    for line in ["start", "a b staged", "a b healthy"] {
+        play.act(line);
+    }
+    assert_eq!(look_every(&play.rollout), Span::millis(1_500), "a quarter of the watch");
+    let end = next_deadline(&play.rollout).expect("the watch ends");
+    assert_eq!(last_look(&play.rollout, end - 1), None);
+    let look = last_look(&play.rollout, end).expect("its time is over");
+    assert_eq!(look.since, end);
+    assert_eq!(last_look(&play.rollout, look.until), None, "it is not waited for ever");
+    let facts = Facts { last_look: Some(look), ..Facts::default() };
+    let hold = explain(&play.rollout, &facts).remove(0);
+    assert_eq!(
+        hold.what,
+        "every wave is done; 2 is watched for 6s; that time is over, and its hosts are looked at once more"
+    );
+    assert_eq!(hold.until, Some(look.until));
+    play.act("a b silent");
+    assert_eq!(last_look(&play.rollout, end), None, "there is nobody to look at");
+}
+
 /// Progress that hosts tell makes its way into the sentence.
 #[test]
 fn a_hold_tells_what_hosts_do() {
@@ -154,4 +182,34 @@ fn a_hold_tells_what_hosts_do() {
     let holds = explain(&play.rollout, &facts);
     assert_eq!(holds[0].what, "2 hosts stage: a (fetch, 12 of 67 MiB), b");
     assert_eq!(holds[0].owner, "the hosts");
+}
+
+/// A host that nobody can reach need not keep the others waiting.
+#[test]
+fn whoever_waits_for_an_unknown_host_is_told_how_to_go_on_without_it() {
+    let mut play = Play::new("a b c | progress_deadline=10m");
+    for line in ["start", "a b c staged", "b silent", "a c healthy"] {
+        play.act(line);
+    }
+    let holds = explain(&play.rollout, &Facts::default());
+    let hold = holds.iter().find(|hold| hold.kind == HoldKind::Unknown).expect("b is waited for");
+    let id = play.rollout.header.id.short();
+    let wanted =
+        format!("the rollout pauses and asks; to go on without it: longshore rollout exclude {id} b");
+    assert_eq!(hold.then, wanted);
+}
+
+/// Nobody is told to undo what goes back already.
+#[test]
+fn a_pause_says_how_to_undo_only_what_goes_forward() {
+    let then = |turn: &str| {
+        let mut play = Play::new("a b | max_unavailable=1 bake=1h");
+        for line in ["start", "a b staged", "a healthy", turn, "pause"] {
+            play.act(line);
+        }
+        let holds = explain(&play.rollout, &Facts::default());
+        holds.into_iter().find(|hold| hold.kind == HoldKind::Paused).expect("it is paused").then
+    };
+    assert!(then("+1s").contains("where it was; or undo it: longshore rollout rollback "), "{}", then("+1s"));
+    assert_eq!(then("rollback"), "on resume it goes on where it was");
 }

@@ -146,6 +146,30 @@ fn environment_failures_pause_and_never_roll_back() {
     assert_eq!(play.act("c unfit"), "paused for environment failures");
 }
 
+/// What fails while it is paused is counted and named alike; and so is what is to be tried again.
+#[test]
+fn a_pause_counts_whom_it_names() {
+    let mut play = check(
+        "a b c d | wave=2 canary=0 on_spent=pause",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a b
+         a reverted -> paused for version failures",
+    );
+    let says = |said: &str| {
+        format!(
+            "version-failures: paused while switching in the first of 2 waves: {said} [longshore rollout rollback ID]"
+        )
+    };
+    assert_eq!(play.explained(), says("1 host failed, 0 allowed overall: a"));
+    play.act("b reverted");
+    assert_eq!(play.explained(), says("2 hosts failed, 0 allowed overall: a, b"));
+    play.act("retry a b");
+    assert_eq!(
+        play.explained(),
+        says("1 host failed, 0 allowed overall; what failed is tried again on resume")
+    );
+}
+
 /// Both kinds together spend the budget, but only those of the version would roll back.
 #[test]
 fn failures_of_both_kinds_pause() {

@@ -323,3 +323,40 @@ fn without_automatic_rollback_a_failed_gate_asks() {
          rollback         -> rolling-back; return a",
     );
 }
+
+/// A runner runs one test at a time; each has all of its time from when it begins, and it is said who waits.
+#[test]
+fn tests_of_one_runner_run_one_after_the_other() {
+    let mut play = after_canary(
+        "gate=api:canary:test=runner gate=ui:canary:test=runner gate=load:canary:test=other gate=end:canary:test=runner",
+        "gating 0; look api load",
+    );
+    assert!(
+        play.explained().contains("has no verdict yet; then runner runs those that wait for it: ui, end"),
+        "{}",
+        play.explained()
+    );
+    assert_eq!(play.act("+50s"), "gating 0");
+    assert_eq!(play.act("gate load pass"), "gating 0");
+    assert_eq!(play.act("gate api pass"), "gating 0; look ui");
+    assert_eq!(play.act("+50s"), "gating 0", "it began later");
+    play.reload();
+    assert_eq!(play.act("gate ui pass"), "gating 0; look end");
+    assert_eq!(play.act("+50s"), "gating 0");
+    // One that does not end has failed, a minute after it began.
+    assert_eq!(play.act("+10s"), "rolling-back; return a");
+}
+
+/// Where the first may fail, those behind it run all the same; a pause gives each its time anew, in the same order.
+#[test]
+fn who_waits_for_a_runner_is_not_forgotten() {
+    let mut play = after_canary(
+        "gate=api:canary:test=runner:fail=continue gate=ui:canary:test=runner",
+        "gating 0; look api",
+    );
+    assert_eq!(play.act("+60s"), "gating 0; look ui");
+    assert_eq!(play.act("pause"), "paused by an operator");
+    assert_eq!(play.act("+1h"), "paused by an operator");
+    assert_eq!(play.act("resume"), "gating 0; look ui");
+    assert_eq!(play.act("gate ui pass"), "staging 1; stage b c");
+}

@@ -3,6 +3,7 @@
 //! Only `transcript` knows the API: a transcript is lines of `event -> phase; what is asked of whom`.
 
 mod balance;
+mod balance_kept;
 mod benched;
 mod closing;
 mod explained;

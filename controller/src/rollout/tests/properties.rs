@@ -183,7 +183,8 @@ impl Watched {
                 matches!(state, HostState::Staging | HostState::Switching | HostState::RollingBack)
             };
             let busy = rollout.hosts.values().filter(|host| busy(&host.state));
-            let awaited = rollout.balancers().filter(|_| !rollout.balancers_awaited().is_empty());
+            let awaited =
+                rollout.balancers().filter(|_| !rollout.balancers_awaited(&Default::default()).is_empty());
             let balancers = awaited.map(|(_, balancer)| format!("{} good", balancer.name));
             busy.map(|host| format!("{} good", host.name)).chain(balancers).collect()
         });

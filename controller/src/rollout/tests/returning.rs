@@ -72,6 +72,22 @@ fn abort_is_honoured_from_every_phase() {
     );
 }
 
+/// Whoever says so again, also when it is paused on its way back, does not take the reason away.
+#[test]
+fn the_first_abort_keeps_its_reason() {
+    let play = check(
+        "a b | max_unavailable=1",
+        "start         -> staging 0; stage a b
+         a b staged    -> switching 0; run a
+         abort no good -> rolling-back; return a
+         abort         -> rolling-back
+         pause         -> paused by an operator
+         abort again   -> rolling-back
+         a healthy     -> aborted",
+    );
+    assert_eq!(play.reason(), "aborted by ann (no good); 1 host rolled back");
+}
+
 /// A rollback by hand is one too.
 #[test]
 fn an_operator_rolls_back_at_any_time() {

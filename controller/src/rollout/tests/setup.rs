@@ -136,6 +136,7 @@ fn gate(text: &str) -> GateSpec {
         beside_bake: false,
         in_watch: false,
         promotable: false,
+        runner: None,
     };
     let then = |word: &str| match word {
         "continue" => Then::Continue,
@@ -147,7 +148,10 @@ fn gate(text: &str) -> GateSpec {
             ("beside", _) => gate.beside_bake = true,
             ("watch", _) => gate.in_watch = true,
             ("promotable", _) => gate.promotable = true,
-            ("test", _) => gate.kind = GateKind::Test,
+            ("test", runner) => {
+                gate.kind = GateKind::Test;
+                gate.runner = (!runner.is_empty()).then(|| runner.parse().expect("a host's name"));
+            }
             ("approval", _) => gate.kind = GateKind::Approval,
             ("fail", word) => gate.on_fail = then(word),
             ("inconclusive", word) => gate.on_inconclusive = then(word),

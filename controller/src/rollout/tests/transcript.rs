@@ -104,7 +104,11 @@ impl Play {
                 vec![Event::Promote(Promote { by: by(), reason, full })]
             }
             "gate" => vec![self.gate(words[1], words[2])],
-            "abort" => vec![Event::Abort { by: by() }],
+            "abort" => {
+                let reason =
+                    if words.len() > 1 { format!(" ({})", words[1..].join(" ")) } else { String::new() };
+                vec![Event::Abort { by: by() + &reason }]
+            }
             "rollback" => vec![Event::Rollback { by: by() }],
             "retry" => vec![Event::Retry(rest())],
             "pace" => vec![Event::Pace(setup::pace(&words[1..]))],
@@ -309,7 +313,10 @@ fn word_of(intent: Intent) -> &'static str {
 /// `a=100 b=0`: what a balancer is told.
 fn servers(assignment: &Assignment) -> String {
     let directions = assignment.directions.as_ref().expect("directions go with the intent");
-    let servers = directions.servers.iter().map(|server| format!("{}={}", server.name, server.weight));
+    let servers = directions.servers.iter().map(|server| {
+        let if_up = if server.if_up { "?" } else { "" };
+        format!("{}={}{if_up}", server.name, server.weight)
+    });
     servers.collect::<Vec<_>>().join(" ")
 }
 

@@ -1,19 +1,44 @@
 //! Many servers of a backend, each a host: weights, drain, ready and maintenance.
 //!
 //! Servers that gain have to be up before any other loses something, and of those that are to get connections one has to
-//! be. HAProxy takes a server that leaves maintenance for up until a check of it fails; so it is drained first, its
+//! be. While nobody who has connections is up there is nothing to protect: whoever is to get them is made ready for when
+//! it is up, so that what is down everywhere can be mended.
+//!
+//! HAProxy takes a server that leaves maintenance for up until a check of it fails; so it is drained first, its
 //! health taken away, and made ready when a check has passed. One without weight is drained: what is pinned to it by a
 //! cookie stays until it is let go, which puts it into maintenance and so clears the cookie at the next request.
+//!
+//! Of a server that nobody has heard (`if_up`) HAProxy's own check alone decides: it is made ready without being waited
+//! for, its health taken away, so that HAProxy sends it something from when a check passes. Without checks it gets nothing.
+
+use std::time::Duration;
 
 use longshore_common::{report::Failure, text::visible, traffic::Server as Wanted};
 use tokio::time::{Instant, sleep};
 
 use super::{Haproxy, LOOK, MAINTENANCE, RUNNING, Server, UP};
 
+/// For somebody to come up where nobody is: unless it is told otherwise, HAProxy checks every two seconds and believes the
+/// second good answer.
+const BELIEVED: Duration = Duration::from_secs(5);
+
+/// How it stands with those that are to get connections.
+#[derive(Debug, PartialEq, Eq)]
+enum Gain {
+    Up,
+    /// They are, but for some of which nobody has heard.
+    Enough,
+    /// Not all of them are up, and neither is anybody who has connections now.
+    NothingToLose,
+    /// Why what has connections keeps them.
+    NotYet(String),
+}
+
 impl Haproxy<'_> {
     /// Gives every server its weight. What the backend has beside these is left as it is.
     pub async fn direct(&self, wanted: &[Wanted]) -> Result<(), Failure> {
         let before = self.servers(wanted).await?;
+        let wanted = &self.due(wanted, &before)?[..];
         let each = || wanted.iter().zip(&before);
         for (wanted, server) in each().filter(|(wanted, _)| wanted.weight > 0) {
             if server.administrative & MAINTENANCE != 0 {
@@ -50,7 +75,27 @@ impl Haproxy<'_> {
     /// Whether these are the weights by which new connections are shared out.
     pub async fn shows(&self, wanted: &[Wanted]) -> Result<bool, Failure> {
         let servers = self.servers(wanted).await?;
+        let wanted = self.due(wanted, &servers)?;
         Ok(wanted.iter().zip(&servers).all(|(wanted, server)| server.counts() == u32::from(wanted.weight)))
+    }
+
+    /// Who is to get what, as far as it can be told who is up.
+    fn due(&self, wanted: &[Wanted], servers: &[Server]) -> Result<Vec<Wanted>, Failure> {
+        let blind = |wanted: &Wanted, server: &Server| wanted.if_up && !server.is_checked();
+        let due = wanted.iter().zip(servers).map(|(wanted, server)| match blind(wanted, server) {
+            true => Wanted { weight: 0, ..wanted.clone() },
+            false => wanted.clone(),
+        });
+        let due: Vec<Wanted> = due.collect();
+        let serves = |wanted: &[Wanted]| wanted.iter().any(|wanted| wanted.weight > 0);
+        if serves(wanted) && !serves(&due) {
+            let words = format!(
+                "cannot say whether anybody of {} is up: its servers have no \"check\", and their agents are silent",
+                self.backend
+            );
+            return Err(self.failure(words));
+        }
+        Ok(due)
     }
 
     /// Out of maintenance, without connections, and down until a check says otherwise, where there is one.
@@ -62,26 +107,20 @@ impl Haproxy<'_> {
         }
     }
 
-    /// Whoever joins is up, and one of those is that get connections.
+    /// Until whoever joins is up, and one of those is that get connections. Who was not heard has a moment for that.
     async fn wait_for(&self, joining: &[&str], wanted: &[Wanted]) -> Result<(), Failure> {
         let begun = Instant::now();
+        let mut since = None;
         loop {
-            let servers = self.servers(wanted).await?;
-            let is_up = |server: &Server| server.operational == RUNNING;
-            let down =
-                servers.iter().find(|server| joining.contains(&server.name.as_str()) && !is_up(server));
-            let serving = || wanted.iter().zip(&servers).filter(|(wanted, _)| wanted.weight > 0);
-            let nobody = serving().next().is_some() && !serving().any(|(_, server)| is_up(server));
-            let backend = self.backend;
-            let why = match down {
-                Some(down) => {
-                    format!("holds {backend}/{} for down though it is to get connections", down.name)
+            match gain(self.backend, &self.servers(wanted).await?, joining, wanted) {
+                Gain::Up => return Ok(()),
+                Gain::NothingToLose | Gain::Enough => {
+                    if since.get_or_insert_with(Instant::now).elapsed() >= BELIEVED {
+                        return Ok(());
+                    }
                 }
-                None if nobody => format!("holds all of {backend} for down that are to get connections"),
-                None => return Ok(()),
-            };
-            if begun.elapsed() >= UP {
-                return Err(self.failure(why));
+                Gain::NotYet(why) if begun.elapsed() >= UP => return Err(self.failure(why)),
+                Gain::NotYet(_) => since = None,
             }
             sleep(LOOK).await;
         }
@@ -108,5 +147,86 @@ impl Haproxy<'_> {
             }
         };
         wanted.iter().map(find).collect()
+    }
+}
+
+/// `servers` are those that are wanted, in their order.
+fn gain(backend: impl std::fmt::Display, servers: &[Server], joining: &[&str], wanted: &[Wanted]) -> Gain {
+    let is_up = |server: &Server| server.operational == RUNNING;
+    let late = |if_up: bool| {
+        let each = wanted.iter().zip(servers).filter(move |(wanted, _)| wanted.if_up == if_up);
+        each.map(|(_, server)| server)
+            .find(|server| joining.contains(&server.name.as_str()) && !is_up(server))
+    };
+    let down = late(false);
+    let gaining = || wanted.iter().zip(servers).filter(|(wanted, _)| wanted.weight > 0);
+    let nobody = gaining().next().is_some() && !gaining().any(|(_, server)| is_up(server));
+    let why = match down {
+        _ if nobody => format!("holds all of {backend} for down that are to get connections"),
+        Some(down) => format!("holds {backend}/{} for down though it is to get connections", down.name),
+        None if late(true).is_some() => return Gain::Enough,
+        None => return Gain::Up,
+    };
+    match servers.iter().any(|server| server.counts() > 0 && is_up(server)) {
+        true => Gain::NotYet(why),
+        false => Gain::NothingToLose,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a=100>0:up b=0>100:down c=0>100?:up`: what it has and is to get (`?`: if it is up), and whether it is up.
+    fn gained(setup: &str) -> Gain {
+        let (mut servers, mut wanted, mut joining) = (vec![], vec![], vec![]);
+        for word in setup.split(' ') {
+            let (name, rest) = word.split_once('=').unwrap();
+            let (weights, health) = rest.split_once(':').unwrap();
+            let (has, gets) = weights.split_once('>').unwrap();
+            let if_up = gets.ends_with('?');
+            let (has, weight) = (has.parse().unwrap(), gets.trim_end_matches('?').parse().unwrap());
+            if has == 0 && weight > 0 {
+                joining.push(name);
+            }
+            wanted.push(Wanted { name: name.parse().unwrap(), address: None, weight, if_up });
+            let operational = if health == "up" { RUNNING } else { 0 };
+            let (name, address) = (name.to_owned(), "127.0.0.1:1".to_owned());
+            servers.push(Server { name, address, operational, administrative: 0, weight: has, check: 6 });
+        }
+        gain("shop", &servers, &joining, &wanted)
+    }
+
+    #[test]
+    fn what_has_connections_keeps_them_until_somebody_else_is_up() {
+        let not_yet = |why: &str| Gain::NotYet(format!("holds {why}"));
+        let nobody = || not_yet("all of shop for down that are to get connections");
+        for (setup, gain) in [
+            ("a=100>0:up b=0>100:up", Gain::Up),
+            ("a=100>0:up b=0>100:down", nobody()),
+            (
+                "a=100>0:up b=0>100:up c=0>100:down",
+                not_yet("shop/c for down though it is to get connections"),
+            ),
+            ("a=100>0:up b=100>100:down", nobody()),
+            ("a=100>0:up b=100>0:up", Gain::Up),
+            // All of it is down: nothing is lost by going on.
+            ("a=100>100:down b=100>100:down", Gain::NothingToLose),
+            ("a=100>0:down b=100>100:down", Gain::NothingToLose),
+            ("a=100>0:down b=0>100:down", Gain::NothingToLose),
+            ("a=100>0:down b=0>100:up", Gain::Up),
+            ("a=100>100:down b=0>100:up c=0>100:down", Gain::NothingToLose),
+            // Nobody waits for whoever was not heard, and nobody loses anything before one of them is up.
+            ("a=100>0:up b=0>100?:up", Gain::Up),
+            ("a=100>0:up b=0>100?:up c=0>100?:down", Gain::Enough),
+            ("a=100>0:up b=0>100:up c=0>100?:down", Gain::Enough),
+            ("a=100>0:up b=0>100?:down c=0>100?:down", nobody()),
+            (
+                "a=100>0:up b=0>100:down c=0>100?:up",
+                not_yet("shop/b for down though it is to get connections"),
+            ),
+        ] {
+            assert_eq!(gained(setup), gain, "{setup}");
+        }
     }
 }

@@ -33,6 +33,11 @@ impl Held {
         self.0.retain(|address, _| wanted.contains(address));
     }
 
+    /// Just these, and no other.
+    pub fn is(&self, wanted: &[String]) -> bool {
+        self.0.len() == wanted.len() && wanted.iter().all(|address| self.0.contains_key(address))
+    }
+
     /// In the order of `wanted`, all of which were added.
     pub fn in_order(&self, wanted: &[String]) -> Vec<BorrowedFd<'_>> {
         wanted.iter().map(|address| self.0.get(address).expect("added before").as_fd()).collect()
@@ -63,12 +68,26 @@ fn bind_path(path: &Path) -> io::Result<UnixListener> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind as bind_to, socket_with, sockopt,
+    };
+
     use super::*;
+
+    /// Bound, and never listened on: a child that another test forks meanwhile holds a copy until it becomes its program,
+    /// and a copy of one that listens would go on listening.
+    fn quiet(family: AddressFamily, address: &impl rustix::net::addr::SocketAddrArg) -> OwnedFd {
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        bind_to(&socket, address).unwrap();
+        socket
+    }
 
     #[test]
     fn a_socket_in_use_changes_nothing() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let reserved = quiet(AddressFamily::INET, &SocketAddr::from(([127, 0, 0, 1], 0)));
+        let free = SocketAddr::try_from(rustix::net::getsockname(&reserved).unwrap()).unwrap().to_string();
         let taken = taken.local_addr().unwrap().to_string();
         let mut held = Held::default();
         let error = held.add(&[free.clone(), taken.clone()]).unwrap_err();
@@ -82,7 +101,7 @@ mod tests {
     fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
-        drop(UnixListener::bind(&path).unwrap());
+        drop(quiet(AddressFamily::UNIX, &SocketAddrUnix::new(&path).unwrap()));
         let live = bind_path(&path).unwrap();
         assert_eq!(bind_path(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);

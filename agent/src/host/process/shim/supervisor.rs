@@ -136,20 +136,17 @@ impl Supervisor {
 
     /// With the same sockets the new one runs before the old one is stopped, so that connections never wait for
     /// more than the new one's first accept; and if it cannot be started, the old one was not touched. Otherwise
-    /// the old one may hold what the new one needs, and has to end first.
+    /// the old one may hold what the new one needs, and has to end first; and what is held for it is let go of, whether
+    /// it is up or not, for two addresses of one port cannot be held at once.
     async fn start(&mut self, service: Box<Service>, reply: Reply) {
         self.restarts = 0;
         self.crashes = 0;
-        let same_sockets = match &self.life {
-            Life::Up(old) if old.service == *service => {
-                // Whoever asked has hung up if this cannot be sent.
-                let _ = reply.send(Ok(()));
-                return;
-            }
-            Life::Up(old) => old.service.sockets == service.sockets,
-            Life::Idle | Life::Paused { .. } | Life::Ended { .. } => true,
-        };
-        if service.sockets.is_empty() || !same_sockets {
+        if matches!(&self.life, Life::Up(old) if old.service == *service) {
+            // Whoever asked has hung up if this cannot be sent.
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        if service.sockets.is_empty() || !self.held.is(&service.sockets) {
             self.retire();
             self.then = Some(Then::Launch(service, reply));
             return;

@@ -1,0 +1,72 @@
+//! What load balancers said when they were asked beforehand: whether they could direct the traffic as a rollout will tell
+//! them. A rollout begins with that, and would stand still where one cannot.
+
+use longshore_common::{ids::HostName, traffic::Director};
+
+use super::{
+    Check, Failed, Fault,
+    failed::one,
+    world::{Surveyed, World},
+};
+
+/// Every balancer that could not do its work, in one precondition.
+pub(super) fn failed(world: &World) -> Option<Failed> {
+    let routing = world.spec.traffic.as_ref()?;
+    let mut hosts: Vec<Fault> = world.balancers.iter().flat_map(|(name, said)| faults(name, said)).collect();
+    hosts.extend(unaddressed(world));
+    let many = hosts.iter().map(|fault| &fault.host).collect::<std::collections::BTreeSet<_>>().len();
+    (!hosts.is_empty()).then(|| {
+        let is = if many == 1 { "1 host keeps" } else { "several hosts keep" };
+        let (backend, director) = (&routing.backend, routing.director);
+        let what = format!("{is} the traffic of backend {backend} from being directed by {director}");
+        Failed { hosts, ..one(Check::Traffic, what) }
+    })
+}
+
+fn faults(name: &HostName, said: &Surveyed) -> Vec<Fault> {
+    let fault = |what: String| Fault { host: name.clone(), what };
+    match said {
+        Surveyed::Unknown { .. } => {
+            let see = format!("longshore host show {name}");
+            vec![fault(format!("did not answer: nobody could tell it where traffic goes. See: {see}"))]
+        }
+        // An older agent; what it cannot say is no reason to stop.
+        Surveyed::Unasked { .. } => vec![],
+        Surveyed::Answered(survey) => {
+            let held = survey.hold.iter().map(|reason| {
+                fault(format!(
+                    "is held by somebody there ({reason}), and takes no directions: longshore-agent unhold"
+                ))
+            });
+            held.chain(survey.traffic.problems.iter().map(|what| fault(what.clone()))).collect()
+        }
+    }
+}
+
+/// nginx has to be told where each host is.
+fn unaddressed(world: &World) -> Vec<Fault> {
+    let routing = world.spec.traffic.as_ref();
+    let nginx = routing.is_some_and(|routing| routing.director == Director::Nginx);
+    if !nginx || world.balancers.is_empty() {
+        return vec![];
+    }
+    let lost = world.hosts.iter().map(|host| &host.member).filter(|member| member.address.is_none());
+    let what = "has never said an address at which nginx could find it: its agent has to connect once";
+    lost.map(|member| Fault { host: member.name.clone(), what: what.to_owned() }).collect()
+}
+
+/// What does not stop a rollout.
+pub(super) fn remarks(world: &World) -> Vec<String> {
+    let notes = |(name, said): &(HostName, Surveyed)| -> Vec<String> {
+        match said {
+            Surveyed::Answered(survey) => {
+                survey.traffic.notes.iter().map(|note| format!("{name}: {note}")).collect()
+            }
+            Surveyed::Unasked { why, .. } => {
+                vec![format!("{name} could not be asked whether it can direct the traffic: {why}")]
+            }
+            Surveyed::Unknown { .. } => vec![],
+        }
+    };
+    world.balancers.iter().flat_map(notes).collect()
+}

@@ -1,0 +1,60 @@
+//! Traffic that stays where it is, because nobody else can have it.
+
+use longshore_common::time::Millis;
+
+use super::{
+    Hold, HoldKind,
+    sentence::{Named, OPERATOR, about, count, names},
+};
+use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout};
+
+/// `nobody of the blue group can have the traffic: a (drained), b (left)`; `None`: it goes where it is to go.
+pub(super) fn why(rollout: &Rollout) -> Option<String> {
+    let (_, side) = rollout.header.groups().filter(|_| rollout.traffic_cannot_go_back())?;
+    let others = rollout.named(|host| host.group == Some(side.other()));
+    let others: Vec<String> =
+        others.iter().map(|(_, host)| format!("{} ({})", host.name, standing(host))).collect();
+    let (other, others) = (side.other(), name_some(others.iter().map(String::as_str)));
+    Some(format!("nobody of the {other} group can have the traffic: {others}"))
+}
+
+/// Whoever is to get traffic and was not heard; `None`: everybody was.
+pub(super) fn by_check(rollout: &Rollout) -> Option<String> {
+    let mut unheard: Vec<&str> = rollout.unheard().map(|host| host.name.as_str()).collect();
+    unheard.sort_unstable();
+    let (is, they) = if unheard.len() == 1 { ("is", "it is") } else { ("are", "they are") };
+    let names = name_some(unheard.iter().copied());
+    (!unheard.is_empty()).then(|| {
+        format!("{names} {is} unknown, and balancers send something there only while their own check says that {they} up")
+    })
+}
+
+fn standing(host: &HostProgress) -> &'static str {
+    if host.previous.is_none() {
+        "runs nothing"
+    } else if host.benched {
+        "drained"
+    } else if host.silent.is_some() {
+        "unknown"
+    } else {
+        host.as_str()
+    }
+}
+
+/// Hosts that are to go back and cannot be drained.
+pub(super) fn kept(rollout: &Rollout, hosts: Named<'_>, until: Option<Millis>) -> Option<Hold> {
+    let why = why(rollout)?;
+    let side = rollout.header.groups().map(|(_, side)| side.other());
+    let drained = rollout.named(|host| host.group == side && host.benched);
+    let command = drained.first().map(|(_, host)| format!("longshore host undrain {}", host.name));
+    about(hosts, |hosts| Hold {
+        kind: HoldKind::Balancer,
+        what: format!("{} the traffic: {}; {why}", count(hosts, "keeps", "keep"), names(hosts)),
+        owner: OPERATOR.to_owned(),
+        since: Millis::MAX, // of the earliest of its hosts: see `about`
+        until,
+        then: "the rollout pauses and asks".to_owned(),
+        command,
+        hosts: vec![],
+    })
+}
