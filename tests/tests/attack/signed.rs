@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use longshore_tests::{Output, run};
+use longshore_common::durable;
+use longshore_tests::{Output, run, until};
 use serde_json::Value;
 
 use crate::site::{ASK, Site, program_called};
@@ -93,8 +94,18 @@ impl Signed {
         shown["release"]["digest"].as_str().unwrap().to_owned()
     }
 
-    /// Everything of the host that a refusal must leave as it is: releases, `current`, units, identity, trust.
+    /// Everything of the host that a refusal must leave as it is: releases, `current`, units, identity, trust. It is
+    /// taken when nothing is being verified, for that needs a folder for a moment; one that stays is a failure.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, String> {
+        until(ASK, "the host to be at rest, with no folder left by a verification", || {
+            let seen = self.snapshot_now();
+            let busy = seen.keys().any(|path| path.to_string_lossy().contains(durable::TEMP_PREFIX));
+            Ok((!busy).then_some(seen))
+        })
+        .unwrap()
+    }
+
+    fn snapshot_now(&self) -> BTreeMap<PathBuf, String> {
         let mut seen = self.0.snapshot();
         for part in ["var/lib/longshore/trust", "etc"] {
             crate::site::note(&self.0.path("host").join(part), &mut seen);
