@@ -67,6 +67,7 @@ fn world(hosts: u32) -> World {
         snapshots: BTreeMap::new(),
         wire_bytes: 1 << 20,
         withdrawn: None,
+        against: BTreeMap::new(),
         known: BTreeMap::from([(old.version.clone(), release(&old.version, 0))]),
         live: Some(old),
         hosts: candidates,

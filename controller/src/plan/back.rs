@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::{
-    ids::Version,
-    manifest::{Driver, Manifest},
+use longshore_common::{ids::Version, manifest::Driver};
+
+use super::{
+    Back, BackTo, Change, HostPlan, Standing, size,
+    world::{Against, World},
 };
 
-use super::{Back, BackTo, Change, HostPlan, Standing, size};
-
-pub(super) fn back(manifest: &Manifest, hosts: &[HostPlan]) -> Back {
+pub(super) fn back(world: &World, hosts: &[HostPlan]) -> Back {
     let mut groups: BTreeMap<Option<Version>, BackTo> = BTreeMap::new();
     let moved = hosts.iter().filter(|host| !matches!(host.change, Change::Skipped | Change::Unchanged));
     for host in moved {
         let version = host.from.as_ref().map(|from| from.version.clone());
-        let fresh = BackTo { version: version.clone(), hosts: 0, in_slot: 0, unknown: 0 };
+        let refused = match version.as_ref().and_then(|version| world.against.get(version)) {
+            Some(Against::Refused(why)) => Some(why.clone()),
+            Some(Against::Withdrawn(_)) | None => None,
+        };
+        let fresh = BackTo { version: version.clone(), hosts: 0, in_slot: 0, unknown: 0, refused };
         let group = groups.entry(version).or_insert(fresh);
         group.hosts += 1;
         match (host.back_in_slot, &host.standing) {
@@ -25,16 +29,17 @@ pub(super) fn back(manifest: &Manifest, hosts: &[HostPlan]) -> Back {
     }
     let mut to: Vec<BackTo> = groups.into_values().collect();
     to.sort_by_key(|group| (std::cmp::Reverse(group.hosts), group.version.clone()));
-    let lost = lost(manifest, &to);
+    let lost = lost(world, &to);
     Back { to, lost }
 }
 
-fn lost(manifest: &Manifest, to: &[BackTo]) -> Vec<String> {
+fn lost(world: &World, to: &[BackTo]) -> Vec<String> {
     let mut lost = vec![];
-    if to.is_empty() {
+    let possible: Vec<&BackTo> = to.iter().filter(|group| group.refused.is_none()).collect();
+    if possible.is_empty() {
         return lost;
     }
-    for group in to {
+    for group in possible {
         let missing = group.hosts - group.in_slot - group.unknown;
         match &group.version {
             None => lost.push(format!(
@@ -47,7 +52,13 @@ fn lost(manifest: &Manifest, to: &[BackTo]) -> Vec<String> {
             )),
             Some(_) => {}
         }
+        if let Some((version, Against::Withdrawn(why))) =
+            group.version.as_ref().and_then(|version| world.against.get_key_value(version))
+        {
+            lost.push(format!("{version} {why}. Going back brings it back nonetheless"));
+        }
     }
+    let manifest = &world.release.manifest;
     let hooks = &manifest.hooks;
     let named = [
         ("before_switch", &hooks.before_switch),

@@ -67,7 +67,7 @@ pub fn plan(world: &World) -> Plan {
         promotion: world.promotion.clone(),
         approval: world.approval.clone(),
         duration: duration(&world.spec, &waves, probing, &world.past),
-        back: back(manifest, &hosts),
+        back: back(world, &hosts),
         failed,
         remarks,
         waves,

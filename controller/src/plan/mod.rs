@@ -44,4 +44,4 @@ pub use model::{
 pub use moved::moved;
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};
 pub use traffic::{Bound, GroupPlan, Traffic};
-pub use world::{Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};
+pub use world::{Against, Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};

@@ -297,6 +297,9 @@ pub struct BackTo {
     pub in_slot: u32,
     /// Hosts that could not be asked.
     pub unknown: u32,
+    /// Why hosts do not take it any more, whatever they hold: they keep what the rollout brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A precondition that does not hold.

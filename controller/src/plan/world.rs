@@ -37,6 +37,8 @@ pub struct World {
     pub live: Option<Target>,
     /// Releases that hosts run or may hold in a slot, by version, as far as they are here still.
     pub known: BTreeMap<Version, Release>,
+    /// What there is against releases that hosts run, by version.
+    pub against: BTreeMap<Version, Against>,
     /// Every host of the environment, once.
     pub hosts: Vec<Candidate>,
     /// Which other rollout moves the app there, in words.
@@ -60,6 +62,15 @@ pub struct World {
 pub struct Release {
     pub manifest: Arc<Manifest>,
     pub index: Arc<Index>,
+}
+
+/// Why nobody should go back to a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// It was withdrawn, for this reason, and hosts would take it nonetheless.
+    Withdrawn(String),
+    /// Hosts refuse it: they run what is signed, and it is not any more.
+    Refused(String),
 }
 
 /// A host of the environment and what it said of itself.

@@ -103,6 +103,7 @@ impl Planner {
             })
             .collect();
         let known = self.known(app, live.as_ref(), &candidates).await?;
+        let against = self.against(app, &candidates).await?;
         let before = live.as_ref().and_then(|live| known.get(&live.version));
         let of_live: Vec<_> = live.iter().filter_map(|live| live.snapshot).collect();
         snapshots.extend(engine::snapshots::load(store, of_live).await?);
@@ -132,6 +133,7 @@ impl Planner {
                 .withdrawn
                 .map(|withdrawn| format!("{} ({})", withdrawn.reason, withdrawn.by)),
             known,
+            against,
             busy: self.engine.busy(env, app).await?,
             overlaps: overlaps(store, &environment, app, &hosts).await?,
             past: past(&rollouts, wish),

@@ -1,10 +1,11 @@
 //! Plans, in the world: hosts are asked, the store is read, `crate::plan` decides, and the plan is kept and started.
 //!
-//! `ask` puts the questions to hosts, `directed` says what they are asked of whoever directs traffic, `distrust` whether they
+//! `against` finds what there is against releases that hosts run, `ask` puts the questions to hosts, `directed` says what they are asked of whoever directs traffic, `distrust` whether they
 //! take anything at all, `dry` fills templates beforehand, `lacking` finds gates that could never open, `gather` makes of all
 //! this the world that a plan is computed from, `keep` stores plans and finds them again, `begin` starts a rollout by one.
 //! What a plan says is decided in `crate::plan` and nowhere else.
 
+mod against;
 mod ask;
 mod begin;
 mod directed;

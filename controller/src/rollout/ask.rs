@@ -29,12 +29,14 @@ impl HostProgress {
         self.put(Ask::Run);
         self.share = share;
         self.touched = true;
+        self.served = false;
         self.enter(HostState::Switching, now);
     }
 
     pub(super) fn send_back(&mut self, now: Millis) {
         self.put(Ask::Return);
         self.share = 100;
+        self.served |= self.state == HostState::Healthy;
         self.enter(HostState::RollingBack, now);
     }
 }

@@ -1,5 +1,7 @@
 //! How a rollout ends, and the sentence that says so.
 
+use longshore_common::ids::HostId;
+
 use super::{
     draft::Draft,
     host::{Ask, HostProgress, HostState},
@@ -8,6 +10,8 @@ use super::{
 
 /// Hosts named in a sentence; the rest are counted.
 const NAMES_MAX: usize = 5;
+/// Of why hosts cannot go back.
+const STAYS_BYTES: usize = 300;
 
 impl Draft {
     pub fn finish(&mut self, outcome: Outcome, mut reason: String) {
@@ -59,10 +63,12 @@ impl Draft {
         let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. })).len();
         let owing = self.pick(|host| host.state == HostState::RollingBack);
         let broken = self.pick(|host| matches!(host.state, HostState::Inconsistent));
-        let touched = back + own + owing.len() + broken.len() > 0;
+        let staying = self.pick(HostProgress::has_no_way_back);
+        let touched = back + own + owing.len() + broken.len() + staying.len() > 0;
         let outcome = match cause {
             _ if !broken.is_empty() => Outcome::Failed,
             Cause::Abort { .. } => Outcome::Aborted,
+            _ if !staying.is_empty() => Outcome::Failed,
             Cause::Operator { .. } => Outcome::RolledBack,
             Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) if touched => Outcome::RolledBack,
             Cause::VersionFailures(_) | Cause::Deadline | Cause::Gate(_) => Outcome::Failed,
@@ -81,6 +87,9 @@ impl Draft {
         if !owing.is_empty() {
             reason += &format!("; will go back on return: {}", self.names(&owing));
         }
+        if !staying.is_empty() {
+            reason += &self.staying(&staying);
+        }
         if !kept.is_empty() {
             reason += &format!("; excluded, and left as they are: {}", self.names(&kept));
         }
@@ -88,6 +97,18 @@ impl Draft {
             reason += &format!("; inconsistent, look at them: {}", self.names(&broken));
         }
         self.finish(outcome, reason);
+    }
+
+    /// `; on 1.5 still, for what was there before may not run any more: web-1, web-2 (LS-T05: delisted)`
+    fn staying(&self, hosts: &[HostId]) -> String {
+        let version = &self.rollout.header.target.version;
+        let last = hosts.iter().find_map(|id| self.rollout.hosts[id].failure.as_ref());
+        let why = last.map(|last| {
+            let message = &last.failure.message;
+            format!(" ({}: {})", last.failure.code, &message[..message.floor_char_boundary(STAYS_BYTES)])
+        });
+        let (names, why) = (self.names(hosts), why.unwrap_or_default());
+        format!("; on {version} still, for what was there before may not run any more: {names}{why}")
     }
 
     /// `; 1 unknown: web-4; 1 refused: web-5 (disk swap); 2 failed: web-6, web-7` for every host that is in none of these states.
@@ -114,7 +135,7 @@ impl Draft {
     }
 
     /// A host that refuses says why.
-    fn names(&self, hosts: &[longshore_common::ids::HostId]) -> String {
+    fn names(&self, hosts: &[HostId]) -> String {
         let names: Vec<String> = hosts.iter().map(|id| self.rollout.hosts[id].name_with_hold()).collect();
         name_some(names.iter().map(String::as_str))
     }

@@ -74,6 +74,11 @@ impl HostProgress {
         !self.is_out() && ((self.touched && !asked) || declined)
     }
 
+    /// What it ran before may not run there any more, as it said when it was to go back: it serves, and stays.
+    pub(super) fn has_no_way_back(&self) -> bool {
+        self.state == HostState::Healthy && self.ask == Some(Ask::Return)
+    }
+
     /// A rollback is not over without it.
     pub(super) fn is_awaited_back(&self) -> bool {
         let unheard = self.silent.is_some() || self.held.is_some();

@@ -216,13 +216,28 @@ impl HostProgress {
                 self.touched = false;
                 self.enter(HostState::RolledBack, now);
             }
+            // Its slot is gone as well: nothing was fetched, and what runs was not touched.
+            Outcome::Failed { failure } if failure.step < StepName::Switch && self.may_stay(&failure) => {
+                self.fails(failure, HostState::Healthy, now);
+            }
             Outcome::Failed { failure }
             | Outcome::Reverted { failure, .. }
             | Outcome::Inconsistent { failure } => self.inconsistent(failure, now),
             Outcome::Refused { failure } if is_hold(&failure) => self.decline(failure, now),
+            Outcome::Refused { failure } if self.may_stay(&failure) => {
+                self.fails(failure, HostState::Healthy, now);
+            }
             Outcome::Refused { failure } => self.inconsistent(failure, now),
             Outcome::Staged => {} // answers another question
         }
+    }
+
+    /// What it ran before may not run there any more, and what it runs was good: nothing was changed, and nothing need be.
+    fn may_stay(&self, refusal: &Failure) -> bool {
+        self.served
+            && self.state == HostState::RollingBack
+            && self.previous.is_some()
+            && is_forbidden(refusal)
     }
 
     /// It begins anew while it has tries left.
@@ -264,6 +279,12 @@ impl LastFailure {
 
 fn is_hold(refusal: &Failure) -> bool {
     refusal.code == Code::P01.to_string()
+}
+
+/// What the host was asked to run may not run there: who signs, or its admin, does not allow it (any more).
+fn is_forbidden(refusal: &Failure) -> bool {
+    let codes = [Code::T01, Code::T02, Code::T03, Code::T04, Code::T05, Code::P02];
+    codes.iter().any(|code| refusal.code == code.to_string())
 }
 
 /// The failure with as much of its evidence, the newest first, as a record may hold.

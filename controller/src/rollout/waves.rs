@@ -247,6 +247,7 @@ impl HostProgress {
             declined: false,
             finishing: false,
             touched: false,
+            served: false,
             sick: member.sick,
             joined: false,
             stands_in: false,

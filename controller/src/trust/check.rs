@@ -10,7 +10,7 @@ use longshore_common::{
     trust::{Expired, FLEET, Held},
 };
 
-use super::{TrustDesk, at_desk};
+use super::{Asked, Signed, TrustDesk, at_desk};
 use crate::{
     bundle::{self, BundleStore, Withdrawal, blocking},
     store::SharedStore,
@@ -47,6 +47,12 @@ impl TrustCheck {
         let first = |held: Held| held.roots.into_values().next();
         at_desk(&self.desk, move |desk| Ok(desk.held(FLEET)?.and_then(first).map(|root| hex(&sha256(&root)))))
             .await
+    }
+
+    /// How releases stand with those who sign, in the order in which it was asked.
+    pub async fn signed(&self, app: &AppName, releases: Vec<Asked>) -> Result<Vec<Signed>, Trouble> {
+        let app = app.clone();
+        Ok(at_desk(&self.desk, move |desk| desk.signed(&app, &releases)).await?)
     }
 
     /// A release that is not there at all is somebody else's to refuse.

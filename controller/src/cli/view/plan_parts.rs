@@ -251,6 +251,11 @@ pub(super) fn back(plan: &Plan, page: &Page) -> Vec<String> {
         let hosts = count(group.hosts as usize, "host");
         let text = match &group.version {
             None => format!("  to nothing on {hosts}: the app is removed"),
+            Some(version) if let Some(why) = &group.refused => {
+                let text = format!("none on {hosts}, which would keep {}: {version} {why}", plan.to.version);
+                lines.extend(indented(paragraph(&text, Ink::Warn, page)));
+                continue;
+            }
             Some(version) => {
                 let unknown =
                     if group.unknown == 0 { String::new() } else { format!(", {} unknown", group.unknown) };

@@ -53,6 +53,7 @@ pub(crate) fn world(setup: &str) -> World {
         release: release("2", requires, &[("bin", "new", 30 * MIB), ("etc", "same", 10 * MIB)]),
         wire_bytes: 20 * MIB,
         withdrawn: None,
+        against: BTreeMap::new(),
         live: Some(target("1")),
         known: BTreeMap::from([(
             version("1"),

@@ -5,7 +5,7 @@ use longshore_common::time::Span;
 use super::setup::{MIB, world};
 use crate::{
     gate::check::Approval,
-    plan::{Change, Opens, Past, Plan, plan},
+    plan::{Against, Change, Opens, Past, Plan, plan},
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -106,6 +106,20 @@ fn the_way_back_says_what_it_does_not_bring_back() {
             "data that 2 has written stays as it wrote it"
         ]
     );
+}
+
+/// What was live was withdrawn: hosts that run what is signed do not go back to it, others do, and it is said.
+#[test]
+fn a_release_that_hosts_refuse_is_no_way_back() {
+    let mut world = world("a b");
+    world.against.insert("1".parse().unwrap(), Against::Refused("was withdrawn by ada: bad".into()));
+    let back = plan(&world).back;
+    assert_eq!(back.to[0].refused.as_deref(), Some("was withdrawn by ada: bad"));
+    assert_eq!(back.lost, Vec::<String>::new());
+    world.against.insert("1".parse().unwrap(), Against::Withdrawn("was withdrawn by ada: bad".into()));
+    let back = plan(&world).back;
+    assert_eq!((back.to[0].in_slot, back.to[0].refused.as_deref()), (2, None));
+    assert_eq!(back.lost[0], "1 was withdrawn by ada: bad. Going back brings it back nonetheless");
 }
 
 #[test]

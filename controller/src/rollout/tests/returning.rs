@@ -226,3 +226,48 @@ fn a_newer_rollout_supersedes() {
     assert_eq!(play.reason(), "superseded by rollout 00000000-0000-0000-0000-000000000063");
     assert_eq!(play.desired(), "a run 2, b stage 2");
 }
+
+/// What was live before was withdrawn, and hosts do not run it any more: they keep what is good there, and it is said.
+#[test]
+fn hosts_that_may_not_run_what_they_ran_stay() {
+    let begin = "start      -> staging 0; stage a b
+                 a b staged -> switching 0; run a b";
+    let play = check(
+        "a b | max_unavailable=2 bake=1h",
+        &format!(
+            "{begin}
+             a b healthy -> baking 0
+             abort       -> rolling-back; return a b
+             a forbidden -> rolling-back
+             b forbidden -> aborted"
+        ),
+    );
+    assert_eq!(play.states(), "a healthy, b healthy");
+    let still = "on 2 still, for what was there before may not run any more";
+    assert_eq!(play.reason(), format!("aborted by ann; {still}: a, b (LS-T05: forbidden)"));
+    let play = check(
+        "a b | max_unavailable=2",
+        &format!(
+            "{begin}
+             a healthy   -> switching 0
+             b reverted  -> rolling-back; return a
+             a forbidden -> failed"
+        ),
+    );
+    assert_eq!(play.states(), "a healthy, b reverted");
+    assert!(play.reason().ends_with(&format!("{still}: a (LS-T05: forbidden)")), "{}", play.reason());
+}
+
+/// One that does not serve is for a human, whatever it may run.
+#[test]
+fn who_may_not_go_back_and_does_not_serve_is_looked_at() {
+    let play = check(
+        "a b | max_unavailable=2",
+        "start        -> staging 0; stage a b
+         a b staged   -> switching 0; run a b
+         a failed     -> rolling-back; return a b
+         b healthy    -> rolling-back
+         a forbidden  -> failed",
+    );
+    assert_eq!(play.states(), "a inconsistent, b rolled-back");
+}

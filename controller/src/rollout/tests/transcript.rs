@@ -193,6 +193,9 @@ impl Play {
             "refuses" => {
                 report(Outcome::Refused { failure: failure(Code::P01, StepName::Check, Blame::Environment) })
             }
+            "forbidden" => {
+                report(Outcome::Refused { failure: failure(Code::T05, StepName::Check, Blame::Environment) })
+            }
             "unfit" => {
                 report(Outcome::Refused { failure: failure(Code::Q01, StepName::Check, Blame::Environment) })
             }
