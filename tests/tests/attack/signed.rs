@@ -8,7 +8,7 @@ use longshore_common::durable;
 use longshore_tests::{Output, run, until};
 use serde_json::Value;
 
-use crate::site::{ASK, Site, program_called};
+use crate::site::{ASK, ROLLOUT, Site, program_called};
 
 pub const PASSPHRASE: &str = "correct horse battery";
 
@@ -119,6 +119,6 @@ impl Signed {
 
     pub fn roll_out(&self, version: &str) -> Output {
         let release = format!("shop@{version}");
-        self.ops(["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", "40s"])
+        self.ops(["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", ROLLOUT])
     }
 }

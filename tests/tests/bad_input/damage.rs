@@ -7,7 +7,7 @@ use std::process::Command;
 use longshore_common::ledger::{Batch, Ledger, Options};
 use longshore_tests::{Output, run, until};
 
-use crate::site::{ASK, Site};
+use crate::site::{ASK, ROLLOUT, Site};
 use crate::{Answer, check, refused};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -241,7 +241,7 @@ fn values_alone_are_a_rollout_and_can_be_undone() {
     let first = slot();
     let answer = Answer { exit: 4, code: "LS-R01", says: "nothing was live before" };
     let back =
-        || site.longshore(["rollout", "rollback", "shop", "--to", "prod", "--wait", "--timeout", "40s"]);
+        || site.longshore(["rollout", "rollback", "shop", "--to", "prod", "--wait", "--timeout", ROLLOUT]);
     refused(&site, "no way back", &answer, back);
     check("the same again", &Answer { exit: 6, code: "", says: "nothing-to-do" }, &site.roll_out("1.0"));
     site.longshore(["env", "apply", &site.write_env("hello")]).success().unwrap();

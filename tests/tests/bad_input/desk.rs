@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use crate::site::Site;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// What makes a generation the first of the rollout after.
 const ROLLOUT: u64 = 1 << 16;
 

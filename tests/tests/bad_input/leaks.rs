@@ -13,7 +13,7 @@ use std::thread;
 use longshore_tests::{Output, until};
 use serde_json::Value;
 
-use crate::site::{ASK, Site, app_file, env_file};
+use crate::site::{ASK, ROLLOUT, Site, app_file, env_file};
 
 const FILE: &str = "of-a-file-Zq7xV3mT";
 const FILE_AFTER: &str = "of-a-file-then-Yh2cR8";
@@ -146,7 +146,7 @@ impl Told<'_> {
         let release = format!("shop@{version}");
         self.ask(&["plan", &release, "--to", "prod", "--hosts"]);
         self.ask(&["plan", &release, "--to", "prod", "-o", "json"]);
-        let start = ["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", "60s"];
+        let start = ["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", ROLLOUT];
         self.ask(&start).code_is(exit).unwrap();
         for noun in ["show", "explain"] {
             self.ask(&["rollout", noun, "latest"]).success().unwrap();
@@ -288,7 +288,7 @@ fn look(found: &mut BTreeMap<String, u32>, secrets: &'static [&'static str]) {
 #[test]
 fn a_secret_on_a_command_line_is_found() {
     const SHOWN: [&str; 1] = ["on-a-line-Xp5wB"];
-    let mut sleep = std::process::Command::new("/bin/sh").args(["-c", "sleep 30", SHOWN[0]]).spawn().unwrap();
+    let mut sleep = std::process::Command::new("/bin/sh").args(["-c", "sleep 1000", SHOWN[0]]).spawn().unwrap();
     let mut found = BTreeMap::new();
     let seen = until(ASK, "the command line", || {
         look(&mut found, &SHOWN);

@@ -16,8 +16,10 @@ use longshore_tests::{Output, Process, run, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// For one command; a debug build on two busy cores is slow.
-pub const ASK: Duration = Duration::from_secs(60);
+/// For one command; a debug build on two busy cores is slow, and now and then the machine stands still.
+pub const ASK: Duration = Duration::from_secs(180);
+/// For a rollout, as its command is told. Less than what the command has.
+pub const ROLLOUT: &str = "150s";
 
 pub struct Site {
     pub folder: TempDir,
@@ -108,7 +110,7 @@ impl Site {
 
     pub fn roll_out(&self, version: &str) -> Output {
         let release = format!("shop@{version}");
-        self.longshore(["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", "40s"])
+        self.longshore(["rollout", "start", &release, "--to", "prod", "--wait", "--timeout", ROLLOUT])
     }
 
     /// Publishes shop; `then` is what its program does.
@@ -197,20 +199,22 @@ pub fn program_called(name: &str) -> Command {
     Command::new(program(name).unwrap())
 }
 
+/// Every deadline in it is longer than a machine stands still: none is what a test waits for.
 pub fn app_file() -> String {
     let user = if rustix::process::geteuid().is_root() { "user = \"root\"" } else { "" };
     format!(
         "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\nexec = [\"./run\"]\n{user}\n\
          [[probe]]\nname = \"there\"\nexec = [\"/bin/sh\", \"-c\", \"test -e run\"]\ninterval = \"100ms\"\n\
-         healthy_for = \"300ms\"\ndeadline = \"20s\"\n"
+         timeout = \"60s\"\nhealthy_for = \"300ms\"\ndeadline = \"120s\"\n"
     )
 }
 
+/// As above: a host that takes long to answer or to switch has not failed.
 pub fn env_file(greeting: &str) -> String {
     format!(
         "[environment]\nname = \"prod\"\nselector = \"role=web\"\n[rollout]\ncanary = 1\ncanary_bake = \"100ms\"\n\
-         wave = 1\nmax_unavailable = 1\nbake = \"100ms\"\nfailure_budget = 0\nprogress_deadline = \"30s\"\n\
-         [values]\ngreeting = \"{greeting}\"\n"
+         wave = 1\nmax_unavailable = 1\nbake = \"100ms\"\nfailure_budget = 0\nprogress_deadline = \"5m\"\n\
+         [plan]\ndeadline = \"60s\"\n[values]\ngreeting = \"{greeting}\"\n"
     )
 }
 
