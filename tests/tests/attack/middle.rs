@@ -55,7 +55,7 @@ fn an_impostor_at_the_controllers_address_hears_nothing() {
 
     drop(evil);
     site.0.serve();
-    site.0.agent.as_mut().unwrap().until_it_says("connected", ASK).unwrap();
+    site.0.until_connected();
     site.publish("1.1").success().unwrap();
     site.roll_out("1.1").code_is(0).unwrap();
 }
@@ -71,10 +71,7 @@ fn a_relay_that_changes_bits_ends_every_connection() {
     site.0.controller.take();
     site.0.agent.take();
     // The relay has the address that everybody knows.
-    let config = site.0.path("ctl/controller.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    assert!(text.contains(":7440"), "{text}");
-    site.0.write("ctl/controller.toml", &text.replace(":7440", ":7450"));
+    site.0.edit("ctl/controller.toml", ":7440", ":7450");
     site.0.serve();
     let (spoils, relayed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     relay(&site.0.address, spoils.clone(), relayed.clone());
@@ -98,11 +95,7 @@ fn a_relay_that_changes_bits_ends_every_connection() {
     assert_eq!(site.snapshot(), before);
 
     spoils.store(false, Ordering::Relaxed);
-    let hosts = longshore_tests::until(3 * ASK, "the host through the relay", || {
-        let hosts = site.ops(["host", "list", "-o", "json"]);
-        Ok(hosts.stdout.contains("\"connected\": true").then_some(hosts))
-    });
-    hosts.unwrap();
+    site.0.until_connected();
     site.publish("1.1").success().unwrap();
     site.roll_out("1.1").code_is(0).unwrap();
 }

@@ -60,6 +60,7 @@ fn blocks_that_rot_on_the_controller_are_made_anew() {
     site.controller.take();
     files(&site.path("ctl/blobs/blocks")).iter().for_each(|block| spoil(block));
     site.serve();
+    site.until_connected();
     site.roll_out("1.1").success().unwrap();
     assert_eq!(site.runs().as_deref(), Some("1.1"));
 }

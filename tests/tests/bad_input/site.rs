@@ -53,6 +53,8 @@ impl Site {
         let init =
             ["init", "--dir", &dir, "--name", &site.address, "--listen", &main, "--enrol-listen", &enrol];
         run(program_called("longshore-controller").args(init), ASK).unwrap().success().unwrap();
+        // A host that is there is not taken for silent because the machine stood still.
+        site.edit("ctl/controller.toml", "missed = 3", "missed = 30");
         site.serve();
         site
     }
@@ -79,6 +81,15 @@ impl Site {
         agent.args(["--root", &self.text("host"), "run"]);
         let agent = self.agent.insert(Process::start(&mut agent).unwrap());
         agent.until_it_says("connected", ASK).unwrap();
+    }
+
+    /// Until the controller has the host's session. What the agent has said of it may be of a session before.
+    pub fn until_connected(&self) {
+        until(ASK, "the host to be connected", || {
+            let hosts = self.longshore(["host", "list", "-o", "json"]);
+            Ok(hosts.stdout.contains("\"connected\": true").then_some(()))
+        })
+        .unwrap();
     }
 
     pub fn token(&self, more: &[&str]) -> String {
@@ -164,6 +175,13 @@ impl Site {
         let mut file = fs::File::create(&path).unwrap();
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         path.display().to_string()
+    }
+
+    /// Puts other words into a file.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "no {from:?} in {text}");
+        self.write(name, &text.replace(from, to));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
