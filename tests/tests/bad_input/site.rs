@@ -21,6 +21,9 @@ pub const ASK: Duration = Duration::from_secs(180);
 /// For a rollout, as its command is told. Less than what the command has.
 pub const ROLLOUT: &str = "150s";
 
+/// What the probe of these apps runs.
+const PROBE: &str = "test -e run";
+
 pub struct Site {
     pub folder: TempDir,
     pub address: String,
@@ -150,10 +153,12 @@ impl Site {
         slot.rsplit_once('-').map(|(version, _)| version.to_owned())
     }
 
-    /// The process whose working folder is the live slot.
+    /// The process of the app, whose working folder is the live slot. A probe that looks just now works there as well and
+    /// is not meant, nor is our own program on its way to become one.
     pub fn pids(&self) -> Vec<u32> {
         let below = self.path("host");
-        processes().into_iter().filter(|(_, cwd)| cwd.starts_with(&below)).map(|(pid, _)| pid).collect()
+        let here = processes().into_iter().filter(|(_, cwd)| cwd.starts_with(&below)).map(|(pid, _)| pid);
+        here.filter(|pid| is_of_an_app(*pid)).collect()
     }
 
     /// What must not change when something is refused: every file of the apps and of the identity by content, mode
@@ -222,7 +227,7 @@ pub fn app_file() -> String {
     let user = if rustix::process::geteuid().is_root() { "user = \"root\"" } else { "" };
     format!(
         "[app]\nname = \"shop\"\n[artifact]\npath = \"dist\"\n[service]\nexec = [\"./run\"]\n{user}\n\
-         [[probe]]\nname = \"there\"\nexec = [\"/bin/sh\", \"-c\", \"test -e run\"]\ninterval = \"100ms\"\n\
+         [[probe]]\nname = \"there\"\nexec = [\"/bin/sh\", \"-c\", \"{PROBE}\"]\ninterval = \"100ms\"\n\
          timeout = \"60s\"\nhealthy_for = \"300ms\"\ndeadline = \"120s\"\n"
     )
 }
@@ -259,6 +264,13 @@ fn all_pids() -> Vec<u32> {
 fn processes() -> Vec<(u32, PathBuf)> {
     let cwd = |pid: u32| Some((pid, fs::read_link(format!("/proc/{pid}/cwd")).ok()?));
     all_pids().into_iter().filter_map(cwd).collect()
+}
+
+/// Whoever ends while it is looked at is of nobody.
+fn is_of_an_app(pid: u32) -> bool {
+    let args = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let args = String::from_utf8_lossy(&args);
+    !args.is_empty() && !args.contains(PROBE) && !args.contains("__launch")
 }
 
 fn belongs(pid: u32, ours: &str) -> bool {
