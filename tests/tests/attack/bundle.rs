@@ -117,7 +117,7 @@ fn hostile_bundles_are_refused_and_leave_the_host_as_it_is() {
         other.ops(["release", "export", "shop@1.1", "--into", &file]).success().unwrap();
         fs::read(&file).unwrap()
     };
-    site.ops(["trust", "check"]).success().unwrap();
+    site.bring_up_to_date();
     let before = site.snapshot();
     let rows: Vec<(&str, Vec<u8>, &str)> = vec![
         ("truncated", good[..good.len() / 2].to_vec(), "LS-A05"),

@@ -151,7 +151,7 @@ fn what_only_a_removed_key_signs_is_refused() {
     let published = site.as_operator(&bob, ["release", "publish", &app, "--version", "1.2"]);
     assert_eq!(published.code, Some(4), "{published}");
     assert!(published.everything().contains("NOT SIGNED"), "{published}");
-    site.ops(["trust", "check"]).success().unwrap();
+    site.bring_up_to_date();
     let before = site.snapshot();
     let refused = site.roll_out("1.2").code_is(4).unwrap();
     assert!(refused.everything().contains("LS-T02"), "{refused}");

@@ -28,6 +28,7 @@ fn a_local_user_changes_nothing_reads_no_secret_and_finds_no_folder_to_write_to(
     // As on a host: whoever has an account can come this far.
     fs::set_permissions(site.0.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&bundle, fs::Permissions::from_mode(0o644)).unwrap();
+    site.bring_up_to_date();
     let before = site.snapshot();
     let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let pin = "7".repeat(64);

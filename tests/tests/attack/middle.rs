@@ -20,6 +20,7 @@ fn an_impostor_at_the_controllers_address_hears_nothing() {
     let token = site.ops(["token", "create", "-o", "json"]).success().unwrap();
     let token: serde_json::Value = serde_json::from_str(&token).unwrap();
     let token = token["token"].as_str().unwrap().to_owned();
+    site.bring_up_to_date();
     let before = site.snapshot();
     site.0.controller.take();
 
@@ -67,6 +68,7 @@ fn a_relay_that_changes_bits_ends_every_connection() {
     let mut site = Signed::raise();
     site.publish("1.0").success().unwrap();
     site.roll_out("1.0").code_is(0).unwrap();
+    site.bring_up_to_date();
     let before = site.snapshot();
     site.0.controller.take();
     site.0.agent.take();

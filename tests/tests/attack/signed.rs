@@ -94,6 +94,12 @@ impl Signed {
         shown["release"]["digest"].as_str().unwrap().to_owned()
     }
 
+    /// The host asks for news by itself some seconds after it has connected, at a moment left to chance. Before a picture
+    /// is taken of it, it has heard of everything that there is.
+    pub fn bring_up_to_date(&self) {
+        self.ops(["trust", "check"]).success().unwrap();
+    }
+
     /// Everything of the host that a refusal must leave as it is: releases, `current`, units, identity, trust. It is
     /// taken when nothing is being verified, for that needs a folder for a moment; one that stays is a failure.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, String> {

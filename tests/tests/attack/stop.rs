@@ -42,6 +42,7 @@ fn a_revoked_release_is_refused_by_every_host_whoever_signed_it() {
     let revoked =
         site.ops(["fleet", "revoke", "shop@1.1", "--reason", "built by a thief"]).success().unwrap();
     assert!(revoked.contains("built by a thief"), "{revoked}");
+    site.bring_up_to_date();
     let before = site.snapshot();
     let refused = site.roll_out("1.1").code_is(4).unwrap();
     assert!(refused.everything().contains("LS-T05"), "{refused}");

@@ -288,7 +288,8 @@ fn look(found: &mut BTreeMap<String, u32>, secrets: &'static [&'static str]) {
 #[test]
 fn a_secret_on_a_command_line_is_found() {
     const SHOWN: [&str; 1] = ["on-a-line-Xp5wB"];
-    let mut sleep = std::process::Command::new("/bin/sh").args(["-c", "sleep 999", SHOWN[0]]).spawn().unwrap();
+    let mut sleep =
+        std::process::Command::new("/bin/sh").args(["-c", "sleep 999", SHOWN[0]]).spawn().unwrap();
     let mut found = BTreeMap::new();
     let seen = until(ASK, "the command line", || {
         look(&mut found, &SHOWN);
