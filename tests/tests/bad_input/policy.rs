@@ -219,11 +219,7 @@ fn whatever_a_gate_is_answered_it_does_not_pass_by_accident() {
             ),
             _ => format!("url = \"http://{address}/hook\"\nevery = \"200ms\"\n"),
         };
-        let gate = format!(
-            "[[gate]]\nname = \"asked\"\nkind = \"{kind}\"\nafter = \"before\"\ndeadline = \"3s\"\n{more}"
-        );
-        let file = site.write("prod.toml", &format!("{}{gate}", env_file("ahoy")));
-        site.longshore(["env", "apply", &file]).success().unwrap();
+        ask_before(&site, kind, "5s", &more);
         let before = site.snapshot();
         let started = ["rollout", "start", "shop@1.1", "--to", "prod"];
         site.longshore(started).success().unwrap_or_else(|trouble| panic!("{what}: {trouble}"));
@@ -236,10 +232,21 @@ fn whatever_a_gate_is_answered_it_does_not_pass_by_accident() {
         assert_eq!(site.snapshot(), before, "{what} changed the host");
         assert_eq!(site.runs().as_deref(), Some("1.0"), "{what}");
     }
-    // Who waits for it hears that it is not over.
+    // Who waits for it hears that it is not over. To plan it and to begin it takes less, and the gate's own time more.
+    let away = listen(Peer::Away);
+    ask_before(&site, "http", "10m", &format!("url = \"http://{away}/ready\"\nevery = \"200ms\"\n"));
     let answer = Answer { exit: TIMED_OUT, code: "", says: "is not over yet" };
-    let wait = ["rollout", "start", "shop@1.1", "--to", "prod", "--wait", "--timeout", "4s"];
+    let wait = ["rollout", "start", "shop@1.1", "--to", "prod", "--wait", "--timeout", "20s"];
     check("a wait", &answer, &site.longshore(wait));
+}
+
+/// From now on somebody is asked before a rollout touches anybody.
+fn ask_before(site: &Site, kind: &str, deadline: &str, more: &str) {
+    let gate = format!(
+        "[[gate]]\nname = \"asked\"\nkind = \"{kind}\"\nafter = \"before\"\ndeadline = \"{deadline}\"\n{more}"
+    );
+    let file = site.write("prod.toml", &format!("{}{gate}", env_file("ahoy")));
+    site.longshore(["env", "apply", &file]).success().unwrap();
 }
 
 /// What `explain` and `show` say once the gate has kept it from going on.
