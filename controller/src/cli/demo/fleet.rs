@@ -36,11 +36,11 @@ use crate::{
 };
 
 /// For the controller to open its store and listen.
-const SERVE: Duration = Duration::from_secs(30);
+const SERVE: Duration = Duration::from_secs(120);
 /// For one answer of the controller.
-pub const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER: Duration = Duration::from_secs(60);
 /// For all hosts to connect.
-const CONNECT: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(120);
 /// Between two looks at who is connected.
 const LOOK: Duration = Duration::from_millis(50);
 /// Every host that joins with the demo's token gets it; the environment selects by it.

@@ -100,7 +100,7 @@ fn place_program(parent: &Path, path: &Path) -> io::Result<()> {
 
 fn app_file(release: Release, port: u16) -> String {
     // Nobody wants to wait long for the broken one to fail, nor for a slow machine to break a good one.
-    let deadline = if release == Release::Broken { "3s" } else { "30s" };
+    let deadline = if release == Release::Broken { "3s" } else { "120s" };
     format!(
         r#"[app]
 name    = "shop"
@@ -120,7 +120,7 @@ stop    = {{ signal = "SIGTERM", grace = "5s" }}
 name        = "trial-order"
 http        = "http://127.0.0.1:{port}/healthz"
 interval    = "200ms"
-timeout     = "5s"
+timeout     = "15s"
 healthy_for = "1s"
 deadline    = "{deadline}"
 "#,

@@ -24,7 +24,7 @@ use tokio::{
 /// Requests at the same time; further ones wait in the socket's queue.
 const OPEN: u32 = 64;
 /// For a client to send its request and take the answer.
-const CLIENT: Duration = Duration::from_secs(15);
+const CLIENT: Duration = Duration::from_secs(60);
 /// For requests that are under way at SIGTERM.
 const DRAIN: Duration = Duration::from_secs(4);
 const HEAD_BYTES: usize = 8 * 1024;

@@ -33,7 +33,7 @@ use crate::cli::{
 };
 
 /// For one rollout; each takes some ten seconds.
-const ROLLOUT: Duration = Duration::from_secs(180);
+const ROLLOUT: Duration = Duration::from_secs(300);
 /// For the reason why it is not over.
 const WORDS: Duration = Duration::from_secs(5);
 /// For the canary's failure to be seen by customers if it is ever going to be.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// For one command; a rollout takes some fifteen seconds.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 /// Says that the reader has seen enough; nothing has failed.
 const LEFT: &str = "the reader leaves the tour";
 
