@@ -3,6 +3,7 @@
 //!
 //! Everything here blocks; nothing here waits without a deadline. The tests themselves lie in `tests/tests/`.
 
+mod address;
 pub mod bench;
 pub mod command;
 pub mod fleet;
@@ -13,5 +14,6 @@ pub mod programs;
 pub mod trial;
 mod trouble;
 
+pub use address::own_address;
 pub use command::{Output, Process, run, until};
 pub use trouble::{Result, Trouble, Within};

@@ -2,16 +2,15 @@
 //! is told to. What it would have said is lost.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use longshore_tests::programs::program;
-use longshore_tests::{run, until};
+use longshore_tests::{own_address, run, until};
 use rustix::process::{Pid, Signal, kill_process};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_controller_whose_log_is_gone_stops_when_told() {
@@ -49,10 +48,9 @@ fn an_agent_whose_log_is_gone_stops_when_told() {
 
 fn serving(home: &Path) -> Child {
     let dir = home.join("ctl").display().to_string();
-    // Held together, so that they are two.
-    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [main, enrol] = free.map(|held| held.local_addr().unwrap().to_string());
-    let init = ["init", "--dir", &dir, "--name", "127.0.0.1", "--listen", &main, "--enrol-listen", &enrol];
+    let address = own_address().to_string();
+    let (main, enrol) = (format!("{address}:7440"), format!("{address}:7443"));
+    let init = ["init", "--dir", &dir, "--name", &address, "--listen", &main, "--enrol-listen", &enrol];
     run(Command::new(program("longshore-controller").unwrap()).args(init), PATIENCE)
         .unwrap()
         .success()

@@ -7,12 +7,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use longshore_common::digest::{hex, sha256};
 use longshore_tests::programs::program;
-use longshore_tests::{Output, Process, run, until};
+use longshore_tests::{Output, Process, own_address, run, until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -45,10 +44,8 @@ impl Site {
 
     /// A controller alone.
     pub fn bare() -> Self {
-        static RAISED: AtomicU8 = AtomicU8::new(0);
         // An address of this test's own, so that fixed ports are free on it.
-        let [.., high, low] = std::process::id().to_be_bytes();
-        let address = format!("127.{}.{high}.{low}", 100 + RAISED.fetch_add(1, Ordering::Relaxed));
+        let address = own_address().to_string();
         let folder = tempfile::Builder::new().prefix("bad-input-").tempdir().unwrap();
         let mut site = Self { folder, address, controller: None, agent: None };
         let (main, enrol) = (format!("{}:7440", site.address), format!("{}:7443", site.address));

@@ -178,7 +178,7 @@ fn falls_ill() {
         site.publish("1.0").await;
         let first = site.start("1.0").await;
         assert_eq!(site.outcome(&first).await.outcome, "succeeded");
-        site.apply("canary = 1\ncanary_bake = \"10m\"\n").await;
+        site.apply("canary = 1\ncanary_bake = \"1h\"\n").await;
         site.publish("1.1").await;
         let second = site.start("1.1").await;
         site.when(&second, "baking").await;

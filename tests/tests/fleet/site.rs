@@ -33,12 +33,13 @@ use longshore_proto::v1::{
     self as pb, access_client::AccessClient, environments_client::EnvironmentsClient,
     hosts_client::HostsClient, rollout_update::Update, rollouts_client::RolloutsClient,
 };
+use longshore_tests::own_address;
 use tokio::{runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-/// Of one rollout on two busy cores.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Of one rollout on two busy cores that now and then stand still.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How carefully, unless a test says otherwise.
 const STRATEGY: &str =
@@ -68,20 +69,21 @@ impl Site {
     /// A controller and `count` connected agents with the label env=prod.
     pub async fn raise(count: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        // Agents come back to the ports that they know, and meanwhile nobody else may have taken them.
+        let address = own_address();
+        let any = SocketAddr::from((address, 0));
         let wanted = Wanted {
             dir: dir.path().join("controller"),
             listen: any,
             enrol_listen: any,
-            names: vec!["127.0.0.1".into()],
+            names: vec![address.to_string()],
             operator: "alice".parse().unwrap(),
         };
         let now = longshore_common::time::Clock::now_ms(&longshore_common::time::SystemClock);
         let mut made = init::init(wanted, now).unwrap();
-        // Longer than a busy machine keeps anybody waiting.
-        made.config.heartbeat = Heartbeat { every: Duration::from_secs(2), missed: 3 };
+        // Longer than a machine stands still.
+        made.config.heartbeat = Heartbeat { every: Duration::from_secs(2), missed: 60 };
         let daemon = Daemon::start(made.config.clone()).await;
-        // Agents come back to the ports that they know.
         made.config.listen = daemon.addresses.main;
         made.config.enrol_listen = daemon.addresses.enrol;
         let mut site = Self { dir, made, daemon: Some(daemon), agents: vec![] };
@@ -176,7 +178,9 @@ impl Site {
     }
 
     pub async fn ping(&self) -> Vec<pb::PingReply> {
-        let mut replies = self.hosts().await.ping(pb::PingRequest::default()).await.unwrap().into_inner();
+        // Longer than a host that is there ever takes.
+        let request = pb::PingRequest { deadline_ms: 60_000, ..pb::PingRequest::default() };
+        let mut replies = self.hosts().await.ping(request).await.unwrap().into_inner();
         let mut all = vec![];
         while let Some(reply) = replies.message().await.unwrap() {
             all.push(reply);
@@ -229,7 +233,7 @@ impl Site {
     async fn declare(&self, strategy: &str, greeting: &str) {
         let file = format!(
             "[environment]\nname = \"production\"\nselector = \"env=prod\"\n\
-             [rollout]\n{strategy}[values]\ngreeting = \"{greeting}\"\n"
+             [rollout]\n{strategy}[plan]\ndeadline = \"60s\"\n[values]\ngreeting = \"{greeting}\"\n"
         );
         let request = pb::ApplyEnvironmentRequest { file, file_name: "production.toml".into() };
         EnvironmentsClient::new(self.operator().await).apply(request).await.unwrap();
@@ -433,9 +437,11 @@ fn write_release(folder: &Path, version: &str) {
     let well = "#!/bin/sh\n\
         [ \"$(grep started \"$LONGSHORE_SHARED/log\" | tail -n 1)\" = \"$LONGSHORE_VERSION started\" ] || exit 1\n\
         [ ! -e \"$LONGSHORE_SHARED/ill-$LONGSHORE_VERSION\" ] || { echo fell ill; exit 1; }\n";
-    // Only what is never healthy runs into the deadline.
-    let (check, deadline) =
-        if version < "1.2" { (well, "60s") } else { ("#!/bin/sh\necho no good\nexit 1\n", "3s") };
+    // Only what is never healthy runs into the deadline, and not before the program has said what it is.
+    let ill = "#!/bin/sh\n\
+        until grep -qx \"$LONGSHORE_VERSION started\" \"$LONGSHORE_SHARED/log\"; do sleep 0.1; done\n\
+        echo no good\nexit 1\n";
+    let (check, deadline) = if version < "1.2" { (well, "300s") } else { (ill, "3s") };
     write(folder.join("dist/bin/serve"), &serve, 0o755);
     write(folder.join("dist/bin/check"), check, 0o755);
     write(folder.join("longshore.toml"), &APP.replace("$DEADLINE", deadline), 0o644);
@@ -464,7 +470,7 @@ after_healthy = { run = ["./bin/hook", "after_healthy"] }
 name = "check"
 exec = ["./bin/check"]
 interval = "100ms"
-timeout = "20s"
+timeout = "60s"
 healthy_for = "200ms"
 deadline = "$DEADLINE"
 "#;
