@@ -12,7 +12,7 @@ use crate::{Result, Trouble, Within};
 /// Between two looks at a condition. Short, because tests add these up; not zero, because two cores are shared.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// How long the pipes of a program that ended may stay open (a grandchild may hold them) before we read on without.
-const PIPES_AFTER_EXIT: Duration = Duration::from_secs(2);
+const PIPES_AFTER_EXIT: Duration = Duration::from_secs(30);
 
 /// Looks until the condition gives something, or fails with `what` at the deadline.
 pub fn until<T>(

@@ -15,11 +15,11 @@ use crate::programs::{program, repository};
 use crate::{Output, Process, Result, Trouble, Within, run, until};
 
 /// For one command of the operator that does not wait for a rollout.
-const ASK: Duration = Duration::from_secs(60);
+const ASK: Duration = Duration::from_secs(180);
 /// For the daemon to open its store and listen.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 /// For all hosts to enrol, start and connect on two busy cores.
-const CONNECT: Duration = Duration::from_secs(120);
+const CONNECT: Duration = Duration::from_secs(300);
 
 /// Ports on the bridge's address; the lab has it for itself.
 const MAIN_PORT: u16 = 7440;
@@ -57,7 +57,7 @@ pub enum Processes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heartbeat {
     AsShipped,
-    /// A host that lost its power is missed after seconds, not after the half minute of production.
+    /// A host that lost its power is missed after ten seconds, not after the half minute of production.
     Quick,
 }
 
@@ -99,7 +99,8 @@ impl<'a> Fleet<'a> {
         }
         let config = self.home.join("controller/controller.toml");
         let text = fs::read_to_string(&config).within(|| format!("read {}", config.display()))?;
-        crate::lab::overwrite(&config, &text.replace("every = \"10s\"", "every = \"1s\""))
+        let quick = text.replace("every = \"10s\"", "every = \"1s\"").replace("missed = 3", "missed = 10");
+        crate::lab::overwrite(&config, &quick)
     }
 
     pub fn start_controller(&mut self) -> Result<()> {

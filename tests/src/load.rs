@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::bench::poller::ask_for;
+use crate::bench::poller::ask_within;
 use crate::{Result, until};
 
 /// Between two requests of one client.
 const PAUSE: Duration = Duration::from_millis(10);
+/// For one answer. A machine that stands still makes everybody wait, and has turned nobody away.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// For a client to be answered, or to fail, some hundred times.
-const ANSWERED: Duration = Duration::from_secs(60);
+const ANSWERED: Duration = Duration::from_secs(180);
 /// Failures that are kept word by word.
 const REASONS: usize = 5;
 
@@ -61,7 +63,7 @@ impl Load {
                 let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
                 thread::spawn(move || {
                     for path in paths.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
-                        let answer = ask_for(address, path);
+                        let answer = ask_within(PATIENCE, address, path);
                         let mut seen = seen.lock().expect("no holder panics");
                         seen.entry(address).or_insert_with(Answers::default).add(answer);
                         drop(seen);

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha512};
 use crate::{Result, Trouble, Within, run};
 
 /// Ten megabytes from a slow registry.
-const FETCH: Duration = Duration::from_secs(180);
-const UNPACK: Duration = Duration::from_secs(60);
+const FETCH: Duration = Duration::from_secs(600);
+const UNPACK: Duration = Duration::from_secs(180);
 
 /// A package and what its bytes must be.
 pub struct Package {

@@ -70,9 +70,14 @@ pub fn ask(address: SocketAddr) -> std::io::Result<String> {
 
 /// The body of `GET path`, if it is answered with 200.
 pub fn ask_for(address: SocketAddr, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
+    ask_within(ANSWER, address, path)
+}
+
+/// The same, by somebody who waits as long as it takes, up to `patience` for each part of it.
+pub fn ask_within(patience: Duration, address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();

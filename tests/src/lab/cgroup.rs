@@ -9,7 +9,7 @@ use super::overwrite;
 use crate::{Result, Within, until};
 
 /// For the kernel to reap what was killed.
-const REAPING: Duration = Duration::from_secs(30);
+const REAPING: Duration = Duration::from_secs(120);
 
 /// The same group in every hierarchy that is there.
 #[derive(Clone)]

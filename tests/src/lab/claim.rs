@@ -22,7 +22,7 @@ const LABS: u8 = 8;
 /// Hosts that fit in one part beside its network, gateway and broadcast addresses.
 pub const HOSTS_MAX: usize = 29;
 /// For the kernel to let go of a mount whose processes have been killed.
-const UNMOUNT: Duration = Duration::from_secs(20);
+const UNMOUNT: Duration = Duration::from_secs(120);
 
 pub struct Claim {
     number: u8,

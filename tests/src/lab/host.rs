@@ -15,9 +15,9 @@ use super::{COMMAND, ip, overwrite};
 use crate::{Output, Process, Result, Trouble, Within, run, until};
 
 /// A host boots in 2 to 8 s; twenty at once on two busy cores need more.
-const BOOT: Duration = Duration::from_secs(120);
+const BOOT: Duration = Duration::from_secs(300);
 /// A command in a host, when the caller does not say otherwise.
-const EXEC: Duration = Duration::from_secs(60);
+const EXEC: Duration = Duration::from_secs(180);
 
 pub struct Host {
     name: String,

@@ -24,7 +24,7 @@ pub use root::Kind;
 use crate::{Result, Trouble, Within, run};
 
 /// Far more than any of our small commands needs; only a machine in trouble gets there.
-const COMMAND: Duration = Duration::from_secs(30);
+const COMMAND: Duration = Duration::from_secs(120);
 
 /// Hosts that are up until this is dropped.
 pub struct Lab {

@@ -82,8 +82,8 @@ const NGINX_CONF: &str = "user www-data;\npid /run/nginx.pid;\nevents { }\nhttp 
                           include /etc/nginx/longshore/*.conf;\n  \
                           server { listen 8088; location / { proxy_pass http://shop; } }\n}\n";
 
-const ROLLOUT: Duration = Duration::from_secs(180);
-const SOON: Duration = Duration::from_secs(30);
+const ROLLOUT: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(180);
 
 pub fn loses_no_request() -> Result<()> {
     let lab = Lab::new(5)?;
@@ -161,6 +161,8 @@ fn a_release_that_is_not_healthy_gets_no_traffic(fleet: &Fleet<'_>, load: &Load)
 
 /// After the switch, while the other group is warm.
 fn an_abort_moves_traffic_back(fleet: &Fleet<'_>, load: &Load, public: SocketAddr) -> Result<()> {
+    // Warm for longer than it takes to see that it has switched, and to abort.
+    fleet.apply_environment(&GROUPS.replace("warm = \"5s\"", "warm = \"10m\""))?;
     let mut rollout = fleet.watch(["rollout", "start", "shop@1.3", "--to", "production", "--wait"])?;
     rollout.until_it_says("watching", ROLLOUT)?;
     until(SOON, "1.3 to have the traffic", || {
@@ -261,12 +263,12 @@ fn label(lab: &Lab, fleet: &Fleet<'_>) -> Result<()> {
 
 /// Servers are called like the hosts, and disabled until they are told otherwise.
 fn start_haproxy(lab: &Lab) -> Result<()> {
-    let servers = lab.hosts()[1..]
-        .iter()
-        .map(|host| format!("    server {} {}:8080 check inter 200ms disabled\n", host.name(), host.ip()));
+    let servers = lab.hosts()[1..].iter().map(|host| {
+        format!("    server {} {}:8080 check inter 200ms fall 25 disabled\n", host.name(), host.ip())
+    });
     let config = format!(
         "global\n    stats socket /run/haproxy/admin.sock mode 660 level admin\n\
-         defaults\n    mode http\n    timeout connect 2s\n    timeout client 10s\n    timeout server 10s\n    retries 3\n    \
+         defaults\n    mode http\n    timeout connect 30s\n    timeout client 60s\n    timeout server 60s\n    retries 3\n    \
          option redispatch\n\
          frontend public\n    bind :80\n    default_backend shop\nbackend shop\n{}",
         servers.collect::<String>()

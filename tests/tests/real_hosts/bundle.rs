@@ -32,7 +32,7 @@ pub fn a_bundle_comes_without_a_network(lab: &Lab, host: &Host, fleet: &Fleet<'_
     })?;
     let before = host.shell(EVERYTHING)?.success()?;
     let deploy = |file: &str, more: &str| {
-        host.shell(&format!("longshore-agent deploy --bundle {file} {more} --timeout 50s"))
+        host.shell(&format!("longshore-agent deploy --bundle {file} {more} --timeout 170s"))
     };
     let spoiled = deploy("/root/spoiled.lsb", "")?;
     assert!(spoiled.code != Some(0) && spoiled.everything().contains("LS-A0"), "{spoiled}");

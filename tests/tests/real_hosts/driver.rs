@@ -7,7 +7,7 @@ use longshore_tests::lab::Lab;
 use longshore_tests::programs::{program, test_program};
 
 /// All of them take less than a minute on a quiet machine.
-const TESTS: Duration = Duration::from_secs(600);
+const TESTS: Duration = Duration::from_secs(1800);
 
 pub fn drives_a_real_systemd() -> Result<()> {
     let tests = test_program("longshore-agent", "systemd_host")?;

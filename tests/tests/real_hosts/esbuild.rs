@@ -39,15 +39,15 @@ path = "dist"
 [service]
 exec = ["./bin/esbuild", "--serve=0.0.0.0:8080", "--servedir=./www", "--watch=forever"]
 user = "esbuild"
-start_timeout = "20s"
+start_timeout = "120s"
 
 [[probe]]
 name = "http"
 http = "http://127.0.0.1:8080/"
 interval = "200ms"
-timeout = "2s"
+timeout = "15s"
 healthy_for = "1s"
-deadline = "20s"
+deadline = "120s"
 "#;
 
 /// One canary, then waves of two.
@@ -62,14 +62,14 @@ canary_bake = "1s"
 wave = 2
 bake = "1s"
 max_unavailable = 2
-progress_deadline = "3m"
+progress_deadline = "10m"
 "#;
 
 /// What the broken release says before it gives up.
 const LAST_WORDS: &str = "esbuild-broken: the flux capacitor is missing";
 /// One rollout over five hosts; it takes some 20 s.
-const ROLLOUT: Duration = Duration::from_secs(240);
-const SOON: Duration = Duration::from_secs(60);
+const ROLLOUT: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(180);
 
 pub fn rolls_over_five_hosts() -> Result<()> {
     let lab = Lab::new(5)?;
@@ -232,7 +232,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 /// Asked from this machine over the wire, as a user would.
 fn serves(host: &Host, version: &str) -> Result<()> {
     let address = SocketAddr::from((host.ip(), 8080));
-    until(Duration::from_secs(10), format!("{} to serve {version}", host.name()), || {
+    until(SOON, format!("{} to serve {version}", host.name()), || {
         Ok(ask(address).is_ok_and(|page| page.contains(&format!("esbuild {version}<"))).then_some(()))
     })
     .within(|| ask(address).unwrap_or_else(|error| error.to_string()))

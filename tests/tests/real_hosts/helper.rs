@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longshore_tests::bench::poller::ask;
+use longshore_tests::bench::poller::{ask, ask_within};
 use longshore_tests::fleet::{Fleet, Heartbeat, Processes, journal};
 use longshore_tests::lab::{Host, Lab};
 use longshore_tests::programs::program;
@@ -15,8 +15,8 @@ use longshore_tests::{Result, Within, until};
 
 use crate::{bundle, secrets};
 
-const ROLLOUT: Duration = Duration::from_secs(180);
-pub const SOON: Duration = Duration::from_secs(30);
+const ROLLOUT: Duration = Duration::from_secs(600);
+pub const SOON: Duration = Duration::from_secs(180);
 
 /// As a service of systemd: sockets held open, a hook, a probe that is a program, config with secrets.
 pub const SHOP: &str = r#"
@@ -32,20 +32,21 @@ sockets = ["0.0.0.0:8080"]
 [config."etc/app.conf"]
 template = "etc/app.conf.j2"
 [hooks]
-before_switch = { run = ["./bin/hook"], timeout = "20s" }
+before_switch = { run = ["./bin/hook"], timeout = "120s" }
 [[probe]]
 name = "http"
 http = "http://127.0.0.1:8080/"
 interval = "200ms"
+timeout = "15s"
 healthy_for = "600ms"
-deadline = "20s"
+deadline = "120s"
 [[probe]]
 name = "program"
 exec = ["./bin/check"]
 interval = "200ms"
-timeout = "5s"
+timeout = "15s"
 healthy_for = "600ms"
-deadline = "20s"
+deadline = "120s"
 "#;
 
 /// By our own supervisor, on two sides, behind our own relay.
@@ -68,8 +69,9 @@ warm = "1s"
 name = "http"
 http = "http://{listen}/"
 interval = "200ms"
+timeout = "15s"
 healthy_for = "600ms"
-deadline = "20s"
+deadline = "120s"
 "#;
 
 const ENVIRONMENT: &str = r#"
@@ -82,7 +84,7 @@ greeting = "ahoy"
 db = { file = "/etc/longshore/secrets/db" }
 [rollout]
 bake = "1s"
-progress_deadline = "2m"
+progress_deadline = "10m"
 "#;
 
 pub fn works_under_its_hardening() -> Result<()> {
@@ -164,7 +166,7 @@ fn no_connection_is_refused(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     let (mut asked, mut failed) = (0, vec![]);
     while !rollout.has_ended()? {
         asked += 1;
-        failed.extend(ask(address).err().map(|error| error.to_string()));
+        failed.extend(ask_within(SOON, address, "/").err().map(|error| error.to_string()));
         std::thread::sleep(Duration::from_millis(5));
     }
     rollout.wait(ROLLOUT)?.success()?;
@@ -232,6 +234,8 @@ fn the_agent_is_owned(host: &Host, fleet: &Fleet<'_>) -> Result<()> {
     let shop = shop.within(|| status.to_string())?;
     let (id, release) = (text(&status["host"]), text(&shop["release"]));
     let generation = shop["generation"].as_u64().unwrap_or(2) - 1;
+    // What the host would hear of by itself, at some moment, it has heard of.
+    fleet.longshore(["trust", "check"])?;
     let before = host.shell(EVERYTHING)?.success()?;
     host.put(&program("helper-attack")?, "/usr/bin/helper-attack")?;
     let as_the_agent = format!(

@@ -42,7 +42,7 @@ env = "development"
 name = "smoke"
 kind = "test"
 after = "last-wave"
-deadline = "60s"
+deadline = "5m"
 test = "smoke"
 on = "h2"
 "#;
@@ -65,7 +65,7 @@ gates = ["smoke"]
 name = "errors"
 kind = "metrics"
 after = "canary"
-deadline = "40s"
+deadline = "5m"
 prometheus = "http://GATEWAY:9090"
 query = '(sum(rate(caddy_http_request_duration_seconds_count{instance=~"$hosts",code=~"5.."}[4s])) or vector(0)) / sum(rate(caddy_http_request_duration_seconds_count{instance=~"$hosts"}[4s]))'
 max = 0.05
@@ -75,8 +75,8 @@ breaches = 1
 samples = 4
 "#;
 
-const ROLLOUT: Duration = Duration::from_secs(120);
-const SOON: Duration = Duration::from_secs(30);
+const ROLLOUT: Duration = Duration::from_secs(400);
+const SOON: Duration = Duration::from_secs(180);
 
 pub fn reaches_production_by_way_of_staging() -> Result<()> {
     let lab = Lab::new(4)?;

@@ -44,7 +44,7 @@ fn the_lab_raises_cuts_and_brings_back_hosts() -> Result<()> {
     let knock = format!("timeout 2 bash -c 'exec 3<>/dev/tcp/{}/1'", second.ip());
     // Nobody listens there: a host that is up and reachable says so at once.
     let refused = || Ok(first.shell(&knock)?.stderr.contains("refused").then_some(()));
-    let answers = |when: &str| until(Duration::from_secs(10), format!("an answer {when}"), refused);
+    let answers = |when: &str| until(Duration::from_secs(180), format!("an answer {when}"), refused);
     answers("at the start")?;
 
     second.write("/var/lib/kept", "on the disk", 0o644)?;

@@ -10,7 +10,7 @@ use longshore_tests::{
 };
 
 /// To pack programs of a debug build, which are large.
-const BUILD: Duration = Duration::from_secs(120);
+const BUILD: Duration = Duration::from_secs(600);
 const PROGRAMS: [&str; 3] = ["longshore", "longshore-controller", "longshore-agent"];
 
 pub fn install_and_leave() -> Result<()> {

@@ -27,20 +27,20 @@ path = "dist"
 [service]
 exec = ["./bin/caddy", "run", "--config", "./Caddyfile"]
 user = "shop"
-start_timeout = "20s"
+start_timeout = "120s"
 
 [[probe]]
 name = "http"
 http = "http://127.0.0.1:8080/"
 interval = "200ms"
-timeout = "2s"
+timeout = "15s"
 healthy_for = "400ms"
-deadline = "10s"
+deadline = "DEADLINE"
 
 [[test]]
 name = "smoke"
 run = ["./bin/smoke"]
-timeout = "20s"
+timeout = "240s"
 report = "tap"
 "#;
 
@@ -65,7 +65,7 @@ const CADDYFILE: &str = r#"
 "#;
 
 /// In place of what says how long a start may take.
-const SIDES: &str = r#"start_timeout = "20s"
+const SIDES: &str = r#"start_timeout = "120s"
 sockets = ["0.0.0.0:8080"]
 
 [service.sides]
@@ -80,8 +80,8 @@ echo 1..3
 check() {
     if [ "$3" = "$4" ]; then echo "ok $1 - $2"; else echo "not ok $1 - $2"; echo "# $4 instead of $3"; bad=1; fi
 }
-get() { curl --silent --max-time 5 "http://127.0.0.1:8080$1"; }
-check 1 "the page is there" 200 "$(curl --silent --max-time 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/)"
+get() { curl --silent --max-time 60 "http://127.0.0.1:8080$1"; }
+check 1 "the page is there" 200 "$(curl --silent --max-time 60 -o /dev/null -w '%{http_code}' http://127.0.0.1:8080/)"
 check 2 "the page names its version" "shop VERSION" "$(get /)"
 check 3 "requests are counted" yes "$(get /metrics | grep -q caddy_http_requests_total && echo yes)"
 exit ${bad:-0}
@@ -108,11 +108,13 @@ impl Shop {
     }
 
     fn file(&self) -> String {
-        let file = APP.replace("VERSION", self.version);
+        // Only what is never healthy runs into it.
+        let deadline = if self.status == 200 { "120s" } else { "10s" };
+        let file = APP.replace("VERSION", self.version).replace("DEADLINE", deadline);
         match self.sides {
             false => file,
             true => file
-                .replace("start_timeout = \"20s\"\n", SIDES)
+                .replace("start_timeout = \"120s\"\n", SIDES)
                 .replace("http://127.0.0.1:8080/", "http://{listen}/"),
         }
     }
