@@ -29,7 +29,7 @@ driver = "haproxy"
 backend = "shop"
 balancers = "tier=lb"
 port = 8080
-drain = "5s"
+drain = "60s"
 steps = ["50%"]
 hold = "2s"
 [traffic.groups]
@@ -54,7 +54,7 @@ driver = "haproxy"
 backend = "shop"
 balancers = "tier=lb"
 port = 8080
-drain = "5s"
+drain = "60s"
 "#;
 
 /// And with nginx, which has to be told where they are.
