@@ -36,7 +36,11 @@ fn a_release_comes_by_hand_while_the_controller_is_gone() {
     let relative = longshore_tests::run(relative.current_dir(site.0.path("")), ASK).unwrap();
     relative.success().unwrap();
     assert_eq!(site.0.runs().as_deref(), Some("1.2"));
-    assert_eq!(fs::read_dir(site.0.path("host/var/lib/longshore/bundles")).unwrap().count(), 0);
+    until(ASK, "the bundles to be gone", || {
+        let left = fs::read_dir(site.0.path("host/var/lib/longshore/bundles")).unwrap().count();
+        Ok((left == 0).then_some(()))
+    })
+    .unwrap();
     let status = site.agent(["status"]).success().unwrap();
     assert!(status.contains("shop: deployed here by") && status.contains("from a bundle"), "{status}");
 

@@ -169,8 +169,10 @@ fn an_ssh_agent_signs_for_the_organisation_and_for_releases() {
     let socket = site.0.text("ssh-agent.sock");
     let mut agent = Command::new("ssh-agent");
     let mut agent = longshore_tests::Process::start(agent.args(["-D", "-a", &socket])).unwrap();
-    longshore_tests::until(ASK, "the ssh-agent's socket", || {
-        Ok(site.0.path("ssh-agent.sock").exists().then_some(()))
+    // Its socket may be there before anybody listens at it.
+    longshore_tests::until(ASK, "the ssh-agent to answer", || {
+        let listed = run(Command::new("ssh-add").arg("-l").env("SSH_AUTH_SOCK", &socket), ASK)?;
+        Ok((listed.code != Some(2)).then_some(()))
     })
     .unwrap();
     let with_agent = [("SSH_AUTH_SOCK", socket.as_str()), ("LONGSHORE_KEY_PASSPHRASE", "")];

@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use longshore_tests::{Output, until};
 use serde_json::Value;
@@ -279,7 +278,7 @@ fn listen(peer: Peer) -> String {
 }
 
 fn answer(mut client: TcpStream, peer: Peer) -> std::io::Result<()> {
-    client.set_read_timeout(Some(Duration::from_secs(5)))?;
+    client.set_read_timeout(Some(ASK))?; // longer than any gate waits
     let mut head = vec![0; 64 * 1024];
     let _ = client.read(&mut head)?;
     match peer {
