@@ -41,7 +41,7 @@ pub use model::{
     Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Demanded, Duration, Failed,
     Fault, Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
 };
-pub use moved::moved;
+pub use moved::{applied_anew, live_moved, moved};
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};
 pub use traffic::{Bound, GroupPlan, Traffic};
 pub use world::{Against, Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};

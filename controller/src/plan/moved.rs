@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::ids::HostId;
+use longshore_common::ids::{EnvName, HostId};
 
 use super::{HostPlan, Part, Plan, Running, size};
 
@@ -16,11 +16,9 @@ pub fn moved(was: &Plan, is: &Plan) -> Vec<String> {
     if was.to != is.to {
         told.push(running("the release to roll out", Some(&was.to), Some(&is.to)));
     }
-    if was.live != is.live {
-        told.push(running("what is live", was.live.as_ref(), is.live.as_ref()));
-    }
+    told.extend(live_moved(was.live.as_ref(), is.live.as_ref()));
     if was.env_file != is.env_file {
-        told.push(format!("the file of environment {} was applied anew", is.env));
+        told.push(applied_anew(&is.env));
     }
     told.extend(hosts(was, is));
     if was.gates != is.gates {
@@ -37,6 +35,15 @@ pub fn moved(was: &Plan, is: &Plan) -> Vec<String> {
         told.push("something else that is binding".to_owned());
     }
     told
+}
+
+/// `what is live was 1.0, and is 1.2`; none where it is the same.
+pub fn live_moved(was: Option<&Running>, is: Option<&Running>) -> Option<String> {
+    (was != is).then(|| running("what is live", was, is))
+}
+
+pub fn applied_anew(env: &EnvName) -> String {
+    format!("the file of environment {env} was applied anew")
 }
 
 fn running(what: &str, was: Option<&Running>, is: Option<&Running>) -> String {

@@ -4,7 +4,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use longshore_common::{
     code::{Code, Coded},
-    digest::PlanDigest,
+    digest::{ContentDigest, PlanDigest},
     ids::{AppName, EnvName, RolloutId, Version},
     text::visible,
     time::Millis,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::records,
-    plan::{Check, Part, Plan},
+    plan::{Check, Part, Plan, Running},
     store::{Key, Prefix, SharedStore, TXN_OPS_MAX, Txn, record},
     trouble::Trouble,
 };
@@ -50,6 +50,17 @@ pub struct Kept {
     /// That was started by it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutId>,
+    /// Of what it saw, what can be compared without reading it; none: it was kept before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saw: Option<Saw>,
+}
+
+/// What a plan was made from, as far as the store alone says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saw {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Running>,
+    pub env_file: ContentDigest,
 }
 
 /// Under `plan-pages/<digest>/<number>`.
@@ -96,6 +107,7 @@ fn row(plan: &Plan, pages: u32) -> Kept {
         pages,
         asks: plan.approval.is_some(),
         rollout: None,
+        saw: Some(Saw { live: plan.live.clone(), env_file: plan.env_file }),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `against` finds what there is against releases that hosts run, `ask` puts the questions to hosts, `directed` says what they are asked of whoever directs traffic, `distrust` whether they
 //! take anything at all, `dry` fills templates beforehand, `lacking` finds gates that could never open, `gather` makes of all
-//! this the world that a plan is computed from, `keep` stores plans and finds them again, `begin` starts a rollout by one.
+//! this the world that a plan is computed from, `keep` stores plans and finds them again, `stale` says which of them cannot start
+//! any more, `begin` starts a rollout by one.
 //! What a plan says is decided in `crate::plan` and nowhere else.
 
 mod against;
@@ -15,6 +16,7 @@ mod gather;
 mod keep;
 mod lacking;
 mod policy;
+mod stale;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use longshore_common::{
 
 pub use begin::{Begin, What};
 pub use keep::{Kept, PLANS_KEPT};
+pub use stale::stale;
 
 use crate::{
     bundle::BundleStore,

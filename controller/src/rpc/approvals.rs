@@ -16,7 +16,8 @@ use crate::{
     environments::approve::{self, Asked},
     identity::Door,
     notify::{Happening, Kind, outbox},
-    store::SharedStore,
+    prepare,
+    store::{Key, SharedStore},
     trouble::Trouble,
 };
 
@@ -33,8 +34,7 @@ impl ApprovalsService {
         known.sort_by_key(|asked| std::cmp::Reverse(asked.asked_ms));
         let mut rows = vec![];
         for asked in known.into_iter().filter(|asked| env.is_none_or(|env| asked.env == *env)) {
-            let rule = asked.rule(&self.store).await?;
-            let row = row(&asked, &rule, now);
+            let row = row(&self.store, &asked, now).await?;
             if all || row.state == "pending" {
                 rows.push(row);
             }
@@ -44,7 +44,18 @@ impl ApprovalsService {
 }
 
 /// How a plan stands with those who are asked.
-pub(super) fn row(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
+pub(super) async fn row(store: &SharedStore, asked: &Asked, now: Millis) -> Result<pb::ApprovalRow, Trouble> {
+    // An environment that was removed asks nobody any more.
+    let rule = match store.get(&Key::env(&asked.env)).await? {
+        Some(_) => asked.rule(store).await?,
+        None => Rule::default(),
+    };
+    // One that was started has seen the world change by that.
+    let stale = if asked.used { vec![] } else { prepare::stale(store, asked).await? };
+    Ok(pb::ApprovalRow { stale: stale.join("; "), ..encoded(asked, &rule, now) })
+}
+
+fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
     let (state, lacking, until) = match asked.standing(rule, now) {
         _ if asked.used => ("used", String::new(), None),
         Standing::NotNeeded => ("approved", String::new(), None),
@@ -73,6 +84,7 @@ pub(super) fn row(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
         until_ms: until.unwrap_or_default(),
         asked: rule.asked(),
         words: words.collect(),
+        stale: String::new(),
     }
 }
 
@@ -109,7 +121,7 @@ impl Approvals for ApprovalsService {
             false => (Answer::Approved, Kind::Approved, "approved"),
         };
         let word = Approval { by: by.clone(), at: now, answer, reason: reason.clone() };
-        let (asked, rule) = approve::say(&self.store, &plan, word).await.map_err(refuse)?;
+        let (asked, _) = approve::say(&self.store, &plan, word).await.map_err(refuse)?;
         let Asked { app, version, env, .. } = &asked;
         let subject = format!("{by} {verb} {app}@{version} for {env}");
         let happening =
@@ -117,6 +129,6 @@ impl Approvals for ApprovalsService {
         if let Err(trouble) = outbox::tell(&self.store, &happening, now).await {
             tracing::error!(trouble = %longshore_common::chain::Chain(&trouble), "nobody was told");
         }
-        Ok(Response::new(row(&asked, &rule, now)))
+        Ok(Response::new(row(&self.store, &asked, now).await.map_err(refuse)?))
     }
 }

@@ -49,8 +49,7 @@ impl PlansService {
     async fn approval(&self, plan: &PlanDigest) -> Result<Option<pb::ApprovalRow>, Trouble> {
         let Planner { store, clock, .. } = &self.planner;
         let Some((asked, _)) = approve::get(store, plan).await? else { return Ok(None) };
-        let rule = asked.rule(store).await?;
-        Ok(Some(approvals::row(&asked, &rule, clock.now_ms())))
+        Ok(Some(approvals::row(store, &asked, clock.now_ms()).await?))
     }
 
     async fn row(&self, kept: Kept) -> Result<pb::PlanRow, Trouble> {

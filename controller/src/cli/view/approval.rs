@@ -9,7 +9,7 @@ use crate::cli::{
     moment::Moment,
     output::{Page, View},
     style::Ink,
-    table::Table,
+    table::{Cell, Table},
 };
 
 /// A plan, and what people said of it.
@@ -26,6 +26,8 @@ pub struct Approval {
     pub lacking: Option<String>,
     /// The approvals are good until then; none: for good, or there are not enough.
     pub until: Option<Moment>,
+    /// Why the plan can no longer start as it is, as far as the controller knows without asking hosts.
+    pub stale: Option<String>,
     /// Who may approve, in words.
     pub asked: String,
     pub words: Vec<Word>,
@@ -54,6 +56,7 @@ impl From<pb::ApprovalRow> for Approval {
             until_ms,
             asked,
             words,
+            stale,
         } = row;
         let word = |word: pb::ApprovalWord| {
             let pb::ApprovalWord { by, answer, reason, at_ms } = word;
@@ -61,7 +64,8 @@ impl From<pb::ApprovalRow> for Approval {
         };
         let (asked_at, until) = (Moment::from_wire(asked_ms), Moment::from_wire(until_ms));
         let words = words.into_iter().map(word).collect();
-        Self { plan, app, version, env, author, asked_at, state, lacking: some(lacking), until, asked, words }
+        let (lacking, stale) = (some(lacking), some(stale));
+        Self { plan, app, version, env, author, asked_at, state, lacking, until, stale, asked, words }
     }
 }
 
@@ -71,18 +75,23 @@ pub struct Approvals<'a> {
     state: &'a str,
     lacking: Option<&'a str>,
     until: Option<Moment>,
+    stale: Option<&'a str>,
     asked: &'a str,
     words: &'a [Word],
 }
 
 impl Approval {
     pub fn as_part(&self) -> Approvals<'_> {
-        let Self { state, lacking, until, asked, words, .. } = self;
-        Approvals { state, lacking: lacking.as_deref(), until: *until, asked, words }
+        let Self { state, lacking, until, stale, asked, words, .. } = self;
+        let (lacking, stale) = (lacking.as_deref(), stale.as_deref());
+        Approvals { state, lacking, until: *until, stale, asked, words }
     }
 
     /// Whether the plan may start, as far as people are asked. None: its approvals were used up.
     pub fn verdict(&self, page: &Page) -> Option<(Ink, String)> {
+        if let Some(why) = &self.stale {
+            return Some((Ink::Bad, format!("It can no longer start as it is: {}.", visible(why))));
+        }
         match self.state.as_str() {
             "approved" => {
                 Some((Ink::Good, format!("It is approved{} and may start.", self.good_until(page))))
@@ -100,15 +109,17 @@ impl Approval {
         }
     }
 
-    /// `lacks 1 more`, `approved until 2026-11-30 10:18 UTC`, `denied`
-    fn stands(&self, page: &Page) -> String {
-        match (&self.lacking, self.until) {
-            (Some(lacking), _) => visible(lacking),
-            (None, Some(until)) => {
+    /// `lacks 1 more`, `approved until 2026-11-30 10:18 UTC`, `denied`; `stale` where nothing comes of it any more.
+    fn stands(&self, page: &Page) -> Cell {
+        let text = match (&self.stale, &self.lacking, self.until) {
+            (Some(_), ..) => return Cell::new(Ink::Warn, "stale"),
+            (None, Some(lacking), _) => visible(lacking),
+            (None, None, Some(until)) => {
                 format!("{} until {}", visible(&self.state), until.date_in_zone(&page.zone))
             }
-            (None, None) => visible(&self.state),
-        }
+            (None, None, None) => visible(&self.state),
+        };
+        text.into()
     }
 
     /// `, until 2026-11-30 10:18 UTC,` or nothing.
@@ -139,6 +150,15 @@ impl View for Approval {
     fn lines(&self, page: &Page) -> Vec<String> {
         let plan = digest(&self.plan);
         let what = visible(&format!("{}@{} for {}", self.app, self.version, self.env));
+        if let Some(why) = &self.stale {
+            let (state, why) = (visible(&self.state), visible(why));
+            let again = visible(&format!("{}@{} --to {}", self.app, self.version, self.env));
+            return vec![
+                format!("Plan {plan} ({what}) is {state}."),
+                page.style.paint(Ink::Warn, &format!("It can no longer start as it is: {why}.")),
+                format!("Plan again: longshore plan {again}"),
+            ];
+        }
         match self.state.as_str() {
             "approved" => {
                 let until = self
@@ -187,11 +207,38 @@ impl View for ApprovalList {
                 visible(&format!("{}@{}", plan.app, plan.version)).into(),
                 visible(&plan.env).into(),
                 visible(&plan.author).into(),
-                plan.stands(page).into(),
+                plan.stands(page),
                 plan.said().into(),
                 plan.asked_at.map_or_else(|| "-".to_owned(), |at| at.relative(page.now)).into(),
             ]);
         }
-        table.lines(page.style)
+        let stale = self.plans.iter().filter_map(|plan| {
+            let why = visible(plan.stale.as_ref()?);
+            Some(format!("{} can no longer start as it is: {why}", digest(&plan.plan)))
+        });
+        table.lines(page.style).into_iter().chain(stale).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::cli::{style::Style, view::samples_more::approval};
+
+    /// Whoever is asked sees that nothing comes of it.
+    #[test]
+    fn a_stale_plan_is_marked() {
+        let why = "what is live was 1.4.1, and is 1.5.0";
+        let row = pb::ApprovalRow { stale: why.to_owned(), ..approval() };
+        let zone = TimeZone::UTC;
+        let page = Page { style: Style::PLAIN, columns: 80, rows: 50, now: Moment(1_060_000), zone };
+        let list = ApprovalList::from(pb::ListApprovalsReply { plans: vec![row.clone()] }).lines(&page);
+        assert!(list[1].contains("  stale  "), "{list:#?}");
+        assert_eq!(list[2], format!("9c1e5a5f can no longer start as it is: {why}"));
+        let said = Approval::from(row).lines(&page);
+        assert_eq!(said[1], format!("It can no longer start as it is: {why}."));
+        assert_eq!(said[2], "Plan again: longshore plan shop@1.4.2 --to production");
     }
 }

@@ -125,8 +125,10 @@ impl PlanView {
         }
         let start = format!("Start it: longshore rollout start {digest}");
         let state = self.approval.as_ref().map(|approval| approval.state.as_str());
+        let stale = self.approval.as_ref().is_some_and(|approval| approval.stale.is_some());
         match (plan.is_nothing_to_do(), state) {
             (true, _) => vec![],
+            (false, Some(_)) if stale => vec![format!("Plan again: {again}")],
             (false, None) if plan.approval.is_some() => vec![format!("Have it approved: {again}")],
             (false, None | Some("approved")) => vec![start],
             (false, Some("used")) => vec![format!("Have it approved anew: {again}")],

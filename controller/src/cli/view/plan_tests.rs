@@ -138,6 +138,9 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
     let denied = pb::ApprovalRow { words: vec![word("denied")], ..row("denied") };
     let no = ["It may not start: bob denied it: read it.", "  - bob denied it: read it (6s ago)", start];
     assert_eq!(shown(denied, None), no);
+    let stale = pb::ApprovalRow { stale: "shop@2 was withdrawn".to_owned(), ..row("approved") };
+    let gone = ["It can no longer start as it is: shop@2 was withdrawn.", "", "Plan again"];
+    assert_eq!(shown(stale, None), gone);
     let unasked = PlanView::of(plan(&world)).lines(&page(120));
     assert_eq!(unasked[1], "It may start when it is approved, and nobody was asked yet.");
     assert_eq!(unasked.last().unwrap(), "Have it approved: longshore plan shop@2 --to prod");

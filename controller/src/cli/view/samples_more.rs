@@ -236,6 +236,7 @@ pub(super) fn approval() -> pb::ApprovalRow {
             reason: String::new(),
             at_ms: AT,
         }],
+        stale: String::new(),
     }
 }
 
