@@ -14,7 +14,7 @@ use super::{about::About, admitted_about, invalid, operator, refuse, words};
 use crate::{
     config::{Environment, Tell},
     engine::{Engine, records::LiveRecord, states},
-    environments::{self, Applied},
+    environments::{self, Applied, unmatched::unmatched},
     fleet::{Host, host},
     identity::Door,
     store::{Prefix, SharedStore, key::Name, record},
@@ -121,8 +121,9 @@ impl Environments for EnvironmentsService {
         let now = self.clock.now_ms();
         let applied = environments::apply(&self.store, &self.tell, &file_name, &file, by, now).await;
         let (environment, changed) = applied.map_err(refuse)?;
+        let warnings = unmatched(&environment, &host::list(&self.store).await.map_err(refuse)?);
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
-        Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed }))
+        Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed, warnings }))
     }
 
     async fn list(

@@ -25,7 +25,7 @@ pub async fn run(desk: &Desk, command: EnvCommand) -> Result<Exit, Failure> {
             let reply =
                 client.answer(deadline(waiting.timeout), client.environments().apply(request)).await?;
             let environment: Environment = reply.environment.ok_or_else(|| hollow("environment"))?.into();
-            let applied = Applied { environment, changed: reply.changed };
+            let applied = Applied { environment, changed: reply.changed, warnings: reply.warnings };
             desk.output.print(&applied)?;
             Ok(if applied.changed { Exit::Done } else { Exit::NothingToDo })
         }

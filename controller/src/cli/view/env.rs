@@ -154,6 +154,8 @@ impl View for EnvironmentList {
 pub struct Applied {
     pub environment: Environment,
     pub changed: bool,
+    /// What the file names and no enrolled host is, and what a plan will do about it.
+    pub warnings: Vec<String>,
 }
 
 impl View for Applied {
@@ -162,7 +164,7 @@ impl View for Applied {
     fn lines(&self, page: &Page) -> Vec<String> {
         let Environment { name, selector, hosts, .. } = &self.environment;
         let (name, selector) = (visible(name), visible(selector));
-        match self.changed {
+        let mut lines = match self.changed {
             true => vec![page.style.paint(
                 Ink::Good,
                 &format!(
@@ -174,7 +176,9 @@ impl View for Applied {
                 ),
             )],
             false => vec![format!("Environment {name} is unchanged: nothing to do")],
-        }
+        };
+        lines.extend(self.warnings.iter().map(|warning| page.style.paint(Ink::Warn, &visible(warning))));
+        lines
     }
 }
 

@@ -404,6 +404,9 @@ fn releases() -> Vec<Sample> {
         pb::ListEnvironmentsReply { environments: vec![env.clone()] },
     );
     let app = AppDetail::new(apps.apps[0].clone(), pb::ListHostsReply { hosts: vec![host()] });
+    let runner = "gate smoke: runs its test on runner-1, and no host of that name is enrolled; until one is, plans fail the \
+                  precondition \"runner\", which nobody may override";
+    let applied = Applied { environment: env.clone().into(), changed: true, warnings: vec![runner.into()] };
     let withdrawn = Withdrawn { release: release().into(), waiting: None, overtaken: vec![overtaken()] };
     vec![
         sample("longshore app list", &apps),
@@ -416,7 +419,7 @@ fn releases() -> Vec<Sample> {
         sample("longshore release show", &ReleaseDetail::new(detail).expect("it has a release")),
         sample("longshore release verify", &Verified::new("shop@1.4.2".into(), verified)),
         sample("longshore release withdraw", &withdrawn),
-        sample("longshore env apply", &Applied { environment: env.clone().into(), changed: true }),
+        sample("longshore env apply", &applied),
         sample("longshore env remove", &EnvironmentRemoved { environment: "production".into() }),
         sample(
             "longshore env list",

@@ -1,0 +1,135 @@
+//! What a file names and no enrolled host is. Hosts may come later, so the file is applied all the same; whoever applied it
+//! reads here, and not in the refusal of a plan, that a name may be misspelt. Pure.
+
+use std::collections::BTreeSet;
+
+use longshore_common::{ids::HostName, label::Selector};
+
+use crate::{
+    config::Environment,
+    fleet::Host,
+    gate::{Check, Declaration, check::From},
+    rollout::Then,
+};
+
+/// One sentence each: where it is named, and what a plan will do about it.
+pub fn unmatched(environment: &Environment, hosts: &[Host]) -> Vec<String> {
+    let mut told = balancers(environment, hosts);
+    told.extend(environment.gates.iter().flat_map(|declared| of_gate(declared, hosts)));
+    told
+}
+
+fn balancers(environment: &Environment, hosts: &[Host]) -> Vec<String> {
+    let routing = environment.spec.traffic.as_ref();
+    let Some(wanted) = routing.and_then(|routing| routing.balancers.as_ref()) else { return vec![] };
+    let mut told = vec![];
+    if !hosts.iter().any(|host| host.fits(&wanted.hosts)) {
+        told.push(format!(
+            "traffic.balancers: no enrolled host matches \"{}\"; until one does, every plan is refused (LS-R01)",
+            wanted.hosts
+        ));
+    }
+    let (env, own) = (&environment.name, &environment.selector);
+    let groups = wanted.groups.iter().flat_map(|groups| [("blue", &groups.blue), ("green", &groups.green)]);
+    let nobody_in = |selector: &Selector| !hosts.iter().any(|host| host.belongs(own) && host.fits(selector));
+    told.extend(groups.filter(|(_, selector)| nobody_in(selector)).map(|(side, selector)| {
+        format!(
+            "traffic.groups.{side}: no enrolled host of {env} matches \"{selector}\"; until one does, plans that bring a \
+             release to that group are refused (LS-R01)"
+        )
+    }));
+    told
+}
+
+/// A gate that goes on without a verdict may be meant for other hosts than these.
+fn of_gate(declared: &Declaration, hosts: &[Host]) -> Vec<String> {
+    let gate = &declared.gate;
+    let (what, named): (&str, BTreeSet<&HostName>) = match &declared.check {
+        Check::Test(run) => ("runs its test on", BTreeSet::from([&run.on])),
+        Check::Probe(matrix) if gate.on_no_data != Then::Continue => {
+            let from = matrix.lines.iter().filter_map(|line| match &line.from {
+                From::Host(name) => Some(name),
+                From::Controller => None,
+            });
+            ("looks from", from.collect())
+        }
+        Check::Probe(_)
+        | Check::Metrics(_)
+        | Check::App(_)
+        | Check::Approval(_)
+        | Check::Webhook(_)
+        | Check::Http(_) => return vec![],
+    };
+    let missing = named.into_iter().filter(|name| hosts.iter().all(|host| host.name != **name));
+    let told = missing.map(|name| {
+        format!(
+            "gate {}: {what} {name}, and no host of that name is enrolled; until one is, plans fail the precondition \
+             \"runner\", which nobody may override",
+            gate.name
+        )
+    });
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::HandAgent;
+
+    const FILE: &str = r#"
+[environment]
+name = "production"
+selector = "env=prod"
+[traffic]
+driver = "haproxy"
+backend = "shop"
+balancers = "role=lb"
+[traffic.groups]
+blue = "name=web-1"
+green = "name=web-2"
+[[gate]]
+name = "smoke"
+kind = "test"
+after = "canary"
+deadline = "6m"
+test = "smoke"
+on = "runner-1"
+[[gate]]
+name = "reach"
+kind = "probe"
+after = "canary"
+deadline = "1m"
+[[gate.reach]]
+tcp = "db.example:5432"
+from = ["web-1", "web-7"]
+"#;
+
+    fn told(file: &str, names: &[&str]) -> Vec<String> {
+        let environment = Environment::parse("production.toml", file).unwrap();
+        let host = |name: &&str| {
+            let mut host = HandAgent::new(name, &[]).host;
+            if name.starts_with("lb") {
+                host.labels = [("role".to_owned(), "lb".to_owned())].into();
+            }
+            host
+        };
+        unmatched(&environment, &names.iter().map(host).collect::<Vec<Host>>())
+    }
+
+    #[test]
+    fn whatever_no_host_is_is_named_with_what_a_plan_does() {
+        let whole = told(FILE, &["web-1"]);
+        assert_eq!(whole.len(), 4, "{whole:#?}");
+        for (said, part) in whole.iter().zip([
+            "traffic.balancers: no enrolled host matches \"role=lb\"; until one does, every plan is refused",
+            "traffic.groups.green: no enrolled host of production matches \"name=web-2\"; until one does,",
+            "gate smoke: runs its test on runner-1, and no host of that name is enrolled; until one is, plans fail",
+            "gate reach: looks from web-7, and no host of that name is enrolled",
+        ]) {
+            assert!(said.starts_with(part), "{part}\nis not in\n{said}");
+        }
+        assert!(told(FILE, &["web-1", "web-2", "web-7", "lb-1", "runner-1"]).is_empty());
+        let lenient = FILE.replace("\"1m\"", "\"1m\"\non_no_data = \"continue\"");
+        assert_eq!(told(&lenient, &["web-1", "web-2", "lb-1", "runner-1"]), Vec::<String>::new());
+    }
+}
