@@ -1,4 +1,5 @@
-//! A moment in time, as people read it (their own clock) and as JSON says it (RFC 3339, UTC).
+//! A moment in time, as people read it (their own clock, with its zone, since an environment has a clock of its own) and as
+//! JSON says it (RFC 3339, UTC).
 
 use jiff::{Timestamp, tz::TimeZone};
 pub use longshore_common::text::bytes;
@@ -19,24 +20,22 @@ impl Moment {
         Timestamp::from_millisecond(self.0).unwrap_or_default()
     }
 
-    /// `10:31:02`
+    /// `10:31:02`: in front of a line of what is told as it happens, where every line has one.
     pub fn clock(self, zone: &TimeZone) -> String {
         self.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
-    /// `2026-11-22 10:31`
+    /// `2026-11-22 10:31 UTC`
     pub fn date(self, zone: &TimeZone) -> String {
-        self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
-    }
-
-    /// `2026-11-22 10:31 UTC`: for a moment that people pass on to each other.
-    pub fn date_in_zone(self, zone: &TimeZone) -> String {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
     }
 
-    /// `10:31:02`; further than half a day from `now`, where that alone says little, `2026-11-22 10:31`.
+    /// `10:31:02 UTC`; further than half a day from `now`, where that alone says little, `2026-11-22 10:31 UTC`.
     pub fn clock_or_date(self, zone: &TimeZone, now: Moment) -> String {
-        if (self.0 - now.0).abs() < HALF_A_DAY_MS { self.clock(zone) } else { self.date(zone) }
+        if (self.0 - now.0).abs() >= HALF_A_DAY_MS {
+            return self.date(zone);
+        }
+        self.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S %Z").to_string()
     }
 
     /// `12s ago`, `in 3m`; a second either way is `now`. What has just been said to be in 30 minutes is not in 29m59s.
@@ -96,11 +95,11 @@ mod tests {
         assert_eq!(Moment(988_000).relative(now), "12s ago");
         assert_eq!(Moment(1_190_000).relative(now), "in 3m10s");
         assert_eq!(Moment(2_799_400).relative(now), "in 30m");
-        assert_eq!(Moment(2_799_400).clock_or_date(&TimeZone::UTC, now), "00:46:39");
+        assert_eq!(Moment(2_799_400).clock_or_date(&TimeZone::UTC, now), "00:46:39 UTC");
         let tomorrow = Moment(87_400_000);
         assert_eq!(
             tomorrow.clock_or_date(&TimeZone::UTC, now),
-            "1970-01-02 00:16",
+            "1970-01-02 00:16 UTC",
             "its clock is that of now"
         );
         assert_eq!(coarse(7_200_000), "2h");

@@ -34,7 +34,8 @@ fn a_wave_at_work_at_80_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back
+    ◦ hosts switch: web-2 until 00:00:20 UTC (in 8s); then the fleet is rolled
+      back
       → longshore rollout explain 019ab0c1  (hosts)",
     );
 }
@@ -54,7 +55,7 @@ fn a_wave_at_work_at_120_columns() {
       web-3  · staged
   · wave 3   2 hosts    scheduled
 
-    ◦ hosts switch: web-2 until 00:00:20 (in 8s); then the fleet is rolled back
+    ◦ hosts switch: web-2 until 00:00:20 UTC (in 8s); then the fleet is rolled back
       → longshore rollout explain 019ab0c1  (hosts)",
     );
 }
@@ -378,5 +379,5 @@ fn what_a_gate_has_seen_ends_before_its_deadline() {
         hosts: vec![],
     };
     let lines = hold_lines(&[hold], 0, &Page::plain(Moment(0))).join(" ");
-    assert!(lines.contains("web-1 does not answer; until 00:01:00 (in 1m);"), "{lines}");
+    assert!(lines.contains("web-1 does not answer; until 00:01:00 UTC (in 1m);"), "{lines}");
 }

@@ -115,7 +115,7 @@ impl Approval {
             (Some(_), ..) => return Cell::new(Ink::Warn, "stale"),
             (None, Some(lacking), _) => visible(lacking),
             (None, None, Some(until)) => {
-                format!("{} until {}", visible(&self.state), until.date_in_zone(&page.zone))
+                format!("{} until {}", visible(&self.state), until.date(&page.zone))
             }
             (None, None, None) => visible(&self.state),
         };
@@ -124,7 +124,7 @@ impl Approval {
 
     /// `, until 2026-11-30 10:18 UTC,` or nothing.
     fn good_until(&self, page: &Page) -> String {
-        self.until.map(|at| format!(", until {},", at.date_in_zone(&page.zone))).unwrap_or_default()
+        self.until.map(|at| format!(", until {},", at.date(&page.zone))).unwrap_or_default()
     }
 
     fn said(&self) -> String {
@@ -161,10 +161,8 @@ impl View for Approval {
         }
         match self.state.as_str() {
             "approved" => {
-                let until = self
-                    .until
-                    .map(|at| format!(", good until {}", at.date_in_zone(&page.zone)))
-                    .unwrap_or_default();
+                let until =
+                    self.until.map(|at| format!(", good until {}", at.date(&page.zone))).unwrap_or_default();
                 vec![
                     page.style.paint(Ink::Good, &format!("Plan {plan} ({what}) is approved{until}.")),
                     format!("Somebody else starts it: longshore rollout start {plan}"),

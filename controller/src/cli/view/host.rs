@@ -352,10 +352,12 @@ impl View for Host {
             let stop = match drained.stop_at {
                 None => String::new(),
                 Some(at) if drained.waits => {
-                    let by = at.clock(&page.zone);
+                    let by = at.clock_or_date(&page.zone, page.now);
                     format!("; its apps stop when load balancers have let go of it, and by {by}")
                 }
-                Some(at) if at > page.now => format!("; its apps stop by {}", at.clock(&page.zone)),
+                Some(at) if at > page.now => {
+                    format!("; its apps stop by {}", at.clock_or_date(&page.zone, page.now))
+                }
                 Some(_) if self.connected && self.apps.iter().any(|app| app.running) => {
                     "; its apps stop now".to_owned()
                 }
@@ -366,8 +368,10 @@ impl View for Host {
         }
         if let Some(HostRejoin { by, since, until }) = &self.rejoining {
             let since = since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
-            let by_then =
-                until.map(|at| format!("; if they are not by {}, it is drained again", at.clock(&page.zone)));
+            let by_then = until.map(|at| {
+                let by = at.clock_or_date(&page.zone, page.now);
+                format!("; if they are not by {by}, it is drained again")
+            });
             facts.add(
                 "rejoining",
                 visible(&format!(

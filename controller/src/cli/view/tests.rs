@@ -87,7 +87,7 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
         lines(&waits, "rejoining"),
         [
             "rejoining undrained by ada, 30s ago: load balancers send it connections when its apps are healthy; if they are \
-          not by 00:10:30, it is drained again"
+          not by 00:10:30 UTC, it is drained again"
         ]
     );
     let list = HostList { hosts: vec![waits] }.lines(&Page::plain(Moment(60_000)));
@@ -210,8 +210,8 @@ fn a_rollout_names_its_plan_and_says_started_only_once_it_has() {
         let of_these = |line: &String| ["plan", "made", "started"].iter().any(|word| line.starts_with(word));
         lines.filter(of_these).collect::<Vec<_>>()
     };
-    assert_eq!(facts("ready", 0), ["plan 9c1e5a5f", "made 1970-01-01 00:00 by ada"]);
-    assert_eq!(facts("baking", 30_000), ["plan 9c1e5a5f", "started 1970-01-01 00:00 by ada, 30.0s"]);
+    assert_eq!(facts("ready", 0), ["plan 9c1e5a5f", "made 1970-01-01 00:00 UTC by ada"]);
+    assert_eq!(facts("baking", 30_000), ["plan 9c1e5a5f", "started 1970-01-01 00:00 UTC by ada, 30.0s"]);
 }
 
 /// Whoever looks sees which side has the traffic, and until when there is an instant way back.
@@ -231,7 +231,7 @@ fn a_host_and_a_rollout_say_how_both_sides_stand() {
     assert_eq!(
         lines(&host, "shop ")[1..],
         [
-            "shop blue 1.0: warm until 00:10:00 (in 9m); unit blue",
+            "shop blue 1.0: warm until 00:10:00 UTC (in 9m); unit blue",
             "shop green 1.1: 100% of the traffic; unit green",
         ]
     );
@@ -240,6 +240,6 @@ fn a_host_and_a_rollout_say_how_both_sides_stand() {
     let said = rollout.lines(&Page::plain(Moment(60_000)));
     assert_eq!(
         said.last().unwrap(),
-        "web-1  blue 1.0: warm until 00:10:00 (in 9m), green 1.1: 100% of the traffic"
+        "web-1  blue 1.0: warm until 00:10:00 UTC (in 9m), green 1.1: 100% of the traffic"
     );
 }
