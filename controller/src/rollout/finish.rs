@@ -1,6 +1,6 @@
 //! How a rollout ends, and the sentence that says so.
 
-use longshore_common::ids::HostId;
+use longshore_common::ids::{HostId, RolloutId};
 
 use super::{
     draft::Draft,
@@ -21,6 +21,11 @@ impl Draft {
             reason += &format!("; balancers passed over, and not told: {names}");
         }
         self.enter(Phase::Done(Done { outcome, reason, at: self.now }));
+    }
+
+    /// A newer rollout takes over at once; what this one asked stands until that one asks.
+    pub fn supersede(&mut self, by: RolloutId) {
+        self.finish(Outcome::Aborted, format!("superseded by rollout {by}"));
     }
 
     /// After the last wave.

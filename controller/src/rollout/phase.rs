@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use longshore_common::{ids::RolloutId, time::Millis};
+use longshore_common::time::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::gate::GateStop;
@@ -324,11 +324,5 @@ impl Cause {
                 Cause::Abort { by }
             }
         }
-    }
-}
-
-impl Done {
-    pub(super) fn superseded(by: RolloutId, at: Millis) -> Self {
-        Self { outcome: Outcome::Aborted, reason: format!("superseded by rollout {by}"), at }
     }
 }

@@ -3,7 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    phase::{Awaiting, Cause, Done, Inside, Phase, Why},
+    phase::{Awaiting, Cause, Inside, Why},
 };
 
 pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event) -> Result<(), Refused> {
@@ -26,7 +26,7 @@ pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event)
         Event::Pause { by } => draft.pause(Inside::Awaiting(awaiting), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused: to go on, promote it"),
     }

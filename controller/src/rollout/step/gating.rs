@@ -3,7 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    phase::{Cause, Done, Gating, Inside, Phase, Why},
+    phase::{Cause, Gating, Inside, Phase, Why},
 };
 
 pub(super) fn when_gating(draft: &mut Draft, gating: Gating, event: Event) -> Result<(), Refused> {
@@ -29,7 +29,7 @@ pub(super) fn when_gating(draft: &mut Draft, gating: Gating, event: Event) -> Re
         Event::Pause { by } => draft.pause(Inside::Gating(gating), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused: its gates are being looked at"),
     }

@@ -3,7 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Promote, Refused},
-    phase::{Cause, Done, Inside, Paused, Phase, RollingBack, Why},
+    phase::{Cause, Inside, Paused, Phase, RollingBack, Why},
 };
 
 pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Result<(), Refused> {
@@ -39,7 +39,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
             return draft.refuse("rollback", "it does already: resume it");
         }
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Pause { .. } => return draft.refuse("pause", "it is paused already"),
         Event::Promote(promote) => promote_paused(draft, paused, promote)?,

@@ -4,7 +4,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     gate::Stage,
-    phase::{Done, Outcome, Phase},
+    phase::Outcome,
 };
 
 pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused> {
@@ -25,7 +25,7 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         Event::Tick => start_on_time(draft),
         Event::Report { .. } | Event::Gate { .. } => {}
         Event::Abort { by } => draft.finish(Outcome::Aborted, format!("aborted by {by}; it had not started")),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Pause { .. } => return draft.refuse("pause", "it has not started"),
         Event::Resume => return draft.refuse("resume", "it has not started"),
         Event::Promote(_) => return draft.refuse("promote", "it has not started"),

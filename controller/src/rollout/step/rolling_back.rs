@@ -10,7 +10,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     host::{Ask, HostProgress, HostState},
-    phase::{Done, Inside, Phase, RollingBack, Why},
+    phase::{Inside, Phase, RollingBack, Why},
 };
 
 pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Event) -> Result<(), Refused> {
@@ -30,7 +30,7 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
             let cause = back.cause.or_abort(by);
             draft.enter(Phase::RollingBack(RollingBack { cause, ..back }));
         }
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
         Event::Promote(_) => return draft.refuse("promote", format!("it goes back: {}", back.cause)),

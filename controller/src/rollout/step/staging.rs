@@ -9,7 +9,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     host::{HostProgress, HostState},
-    phase::{Cause, Done, Inside, Phase, Staging, Why},
+    phase::{Cause, Inside, Staging, Why},
 };
 
 pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) -> Result<(), Refused> {
@@ -29,7 +29,7 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::Pause { by } => draft.pause(Inside::Staging(staging), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
         Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,

@@ -12,7 +12,7 @@ use crate::rollout::{
     event::{Event, Refused},
     finish::name_some,
     host::{HostProgress, HostState},
-    phase::{Cause, Done, Inside, Outcome, Phase, Switching, Why},
+    phase::{Cause, Inside, Outcome, Switching, Why},
 };
 
 pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Event) -> Result<(), Refused> {
@@ -32,7 +32,7 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
         Event::Pause { by } => draft.pause(Inside::Switching(switching), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused"),
         Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,

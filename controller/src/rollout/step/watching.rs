@@ -4,7 +4,7 @@ use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
     host::HostState,
-    phase::{Cause, Done, Inside, Phase, Watching, Why},
+    phase::{Cause, Inside, Watching, Why},
 };
 
 pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event) -> Result<(), Refused> {
@@ -30,7 +30,7 @@ pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event)
         Event::Pause { by } => draft.pause(Inside::Watching(watching), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
-        Event::Supersede(by) => draft.enter(Phase::Done(Done::superseded(by, draft.now))),
+        Event::Supersede(by) => draft.supersede(by),
         Event::Start => return draft.refuse("start", "it has started already"),
         Event::Resume => return draft.refuse("resume", "it is not paused: to end the watch, promote it"),
     }
