@@ -239,7 +239,10 @@ impl View for Explanation {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         let columns = page.columns.min(paint::PROSE);
-        let mut lines = wrap(&visible(&self.summary), columns);
+        // The summary ends with what the first hold begins with.
+        let first = self.holds.first().map_or("", |hold| hold.what.as_str());
+        let summary = self.summary.strip_suffix(first).unwrap_or(&self.summary).trim_end();
+        let mut lines = wrap(&visible(summary), columns);
         lines.extend(paint::hold_lines(&self.holds, 0, page));
         // What stopped it, or the last that was said of every gate that did not pass.
         let gates = &self.rollout.gates;
@@ -248,8 +251,7 @@ impl View for Explanation {
             .iter()
             .enumerate()
             .filter(|(at, gate)| is_last(*at) && gate.state != "pass" && !gate.is_pending());
-        let told = told.map(|(_, gate)| gate);
-        lines.extend(told.flat_map(|gate| gate.lines(true, page)));
+        lines.extend(told.flat_map(|(_, gate)| self.unsaid(gate).lines(true, page)));
         if let Some(first) = &self.first_failure {
             let at = first
                 .at
@@ -277,6 +279,17 @@ impl View for Explanation {
         ));
         lines.extend(left_behind(&self.rollout, page));
         lines
+    }
+}
+
+impl Explanation {
+    /// The gate without its note, where a sentence above has that: it stopped the rollout.
+    fn unsaid(&self, gate: &Gate) -> Gate {
+        let above = |note: &String| {
+            let stop = format!("gate {}: {}: {note}", gate.name, gate.state);
+            self.summary.contains(&stop) || self.holds.iter().any(|hold| hold.what.contains(&stop))
+        };
+        Gate { note: gate.note.clone().filter(|note| !above(note)), ..gate.clone() }
     }
 }
 
@@ -354,6 +367,36 @@ mod tests {
         let lines = Explanation::new(reply).unwrap().lines(&Page::plain(Moment(0)));
         let told: Vec<&String> = lines.iter().filter(|line| line.contains("gate ")).collect();
         assert_eq!(told, ["! gate look (approval) after wave 1: no-data"]);
+    }
+
+    /// What keeps it, and what was said of the gate that does, are on the screen once each.
+    #[test]
+    fn explain_says_nothing_twice() {
+        let said = "1 of 3 tests failed: basket";
+        let gate = pb::GateRow {
+            name: "smoke".into(),
+            kind: "test".into(),
+            place: "after wave 1".into(),
+            state: "fail".into(),
+            note: said.into(),
+            evidence: vec!["not ok 2 basket".into()],
+            ..pb::GateRow::default()
+        };
+        let what = format!("paused while gating in wave 1: gate smoke: fail: {said}");
+        let reply = pb::ExplainReply {
+            summary: format!("shop@1.1 to prod: paused. {what}"),
+            holds: vec![pb::HoldRow { what, ..pb::HoldRow::default() }],
+            rollout: Some(pb::Rollout {
+                phase: "paused".into(),
+                gates: vec![gate],
+                ..pb::Rollout::default()
+            }),
+            ..pb::ExplainReply::default()
+        };
+        let lines = Explanation::new(reply).unwrap().lines(&Page::plain(Moment(0)));
+        assert_eq!(lines[0], "shop@1.1 to prod: paused.");
+        assert_eq!(lines.join("\n").matches(said).count(), 1, "{lines:#?}");
+        assert!(lines.contains(&"✗ gate smoke (test) after wave 1: fail".to_owned()), "{lines:#?}");
     }
 
     /// A rollout that goes on without hosts is asked about as often as one that waits for them.

@@ -123,8 +123,10 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     .into_iter()
     .flatten()
     .collect();
-    for hold in &mut holds {
-        hold.what = format!("rolling back ({}): {}", phase.cause, hold.what);
+    // Why is said once.
+    for (nth, hold) in holds.iter_mut().enumerate() {
+        let why = if nth == 0 { format!(" ({})", phase.cause) } else { String::new() };
+        hold.what = format!("rolling back{why}: {}", hold.what);
     }
     holds
 }

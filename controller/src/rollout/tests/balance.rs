@@ -222,7 +222,8 @@ fn a_balancer_that_was_passed_over_is_named_to_the_end() {
     assert!(!back.explained().contains("lb"), "{}", back.explained());
     let mut newer = play.clone();
     newer.act("supersede");
-    let superseded = "superseded by rollout 00000000-0000-0000-0000-000000000063; balancers passed over, and not told: lb";
+    let superseded =
+        "superseded by rollout 00000000-0000-0000-0000-000000000063; balancers passed over, and not told: lb";
     assert_eq!(newer.reason(), superseded);
     for line in ["abort", "lb-2 directed", "a healthy", "lb-2 directed"] {
         play.act(line);

@@ -172,6 +172,19 @@ fn a_last_look_has_its_sentence() {
     assert_eq!(last_look(&play.rollout, end), None, "there is nobody to look at");
 }
 
+/// Why hosts go back is said once, however many things that waits for.
+#[test]
+fn what_turned_it_back_is_said_once() {
+    let mut play = Play::new("a b | max_unavailable=1 bake=1h");
+    for line in ["start", "a b staged", "a healthy", "b healthy", "rollback"] {
+        play.act(line);
+    }
+    let holds = explain(&play.rollout, &Facts::default());
+    let what: Vec<&str> = holds.iter().map(|hold| hold.what.as_str()).collect();
+    assert!(what.len() > 1 && what.iter().all(|what| what.starts_with("rolling back")), "{what:#?}");
+    assert_eq!(what.iter().filter(|what| what.contains("by ann")).count(), 1, "{what:#?}");
+}
+
 /// Progress that hosts tell makes its way into the sentence.
 #[test]
 fn a_hold_tells_what_hosts_do() {
