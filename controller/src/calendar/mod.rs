@@ -51,6 +51,13 @@ pub struct Freeze {
     pub rollback: Option<bool>,
 }
 
+impl Freeze {
+    /// It was to a moment, as one by hand is, and that has come.
+    pub fn is_over(&self, at: Millis) -> bool {
+        matches!(self.times, Times::Span { to: Some(to), .. } if to <= at)
+    }
+}
+
 /// When one environment may be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, Zoned};
 use longshore_common::time::Millis;
 
-use super::{Calendar, Freeze, Standing};
+use super::{Calendar, Freeze, Standing, Times};
 
 /// Windows named in a sentence; the rest are counted.
 const NAMED: usize = 3;
@@ -16,6 +16,19 @@ impl Calendar {
         let at = Timestamp::from_second(seconds).unwrap_or_default();
         let clock = if seconds.rem_euclid(60) == 0 { "%H:%M" } else { "%H:%M:%S" };
         Zoned::new(at, self.zone.clone()).strftime(&format!("%a %Y-%m-%d {clock} %Z")).to_string()
+    }
+
+    /// When it holds, with moments on the clock of the zone.
+    pub fn say_times(&self, times: &Times) -> String {
+        match times {
+            Times::Span { from, to: Some(to) } => {
+                format!("{} to {}", self.say_moment(*from), self.say_moment(*to))
+            }
+            Times::Span { from, to: None } => {
+                format!("from {} until somebody lifts it", self.say_moment(*from))
+            }
+            Times::Recurring { .. } | Times::Once { .. } => times.to_string(),
+        }
     }
 
     /// Why nothing may be begun at this moment, one sentence for each reason; none while it is open.
@@ -47,7 +60,7 @@ impl Calendar {
         let by = by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let until = match times {
-            super::Times::Span { to: Some(to), .. } => format!("until {}", self.say_moment(*to)),
+            Times::Span { to: Some(to), .. } => format!("until {}", self.say_moment(*to)),
             times => times.to_string(),
         };
         match freeze.by {

@@ -154,7 +154,7 @@ fn keeps_what_it_has(side: Side) -> String {
 }
 
 /// Of two groups, the one that has the traffic, and so what is live; `None`: there are none.
-pub(super) fn serving<'a>(environment: &'a Environment, live: &LiveRecord) -> Option<&'a Selector> {
+pub fn serving<'a>(environment: &'a Environment, live: &LiveRecord) -> Option<&'a Selector> {
     let groups = environment.spec.traffic.as_ref()?.balancers.as_ref()?.groups.as_ref()?;
     Some(match live.side.unwrap_or(Side::Blue) {
         Side::Blue => &groups.blue,

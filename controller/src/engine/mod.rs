@@ -56,6 +56,7 @@ use crate::{
 };
 use runner::{JOB_QUEUE, Job};
 
+pub use behind::serving;
 pub use start::{StartRequest, nothing_runs};
 pub use ticket::Ticket;
 pub use unbrought::Unbrought;

@@ -96,7 +96,7 @@ fn calendar(env: &EnvName, calendar: &Calendar, now: Millis) -> Vec<CalendarNote
     }
     let reasons = calendar.reasons(now);
     if reasons.is_empty() {
-        let until_ms = calendar.next_change(now);
+        let until_ms = calendar.openings(now, 1).first().and_then(|opening| opening.until);
         let what = match until_ms {
             Some(until) => {
                 let (moment, then) = (calendar.say_moment(until), calendar.reasons(until).join(" and "));

@@ -43,9 +43,11 @@ impl CalendarsService {
         let at = moment(&calendar, at, now)?.unwrap_or(now);
         let locks = lock::list(&self.store, env).await?;
         let openings = if openings == 0 { OPENINGS_DEFAULT } else { openings.min(OPENINGS_MAX) };
-        let frozen = calendar.freezes.iter().map(|freeze| pb::CalendarRule {
+        // One by hand stays on record when its time is over.
+        let frozen = calendar.freezes.iter().filter(|freeze| !freeze.is_over(at.min(now)));
+        let frozen = frozen.map(|freeze| pb::CalendarRule {
             name: freeze.name.clone(),
-            times: freeze.times.to_string(),
+            times: calendar.say_times(&freeze.times),
             reason: freeze.reason.clone(),
             by: freeze.by.clone().unwrap_or_default(),
         });
@@ -54,7 +56,8 @@ impl CalendarsService {
             times: window.times.to_string(),
             ..pb::CalendarRule::default()
         });
-        let found = calendar.openings(at, openings as usize);
+        // Beside the one that the moment is in, if it is in one.
+        let found = calendar.openings(at, openings as usize + usize::from(calendar.is_open(at)));
         Ok(pb::Calendar {
             env: env.to_string(),
             zone: calendar.zone.iana_name().unwrap_or("UTC").to_owned(),

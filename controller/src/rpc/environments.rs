@@ -13,11 +13,15 @@ use tonic::{Request, Response, Status};
 use super::{about::About, admitted_about, invalid, operator, refuse, words};
 use crate::{
     config::{Environment, Tell},
-    engine::{Engine, records::LiveRecord, states},
+    engine::{
+        self, Engine,
+        records::{self, LiveRecord},
+        states,
+    },
     environments::{self, Applied, unmatched::unmatched},
     fleet::{Host, host},
     identity::Door,
-    store::{Prefix, SharedStore, key::Name, record},
+    store::{Key, Prefix, SharedStore, key::Name, record},
     trouble::Trouble,
 };
 
@@ -67,7 +71,7 @@ impl EnvironmentsService {
         Ok(row(&applied, &environment, &around))
     }
 
-    /// Hosts of the environment that run something else than what is live, by their last report.
+    /// Hosts that are to run what is live and run something else, by their last report.
     async fn lacking(
         &self,
         live: &pb::LiveRelease,
@@ -75,8 +79,12 @@ impl EnvironmentsService {
         hosts: &[Host],
     ) -> Result<Vec<String>, Trouble> {
         let app: AppName = live.app.parse()?;
+        let key = Key::live(&environment.name, &app);
+        let Some((record, _)) = records::get::<LiveRecord>(&self.store, &key).await? else {
+            return Ok(vec![]);
+        };
         let mut lacking = vec![];
-        for host in hosts.iter().filter(|host| host.belongs(&environment.selector)) {
+        for host in hosts.iter().filter(|host| is_to_run(host, environment, &record)) {
             let (state, _) = states::known(&self.store, &host.id, &app).await?;
             let runs = state.as_ref().and_then(|state| state.previous());
             if runs.is_none_or(|runs| runs.release.hex() != live.digest) {
@@ -92,6 +100,12 @@ impl EnvironmentsService {
         let all = environments::list(&self.store).await?;
         all.iter().map(|applied| Ok(row(applied, &applied.read()?, &around))).collect()
     }
+}
+
+/// Whether what is live is for this host: of two groups only for the one that has the traffic.
+fn is_to_run(host: &Host, environment: &Environment, live: &LiveRecord) -> bool {
+    let serving = engine::serving(environment, live);
+    host.belongs(&environment.selector) && serving.is_none_or(|group| host.fits(group))
 }
 
 fn row(applied: &Applied, environment: &Environment, around: &Surroundings) -> pb::Environment {
@@ -152,5 +166,31 @@ impl Environments for EnvironmentsService {
         let env = parse("env", &request.into_inner().env).map_err(invalid)?;
         environments::remove::remove(&self.store, &env).await.map_err(refuse)?;
         Ok(Response::new(pb::RemoveEnvironmentReply {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::traffic::Side;
+
+    use super::*;
+    use crate::{rollout::tests::setup::target, testing::HandAgent};
+
+    /// The other group keeps what it has: it lacks nothing.
+    #[test]
+    fn what_is_live_is_for_the_group_with_the_traffic() {
+        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n";
+        let groups = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n\
+                      [traffic.groups]\nblue = \"name=web-1\"\ngreen = \"name=web-2\"\n";
+        let asked = |file: &str, side: Option<Side>| {
+            let environment = Environment::parse("production.toml", file).unwrap();
+            let rollout = "0193f3a0-0000-7000-8000-000000000001".parse().unwrap();
+            let live = LiveRecord { target: target("1"), since_ms: 0, rollout, side, before: vec![] };
+            ["web-1", "web-2"].map(|name| is_to_run(&HandAgent::new(name, &[]).host, &environment, &live))
+        };
+        assert_eq!(asked(file, None), [true, true]);
+        let file = file.to_owned() + groups;
+        assert_eq!(asked(&file, Some(Side::Green)), [false, true]);
+        assert_eq!(asked(&file, None), [true, false], "the first release goes to the blue group");
     }
 }

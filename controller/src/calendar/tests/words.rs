@@ -39,6 +39,13 @@ fn a_closed_moment_says_why() {
         rollback: Some(false),
     });
     assert_eq!(calendar.reasons(now), ["frozen by ann: an audit (until Sun 2026-11-29 02:00 CET)"]);
+    let by_hand = &calendar.freezes[1];
+    let berlin = "Tue 2026-11-24 13:00 CET to Sun 2026-11-29 02:00 CET";
+    assert_eq!(calendar.say_times(&by_hand.times), berlin, "on the clock of the others");
+    let ahead = Times::Span { from: at("2026-11-29T01:00Z"), to: None };
+    assert_eq!(calendar.say_times(&ahead), "from Sun 2026-11-29 02:00 CET until somebody lifts it");
+    let over = at("2026-11-29T01:00Z");
+    assert!(!by_hand.is_over(over - 1) && by_hand.is_over(over));
     assert!(!calendar.may_go_back(now) && calendar.may_go_back(at("2026-12-20T00:45Z")));
     assert_eq!(calendar.say_moment(calendar.next_opening(now).unwrap()), "Sun 2026-11-29 02:00 CET");
 }

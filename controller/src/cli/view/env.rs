@@ -32,7 +32,7 @@ pub struct Live {
     pub version: String,
     pub digest: String,
     pub since: Option<Moment>,
-    /// Hosts of the environment that run something else, by their last report; only where one environment is shown.
+    /// Hosts that are to run it and run something else, by their last report; only where one environment is shown.
     pub lacking: Vec<String>,
     /// Newcomers that are not brought it yet.
     pub unbrought: Vec<Unbrought>,
@@ -100,12 +100,16 @@ impl View for Environment {
             .add("environment", visible(&self.name))
             .add("selector", visible(&self.selector))
             .add("hosts", self.hosts.to_string());
+        if self.live.is_empty() {
+            facts.add("live", "nothing yet");
+        }
         for live in &self.live {
             let since = live.since.map(|at| format!(", since {}", at.date(&page.zone))).unwrap_or_default();
             facts.add("live", visible(&format!("{}@{}{since}", live.app, live.version)));
             let lacking: Vec<&str> = live.lacking.iter().map(String::as_str).collect();
             if !lacking.is_empty() {
-                facts.add("", visible(&format!("not on {}", some_of(&lacking))));
+                let whose = if lacking.len() == 1 { "its last report" } else { "their last reports" };
+                facts.add("", visible(&format!("not on {}, by {whose}", some_of(&lacking))));
             }
             for line in unbrought(&live.unbrought) {
                 facts.add("", line);

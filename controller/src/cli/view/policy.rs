@@ -34,8 +34,9 @@ pub struct Calendar {
     pub open: bool,
     /// Why it is closed at that moment.
     pub reasons: Vec<String>,
-    /// When that is no longer so; none: not in the next year.
+    /// When that is no longer so, be it open in another window or closed for another reason; none: not in the next year.
     pub changes: Option<Instant>,
+    /// The first is the one that the moment is in, if it is in one.
     pub openings: Vec<Opening>,
     pub windows: Vec<Rule>,
     pub freezes: Vec<Rule>,
@@ -111,6 +112,8 @@ impl From<pb::Calendar> for Calendar {
     }
 }
 
+const NEVER: &str = "not in the next year";
+
 fn local(instant: Option<&Instant>) -> String {
     instant.map_or_else(|| "-".to_owned(), |instant| visible(&instant.local))
 }
@@ -131,13 +134,14 @@ impl View for Calendar {
         for reason in &self.reasons {
             facts.add("because", visible(reason));
         }
-        let changes =
-            self.changes.as_ref().map_or("not in the next year".to_owned(), |at| visible(&at.local));
         if self.open {
-            facts.add("closes", changes);
+            // Not when it changes: it may go on in another window.
+            let closes = self.openings.first().and_then(|opening| opening.until.as_ref());
+            facts.add("closes", closes.map_or(NEVER.to_owned(), |at| visible(&at.local)));
         } else {
+            let changes = self.changes.as_ref().map_or(NEVER.to_owned(), |at| visible(&at.local));
             let opens = self.openings.first().map(|opening| local(opening.from.as_ref()));
-            let opens = opens.unwrap_or("not in the next year".to_owned());
+            let opens = opens.unwrap_or(NEVER.to_owned());
             if opens != changes {
                 facts.add("changes", format!("{changes}, and stays closed")); // a freeze ends outside of every window
             }
@@ -183,6 +187,9 @@ impl Calendar {
 
     fn opening_lines(&self, page: &Page) -> Vec<String> {
         // The first of one that is open is the one that it is in.
+        if self.open && self.openings.first().is_some_and(|opening| opening.until.is_none()) {
+            return vec!["It stays open.".to_owned()];
+        }
         let coming = self.openings.iter().skip(usize::from(self.open));
         if coming.len() == 0 {
             let again = if self.open { " again" } else { "" };
@@ -228,9 +235,10 @@ impl View for Frozen {
     fn lines(&self, page: &Page) -> Vec<String> {
         let Calendar { env, open, reasons, .. } = &self.calendar;
         let env = visible(env);
-        let done = match self.frozen {
-            true => format!("Environment {env} is frozen."),
-            false => format!("The freeze of environment {env} is lifted."),
+        let done = match (self.frozen, *open) {
+            (true, false) => format!("Environment {env} is frozen."),
+            (true, true) => format!("Environment {env} will be frozen."),
+            (false, _) => format!("The freeze of environment {env} is lifted."),
         };
         let mut lines = vec![page.style.paint(Ink::Good, &done)];
         if !self.frozen && !open {

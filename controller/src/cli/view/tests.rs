@@ -106,6 +106,31 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }
 
+/// What begins later is not there yet.
+#[test]
+fn a_freeze_that_begins_later_is_none_yet() {
+    let calendar = pb::Calendar { env: "prod".into(), open: true, ..pb::Calendar::default() };
+    let frozen = policy::Frozen { frozen: true, calendar: calendar.into() }.lines(&Page::plain(Moment(0)));
+    assert_eq!(
+        frozen[..2],
+        ["Environment prod will be frozen.", "It is still open: the freeze begins later."]
+    );
+}
+
+/// An environment without a release says so, and of which hosts lack one it is said who says that.
+#[test]
+fn an_environment_says_what_is_live_there() {
+    let shown = |live: Vec<pb::LiveRelease>| {
+        let env = pb::Environment { name: "prod".into(), live, ..pb::Environment::default() };
+        let lines = super::env::Environment::from(env).lines(&Page::plain(Moment(0)));
+        lines.iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+    };
+    assert!(shown(vec![]).contains(&"live nothing yet".to_owned()));
+    let lacking = vec!["web-1".into(), "web-2".into()];
+    let live = pb::LiveRelease { app: "shop".into(), lacking, ..pb::LiveRelease::default() };
+    assert!(shown(vec![live]).contains(&"not on web-1, web-2, by their last reports".to_owned()));
+}
+
 /// A moment that is open is no opening; one that is closed says when it opens, and when only the reason changes.
 #[test]
 fn a_calendar_tells_how_a_moment_stands_and_what_comes() {
@@ -126,6 +151,14 @@ fn a_calendar_tells_how_a_moment_stands_and_what_comes() {
     });
     assert!(open.contains("state open (window nights)\ncloses Tue 04:00"), "{open}");
     assert!(open.ends_with("OPENS AGAIN CLOSES WINDOWS\nTue 22:00 Wed 04:00 nights"), "{open}");
+    // From one window into the next it only changes, and what never closes opens no more.
+    let nights = opening(instant(2, "Mon 23:00"), instant(3, "Tue 04:00"));
+    let changes = instant(2, "Tue 01:00");
+    let both = told(pb::Calendar { open: true, changes, openings: vec![nights], ..pb::Calendar::default() });
+    assert!(both.contains("closes Tue 04:00"), "{both}");
+    let always = opening(instant(2, "Mon 23:00"), None);
+    let always = told(pb::Calendar { open: true, openings: vec![always], ..pb::Calendar::default() });
+    assert!(always.ends_with("closes not in the next year\n\nIt stays open."), "{always}");
     let closed = told(pb::Calendar {
         at: instant(0, "Sun 13:00"),
         reasons: vec!["frozen".into()],
