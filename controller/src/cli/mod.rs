@@ -11,6 +11,7 @@ pub mod context;
 pub mod demo;
 pub mod exit;
 pub mod failure;
+pub mod given;
 pub mod line;
 pub mod moment;
 pub mod operator;

@@ -6,7 +6,6 @@ use longshore_common::{
     code::Code,
     digest::ReleaseDigest,
     ids::OperatorName,
-    regular::{self, Links},
     text::visible,
     time::{Clock as _, Span, SystemClock},
 };
@@ -29,6 +28,7 @@ use crate::{
         context::Contexts,
         exit::Exit,
         failure::Failure,
+        given,
         operator::OperatorFolder,
         view::access::{LoggedIn, User, UserList, UserMade, UserRemoved, Verdict, Witnesses},
     },
@@ -255,8 +255,7 @@ fn read_witness(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
              /var/lib/longshore/audit-checkpoints.json",
         )
     };
-    let text = regular::read(path, WITNESS_BYTES, Links::Followed)
-        .map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let text = given::read(path, WITNESS_BYTES).map_err(|error| bad(format!("cannot be read: {error}")))?;
     let kept: Vec<Kept> =
         serde_json::from_slice(&text).map_err(|error| bad(format!("is no list of checkpoints ({error})")))?;
     let digest = |text: &str| {

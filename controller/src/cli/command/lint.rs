@@ -9,7 +9,6 @@ use std::{
 use longshore_common::{
     code::Code,
     manifest::file::AppFile,
-    regular::{self, Links},
     strict::{self, FILE_BYTES},
     text::visible,
 };
@@ -20,6 +19,7 @@ use crate::{
     cli::{
         exit::Exit,
         failure::{Failure, shown},
+        given,
         output::{Page, View, now},
         publish::APP_FILE,
         style::Ink,
@@ -168,9 +168,9 @@ fn is_environment(text: &str) -> bool {
     has("[environment]") || (!of_app && ["[rollout]", "selector"].into_iter().any(has))
 }
 
-/// A small file as text. A mistake with a large file, or with what is none, costs nothing.
+/// A small file, or what comes through a pipe, as text. A mistake with a large file, or with what is none, costs nothing.
 pub fn read_text(path: &Path, most: usize) -> Result<String, Failure> {
-    regular::read_text(path, most, Links::Followed).map_err(|error| {
+    given::read_text(path, most).map_err(|error| {
         let message = format!("read {}: {error}", visible(&path.display().to_string()));
         match error.kind() {
             ErrorKind::FileTooLarge => Failure::coded(Code::M01, message),
@@ -186,11 +186,9 @@ mod tests {
     #[test]
     fn what_is_no_small_file_is_named_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        let large = dir.path().join("large");
         longshore_common::durable::write_atomic(&large, b"12345", 0o600).unwrap();
         let refused = |path: &Path| read_text(path, 4).unwrap_err().message;
-        assert!(refused(&pipe).contains("pipe: it is a FIFO"), "{}", refused(&pipe));
         assert!(refused(Path::new("/dev/zero")).contains("/dev/zero: it is a device"));
         assert!(refused(&large).contains("it has 5 bytes; at most 4 are read"), "{}", refused(&large));
     }
