@@ -195,6 +195,9 @@ impl HandAgent {
                     let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "status 500");
                     vec![FromAgent::Answer(id, Answer::Glance(Glance::Unwell(Box::new(failure))))]
                 }
+                ToAgent::Question(id, Question::Glance { .. }) => {
+                    vec![FromAgent::Answer(id, Answer::Glance(Glance::Well { life: String::new() }))]
+                }
                 ToAgent::Question(id, _) => vec![FromAgent::Answer(id, Answer::Error("not asked".into()))],
                 ToAgent::Welcome { .. } | ToAgent::Checkpoint(_) | ToAgent::Farewell(_) => vec![],
             };

@@ -58,7 +58,7 @@ pub(super) enum Job {
     Report { host: HostId, report: Box<Report>, done: oneshot::Sender<Result<(), Trouble>> },
     /// What a gate came to.
     Gate(Concluded),
-    /// The hosts were looked at once more; whoever was found unwell has been said before.
+    /// The hosts were looked at once more; whoever is unwell, or could not be looked at, has been said before.
     Looked(LastLook),
     /// An operator's word.
     Steer { event: Event, done: oneshot::Sender<Result<(), Trouble>> },
@@ -138,8 +138,8 @@ impl Runner {
         self.calendar = Some(EnvCalendar::new(header.env.clone()));
         let checks = gates::checks(&self.engine.inner.store, &self.id).await?;
         let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
+        let (mut watchman, mut unwell) = Watchman::new(fleet.clone(), header.app.clone(), clock.clone());
         let (mut desk, mut concluded) = Desk::new(checks, fleet, clock, self.engine.inner.seen.clone());
-        let (mut watchman, mut unwell) = Watchman::new(self.engine.inner.fleet.clone(), header.app.clone());
         let mut batch = vec![Job::Fact(first)];
         let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
         batch.extend(open.into_iter().map(Job::Fact));
@@ -447,7 +447,7 @@ impl Job {
     }
 }
 
-/// Whoever was found unwell, and then that the look is over.
+/// Whoever is unwell or could not be looked at, and then that the look is over.
 fn found(unwell: &mut mpsc::Receiver<Event>, last: LastLook) -> Vec<Job> {
     let failed = std::iter::from_fn(|| unwell.try_recv().ok()).map(Job::Fact);
     failed.chain([Job::Looked(last)]).collect()

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,11 +12,11 @@ use longshore_common::{
     code::Code,
     ids::{AppName, Generation, HostId},
     report::{Blame, Failure, Outcome, StepName},
-    time::Millis,
+    time::{Clock, Millis},
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,7 +28,7 @@ use crate::{
     rollout::{Event, LastLook, Rollout, last_look, look_every, watched},
 };
 
-/// So many looks in a row have to find it unwell: one alone may be an accident.
+/// So many looks, and no good one between them, have to find it unwell: one alone may be an accident.
 const IN_A_ROW: u32 = 3;
 /// Between those.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const RESTARTS: u32 = 2;
 /// Longer than the agent takes for one look.
 const ANSWER: Duration = Duration::from_secs(25);
+/// A last look is over so long before its time is: what it found has to be written down before that.
+const MARGIN_MS: Millis = 5_000;
 /// Looks under way.
 const PARALLEL: usize = 64;
 /// Of a fleet that is larger than what can be looked at in time, each host is looked at less often.
@@ -46,7 +49,7 @@ type Watched = (HostId, Generation);
 pub(super) struct Watchman {
     round: watch::Sender<Round>,
     looked: watch::Receiver<Option<LastLook>>,
-    _looking: AbortOnDropHandle<()>,
+    _looking: AbortOnDropHandle<Result<(), Gone>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,17 @@ struct Round {
     last: Option<LastLook>,
 }
 
+/// Whoever looks, and what they know.
+struct Lookout {
+    fleet: Fleet,
+    app: AppName,
+    clock: Arc<dyn Clock>,
+    lives: HashMap<Watched, Life>,
+    /// Said to have failed.
+    told: HashSet<Watched>,
+    say: mpsc::Sender<Event>,
+}
+
 /// Which process a host was found well with, and how often it was another one.
 #[derive(Debug, Default)]
 struct Life {
@@ -64,13 +78,28 @@ struct Life {
     restarts: u32,
 }
 
+/// What a look at a host comes to.
+enum Found {
+    Well,
+    /// It is being changed, or was told something else: how that ends is said by others.
+    Busy,
+    Unwell(Failure),
+    /// It could not be asked, and why.
+    Unseen(String),
+}
+
+/// Nobody listens any more.
+struct Gone;
+
 impl Watchman {
     /// What hosts come to comes out of the receiver, each once.
-    pub fn new(fleet: Fleet, app: AppName) -> (Self, mpsc::Receiver<Event>) {
+    pub fn new(fleet: Fleet, app: AppName, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<Event>) {
         let (round, rounds) = watch::channel(Round::default());
         let (say, said) = mpsc::channel(PARALLEL);
         let (tell, looked) = watch::channel(None);
-        let looking = tokio::spawn(look_on(fleet, app, rounds, say, tell));
+        let (lives, told) = (HashMap::new(), HashSet::new());
+        let lookout = Lookout { fleet, app, clock, lives, told, say };
+        let looking = tokio::spawn(look_on(lookout, rounds, tell));
         (Self { round, looked, _looking: AbortOnDropHandle::new(looking) }, said)
     }
 
@@ -85,7 +114,8 @@ impl Watchman {
         });
     }
 
-    /// Returns when a last look is over. Whoever it found unwell came out of the receiver before.
+    /// Returns when a last look is over. Whoever it found unwell, or could not look at, came out of the
+    /// receiver before.
     pub async fn looked(&mut self) -> LastLook {
         while self.looked.changed().await.is_ok() {
             let last = *self.looked.borrow_and_update();
@@ -99,43 +129,32 @@ impl Watchman {
 
 /// Until nobody listens any more.
 async fn look_on(
-    fleet: Fleet,
-    app: AppName,
+    mut lookout: Lookout,
     mut rounds: watch::Receiver<Round>,
-    say: mpsc::Sender<Event>,
     tell: watch::Sender<Option<LastLook>>,
-) {
-    let mut lives: HashMap<Watched, Life> = HashMap::new();
-    let mut told: HashSet<Watched> = HashSet::new();
+) -> Result<(), Gone> {
+    let mut over = None;
     loop {
         let Round { hosts, last, .. } = rounds.borrow_and_update().clone();
-        let present: HashSet<Watched> = hosts.iter().copied().collect();
-        lives.retain(|host, _| present.contains(host));
-        told.retain(|host| present.contains(host));
         let begun = Instant::now();
-        let left = hosts.iter().copied().filter(|host| !told.contains(host));
-        let looks: Vec<_> = left.map(|host| (host, lives.remove(&host).unwrap_or_default())).collect();
-        let mut looks =
-            stream::iter(looks).map(|(host, life)| look(&fleet, &app, host, life)).buffer_unordered(PARALLEL);
-        while let Some((host, life, failed)) = looks.next().await {
-            lives.insert(host, life);
-            let Some(failure) = failed else { continue };
-            told.insert(host);
-            let (id, generation) = host;
-            let event = Event::Report { host: id, generation, outcome: Outcome::Failed { failure } };
-            if say.send(event).await.is_err() {
-                return;
+        let left = lookout.begin(&hosts);
+        match last {
+            Some(last) if over != Some(last) => {
+                if lookout.look_once_more(left, last, &rounds).await? {
+                    over = Some(last);
+                    tell.send_replace(over);
+                }
             }
-        }
-        if last.is_some() {
-            tell.send_replace(last);
+            Some(_) | None => {
+                lookout.look_at(&left, None).await?; // who cannot be asked now is in the next round as well
+            }
         }
         let again = match hosts.is_empty() {
             true => rounds.changed().await.is_ok(),
             false => due(&mut rounds, begun, last).await,
         };
         if !again {
-            return;
+            return Err(Gone);
         }
     }
 }
@@ -166,34 +185,124 @@ impl Round {
     }
 }
 
-/// One host, again while it is unwell. Whoever does not answer is silent, which others notice.
-async fn look(
-    fleet: &Fleet,
-    app: &AppName,
-    host: Watched,
-    mut life: Life,
-) -> (Watched, Life, Option<Failure>) {
-    let (id, generation) = host;
-    for times in 1..=IN_A_ROW {
-        let question = Question::Glance { app: app.clone(), generation };
-        let Asked::Answered { answer: Answer::Glance(glance), .. } = fleet.ask(id, question, ANSWER).await
-        else {
-            return (host, life, None);
-        };
-        match glance {
-            Glance::Busy => return (host, life, None),
-            Glance::Well { life: word } => {
-                let failed = life.note(word);
-                return (host, life, failed);
+impl Lookout {
+    /// Hosts of a round of which nothing was said yet. What is known of hosts that are not of it is forgotten.
+    fn begin(&mut self, hosts: &[Watched]) -> Vec<Watched> {
+        let present: HashSet<Watched> = hosts.iter().copied().collect();
+        self.lives.retain(|host, _| present.contains(host));
+        self.told.retain(|host| present.contains(host));
+        hosts.iter().copied().filter(|host| !self.told.contains(host)).collect()
+    }
+
+    /// The last look. Who cannot be asked is asked again while there is time, and has failed then: nobody
+    /// knows that it is healthy, and nothing speaks against the release. False when the look was called off.
+    async fn look_once_more(
+        &mut self,
+        mut hosts: Vec<Watched>,
+        last: LastLook,
+        rounds: &watch::Receiver<Round>,
+    ) -> Result<bool, Gone> {
+        let left = (last.until - MARGIN_MS - self.clock.now_ms()).max(0).unsigned_abs();
+        let until = Instant::now() + Duration::from_millis(left);
+        loop {
+            let unseen = self.look_at(&hosts, Some(until)).await?;
+            let Round { hosts: present, last: wanted, .. } = rounds.borrow().clone();
+            if wanted != Some(last) {
+                return Ok(false);
             }
-            Glance::Unwell(failure) if times == IN_A_ROW => {
-                let message = format!("it was healthy and is no more: {}", failure.message);
-                return (host, life, Some(Failure { message, ..*failure }));
+            let present: HashSet<Watched> = present.into_iter().collect(); // who is silent by now is not
+            hosts.retain(|host| unseen.contains_key(host) && present.contains(host));
+            if hosts.is_empty() {
+                return Ok(true);
             }
-            Glance::Unwell(_) => sleep(AGAIN).await,
+            if Instant::now() + AGAIN >= until {
+                for host in hosts {
+                    let words = format!("it could not be looked at once more: {}", unseen[&host]);
+                    let failure = Failure::new(Code::C01, StepName::Probe, Blame::Environment, words);
+                    self.report(host, failure).await?;
+                }
+                return Ok(true);
+            }
+            sleep(AGAIN).await;
         }
     }
-    unreachable!("the last look returns")
+
+    /// Each of them, until then. Says who is unwell; returns who could not be asked, and why.
+    async fn look_at(
+        &mut self,
+        hosts: &[Watched],
+        until: Option<Instant>,
+    ) -> Result<HashMap<Watched, String>, Gone> {
+        let mut unseen: HashMap<Watched, String> =
+            hosts.iter().map(|host| (*host, "it did not answer in time".to_owned())).collect();
+        let (fleet, app) = (self.fleet.clone(), self.app.clone());
+        let looks: Vec<_> =
+            hosts.iter().map(|host| (*host, self.lives.remove(host).unwrap_or_default())).collect();
+        let mut looks =
+            stream::iter(looks).map(|(host, life)| look(&fleet, &app, host, life)).buffer_unordered(PARALLEL);
+        loop {
+            let next = match until {
+                Some(until) => timeout_at(until, looks.next()).await.ok().flatten(),
+                None => looks.next().await,
+            };
+            let Some((host, life, found)) = next else { return Ok(unseen) };
+            self.lives.insert(host, life);
+            match found {
+                Found::Unseen(why) => {
+                    unseen.insert(host, why);
+                    continue;
+                }
+                Found::Well | Found::Busy => {}
+                Found::Unwell(failure) => self.report(host, failure).await?,
+            }
+            unseen.remove(&host);
+        }
+    }
+
+    async fn report(&mut self, watched: Watched, failure: Failure) -> Result<(), Gone> {
+        self.told.insert(watched);
+        let (host, generation) = watched;
+        let event = Event::Report { host, generation, outcome: Outcome::Failed { failure } };
+        self.say.send(event).await.map_err(|_| Gone)
+    }
+}
+
+async fn look(fleet: &Fleet, app: &AppName, host: Watched, mut life: Life) -> (Watched, Life, Found) {
+    let found = see(fleet, app, host, &mut life).await;
+    (host, life, found)
+}
+
+/// One host, again while it is unwell or being changed.
+async fn see(fleet: &Fleet, app: &AppName, (id, generation): Watched, life: &mut Life) -> Found {
+    let (mut unwell, mut busy) = (0, 0);
+    loop {
+        let question = Question::Glance { app: app.clone(), generation };
+        let answer = match fleet.ask(id, question, ANSWER).await {
+            Asked::Answered { answer, .. } => answer,
+            Asked::Silent => return Found::Unseen("it does not answer".to_owned()),
+        };
+        match answer {
+            Answer::Glance(Glance::Well { life: word }) => {
+                return life.note(word).map_or(Found::Well, Found::Unwell);
+            }
+            Answer::Glance(Glance::Busy) => {
+                busy += 1;
+                if busy == IN_A_ROW {
+                    return Found::Busy;
+                }
+            }
+            Answer::Glance(Glance::Unwell(failure)) => {
+                unwell += 1;
+                if unwell == IN_A_ROW {
+                    let message = format!("it was healthy and is no more: {}", failure.message);
+                    return Found::Unwell(Failure { message, ..*failure });
+                }
+            }
+            Answer::Error(why) => return Found::Unseen(why),
+            _ => return Found::Unseen("it answered another question".to_owned()),
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 impl Life {
@@ -212,7 +321,15 @@ impl Life {
 
 #[cfg(test)]
 mod tests {
+    use longshore_common::time::SystemClock;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::{
+        fleet::Heartbeat,
+        store::{MemoryStore, SharedStore},
+        testing::HandAgent,
+    };
 
     fn round(hosts: u128, every: Duration) -> Round {
         let host = |n| (HostId(uuid::Uuid::from_u128(n)), Generation::new(1, 1));
@@ -255,6 +372,55 @@ mod tests {
         assert!(due(&mut rounds, Instant::now(), None).await);
         let again = tokio::time::timeout(Duration::from_millis(50), due(&mut rounds, Instant::now(), last));
         assert!(again.await.is_err(), "it was made already");
+    }
+
+    /// One last look at a host of a fleet, which has so much time: what was said when it was over.
+    async fn looked_once_more(agent: &HandAgent, connects_after: Duration, left: Millis) -> Vec<Event> {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        agent.enrol(&store).await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let beat = Heartbeat { every: Duration::from_secs(5), missed: 3 };
+        let stop = CancellationToken::new();
+        let (fleet, _events) = Fleet::start(store, clock.clone(), beat, stop).await.unwrap();
+        let (mut watchman, mut said) = Watchman::new(fleet.clone(), "shop".parse().unwrap(), clock.clone());
+        let since = clock.now_ms();
+        let last = LastLook { since, until: since + left + MARGIN_MS };
+        let hosts = vec![(agent.host.id, Generation::new(1, 1))];
+        watchman.round.send_replace(Round { hosts, every: Duration::from_secs(3600), last: Some(last) });
+        let late = agent.clone();
+        let _connecting = AbortOnDropHandle::new(tokio::spawn(async move {
+            sleep(connects_after).await;
+            late.live_with(fleet).await
+        }));
+        let looked = tokio::time::timeout(Duration::from_secs(20), watchman.looked()).await;
+        assert_eq!(looked.expect("it is over at its end"), last);
+        std::iter::from_fn(|| said.try_recv().ok()).collect()
+    }
+
+    /// It is connected, as far as anybody knows, and nobody can say that it is healthy.
+    #[tokio::test]
+    async fn a_host_that_cannot_be_asked_does_not_pass_for_healthy() {
+        let agent = HandAgent::new("web-000", &[]);
+        let said = looked_once_more(&agent, Duration::from_secs(3600), 1_500).await;
+        let [Event::Report { host, outcome: Outcome::Failed { failure }, .. }] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert_eq!((*host, failure.blame), (agent.host.id, Blame::Environment));
+        assert_eq!(failure.message, "it could not be looked at once more: it does not answer");
+    }
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_asked_for_a_moment_is_asked_again() {
+        let (moment, minute) = (Duration::from_millis(300), 60_000);
+        let agent = HandAgent::new("web-000", &[]);
+        let said = looked_once_more(&agent, moment, minute).await;
+        assert!(said.is_empty(), "{said:?}");
+        agent.unwell.store(true, std::sync::atomic::Ordering::SeqCst);
+        let said = looked_once_more(&agent, moment, minute).await;
+        let [Event::Report { outcome: Outcome::Failed { failure }, .. }] = said.as_slice() else {
+            panic!("{said:?}")
+        };
+        assert_eq!(failure.message, "it was healthy and is no more: status 500");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::{
     closed::{after_opening, shut},
     passed_over::unconfirmed,
     sentence::{
-        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, count, names, names_doing, once_more,
+        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, after_look, count, names, names_doing,
+        once_more,
     },
     stays,
 };
@@ -145,7 +146,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking, facts: &Facts) -> Hold {
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
-        then: after_bake(rollout, phase.wave),
+        then: after_look(facts, after_bake(rollout, phase.wave)),
         command: rollout.command("promote"),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
     }

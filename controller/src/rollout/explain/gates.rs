@@ -4,7 +4,7 @@ use longshore_common::time::Span;
 
 use super::{
     Facts, Hold, HoldKind,
-    sentence::{OPERATOR, once_more},
+    sentence::{OPERATOR, after_look, once_more},
 };
 use crate::rollout::{
     gate::{GateKind, GateSpec, Run, Stage, Then, Verdict},
@@ -102,7 +102,7 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
         owner: OPERATOR.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
-        then: "the rollout has succeeded".to_owned(),
+        then: after_look(facts, "the rollout has succeeded".to_owned()),
         command: rollout.command("promote"),
         hosts: vec![],
     }

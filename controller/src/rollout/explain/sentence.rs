@@ -90,6 +90,14 @@ pub(super) fn once_more(facts: &Facts) -> &'static str {
     }
 }
 
+/// What follows a bake, or the watch; at the end of the last look that is only so for hosts that could be looked at.
+pub(super) fn after_look(facts: &Facts, follows: String) -> String {
+    match facts.last_look {
+        Some(_) => format!("hosts that could not be looked at have failed; within the budget, {follows}"),
+        None => follows,
+    }
+}
+
 impl Why {
     pub(in crate::rollout) fn is_failure(&self) -> bool {
         match self {
