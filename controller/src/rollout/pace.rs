@@ -57,13 +57,12 @@ impl Draft {
     }
 
     /// The present bake is as long as a new one would be. One that is over by that ends with the next look at the
-    /// clock.
+    /// clock, and so after one more look at its hosts; while it is paused no time passes for it.
     fn bake_anew(&mut self) {
-        let now = self.now;
         let mut phase = self.rollout.header.phase.clone();
-        let baking = match &mut phase {
-            Phase::Baking(baking) => baking,
-            Phase::Paused(Paused { inside: Inside::Baking(baking), .. }) => baking,
+        let (baking, now) = match &mut phase {
+            Phase::Baking(baking) => (baking, self.now),
+            Phase::Paused(Paused { inside: Inside::Baking(baking), since, .. }) => (baking, *since),
             _ => return,
         };
         let until = baking.since + self.rollout.bake_of(baking.wave).as_ms();

@@ -48,6 +48,7 @@ pub struct Baking {
     /// Percent of the traffic that it is watched with, where traffic is shared out: each share is watched by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
+    /// Moved on by every pause, as its end is: between them lies the time in which it is watched.
     pub since: Millis,
     pub until: Millis,
 }
@@ -71,6 +72,7 @@ pub struct Gating {
 pub struct Watching {
     /// The last.
     pub wave: u32,
+    /// Moved on by every pause, as its end is.
     pub since: Millis,
     pub until: Millis,
 }

@@ -8,7 +8,7 @@ use super::{
     draft::Draft,
     event::Refused,
     host::{HostProgress, HostState},
-    phase::{Cause, Inside, Paused, Phase, RollingBack, Why},
+    phase::{Baking, Cause, Inside, Paused, Phase, RollingBack, Watching, Why},
 };
 
 /// Rounds that an operator's retries leave for the rollout's own asks.
@@ -87,14 +87,17 @@ impl Draft {
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
         }
         let now = self.now;
+        let stood = now - paused.since;
         let spec = self.rollout.spec();
         let (stage, progress, back) = (spec.stage_deadline, spec.progress_deadline, spec.rollback_deadline);
         let mut inside = paused.inside;
         match &mut inside {
             Inside::Staging(staging) => staging.deadline = now + stage.as_ms(),
             Inside::Switching(switching) => switching.deadline = now + progress.as_ms(),
-            Inside::Baking(baking) => baking.until += now - paused.since,
-            Inside::Watching(watching) => watching.until += now - paused.since,
+            Inside::Baking(Baking { since, until, .. }) | Inside::Watching(Watching { since, until, .. }) => {
+                *since += stood;
+                *until += stood;
+            }
             Inside::Gating(_) | Inside::Awaiting(_) => {}
             Inside::RollingBack(rolling) => rolling.deadline = now + back.as_ms(),
         }

@@ -1,6 +1,7 @@
 //! Pause and resume, retry, exclude, remove.
 
 use super::transcript::check;
+use crate::rollout::{last_look, next_deadline};
 
 /// Scenario 18 and 19: no deadline passes while paused, and it starts anew on resume.
 #[test]
@@ -29,6 +30,50 @@ fn a_pause_stops_every_clock() {
     play.act("resume");
     assert_eq!(play.act("+39s"), "baking 0", "a bake goes on with what was left of it");
     assert_eq!(play.act("+1s"), "succeeded");
+}
+
+/// A pause is no time in which a bake is watched, whichever comes first, the pause or another length.
+#[test]
+fn another_length_of_a_bake_counts_no_pause() {
+    let mut play = check(
+        "a b | bake=1m",
+        "start         -> staging 0; stage a b
+         a b staged    -> switching 0; run a b
+         a b healthy   -> baking 0
+         +20s          -> baking 0
+         pause         -> paused by an operator
+         +1h           -> paused by an operator
+         resume        -> baking 0
+         pace bake=5m  -> baking 0",
+    );
+    assert_eq!(play.deadline(), "1h5m", "twenty seconds of the five minutes have passed");
+    play.act("pause");
+    play.act("+1h");
+    play.act("pace bake=30s");
+    play.act("resume");
+    assert_eq!(play.act("+9s"), "baking 0");
+    assert_eq!(play.act("+1s"), "succeeded");
+}
+
+/// However short it is made, its hosts are looked at once more before it ends.
+#[test]
+fn a_bake_that_is_made_shorter_than_what_has_passed_ends_with_a_last_look() {
+    for pace in [["+0s", "pace bake=1s", "+0s"], ["pause", "pace bake=1s", "resume"]] {
+        let mut play = check(
+            "a b | bake=1m",
+            "start         -> staging 0; stage a b
+             a b staged    -> switching 0; run a b
+             a b healthy   -> baking 0
+             +20s          -> baking 0",
+        );
+        for line in pace {
+            play.act(line);
+        }
+        assert_eq!(play.rollout.phase().as_str(), "baking", "{pace:?}");
+        let end = next_deadline(&play.rollout).expect("a bake ends");
+        assert_eq!(end, play.now + 1, "{pace:?}");
+        assert_eq!(last_look(&play.rollout, end).map(|look| look.since), Some(end), "{pace:?}");
+    }
 }
 
 /// What was reported while an operator had paused is judged on resume.
