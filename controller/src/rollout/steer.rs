@@ -54,16 +54,19 @@ impl Draft {
         if hosts.is_empty() {
             return self.refuse("exclude", "name the hosts");
         }
-        let now = self.now;
+        let (now, version) = (self.now, self.rollout.header.target.version.clone());
         for id in hosts {
             self.change(*id, |host| {
+                let runs = host.is_good();
                 host.drained |= host.group.is_some();
                 if !host.is_out() {
                     host.finishing = host.is_moving() && host.silent.is_none();
                     host.forgiven = false;
                     // Not touched yet, it keeps its connections; half changed, it gets none.
                     host.drained &= host.touched || host.previous.is_none() || host.group.is_some();
-                    host.enter(HostState::Excluded { reason: "excluded by an operator".to_owned() }, now);
+                    let then = if runs { format!("; it ran {version} then") } else { String::new() };
+                    let reason = format!("excluded by an operator{then}");
+                    host.enter(HostState::Excluded { reason }, now);
                 }
             });
         }

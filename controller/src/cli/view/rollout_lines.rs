@@ -73,7 +73,8 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
         .add("rollout", visible(&rollout.id))
         .add("moves", visible(&format!("{} to {}@{}{from}", rollout.env, rollout.app, rollout.version)))
         .add("state", page.style.paint(rollout.standing().ink(), &visible(&state)))
-        .add("hosts", format!("{} of {} on {}", rollout.good(), rollout.of_it(), visible(&rollout.version)));
+        .add("hosts", format!("{} of {} on {}", rollout.good(), rollout.of_it(), visible(&rollout.version)))
+        .add_some("not counted", not_counted(rollout));
     facts.add_some("plan", rollout.plan.as_deref().map(digest));
     let by = |at: Moment| format!("{} by {}", at.date(&page.zone), visible(&rollout.started_by));
     // When one that has not started does is what it waits for, below.
@@ -117,6 +118,13 @@ fn facts(rollout: &Rollout, page: &Page) -> Facts {
             .map(|at| format!("{} ({})", at.clock_or_date(&page.zone, page.now), at.relative(page.now))),
     );
     facts
+}
+
+/// Hosts that take no part any more, for whatever they run.
+fn not_counted(rollout: &Rollout) -> Option<String> {
+    let out: Vec<&HostRow> = rollout.hosts.iter().filter(|host| !host.takes_part()).collect();
+    let why = |host: &HostRow| host.left_out.clone().unwrap_or_else(|| host.state.clone());
+    (!out.is_empty()).then(|| names_and_why(&out, |host| Some(why(host))))
 }
 
 /// Who directs the traffic, where it goes, and how far each balancer is with it.
@@ -299,27 +307,31 @@ fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
     for word in ["refused", "unknown", "failed", "reverted", "inconsistent", "excluded", "left"] {
         let hosts: Vec<&HostRow> = rollout.hosts.iter().filter(|host| host.state == word).collect();
         let Some(first) = hosts.first() else { continue };
-        let shared = first
-            .left_out
-            .as_ref()
-            .filter(|why| hosts.iter().all(|host| host.left_out.as_ref() == Some(why)));
-        let named = hosts.iter().take(NAMES_MAX).map(|host| match (&host.failure, &host.left_out) {
-            (Some(failure), _) if word == "refused" => {
-                visible(&format!("{} ({})", host.name, failure.message))
-            }
-            (_, Some(why)) if shared.is_none() => visible(&format!("{} ({why})", host.name)),
-            _ => visible(&host.name),
-        });
-        let more = match hosts.len().saturating_sub(NAMES_MAX) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let names = named.collect::<Vec<_>>().join(", ");
         let mark = page.style.paint(first.standing().ink(), first.standing().mark());
-        let why = shared.map(|why| visible(&format!(": {why}"))).unwrap_or_default();
-        lines.push(format!("{mark} {} {word}: {names}{more}{why}", hosts.len()));
+        let names = names_and_why(&hosts, |host| match &host.failure {
+            Some(failure) if word == "refused" => Some(failure.message.clone()),
+            _ => host.left_out.clone(),
+        });
+        lines.push(format!("{mark} {} {word}: {names}", hosts.len()));
     }
     lines
+}
+
+/// `web-1, web-2 and 7 more: why`, or `web-1 (why), web-2 (why)` where that differs.
+fn names_and_why(hosts: &[&HostRow], why: impl Fn(&HostRow) -> Option<String>) -> String {
+    let whys: Vec<Option<String>> = hosts.iter().map(|host| why(host)).collect();
+    let is_shared = hosts.len() > 1 && whys.iter().all(|why| why.is_some() && *why == whys[0]);
+    let names: Vec<String> = hosts
+        .iter()
+        .zip(&whys)
+        .map(|(host, why)| match why {
+            Some(why) if !is_shared => format!("{} ({why})", host.name),
+            Some(_) | None => host.name.clone(),
+        })
+        .collect();
+    let shared = whys.first().cloned().flatten().filter(|_| is_shared);
+    let shared = shared.map(|why| format!(": {why}")).unwrap_or_default();
+    visible(&format!("{}{shared}", some_of(&names)))
 }
 
 /// Hosts named in a line; the rest are counted.
@@ -429,8 +441,37 @@ mod tests {
                 "1 of 10 hosts on 1.1, 1 not begun",
                 "? 1 refused: web-3 (held: disk swap)",
                 "? 7 unknown: lost-0, lost-1, lost-2, lost-3, lost-4 and 2 more",
-                "· 1 excluded: web-4: LS-K01 no key",
+                "· 1 excluded: web-4 (LS-K01 no key)",
             ]
+        );
+    }
+
+    /// `0 of 1` is no lie about the one that was excluded and runs it.
+    #[test]
+    fn show_says_who_is_not_counted() {
+        let host = |name: &str, state: &str, left_out: &str| pb::HostRow {
+            name: name.into(),
+            state: state.into(),
+            left_out: left_out.into(),
+            ..pb::HostRow::default()
+        };
+        let shown = |hosts: Vec<pb::HostRow>| {
+            let rollout = pb::Rollout { version: "1.1".into(), hosts, ..pb::Rollout::default() };
+            let lines = Rollout::from(rollout).lines(&Page::plain(Moment(0)));
+            let told = lines.into_iter().filter(|line| line.contains("counted") || line.starts_with("hosts"));
+            told.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
+        let why = "excluded by an operator; it ran 1.1 then";
+        let waiting = host("web-2", "waiting", "");
+        assert_eq!(
+            shown(vec![host("web-1", "excluded", why), waiting.clone()]),
+            ["hosts 0 of 1 on 1.1", "not counted web-1 (excluded by an operator; it ran 1.1 then)"]
+        );
+        assert_eq!(shown(vec![waiting]), ["hosts 0 of 1 on 1.1"]);
+        let others = (1..8).map(|n| host(&format!("web-{n}"), "excluded", "drained")).collect();
+        assert_eq!(
+            shown(others),
+            ["hosts 0 of 0 on 1.1", "not counted web-1, web-2, web-3, web-4, web-5 and 2 more: drained"]
         );
     }
 }

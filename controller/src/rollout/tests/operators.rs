@@ -1,7 +1,7 @@
 //! Pause and resume, retry, exclude, remove.
 
-use super::transcript::check;
-use crate::rollout::{last_look, next_deadline};
+use super::transcript::{Play, check};
+use crate::rollout::{HostState, last_look, next_deadline};
 
 /// Scenario 18 and 19: no deadline passes while paused, and it starts anew on resume.
 #[test]
@@ -167,6 +167,13 @@ fn an_excluded_host_is_touched_no_more() {
          a healthy   -> rolled-back",
     );
     assert_eq!(back.states(), "a rolled-back, b excluded");
+    let why = |play: &Play, name: &str| {
+        let host = play.rollout.hosts.values().find(|host| host.name.as_str() == name).expect("it is of it");
+        let HostState::Excluded { reason } = &host.state else { panic!("{name} is {}", host.as_str()) };
+        reason.clone()
+    };
+    assert_eq!(why(&back, "b"), "excluded by an operator; it ran 2 then", "whoever counts hosts asks");
+    assert_eq!(why(&play, "c"), "excluded by an operator", "it never came to run it");
     assert_eq!(
         back.reason(),
         "rolled back by ann; 1 host rolled back; excluded, and left as they are: b",
