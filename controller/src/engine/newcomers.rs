@@ -4,6 +4,7 @@
 //!
 //! A host that the environment has asked anything before is no newcomer, nor is one that was of the rollout that made
 //! live what is, or was left out of one since: what did not work there, or was not meant for it, is not tried by itself.
+//! One whose settings were in the way is looked at again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,8 @@ use crate::{
 
 /// Why everybody else is left out of them.
 const ONLY_NEWCOMERS: &str = "only newcomers are brought what is live";
+/// Before the command, in the reason of whoever is left out for its settings.
+const THEN: &str = "; then apply the file and: ";
 /// Who starts the rollouts that bring newcomers what is live.
 const BY: &str = "longshore";
 /// Hosts that come together are brought in together.
@@ -228,7 +231,7 @@ impl Engine {
         match settings::settle(store, env, app, snapshot.as_deref(), &mut member).await {
             Err(Trouble::Refused(why)) => {
                 tracing::warn!(%env, %app, host = %host.name, %why, "a newcomer is not brought in yet");
-                Ok(Some(format!("{}; {}", said(&why), mended(app, &live.target.version, env))))
+                Ok(Some(mended(&why, app, &live.target.version, env)))
             }
             settled => settled.map(|()| None),
         }
@@ -279,7 +282,7 @@ impl Engine {
         Ok(newcomers)
     }
 
-    /// It was of the rollout that made live what is, or was left out of one since.
+    /// It was of the rollout that made live what is, or was left out of one since, but not for its settings.
     async fn was_passed_over(
         &self,
         since: &[Record],
@@ -291,7 +294,11 @@ impl Engine {
             let Some((known, _)) = records::get::<HostProgress>(&self.inner.store, &key).await? else {
                 continue;
             };
-            let out = matches!(&known.state, HostState::Excluded { reason } if reason != ONLY_NEWCOMERS);
+            let out = match &known.state {
+                HostState::Excluded { reason } if reason.contains(THEN) => continue, // that may be mended by now
+                HostState::Excluded { reason } => reason != ONLY_NEWCOMERS,
+                _ => false,
+            };
             if out || record.header.id == live.rollout {
                 return Ok(true);
             }
@@ -335,8 +342,8 @@ impl Engine {
         let snapshot = rollout.snapshot().map(|snapshot| (**snapshot).clone());
         match settings::settle(store, env, app, snapshot.as_ref(), &mut member).await {
             Err(Trouble::Refused(why)) => {
-                let then = mended(app, &rollout.header.target.version, env);
-                member[0].excluded.get_or_insert(format!("{}; {then}", said(&why)));
+                let why = mended(&why, app, &rollout.header.target.version, env);
+                member[0].excluded.get_or_insert(why);
             }
             settled => settled?,
         }
@@ -346,9 +353,10 @@ impl Engine {
     }
 }
 
-/// What brings it to a host whose settings were mended: a rollout has those of its beginning, and takes nobody in twice.
-fn mended(app: &AppName, version: &Version, env: &EnvName) -> String {
-    format!("then apply the file and: longshore rollout start {app}@{version} --to {env}")
+/// What is in the way, and what brings it to a host whose settings were mended in the file: a rollout has those of its
+/// beginning, and takes nobody in twice.
+fn mended(why: &Coded, app: &AppName, version: &Version, env: &EnvName) -> String {
+    format!("{}{THEN}longshore rollout start {app}@{version} --to {env}", said(why))
 }
 
 /// `LS-K01 secret db cannot be opened: …`

@@ -1,12 +1,15 @@
 //! Scenario 94: hosts that come to be of an environment while, and after, its rollout.
 
+use longshore_common::ids::HostId;
+
 use super::{Controller, FILE, PATIENCE, fleet_of, gates::waits_for, request, world};
 use crate::{
     engine::records,
     environments,
+    fleet::Host,
     rollout::{Event, HoldKind, Outcome, Phase, Promote},
     sealed::{self, Head, NewRow},
-    store::SharedStore,
+    store::{Key, SharedStore, Txn, record},
     testing::{self, HandAgent},
 };
 
@@ -79,29 +82,65 @@ async fn a_host_that_comes_during_a_rollout_is_taken_in() {
     controller.stop.cancel();
 }
 
+fn with_key(name: &str) -> HandAgent {
+    let mut agent = HandAgent::new(name, &[]);
+    agent.host.recipient = format!("age1{}", agent.host.id.0.simple());
+    agent
+}
+
+/// What is sealed for these hosts, each with the key by which it is opened, is the secret of the file from now on.
+async fn seal(store: &SharedStore, file: &str, hosts: impl IntoIterator<Item = (HostId, String)>) {
+    let (env, by) = ("production".parse().unwrap(), "alice".parse().unwrap());
+    let text = b"age-encryption.org/v1\n".to_vec();
+    let rows = hosts.into_iter().map(|(host, recipient)| NewRow { host, recipient, text: text.clone() });
+    let head = Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into() };
+    let digest = sealed::keep(store, head, rows.collect()).await.unwrap().hex();
+    let file = format!("{file}[secrets]\ndb = {{ sealed = \"{digest}\" }}\n");
+    environments::apply(store, &testing::tell(), "production.toml", &file, &by, 2).await.unwrap();
+}
+
+/// One that a rollout under way cannot take in for its settings is looked at again when that is over, says what is in the
+/// way, and is brought what is live as soon as nothing is.
+#[tokio::test]
+async fn a_newcomer_that_was_left_out_for_its_settings_is_tried_again() {
+    let (agents, late, other) = ([with_key("web-000")], with_key("web-900"), with_key("web-901"));
+    let (store, controller) = site("[rollout]", &agents).await;
+    let sealed_for = [(&agents[0], &agents[0]), (&late, &other)];
+    let file = FILE.replacen("[rollout]\n", "[rollout]\nwatch = \"1h\"\n", 1);
+    let keys = sealed_for.map(|(agent, keyed)| (agent.host.id, keyed.host.recipient.clone()));
+    seal(&store, &file, keys).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Watching).await;
+    comes(&controller, &store, &late).await;
+    let joined = async || {
+        let view = controller.engine.view(&id).await.unwrap();
+        view.rollout.hosts.contains_key(&late.host.id)
+    };
+    until("it is left out", joined).await;
+    let promote = Promote { by: "alice".into(), reason: "seen".into(), full: false };
+    controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    until("it is looked at again", async || controller.engine.unbrought().len() == 1).await;
+    let left = controller.engine.unbrought().pop().unwrap();
+    assert!(left.why.starts_with("LS-K01 secret db cannot be opened"), "{}", left.why);
+    assert_eq!((left.name.as_str(), late.runs("shop")), ("web-900", None));
+
+    let key = Key::host(&late.host.id);
+    let (mut host, _) = records::get::<Host>(&store, &key).await.unwrap().unwrap();
+    host.recipient.clone_from(&other.host.recipient);
+    store.commit(Txn::new().put(key.clone(), record::encode(&key, &host).unwrap())).await.unwrap();
+    until("web-900 runs 1.0", async || late.runs("shop").as_deref() == Some("1.0")).await;
+    controller.stop.cancel();
+}
+
 /// One that cannot open a sealed secret waits, says why wherever somebody looks, and keeps no other newcomer waiting.
 #[tokio::test]
 async fn a_newcomer_that_lacks_a_sealed_secret_says_so_and_holds_up_nobody() {
-    let with_key = |name: &str| {
-        let mut agent = HandAgent::new(name, &[]);
-        agent.host.recipient = format!("age1{}", agent.host.id.0.simple());
-        agent
-    };
     let agents = [with_key("web-000"), with_key("web-001")];
     let (lacking, sealed_for) = (with_key("web-900"), with_key("web-901"));
     let (store, controller) = site("[rollout]", &agents).await;
-    let rows = agents.iter().chain([&sealed_for]).map(|agent| NewRow {
-        host: agent.host.id,
-        recipient: agent.host.recipient.clone(),
-        text: b"age-encryption.org/v1\n".to_vec(),
-    });
-    let env = "production".parse().unwrap();
-    let head = Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into() };
-    let digest = sealed::keep(&store, head, rows.collect()).await.unwrap().hex();
-    let file = format!("{FILE}[secrets]\ndb = {{ sealed = \"{digest}\" }}\n");
-    environments::apply(&store, &testing::tell(), "production.toml", &file, &"alice".parse().unwrap(), 2)
-        .await
-        .unwrap();
+    let keyed = agents.iter().chain([&sealed_for]).map(|agent| (agent.host.id, agent.host.recipient.clone()));
+    seal(&store, FILE, keyed).await;
     let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
     assert_eq!(controller.done(first).await, Outcome::Succeeded);
     comes(&controller, &store, &lacking).await;
