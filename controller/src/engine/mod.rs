@@ -2,7 +2,7 @@
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
 //! `start` how a rollout is made, `ticket` by which plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it
-//! is shown, `drains` and `rejoin` what operators do to hosts behind balancers, `watched` whom changes in
+//! is shown, `drains` and `rejoin` what operators do to hosts behind balancers, `unwell` what was found out of a host after its switch, `watched` whom changes in
 //! the store wake. What becomes of a rollout is decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -28,6 +28,7 @@ mod tests;
 mod ticket;
 pub mod turn;
 mod unbrought;
+pub mod unwell;
 mod view;
 mod watched;
 mod watchman;

@@ -295,7 +295,7 @@ impl Engine {
                 continue;
             };
             let out = match &known.state {
-                HostState::Excluded { reason } if reason.contains(THEN) => continue, // that may be mended by now
+                HostState::Excluded { reason } if reason.contains(THEN) => continue, // it may be mended by now
                 HostState::Excluded { reason } => reason != ONLY_NEWCOMERS,
                 _ => false,
             };

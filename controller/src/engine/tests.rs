@@ -6,6 +6,7 @@ mod gates;
 mod newcomers;
 mod policy;
 mod turn;
+mod unwell;
 mod way_back;
 
 use std::{

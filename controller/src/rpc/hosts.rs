@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
-    engine::{Engine, states},
+    engine::{Engine, states, unwell},
     fleet::{
         ASKED_AT_ONCE, Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, AppSeen, Question},
@@ -62,6 +62,18 @@ impl HostsService {
         let unbrought = self.engine.unbrought().into_iter().filter(|left| left.host == host.id);
         let unbrought = unbrought.map(words::unbrought_message).collect();
         Ok(pb::Host { unbrought, unheard_since_ms, ..row(host, connected, apps, last_seen) })
+    }
+
+    /// With what was found out of it after its switches, for which more is read than a list can afford.
+    async fn row_in_full(&self, host: Host) -> Result<pb::Host, Trouble> {
+        let id = host.id;
+        let apps = match self.fleet.presence().connected(&id) {
+            Some(connected) => connected.apps,
+            None => states::last_said(&self.store, &id).await?,
+        };
+        let unwell = unwell::found(&self.store, &id, &apps).await?;
+        let unwell = unwell.into_iter().map(words::unwell_message).collect();
+        Ok(pb::Host { unwell, ..self.row(host).await? })
     }
 
     /// Its apps were stopped or started again since it said how they stand, or were down then.
@@ -128,6 +140,7 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
         key,
         unheard_since_ms: 0,
         unbrought: vec![],
+        unwell: vec![],
     }
 }
 
@@ -246,7 +259,7 @@ impl Hosts for HostsService {
         operator(&self.door, &request).await?;
         let host = host::find(&self.store, &request.into_inner().host).await.map_err(refuse)?;
         self.fleet.look_at(vec![host.id]).await;
-        Ok(Response::new(self.row(host).await.map_err(refuse)?))
+        Ok(Response::new(self.row_in_full(host).await.map_err(refuse)?))
     }
 
     async fn label(&self, request: Request<pb::LabelHostRequest>) -> Result<Response<pb::Host>, Status> {

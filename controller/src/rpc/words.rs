@@ -14,7 +14,7 @@ use longshore_proto::v1 as pb;
 use super::{gate_words, survey, trust_words};
 use crate::{
     audit::Checkpoint,
-    engine::Unbrought,
+    engine::{Unbrought, unwell::FoundUnwell},
     fleet::{
         Drained,
         words::{
@@ -373,6 +373,11 @@ pub fn facts_message(facts: Facts) -> pb::Facts {
 pub fn unbrought_message(left: Unbrought) -> pb::Unbrought {
     let Unbrought { env, app, host: _, name, why, since_ms } = left;
     pb::Unbrought { env: env.to_string(), app: app.to_string(), host: name.to_string(), why, since_ms }
+}
+
+pub fn unwell_message(found: FoundUnwell) -> pb::FoundUnwell {
+    let FoundUnwell { app, rollout, why, at_ms } = found;
+    pb::FoundUnwell { app: app.to_string(), why, rollout: rollout.to_string(), since_ms: at_ms }
 }
 
 pub fn hold_message(hold: HostHold) -> pb::HoldState {

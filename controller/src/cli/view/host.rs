@@ -12,6 +12,7 @@ use super::{
     labels,
     side::{self, HostSide},
     some,
+    unwell::FoundUnwell,
 };
 use crate::cli::{
     moment::{Moment, bytes},
@@ -47,6 +48,8 @@ pub struct Host {
     pub apps: Vec<HostApp>,
     /// What is live in its environments and is not brought to it yet.
     pub unbrought: Vec<Unbrought>,
+    /// Found by rollouts after the switch that an app's verdict is of (host show).
+    pub unwell: Vec<FoundUnwell>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
     /// SHA-256 of its newest public key, in hex: `longshore-agent status` shows the same.
@@ -144,6 +147,7 @@ impl From<pb::Host> for Host {
             rejoining,
             key,
             unbrought,
+            unwell,
         } = host;
         Self {
             id,
@@ -171,6 +175,7 @@ impl From<pb::Host> for Host {
             }),
             apps: apps.into_iter().map(HostApp::from).collect(),
             unbrought: unbrought.into_iter().map(Unbrought::from).collect(),
+            unwell: unwell.into_iter().map(FoundUnwell::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
             key: some(key),
@@ -424,6 +429,7 @@ impl View for Host {
                 self.apps.iter().flat_map(|app| app.sides.iter().map(|side| side.line(&app.app, page)));
             lines.extend(sides);
             lines.extend(self.apps.iter().filter_map(|app| app.local_note(page)));
+            lines.extend(self.unwell.iter().map(|found| found.line(page)));
         }
         lines
     }

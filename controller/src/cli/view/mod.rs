@@ -40,6 +40,7 @@ pub mod token;
 pub mod trust;
 pub mod trust_check;
 pub mod trust_waiting;
+mod unwell;
 
 use std::collections::BTreeMap;
 

@@ -250,6 +250,15 @@ pub(super) fn unbrought() -> pb::Unbrought {
     }
 }
 
+pub(super) fn unwell() -> pb::FoundUnwell {
+    pb::FoundUnwell {
+        app: "shop".into(),
+        why: "LS-B01 it was healthy and is no more: http answered 503".into(),
+        rollout: "019ab0c1-2345-7000-8000-000000000000".into(),
+        since_ms: AT,
+    }
+}
+
 pub(super) fn sides() -> Vec<pb::SideState> {
     let side = |side: &str, slot: &str, share, warm_until_ms| pb::SideState {
         side: side.into(),

@@ -276,3 +276,25 @@ fn a_host_and_a_rollout_say_how_both_sides_stand() {
         "web-1  blue 1.0: warm until 00:10:00 UTC (in 9m), green 1.1: 100% of the traffic"
     );
 }
+
+/// A verdict is of the moment of the switch; who was found unwell later is told as that, with when.
+#[test]
+fn a_host_that_was_found_unwell_later_says_so() {
+    let app = pb::AppState { app: "shop".into(), verdict: "healthy".into(), ..pb::AppState::default() };
+    let unwell = vec![pb::FoundUnwell {
+        app: "shop".into(),
+        why: "LS-B01 it was healthy and is no more: status 500".into(),
+        rollout: "019ab0c1-2345-7000-8000-000000000000".into(),
+        since_ms: 120_000,
+    }];
+    let host = Host::from(pb::Host { name: "web-1".into(), apps: vec![app], unwell, ..pb::Host::default() });
+    let said = host.lines(&Page::plain(Moment(420_000)));
+    let short = super::short("019ab0c1-2345-7000-8000-000000000000");
+    assert_eq!(
+        *said.last().unwrap(),
+        format!(
+            "shop: found unwell 5m ago by rollout {short}, its verdict is of the switch before: \
+             LS-B01 it was healthy and is no more: status 500"
+        )
+    );
+}
