@@ -1,7 +1,9 @@
 //! A test of the release, run by an agent on a host that holds the release in a slot. The command is the manifest's;
-//! what is asked here is only its name.
+//! what is asked here is only its name. A host runs one test of an app at a time, whichever rollout it is of.
 
 use std::time::Duration;
+
+use longshore_common::time::Span;
 
 use super::{Conclusion, Scene, check::TestRun};
 use crate::{
@@ -14,6 +16,8 @@ use crate::{
 
 /// Between two questions to a host that does not hold the release yet, or does not answer.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How a test ended that was given up.
+const TIMEOUT: &str = "timeout";
 
 pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
     loop {
@@ -28,10 +32,11 @@ pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
                     generation: scene.generation,
                     timeout: scene.left(),
                 };
+                let (given, whole) = (scene.left(), scene.gate.deadline.0);
                 // A little longer than the test: the agent ends it and says so.
-                match scene.fleet.ask(id, question, scene.left() + scene.left() / 20).await {
-                    Asked::Answered { answer: Answer::Test(answer), .. } if !answer.not_here => {
-                        return conclude(run, *answer);
+                match scene.fleet.ask(id, question, given + given / 20).await {
+                    Asked::Answered { answer: Answer::Test(answer), took } if !answer.not_here => {
+                        return conclude_in(run, *answer, Time { took, given, whole });
                     }
                     Asked::Answered { answer: Answer::Test(_), .. } => {
                         format!("{} does not hold {}@{} in a slot", run.on, scene.app, scene.version)
@@ -47,6 +52,36 @@ pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
             return Conclusion::new(Verdict::NoData, format!("test {} was not run: {why}", run.test));
         }
     }
+}
+
+/// Of one attempt.
+struct Time {
+    took: Duration,
+    /// What was left of the gate's time when it began.
+    given: Duration,
+    whole: Duration,
+}
+
+impl Time {
+    /// It used up what was left for it, and that was much less than it should have had.
+    fn was_short(&self) -> bool {
+        self.given < self.whole * 3 / 4 && self.took >= self.given * 9 / 10
+    }
+}
+
+/// A test that does not end has failed, unless its host was busy or away for so long that it could not.
+fn conclude_in(run: &TestRun, answer: TestAnswer, time: Time) -> Conclusion {
+    let is_short = answer.ended == TIMEOUT && answer.failed == 0 && time.was_short();
+    let said = conclude(run, answer);
+    if !is_short {
+        return said;
+    }
+    let [given, whole] = [time.given, time.whole].map(|time| Span::secs(time.as_secs()));
+    let note = format!(
+        "test {} did not end, and had only the last {given} of {whole}: {} was not ready for it before",
+        run.test, run.on
+    );
+    Conclusion::new(Verdict::Inconclusive, note).with(said.evidence)
 }
 
 fn conclude(run: &TestRun, answer: TestAnswer) -> Conclusion {
@@ -97,6 +132,27 @@ mod tests {
         let lines = printed.map(str::to_owned).to_vec();
         let said = conclude(&run, TestAnswer { lines, ..answer(1, 1, "exit status 1", "", false) });
         assert_eq!(said.evidence, ["1..2", "# got 500", "okay so far", "passed a: why", "failed a: why"]);
+    }
+
+    /// As when a test of another rollout has the host for most of the time.
+    #[test]
+    fn a_test_that_began_late_and_did_not_end_is_no_verdict() {
+        let run = TestRun { test: "smoke".into(), on: "runner".parse().unwrap() };
+        let s = Duration::from_secs;
+        let said = |failed, took, given| {
+            let answer = answer(0, failed, "timeout", "", false);
+            conclude_in(&run, answer, Time { took: s(took), given: s(given), whole: s(600) })
+        };
+        let short = said(0, 60, 60);
+        assert_eq!(short.verdict, Verdict::Inconclusive);
+        assert_eq!(
+            short.note,
+            "test smoke did not end, and had only the last 1m of 10m: runner was not ready for it before"
+        );
+        assert_eq!(short.evidence.last().unwrap(), "failed a: why", "what it rests on stays");
+        assert_eq!(said(1, 60, 60).verdict, Verdict::Fail, "a case failed");
+        assert_eq!(said(0, 10, 60).verdict, Verdict::Fail, "its own timeout came first");
+        assert_eq!(said(0, 590, 590).verdict, Verdict::Fail, "it had its time");
     }
 
     fn answer(passed: u32, failed: u32, ended: &str, trouble: &str, good: bool) -> TestAnswer {
