@@ -141,6 +141,14 @@ pub async fn settle(
     let revision = found.as_ref().map(|entry| entry.revision);
     let known: Option<Proposal> = found.as_ref().map(record::decode_entry).transpose()?;
     let known = known.filter(|proposal| !proposal.is_over(now));
+    // An id is short, for people to type: whoever chooses words can find two acts of one, and only one was agreed to.
+    if known.as_ref().is_some_and(|known| known.method != method.to_string() || known.target != target) {
+        let message = format!(
+            "another act of the same id, proposal {id}, waits for a second person; nothing was changed. Say it in other \
+             words, or wait until that is done or an hour old"
+        );
+        return Ok(Err(Coded::new(Code::W02, message)));
+    }
     let partner = known.as_ref().and_then(|known| match &known.confirmed_by {
         _ if known.by != *by => Some(&known.by),
         Some(other) => Some(other),
@@ -278,5 +286,28 @@ mod tests {
         assert!(act(&ann, "host web-3", 5).await.is_err());
         assert!(act(&bob, "host web-3", 5 + GOOD_MS).await.is_err());
         assert_eq!(confirm(&store, "00ff", &bob, 5).await.unwrap_err().coded().code, Code::N01);
+    }
+
+    /// Two targets of one id can be found in seconds by whoever chooses both.
+    #[tokio::test]
+    async fn what_was_confirmed_lets_nothing_else_through_that_has_its_id() {
+        let store: SharedStore = std::sync::Arc::new(MemoryStore::new());
+        let (ann, bob): (OperatorName, OperatorName) = ("ann".parse().unwrap(), "bob".parse().unwrap());
+        let method = table::find("/longshore.v1.Hosts/Remove").unwrap();
+        let act = async |by: &OperatorName, now| {
+            settle(&store, method, "host web-1", &Scope::Fleet, by, now).await.unwrap()
+        };
+        act(&ann, 0).await.unwrap_err();
+        let mut twin = list(&store, 0).await.unwrap().remove(0);
+        twin.target = "host web-9".into();
+        let key = Key::proposal(&twin.id).unwrap();
+        store.commit(Txn::new().put(key.clone(), record::encode(&key, &twin).unwrap())).await.unwrap();
+        confirm(&store, &twin.id, &bob, 1).await.unwrap();
+        for by in [&ann, &bob] {
+            let waits = act(by, 2).await.unwrap_err();
+            assert!(waits.code == Code::W02 && waits.message.contains("another act"), "{waits}");
+        }
+        assert_eq!(find(&store, &twin.id, 2).await.unwrap().target, "host web-9", "it goes on waiting");
+        assert!(act(&ann, GOOD_MS).await.unwrap_err().message.contains("longshore proposal confirm"));
     }
 }
