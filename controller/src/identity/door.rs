@@ -132,27 +132,12 @@ impl Door {
         scope: &Scope,
         target: String,
     ) -> Result<Admission, Trouble> {
-        let (identity, key) = peer(call)?;
-        let method = called(call)?;
-        let Identity::Operator(name) = identity else {
-            let who = self.host_words(&identity).await?;
-            return Err(not_for(&who, "for operators").into());
-        };
-        let Who::Operator(needs) = method.who else {
-            return Err(not_for(&format!("operator {name}"), "for hosts").into());
-        };
+        let Known { user, key, method, needs } = self.known(call, scope, &target).await?;
         let noted = call.get::<Noted>();
-        let mut record = Record { actor: &name, key: &key, method, target, noted };
-        let user = match self.user(&name, &key).await? {
-            Ok(user) => user,
-            Err(why) => return Err(self.denied(record, why).await),
-        };
-        if let Err(why) = user.allow(needs, scope) {
-            return Err(self.denied(record, why).await);
-        }
+        let mut record = Record { actor: &user.name, key: &key, method, target, noted };
         if self.two.asks(method) {
             let now = self.clock.now_ms();
-            match proposal::settle(&self.store, method, &record.target, scope, &name, now).await? {
+            match proposal::settle(&self.store, method, &record.target, scope, &user.name, now).await? {
                 Ok(other) => record.target.push_str(&format!(" (with {other})")),
                 Err(why) => return Err(self.denied(record, why).await),
             }
@@ -162,6 +147,35 @@ impl Door {
         }
         let noted = noted.cloned().unwrap_or_default();
         Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs, noted })
+    }
+
+    /// Turns away whoever may not, before the handler takes in what says what the call is. Nobody is let in by it: that
+    /// is [`Door::operator`], which is asked afterwards.
+    pub async fn glance(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<(), Trouble> {
+        self.known(call, scope, target).await.map(drop)
+    }
+
+    /// Nothing but a refusal is recorded.
+    async fn known(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<Known, Trouble> {
+        let (identity, key) = peer(call)?;
+        let method = called(call)?;
+        let Identity::Operator(name) = identity else {
+            let who = self.host_words(&identity).await?;
+            return Err(not_for(&who, "for operators").into());
+        };
+        let Who::Operator(needs) = method.who else {
+            return Err(not_for(&format!("operator {name}"), "for hosts").into());
+        };
+        let (target, noted) = (target.to_owned(), call.get::<Noted>());
+        let record = Record { actor: &name, key: &key, method, target, noted };
+        let user = match self.user(&name, &key).await? {
+            Ok(user) => user,
+            Err(why) => return Err(self.denied(record, why).await),
+        };
+        match user.allow(needs, scope) {
+            Ok(()) => Ok(Known { user, key, method, needs }),
+            Err(why) => Err(self.denied(record, why).await),
+        }
     }
 
     /// For events that no operator's call is.
@@ -297,6 +311,14 @@ impl Admission {
             Err(trouble) => trouble,
         }
     }
+}
+
+/// An operator whose roles cover a call.
+struct Known {
+    user: User,
+    key: [u8; 32],
+    method: &'static Method,
+    needs: Permission,
 }
 
 /// What an entry says of a call.

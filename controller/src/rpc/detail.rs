@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use longshore_common::{
-    digest::{hex, sha256},
+    digest::{SealedDigest, hex, sha256},
+    ids::EnvName,
     time::Span,
 };
 use longshore_proto::v1 as pb;
@@ -62,6 +63,17 @@ pub(super) fn user(request: &pb::AddUserRequest) -> String {
     let pb::AddUserRequest { name, grants, csr_der: _, ttl_ms } = request; // the key is another at each try
     let ttl = if *ttl_ms > 0 { format!(", for {}", length(*ttl_ms)) } else { String::new() };
     format!("operator {name}: {}{ttl}", grants.join(", "))
+}
+
+/// `environment production: seal secret db_password, 6b86b273…, for web-1, web-2`. All of the digest: it is what the
+/// environment's file will say, and of a part of it whoever seals could make two. Before the hosts, of which there may be
+/// more than the log has room for. What was sealed is in none of it.
+pub(super) fn seal(env: Option<&EnvName>, name: &str, digest: &SealedDigest, names: &[String]) -> String {
+    let hosts = list(names, ", ");
+    match env {
+        Some(env) => format!("environment {env}: seal secret {name}, {}, for {hosts}", digest.hex()),
+        None => format!("host {hosts}: seal secret {name}, {}", digest.hex()),
+    }
 }
 
 /// ` web-1, web-2`; nothing of nothing.
@@ -135,6 +147,14 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(freeze(&frozen), "freeze production, until 2026-12-27 06:00, not even back");
+
+        let (env, names) = ("production".parse().unwrap(), ["web-1".to_owned(), "web-2".to_owned()]);
+        let (one, other) = (SealedDigest([1; 32]), SealedDigest([2; 32]));
+        let sealed = seal(Some(&env), "db", &one, &names);
+        let whole = "01".repeat(32);
+        assert_eq!(sealed, format!("environment production: seal secret db, {whole}, for web-1, web-2"));
+        assert_ne!(sealed, seal(Some(&env), "db", &other, &names));
+        assert_eq!(seal(None, "key", &one, &names[..1]), format!("host web-1: seal secret key, {whole}"));
 
         let faster = pb::Pace { wave: Some("50%".into()), bake_ms: Some(10_000), ..Default::default() };
         assert_eq!(pace(&faster), " (wave 50%, bake 10s)");

@@ -107,6 +107,7 @@ act! {
     pb::ShowPlanRequest => |r| Scope::Any, String::new();
     pb::ShowSettingsRequest => |r| both(&r.app, &r.env), String::new();
     pb::RecipientsRequest => |r| Scope::Any, String::new();
+    // The pieces say which, for whom and in which words; the handler takes them in and looks.
     Streaming<pb::SealPiece> => |r| Scope::Any, "a sealed secret".to_owned();
     pb::CheckSecretsRequest => |r| Scope::Any, String::new();
     pb::TrustStatusRequest => |r| Scope::Any, String::new();

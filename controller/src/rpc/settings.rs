@@ -5,23 +5,25 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::StreamExt as _;
 use longshore_common::{
     code::{Code, Coded},
-    ids::{AppName, EnvName, HostName},
+    digest::SealedDigest,
+    ids::{AppName, EnvName, HostId, HostName},
     label::Labels,
     settings::{Reference, check_name},
     time::Clock,
     wire::parse,
 };
 use longshore_proto::v1::{self as pb, seal_piece::Piece, settings_server::Settings};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::{coded, invalid, operator, refuse};
+use super::{coded, detail, glance, invalid, operator, refuse};
 use crate::{
+    access,
     config::Environment,
     environments,
     fleet::{Host, host},
     identity::Door,
     rollout::{Layer, Scope, Snapshot},
-    sealed::{self, Head, NewRow, ROWS_MAX},
+    sealed::{self, Head, NO_ENV, NewRow, ROWS_MAX},
     store::SharedStore,
     trouble::Trouble,
 };
@@ -116,10 +118,50 @@ impl SettingsService {
         Ok(pb::CheckSecretsReply { env: environment.name.to_string(), hosts: hosts.len() as u32, secrets })
     }
 
-    /// Takes everything in before anything is kept.
-    async fn take(&self, mut pieces: Streaming<pb::SealPiece>, by: String) -> Result<pb::SealReply, Status> {
+    /// The door is asked about what came in: two people agree to this ciphertext and to no other.
+    async fn sealed(&self, call: &Extensions, taken: Taken) -> Result<pb::SealReply, Trouble> {
+        let names = self.names(&taken.rows).await?;
+        let target = detail::seal(taken.env(), &taken.name, &taken.digest, &names);
+        let by = self.door.operator(call, &taken.scope(), target).await?.name().to_string();
+        let Taken { env, name, rows, .. } = taken;
+        let hosts = rows.len() as u32;
+        let head = Head { name, env, hosts, at_ms: self.clock.now_ms(), by };
+        let digest = sealed::keep(&self.store, head, rows).await?;
+        Ok(pb::SealReply { digest: digest.hex(), hosts })
+    }
+
+    /// Of the hosts that it is sealed for; of one that is not known any more its id.
+    async fn names(&self, rows: &[NewRow]) -> Result<Vec<String>, Trouble> {
+        let known: BTreeMap<HostId, HostName> =
+            host::list(&self.store).await?.into_iter().map(|host| (host.id, host.name)).collect();
+        let name =
+            |row: &NewRow| known.get(&row.host).map_or_else(|| row.host.to_string(), ToString::to_string);
+        Ok(rows.iter().map(name).collect())
+    }
+}
+
+/// A secret as it came in; nothing of it is kept yet.
+struct Taken {
+    env: EnvName,
+    name: String,
+    rows: Vec<NewRow>,
+    digest: SealedDigest,
+}
+
+impl Taken {
+    /// The environment that it is said to be for; none where it is for hosts alone.
+    fn env(&self) -> Option<&EnvName> {
+        Some(&self.env).filter(|env| env.as_str() != NO_ENV)
+    }
+
+    fn scope(&self) -> access::Scope {
+        self.env().map_or(access::Scope::Any, |env| access::Scope::Env(env.clone()))
+    }
+
+    /// All of it, before anybody decides about it.
+    async fn from(mut pieces: Streaming<pb::SealPiece>) -> Result<Self, Status> {
         let bad = |why: &str| coded(Coded::new(Code::V01, why));
-        let mut head: Option<Head> = None;
+        let mut head: Option<(EnvName, String)> = None;
         let mut rows: Vec<NewRow> = vec![];
         loop {
             let next = tokio::time::timeout(PIECE_DEADLINE, pieces.next()).await;
@@ -132,7 +174,7 @@ impl SettingsService {
                 (Some(Piece::Head(pb::SealHead { env, name })), None) => {
                     let env = parse("env", &env).map_err(invalid)?;
                     check_name("secret", &name).map_err(coded)?;
-                    head = Some(Head { name, env, hosts: 0, at_ms: self.clock.now_ms(), by: by.clone() });
+                    head = Some((env, name));
                 }
                 (Some(Piece::Row(pb::SealedFor { host, recipient, text })), Some(_))
                     if rows.len() <= ROWS_MAX =>
@@ -148,10 +190,9 @@ impl SettingsService {
                 }
             }
         }
-        let head = head.ok_or_else(|| bad("a secret needs a name; nothing was kept"))?;
-        let hosts = rows.len() as u32;
-        let digest = sealed::keep(&self.store, head, rows).await.map_err(refuse)?;
-        Ok(pb::SealReply { digest: digest.hex(), hosts })
+        let (env, name) = head.ok_or_else(|| bad("a secret needs a name; nothing was kept"))?;
+        let digest = sealed::name(&name, &mut rows).map_err(coded)?;
+        Ok(Self { env, name, rows, digest })
     }
 }
 
@@ -168,8 +209,7 @@ fn member(environment: &Environment, hosts: &[Host], wanted: &Host) -> Result<Ho
 /// Those that hold for every host.
 fn general(snapshot: &Snapshot) -> Vec<u16> {
     let nobody: HostName = "0".parse().expect("a host name");
-    let holding =
-        snapshot.holding(&nobody, &longshore_common::ids::HostId(uuid::Uuid::nil()), &Labels::new());
+    let holding = snapshot.holding(&nobody, &HostId(uuid::Uuid::nil()), &Labels::new());
     let is_general = |number: &u16| {
         let layer = snapshot.layers.get(usize::from(*number));
         layer.is_some_and(|layer| matches!(layer.scope, Scope::Environment | Scope::App))
@@ -222,8 +262,10 @@ impl Settings for SettingsService {
         &self,
         request: Request<Streaming<pb::SealPiece>>,
     ) -> Result<Response<pb::SealReply>, Status> {
-        let by = operator(&self.door, &request).await?.to_string();
-        Ok(Response::new(self.take(request.into_inner(), by).await?))
+        glance(&self.door, &request).await?;
+        let (_, call, pieces) = request.into_parts();
+        let taken = Taken::from(pieces).await?;
+        Ok(Response::new(self.sealed(&call, taken).await.map_err(refuse)?))
     }
 
     async fn check(

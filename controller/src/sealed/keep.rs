@@ -27,9 +27,7 @@ pub struct NewRow {
 
 /// Keeps the rows, then the head that makes them count. The same rows again are the same digest.
 pub async fn keep(store: &SharedStore, head: Head, mut rows: Vec<NewRow>) -> Result<SealedDigest, Trouble> {
-    rows.sort_by_key(|row| row.host);
-    check(&rows)?;
-    let digest = digest(&head, &rows);
+    let digest = name(&head.name, &mut rows)?;
     for chunk in rows.chunks(TXN_OPS_MAX) {
         let mut txn = Txn::new();
         for NewRow { host, recipient, text } in chunk {
@@ -44,6 +42,13 @@ pub async fn keep(store: &SharedStore, head: Head, mut rows: Vec<NewRow>) -> Res
     store.commit(Txn::new().put(key.clone(), record::encode(&key, &head)?)).await?;
     tracing::info!(env = %head.env, by = head.by, hosts = head.hosts, digest = digest.short(), "secret sealed");
     Ok(digest)
+}
+
+/// Under what it will be kept; puts the rows in their order. An error says what is wrong with them.
+pub fn name(secret: &str, rows: &mut [NewRow]) -> Result<SealedDigest, Coded> {
+    rows.sort_by_key(|row| row.host);
+    check(rows)?;
+    Ok(digest(secret, rows))
 }
 
 fn check(rows: &[NewRow]) -> Result<(), Coded> {
@@ -71,13 +76,13 @@ fn check(rows: &[NewRow]) -> Result<(), Coded> {
     Ok(())
 }
 
-fn digest(head: &Head, rows: &[NewRow]) -> SealedDigest {
+fn digest(secret: &str, rows: &[NewRow]) -> SealedDigest {
     let mut hash = sha2::Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    add(head.name.as_bytes());
+    add(secret.as_bytes());
     for NewRow { host, recipient, text } in rows {
         add(host.0.as_bytes());
         add(recipient.as_bytes());

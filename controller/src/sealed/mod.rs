@@ -7,7 +7,7 @@ mod check;
 mod keep;
 
 pub use check::{Shut, check, shut};
-pub use keep::{NewRow, keep};
+pub use keep::{NewRow, keep, name};
 
 use longshore_common::{
     digest::SealedDigest,
@@ -28,6 +28,8 @@ pub const SECRET_BYTES: usize = 8 * 1024;
 pub const TEXT_BYTES: usize = SECRET_BYTES + 512;
 /// Hosts that one secret is sealed for.
 pub const ROWS_MAX: usize = 20_000;
+/// What is said in the place of an environment of a secret that is for one host alone.
+pub const NO_ENV: &str = "none";
 /// Bytes of a recipient: age's X25519 ones have 62.
 pub const RECIPIENT_BYTES: usize = 128;
 

@@ -27,6 +27,9 @@ pub enum SecretCommand {
         /// Where the secret lies; standard input when left out, or for -
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// What waited for a second person, as it was encrypted then: nothing is encrypted again
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        sealed: Option<PathBuf>,
         #[command(flatten)]
         waiting: Waiting,
     },

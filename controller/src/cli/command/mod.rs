@@ -13,6 +13,7 @@ mod lint;
 mod lint_across;
 mod logs;
 mod notify;
+mod parcel;
 mod plan;
 mod proposal;
 mod publish;

@@ -8,12 +8,14 @@ use std::{
 
 use age::secrecy::{ExposeSecret as _, SecretSlice};
 use longshore_common::{chain::Chain, code::Code, settings::check_name, text::visible};
-use longshore_proto::v1::{self as pb, seal_piece::Piece};
+use longshore_proto::v1 as pb;
+use tokio::time::Instant;
 
-use super::{Desk, deadline};
+use super::{Desk, deadline, parcel::Parcel};
 use crate::{
     cli::{
         args::SecretCommand,
+        client::Client,
         exit::Exit,
         failure::Failure,
         view::secret::{Checked, Encrypted},
@@ -23,25 +25,28 @@ use crate::{
 
 pub async fn run(desk: &Desk, command: SecretCommand) -> Result<Exit, Failure> {
     match command {
-        SecretCommand::Encrypt { name, env, host, file, waiting } => {
+        SecretCommand::Encrypt { name, env, host, file, sealed, waiting } => {
             check_name("secret", &name).map_err(|e| Failure::usage(e.message))?;
-            // The value first: what is wrong with it needs no controller to be found out.
-            let plain = read(file)?;
+            let again = sealed.is_some();
+            // What is wrong with the value, or with the file, needs no controller to be found out.
+            let given = match sealed {
+                Some(path) => Given::Sealed(Parcel::read(&path, &name, env.as_deref(), host.as_deref())?),
+                None => Given::Plain(read(file)?),
+            };
             let client = desk.client().await?;
             let until = deadline(waiting.timeout);
-            let request = pb::RecipientsRequest {
-                env: env.clone().unwrap_or_default(),
-                host: host.clone().unwrap_or_default(),
+            let parcel = match given {
+                Given::Sealed(parcel) => parcel,
+                Given::Plain(plain) => pack(&client, until, &plain, (name, env, host)).await?,
             };
-            let mut settings = client.settings();
-            let reply = client.answer(until, settings.recipients(request)).await?;
-            let rows = encrypt(&plain, &reply.hosts, env.as_deref())?;
-            let head = pb::SealHead { env: env.clone().unwrap_or_else(|| "none".into()), name: name.clone() };
-            let pieces = std::iter::once(Piece::Head(head)).chain(rows.into_iter().map(Piece::Row));
-            let pieces: Vec<_> = pieces.map(|piece| pb::SealPiece { piece: Some(piece) }).collect();
-            let sealed = client.answer(until, settings.seal(tokio_stream::iter(pieces))).await?;
-            let hosts = reply.hosts.iter().map(|host| host.name.clone()).collect();
-            desk.output.print(&Encrypted::new(name, env, host, sealed.digest, hosts))?;
+            let pieces = tokio_stream::iter(parcel.pieces()?);
+            let reply = match client.answer(until, client.settings().seal(pieces)).await {
+                Err(why) if why.code == Some(Code::W02) && !again => return Err(waits(&parcel, why)),
+                reply => reply?,
+            };
+            let hosts = parcel.host_names();
+            let Parcel { name, env, host, .. } = parcel;
+            desk.output.print(&Encrypted::new(name, env, host, reply.digest, hosts))?;
             Ok(Exit::Done)
         }
         SecretCommand::Check { env, waiting } => {
@@ -52,6 +57,44 @@ pub async fn run(desk: &Desk, command: SecretCommand) -> Result<Exit, Failure> {
             desk.output.print(&checked)?;
             Ok(if checked.sound { Exit::Done } else { Exit::Failed })
         }
+    }
+}
+
+/// What the secret comes from.
+enum Given {
+    Plain(SecretSlice<u8>),
+    /// It was encrypted before, and a second person was asked.
+    Sealed(Parcel),
+}
+
+/// Encrypted for whom it is meant.
+async fn pack(
+    client: &Client,
+    until: Instant,
+    plain: &SecretSlice<u8>,
+    (name, env, host): (String, Option<String>, Option<String>),
+) -> Result<Parcel, Failure> {
+    let request = pb::RecipientsRequest {
+        env: env.clone().unwrap_or_default(),
+        host: host.clone().unwrap_or_default(),
+    };
+    let reply = client.answer(until, client.settings().recipients(request)).await?;
+    let rows = encrypt(plain, &reply.hosts, env.as_deref())?;
+    Ok(Parcel::new((name, env, host), &reply.hosts, rows))
+}
+
+/// The second person agrees to what was sent, so that it has to be there to be sent again.
+fn waits(parcel: &Parcel, why: Failure) -> Failure {
+    match parcel.keep(Path::new(".")) {
+        Ok(path) => why.next(format!(
+            "what was encrypted is kept in {0}, which only the hosts can open: give the command again with --sealed {0}",
+            visible(&path.to_string_lossy())
+        )),
+        Err(lost) => why.next(format!(
+            "what was encrypted could not be kept here, and to encrypt again makes another secret ({}): type the \
+             command in a folder of yours",
+            lost.message
+        )),
     }
 }
 

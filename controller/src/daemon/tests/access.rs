@@ -14,7 +14,7 @@ use crate::{
 };
 use longshore_proto::v1::{
     access_client::AccessClient, change_user_request::Act, hosts_client::HostsClient,
-    rollouts_client::RolloutsClient,
+    rollouts_client::RolloutsClient, seal_piece::Piece, settings_client::SettingsClient,
 };
 
 async fn change(site: &Site, name: &str, act: Act) {
@@ -148,6 +148,43 @@ async fn what_two_people_decide_waits_for_the_second() {
     });
     let expected = [("alice", "LS-W02"), ("eve", "LS-C02"), ("bob", "yes")];
     assert_eq!(spoke.collect::<Vec<_>>(), expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
+    site.stop().await;
+}
+
+/// Two people agree to one ciphertext for these hosts, told by its digest, and not to whatever is sealed next.
+#[tokio::test]
+async fn a_secret_that_two_people_decide_is_told_and_bound() {
+    let acts = ["Settings/Seal".to_owned()];
+    let site = Site::start_with(|config| config.two_persons = TwoPersons::parse(&acts).unwrap()).await;
+    let host = site.enrol(&site.token().await, &HostKey::new(), "web-1").await.unwrap().host_id;
+    let pieces = |env: &str, text: &str| {
+        let text = format!("age-encryption.org/v1\n{text}").into_bytes().into();
+        let head = Piece::Head(pb::SealHead { env: env.into(), name: "db_password".into() });
+        let row = Piece::Row(pb::SealedFor { host: host.clone(), recipient: "age1qqq".into(), text });
+        tokio_stream::iter([head, row].map(|piece| pb::SealPiece { piece: Some(piece) }))
+    };
+    let mut alice = SettingsClient::new(site.operator().await);
+    let waits = from_status(&alice.seal(pieces("production", "ciphertext one")).await.unwrap_err());
+    assert_eq!(waits.code, Code::W02, "{waits}");
+
+    let bob = site.with_identity(site.machine_operator("bob", "policy-admin:@production")).await;
+    let mut confirmer = AccessClient::new(bob.clone());
+    let waiting = confirmer.proposals(pb::ProposalsRequest {}).await.unwrap().into_inner().proposals;
+    let [proposal] = &waiting[..] else { panic!("{waiting:?}") };
+    let (said, digest) = (proposal.target.clone(), proposal.target.split(", ").nth(1).unwrap());
+    let expected = format!("environment production: seal secret db_password, {digest}, for web-1");
+    assert!(said == expected && digest.len() == 64, "{said}");
+    confirmer.confirm(pb::ConfirmRequest { id: proposal.id.clone() }).await.unwrap();
+
+    let other = from_status(&alice.seal(pieces("production", "ciphertext two")).await.unwrap_err());
+    assert_eq!(other.code, Code::W02, "{other}");
+    let kept = alice.seal(pieces("production", "ciphertext one")).await.unwrap().into_inner();
+    assert_eq!((kept.digest.as_str(), kept.hosts), (digest, 1));
+    let elsewhere = SettingsClient::new(bob).seal(pieces("staging", "ciphertext one")).await;
+    assert_eq!(from_status(&elsewhere.unwrap_err()).code, Code::C02);
+    let lines = log(&site).await;
+    assert!(lines.iter().any(|line| line.contains(&format!("{expected} (with bob)"))), "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("ciphertext")), "{lines:#?}");
     site.stop().await;
 }
 
