@@ -131,7 +131,7 @@ impl Audit {
 
     /// At most `most` lines from entry `from` on, and the number to go on with. Waits for the disk.
     pub fn read(&self, from: u64, most: usize) -> Result<(Vec<String>, u64), AuditError> {
-        read(&self.inner.dir, from, most)
+        read(&self.inner.dir, from, most, self.next())
     }
 
     /// Signs what has grown old unsigned, until `stop`; and once more then.

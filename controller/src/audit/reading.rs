@@ -14,8 +14,9 @@ use super::log::{AuditError, segments};
 /// A line that is longer is no line of ours.
 const LINE_BYTES: usize = 16 << 10;
 
-/// At most `most` lines from entry `from` on, and the number to go on with.
-pub fn read(dir: &Path, from: u64, most: usize) -> Result<(Vec<String>, u64), AuditError> {
+/// At most `most` lines from entry `from` on, and the number to go on with. One without an end that is none
+/// of the first `written` is still being written.
+pub fn read(dir: &Path, from: u64, most: usize, written: u64) -> Result<(Vec<String>, u64), AuditError> {
     let segments = segments(dir)?;
     let begin = segments.partition_point(|(first, _)| *first <= from).saturating_sub(1);
     let mut lines = vec![];
@@ -29,7 +30,8 @@ pub fn read(dir: &Path, from: u64, most: usize) -> Result<(Vec<String>, u64), Au
                 skip -= 1;
                 continue;
             }
-            if lines.len() == most {
+            let half = next >= written && line.len() <= LINE_BYTES && !line.ends_with(b"\n");
+            if lines.len() == most || half {
                 return Ok((lines, next));
             }
             lines.push(cut(&shown(&line), LINE_BYTES));

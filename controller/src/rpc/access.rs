@@ -22,7 +22,7 @@ use crate::{
         self, Grant, Grants, LIFE, OperatorKey, User,
         proposal::{self, Proposal},
     },
-    audit::Audit,
+    audit::{Audit, AuditError},
     fleet::{
         Asked, Fleet, Host, host,
         words::{Answer, Question},
@@ -222,10 +222,11 @@ async fn send_lines(
     loop {
         let log = audit.clone();
         let read = tokio::task::spawn_blocking(move || log.read(next, LINES)).await;
+        // A log that is cut short must not look like a short one.
+        let read = read.unwrap_or(Err(AuditError::Failed));
         let (lines, then) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => return drop(pages.send(Err(coded(error.coded()))).await),
-            Err(_) => return,
+            Ok(read) => read,
+            Err(error) => return drop(pages.send(Err(coded(error.coded()))).await),
         };
         let (full, some) = (lines.len() == LINES, !lines.is_empty());
         next = then;

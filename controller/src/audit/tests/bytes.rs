@@ -48,6 +48,20 @@ async fn an_entry_with_bytes_that_are_no_text_is_named_and_hides_no_other() {
     }
 }
 
+/// What is being written is no damage; what lacks its end since then is.
+#[tokio::test]
+async fn a_line_that_is_half_written_is_not_read_yet() {
+    let desk = Desk::open();
+    desk.events(2).await;
+    let path = desk.folder.path().join("audit/000000000000.jsonl");
+    let whole = fs::read(&path).unwrap();
+    let put = |bytes: &[u8]| longshore_common::durable::write_atomic(&path, bytes, 0o600).unwrap();
+    put(&[&whole[..], b"{\"i\":2,"].concat());
+    assert_eq!((desk.lines().len(), desk.audit.read(2, 9).unwrap()), (2, (vec![], 2)));
+    put(&whole[..whole.len() - 9]);
+    assert_eq!(verify(&desk.lines(), vec![]).unwrap_err().index, 1);
+}
+
 /// The line before an empty segment is what its first entry follows, also where it is damaged.
 #[tokio::test]
 async fn a_damaged_line_before_an_empty_segment_keeps_no_controller_from_starting() {

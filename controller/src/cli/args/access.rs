@@ -99,7 +99,7 @@ pub enum UserCommand {
 pub enum AuditCommand {
     /// Who was let do what, who was not, and how it ended
     #[command(
-        after_help = "Examples:\n  longshore audit list\n  longshore audit list --actor bob --method Rollouts -n 200\n  longshore audit list --denied --since 2h\n  longshore audit list --target web-3\n  longshore audit list -f -o json"
+        after_help = "Examples:\n  longshore audit list\n  longshore audit list --actor bob --method Rollouts -n 200\n  longshore audit list --denied --since 2h\n  longshore audit list --target web-3\n  longshore audit list -f -o json\n\nExits with 1 when an entry of the log is missing or cannot be read: it may be one that was asked for."
     )]
     List {
         /// Only this operator's

@@ -156,8 +156,7 @@ pub async fn audit(desk: &Desk, command: AuditCommand) -> Result<Exit, Failure> 
         AuditCommand::List { actor, method, target, since, denied, lines, follow, waiting } => {
             let from_ms = since.map(|since| SystemClock.now_ms() - since.as_ms());
             let wanted = Wanted { actor, method, target, from_ms, denied };
-            audit_list::list(desk, &client, &wanted, lines, follow, deadline(waiting.timeout)).await?;
-            Ok(Exit::Done)
+            audit_list::list(desk, &client, &wanted, lines, follow, deadline(waiting.timeout)).await
         }
         AuditCommand::Verify { witness_files, no_hosts, timeout } => {
             verify(desk, &client, &witness_files, !no_hosts, deadline(timeout)).await

@@ -1,4 +1,5 @@
-//! `audit list`: the entries that are wanted, each call with its end beside its beginning.
+//! `audit list`: the entries that are wanted, each call with its end beside its beginning; and which entries
+//! of the log cannot be read, for what is wanted may be among them.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,9 @@ use crate::{
     audit::{Chained, What},
     cli::{
         client::Client,
+        exit::Exit,
         failure::Failure,
-        view::access::{Entries, Entry},
+        view::access::{Damaged, Entries, Entry},
     },
 };
 
@@ -111,6 +113,69 @@ impl<'w> Sorted<'w> {
     }
 }
 
+/// The log line by line: what is an entry in its place, and which numbers are not.
+#[derive(Default)]
+struct Places {
+    /// What the next line should be; not known before the first entry.
+    next: Option<u64>,
+    /// What the last entry that was out of its place says that it is: after a gap the others follow it.
+    said: Option<u64>,
+    /// Lines before the first entry.
+    before: u64,
+    /// The number of the first line, and how many there were.
+    first: u64,
+    lines: u64,
+    /// Entries that are missing, or not what they were; they only grow in number.
+    damaged: Vec<u64>,
+}
+
+impl Places {
+    fn take(&mut self, line: &str) -> Option<Chained> {
+        self.lines += 1;
+        // Space around it is no part of an entry, and JSON would not mind.
+        let Some(entry) = Chained::parse(line).filter(|_| line.trim() == line) else {
+            match &mut self.next {
+                Some(next) => {
+                    self.damaged.push(*next);
+                    *next = next.saturating_add(1);
+                    self.said = self.said.and_then(|said| said.checked_add(1));
+                }
+                None => self.before += 1,
+            }
+            return None;
+        };
+        let next = self.next.unwrap_or_else(|| {
+            self.first = entry.i.saturating_sub(self.before);
+            self.damaged.extend(self.first..entry.i);
+            entry.i
+        });
+        let follows = self.said.take().and_then(|said| said.checked_add(1)) == Some(entry.i);
+        if entry.i == next || follows {
+            self.next = Some(entry.i.saturating_add(1));
+            return Some(entry);
+        }
+        self.damaged.push(next);
+        self.next = Some(next.saturating_add(1));
+        // One that says it is older must not take the place of another.
+        let later = Some(entry).filter(|entry| entry.i > next);
+        self.said = later.as_ref().map(|entry| entry.i);
+        later
+    }
+
+    /// The number to go on with. By lines: that is how the log counts, whatever is in them.
+    fn end(&mut self) -> u64 {
+        if self.next.is_none() {
+            self.damaged.extend(0..self.before);
+            self.next = Some(self.before);
+        }
+        self.first.saturating_add(self.lines)
+    }
+
+    fn exit(&self) -> Exit {
+        if self.damaged.is_empty() { Exit::Done } else { Exit::Failed }
+    }
+}
+
 pub(super) async fn list(
     desk: &Desk,
     client: &Client,
@@ -118,34 +183,46 @@ pub(super) async fn list(
     most: usize,
     follow: bool,
     by: Instant,
-) -> Result<(), Failure> {
-    let mut sorted = Sorted::new(wanted);
+) -> Result<Exit, Failure> {
+    let (mut sorted, mut places) = (Sorted::new(wanted), Places::default());
     let request = pb::AuditRequest { from: 0, follow: false };
     let mut pages = client.answer(by, client.access().audit(request)).await?;
-    let mut next = 0;
     while let Some(page) = page(client, &mut pages, by).await? {
-        for entry in page.lines.iter().filter_map(|line| Chained::parse(line)) {
-            next = entry.i + 1;
+        for entry in page.lines.iter().filter_map(|line| places.take(line)) {
             sorted.add(entry);
         }
         sorted.keep(most);
     }
-    let entries = Entries { entries: sorted.newest(most) };
+    let from = places.end();
     if !follow {
-        return desk.output.print(&entries);
+        desk.output.print(&Entries { entries: sorted.newest(most), damaged: places.damaged.clone() })?;
+        return Ok(places.exit());
     }
-    for entry in entries.entries {
+    for entry in sorted.newest(most) {
         desk.output.print_one_of_many(&entry)?;
     }
-    let request = pb::AuditRequest { from: next, follow: true };
+    let mut told = 0;
+    print_damage(desk, &places, &mut told)?;
+    let request = pb::AuditRequest { from, follow: true };
     let mut pages = client.answer(by, client.access().audit(request)).await?;
     while let Some(page) = pages.message().await.map_err(|status| client.explain(status))? {
-        for entry in page.lines.iter().filter_map(|line| Chained::parse(line)) {
-            for told in follow_on(&mut sorted, entry) {
-                desk.output.print_one_of_many(&told)?;
+        for line in &page.lines {
+            let shown = places.take(line).map(|entry| follow_on(&mut sorted, entry)).unwrap_or_default();
+            for entry in shown {
+                desk.output.print_one_of_many(&entry)?;
             }
+            print_damage(desk, &places, &mut told)?;
         }
     }
+    Ok(places.exit())
+}
+
+/// Of whoever follows, each once: as many as were told are passed over.
+fn print_damage(desk: &Desk, places: &Places, told: &mut usize) -> Result<(), Failure> {
+    for number in &places.damaged[*told..] {
+        desk.output.print_one_of_many(&Damaged { damaged: *number })?;
+    }
+    *told = places.damaged.len();
     Ok(())
 }
 
@@ -228,6 +305,37 @@ mod tests {
         lines().into_iter().for_each(|entry| sorted.add(entry));
         let shown = sorted.newest(3);
         assert_eq!(numbers(&shown), [(4, "refused LS-C02"), (5, "LS-S02 locked by bob"), (7, "")]);
+    }
+
+    /// Each case: the lines of a log by their numbers, `x` for what cannot be read; which are shown, which
+    /// are damaged, and the number to go on with.
+    #[test]
+    fn what_cannot_be_read_is_named_by_its_number_and_nothing_else_is() {
+        for (lines, shown, damaged, end) in [
+            ("0 1 2", vec![0, 1, 2], vec![], 3),
+            ("", vec![], vec![], 0),
+            ("0 x 2 x", vec![0, 2], vec![1, 3], 4),
+            ("x 6 7", vec![6, 7], vec![5], 8), // older ones were pruned
+            ("x x", vec![], vec![0, 1], 2),
+            ("0 1 3 4", vec![0, 1, 3, 4], vec![2], 4), // a line was taken out: the log has four
+            ("0 1 3 x 5", vec![0, 1, 3, 5], vec![2, 3], 5),
+            ("0 9 2 3", vec![0, 9, 2, 3], vec![1], 4), // one says that it is another
+            ("0 1 0 1", vec![0, 1], vec![2, 3], 4),
+            ("0 18446744073709551615 2", vec![0, u64::MAX, 2], vec![1], 3),
+        ] {
+            let mut places = Places::default();
+            let line = |word: &str| match word.parse() {
+                Ok(i) => Chained { i, at_ms: 0, prev: [0; 32], what: ended(0, None) }.line(),
+                Err(_) => "damaged: \u{fffd}".to_owned(),
+            };
+            let read = lines.split_whitespace().filter_map(|word| places.take(&line(word)));
+            assert_eq!(read.map(|entry| entry.i).collect::<Vec<_>>(), shown, "{lines}");
+            let exit = if damaged.is_empty() { Exit::Done } else { Exit::Failed };
+            assert_eq!((places.end(), places.exit()), (end, exit), "{lines}");
+            assert_eq!(places.damaged, damaged, "{lines}");
+        }
+        let spaced = format!("{} ", Chained { i: 0, at_ms: 0, prev: [0; 32], what: ended(0, None) }.line());
+        assert_eq!(Places::default().take(&spaced), None, "as audit verify sees it");
     }
 
     #[test]

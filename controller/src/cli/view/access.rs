@@ -282,14 +282,49 @@ impl View for Entry {
 #[derive(Clone, Debug, Serialize)]
 pub struct Entries {
     pub entries: Vec<Entry>,
+    /// Numbers of entries that are missing or not what they were: what was asked for may be among them.
+    pub damaged: Vec<u64>,
+}
+
+/// One of them, for whoever follows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Damaged {
+    pub damaged: u64,
+}
+
+/// Numbers that a line of the table names.
+const DAMAGED_NAMED: usize = 20;
+
+impl View for Damaged {
+    const SCHEMA: &'static str = "longshore.cli.audit-damaged/1";
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        vec![damaged(page, &[self.damaged])]
+    }
+}
+
+fn damaged(page: &Page, numbers: &[u64]) -> String {
+    let named: Vec<String> = numbers.iter().take(DAMAGED_NAMED).map(u64::to_string).collect();
+    let more = match numbers.len().saturating_sub(DAMAGED_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let entries = if numbers.len() == 1 { "entry" } else { "entries" };
+    let text = format!(
+        "DAMAGED  {entries} {}{more}: missing or not what was written, and perhaps among what was asked for. \
+         See: longshore audit verify",
+        named.join(", ")
+    );
+    page.style.paint(Ink::Bad, &text)
 }
 
 impl View for Entries {
     const SCHEMA: &'static str = "longshore.cli.audit-list/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
+        let last = (!self.damaged.is_empty()).then(|| damaged(page, &self.damaged));
         if self.entries.is_empty() {
-            return vec!["No entries.".to_owned()];
+            return std::iter::once("No entries.".to_owned()).chain(last).collect();
         }
         let mut table = Table::new(["ENTRY", "WHEN", "WHO", "OUTCOME", "WHAT"]);
         for entry in &self.entries {
@@ -303,7 +338,7 @@ impl View for Entries {
                 visible(what.trim_end()).into(),
             ]);
         }
-        table.lines_within(page.style, page.columns)
+        table.lines_within(page.style, page.columns).into_iter().chain(last).collect()
     }
 }
 

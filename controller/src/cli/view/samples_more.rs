@@ -7,7 +7,7 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 
 use super::{
-    access::{Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict, Witnesses},
+    access::{Damaged, Entries, Entry, LoggedIn, User, UserList, UserMade, UserRemoved, Verdict, Witnesses},
     approval::{Approval, ApprovalList},
     export::Exported,
     fleet_word::{FleetSays, Heard},
@@ -181,8 +181,9 @@ pub(super) fn access() -> Vec<Sample> {
         ),
         sample("`longshore proposal confirm`", &Proposal::from(proposal())),
         sample("`longshore login`", &LoggedIn::new("prod", AT)),
-        sample("`longshore audit list`", &Entries { entries: vec![done] }),
+        sample("`longshore audit list`", &Entries { entries: vec![done], damaged: vec![17] }),
         sample("`longshore audit list -f`, one a line", &entry()),
+        sample("`longshore audit list -f`, in the place of what cannot be read", &Damaged { damaged: 17 }),
         sample("`longshore audit verify`", &Verdict::new(Err(broken), witnesses, false)),
     ]
 }
