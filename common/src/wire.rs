@@ -4,8 +4,11 @@
 //! field fail to compile here until somebody has thought about it.
 
 pub mod directions;
+mod said;
 pub mod secrets;
 mod sides;
+
+pub use said::said;
 
 use longshore_proto::v1 as pb;
 use tonic::{Status, metadata::MetadataValue};
@@ -102,7 +105,7 @@ pub fn from_status(status: &Status) -> Coded {
         tonic::Code::ResourceExhausted => Code::A04,
         _ => Code::X01,
     });
-    Coded::new(code, visible(status.message()))
+    Coded::new(code, visible(&said(status)))
 }
 
 // ---------------------------------------------------------------- assignment

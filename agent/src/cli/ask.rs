@@ -156,7 +156,7 @@ pub(super) fn config_or_default(args: &Args) -> Result<Config, Coded> {
 }
 
 /// What breaks off says of itself only that it did.
-fn error(args: &Args, status: &Status) -> Coded {
+pub(super) fn error(args: &Args, status: &Status) -> Coded {
     let told = from_status(status);
     let of_the_agent = status.metadata().get(CODE_KEY).is_some();
     match config_or_default(args) {

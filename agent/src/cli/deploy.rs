@@ -2,8 +2,7 @@
 //! process is one for as long as it takes, with the same socket and the same steps.
 
 use std::{
-    fs::File as DiskFile,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use longshore_common::{
     settings::{Settings, read_settings},
     strict::{FILE_BYTES, File},
     text::visible,
-    wire::{from_status, secret_messages},
+    wire::secret_messages,
 };
 use longshore_proto::v1::{self as pb, local_client::LocalClient, local_deploy_piece::Piece};
 use tokio::sync::mpsc;
@@ -26,7 +25,7 @@ use tonic::transport::Channel;
 use super::{
     Exit,
     args::{Args, Deploy, Output},
-    ask::config_or_default,
+    ask::{config_or_default, error},
     run::runtime,
     show,
 };
@@ -134,11 +133,11 @@ async fn hand_over(
     // What is wrong with the file here says more than that the stream ended; what the agent says comes first.
     let mut steps = match (answered, read) {
         (Ok(steps), Ok(())) => steps.into_inner(),
-        (Err(status), Ok(())) => return Err(from_status(&status)),
+        (Err(status), Ok(())) => return Err(error(args, &status)),
         (_, Err(unreadable)) => return Err(unreadable),
     };
     let mut last = None;
-    while let Some(step) = steps.message().await.map_err(|status| from_status(&status))? {
+    while let Some(step) = steps.message().await.map_err(|status| error(args, &status))? {
         if last.as_ref() == Some(&step) {
             continue; // a probe says the same again and again
         }
@@ -183,9 +182,7 @@ fn read_head(wanted: &Deploy) -> Result<pb::LocalDeployHead, Coded> {
 fn read_values(path: &Path) -> Result<Settings, Coded> {
     let name = path.display().to_string();
     let unread = |e: io::Error| Coded::new(Code::V01, format!("read `{}`: {e}", visible(&name)));
-    let mut text = String::new();
-    let file = DiskFile::open(path).map_err(unread)?;
-    file.take(FILE_BYTES as u64 + 1).read_to_string(&mut text).map_err(unread)?;
+    let text = regular::read_text(path, FILE_BYTES, Links::Followed).map_err(unread)?;
     Ok(File::new(&name, &text).read(|root| Some(read_settings(root)))?)
 }
 
@@ -248,6 +245,8 @@ mod tests {
             let (sender, _receiver) = mpsc::channel(AHEAD);
             let refusal = read_bundle(path, sender).unwrap_err();
             assert!(refusal.code == Code::V01 && refusal.message.contains(says), "{refusal}");
+            let values = read_values(path).unwrap_err();
+            assert!(values.code == Code::V01 && values.message.contains(says), "{values}");
         }
     }
 }

@@ -134,7 +134,7 @@ async fn ask(wanted: &Enrolling, key: &KeyPair) -> Result<pb::Certificate, Coded
 }
 
 /// What breaks off says of itself only that it did.
-fn refusal(server: &str, status: &tonic::Status) -> Coded {
+pub(super) fn refusal(server: &str, status: &tonic::Status) -> Coded {
     let told = wire::from_status(status);
     if told.code != Code::C01 || status.metadata().get(wire::CODE_KEY).is_some() {
         return told;
@@ -164,5 +164,18 @@ pub fn machine_id() -> String {
         String::new()
     } else {
         hex(&sha256(&[b"longshore machine ".as_slice(), &id].concat()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of whoever enrols, and of a host that asks for a new certificate in the place of an expired one.
+    #[test]
+    fn an_answer_that_breaks_off_names_the_address_and_the_cause() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let said = refusal("ctl.example:7443", &tonic::Status::from_error(Box::new(cause))).to_string();
+        assert!(said.contains("ctl.example:7443") && said.contains("(connection reset by peer)"), "{said}");
     }
 }

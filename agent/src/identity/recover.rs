@@ -6,12 +6,15 @@ use longshore_common::{
     code::{Code, Coded},
     recovery::words,
     tls::anonymous_client_config,
-    wire,
 };
 use longshore_proto::v1::{self as pb, enrolment_client::EnrolmentClient};
 use rcgen::SigningKey as _;
 
-use super::{Folder, Pair, enroll::check_clock, fault, request};
+use super::{
+    Folder, Pair,
+    enroll::{check_clock, refusal},
+    fault, request,
+};
 use crate::link::{dial, with_port};
 
 /// From connecting to the certificate.
@@ -35,7 +38,7 @@ async fn ask(folder: Folder, pair: &Pair, controller: &str) -> Result<Pair, Code
     let address = with_port(controller, port);
     let channel = dial(&address, anonymous_client_config(pair.live().1)).await?;
     let mut client = EnrolmentClient::new(channel);
-    let said = |status: tonic::Status| wire::from_status(&status);
+    let said = |status: tonic::Status| refusal(&address, &status);
     let challenge = client.challenge(pb::ChallengeRequest {}).await.map_err(said)?.into_inner();
     check_clock(challenge.server_time_ms)?;
     let nonce = challenge.nonce[..].try_into();

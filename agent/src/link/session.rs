@@ -393,5 +393,35 @@ fn of_farewell(farewell: pb::Farewell) -> Coded {
 
 /// TLS 1.3 tells of a refused client certificate only after the handshake, in the first thing that is read.
 fn of_status(address: &str, status: &tonic::Status) -> Coded {
-    explain(address, status).unwrap_or_else(|| wire::from_status(status))
+    explain(address, status).unwrap_or_else(|| {
+        let told = wire::from_status(status);
+        match told.code == Code::C01 && !status.metadata().contains_key(wire::CODE_KEY) {
+            true => broken_off(address, &told.message),
+            false => told,
+        }
+    })
+}
+
+fn broken_off(address: &str, why: &str) -> Coded {
+    let message = format!(
+        "the connection to the controller at {address} broke off: {why}. It is tried again; whether the \
+         controller runs is said there by: systemctl status longshore-controller"
+    );
+    Coded::new(Code::C01, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_breaks_off_names_the_controller_and_the_cause() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let lost = of_status("ctl.example:7440", &tonic::Status::from_error(Box::new(cause)));
+        assert_eq!(lost.code, Code::C01);
+        let said = "the connection to the controller at ctl.example:7440 broke off: connection reset by peer";
+        assert!(lost.message.starts_with(said), "{lost}");
+        let told = wire::to_status(&Coded::new(Code::C01, "another took over"));
+        assert_eq!(of_status("ctl.example:7440", &told).message, "another took over");
+    }
 }

@@ -20,7 +20,13 @@ pub async fn connect(socket: &Path) -> Result<LocalClient<Channel>, Coded> {
         async move { io.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
     let channel = Endpoint::from_static("http://agent.local").connect_with_connector(connector).await;
-    channel.map(LocalClient::new).map_err(|error| Coded::new(Code::C01, Chain(&error).to_string()))
+    channel.map(LocalClient::new).map_err(|error| {
+        let (path, why) = (socket.display(), Chain(&error));
+        let message = format!(
+            "what listens at `{path}` is no agent, or ended: {why}. See: journalctl -u longshore-agent"
+        );
+        Coded::new(Code::C01, message)
+    })
 }
 
 fn unreachable_at(socket: &Path, error: &io::Error) -> Coded {

@@ -2,7 +2,7 @@
 
 use longshore_common::{
     code::{Code, Coded},
-    wire::CODE_KEY,
+    wire::{CODE_KEY, said},
 };
 use serde::Serialize;
 
@@ -94,7 +94,7 @@ impl From<tonic::Status> for Failure {
 /// A status that no handler of ours made: the transport's, a proxy's, or an older controller's.
 fn uncoded(status: &tonic::Status) -> Failure {
     use tonic::Code as Grpc;
-    let text = shown(status.message());
+    let text = shown(&said(status));
     match status.code() {
         Grpc::Unimplemented => Failure::new(Exit::Refused, "the controller does not know this request").next(
             "it may be older than this command line: compare longshore status with longshore --version",
@@ -167,6 +167,27 @@ mod tests {
             let failure = Failure::from(status(grpc, code, message));
             assert_eq!(failure.exit.number(), exit, "{message}");
             assert_eq!(failure.lines()[0], line);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_told_with_its_cause() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let failure = Failure::from(tonic::Status::from_error(Box::new(Broken(cause))));
+        assert_eq!(failure.lines()[0], "longshore: LS-C01 transport error: connection reset by peer");
+    }
+
+    #[derive(Debug)]
+    struct Broken(std::io::Error);
+
+    impl std::fmt::Display for Broken {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("transport error")
+        }
+    }
+    impl std::error::Error for Broken {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
         }
     }
 
