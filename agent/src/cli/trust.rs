@@ -6,6 +6,7 @@ use std::path::Path;
 use longshore_common::{
     code::{Code, Coded},
     digest::{ReleaseDigest, sha256},
+    regular::{self, Links},
     text::visible,
 };
 
@@ -20,7 +21,7 @@ use super::{
 use crate::{config::Config, trust::Gate};
 
 /// A root document, when a file is given instead of its digest.
-const ROOT_BYTES: u64 = longshore_common::trust::ROOT_BYTES as u64;
+const ROOT_BYTES: usize = longshore_common::trust::ROOT_BYTES;
 
 pub fn trust(args: &Args, wanted: Trust) -> Result<Exit, Coded> {
     let config = Config::load_if_there(&args.config_file(), &args.root)?;
@@ -83,12 +84,8 @@ fn read_root(given: &str) -> Result<[u8; 32], Coded> {
     if let Ok(digest) = given.parse::<ReleaseDigest>() {
         return Ok(digest.0);
     }
-    let failed = |e: std::io::Error| Coded::new(Code::V01, format!("read `{}`: {e}", visible(given)));
-    let length = std::fs::metadata(given).map_err(failed)?.len();
-    if length > ROOT_BYTES {
-        return Err(Coded::new(Code::V01, format!("`{}` is too large for a root", visible(given))));
-    }
-    let bytes = std::fs::read(given).map_err(failed)?;
+    let bytes = regular::read(Path::new(given), ROOT_BYTES, Links::Followed)
+        .map_err(|e| Coded::new(Code::V01, format!("read `{}`: {e}", visible(given))))?;
     longshore_common::trust::read_root(longshore_common::trust::FLEET, &bytes)?;
     Ok(sha256(&bytes))
 }
@@ -99,5 +96,23 @@ fn who() -> String {
     match std::env::var("SUDO_USER") {
         Ok(user) => format!("{} (uid {uid})", visible(&user)),
         Err(_) => format!("uid {uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody put where root looks for a root document holds root up no longer than any other mistake.
+    #[test]
+    fn what_is_no_file_is_no_root_and_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("root.json");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        for (given, says) in [(pipe.to_str().unwrap(), "it is a FIFO"), ("/dev/zero", "it is a device")] {
+            let refused = read_root(given).unwrap_err();
+            assert!(refused.code == Code::V01 && refused.message.contains(says), "{refused}");
+        }
+        assert_eq!(read_root(&"a5".repeat(32)).unwrap(), [0xa5; 32]);
     }
 }

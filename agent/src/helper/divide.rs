@@ -16,6 +16,8 @@ use longshore_common::{
     code::{Code, Coded},
     durable::{DurableError, create_dir_durable, remove_durable, write_atomic},
     ids::HostId,
+    regular::{self, Links},
+    strict::FILE_BYTES as CONFIG_BYTES,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -31,6 +33,8 @@ pub const AGENT_USER: &str = "longshore-agent";
 const HOST: &str = "host";
 /// What moves between the identity and the helper's folder.
 const OF_ROOT: [&str; 2] = ["age-key.txt", "trust.json"];
+/// An id and the end of its line, with room.
+const HOST_BYTES: usize = 256;
 /// Larger than any of what moves.
 const FILE_BYTES: u64 = 8 << 20;
 
@@ -44,7 +48,7 @@ pub fn read_host(config: &Config) -> Result<HostId, Coded> {
         );
         Coded::new(Code::N01, message)
     };
-    let text = std::fs::read_to_string(&path).map_err(|_| missing())?;
+    let text = regular::read_text(&path, HOST_BYTES, Links::Refused).map_err(|_| missing())?;
     text.trim().parse().map_err(|_| missing())
 }
 
@@ -147,7 +151,7 @@ fn give(folder: &Path, uid: u32, gid: u32) -> Result<(), Coded> {
 
 /// One line of the file; everything else that an admin wrote stays.
 fn say_in(file: &Path, processes: Processes) -> Result<(), Coded> {
-    let text = std::fs::read_to_string(file)
+    let text = regular::read_text(file, CONFIG_BYTES, Links::Followed)
         .map_err(|e| Coded::new(Code::S04, format!("read `{}`: {e}", file.display())))?;
     write_atomic(file, with_line(&text, processes).as_bytes(), 0o644).map_err(disk)
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -12,12 +13,15 @@ use longshore_common::{
     chain::Chain,
     digest::{ReleaseDigest, hex},
     durable,
+    regular::{self, Links},
 };
 use longshore_proto::v1 as pb;
 use serde::{Deserialize, Serialize};
 
 /// Checkpoints that are kept.
 const KEPT: usize = 64;
+/// All of them have well below a kilobyte each.
+const FILE_BYTES: usize = 1 << 20;
 /// Bytes of a signature; Ed25519's has 64.
 const SIGNATURE_BYTES: usize = 128;
 
@@ -39,19 +43,22 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// A file that does not read is moved out of the way: it may be what somebody wants to look at.
+    /// A file that does not read is moved out of the way: it may be what somebody wants to look at, and the
+    /// next checkpoint would take its place.
     pub fn open(path: PathBuf) -> Self {
-        let kept = match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), %error, "checkpoints do not read; moved to .damaged");
-                let away = path.with_extension("damaged");
-                if let Err(error) = durable::rename_durable(&path, &away) {
-                    tracing::error!(error = %Chain(&error), "and could not be moved");
-                }
-                VecDeque::new()
-            }),
-            Err(_) => VecDeque::new(),
+        let kept = match regular::read(&path, FILE_BYTES, Links::Refused) {
+            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(VecDeque::new()),
+            Err(error) => Err(error),
         };
+        let kept = kept.unwrap_or_else(|error| {
+            tracing::error!(path = %path.display(), %error, "checkpoints do not read; moved to .damaged");
+            let away = path.with_extension("damaged");
+            if let Err(error) = durable::rename_durable(&path, &away) {
+                tracing::error!(error = %Chain(&error), "and could not be moved");
+            }
+            VecDeque::new()
+        });
         Self { path, kept: Arc::new(Mutex::new(kept)) }
     }
 
@@ -144,6 +151,17 @@ mod tests {
         let witness = Witness::open(path.clone());
         witness.keep(pb::AuditCheckpoint { head: vec![1; 31].into(), ..checkpoint(1, 1) });
         assert!(witness.all().checkpoints.is_empty());
+        assert!(path.with_extension("damaged").exists());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_holds_no_agent_up_and_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoints.json");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+        let witness = Witness::open(path.clone());
+        witness.keep(checkpoint(1, 1));
+        assert_eq!(Witness::open(path.clone()).all().checkpoints, [checkpoint(1, 1)]);
         assert!(path.with_extension("damaged").exists());
     }
 }

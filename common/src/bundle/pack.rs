@@ -5,9 +5,9 @@
 //! errors that name the path; nothing is skipped in silence.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     code::{Code, Coded},
     digest::BlobDigest,
+    regular::{self, Links},
     text::visible,
 };
 
@@ -212,8 +213,8 @@ fn read_file(
     mut content: impl FnMut(&[u8]) -> Result<(), PackError>,
 ) -> Result<(bool, Blob), PackError> {
     let io = |source| PackError::Io { path: path.into(), source };
-    let no_links = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    let mut file = File::options().read(true).custom_flags(no_links).open(path).map_err(io)?;
+    // What was a file when the folder was walked can be a pipe by now, which would never end.
+    let mut file = regular::open(path, Links::Refused).map_err(io)?;
     let before = file.metadata().map_err(io)?;
     if before.mode() & SETID != 0 {
         let shown = visible(&path.to_string_lossy());

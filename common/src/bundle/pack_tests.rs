@@ -1,7 +1,7 @@
 //! Folders, plain and odd.
 
 use std::{
-    fs::Permissions,
+    fs::{File, Permissions},
     io::Write as _,
     os::unix::{fs::PermissionsExt as _, fs::symlink, net::UnixListener},
     time::{Duration, SystemTime},
@@ -124,6 +124,26 @@ fn a_file_that_changed_since_it_was_packed_is_an_error() {
     reread(&sources[0], &blob, |_| Ok(())).unwrap();
     put(folder.path(), "a", b"behind", 0o644);
     assert!(matches!(reread(&sources[0], &blob, |_| Ok(())), Err(PackError::Changed { .. })));
+}
+
+/// What is put in a file's place between the two readings neither holds the publisher up nor leads elsewhere.
+#[test]
+fn what_took_a_files_place_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "a", b"before", 0o644);
+    let packed = pack(folder.path(), &quiet()).unwrap();
+    let (path, blob) = (packed.sources().remove(0), packed.index.blobs()[0]);
+    let elsewhere = folder.path().join("b");
+    fs::rename(&path, &elsewhere).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+    let why = |path: &Path| match reread(path, &blob, |_| Ok(())) {
+        Err(PackError::Io { source, .. }) => source.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(why(&path).starts_with("it is a FIFO"), "{}", why(&path));
+    fs::remove_file(&path).unwrap();
+    symlink("b", &path).unwrap();
+    assert!(why(&path).starts_with("it is a link"), "{}", why(&path));
 }
 
 #[test]

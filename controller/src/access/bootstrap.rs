@@ -2,12 +2,16 @@
 //! `longshore-controller operator` leave a small file, and the daemon takes it into the store when it starts or when
 //! a key that it does not know first calls. Whoever can write that folder owns the CA's key as well.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use longshore_common::{
     digest::hex,
     durable::{self, DurableError},
     ids::OperatorName,
+    regular::{self, Links},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +31,7 @@ pub const OPERATORS_DIR: &str = "operators";
 /// Whoever is root beside the daemon, as records call them.
 pub const MACHINE: &str = "the controller's machine";
 /// A file that is larger was not made here.
-const FILE_BYTES: u64 = 64 * 1024;
+const FILE_BYTES: usize = 64 * 1024;
 
 /// What one file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,12 +100,14 @@ impl Waiting {
 }
 
 fn read(path: &Path, name: &OperatorName) -> Option<FirstKeys> {
-    let size = std::fs::metadata(path).ok()?.len();
-    if size > FILE_BYTES {
-        tracing::warn!(path = %path.display(), size, "too large to be what it should be; left alone");
-        return None;
-    }
-    let text = std::fs::read(path).ok()?;
+    let text = match regular::read(path, FILE_BYTES, Links::Refused) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "cannot be what it should be; left alone");
+            return None;
+        }
+    };
     match serde_json::from_slice::<FirstKeys>(&text) {
         Ok(found) if found.name == *name => Some(found),
         Ok(_) => None,

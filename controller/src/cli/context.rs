@@ -11,6 +11,7 @@ use longshore_common::{
     chain::Chain,
     code::Code,
     durable::{create_dir_durable, write_atomic},
+    regular::{self, Links},
     text::{nearest, visible},
 };
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ struct Entry {
 }
 
 const FILE: &str = "contexts.toml";
+/// Thousands of controllers.
+const FILE_BYTES: usize = 1 << 20;
 
 impl Contexts {
     /// An absent file is an empty one.
@@ -62,7 +65,7 @@ impl Contexts {
             .ok_or_else(|| Failure::usage("neither HOME nor XDG_CONFIG_HOME says where contexts are kept"))?
             .to_owned();
         let path = folder.join(FILE);
-        let file = match fs::read_to_string(&path) {
+        let file = match regular::read_text(&path, FILE_BYTES, Links::Followed) {
             Ok(text) => toml::from_str(&text).map_err(|error| {
                 Failure::usage(format!("{} does not parse: {}", path.display(), error.to_string().trim_end()))
             })?,
@@ -294,6 +297,14 @@ mod tests {
 
     fn chosen(config: &Path) -> Context {
         Contexts::choose(Some(config), None).unwrap()
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_is_named_at_once() {
+        let temp = tempfile::tempdir().unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, temp.path().join(FILE), 0o600.into()).unwrap();
+        let failure = Contexts::load(Some(temp.path())).unwrap_err();
+        assert!(failure.message.contains("it is a FIFO"), "{}", failure.message);
     }
 
     #[test]

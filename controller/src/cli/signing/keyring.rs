@@ -18,6 +18,7 @@ use longshore_common::{
     digest::{ReleaseDigest, hex},
     durable,
     ids::AppName,
+    regular::{self, Links},
     trust::{FLEET, PublicKey, SigningKey, author},
 };
 
@@ -36,6 +37,8 @@ const SUFFIX: &str = ".key";
 const AGENT_SUFFIX: &str = ".ssh-agent";
 const POINTER: &str = "longshore.key.ssh-agent/1";
 const PIN: &str = "fleet.pin";
+/// Each has a few hundred bytes.
+const FILE_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct KeyRing {
@@ -98,7 +101,7 @@ impl KeyRing {
     /// What this machine pins. None: it knows no fleet.
     pub fn pin(&self) -> Result<Option<[u8; 32]>, Failure> {
         let path = self.folder.join(PIN);
-        match fs::read_to_string(&path) {
+        match regular::read_text(&path, FILE_BYTES, Links::Followed) {
             Ok(text) => {
                 let digest: ReleaseDigest = text.trim().parse().map_err(|_| {
                     Failure::usage(format!("{} is not a SHA-256", path.display()))
@@ -220,7 +223,8 @@ impl KeyRing {
     fn read_pointer(&self, name: &str) -> Result<Pointer, Failure> {
         let path = self.pointer_path(name);
         let unread = |why: String| Failure::new(Exit::Failed, format!("{}: {why}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|e| unread(e.to_string()))?;
+        let text =
+            regular::read_text(&path, FILE_BYTES, Links::Followed).map_err(|e| unread(e.to_string()))?;
         let pointer: Pointer = serde_json::from_str(&text).map_err(|e| unread(e.to_string()))?;
         match pointer.schema == POINTER {
             true => Ok(pointer),
@@ -234,7 +238,7 @@ impl KeyRing {
 
     fn read(&self, name: &str) -> Result<SealedKey, Failure> {
         let path = self.path(name);
-        let text = fs::read_to_string(&path).map_err(|error| {
+        let text = regular::read_text(&path, FILE_BYTES, Links::Followed).map_err(|error| {
             Failure::new(Exit::Refused, format!("read the key {}: {error}", path.display()))
         })?;
         serde_json::from_str(&text)
@@ -252,4 +256,23 @@ impl KeyRing {
 
 fn failed(error: &dyn std::error::Error) -> Failure {
     Failure::new(Exit::Failed, Chain(error).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever lies in the folder, every command that signs lists it.
+    #[test]
+    fn a_pipe_in_the_folder_holds_up_no_signature() {
+        let dir = tempfile::tempdir().unwrap();
+        let ring = KeyRing::at(dir.path().join("keys"), Passphrase::new(Some("correct horse".into()), None));
+        let made = ring.create("shop").unwrap();
+        for file in ["old.key", "token.ssh-agent", PIN] {
+            rustix::fs::mkfifoat(rustix::fs::CWD, ring.folder().join(file), 0o600.into()).unwrap();
+        }
+        assert_eq!(ring.keys(), [made]);
+        let unread = ring.pin().unwrap_err();
+        assert!(unread.message.contains("it is a FIFO"), "{}", unread.message);
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     fmt,
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -34,6 +35,13 @@ pub enum For {
     Sealing,
 }
 
+/// A pipe as well, `<(pass show deploy)`; a little more than the longest, by which that shows.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(LONGEST as u64 + 3).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 impl Passphrase {
     pub fn new(given: Option<String>, file: Option<PathBuf>) -> Self {
         Self { given, file, known: Arc::default() }
@@ -47,7 +55,7 @@ impl Passphrase {
         let got = match (&self.given, &self.file) {
             (Some(given), _) => given.clone(),
             (None, Some(file)) => {
-                let text = std::fs::read_to_string(file).map_err(|e| {
+                let text = read(file).map_err(|e| {
                     Failure::usage(format!("read the passphrase from {}: {e}", file.display()))
                 })?;
                 text.trim_end_matches(['\r', '\n']).to_owned()

@@ -15,7 +15,12 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
-use longshore_common::{digest::sha256, text::visible, trust::PublicKey};
+use longshore_common::{
+    digest::sha256,
+    regular::{self, Links},
+    text::visible,
+    trust::PublicKey,
+};
 
 use crate::cli::{exit::Exit, failure::Failure};
 
@@ -26,6 +31,8 @@ const KIND: &[u8] = b"ssh-ed25519";
 /// Bytes of one answer, and keys in it.
 const ANSWER: usize = 256 * 1024;
 const KEYS: usize = 1024;
+/// Bytes of a public key's file.
+const LINE: usize = 16 * 1024;
 /// Somebody may have to say yes, or touch something.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -190,7 +197,8 @@ fn wanted_key(wanted: &str) -> Option<PublicKey> {
         (words.next()? == "ssh-ed25519").then_some(())?;
         public_of(&STANDARD.decode(words.next()?).ok()?)
     };
-    line(wanted).or_else(|| line(&std::fs::read_to_string(wanted).ok()?))
+    let file = || regular::read_text(Path::new(wanted), LINE, Links::Followed).ok();
+    line(wanted).or_else(|| line(&file()?))
 }
 
 fn put(into: &mut Vec<u8>, bytes: &[u8]) {
