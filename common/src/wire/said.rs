@@ -4,8 +4,8 @@ use std::error::Error;
 
 use tonic::Status;
 
-/// Its message and, of a call that broke off on the way, every cause: the first words say only that it did. Not yet safe
-/// to show.
+/// Its message and, of a call that broke off on the way, every cause: the first words say only that it did.
+/// Not yet safe to show.
 pub fn said(status: &Status) -> String {
     let mut said = vec![status.message().to_owned()];
     let mut next = status.source();

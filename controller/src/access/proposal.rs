@@ -141,11 +141,12 @@ pub async fn settle(
     let revision = found.as_ref().map(|entry| entry.revision);
     let known: Option<Proposal> = found.as_ref().map(record::decode_entry).transpose()?;
     let known = known.filter(|proposal| !proposal.is_over(now));
-    // An id is short, for people to type: whoever chooses words can find two acts of one, and only one was agreed to.
+    // An id is short, for people to type: whoever chooses words can find two acts of one, and only one was
+    // agreed to.
     if known.as_ref().is_some_and(|known| known.method != method.to_string() || known.target != target) {
         let message = format!(
-            "another act of the same id, proposal {id}, waits for a second person; nothing was changed. Say it in other \
-             words, or wait until that is done or an hour old"
+            "another act of the same id, proposal {id}, waits for a second person; nothing was changed. Say \
+             it in other words, or wait until that is done or an hour old"
         );
         return Ok(Err(Coded::new(Code::W02, message)));
     }

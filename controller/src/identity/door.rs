@@ -149,8 +149,8 @@ impl Door {
         Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs, noted })
     }
 
-    /// Turns away whoever may not, before the handler takes in what says what the call is. Nobody is let in by it: that
-    /// is [`Door::operator`], which is asked afterwards.
+    /// Turns away whoever may not, before the handler takes in what says what the call is. Nobody is let in
+    /// by it: that is [`Door::operator`], which is asked afterwards.
     pub async fn glance(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<(), Trouble> {
         self.known(call, scope, target).await.map(drop)
     }

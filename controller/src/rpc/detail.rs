@@ -10,19 +10,18 @@ use longshore_common::{
 };
 use longshore_proto::v1 as pb;
 
-/// Bytes of a SHA-256 that stand for content.
-const DIGEST_BYTES: usize = 8;
 /// Names of a list that are told; of a longer one its digest as well.
 const NAMED: usize = 20;
 
-/// `production.toml (sha256 9c1e5a5f0c7f6ae5)`: what `sha256sum` says of the file begins so.
+/// `production.toml (sha256 9c1e5a5f…)`, as `sha256sum` says.
 pub(super) fn file(name: &str, text: &str) -> String {
     format!("{name} ({})", content(text.as_bytes()))
 }
 
-/// `sha256 9c1e5a5f0c7f6ae5`
+/// `sha256 9c1e5a5f…`, all of it: whoever writes both can make two files whose digests begin alike, have the one
+/// agreed to, and do the other.
 pub(super) fn content(bytes: &[u8]) -> String {
-    format!("sha256 {}", hex(&sha256(bytes)[..DIGEST_BYTES]))
+    format!("sha256 {}", hex(&sha256(bytes)))
 }
 
 /// `a join token, 3 uses, 1h, env=prod role=web, named web-*, from 10.0.0.0/8, each asks`
@@ -65,9 +64,9 @@ pub(super) fn user(request: &pb::AddUserRequest) -> String {
     format!("operator {name}: {}{ttl}", grants.join(", "))
 }
 
-/// `environment production: seal secret db_password, 6b86b273…, for web-1, web-2`. All of the digest: it is what the
-/// environment's file will say, and of a part of it whoever seals could make two. Before the hosts, of which there may be
-/// more than the log has room for. What was sealed is in none of it.
+/// `environment production: seal secret db_password, 6b86b273…, for web-1, web-2`. The digest is what
+/// the environment's file will say. It comes before the hosts, of which there may be more than the log has
+/// room for. What was sealed is in none of it.
 pub(super) fn seal(env: Option<&EnvName>, name: &str, digest: &SealedDigest, names: &[String]) -> String {
     let hosts = list(names, ", ");
     match env {
@@ -132,7 +131,8 @@ mod tests {
         let said = "a join token, 3 uses, 1h, env=prod role=web, named web-*, from 10.0.0.0/8, each asks";
         assert_eq!(token(&wide), said);
 
-        assert_eq!(file("prod.toml", "a"), "prod.toml (sha256 ca978112ca1bbdca)");
+        let whole = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+        assert_eq!(file("prod.toml", "a"), format!("prod.toml (sha256 {whole})"));
         assert_ne!(file("prod.toml", "a"), file("prod.toml", "b"));
 
         let drained = pb::DrainHostRequest { host: "web-1".into(), ..Default::default() };

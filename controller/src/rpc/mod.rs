@@ -74,8 +74,8 @@ async fn operator<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorN
     Ok(admitted(door, request).await?.name().clone())
 }
 
-/// Turns away whoever may not, for handlers that know what the call is only when they have taken it in: they ask the
-/// door then.
+/// Turns away whoever may not, for handlers that know what the call is only when they have taken it in: they
+/// ask the door then.
 async fn glance<T: Act>(door: &Door, request: &Request<T>) -> Result<(), Status> {
     let (scope, target) = (request.get_ref().scope(), request.get_ref().target());
     door.glance(request.extensions(), &scope, &target).await.map_err(refuse)

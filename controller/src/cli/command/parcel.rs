@@ -1,5 +1,6 @@
-//! What was encrypted, in a file. Where two people decide what is sealed they agree to one ciphertext, and to encrypt
-//! again makes another; so what was sent is kept here, and sent once more. Nobody but the hosts can open it.
+//! What was encrypted, in a file. Where two people decide what is sealed they agree to one ciphertext, and to
+//! encrypt again makes another; so what was sent is kept here, and sent once more. Nobody but the hosts can
+//! open it.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,8 @@ use crate::{
 };
 
 const SCHEMA: &str = "longshore.sealed/1";
-/// Every host with the longest ciphertext, in base64, and as much again around it as its names and keys can be.
+/// Every host with the longest ciphertext, in base64, and as much again around it as its names and keys can
+/// be.
 const FILE_BYTES: usize = ROWS_MAX * (TEXT_BYTES * 4 / 3 + 1024);
 
 /// One secret, for all the hosts that can open it.

@@ -87,12 +87,13 @@ async fn pack(
 fn waits(parcel: &Parcel, why: Failure) -> Failure {
     match parcel.keep(Path::new(".")) {
         Ok(path) => why.next(format!(
-            "what was encrypted is kept in {0}, which only the hosts can open: give the command again with --sealed {0}",
+            "what was encrypted is kept in {0}, which only the hosts can open: give the command again with \
+             --sealed {0}",
             visible(&path.to_string_lossy())
         )),
         Err(lost) => why.next(format!(
-            "what was encrypted could not be kept here, and to encrypt again makes another secret ({}): type the \
-             command in a folder of yours",
+            "what was encrypted could not be kept here, and to encrypt again makes another secret ({}): type \
+             the command in a folder of yours",
             lost.message
         )),
     }

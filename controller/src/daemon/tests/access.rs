@@ -151,7 +151,8 @@ async fn what_two_people_decide_waits_for_the_second() {
     site.stop().await;
 }
 
-/// Two people agree to one ciphertext for these hosts, told by its digest, and not to whatever is sealed next.
+/// Two people agree to one ciphertext for these hosts, told by its digest, and not to whatever is sealed
+/// next.
 #[tokio::test]
 async fn a_secret_that_two_people_decide_is_told_and_bound() {
     let acts = ["Settings/Seal".to_owned()];
