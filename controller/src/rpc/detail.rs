@@ -18,8 +18,8 @@ pub(super) fn file(name: &str, text: &str) -> String {
     format!("{name} ({})", content(text.as_bytes()))
 }
 
-/// `sha256 9c1e5a5f…`, all of it: whoever writes both can make two files whose digests begin alike, have the one
-/// agreed to, and do the other.
+/// `sha256 9c1e5a5f…`, all of it: whoever writes both can make two files whose digests begin alike, have the
+/// one agreed to, and do the other.
 pub(super) fn content(bytes: &[u8]) -> String {
     format!("sha256 {}", hex(&sha256(bytes)))
 }
