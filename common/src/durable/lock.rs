@@ -13,8 +13,8 @@ use crate::code::{Code, Coded};
 /// A folder that is ours until this is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub struct DirLock {
-    /// The kernel's lock lives as long as this descriptor. It is not inherited through exec.
-    _file: File,
+    /// The kernel's lock lives as long as this open file. It is not inherited through exec.
+    file: File,
     dir: PathBuf,
 }
 
@@ -51,13 +51,22 @@ pub fn lock_dir(dir: &Path) -> Result<DirLock, LockError> {
     // Only for the other's message: the lock itself is the kernel's, so this needs no sync.
     file.set_len(0).at(Step::Write, &path)?;
     write!(file, "{}", std::process::id()).at(Step::Write, &path)?;
-    Ok(DirLock { _file: file, dir: dir.to_owned() })
+    Ok(DirLock { file, dir: dir.to_owned() })
 }
 
 impl DirLock {
     /// The folder that is locked.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+impl Drop for DirLock {
+    /// Closing alone would not do: a child that another thread forks just now holds a copy until it becomes its program,
+    /// and the folder would seem to be ours for that long.
+    fn drop(&mut self) {
+        // There is nobody to tell; the end of the last copy unlocks it as well.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
