@@ -34,7 +34,7 @@ use support::{
     me, until,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A host behind the balancer: answers with one word until it is stopped, and then what it has begun.
 struct Web {

@@ -12,7 +12,7 @@ use longshore_common::join::JoinToken;
 use tempfile::TempDir;
 
 /// A test that waits longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn agent(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longshore-agent"));

@@ -39,7 +39,7 @@ use support::{
 };
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The app: this program again. Answers with its version; `/healthz` says whether that is a good one.
 #[test]

@@ -170,7 +170,7 @@ fn broken(error: io::Error) -> FetchError {
 mod tests {
     use super::*;
 
-    const SILENCE: Duration = Duration::from_secs(30);
+    const SILENCE: Duration = Duration::from_secs(120);
 
     fn joined() -> (Outflow, Watch, Inflow, Cut) {
         let (out, come) = tokio::net::UnixStream::pair().unwrap();

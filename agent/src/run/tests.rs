@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A test that waits longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Agent {
     crew: Crew<SimHost>,

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A port at which nobody listens, and which nobody is given who asks for any: those are from 32768 on. It is not listened
 /// at even for a moment, since a child that another test forks just then would go on doing so.

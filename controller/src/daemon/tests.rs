@@ -27,7 +27,7 @@ use crate::{
 use site::{HostKey, Site};
 
 /// What does not come within this time does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Scenario 62, and row 15 of the bad inputs: a token is used once, by one key.
 #[tokio::test]

@@ -125,7 +125,7 @@ mod tests {
         testing::{HandAgent, MortalStore},
     };
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(120);
 
     /// One controller after the other over the same disk, and one host.
     struct Desk {

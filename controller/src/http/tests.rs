@@ -12,7 +12,7 @@ use super::{Call, HttpError, Reply, Trust, Url, call};
 /// Of what is never answered.
 const DEADLINE: Duration = Duration::from_millis(700);
 /// Of everything else: the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server that says `head` and then `piece`, `times` times, to every caller.
 async fn server(head: &'static str, piece: &'static [u8], times: usize) -> Url {

@@ -17,7 +17,7 @@ use crate::{
 };
 use server::{Server, nobody, smtp};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn store(file: &str) -> SharedStore {
     let store: SharedStore = Arc::new(MemoryStore::new());

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Nothing here takes longer; what does is stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const FILE: &str = r#"
 [environment]

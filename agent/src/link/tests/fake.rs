@@ -36,7 +36,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 use uuid::Uuid;
 
 /// A test that waits longer than this has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 const NONCE: [u8; recovery::NONCE] = [9; recovery::NONCE];
 

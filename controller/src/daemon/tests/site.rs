@@ -266,7 +266,7 @@ impl Site {
 
     pub async fn wait_connected(&self, count: usize) {
         let mut hosts = self.hosts().await;
-        for _ in 0..500 {
+        for _ in 0..PATIENCE.as_millis() / 10 {
             let reply = hosts.list(pb::ListHostsRequest::default()).await.unwrap().into_inner();
             if reply.hosts.iter().filter(|host| host.connected).count() == count {
                 return;
@@ -381,7 +381,7 @@ impl Site {
     pub async fn outcome(&self, id: &str) -> String {
         let mut updates = self.watch(id).await;
         let mut last = pb::Rollout::default();
-        let watched = tokio::time::timeout(Duration::from_secs(30), async {
+        let watched = tokio::time::timeout(PATIENCE, async {
             while let Some(update) = updates.next().await {
                 if let Some(pb::rollout_update::Update::Rollout(rollout)) = update.unwrap().update {
                     last = rollout;
