@@ -42,7 +42,7 @@ wave = "100%"
 bake = "0s"
 max_unavailable = "100%"
 [plan]
-deadline = "20s"
+deadline = "1m"
 "#;
 
 struct Site {
@@ -63,7 +63,8 @@ impl Site {
         for agent in &agents {
             agent.enrol(&store).await;
         }
-        let beat = Heartbeat { every: Duration::from_millis(200), missed: 3 };
+        // A machine that stands still is not taken for the agents' silence.
+        let beat = Heartbeat { every: Duration::from_millis(200), missed: 600 };
         let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
         let engine = Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, stop.clone())
             .await

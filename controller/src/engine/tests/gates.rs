@@ -97,7 +97,7 @@ async fn a_restart_looks_again_only_at_what_has_no_verdict() {
     let store: SharedStore = memory.clone();
     let (good, asked_good) = server("200 OK").await;
     let (slow, asked_slow) = server("503 Later").await;
-    let waiting = http_gate(slow, "deadline = \"30s\"\n").replace("ready", "waiting");
+    let waiting = http_gate(slow, "deadline = \"10m\"\n").replace("ready", "waiting");
     gated(&store, &format!("{}{waiting}", http_gate(good, ""))).await;
     let first = Controller::start(store.clone()).await;
     first.connect(&agents);
