@@ -117,7 +117,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
     let (helper, one, two, list) = deployed().await;
     let evil = Release::new("6.6", "");
     let hooked = Release::new("1.1", "[hooks]\nbefore_switch = { run = [\"/bin/sh\", \"-c\", \"id\"] }\n");
-    let before = helper.all();
+    let before = helper.all().await;
     let signed = Loot::of(&helper, list.clone(), &two);
     let held = helper.held();
     let forged = helper.operator.list(2, &[&one, &two, &evil], 9, Some(&held));
@@ -176,7 +176,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
     for (what, loot, assignment, code) in tries {
         let outcome = assign(&helper, &loot, assignment).await;
         assert_eq!(code_of(&outcome), code.to_string(), "{what}: {outcome:?}");
-        assert_eq!(helper.all(), before, "{what}");
+        assert_eq!(helper.all().await, before, "{what}");
     }
     // What is left to it.
     assert_eq!(assign(&helper, &signed, two.assigned(21)).await, Outcome::Healthy);
@@ -186,7 +186,7 @@ async fn what_is_signed_and_newer_can_be_replayed_and_nothing_else() {
 #[tokio::test]
 async fn a_signed_manifest_cannot_take_the_place_of_our_own_units() {
     let (helper, one, two, _) = deployed().await;
-    let (before, held) = (helper.all(), helper.held());
+    let (before, held) = (helper.all().await, helper.held());
     let text = String::from_utf8(two.manifest.to_bytes()).unwrap();
     let taken = text.replace("\"app\":\"shop\"", "\"app\":\"helper\"").into_bytes();
     let releases =
@@ -205,7 +205,7 @@ async fn a_signed_manifest_cannot_take_the_place_of_our_own_units() {
     let trusted = |all: BTreeMap<std::path::PathBuf, String>| {
         all.into_iter().filter(|(path, _)| !path.iter().any(|part| part == "trust")).collect::<Vec<_>>()
     };
-    assert_eq!(trusted(helper.all()), trusted(before));
+    assert_eq!(trusted(helper.all().await), trusted(before));
 }
 
 #[tokio::test]
@@ -218,20 +218,20 @@ async fn a_way_back_to_what_was_withdrawn_is_refused() {
     let list = helper.operator.list(2, &[&two, &three], 2, Some(&held));
     let loot = Loot { manifest: b"{}".to_vec(), ..Loot::of(&helper, list, &three) };
     assert_eq!(code_of(&assign(&helper, &loot, three.assigned(12)).await), "LS-A01");
-    let before = helper.all();
+    let before = helper.all().await;
     let to = Some(one.assigned(10).slot());
     let revert = Ask::Revert { app: super::signed::app(), to, by: "root".into() };
     match hear(&mut call(&helper.socket, revert).await).await {
         Say::No(wrong) => assert_eq!(wrong.code, "LS-T02", "{wrong:?}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(helper.all(), before);
+    assert_eq!(helper.all().await, before);
 }
 
 #[tokio::test]
 async fn words_that_are_torn_too_long_unknown_or_crooked_are_refused() {
     let (helper, one, ..) = deployed().await;
-    let before = helper.all();
+    let before = helper.all().await;
     let asked = |version: u32, ask: Value| {
         framed(b'w', json!({ "version": version, "ask": ask }).to_string().as_bytes())
     };
@@ -296,7 +296,7 @@ async fn words_that_are_torn_too_long_unknown_or_crooked_are_refused() {
             Ok(None) if code.is_empty() => {}
             other => panic!("{what}: {other:?}"),
         }
-        assert_eq!(helper.all(), before, "{what}");
+        assert_eq!(helper.all().await, before, "{what}");
     }
 }
 

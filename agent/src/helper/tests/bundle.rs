@@ -76,7 +76,7 @@ async fn a_bundle_is_expanded_by_the_agent_and_verified_by_the_helper() {
     let release = Release::new("1.0", "");
     let list = helper.operator.list(1, &[&release], 2, None);
     let good = bundle_of(&helper, &release, list.clone());
-    let before = helper.all();
+    let before = helper.all().await;
 
     let mut other = release.clone();
     other.content[0] ^= 1;
@@ -89,7 +89,7 @@ async fn a_bundle_is_expanded_by_the_agent_and_verified_by_the_helper() {
     ] {
         let refused = deploy(&agent, &bundle).await.unwrap_err();
         assert_eq!(refused.code, code, "{what}: {refused}");
-        assert_eq!(helper.all(), before, "{what}");
+        assert_eq!(helper.all().await, before, "{what}");
     }
 
     assert_eq!(concluded(deploy(&agent, &good).await.unwrap()).await, Outcome::Healthy);
@@ -106,10 +106,10 @@ async fn a_bundle_is_on_record_under_the_name_of_whoever_brings_it() {
     let agent = Remote::attach(&helper.socket, uplink, stop.clone()).await.unwrap();
     let release = Release::new("1.0", "");
     let bundle = bundle_of(&helper, &release, helper.operator.list(1, &[&release], 2, None));
-    let before = helper.all();
+    let before = helper.all().await;
     let endless = Box::new(HandOrder { by: "x".repeat(501), ..wanted() });
     match hear(&mut call(&helper.socket, Ask::Deploy { wanted: endless }).await).await {
-        Say::No(wrong) => assert_eq!((wrong.code.as_str(), helper.all()), ("LS-V01", before)),
+        Say::No(wrong) => assert_eq!((wrong.code.as_str(), helper.all().await), ("LS-V01", before)),
         other => panic!("{other:?}"),
     }
 
@@ -155,7 +155,7 @@ async fn the_helper_takes_no_bundle_with_frames() {
     let helper = Helper::new().await;
     let release = Release::new("1.0", "");
     let framed = bundle_of(&helper, &release, helper.operator.list(1, &[&release], 2, None));
-    let before = helper.all();
+    let before = helper.all().await;
     let mut stream = UnixStream::connect(&helper.socket).await.unwrap();
     let ask = Ask::Deploy { wanted: Box::new(wanted()) };
     frame::say(&mut stream, &Call { version: VERSION, ask }).await.unwrap();
@@ -165,5 +165,5 @@ async fn the_helper_takes_no_bundle_with_frames() {
         Some(Say::No(wrong)) => assert_eq!(wrong.code, "LS-A05", "{wrong:?}"),
         other => panic!("{other:?}"),
     }
-    assert_eq!(helper.all(), before);
+    assert_eq!(helper.all().await, before);
 }

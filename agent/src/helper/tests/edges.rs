@@ -56,9 +56,9 @@ async fn words_and_users_are_bounded() {
         ("who drains it", drain(3, WORDS), drain(3, WORDS + 1)),
         ("users", accounts(64), accounts(65)),
     ] {
-        let before = (helper.crew.state().hold(), helper.all());
+        let before = (helper.crew.state().hold(), helper.all().await);
         assert_eq!(refused(&helper, beyond).await, Some(Code::V01.to_string()), "{what}");
-        assert_eq!((helper.crew.state().hold(), helper.all()), before, "{what}");
+        assert_eq!((helper.crew.state().hold(), helper.all().await), before, "{what}");
         assert_eq!(refused(&helper, fits).await, None, "{what}");
     }
 }

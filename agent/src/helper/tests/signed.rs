@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use longshore_common::{
@@ -31,6 +33,9 @@ use crate::{
     state::State,
     trust::PinFile,
 };
+
+/// Nothing that these tests wait for takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed([seed; 32])
@@ -189,24 +194,45 @@ impl Helper {
     }
 
     /// Everything on the host that runs, would run or decides what may: all but the memory of what was refused and an
-    /// empty place to unpack in.
-    pub fn all(&self) -> BTreeMap<PathBuf, String> {
-        fn walk(folder: &Path, into: &mut BTreeMap<PathBuf, String>) {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_symlink() {
-                    let target = std::fs::read_link(&path).unwrap();
+    /// empty place to unpack in. Taken when nothing is being written; what is written for ever fails.
+    pub async fn all(&self) -> BTreeMap<PathBuf, String> {
+        let at_rest = async {
+            loop {
+                if let Ok(all) = self.all_now() {
+                    return all;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, at_rest).await.expect("the host comes to rest")
+    }
+
+    /// An error: something goes just now, or has a name for a moment only.
+    fn all_now(&self) -> io::Result<BTreeMap<PathBuf, String>> {
+        fn walk(folder: &Path, but: &Path, into: &mut BTreeMap<PathBuf, String>) -> io::Result<()> {
+            for entry in std::fs::read_dir(folder)? {
+                let entry = entry?;
+                let (path, kind) = (entry.path(), entry.file_type()?);
+                if path == but {
+                    continue;
+                }
+                if entry.file_name().to_string_lossy().starts_with(durable::TEMP_PREFIX) {
+                    return Err(io::ErrorKind::ResourceBusy.into());
+                }
+                if kind.is_symlink() {
+                    let target = std::fs::read_link(&path)?;
                     into.insert(path, target.display().to_string());
-                } else if path.is_dir() {
-                    walk(&path, into);
-                } else if path.is_file() {
-                    into.insert(path.clone(), hex(&sha256(&std::fs::read(&path).unwrap())));
+                } else if kind.is_dir() {
+                    walk(&path, but, into)?;
+                } else if kind.is_file() {
+                    let content = hex(&sha256(&std::fs::read(&path)?));
+                    into.insert(path, content);
                 }
             }
+            Ok(())
         }
         let mut all = BTreeMap::new();
-        walk(self.dir.path(), &mut all);
-        all.retain(|path, _| !path.starts_with(self.config.state()));
-        all
+        walk(self.dir.path(), &self.config.state(), &mut all)?;
+        Ok(all)
     }
 }
