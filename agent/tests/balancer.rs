@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use longshore_agent::{
@@ -68,7 +68,7 @@ impl Drop for Web {
 }
 
 fn answer(mut stream: TcpStream, word: &str) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut head = [0; 2048];
     if stream.read(&mut head)? == 0 {
         return Ok(());
@@ -122,7 +122,7 @@ impl Balancer {
             weight,
             if_up: false,
         });
-        let drain = Span::millis(if self.director == Director::Nginx { 600 } else { 3000 });
+        let drain = Span::millis(if self.director == Director::Nginx { 600 } else { 60_000 });
         let backend = "shop".parse().unwrap();
         Directions { director: self.director, backend, servers: servers.collect(), drain }
     }
@@ -131,7 +131,15 @@ impl Balancer {
         let step = Step::Direct(self.directions(weights));
         let done = self.host.perform(&self.app, &step, &Sink::nowhere()).await;
         done.unwrap_or_else(|failure| panic!("{weights:?}: {}", failure.message));
-        assert!(self.shows().await, "{weights:?}");
+        self.until_shown(&format!("{weights:?}")).await;
+    }
+
+    /// The balancer has a second to answer whoever only looks, and a busy machine may take longer.
+    async fn until_shown(&self, what: &str) {
+        let begun = Instant::now();
+        while !self.shows().await {
+            assert!(begun.elapsed() < PATIENCE, "{what} is not shown");
+        }
     }
 
     async fn shows(&self) -> bool {
@@ -143,7 +151,7 @@ fn haproxy(root: &Path, public: u16, [a, b, c, d]: [u16; 4]) -> Child {
     let socket = root.join("haproxy.sock");
     let conf = format!(
         "global\n stats socket {} mode 600 level admin\n\
-         defaults\n mode http\n timeout connect 2s\n timeout client 10s\n timeout server 10s\n retries 3\n option redispatch\n\
+         defaults\n mode http\n timeout connect 2m\n timeout client 2m\n timeout server 2m\n retries 3\n option redispatch\n\
          frontend public\n bind 127.0.0.1:{public}\n default_backend shop\n\
          backend shop\n cookie pin insert indirect nocache\n default-server check inter 100ms\n \
          server a 127.0.0.1:{a} cookie a\n server b 127.0.0.1:{b} cookie b\n \
@@ -181,7 +189,9 @@ fn nginx(root: &Path, public: u16) -> Child {
     command.args(["-c", &at("nginx.conf"), "-p", &root.display().to_string()]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = root.join("nginx.pid");
-    assert!(until(PATIENCE, || pid.exists()), "nginx is not up");
+    // The file is there before what it says is.
+    let up = || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'));
+    assert!(until(PATIENCE, up), "nginx is not up");
     child
 }
 
@@ -247,8 +257,9 @@ async fn traffic_stays_where_it_is_until_what_gains_is_up() {
     let failure = site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap_err();
     assert_eq!(failure.code, "LS-L01");
     assert!(failure.message.contains("holds shop/d for down"), "{}", failure.message);
+    load.comes_to("1");
     let answers = load.end();
-    assert!(answers.keys().all(|said| !said.starts_with("FAILED")) && answers["1"] > 100, "{answers:?}");
+    assert!(answers.keys().all(|said| !said.starts_with("FAILED")), "{answers:?}");
     load_is_back_on(&site, "1");
 }
 
@@ -279,7 +290,7 @@ async fn who_was_not_heard_gets_traffic_while_it_is_up() {
 
     let old = Web::on(a, "old");
     site.host.perform(&site.app, &step, &Sink::nowhere()).await.unwrap();
-    assert!(site.shows().await);
+    site.until_shown("who was not heard").await;
     load_is_back_on(&site, "old"); // b is down, and nobody waits for it
     drop(new);
     let _late = Web::on(b, "late");
@@ -388,7 +399,7 @@ async fn odd_backends_are_named() {
     servers[0].address = Some("10.0.0.1:80".to_owned());
     let failure = haproxy.direct(&servers).await.unwrap_err();
     assert!(failure.message.contains("listens at 10.0.0.1:80"), "{}", failure.message);
-    assert!(site.shows().await, "nothing was changed");
+    site.until_shown("what was there before").await;
 
     // A plan asks before anything begins, and is told all of it at once.
     servers[3].name = "web-9".parse().unwrap();

@@ -28,7 +28,7 @@ use longshore_common::{ids::AppName, slot::Slot};
 use support::{me, until};
 
 const SIGTERM: i32 = 15;
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(120);
 
 struct Fixture {
     _root: tempfile::TempDir,
@@ -110,7 +110,9 @@ fn shell(slot: &str, script: &str) -> Service {
 fn serving(slot: &str, socket: SocketAddr) -> Service {
     let program = std::env::current_exe().unwrap();
     let args = ["--exact", "the_app", "--ignored", "--nocapture"];
-    service(slot, program.to_str().unwrap(), &args, &[socket])
+    // What is under way is answered, however long a busy machine takes for that.
+    let grace_ms = WITHIN.as_millis() as u64;
+    Service { grace_ms, ..service(slot, program.to_str().unwrap(), &args, &[socket]) }
 }
 
 const ONE: &str = "1.0-00000001";
@@ -155,7 +157,7 @@ async fn the_app() {
 
 fn get(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(WITHIN))?;
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -231,7 +233,7 @@ impl Load {
 async fn an_address_takes_the_place_of_another_on_the_same_port() {
     let (fixture, loopback) = (Fixture::new(), free_address());
     let everywhere = SocketAddr::from(([0, 0, 0, 0], loopback.port()));
-    for (script, state) in [("sleep 60", "running"), ("exit 3", "crashing"), ("exit 0", "ended")] {
+    for (script, state) in [("exec sleep 1000", "running"), ("exit 3", "crashing"), ("exit 0", "ended")] {
         fixture.start(service(TWO, "/bin/sh", &["-c", script], &[everywhere])).await;
         let comes = async { while !fixture.state().await.to_string().starts_with(state) {} };
         tokio::time::timeout(WITHIN, comes).await.unwrap();
@@ -470,11 +472,13 @@ async fn lines_are_followed_as_they_come() {
     fixture
         .start(shell(ONE, "n=0; while :; do n=$((n+1)); echo line $n; echo oops >&2; sleep 0.02; done"))
         .await;
-    let mut seen = vec![];
+    let (mut lines, mut words) = (0, 0);
     let (enough, mut told) = tokio::sync::mpsc::channel(1);
     let follow = fixture.driver.follow(&fixture.app, |entry| {
-        seen.push(entry);
-        if seen.len() >= 6 {
+        // What was written to one of the two may all come before the other's.
+        lines += u32::from(entry.text.starts_with("line "));
+        words += u32::from(entry.text == "oops");
+        if lines >= 3 && words >= 3 {
             let _ = enough.try_send(());
         }
     });
@@ -483,7 +487,6 @@ async fn lines_are_followed_as_they_come() {
         _ = told.recv() => (),
         () = tokio::time::sleep(WITHIN) => panic!("no lines"),
     }
-    assert!(seen.iter().any(|e| e.text.starts_with("line ")) && seen.iter().any(|e| e.text == "oops"));
 }
 
 /// Paths of sockets are short; folders are not.

@@ -108,7 +108,7 @@ impl Load {
 pub fn get(port: u16) -> Result<String, String> {
     let whole = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
         let mut said = String::new();
         stream.read_to_string(&mut said)?;
