@@ -60,8 +60,9 @@ async fn audited(site: &Site, what: &str) -> bool {
 /// Events of the log on the disk that begin so.
 fn recorded(site: &Site, event: &str) -> Vec<String> {
     let dir = site.config().audit_dir();
-    let files =
-        std::fs::read_dir(dir).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    // A file that is being replaced has a name for a moment only.
+    let files = std::fs::read_dir(dir).unwrap();
+    let files = files.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok());
     let lines = files.flat_map(|text| text.lines().filter_map(Chained::parse).collect::<Vec<_>>());
     let events = lines.filter_map(|entry| match entry.what {
         What::Event { event, .. } => Some(event),

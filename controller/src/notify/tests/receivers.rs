@@ -46,7 +46,7 @@ async fn a_receiver_that_is_refused_keeps_mail_from_nobody_else() {
                 email = [\"ann@example.org\", \"full@example.org\", \"gone@example.org\", \"zoe@example.org\"]\n";
     let store = store(file).await;
     outbox::tell(&store, &happening(Kind::Failed), 0).await.unwrap();
-    let settled = |known: &[Notice]| known.iter().all(|notice| notice.attempts == 1);
+    let settled = |known: &[Notice]| known.iter().all(|notice| notice.attempts >= 1);
     let left = carried(&store, means(&dir, Some(mailer(port))), settled).await;
     let left: Vec<(String, bool)> =
         left.iter().map(|notice| (notice.address.to_string(), notice.dead)).collect();
@@ -73,11 +73,12 @@ async fn a_receiver_that_hangs_holds_up_nobody_else() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+        let (told, took) = testing::clocked(tokio::time::timeout(PATIENCE, told)).await;
+        told.expect("it is told");
+        assert!(took < Duration::from_secs(10), "it waited for a call that hangs: {took:?}");
     }
     let left = outbox::list(&store).await.unwrap();
     assert_eq!(left.iter().filter(|(notice, _)| notice.teller == "slow").count(), 5);
-    assert!(left.iter().all(|(notice, _)| notice.attempts == 0), "the first call hangs still: {left:?}");
     stop.cancel();
     task.await.unwrap();
 }
