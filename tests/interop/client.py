@@ -23,7 +23,7 @@ def ask(what: str, **words: object) -> dict:
         input=json.dumps({what: words}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     if done.returncode != 0:

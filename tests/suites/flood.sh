@@ -4,8 +4,9 @@
 #   apt-get install slowhttptest nghttp2-client
 #   cargo build --workspace && tests/suites/flood.sh
 #
-# Fails when a rollout fails or takes more than three times as long as without the flood, when the controller grows by more
-# than 64 MiB, or when it holds more than a few connections afterwards.
+# Fails when a rollout fails, when half of them take more than three times as long as without the flood and five seconds,
+# when the controller grows by more than 64 MiB, or when it holds more than a few connections afterwards. The slowest is
+# shown and decides nothing: a machine may stand still during any one of them.
 #
 # site.sh says where everything is.
 # shellcheck disable=SC1091,SC2154
@@ -17,33 +18,37 @@ raise_host
 seconds=${SECONDS_EACH:-15}
 
 memory() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$controller/status"; }
-held() { find "/proc/$controller/fd" -mindepth 1 | wc -l; }
+# Some are closed while they are counted.
+held() { { find "/proc/$controller/fd" -mindepth 1 2>/dev/null || true; } | wc -l; }
 timed() { local from; from=$(date +%s%N); "$@"; echo $((($(date +%s%N) - from) / 1000000)); }
 
+# middle NUMBER...: half of them are no larger.
+middle() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }
+
 roll_out 1.0
-calm=$(timed roll_out 1.1)
-before=$(memory) open=$(held) number=1
+calm=$(middle "$(timed roll_out 1.1)" "$(timed roll_out 1.2)" "$(timed roll_out 1.3)")
+before=$(memory) open=$(held) number=3
 echo "calm: a rollout takes $calm ms, the controller $before MiB, $open descriptors"
 
 # flood NAME COMMAND...: rolls out while it runs.
 flood() {
-    local name=$1 count=0 worst=0 took attack
+    local name=$1 worst=0 all=() took usual attack
     shift
     "$@" >"$site/$name.txt" 2>&1 &
     attack=$!
     pids+=("$attack")
     while kill -0 "$attack" 2>/dev/null; do
-        number=$((number + 1)) count=$((count + 1))
+        number=$((number + 1))
         took=$(timed roll_out "1.$number") || { echo "$name: rollout 1.$number failed" >&2; tail -5 "$site/controller.log" >&2; exit 1; }
         [ "$took" -le "$worst" ] || worst=$took
+        all+=("$took")
     done
     wait "$attack" || true
     sed -n 's/\x1b\[[0-9;]*m//g; /^\(closed\|connected\|error\|pending\|service available\|exit status\):/Ip' "$site/$name.txt" | tail -n 5 | tr -s ' \n' ' '
-    echo "$name: $count rollouts, the slowest $worst ms; $(memory) MiB, $(held) descriptors"
-    if [ "$count" = 0 ] || [ "$worst" -gt $((3 * calm + 1000)) ]; then
-        echo "$name: too slow" >&2
-        exit 1
-    fi
+    [ "${#all[@]}" != 0 ] || { echo "$name: no rollout went through" >&2; exit 1; }
+    usual=$(middle "${all[@]}")
+    echo "$name: ${#all[@]} rollouts, half of them within $usual ms, the slowest $worst ms; $(memory) MiB, $(held) descriptors"
+    [ "$usual" -le $((3 * calm + 5000)) ] || { echo "$name: too slow" >&2; exit 1; }
 }
 
 for port in "$main" "$enrol"; do

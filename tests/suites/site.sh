@@ -26,13 +26,13 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# until_true WHAT COMMAND...: for at most a minute.
+# until_true WHAT COMMAND...: for two minutes at least.
 until_true() {
     local what=$1 tries=0
     shift
     until "$@" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        [ "$tries" -lt 300 ] || { echo "never came: $what" >&2; exit 1; }
+        [ "$tries" -lt 600 ] || { echo "never came: $what" >&2; exit 1; }
         sleep 0.2
     done
 }
@@ -69,7 +69,8 @@ name = "there"
 exec = ["/bin/sh", "-c", "test -e run"]
 interval = "100ms"
 healthy_for = "200ms"
-deadline = "10s"
+timeout = "1m"
+deadline = "5m"
 END
     cat >"$site/prod.toml" <<END
 [environment]
@@ -88,5 +89,5 @@ END
 roll_out() {
     printf '%s' "$1" >"$site/app/dist/version"
     "$bin/longshore" release publish "$site/app" --version "$1" >/dev/null
-    "$bin/longshore" rollout start "shop@$1" --to prod --wait --timeout 60s >/dev/null
+    "$bin/longshore" rollout start "shop@$1" --to prod --wait --timeout 10m >/dev/null
 }
