@@ -419,8 +419,22 @@ fn make_release(folder: &Path, version: &str) {
     durable::write_atomic(&folder.join("longshore.toml"), app.as_bytes(), 0o644).unwrap();
 }
 
-/// A connection that is there, or why it is not.
+/// A connection that is there, or why it is not. The controller gives a handshake five seconds and drops it then without
+/// a word; a busy machine may stand still for as long, so that is no answer until it has come several times.
 pub async fn dial(address: SocketAddr, config: Arc<ClientConfig>) -> Result<Channel, io::Error> {
+    let dropped = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    let mut dialled = dial_once(address, config.clone()).await;
+    for _ in 0..4 {
+        match &dialled {
+            Err(error) if dropped.contains(&error.kind()) => {}
+            Ok(_) | Err(_) => break,
+        }
+        dialled = dial_once(address, config.clone()).await;
+    }
+    dialled
+}
+
+async fn dial_once(address: SocketAddr, config: Arc<ClientConfig>) -> Result<Channel, io::Error> {
     let connector = TlsConnector::from(config);
     let name = ServerName::from(address.ip());
     // Once by itself, for the error in its own words.
