@@ -85,8 +85,9 @@ impl Site {
     /// A controller over a folder that there is.
     pub async fn serve(dir: tempfile::TempDir, made: Made) -> Self {
         let stop = CancellationToken::new();
-        // Nothing here waits for a silence, and some sessions say no more than their hello.
-        let config = Config { heartbeat: Heartbeat::default(), ..made.config.clone() };
+        // Nothing here waits for a silence, and some sessions say no more than their hello: ten minutes.
+        let heartbeat = Heartbeat { missed: 60, ..Heartbeat::default() };
+        let config = Config { heartbeat, ..made.config.clone() };
         let serving = serve(config, stop.clone()).await.unwrap();
         Self { dir, made, stop, serving }
     }
