@@ -146,7 +146,7 @@ impl Site {
         self.generation += 1;
         let (_, release) = self.slot(version);
         // nginx does not say when it is over, so all of it is waited for there.
-        let drain = Span::secs(if self.director == Director::Nginx { 2 } else { 60 });
+        let drain = Span::secs(if self.director == Director::Nginx { 5 } else { 60 });
         let backend = "shop".parse().unwrap();
         let traffic = Traffic { director: self.director, backend, share, drain };
         let assignment = Assignment {

@@ -115,8 +115,16 @@ async fn served(config: Arc<ServerConfig>, connections: Connections) -> String {
 }
 
 async fn dial(address: &str, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(config).connect(name, TcpStream::connect(address).await?).await
+    let (name, connector) = (ServerName::try_from("127.0.0.1").unwrap(), TlsConnector::from(config));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match connector.connect(name.clone(), TcpStream::connect(address).await?).await {
+            // Dropped without a word: it has five seconds, for which a busy machine may stand still.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && tries < 5 => {}
+            dialled => return dialled,
+        }
+    }
 }
 
 /// What the server tells of us; TLS 1.3 tells of a refused client with the first thing that is read.
