@@ -20,7 +20,7 @@ seconds=${SECONDS_EACH:-15}
 memory() { awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$controller/status"; }
 # Some are closed while they are counted.
 held() { { find "/proc/$controller/fd" -mindepth 1 2>/dev/null || true; } | wc -l; }
-timed() { local from; from=$(date +%s%N); "$@"; echo $((($(date +%s%N) - from) / 1000000)); }
+timed() { local from; from=$(date +%s%N); "$@" || return; echo $((($(date +%s%N) - from) / 1000000)); }
 
 # middle NUMBER...: half of them are no larger.
 middle() { printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"; }

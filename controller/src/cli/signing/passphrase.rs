@@ -77,7 +77,7 @@ impl fmt::Debug for Passphrase {
 }
 
 fn ask(purpose: For, key: &str) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() {
+    if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "the key \"{key}\" needs its passphrase, and there is no terminal to ask at"
         ))
@@ -99,12 +99,12 @@ fn ask(purpose: For, key: &str) -> Result<String, Failure> {
 /// A line that the terminal does not show.
 fn typed(prompt: &str) -> Result<String, Failure> {
     let failed = |e: &dyn fmt::Display| Failure::new(Exit::Failed, format!("ask for the passphrase: {e}"));
-    let stdin = std::io::stdin();
+    let stdin = io::stdin();
     let shown = tcgetattr(&stdin).map_err(|e| failed(&e))?;
     let mut hidden = shown.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
     eprint!("{prompt}");
-    std::io::stderr().flush().map_err(|e| failed(&e))?;
+    io::stderr().flush().map_err(|e| failed(&e))?;
     tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|e| failed(&e))?;
     let mut line = String::new();
     let read = stdin.read_line(&mut line);
