@@ -4,8 +4,19 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
-    let files = ["access", "agent", "enrolment", "fleet", "local", "policy", "settings", "traffic", "trust"]
-        .map(|name| format!("longshore/v1/{name}.proto"));
+    let files = [
+        "access",
+        "agent",
+        "enrolment",
+        "fleet",
+        "local",
+        "policy",
+        "release",
+        "settings",
+        "traffic",
+        "trust",
+    ]
+    .map(|name| format!("longshore/v1/{name}.proto"));
     println!("cargo::rerun-if-changed={}", root.join("longshore").display());
     let descriptors = protox::compile(&files, [&root])?;
     tonic_prost_build::configure()

@@ -2,7 +2,7 @@
 
 mod edges;
 
-use std::sync::Arc;
+use std::{fs, path::Path, sync::Arc};
 
 use longshore_common::{code::Code, ids::OperatorName, time::ManualClock};
 
@@ -70,15 +70,9 @@ fn a_grant_reads_back_as_it_is_written() {
 /// A method that the protocol has and the table lacks would be denied to everybody; one too many is a slip.
 #[test]
 fn the_table_has_every_method_of_the_protocol_and_no_other() {
-    let protos = [
-        include_str!("../../../proto/longshore/v1/access.proto"),
-        include_str!("../../../proto/longshore/v1/agent.proto"),
-        include_str!("../../../proto/longshore/v1/enrolment.proto"),
-        include_str!("../../../proto/longshore/v1/fleet.proto"),
-        include_str!("../../../proto/longshore/v1/policy.proto"),
-        include_str!("../../../proto/longshore/v1/settings.proto"),
-        include_str!("../../../proto/longshore/v1/trust.proto"),
-    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/longshore/v1");
+    let protos: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|item| fs::read_to_string(item.unwrap().path()).unwrap()).collect();
     let mut declared = vec![];
     for line in protos.iter().flat_map(|proto| proto.lines()) {
         let mut words = line.split_whitespace();
@@ -190,7 +184,7 @@ async fn what_the_machine_made_is_on_record_before_it_counts() {
     let waiting = Waiting(Some(operators));
 
     let audit = open();
-    std::fs::remove_dir_all(&log).unwrap();
+    fs::remove_dir_all(&log).unwrap();
     let why = waiting.take_all(&store, Some(&audit), 0).await.unwrap_err();
     assert_eq!(why.coded().code, Code::S04);
     assert!(get(&store, &name).await.unwrap().is_none(), "what cannot be recorded is not done");

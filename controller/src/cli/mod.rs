@@ -1,4 +1,4 @@
-//! `longshore`, the operator's command line: a client of `fleet.proto`.
+//! `longshore`, the operator's command line: a client of the API in `proto/`.
 //!
 //! `args` is what may be typed, `command` does it, `view` holds the words that are printed (our own structs, also the
 //! shape of the JSON), `paint` turns a moving rollout into lines as pure functions. Nothing of the controller is used

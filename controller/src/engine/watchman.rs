@@ -81,7 +81,7 @@ struct Life {
 /// What a look at a host comes to.
 enum Found {
     Well,
-    /// It is being changed, or was told something else: how that ends is said by others.
+    /// It is being changed, or was told something else: how that ends is said by others. Or it cannot say.
     Busy,
     Unwell(Failure),
     /// It could not be asked, and why.
@@ -299,7 +299,8 @@ async fn see(fleet: &Fleet, app: &AppName, (id, generation): Watched, life: &mut
                 }
             }
             Answer::Error(why) => return Found::Unseen(why),
-            _ => return Found::Unseen("it answered another question".to_owned()),
+            // It does not know this question, and never will: what it said of itself has to do.
+            _ => return Found::Busy,
         }
         sleep(AGAIN).await;
     }

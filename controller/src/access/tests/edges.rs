@@ -40,7 +40,7 @@ async fn a_waiting_file_is_taken_up_by_the_operator_whose_name_it_has_within_and
     let first = FirstKeys { name: ann, key: key_of(3, 100), grants: Grants::all() };
     first.write(folder.path()).unwrap();
     let mine = folder.path().join("ann.json");
-    let mut text = std::fs::read(&mine).unwrap();
+    let mut text = fs::read(&mine).unwrap();
     longshore_common::durable::write_atomic(&folder.path().join("bob.json"), &text, 0o600).unwrap();
     assert!(!waiting.take(&store, None, &bob, 0).await.unwrap(), "it says that it is ann's");
     text.resize(64 * 1024, b' ');

@@ -379,5 +379,6 @@ fn what_a_gate_has_seen_ends_before_its_deadline() {
         hosts: vec![],
     };
     let lines = hold_lines(&[hold], 0, &Page::plain(Moment(0))).join(" ");
+    let lines = lines.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(lines.contains("web-1 does not answer; until 00:01:00 UTC (in 1m);"), "{lines}");
 }
