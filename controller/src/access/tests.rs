@@ -71,8 +71,10 @@ fn a_grant_reads_back_as_it_is_written() {
 #[test]
 fn the_table_has_every_method_of_the_protocol_and_no_other() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/longshore/v1");
-    let protos: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|item| fs::read_to_string(item.unwrap().path()).unwrap()).collect();
+    // The local one is served by agents, on a socket.
+    let ours = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    let ours = ours.filter(|path| !path.ends_with("local.proto"));
+    let protos: Vec<String> = ours.map(|path| fs::read_to_string(path).unwrap()).collect();
     let mut declared = vec![];
     for line in protos.iter().flat_map(|proto| proto.lines()) {
         let mut words = line.split_whitespace();

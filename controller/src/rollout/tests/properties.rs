@@ -299,7 +299,8 @@ pub(super) fn what_is_closed_is_left_alone(before: &Rollout, after: &Rollout) ->
     let finishes = closed.under_way == UnderWay::Finish && under_way;
     let begun = after.hosts.iter().find(|(id, host)| {
         let staged = before.hosts.get(*id).is_some_and(|old| old.state == HostState::Staging);
-        let forward = host.ask == Some(Ask::Run) && host.state != HostState::Unchanged;
+        // One that says that it runs the release already is asked to run it, and nothing moves there.
+        let forward = host.ask == Some(Ask::Run) && host.state == HostState::Switching;
         let forward = forward || (host.state == HostState::Staging && !staged);
         let back = host.ask == Some(Ask::Return) && !closed.rollback;
         host.round > round(before, id) && ((forward && !finishes) || back)
