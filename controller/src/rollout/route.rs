@@ -137,8 +137,10 @@ impl Draft {
         );
         let switching = matches!(phase, Phase::Switching(_)) && !self.rollout.is_shut();
         let done = phase.is_done();
+        // One that is to go back loses its connections for that, whatever it was at before.
+        let stays = |host: &HostProgress| !(returning && host.needs_return());
         let serves = |host: &HostProgress| match host.state {
-            HostState::Healthy | HostState::Unchanged => !(returning && host.needs_return()),
+            HostState::Healthy | HostState::Unchanged => true,
             HostState::Staged => host.previous.is_some() && !(switching && host.is_reachable()),
             HostState::Waiting | HostState::Staging | HostState::Failed => host.previous.is_some(),
             HostState::Reverted { .. } => true,
@@ -147,7 +149,7 @@ impl Draft {
             HostState::Switching | HostState::RollingBack => done && host.silent.is_some(),
             HostState::Inconsistent | HostState::Excluded { .. } | HostState::Left => false,
         };
-        for id in self.pick(|host| host.drained && !host.sick && serves(host)) {
+        for id in self.pick(|host| host.drained && !host.sick && stays(host) && serves(host)) {
             self.change(id, |host| host.drained = false);
         }
     }

@@ -244,3 +244,22 @@ fn nothing_is_changed_that_may_have_traffic() {
         }
     }
 }
+
+/// A host that was at another try when the rollout was aborted loses its connections and goes back, as any other.
+#[test]
+fn a_host_that_tries_again_goes_back_too() {
+    let setup = "a b lb | canary=0 wave=1 max_unavailable=1 attempts=2 traffic.director=haproxy \
+                 traffic.backend=shop traffic.drain=5s traffic.hold=3s balancers=";
+    check(
+        setup,
+        "start     -> staging 0; stage a; direct a=100 b=100
+         a good    -> switching 0
+         lb good   -> switching 0; direct a=0 b=100
+         lb good   -> switching 0; run a
+         a full    -> switching 0; stage a; direct a=100 b=100
+         abort     -> rolling-back; direct a=0 b=100
+         lb good   -> rolling-back; return a
+         a healthy -> rolling-back; direct a=100 b=100
+         lb good   -> aborted",
+    );
+}
