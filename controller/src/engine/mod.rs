@@ -110,8 +110,8 @@ impl Engine {
         engine.inner.tasks.spawn(route::route(engine.clone(), events));
         engine.take_up_drains().await?;
         engine.inner.tasks.spawn(newcomers::watch(engine.clone()));
-        for prefix in [Prefix::envs(), Prefix::freezes(), Prefix::locks()] {
-            // Whoever applies a file, freezes or unfreezes, locks or unlocks is heard by every rollout at once.
+        for prefix in [Prefix::envs(), Prefix::freezes(), Prefix::locks(), Prefix::releases()] {
+            // Whoever applies a file, freezes or unfreezes, locks or unlocks, or withdraws a release is heard at once.
             let tick = |engine: Engine| async move { engine.tell_all(Event::Tick).await };
             engine.inner.tasks.spawn(watched::wake_by(engine.clone(), prefix, tick));
         }

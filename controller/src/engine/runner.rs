@@ -11,7 +11,9 @@ use longshore_common::{
     code::Coded,
     ids::{AppName, HostId, RolloutId},
     report::Report,
+    text::visible,
     time::Millis,
+    wire,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +28,7 @@ use super::{
     watchman::Watchman,
 };
 use crate::{
-    bundle,
+    bundle::{self, Withdrawal},
     gate::{Concluded, Desk},
     rollout::{
         Event, LastLook, Phase, Refused, Rollout, RunState, Settled, Transition, last_look, next_deadline,
@@ -48,6 +50,9 @@ pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 /// Decisions in a row that met a conflict; more of them means something is wrong that a new attempt does not mend.
 const CONFLICTS_MAX: u32 = 20;
+
+/// Of who withdrew a release, and why.
+const WITHDRAWN_BYTES: usize = 300;
 
 /// Something for a rollout to deal with.
 #[derive(Debug)]
@@ -345,15 +350,21 @@ impl Runner {
         }
     }
 
-    /// What was planned for later is looked at again when its time has come.
+    /// A release that is withdrawn comes on no further host. What was planned for later is looked at again when its time
+    /// has come.
     async fn called_off(&self, rollout: &Rollout, now: Millis) -> Result<Option<Event>, Trouble> {
         let header = &rollout.header;
-        if !turn::is_due(header, now) {
+        let (due, begun) = (turn::is_due(header, now), header.phase.heeds_withdrawal());
+        if !due && !begun {
             return Ok(None);
         }
         let store = &self.engine.inner.store;
         let release = bundle::load(&**store, &header.app, &header.target.version).await?;
         let withdrawn = release.and_then(|(release, _)| release.withdrawn);
+        if begun {
+            let by = withdrawn.map(|Withdrawal { by, reason, .. }| format!("{by}: {}", visible(&reason)));
+            return Ok(by.map(|by| Event::Withdrawn { by: wire::cut(&by, WITHDRAWN_BYTES) }));
+        }
         let why = match withdrawn {
             Some(by) => Some(format!("{} withdrew the release", by.by)),
             None if self.refused.is_some() => self.refused.clone(),

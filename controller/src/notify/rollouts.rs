@@ -36,6 +36,7 @@ fn of_phase(old: &Phase, after: &Record) -> Option<Happening> {
             let why = match &paused.why {
                 Why::Operator { .. } => return None,
                 Why::VersionFailures(spent) | Why::EnvironmentFailures(spent) => spent.to_string(),
+                Why::Withdrawn { by } => format!("the release was withdrawn by {by}"),
                 _ => "it makes no progress".to_owned(),
             };
             Some(of(

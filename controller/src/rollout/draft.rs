@@ -53,6 +53,25 @@ impl Draft {
         self.enter(Phase::Paused(Paused { inside, why, since: self.now }));
     }
 
+    /// The release was withdrawn: nothing more of it is begun, and a human decides.
+    pub fn withdrawn(&mut self, by: String) {
+        let why = Why::Withdrawn { by };
+        let phase = &self.rollout.header.phase;
+        if !phase.heeds_withdrawal() {
+            return;
+        }
+        match phase.clone() {
+            Phase::Paused(paused) => self.enter(Phase::Paused(Paused { why, ..paused })),
+            Phase::Staging(staging) => self.pause(Inside::Staging(staging), why),
+            Phase::Switching(switching) => self.pause(Inside::Switching(switching), why),
+            Phase::Baking(baking) => self.pause(Inside::Baking(baking), why),
+            Phase::Gating(gating) => self.pause(Inside::Gating(gating), why),
+            Phase::Awaiting(awaiting) => self.pause(Inside::Awaiting(awaiting), why),
+            Phase::Watching(watching) => self.pause(Inside::Watching(watching), why),
+            Phase::Ready | Phase::RollingBack(_) | Phase::Done(_) => {}
+        }
+    }
+
     /// The ids of hosts that fit, by wave and name.
     pub fn pick(&self, fits: impl Fn(&HostProgress) -> bool) -> Vec<HostId> {
         self.rollout.named(fits).into_iter().map(|(id, _)| id).collect()

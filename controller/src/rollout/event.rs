@@ -86,6 +86,11 @@ pub enum Event {
     Calendar {
         closed: Option<Closed>,
     },
+    /// The release was withdrawn: it comes on no further host. One that was made to begin later is told otherwise.
+    Withdrawn {
+        /// `ann: loses orders`
+        by: String,
+    },
 }
 
 /// An operator says "go on".
@@ -99,7 +104,7 @@ pub struct Promote {
 }
 
 impl Event {
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 21] = [
         "start",
         "report",
         "silent",
@@ -120,6 +125,7 @@ impl Event {
         "host-drained",
         "host-removed",
         "calendar",
+        "withdrawn",
     ];
 
     pub fn as_str(&self) -> &'static str {
@@ -144,6 +150,7 @@ impl Event {
             Event::HostDrained { .. } => "host-drained",
             Event::HostRemoved(_) => "host-removed",
             Event::Calendar { .. } => "calendar",
+            Event::Withdrawn { .. } => "withdrawn",
         }
     }
 }

@@ -160,6 +160,10 @@ pub enum Why {
     NoProgress,
     /// A gate did not pass, and the environment says to ask.
     Gate(GateStop),
+    /// The release was withdrawn by somebody, with a reason. It is never resumed.
+    Withdrawn {
+        by: String,
+    },
 }
 
 /// Why a rollout rolls back.
@@ -230,6 +234,23 @@ impl Phase {
             Phase::Switching(_) => true,
             Phase::Paused(paused) => matches!(paused.inside, Inside::Switching(_)),
             _ => false,
+        }
+    }
+
+    /// What there is to do if the release is withdrawn now: one that goes back, is over, has not begun or stands for that
+    /// already goes on as it does.
+    pub fn heeds_withdrawal(&self) -> bool {
+        match self {
+            Phase::Ready | Phase::RollingBack(_) | Phase::Done(_) => false,
+            Phase::Paused(Paused { inside: Inside::RollingBack(_), .. })
+            | Phase::Paused(Paused { why: Why::Withdrawn { .. }, .. }) => false,
+            Phase::Staging(_)
+            | Phase::Switching(_)
+            | Phase::Baking(_)
+            | Phase::Gating(_)
+            | Phase::Awaiting(_)
+            | Phase::Watching(_)
+            | Phase::Paused(_) => true,
         }
     }
 

@@ -86,7 +86,7 @@ impl Draft {
         let again = matches!(paused.why, Why::Gate(_));
         self.direct_again();
         match paused.why {
-            Why::Operator { .. } | Why::Gate(_) => {}
+            Why::Operator { .. } | Why::Gate(_) | Why::Withdrawn { .. } => {}
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
         }
         let now = self.now;

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{about::About, admitted_about, invalid, operator, refuse, words};
 use crate::{
+    bundle::{self, Withdrawal},
     config::{Environment, Tell},
     engine::{
         self, Engine,
@@ -55,6 +56,7 @@ impl EnvironmentsService {
                     digest: target.release.hex(),
                     since_ms,
                     lacking: vec![],
+                    withdrawn: String::new(),
                     unbrought: left,
                 });
             }
@@ -62,11 +64,19 @@ impl EnvironmentsService {
         Ok(Surroundings { hosts: host::list(&self.store).await?, live })
     }
 
+    /// By whom and why; empty: it was not.
+    async fn withdrawn(&self, live: &pb::LiveRelease) -> Result<String, Trouble> {
+        let found = bundle::load(&*self.store, &live.app.parse()?, &live.version.parse()?).await?;
+        let withdrawal = found.and_then(|(release, _)| release.withdrawn);
+        Ok(withdrawal.map(|Withdrawal { by, reason, .. }| format!("by {by}: {reason}")).unwrap_or_default())
+    }
+
     async fn show_one(&self, env: &EnvName) -> Result<pb::Environment, Trouble> {
         let (applied, _) = environments::get(&self.store, env).await?;
         let (environment, mut around) = (applied.read()?, self.surroundings().await?);
         for live in around.live.get_mut(env).into_iter().flatten() {
             live.lacking = self.lacking(live, &environment, &around.hosts).await?;
+            live.withdrawn = self.withdrawn(live).await?;
         }
         Ok(row(&applied, &environment, &around))
     }

@@ -24,6 +24,7 @@ mod secret;
 mod trust;
 mod trust_check;
 mod watch;
+mod withdraw;
 
 use clap::CommandFactory;
 use longshore_common::{

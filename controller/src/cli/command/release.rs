@@ -7,7 +7,7 @@ use crate::cli::{
     args::ReleaseCommand,
     exit::Exit,
     failure::Failure,
-    view::release::{Release, ReleaseDetail, ReleaseList, Verified, Withdrawn},
+    view::release::{ReleaseDetail, ReleaseList, Verified},
 };
 
 pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> {
@@ -42,23 +42,7 @@ pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> 
         }
         ReleaseCommand::Sign(args) => super::trust::sign(desk, args).await,
         ReleaseCommand::Withdraw { release, reason, waiting } => {
-            let client = desk.client().await?;
-            let (app, version) = (release.app.clone(), release.version.clone());
-            let request = pb::WithdrawReleaseRequest { app: release.app, version: release.version, reason };
-            let by = deadline(waiting.timeout);
-            let reply = client.answer(by, client.releases().withdraw(request)).await?;
-            // The controller starts nothing with it any more; that no host runs it, only a key can say.
-            let signed = super::trust::delist(desk, &app, &version, waiting.timeout).await;
-            let signed = signed.map_err(|failure| Failure {
-                message: format!("{app}@{version} is withdrawn and still SIGNED: {}", failure.message),
-                ..failure
-            })?;
-            let request = pb::ShowReleaseRequest { app, version };
-            let shown = client.answer(by, client.releases().show(request)).await?;
-            let (waiting, overtaken) = signed.map(super::trust::waiting_for).unwrap_or_default();
-            let release = shown.release.map_or_else(|| Release::from(reply), Release::from);
-            desk.output.print(&Withdrawn { release, waiting, overtaken })?;
-            Ok(Exit::Done)
+            super::withdraw::run(desk, release, reason, waiting.timeout).await
         }
     }
 }

@@ -6,6 +6,7 @@ use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
+use super::some;
 use crate::cli::{
     moment::Moment,
     output::{Page, View},
@@ -34,6 +35,8 @@ pub struct Live {
     pub since: Option<Moment>,
     /// Hosts that are to run it and run something else, by their last report; only where one environment is shown.
     pub lacking: Vec<String>,
+    /// By whom it was withdrawn, and why; only where one environment is shown.
+    pub withdrawn: Option<String>,
     /// Newcomers that are not brought it yet.
     pub unbrought: Vec<Unbrought>,
 }
@@ -85,9 +88,17 @@ impl From<pb::Environment> for Environment {
 
 impl From<pb::LiveRelease> for Live {
     fn from(live: pb::LiveRelease) -> Self {
-        let pb::LiveRelease { app, version, digest, since_ms, lacking, unbrought } = live;
+        let pb::LiveRelease { app, version, digest, since_ms, lacking, unbrought, withdrawn } = live;
         let unbrought = unbrought.into_iter().map(Unbrought::from).collect();
-        Self { app, version, digest, since: Moment::from_wire(since_ms), lacking, unbrought }
+        Self {
+            app,
+            version,
+            digest,
+            since: Moment::from_wire(since_ms),
+            lacking,
+            withdrawn: some(withdrawn),
+            unbrought,
+        }
     }
 }
 
@@ -106,6 +117,9 @@ impl View for Environment {
         for live in &self.live {
             let since = live.since.map(|at| format!(", since {}", at.date(&page.zone))).unwrap_or_default();
             facts.add("live", visible(&format!("{}@{}{since}", live.app, live.version)));
+            if let Some(withdrawn) = &live.withdrawn {
+                facts.add("", page.style.paint(Ink::Warn, &visible(&format!("WITHDRAWN {withdrawn}"))));
+            }
             let lacking: Vec<&str> = live.lacking.iter().map(String::as_str).collect();
             if !lacking.is_empty() {
                 let whose = if lacking.len() == 1 { "its last report" } else { "their last reports" };

@@ -41,6 +41,7 @@ pub mod trust;
 pub mod trust_check;
 pub mod trust_waiting;
 mod unwell;
+pub mod withdrawn;
 
 use std::collections::BTreeMap;
 

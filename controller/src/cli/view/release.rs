@@ -144,7 +144,7 @@ impl Release {
         format!("{}, {whole}, {wire} compressed", count(self.files as usize, "file"))
     }
 
-    fn facts(&self, page: &Page) -> Facts {
+    pub(super) fn facts(&self, page: &Page) -> Facts {
         let mut facts = Facts::default();
         facts
             .add("release", self.name())
@@ -159,34 +159,6 @@ impl Release {
             facts.add("withdrawn", visible(self.withdrawn_reason.as_deref().unwrap_or("yes")));
         }
         facts
-    }
-}
-
-/// `release withdraw`.
-#[derive(Clone, Debug, Serialize)]
-pub struct Withdrawn {
-    #[serde(flatten)]
-    pub release: Release,
-    /// Which signatures are missing to take it off the list, if any: until then hosts take it.
-    pub waiting: Option<String>,
-    /// What others had signed for its place: it does not count any more.
-    pub overtaken: Vec<Overtaken>,
-}
-
-impl View for Withdrawn {
-    const SCHEMA: &'static str = "longshore.cli.release/1";
-
-    fn lines(&self, page: &Page) -> Vec<String> {
-        let mut lines = self.release.facts(page).lines(page.style);
-        if let Some(waiting) = &self.waiting {
-            let name = self.release.name();
-            let head =
-                format!("{name} is withdrawn, and still signed: more keys have to take it off the list");
-            lines.push(page.style.paint(Ink::Warn, &head));
-            lines.push(format!("  {}", visible(waiting)));
-        }
-        lines.extend(self.overtaken.iter().map(|other| other.line(page.style)));
-        lines
     }
 }
 

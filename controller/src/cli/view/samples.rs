@@ -10,12 +10,13 @@ use super::{
     host::{Host, HostList, HostRemoved},
     log::LogLine,
     ping::Ping,
-    release::{Published, ReleaseDetail, ReleaseList, Verified, Withdrawn},
+    release::{Published, ReleaseDetail, ReleaseList, Verified},
     samples_more as more, samples_rollout,
     secret::{Checked, Encrypted, Settings},
     token::{TokenList, TokenMade, TokenRevoked},
     trust::{AppMade, FleetRoot, Key, Keys, Outcome, Repository, TrustStatus},
     trust_waiting::{Dropped, TrustKeys, TrustedKey},
+    withdrawn::{Heard, Live, Stopped, Withdrawn},
 };
 use crate::cli::{
     moment::Moment,
@@ -390,6 +391,7 @@ fn releases() -> Vec<Sample> {
         selector: "env=prod".into(),
         file: "[environment]\n…".into(),
         live: vec![pb::LiveRelease {
+            withdrawn: String::new(),
             lacking: vec!["web-9".into()],
             unbrought: vec![more::unbrought()],
             app: "shop".into(),
@@ -408,7 +410,17 @@ fn releases() -> Vec<Sample> {
     let runner = "gate smoke: runs its test on runner-1, and no host of that name is enrolled; until one is, plans fail the \
                   precondition \"runner\", which nobody may override";
     let applied = Applied { environment: env.clone().into(), changed: true, warnings: vec![runner.into()] };
-    let withdrawn = Withdrawn { release: release().into(), waiting: None, overtaken: vec![overtaken()] };
+    let withdrawn = Withdrawn {
+        release: release().into(),
+        waiting: None,
+        overtaken: vec![overtaken()],
+        heard: Some(Heard { hosts: 4, behind: vec!["web-5".into()] }),
+        stopped: vec![Stopped {
+            rollout: "01a1a9f2-7c3e-7d11-8f0a-0c1fb2a7a111".into(),
+            env: "staging".into(),
+        }],
+        live: vec![Live { env: "production".into(), hosts: 3 }],
+    };
     vec![
         sample("longshore app list", &apps),
         sample("longshore app show", &app),

@@ -111,3 +111,22 @@ async fn what_a_rollout_took_back_is_nowhere_to_go() {
     assert_eq!(reason, format!("passed over: 1.1 was taken back by rollout {}", id.short()));
     everywhere(&agents, "1.0");
 }
+
+/// Whoever withdraws a release while it is on its way finds it on no further host, and it is not resumed.
+#[tokio::test]
+async fn a_release_that_is_withdrawn_under_way_comes_on_no_further_host() {
+    let (agents, store, controller) = fleet(2).await;
+    rolled_out(&controller, &["1.0"]).await;
+    gated(&store, "[[gate]]\nname = \"go\"\nkind = \"approval\"\nafter = \"canary\"\n").await;
+    let id = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Gate).await;
+    withdraw(&store, "1.1").await;
+    let hold = controller.holds(id, "withdrawn").await;
+    let abort = format!("longshore rollout abort {}", id.short());
+    assert!(hold.ends_with(&format!("the release was withdrawn by admin: bad licence [{abort}]")), "{hold}");
+    let refused = controller.engine.steer(id, Event::Resume).await.unwrap_err().coded();
+    assert!(refused.message.ends_with(&abort), "{refused}");
+    controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Aborted);
+    everywhere(&agents, "1.0");
+}

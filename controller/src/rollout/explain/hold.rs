@@ -41,6 +41,8 @@ pub enum HoldKind {
     EnvironmentFailures,
     /// The deadline came with nothing under way; an operator decides.
     NoProgress,
+    /// The release was withdrawn; an operator decides.
+    Withdrawn,
     /// Hosts go back to what they ran before.
     RollingBack,
     /// An operator keeps work from a host: balancers send it nothing.
@@ -69,7 +71,7 @@ pub struct Hold {
 }
 
 impl HoldKind {
-    pub const ALL: [HoldKind; 20] = {
+    pub const ALL: [HoldKind; 21] = {
         use HoldKind::*;
         [
             NotStarted,
@@ -89,6 +91,7 @@ impl HoldKind {
             VersionFailures,
             EnvironmentFailures,
             NoProgress,
+            Withdrawn,
             RollingBack,
             Drained,
             Rejoining,
@@ -115,6 +118,7 @@ impl HoldKind {
             HoldKind::VersionFailures => "version-failures",
             HoldKind::EnvironmentFailures => "environment-failures",
             HoldKind::NoProgress => "no-progress",
+            HoldKind::Withdrawn => "withdrawn",
             HoldKind::RollingBack => "rolling-back",
             HoldKind::Drained => "drained-hosts",
             HoldKind::Rejoining => "rejoining-hosts",

@@ -89,6 +89,10 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             let verb = if fixed { "resume" } else { "promote" };
             (HoldKind::GateNotPassed, format!("paused {at}: {stop}"), vec![], verb)
         }
+        Why::Withdrawn { by } => {
+            let what = format!("paused {at}: the release was withdrawn by {by}");
+            (HoldKind::Withdrawn, what, vec![], "abort")
+        }
     };
     let reason = if verb == "promote" { " --reason \"…\"" } else { "" };
     Hold {
@@ -109,7 +113,7 @@ fn accused<'r>(rollout: &'r Rollout, paused: &Paused) -> Named<'r> {
     let (spent, blame) = match &paused.why {
         Why::VersionFailures(spent) => (spent, Some(Blame::Version)),
         Why::EnvironmentFailures(spent) => (spent, None),
-        Why::Operator { .. } | Why::NoProgress | Why::Gate(_) => return vec![],
+        Why::Operator { .. } | Why::NoProgress | Why::Gate(_) | Why::Withdrawn { .. } => return vec![],
     };
     let wave = phase_wave(paused).filter(|_| spent.group != Group::All);
     rollout.named(|host| {
@@ -161,6 +165,9 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
     };
     match &paused.why {
         Why::Operator { .. } => format!("on resume it goes on where it was{undo}"),
+        Why::Withdrawn { .. } => {
+            "hosts that run it go back; until then they go on with it, and no further host gets it".to_owned()
+        }
         Why::VersionFailures(_) => {
             format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
         }

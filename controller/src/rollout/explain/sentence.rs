@@ -51,6 +51,7 @@ impl HostProgress {
             | HoldKind::VersionFailures
             | HoldKind::EnvironmentFailures
             | HoldKind::NoProgress
+            | HoldKind::Withdrawn
             | HoldKind::RollingBack
             | HoldKind::Drained
             | HoldKind::Rejoining => self.since,
@@ -102,7 +103,7 @@ impl Why {
     pub(in crate::rollout) fn is_failure(&self) -> bool {
         match self {
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) => true,
-            Why::Operator { .. } | Why::NoProgress | Why::Gate(_) => false,
+            Why::Operator { .. } | Why::NoProgress | Why::Gate(_) | Why::Withdrawn { .. } => false,
         }
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         | Event::HostRemoved(_)
         | Event::Gate { .. }
         | Event::Calendar { .. }
+        | Event::Withdrawn { .. }
         | Event::Tick => {}
         Event::Supersede(_) => {}
         Event::Start => return draft.refuse("start", "it is over: start a new rollout"),

@@ -15,6 +15,7 @@ pub(super) fn when_gating(draft: &mut Draft, gating: Gating, event: Event) -> Re
         Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),

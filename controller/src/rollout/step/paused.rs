@@ -16,6 +16,16 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         | Inside::Awaiting(_)
         | Inside::Watching(_) => None,
     };
+    let withdrawn = match (&paused.why, &event) {
+        (Why::Withdrawn { by }, Event::Resume | Event::Promote(_)) => Some(by.clone()),
+        _ => None,
+    };
+    if let Some(by) = withdrawn {
+        let id = draft.rollout.header.id.short();
+        let why =
+            format!("the release was withdrawn by {by}. To put hosts back: longshore rollout abort {id}");
+        return draft.refuse(event.as_str(), why);
+    }
     match event {
         Event::Report { host, generation, outcome } => draft.report(host, generation, outcome),
         Event::Silent(host) => draft.silent(host),
@@ -24,6 +34,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),

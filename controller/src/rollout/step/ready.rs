@@ -19,6 +19,7 @@ pub(super) fn when_ready(draft: &mut Draft, event: Event) -> Result<(), Refused>
         }
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Exclude(hosts) => draft.exclude(&hosts)?,

@@ -21,6 +21,7 @@ pub(super) fn when_rolling_back(draft: &mut Draft, back: RollingBack, event: Eve
         Event::HoldChanged { host, hold } => draft.hold_changed(host, hold),
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::HostJoined { .. } | Event::Tick | Event::Gate { .. } => {}
         Event::Pace(pace) => draft.change_pace(pace)?,

@@ -21,6 +21,7 @@ pub(super) fn when_staging(draft: &mut Draft, staging: Staging, event: Event) ->
         Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick | Event::Gate { .. } => {}
         Event::Retry(hosts) => draft.retry(&hosts)?,

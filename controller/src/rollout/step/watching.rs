@@ -16,6 +16,7 @@ pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event)
         Event::HostJoined { member, snapshots } => draft.take_in(&member, snapshots),
         Event::HostDrained { host, drained } => draft.bench(host, drained),
         Event::HostRemoved(host) => draft.removed(host),
+        Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
         Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),

@@ -86,6 +86,7 @@ fn answered(rollout: &Rollout, kind: HoldKind, now: Millis) -> bool {
         }
         HoldKind::Watching => promote("seen"),
         HoldKind::Paused | HoldKind::EnvironmentFailures | HoldKind::NoProgress => Event::Resume,
+        HoldKind::Withdrawn => Event::Abort { by: "ann".to_owned() },
         HoldKind::VersionFailures => Event::Rollback { by: "ann".to_owned() },
         HoldKind::Staging
         | HoldKind::Switching
@@ -115,6 +116,8 @@ fn every_hold_has_its_sentence() {
             play.act("start");
             play.act(&walk::random_line(&mut dice, &names));
         }
+        play.act("withdrawn");
+        seen.extend(explain(&play.rollout, &Facts::default()).iter().map(|hold| hold.kind));
     }
     let of_operators = [HoldKind::Drained, HoldKind::Rejoining]; // the rollout itself does not know of them
     assert_eq!(seen, HoldKind::ALL.into_iter().filter(|kind| !of_operators.contains(kind)).collect());

@@ -251,3 +251,33 @@ fn facts_are_never_refused() {
          b left      -> baking 0",
     );
 }
+
+/// What runs goes on, nothing more is begun, and only the way back is left; what goes back already goes on.
+#[test]
+fn a_withdrawn_release_comes_on_no_further_host() {
+    let play = check(
+        "a b c | canary=1 canary_bake=1h wave=1",
+        "withdrawn -> ready
+         start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         withdrawn -> paused for a withdrawal
+         a healthy -> paused for a withdrawal
+         resume    -> refused: the release was withdrawn by ann: loses orders. To put hosts back: longshore rollout abort 00000000-0000
+         promote x -> refused: the release was withdrawn by ann: loses orders. To put hosts back: longshore rollout abort 00000000-0000
+         abort     -> rolling-back; return a
+         withdrawn -> rolling-back
+         a healthy -> aborted
+         withdrawn -> aborted",
+    );
+    assert_eq!(play.states(), "a rolled-back, b waiting, c waiting");
+    let mut paused = check(
+        "a b | canary=1 canary_bake=1h",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> baking 0
+         pause     -> paused by an operator
+         withdrawn -> paused for a withdrawal
+         +2h       -> paused for a withdrawal",
+    );
+    assert!(paused.act("rollback").starts_with("rolling-back; return a"));
+}

@@ -117,6 +117,7 @@ impl Play {
                 vec![Event::Calendar { closed: Some(self.closed(&words)) }]
             }
             "open" => vec![Event::Calendar { closed: None }],
+            "withdrawn" => vec![Event::Withdrawn { by: "ann: loses orders".to_owned() }],
             "supersede" => vec![Event::Supersede(RolloutId(Uuid::from_u128(99)))],
             time if time.starts_with('+') => vec![Event::Tick],
             _ => {
@@ -363,6 +364,7 @@ fn phase(rollout: &Rollout) -> String {
                 Why::EnvironmentFailures(_) => "for environment failures",
                 Why::NoProgress => "for want of progress",
                 Why::Gate(_) => "for a gate",
+                Why::Withdrawn { .. } => "for a withdrawal",
             };
             format!("paused {why}")
         }
