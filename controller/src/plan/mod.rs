@@ -34,7 +34,7 @@ pub(crate) mod tests;
 mod traffic;
 mod world;
 
-pub use expect::baking;
+pub use expect::{Gains, waiting};
 pub use follow::strays;
 pub use make::{members, plan, running};
 pub use model::{

@@ -269,9 +269,9 @@ pub struct Approval {
 /// How long it is likely to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Duration {
-    /// Bakes and the time that probes have to be good for: it cannot be quicker.
+    /// Bakes, steps of traffic, the watch, and the time that probes have to be good for: it cannot be quicker.
     pub least: Span,
-    /// Learnt from earlier rollouts.
+    /// Learnt from earlier rollouts; never less than the least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<(Span, Span)>,
     /// From how many; 0: it cannot be said.

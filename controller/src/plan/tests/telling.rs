@@ -1,11 +1,14 @@
 //! What a plan says beside who is moved: bytes, differences, gates, time, the way back.
 
-use longshore_common::time::Span;
+use std::sync::Arc;
+
+use longshore_common::{manifest::Probe, time::Span, traffic::Side};
 
 use super::setup::{MIB, world};
 use crate::{
     gate::check::Approval,
     plan::{Against, Change, Opens, Past, Plan, plan},
+    rollout::Behind,
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -78,14 +81,57 @@ fn a_gate_that_operators_open_says_who() {
 fn how_long_it_takes_is_learnt_from_what_it_took() {
     let mut world = world("a b c d | wave=2 bake=10s");
     assert_eq!((plan(&world).duration.least, plan(&world).duration.learnt_from), (Span::secs(20), 0));
-    let past =
-        |took: u64, waves: u32, baked: u64| Past { took: Span::secs(took), waves, baked: Span::secs(baked) };
+    let past = |took: u64, waves: u32, waited: u64| Past {
+        took: Span::secs(took),
+        waves,
+        waited: Span::secs(waited),
+    };
     world.past = vec![past(50, 2, 20), past(100, 4, 40)];
     let duration = plan(&world).duration;
     assert_eq!(duration.range, Some((Span::secs(50), Span::secs(50))));
     world.past.push(past(120, 1, 10));
     let duration = plan(&world).duration;
     assert_eq!((duration.range, duration.learnt_from), (Some((Span::secs(50), Span::secs(240))), 3));
+}
+
+/// Steps of traffic are waited for as bakes are, with the bake of a group that has all of it and the time for which the
+/// other one stays warm.
+#[test]
+fn steps_of_traffic_take_their_time() {
+    let traffic = "traffic.director=haproxy traffic.backend=shop traffic.drain=30s";
+    let hosts = format!("a b c | canary=1 canary_bake=120s {traffic} traffic.hold=60s traffic.steps=10+50");
+    let mut rolling = world(&hosts);
+    assert_eq!(plan(&rolling).duration.least, Span::secs(240));
+    rolling.past = vec![Past { took: Span::secs(250), waves: 2, waited: Span::secs(240) }];
+    assert_eq!(plan(&rolling).duration.range, Some((Span::secs(250), Span::secs(250))));
+
+    let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"8s\"";
+    let setup = format!("b:green | bake=2s {traffic} traffic.hold=4s traffic.steps=10+25+50 {groups}");
+    let mut switched = world(&setup);
+    for (has, least) in [(false, 24), (true, 2)] {
+        switched.behind = Some(Behind { balancers: vec![], side: Some((Side::Green, has)) });
+        assert_eq!(plan(&switched).duration.least, Span::secs(least));
+    }
+}
+
+/// Who went on before a bake was over was quicker than the next rollout can be.
+#[test]
+fn what_is_learnt_is_never_less_than_what_it_takes_at_least() {
+    let mut world = world("a b c d | wave=2 bake=10s");
+    let mut manifest = (*world.release.manifest).clone();
+    manifest.probes = vec![Probe {
+        name: "up".to_owned(),
+        check: longshore_common::manifest::Check::Tcp { address: "127.0.0.1:8080".to_owned() },
+        interval: Span::secs(1),
+        timeout: Span::secs(1),
+        healthy_for: Span::secs(5),
+        deadline: Span::secs(60),
+    }];
+    world.release.manifest = Arc::new(manifest);
+    world.past = vec![Past { took: Span::secs(12), waves: 2, waited: Span::secs(20) }];
+    let duration = plan(&world).duration;
+    assert_eq!(duration.least, Span::secs(30));
+    assert_eq!(duration.range, Some((Span::secs(30), Span::secs(30))));
 }
 
 #[test]
