@@ -46,8 +46,8 @@ pub(super) fn duration(spec: &Spec, waves: &[Wave], gains: Gains, probing: Span,
     Duration { least, range, learnt_from: past.len() as u32 }
 }
 
-/// How long a rollout waits for time alone: for its waves to bake, for steps of traffic, and the watch time after the last
-/// wave, or as long as the other group stays warm. A group is baked once more when it has all of the traffic.
+/// How long a rollout waits for time alone: for its waves to bake, for steps of traffic, and the watch time after
+/// the last wave, or as long as the other group stays warm. A group bakes once more when it has all of the traffic.
 pub fn waiting(spec: &Spec, bakes: &[Span], gains: Gains) -> Span {
     let Some(last) = bakes.last() else { return spec.watch };
     let baking: Millis = bakes.iter().map(|bake| bake.as_ms()).sum();

@@ -127,8 +127,8 @@ impl Found {
         }
     }
 
-    /// What runs keeps its ports until it is stopped. With sides on one end of the change alone, that is when the release
-    /// runs: too late for it, or for the process of ours that is to hold the public sockets and share them out.
+    /// What runs keeps its ports until it is stopped. With sides on one end of the change alone, that is when the
+    /// release runs: too late for it, or for the process of ours that is to hold the public sockets.
     fn sockets(&mut self, world: &World, survey: &Survey) {
         let ours = match &world.spec.traffic {
             None => true,

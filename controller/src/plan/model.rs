@@ -9,7 +9,10 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::traffic::{Bound, Traffic};
+use super::{
+    files::FilePaths,
+    traffic::{Bound, Traffic},
+};
 
 /// Of the JSON that a plan is kept and sent as.
 pub const SCHEMA: &str = "longshore.plan/1";
@@ -186,6 +189,9 @@ pub struct FileChange {
     pub changed: u32,
     pub removed: u32,
     pub same: u32,
+    /// Which they are, as far as there is room.
+    #[serde(default, skip_serializing_if = "FilePaths::is_empty")]
+    pub paths: FilePaths,
     /// Config templates that differ, line by line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<TextChange>,

@@ -374,8 +374,8 @@ fn last_end(properties: &Properties) -> Option<Ended> {
     }
 }
 
-/// No process was made. Where it was the sockets that could not be opened, nothing is wrong with the service itself, and
-/// systemd calls its result a success.
+/// No process was made. Where it was the sockets that could not be opened, nothing is wrong with the service
+/// itself, and systemd calls its result a success.
 fn no_process(sockets: &[String], result: &str) -> String {
     let hint =
         if sockets.is_empty() { String::new() } else { format!(" (is {} in use?)", sockets.join(", ")) };

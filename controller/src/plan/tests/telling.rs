@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use longshore_common::{manifest::Probe, time::Span, traffic::Side};
+use longshore_common::{
+    manifest::{Probe, Requires},
+    time::Span,
+    traffic::Side,
+};
 
-use super::setup::{MIB, world};
+use super::setup::{MIB, release, world};
 use crate::{
     gate::check::Approval,
     plan::{Against, Change, Opens, Past, Plan, plan},
-    rollout::Behind,
+    rollout::{Behind, tests::setup::version},
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -56,6 +60,29 @@ fn what_differs_between_the_releases_is_listed() {
     assert_eq!(plan.files.templates[0].lines, ["@ line 1", "-port = 1", "+port = 2"]);
 }
 
+/// The first of each kind are named, the others counted; people and programs read the same. It names no plan.
+#[test]
+fn files_that_differ_are_named() {
+    let numbered: Vec<String> = (10..25).map(|number| format!("lib/{number}")).collect();
+    let file = |path, content| (path, content, MIB);
+    let mut new = vec![file("bin", "new"), file("etc", "same")];
+    new.extend(numbered.iter().map(|path| file(path.as_str(), "new")));
+    let old = [file("bin", "old"), file("etc", "same"), file("gone", "old"), file("last", "old")];
+    let mut world = world("a");
+    let before = plan(&world).digest;
+    world.release = release("2", Requires::default(), &new);
+    world.known.insert(version("1"), release("1", Requires::default(), &old));
+    let plan = plan(&world);
+    let files = &plan.files;
+    assert_eq!((files.added, files.changed, files.removed, files.same), (15, 1, 2, 1));
+    assert_eq!(files.paths.added, numbered[..10]);
+    assert_eq!(files.paths.changed, ["bin"]);
+    assert_eq!(files.paths.removed, ["gone", "last"]);
+    assert_eq!(plan.digest, before);
+    let kept: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(kept, plan);
+}
+
 #[test]
 fn gates_stand_in_the_order_in_which_they_are_met() {
     let plan = plan(&world("a b c | canary=1 wave=1 canary_bake=60s bake=10s promotion=canary"));
@@ -94,8 +121,8 @@ fn how_long_it_takes_is_learnt_from_what_it_took() {
     assert_eq!((duration.range, duration.learnt_from), (Some((Span::secs(50), Span::secs(240))), 3));
 }
 
-/// Steps of traffic are waited for as bakes are, with the bake of a group that has all of it and the time for which the
-/// other one stays warm.
+/// Steps of traffic are waited for as bakes are, with the bake of a group that has all of it and the time for which
+/// the other one stays warm.
 #[test]
 fn steps_of_traffic_take_their_time() {
     let traffic = "traffic.director=haproxy traffic.backend=shop traffic.drain=30s";
