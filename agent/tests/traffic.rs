@@ -83,7 +83,7 @@ struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         let layout = longshore_agent::host::layout::Layout::under(self.root.path()).unwrap();
-        for part in [Part::Relay, Part::Side(Side::Blue), Part::Side(Side::Green)] {
+        for part in [Part::Whole, Part::Relay, Part::Side(Side::Blue), Part::Side(Side::Green)] {
             if let Ok(pid) = fs::read_to_string(layout.run(&self.app, part).join("lock")) {
                 // The supervisor's session ends with it; the app dies with its supervisor.
                 let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
@@ -134,6 +134,8 @@ impl Site {
              healthy_for = \"300ms\"\ndeadline = \"{deadline}\"\n{hook}",
             program.display()
         );
+        let alone = "[service]\ndriver = \"process\"\nexec = [\"/bin/sleep\", \"600\"]\n".to_owned();
+        let file = if version.ends_with("alone") { alone } else { file };
         let manifest = manifest(&self.app, version, &file);
         let slot = Slot::new(&manifest.version, &manifest.digest(), &Settings::default());
         let layout = longshore_agent::host::layout::Layout::under(self.root.path()).unwrap();
@@ -314,6 +316,18 @@ async fn blue_and_green(director: Director) {
 #[tokio::test]
 async fn our_own_sockets_lose_no_request() {
     blue_and_green(Director::Socket).await;
+}
+
+/// With the last of its sides an app lets go of its public sockets: what comes later may hold them itself.
+#[tokio::test]
+async fn an_app_that_has_no_sides_any_more_lets_go_of_its_public_sockets() {
+    let mut site = Site::new(Director::Socket).await;
+    assert_eq!(site.give("1", 100).await, Outcome::Healthy);
+    until_answered(site.public, "1");
+    assert_eq!(site.give("2-alone", 100).await, Outcome::Healthy);
+    assert!(site.host.observe(&site.app).await.unwrap().sides.is_empty());
+    let free = || TcpListener::bind(("127.0.0.1", site.public)).is_ok();
+    assert!(until(PATIENCE, free), "somebody holds the public socket still");
 }
 
 #[tokio::test]

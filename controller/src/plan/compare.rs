@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::{bundle::Index, manifest::Manifest};
+use longshore_common::manifest::Manifest;
 use serde_json::Value;
 
 use super::{
     Changed, FileChange, TextChange,
+    files::compared,
     lines::unified,
     world::{Release, World},
 };
@@ -108,24 +109,6 @@ pub(super) fn files(world: &World) -> FileChange {
                 lines: unified(before.as_deref().unwrap_or(""), after.as_deref().unwrap_or("")),
             })
             .collect(),
-        ..counted(live.map(|live: &Release| &*live.index), &world.release.index)
+        ..compared(live.map(|live: &Release| &*live.index), &world.release.index)
     }
-}
-
-/// Both are sorted by path, byte by byte.
-fn counted(before: Option<&Index>, after: &Index) -> FileChange {
-    let mut count = FileChange::default();
-    let mut old = before.map(Index::entries).unwrap_or_default().iter().peekable();
-    for entry in after.entries() {
-        while old.next_if(|old| old.path.as_bytes() < entry.path.as_bytes()).is_some() {
-            count.removed += 1;
-        }
-        match old.next_if(|old| old.path == entry.path) {
-            None => count.added += 1,
-            Some(old) if old == entry => count.same += 1,
-            Some(_) => count.changed += 1,
-        }
-    }
-    count.removed += old.count() as u32;
-    count
 }

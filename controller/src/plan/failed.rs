@@ -133,7 +133,10 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         Check::Config => format!("{has} not every value that a template asks for"),
         Check::Service => "cannot run the service".to_owned(),
         Check::Signed => format!("{} it, whoever signed it", if hosts == 1 { "refuses" } else { "refuse" }),
-        Check::Traffic => "cannot direct the traffic between the two sides".to_owned(),
+        Check::Traffic => match world.release.manifest.service.sides {
+            Some(_) => "cannot direct the traffic between the two sides".to_owned(),
+            None => "cannot give a release without sides the ports that it wants".to_owned(),
+        },
         Check::Withdrawn
         | Check::Busy
         | Check::Overlap

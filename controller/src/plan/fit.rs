@@ -127,36 +127,40 @@ impl Found {
         }
     }
 
-    /// What runs without sides keeps its ports until it is stopped, and that is when the release has its traffic: too late
-    /// for the process of ours that is to hold them and share them out.
+    /// What runs keeps its ports until it is stopped. With sides on one end of the change alone, that is when the
+    /// release runs: too late for it, or for the process of ours that is to hold the public sockets.
     fn sockets(&mut self, world: &World, survey: &Survey) {
-        let service = &world.release.manifest.service;
         let ours = match &world.spec.traffic {
             None => true,
             Some(routing) => routing.director == Director::Socket || world.behind.is_some(),
         };
-        if service.sides.is_none() || !ours {
-            return;
-        }
         let version =
             survey.live_slot.rsplit_once('-').and_then(|(version, _)| version.parse::<Version>().ok());
         let live = version.as_ref().and_then(|version| world.known.get(version));
-        let Some(live) = live.filter(|live| live.manifest.service.sides.is_none()) else { return };
-        let kept: Vec<Port> = live.manifest.ports().filter_map(Port::parse).collect();
-        let is_kept = |socket: &str| {
+        let Some(live) = live.filter(|_| ours).map(|live| &*live.manifest) else { return };
+        let (release, runs) = (&*world.release.manifest, &live.version);
+        let (kept, wanted, by, way) = match (live.service.sides.is_some(), release.service.sides.is_some()) {
+            (false, true) => {
+                let by = format!("by {runs}, which runs without sides");
+                (claimed(live), public(release), by, "with sides and other service.sockets")
+            }
+            (true, false) => {
+                let by = format!("for {runs}, which runs on sides");
+                (public(live), claimed(release), by, "without sides and with other ports")
+            }
+            (true, true) | (false, false) => return,
+        };
+        let kept: Vec<Port> = kept.into_iter().filter_map(Port::parse).collect();
+        let is_kept = |socket: &&str| {
             Port::parse(socket).is_some_and(|port| kept.iter().any(|kept| kept.clashes(&port)))
         };
-        let wanted: Vec<&str> =
-            service.sockets.iter().map(String::as_str).filter(|socket| is_kept(socket)).collect();
+        let wanted: Vec<&str> = wanted.into_iter().filter(is_kept).collect();
         if !wanted.is_empty() {
-            let (sockets, runs) = (wanted.join(", "), &live.manifest.version);
-            self.note(
-                Check::Traffic,
-                format!(
-                    "{sockets} is held by {runs}, which runs without sides, and nothing hands it over: roll out a \
-                     release with sides and other service.sockets first, then this one"
-                ),
+            let sockets = wanted.join(", ");
+            let what = format!(
+                "{sockets} is held {by}, and nothing hands it over: roll out a release {way} first, then this one"
             );
+            self.note(Check::Traffic, what);
         }
     }
 
@@ -171,4 +175,14 @@ impl Found {
             self.note(Check::Service, problem.clone());
         }
     }
+}
+
+/// Ports that whatever runs of the release holds itself.
+fn claimed(manifest: &Manifest) -> Vec<&str> {
+    manifest.ports().collect()
+}
+
+/// What a process of ours holds for a release with sides.
+fn public(manifest: &Manifest) -> Vec<&str> {
+    manifest.service.sockets.iter().map(String::as_str).collect()
 }

@@ -13,7 +13,7 @@ use super::{
     Blast, Change, Check, Fetch, HostPlan, Part, Plan, Running, SCHEMA, Standing, Unfit, Wave,
     back::back,
     compare,
-    expect::duration,
+    expect::{Gains, duration},
     failed::failed,
     fetch::{Counter, Need},
     fit::{Lack, lacks},
@@ -47,6 +47,7 @@ pub fn plan(world: &World) -> Plan {
     });
     let manifest = &world.release.manifest;
     let probing = manifest.probes.iter().map(|probe| probe.healthy_for).max().unwrap_or_default();
+    let gains = Gains::of_group(world.behind.as_ref().and_then(|behind| behind.side).map(|(_, has)| has));
     let mut plan = Plan {
         schema: SCHEMA.to_owned(),
         digest: PlanDigest([0; 32]),
@@ -66,7 +67,7 @@ pub fn plan(world: &World) -> Plan {
         calendar: world.calendar.clone(),
         promotion: world.promotion.clone(),
         approval: world.approval.clone(),
-        duration: duration(&world.spec, &waves, probing, &world.past),
+        duration: duration(&world.spec, &waves, gains, probing, &world.past),
         back: back(world, &hosts),
         failed,
         remarks,

@@ -10,8 +10,8 @@
 //!
 //! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
 //! host meets what the release requires), `failed` (what stops it), `balancers` (what they say beforehand), `fetch`
-//! (bytes), `compare` (manifests, values, files), `expect` (how long), `back` (the way back). Then `moved` (two plans of the same that differ) and `follow`
-//! (a rollout held against its plan).
+//! (bytes), `compare` (manifests, values, templates), `files` (which of them differ), `expect` (how long), `back`
+//! (the way back). Then `moved` (two plans of the same that differ) and `follow` (a rollout held against its plan).
 
 mod back;
 mod balancers;
@@ -19,6 +19,7 @@ mod compare;
 mod expect;
 mod failed;
 mod fetch;
+mod files;
 mod fit;
 mod follow;
 mod gates;
@@ -34,7 +35,8 @@ pub(crate) mod tests;
 mod traffic;
 mod world;
 
-pub use expect::baking;
+pub use expect::{Gains, waiting};
+pub use files::FilePaths;
 pub use follow::strays;
 pub use make::{members, plan, running};
 pub use model::{

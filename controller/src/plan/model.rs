@@ -9,7 +9,10 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::traffic::{Bound, Traffic};
+use super::{
+    files::FilePaths,
+    traffic::{Bound, Traffic},
+};
 
 /// Of the JSON that a plan is kept and sent as.
 pub const SCHEMA: &str = "longshore.plan/1";
@@ -186,6 +189,9 @@ pub struct FileChange {
     pub changed: u32,
     pub removed: u32,
     pub same: u32,
+    /// Which they are, as far as there is room.
+    #[serde(default, skip_serializing_if = "FilePaths::is_empty")]
+    pub paths: FilePaths,
     /// Config templates that differ, line by line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub templates: Vec<TextChange>,
@@ -269,9 +275,9 @@ pub struct Approval {
 /// How long it is likely to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Duration {
-    /// Bakes and the time that probes have to be good for: it cannot be quicker.
+    /// Bakes, steps of traffic, the watch, and the time that probes have to be good for: it cannot be quicker.
     pub least: Span,
-    /// Learnt from earlier rollouts.
+    /// Learnt from earlier rollouts; never less than the least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<(Span, Span)>,
     /// From how many; 0: it cannot be said.

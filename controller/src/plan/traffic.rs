@@ -78,7 +78,10 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
     let (what, back) = match (&groups, balancers.is_empty()) {
         (Some(groups), _) => switched(routing, &balancers, groups),
         (None, false) => drained(routing, &balancers),
-        (None, true) => sides(routing),
+        (None, true) => match world.release.manifest.service.sides {
+            Some(_) => sides(routing),
+            None => replaced(world, routing),
+        },
     };
     let beside = !balancers.is_empty() && world.release.manifest.service.sides.is_some();
     let held =
@@ -192,5 +195,31 @@ fn sides(routing: &Routing) -> (Vec<String>, Vec<String>) {
     }
     what.push(format!("connections to what ran have up to {} to end before it is stopped", routing.drain));
     let back = vec!["on each host the traffic moves back to what is still warm there, at once".to_owned()];
+    (what, back)
+}
+
+/// The release has no sides between which traffic could be moved: it takes the place of what runs.
+fn replaced(world: &World, routing: &Routing) -> (Vec<String>, Vec<String>) {
+    let version = &world.target.version;
+    let mut what = vec![format!(
+        "{version} runs without sides: on each host it takes the place of what runs there, with all of its traffic"
+    )];
+    if routing.director != Director::Socket {
+        let (director, backend) = (routing.director, &routing.backend);
+        what.push(format!("the host's own {director} (backend {backend}) is told nothing of it"));
+    }
+    if !routing.steps.is_empty() {
+        let steps: Vec<String> = routing.steps.iter().map(|share| format!("{share}%")).collect();
+        let (steps, hold) = (steps.join(", "), routing.hold);
+        what.push(format!(
+            "of the steps ({steps}) only the time is kept: the first wave is watched for {hold} each"
+        ));
+    }
+    let live = world.live.as_ref().and_then(|live| world.known.get(&live.version));
+    if let Some(live) = live.filter(|live| live.manifest.service.sides.is_some()) {
+        let live = &live.manifest.version;
+        what.push(format!("when it is healthy, {live} is stopped on the sides on which it runs"));
+    }
+    let back = vec!["on each host what ran is put back in its place, as in any rollout".to_owned()];
     (what, back)
 }

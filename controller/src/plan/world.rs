@@ -146,8 +146,8 @@ pub struct Past {
     pub took: Span,
     /// At least one.
     pub waves: u32,
-    /// How long all of its waves baked.
-    pub baked: Span,
+    /// For time alone: bakes, steps of traffic, and the watch after them.
+    pub waited: Span,
 }
 
 impl Surveyed {

@@ -25,7 +25,7 @@ use crate::{
     },
     environments,
     fleet::{Host, host},
-    plan::{self, Candidate, Check, Overlap, Past, Release, Surveyed, World},
+    plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Surveyed, World},
     rollout::{Outcome, Phase, Snapshot, Target},
     store::{Key, SharedStore},
     trouble::Trouble,
@@ -285,6 +285,9 @@ fn took(record: &Record) -> Option<Past> {
     }
     let took = (done.at - header.started_ms.unwrap_or(header.created_ms)).clamp(0, Span::MAX_MS as i64);
     let careful = header.careful_waves.max(u32::from(!header.spec.canary.is_zero()));
-    let baked = plan::baking(&header.spec, header.waves, careful);
-    Some(Past { took: Span::millis(took as u64), waves: header.waves, baked })
+    let bake = |wave| if wave < careful { header.spec.canary_bake } else { header.spec.bake };
+    let bakes: Vec<Span> = (0..header.waves).map(bake).collect();
+    let gains = Gains::of_group(header.groups().map(|(balancing, _)| !balancing.moves));
+    let waited = plan::waiting(&header.spec, &bakes, gains);
+    Some(Past { took: Span::millis(took as u64), waves: header.waves, waited })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use longshore_common::{
     code::Code,
+    durable::remove_durable,
     ids::AppName,
     loopback::on_own_loopback,
     manifest::{Driver, Manifest},
@@ -111,10 +112,31 @@ impl RealHost {
             Some(slot) => self.manifest(app, &slot).await.map_or(RELAY_GRACE, |m| m.service.stop.grace.0),
             None => RELAY_GRACE,
         };
+        // Before the side: where we are cut off in between, it is still there and stopped again.
+        if self.is_last_of_sides(app, side).await? {
+            self.let_go_of_sockets(app).await?;
+        }
         if self.runner == Runner::Systemd {
             self.units.on(Part::Side(side)).stop(app, grace).await?;
         }
         self.processes.on(Part::Side(side)).stop(app, grace + super::service::SLACK).await
+    }
+
+    /// What is live runs without sides, and nothing is left on the other one.
+    async fn is_last_of_sides(&self, app: &AppName, side: Side) -> Result<bool, Failure> {
+        let Some(live) = self.layout.live(app)? else { return Ok(false) };
+        let alone = self.manifest(app, &live).await.is_ok_and(|live| live.service.sides.is_none());
+        Ok(alone && self.side(app, side.other()).await?.is_none())
+    }
+
+    /// Nobody shares anything out any more: a later release may hold the public sockets itself.
+    async fn let_go_of_sockets(&self, app: &AppName) -> Result<(), Failure> {
+        self.stop_relay(app).await?;
+        let ours = |kept: Kept| kept.traffic.director == Director::Socket;
+        if Kept::read(&self.layout, app)?.is_some_and(ours) {
+            remove_durable(&self.layout.traffic(app)).map_err(fault::disk(StepName::Traffic))?;
+        }
+        Ok(())
     }
 
     /// Whoever cannot be asked has until the time is over.

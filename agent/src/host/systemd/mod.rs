@@ -189,9 +189,7 @@ impl SystemdDriver {
             }
             (JobResult::Done | JobResult::Failed, Some(ended)) => format!("it ended with {ended}"),
             (JobResult::Done | JobResult::Failed, None) => {
-                let socket = &manifest.service.sockets.join(", ");
-                let hint = if socket.is_empty() { String::new() } else { format!(" (is {socket} in use?)") };
-                format!("systemd could not start its unit{hint}: {}", property(properties, "Result"))
+                no_process(&manifest.service.sockets, &property(properties, "Result"))
             }
         };
         fault::version(Code::U01, StepName::Start, format!("{what} did not start: {why}"))
@@ -376,6 +374,15 @@ fn last_end(properties: &Properties) -> Option<Ended> {
     }
 }
 
+/// No process was made. Where it was the sockets that could not be opened, nothing is wrong with the service
+/// itself, and systemd calls its result a success.
+fn no_process(sockets: &[String], result: &str) -> String {
+    let hint =
+        if sockets.is_empty() { String::new() } else { format!(" (is {} in use?)", sockets.join(", ")) };
+    let result = if ["", "success"].contains(&result) { String::new() } else { format!(": {result}") };
+    format!("systemd could not start its unit{hint}{result}")
+}
+
 /// What systemd could not do before the program itself began; by its exit statuses.
 fn setup_fault(status: i32, program: &Path) -> Option<Fault> {
     let program = program.display();
@@ -402,6 +409,15 @@ mod tests {
 
     fn word(text: &'static str) -> OwnedVariant {
         zbus::Str::from(text).into()
+    }
+
+    #[test]
+    fn a_service_that_systemd_never_began_has_no_result_to_tell_of() {
+        let socket = ["0.0.0.0:6060".to_owned()];
+        let said = no_process(&socket, "success");
+        assert_eq!(said, "systemd could not start its unit (is 0.0.0.0:6060 in use?)");
+        assert_eq!(no_process(&[], "resources"), "systemd could not start its unit: resources");
+        assert_eq!(no_process(&[], ""), "systemd could not start its unit");
     }
 
     /// Between the move of the link and the restart the process is still the old slot's.

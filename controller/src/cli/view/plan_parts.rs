@@ -10,7 +10,7 @@ use crate::{
         style::{Ink, clip, width, wrap},
         table::{Cell, Facts, Table},
     },
-    plan::{Change, Failed, Gate, HostPlan, Opens, Part, Plan, Standing},
+    plan::{Change, Failed, FileChange, Gate, HostPlan, Opens, Part, Plan, Standing},
 };
 
 /// Up to so many hosts each has a line; of more, those that stand out.
@@ -160,6 +160,7 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
     if !parts.is_empty() {
         lines.push(format!("  files since {}: {}", visible(live.version.as_ref()), parts.join(", ")));
     }
+    lines.extend(paths(files, page));
     for changed in plan.changes.iter().take(CHANGES) {
         let side = |side: &Option<String>| short_digests(&visible(side.as_deref().unwrap_or("nothing")));
         let text = match (&changed.from, &changed.to) {
@@ -188,6 +189,23 @@ pub(super) fn changes(plan: &Plan, page: &Page) -> Vec<String> {
     }
     if lines.is_empty() {
         lines.push(format!("  none: it is what {} was", visible(live.version.as_ref())));
+    }
+    lines
+}
+
+/// What is new, changed and removed by name, a line each.
+fn paths(files: &FileChange, page: &Page) -> Vec<String> {
+    let kinds = [
+        ("new", &files.paths.added, files.added),
+        ("changed", &files.paths.changed, files.changed),
+        ("removed", &files.paths.removed, files.removed),
+    ];
+    let mut lines = vec![];
+    for (kind, named, count) in kinds.into_iter().filter(|(_, named, _)| !named.is_empty()) {
+        let line = |path: &String| clip(&visible(path), page.columns.saturating_sub(13));
+        lines.extend(named.iter().map(|path| format!("    {kind:<7}  {}", line(path))));
+        let left = (count as usize).saturating_sub(named.len());
+        lines.extend((left > 0).then(|| format!("    {kind:<7}  … and {left} more")));
     }
     lines
 }

@@ -40,6 +40,7 @@ fn a_small_plan_says_everything() {
         "  1     1      34%    34%     east    1m    15.7 MB  a",
         "  2     2      67%    100%    west    0s    31.5 MB  b c",
         "unknown: its wave waits for it",
+        "files since 1: 1 changed, 1 the same\n    changed  bin\n",
         "service.exec: [\"./bin\",\"--release=1\"] -> [\"./bin\",\"--release=2\"]",
         "to 1 on 3 hosts, unpacked there still on 2, 1 unknown",
         "longshore plan shop@2 --to prod",
@@ -153,6 +154,22 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
             "Have it approved anew"
         ]
     );
+}
+
+/// What differs by name, as far as a plan names it: of more it is said how many.
+#[test]
+fn files_that_differ_are_named_as_far_as_there_is_room() {
+    let mut view = PlanView::of(plan(&world("a b")));
+    let paths = (10..20).map(|number| format!("lib/{number}")).collect();
+    view.plan.files.added = 12;
+    view.plan.files.paths.added = paths;
+    view.plan.files.paths.changed = vec!["a\u{1b}[31m/".to_owned() + &"long/".repeat(40)];
+    let lines = view.lines(&page(80));
+    let at = lines.iter().position(|line| line == "  files since 1: 12 new, 1 changed, 1 the same").unwrap();
+    assert_eq!(lines[at + 10..at + 12], ["    new      lib/19", "    new      … and 2 more"]);
+    let changed = &lines[at + 12];
+    assert!(changed.starts_with("    changed  a") && width(changed) <= 80, "{changed}");
+    assert!(!changed.contains('\u{1b}'), "{changed}");
 }
 
 /// Of a secret only where it is found is said, and both sides of it fit the line.

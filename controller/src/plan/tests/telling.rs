@@ -1,11 +1,18 @@
 //! What a plan says beside who is moved: bytes, differences, gates, time, the way back.
 
-use longshore_common::time::Span;
+use std::sync::Arc;
 
-use super::setup::{MIB, world};
+use longshore_common::{
+    manifest::{Probe, Requires},
+    time::Span,
+    traffic::Side,
+};
+
+use super::setup::{MIB, release, world};
 use crate::{
     gate::check::Approval,
     plan::{Against, Change, Opens, Past, Plan, plan},
+    rollout::{Behind, tests::setup::version},
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -53,6 +60,29 @@ fn what_differs_between_the_releases_is_listed() {
     assert_eq!(plan.files.templates[0].lines, ["@ line 1", "-port = 1", "+port = 2"]);
 }
 
+/// The first of each kind are named, the others counted; people and programs read the same. It names no plan.
+#[test]
+fn files_that_differ_are_named() {
+    let numbered: Vec<String> = (10..25).map(|number| format!("lib/{number}")).collect();
+    let file = |path, content| (path, content, MIB);
+    let mut new = vec![file("bin", "new"), file("etc", "same")];
+    new.extend(numbered.iter().map(|path| file(path.as_str(), "new")));
+    let old = [file("bin", "old"), file("etc", "same"), file("gone", "old"), file("last", "old")];
+    let mut world = world("a");
+    let before = plan(&world).digest;
+    world.release = release("2", Requires::default(), &new);
+    world.known.insert(version("1"), release("1", Requires::default(), &old));
+    let plan = plan(&world);
+    let files = &plan.files;
+    assert_eq!((files.added, files.changed, files.removed, files.same), (15, 1, 2, 1));
+    assert_eq!(files.paths.added, numbered[..10]);
+    assert_eq!(files.paths.changed, ["bin"]);
+    assert_eq!(files.paths.removed, ["gone", "last"]);
+    assert_eq!(plan.digest, before);
+    let kept: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+    assert_eq!(kept, plan);
+}
+
 #[test]
 fn gates_stand_in_the_order_in_which_they_are_met() {
     let plan = plan(&world("a b c | canary=1 wave=1 canary_bake=60s bake=10s promotion=canary"));
@@ -78,14 +108,57 @@ fn a_gate_that_operators_open_says_who() {
 fn how_long_it_takes_is_learnt_from_what_it_took() {
     let mut world = world("a b c d | wave=2 bake=10s");
     assert_eq!((plan(&world).duration.least, plan(&world).duration.learnt_from), (Span::secs(20), 0));
-    let past =
-        |took: u64, waves: u32, baked: u64| Past { took: Span::secs(took), waves, baked: Span::secs(baked) };
+    let past = |took: u64, waves: u32, waited: u64| Past {
+        took: Span::secs(took),
+        waves,
+        waited: Span::secs(waited),
+    };
     world.past = vec![past(50, 2, 20), past(100, 4, 40)];
     let duration = plan(&world).duration;
     assert_eq!(duration.range, Some((Span::secs(50), Span::secs(50))));
     world.past.push(past(120, 1, 10));
     let duration = plan(&world).duration;
     assert_eq!((duration.range, duration.learnt_from), (Some((Span::secs(50), Span::secs(240))), 3));
+}
+
+/// Steps of traffic are waited for as bakes are, with the bake of a group that has all of it and the time for which
+/// the other one stays warm.
+#[test]
+fn steps_of_traffic_take_their_time() {
+    let traffic = "traffic.director=haproxy traffic.backend=shop traffic.drain=30s";
+    let hosts = format!("a b c | canary=1 canary_bake=120s {traffic} traffic.hold=60s traffic.steps=10+50");
+    let mut rolling = world(&hosts);
+    assert_eq!(plan(&rolling).duration.least, Span::secs(240));
+    rolling.past = vec![Past { took: Span::secs(250), waves: 2, waited: Span::secs(240) }];
+    assert_eq!(plan(&rolling).duration.range, Some((Span::secs(250), Span::secs(250))));
+
+    let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"8s\"";
+    let setup = format!("b:green | bake=2s {traffic} traffic.hold=4s traffic.steps=10+25+50 {groups}");
+    let mut switched = world(&setup);
+    for (has, least) in [(false, 24), (true, 2)] {
+        switched.behind = Some(Behind { balancers: vec![], side: Some((Side::Green, has)) });
+        assert_eq!(plan(&switched).duration.least, Span::secs(least));
+    }
+}
+
+/// Who went on before a bake was over was quicker than the next rollout can be.
+#[test]
+fn what_is_learnt_is_never_less_than_what_it_takes_at_least() {
+    let mut world = world("a b c d | wave=2 bake=10s");
+    let mut manifest = (*world.release.manifest).clone();
+    manifest.probes = vec![Probe {
+        name: "up".to_owned(),
+        check: longshore_common::manifest::Check::Tcp { address: "127.0.0.1:8080".to_owned() },
+        interval: Span::secs(1),
+        timeout: Span::secs(1),
+        healthy_for: Span::secs(5),
+        deadline: Span::secs(60),
+    }];
+    world.release.manifest = Arc::new(manifest);
+    world.past = vec![Past { took: Span::secs(12), waves: 2, waited: Span::secs(20) }];
+    let duration = plan(&world).duration;
+    assert_eq!(duration.least, Span::secs(30));
+    assert_eq!(duration.range, Some((Span::secs(30), Span::secs(30))));
 }
 
 #[test]

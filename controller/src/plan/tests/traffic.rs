@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::setup::{told as told_all, world};
 use crate::{
-    plan::{Check, Plan, Survey, Surveyed, World, moved, plan},
+    plan::{Check, Failed, Plan, Release, Survey, Surveyed, World, moved, plan},
     rollout::Behind,
 };
 
@@ -79,17 +79,13 @@ fn an_app_with_sides_behind_balancers_needs_sockets_that_we_hold() {
     let mut world = world(&format!("a b | {ROUTING} balancers="));
     let lb = (HostId(Uuid::from_u128(900)), "lb".parse().unwrap());
     world.behind = Some(Behind { balancers: vec![lb], side: None });
-    let mut manifest = (*world.release.manifest).clone();
-    let side = |port: u16| format!("127.0.0.1:{port}");
-    manifest.service.sides = Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) });
-    world.release.manifest = Arc::new(manifest.clone());
+    with(&mut world.release, &[], sides());
     let refused = plan(&world);
     let failed: Vec<(Check, bool)> = refused.failed.iter().map(|f| (f.check, f.may_override)).collect();
     assert_eq!(failed, [(Check::Traffic, false)]);
     assert!(refused.failed[0].what.contains("nobody would move it from one side to the other"));
 
-    manifest.service.sockets = vec!["0.0.0.0:8080".to_owned()];
-    world.release.manifest = Arc::new(manifest);
+    with(&mut world.release, &["0.0.0.0:8080"], sides());
     let plan = plan(&world);
     assert_eq!(plan.failed, []);
     let held =
@@ -97,34 +93,36 @@ fn an_app_with_sides_behind_balancers_needs_sockets_that_we_hold() {
     assert!(told(&plan).contains(&held.to_owned()));
 }
 
+/// Two places on a host.
+fn sides() -> Option<Sides> {
+    let side = |port: u16| format!("127.0.0.1:{port}");
+    Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) })
+}
+
+fn with(release: &mut Release, sockets: &[&str], sides: Option<Sides>) {
+    let mut manifest = (*release.manifest).clone();
+    manifest.service.sockets = sockets.iter().map(ToString::to_string).collect();
+    manifest.service.sides = sides;
+    release.manifest = Arc::new(manifest);
+}
+
+fn runs(world: &mut World, sockets: &[&str], sides: Option<Sides>) {
+    with(world.known.get_mut(&"1".parse().unwrap()).unwrap(), sockets, sides);
+}
+
+/// What the plan finds of its hosts.
+fn failed(world: &World) -> Vec<(Check, String)> {
+    let hosts = |failed: Failed| failed.hosts.into_iter().map(move |host| (failed.check, host.what));
+    plan(world).failed.into_iter().flat_map(hosts).collect()
+}
+
 /// What runs without sides keeps the public sockets for as long as it runs; what already has sides does not hold them.
 #[test]
 fn sockets_of_what_runs_without_sides_are_not_handed_over() {
-    let beside = |world: &World| {
-        let mut manifest = (*world.release.manifest).clone();
-        let side = |port: u16| format!("127.0.0.1:{port}");
-        manifest.service.sides = Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) });
-        manifest.service.sockets = vec!["127.0.0.1:8080".to_owned()];
-        manifest
-    };
-    let runs = |world: &mut World, sockets: &[&str], sides: Option<Sides>| {
-        let live = world.known.get_mut(&"1".parse().unwrap()).unwrap();
-        let mut manifest = (*live.manifest).clone();
-        manifest.service.sockets = sockets.iter().map(ToString::to_string).collect();
-        manifest.service.sides = sides;
-        live.manifest = Arc::new(manifest);
-    };
-    let failed = |world: &World| -> Vec<(Check, String)> {
-        let hosts =
-            |failed: crate::plan::Failed| failed.hosts.into_iter().map(move |host| (failed.check, host.what));
-        plan(world).failed.into_iter().flat_map(hosts).collect()
-    };
     let socket = ROUTING.replace("haproxy", "socket");
     for (traffic, held) in [("", true), (socket.as_str(), true), (ROUTING, false)] {
         let mut world = world(&format!("a | {traffic}"));
-        let manifest = beside(&world);
-        let sides = manifest.service.sides.clone();
-        world.release.manifest = Arc::new(manifest);
+        with(&mut world.release, &["127.0.0.1:8080"], sides());
         runs(&mut world, &["127.0.0.1:8080"], None);
         let found = failed(&world);
         assert_eq!(found.len(), usize::from(held), "{traffic}: {found:?}");
@@ -134,16 +132,60 @@ fn sockets_of_what_runs_without_sides_are_not_handed_over() {
         }
         runs(&mut world, &["127.0.0.1:8090"], None);
         assert!(failed(&world).is_empty());
-        runs(&mut world, &["127.0.0.1:8080"], sides);
+        runs(&mut world, &["127.0.0.1:8080"], sides());
         assert!(failed(&world).is_empty());
     }
 }
 
+/// Nor are those that a process of ours holds for what runs on sides: it is there until the last side is stopped.
+#[test]
+fn sockets_of_what_runs_on_sides_are_not_handed_over_to_a_release_without() {
+    let socket = ROUTING.replace("haproxy", "socket");
+    for (traffic, held) in [("", true), (socket.as_str(), true), (ROUTING, false)] {
+        let mut world = world(&format!("a | {traffic}"));
+        with(&mut world.release, &["0.0.0.0:6060"], None);
+        runs(&mut world, &["0.0.0.0:6060"], sides());
+        let refused = plan(&world);
+        assert_eq!(refused.failed.len(), usize::from(held), "{traffic}: {:?}", refused.failed);
+        for found in refused.failed {
+            assert_eq!(found.check, Check::Traffic);
+            assert_eq!(found.what, "1 host cannot give a release without sides the ports that it wants");
+            assert_eq!(
+                found.hosts[0].what,
+                "0.0.0.0:6060 is held for 1, which runs on sides, and nothing hands it over: roll out a release \
+                 without sides and with other ports first, then this one"
+            );
+        }
+        runs(&mut world, &["0.0.0.0:6061"], sides());
+        assert!(failed(&world).is_empty());
+        runs(&mut world, &["0.0.0.0:6060"], None);
+        assert!(failed(&world).is_empty());
+    }
+}
+
+/// Between sides nothing moves that has none: no step, nobody beside it, nothing warm to go back to.
+#[test]
+fn a_release_without_sides_takes_the_place_of_what_runs() {
+    let socket = ROUTING.replace("haproxy", "socket");
+    let mut world = world(&format!("a b | canary=1 {socket} traffic.steps=10+50"));
+    let back = "back: on each host what ran is put back in its place, as in any rollout";
+    let place =
+        "2 runs without sides: on each host it takes the place of what runs there, with all of its traffic";
+    let steps = "of the steps (10%, 50%) only the time is kept: the first wave is watched for 1m each";
+    assert_eq!(told(&plan(&world)), [place, steps, back]);
+    runs(&mut world, &["0.0.0.0:6061"], sides());
+    let stopped = "when it is healthy, 1 is stopped on the sides on which it runs";
+    assert_eq!(told(&plan(&world)), [place, steps, stopped, back]);
+    let own = planned(&format!("a | {ROUTING}"), &[], None);
+    assert_eq!(told(&own), [place, "the host's own haproxy (backend shop) is told nothing of it", back]);
+}
+
 #[test]
 fn a_plan_says_who_moves_traffic_on_each_host() {
-    let plan = planned(&format!("a b | canary=1 {ROUTING} traffic.steps=10"), &[], None);
+    let mut world = world(&format!("a b | canary=1 {ROUTING} traffic.steps=10"));
+    with(&mut world.release, &[], sides());
     assert_eq!(
-        told(&plan),
+        told(&plan(&world)),
         [
             "on each host its own haproxy (backend shop) moves the traffic to the release when it is healthy beside what runs there",
             "a host of the first wave gives it 10% and 100%, each watched for 1m",
@@ -212,6 +254,7 @@ fn a_balancer_that_could_not_be_told_stops_the_plan() {
 #[test]
 fn a_host_whose_own_haproxy_could_not_be_told_does_not_fit() {
     let mut world = world(&format!("a b | {ROUTING}"));
+    with(&mut world.release, &[], sides());
     let Surveyed::Answered(survey) = &mut world.hosts[1].surveyed else { panic!("it answers") };
     survey.traffic.problems = vec!["HAProxy at /s cannot be asked: is it running?".into()];
     let told = told_all(&plan(&world));
