@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{about::About, admitted_about, export::Export, operator, scope::Act, trust_words, upload};
 use crate::{
     bundle::{self, BundleStore, Offered, Published, Publisher, Release, blocking},
+    engine::states,
     identity::Door,
     store::{Prefix, SharedStore, record},
     trouble::Trouble,
@@ -109,13 +110,17 @@ impl ReleasesService {
         .await
     }
 
-    /// How many hosts are to run it, by environment.
+    /// How many hosts run it, by their last reports, and by the environment for which they do.
     async fn on_hosts(&self, release: &Release) -> Result<Vec<pb::ReleaseOnHosts>, Trouble> {
         let mut counts = BTreeMap::<String, u32>::new();
         for entry in self.store.list(&Prefix::assignments()).await?.entries {
-            let assignment: Assignment = record::decode_entry(&entry)?;
-            if assignment.release == release.digest && assignment.intent == Intent::Run {
-                *counts.entry(assignment.env.to_string()).or_default() += 1;
+            let Assignment { host, app, env, intent, .. } = record::decode_entry(&entry)?;
+            if app != release.app || intent == Intent::Direct {
+                continue;
+            }
+            let (state, _) = states::known(&self.store, &host, &app).await?;
+            if state.is_some_and(|state| state.as_seen(app).release == release.digest.hex()) {
+                *counts.entry(env.to_string()).or_default() += 1;
             }
         }
         Ok(counts.into_iter().map(|(env, hosts)| pb::ReleaseOnHosts { env, hosts }).collect())

@@ -24,7 +24,7 @@ pub struct Withdrawn {
     pub heard: Option<Heard>,
     /// Rollouts that were putting it on hosts.
     pub stopped: Vec<Stopped>,
-    /// Where it is what is live.
+    /// Where hosts run it, by their last reports.
     pub live: Vec<Live>,
 }
 
@@ -81,8 +81,11 @@ impl View for Withdrawn {
         }
         for Live { env, hosts } in &self.live {
             let app = &self.release.app;
-            let back = format!("go back: longshore rollout rollback {app} --to {env}");
-            facts.add("runs", visible(&format!("in {env} on {}; {back}", count(*hosts as usize, "host"))));
+            let back = match self.stopped.iter().any(|stopped| stopped.env == *env) {
+                true => String::new(),
+                false => format!("; go back: longshore rollout rollback {app} --to {env}"),
+            };
+            facts.add("runs", visible(&format!("in {env} on {}{back}", count(*hosts as usize, "host"))));
         }
         let mut lines = facts.lines(page.style);
         if let Some(waiting) = &self.waiting {
