@@ -267,7 +267,7 @@ async fn one_environment_one_rollout_and_one_request_one_rollout() {
     assert_eq!(controller.engine.start(wanted).await.unwrap(), id);
     let busy = controller.engine.start(request(Some("1.1"))).await.unwrap_err().coded();
     assert_eq!(busy.code, longshore_common::code::Code::R02);
-    for part in [id.short().as_str(), "alice", "rollout abort"] {
+    for part in [id.short().as_str(), "shop in production is held by", "alice", "rollout abort"] {
         assert!(busy.message.contains(part), "{part} is not in {busy}");
     }
     controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
