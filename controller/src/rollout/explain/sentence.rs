@@ -58,13 +58,14 @@ impl HostProgress {
     }
 }
 
-/// `web-1 (fetch, 12 of 67 MiB), web-2`
+/// `web-1 (fetch, 12 of 67 MiB), web-2, web-3 (no connection)`
 pub(super) fn names_doing(hosts: &Named<'_>, facts: &Facts) -> String {
     let names: Vec<String> = hosts
         .iter()
-        .map(|(id, host)| match facts.doing.get(id) {
-            Some(doing) => format!("{} ({doing})", host.name),
-            None => host.name.to_string(),
+        .map(|(id, host)| match (facts.doing.get(id), facts.away.get(id)) {
+            (Some(doing), _) => format!("{} ({doing})", host.name),
+            (None, Some(_)) => format!("{} (no connection)", host.name),
+            (None, None) => host.name.to_string(),
         })
         .collect();
     name_some(names.iter().map(String::as_str))

@@ -1,6 +1,7 @@
 //! Silence, local holds, stale words: what a fleet does to a rollout.
 
 use super::transcript::{Play, check};
+use crate::rollout::{Facts, explain};
 
 /// Scenario 56: a host that was offline takes the release when it is back.
 #[test]
@@ -222,8 +223,14 @@ fn unknown_hosts_take_slots() {
     );
     assert_eq!(
         play.explained(),
-        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c (unknown) [longshore rollout show ID]"
+        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c (unknown) [longshore rollout exclude ID c]"
     );
+    let mut without = play.clone();
+    assert_eq!(without.act("exclude c"), "switching 0; run a", "what is said helps");
+    let hold = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(hold.then.ends_with(" --max-unavailable 2"), "{}", hold.then);
+    let mut wider = play.clone();
+    assert_eq!(wider.act("pace max_unavailable=2"), "switching 0; run a", "and so does this");
     assert_eq!(play.act("c back"), "switching 0; run a");
 }
 
