@@ -253,3 +253,20 @@ fn a_pause_names_what_is_in_the_way() {
     play.act("a healthy");
     assert_eq!(play.explained(), format!("{paused}: what was in the way is gone {resume}"));
 }
+
+/// What is said of resuming is what resuming does: the unknown one is passed over, and the staged one has its turn.
+#[test]
+fn a_pause_says_what_resuming_does_with_each() {
+    let mut play = check(
+        "a b c | wave=2 max_unavailable=1 unknown=wait progress_deadline=10m",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a
+         a silent   -> switching 0
+         +10m       -> paused for want of progress",
+    );
+    let hold = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(hold.what.ends_with("a (unknown), b (staged)"), "{}", hold.what);
+    let wanted = "on resume it passes over a, and it goes on with b; or undo it: ";
+    assert!(hold.then.starts_with(wanted), "{}", hold.then);
+    assert_eq!(play.act("resume"), "switching 0; run b");
+}
