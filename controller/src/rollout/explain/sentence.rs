@@ -5,7 +5,7 @@ use longshore_common::ids::HostId;
 use super::{Facts, Hold, HoldKind};
 use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout, phase::Why};
 
-/// Who can act.
+/// Who is waited for.
 pub(super) const OPERATOR: &str = "an operator";
 pub(super) const HOSTS: &str = "the hosts";
 pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
