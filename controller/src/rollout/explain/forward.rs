@@ -8,8 +8,8 @@ use super::{
     closed::{after_opening, shut},
     passed_over::unconfirmed,
     sentence::{
-        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, after_look, count, names, names_doing,
-        once_more,
+        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, TIME, about, after_look, count, names,
+        names_doing, once_more,
     },
     stays,
 };
@@ -159,7 +159,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking, facts: &Facts) -> Hold {
     Hold {
         kind: HoldKind::Baking,
         what: format!("{wave} {stands} and is watched for {length}{}", once_more(facts)),
-        owner: OPERATOR.to_owned(),
+        owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: after_look(facts, after_bake(rollout, phase.wave)),

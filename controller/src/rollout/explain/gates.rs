@@ -4,7 +4,7 @@ use longshore_common::time::Span;
 
 use super::{
     Facts, Hold, HoldKind,
-    sentence::{OPERATOR, after_look, once_more},
+    sentence::{TIME, after_look, once_more},
 };
 use crate::rollout::{
     gate::{GateKind, GateSpec, Run, Stage, Then, Verdict},
@@ -133,7 +133,7 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
     Hold {
         kind: HoldKind::Watching,
         what: format!("every wave is done; {version} is watched for {length}{gates}{}", once_more(facts)),
-        owner: OPERATOR.to_owned(),
+        owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: after_look(facts, "the rollout has succeeded".to_owned()),

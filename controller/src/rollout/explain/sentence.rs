@@ -7,6 +7,8 @@ use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout, phas
 
 /// Who is waited for.
 pub(super) const OPERATOR: &str = "an operator";
+/// Of what nothing but time ends, unless an operator does.
+pub(super) const TIME: &str = "the time to pass";
 pub(super) const HOSTS: &str = "the hosts";
 pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
 pub(super) const BALANCER_OWNER: &str = "whoever looks after the load balancers";

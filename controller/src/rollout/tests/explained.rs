@@ -168,6 +168,7 @@ fn a_last_look_has_its_sentence() {
         "every wave is done; 2 is watched for 6s; that time is over, and its hosts are looked at once more"
     );
     assert_eq!(hold.until, Some(look.until));
+    assert_eq!(hold.owner, "the time to pass", "no operator is waited for");
     assert_eq!(
         hold.then,
         "hosts that could not be looked at have failed; within the budget, the rollout has succeeded"
