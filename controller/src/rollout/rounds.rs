@@ -191,8 +191,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Every gate and wait that is left will be passed over, where every gate that is left allows it. Where there are none
-    /// it is time alone, for which nobody is asked why.
+    /// Every gate and wait that is left will be passed over, where every gate that is left allows it. Where there are
+    /// none it is time alone, for which nobody is asked why.
     pub fn promote_fully(&mut self, promote: &Promote) -> Result<(), Refused> {
         self.check_promotable(self.rollout.spec().gates.iter().map(|gate| gate.name.as_str()))?;
         if !self.rollout.spec().gates.is_empty() {

@@ -49,8 +49,8 @@ pub fn sentence(failure: &HostFailure) -> String {
     }
 }
 
-/// Each reason why a rollout waits: what, until when, what then; then what an operator can type, since when it is so, and
-/// who is waited for, which need not be whoever types.
+/// Each reason why a rollout waits: what, until when, what then; beneath it what an operator can type, since when it
+/// is so, and who is waited for, which need not be whoever types.
 pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
     holds.iter().flat_map(|hold| hold_line(hold, indent, page)).collect()
 }

@@ -383,7 +383,8 @@ fn what_a_gate_has_seen_ends_before_its_deadline() {
     assert!(lines.contains("web-1 does not answer; until 00:01:00 UTC (in 1m);"), "{lines}");
 }
 
-/// Since when it is so is said, and who is waited for is not taken for whoever types the command; neither cuts that off.
+/// Since when it is so is said, and who is waited for is not taken for whoever types the command; neither cuts that
+/// off.
 #[test]
 fn a_hold_says_since_when_and_for_whom_it_waits() {
     let since = Some(Moment(0));

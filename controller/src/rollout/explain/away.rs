@@ -1,5 +1,5 @@
-//! Hosts that are at work as far as anybody knows, and have no connection: they are not unknown yet, and two ends are
-//! possible. Both are said.
+//! Hosts that are at work as far as anybody knows, and have no connection: they are not unknown yet, and two ends
+//! are possible. Both are said.
 
 use longshore_common::time::{Millis, Span};
 
@@ -23,8 +23,8 @@ pub(super) struct Ends<'a> {
     pub back: &'a str,
 }
 
-/// Hosts that will be unknown before `until` unless they come back, and the others: what `until` does to these, it does to
-/// those that are away for a shorter time as well.
+/// Hosts that will be unknown before `until` unless they come back, and the others: what `until` does to these, it
+/// does to those that are away for a shorter time as well.
 pub(super) fn apart<'a>(hosts: Named<'a>, facts: &Facts, until: Option<Millis>) -> (Named<'a>, Named<'a>) {
     let in_time = |at: Millis| until.is_none_or(|until| at <= until);
     hosts.into_iter().partition(|(id, _)| facts.away.get(id).is_some_and(|away| in_time(away.unknown_at)))
@@ -51,7 +51,8 @@ pub(super) fn away(
         since,
         until,
         then: format!(
-            "if {it} stayed away ({it} {is} unknown after {silence}), {stayed}; if {it} came back and {is} not healthy, {back}"
+            "if {it} stayed away ({it} {is} unknown after {silence}), {stayed}; if {it} came back and \
+             {is} not healthy, {back}"
         ),
         command: hosts.first().map(|(_, host)| format!("longshore host show {}", host.name)),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),

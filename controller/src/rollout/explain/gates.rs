@@ -40,8 +40,8 @@ fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Fac
     }
 }
 
-/// ` with 10% of its traffic`, where a gate is looked at with one share of it after the other. Whoever approves is asked
-/// with each of them.
+/// ` with 10% of its traffic`, where a gate is looked at with one share of it after the other. Whoever approves is
+/// asked with each of them.
 fn with_share(rollout: &Rollout, gate: &GateSpec, wave: u32) -> String {
     let shared = || wave == 0 && (rollout.header.traffic_step > 0 || rollout.next_share(wave).is_some());
     let share = match rollout.header.groups() {

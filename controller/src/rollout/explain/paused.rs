@@ -192,8 +192,8 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
     }
 }
 
-/// What resuming does with those that are in the way: whoever cannot be asked is passed over, and the others have their
-/// turn.
+/// What resuming does with those that are in the way: whoever cannot be asked is passed over, and the others have
+/// their turn.
 fn on_resume(rollout: &Rollout, wave: Option<u32>) -> String {
     let unasked = |host: &HostProgress| host.silent.is_some() || host.is_refusing();
     let (over, rest): (Named<'_>, Named<'_>) =
@@ -214,8 +214,8 @@ fn on_resume(rollout: &Rollout, wave: Option<u32>) -> String {
     if parts.is_empty() { "it goes on".to_owned() } else { joined(parts) }
 }
 
-/// Whoever resumes goes on without balancers that have not confirmed what they are told: nobody knows then what these send
-/// to a host that is changed.
+/// Whoever resumes goes on without balancers that have not confirmed what they are told: nobody knows then what these
+/// send to a host that is changed.
 fn at_risk(rollout: &Rollout) -> Option<String> {
     let round = rollout.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
     let late = rollout.balancers().filter(|(_, balancer)| !balancer.has(round));

@@ -86,7 +86,8 @@ fn a_balancer_that_is_down_holds_and_is_asked_again() {
         "{explained}"
     );
     let then = explain(&play.rollout, &Facts::default()).remove(0).then;
-    let risk = "on resume it goes on with a, and hosts are changed while lb may still send them requests; or undo it";
+    let risk =
+        "on resume it goes on with a, and hosts are changed while lb may still send them requests; or undo";
     assert!(then.starts_with(risk), "{then}");
     assert_eq!(play.desired(), "a stage 2", "no host was touched");
     assert_eq!(play.act("lb away"), "paused for want of progress", "while paused nobody is asked");

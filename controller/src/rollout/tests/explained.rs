@@ -202,7 +202,7 @@ fn a_hold_tells_what_hosts_do() {
     assert_eq!(holds[0].owner, "the hosts");
 }
 
-/// Of a host whose connection is gone nobody knows how it ends, and a deadline does to it what it will have become by then.
+/// Of a host whose connection is gone nobody knows how it ends: a deadline does to it what it will be by then.
 #[test]
 fn a_host_without_a_connection_has_two_ends() {
     let holds = |unknown: &str, unknown_at: Millis| {
@@ -220,8 +220,8 @@ fn a_host_without_a_connection_has_two_ends() {
     assert_eq!((both[1].since, both[1].until), (33_000, both[0].until));
     assert_eq!(
         both[1].then,
-        "if it stayed away (it is unknown after 35s), the rollout pauses and asks; if it came back and is not healthy, \
-         the fleet is rolled back"
+        "if it stayed away (it is unknown after 35s), the rollout pauses and asks; if it came back and is not \
+         healthy, the fleet is rolled back"
     );
     assert_eq!(both[0].then, "the fleet is rolled back");
     assert!(holds("count", 68_000)[1].then.contains("35s), that counts as a failure; "));

@@ -223,7 +223,8 @@ fn unknown_hosts_take_slots() {
     );
     assert_eq!(
         play.explained(),
-        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c (unknown) [longshore rollout exclude ID c]"
+        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c \
+         (unknown) [longshore rollout exclude ID c]"
     );
     let mut without = play.clone();
     assert_eq!(without.act("exclude c"), "switching 0; run a", "what is said helps");
@@ -254,7 +255,7 @@ fn a_pause_names_what_is_in_the_way() {
     assert_eq!(play.explained(), format!("{paused}: what was in the way is gone {resume}"));
 }
 
-/// What is said of resuming is what resuming does: the unknown one is passed over, and the staged one has its turn.
+/// What is said of resuming is what it does: the unknown one is passed over, and the staged one has its turn.
 #[test]
 fn a_pause_says_what_resuming_does_with_each() {
     let mut play = check(
