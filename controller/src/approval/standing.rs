@@ -139,6 +139,11 @@ pub fn counts(
 impl Rule {
     /// Who is asked, in words. Somebody who is named and may not approve is said to lack that.
     pub fn asked(&self) -> String {
+        self.asked_but("the author")
+    }
+
+    /// The same where it is `author` who may not, by that name.
+    pub fn asked_but(&self, author: &str) -> String {
         let mut asked: Vec<String> = self.by.iter().map(|who| self.name(who)).collect();
         for (role, members) in &self.by_roles {
             asked.push(self.group(role, members, true));
@@ -146,7 +151,7 @@ impl Rule {
         for (role, rule) in &self.roles {
             asked.push(format!("at least {} of {}", rule.count, self.group(role, &rule.members, rule.held)));
         }
-        if asked.is_empty() { "any approver but the author".to_owned() } else { asked.join(", ") }
+        if asked.is_empty() { format!("any approver but {author}") } else { asked.join(", ") }
     }
 
     /// `sre (sam, sue)`; of a role of operators that nobody has looked up only its name.

@@ -182,7 +182,7 @@ fn so_far(rule: &Rule, answers: &[Approval], author: &OperatorName, now: Millis)
         Standing::Pending(lacking) => format!("{lacking}; "),
         Standing::NotNeeded | Standing::Approved { .. } | Standing::Denied(_) => String::new(),
     };
-    format!("{}{lacking}asked are: {}", approved.concat(), rule.asked())
+    format!("{}{lacking}asked are: {}", approved.concat(), rule.asked_but("whoever started it"))
 }
 
 fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {

@@ -398,7 +398,7 @@ fn busy(lock: &Lock, env: &EnvName, app: &AppName, now: Millis) -> Coded {
     let Lock { rollout, version, started_by, .. } = lock;
     let rollout = rollout.short();
     let message = format!(
-        "{env} is held by rollout {rollout} of {app}@{version}, started by {started_by} {ago} ago. \
+        "{app} in {env} is held by rollout {rollout} of {app}@{version}, started by {started_by} {ago} ago. \
          Watch it: longshore rollout watch {rollout}; or end it: longshore rollout abort {rollout}"
     );
     Coded::new(Code::R02, message)

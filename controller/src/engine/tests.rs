@@ -31,7 +31,7 @@ use crate::{
     bundle::Release,
     environments,
     fleet::{Fleet, Heartbeat},
-    rollout::{Event, Outcome, Phase},
+    rollout::{Event, HoldKind, Outcome, Phase},
     store::{Key, MemoryStore, SharedStore, Txn, record},
     testing::{self, HandAgent, MortalStore},
 };
@@ -267,7 +267,7 @@ async fn one_environment_one_rollout_and_one_request_one_rollout() {
     assert_eq!(controller.engine.start(wanted).await.unwrap(), id);
     let busy = controller.engine.start(request(Some("1.1"))).await.unwrap_err().coded();
     assert_eq!(busy.code, longshore_common::code::Code::R02);
-    for part in [id.short().as_str(), "alice", "rollout abort"] {
+    for part in [id.short().as_str(), "shop in production is held by", "alice", "rollout abort"] {
         assert!(busy.message.contains(part), "{part} is not in {busy}");
     }
     controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
@@ -287,6 +287,20 @@ async fn a_large_fleet_takes_several_transactions() {
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     everywhere(&agents, "1.0");
+}
+
+/// Of whoever has no connection nobody says that it is at work.
+#[tokio::test]
+async fn a_host_without_a_connection_is_told_as_that() {
+    let agents = fleet_of(1, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    gates::waits_for(&controller, id, HoldKind::Staging).await;
+    let hold = controller.engine.view(&id).await.unwrap().holds.remove(0);
+    assert_eq!(hold.what, "1 host stages and has no connection: web-000");
+    assert!(hold.then.starts_with("if it stayed away (it is unknown after "), "{}", hold.then);
+    controller.stop.cancel();
 }
 
 /// A host that is away when the rollout begins takes it when it is back (scenario 56).

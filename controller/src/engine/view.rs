@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     fleet::words::Progress,
-    rollout::{Facts, Hold, Phase, Rollout, explain, last_look},
+    rollout::{Away, Facts, Hold, Phase, Rollout, explain, last_look},
     store::Revision,
     trouble::Trouble,
 };
@@ -60,7 +60,8 @@ impl Engine {
             false => None,
         };
         let last_look = last_look(&loaded.rollout, now);
-        let facts = Facts { doing, seen: seen.clone(), benched, in_line, last_look };
+        let away = self.away(&loaded.rollout);
+        let facts = Facts { doing, away, seen: seen.clone(), benched, in_line, last_look };
         let holds = explain(&loaded.rollout, &facts);
         let gates = gates::results(&self.inner.store, id).await?;
         Ok(View {
@@ -96,6 +97,21 @@ impl Engine {
         };
         let balancers: Vec<HostId> = rollout.balancers().map(|(id, _)| id).collect();
         rollout.hosts.keys().chain(&balancers).filter_map(of_host).collect()
+    }
+
+    /// Hosts whose connection is gone, and of which it is not known yet whether they stay away.
+    fn away(&self, rollout: &Rollout) -> BTreeMap<HostId, Away> {
+        if rollout.phase().is_done() {
+            return BTreeMap::new();
+        }
+        let (presence, now) = (self.inner.fleet.presence(), self.now());
+        let ms = |time: Duration| time.as_millis() as Millis;
+        let silence = ms(self.inner.fleet.silence());
+        let of_host = |id: &HostId| {
+            let since = now - ms(presence.away_for(id)?);
+            Some((*id, Away { since, unknown_at: since + silence }))
+        };
+        rollout.hosts.keys().filter_map(of_host).collect()
     }
 }
 

@@ -160,6 +160,11 @@ impl Fleet {
         &self.inner.presence
     }
 
+    /// A host that has said nothing for this long is unknown.
+    pub fn silence(&self) -> Duration {
+        self.inner.heartbeat.silence()
+    }
+
     pub fn store(&self) -> &SharedStore {
         &self.inner.store
     }
@@ -334,7 +339,7 @@ impl Fleet {
                 () = self.inner.stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            for host in self.inner.presence.fallen_silent(self.inner.heartbeat.silence()) {
+            for host in self.inner.presence.fallen_silent(self.silence()) {
                 tracing::warn!(%host, "silent: its state is unknown from now on");
                 self.tell(FleetEvent::Silent(host)).await;
             }

@@ -199,6 +199,13 @@ impl Presence {
         self.lock().get(host).is_some_and(|entry| entry.silent)
     }
 
+    /// For how long nothing was heard of a host without a session; `None`: it has one, or was said to be silent.
+    pub fn away_for(&self, host: &HostId) -> Option<Duration> {
+        let hosts = self.lock();
+        let entry = hosts.get(host).filter(|entry| entry.session.is_none() && !entry.silent)?;
+        Some(entry.heard.elapsed())
+    }
+
     pub fn progress(&self, host: &HostId, app: &AppName) -> Option<Progress> {
         self.lock().get(host)?.session.as_ref()?.connected.progress.get(app).cloned()
     }

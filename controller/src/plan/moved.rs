@@ -73,7 +73,8 @@ fn hosts(was: &Plan, is: &Plan) -> Vec<String> {
     let both = || old.iter().filter_map(|(id, was)| Some((*was, *new.get(id)?)));
     let joined = new.iter().filter(|(id, _)| !old.contains_key(id)).map(|(_, host)| *host);
     let left = old.iter().filter(|(id, _)| !new.contains_key(id)).map(|(_, host)| *host);
-    let runs = both().filter(|(was, is)| was.from != is.from).map(|(_, is)| is);
+    let runs: Vec<&HostPlan> = both().filter(|(was, is)| was.from != is.from).map(|(_, is)| is).collect();
+    let run = if runs.len() == 1 { "runs" } else { "run" };
     let settings = both().filter(|(was, is)| was.layers != is.layers).map(|(_, is)| is);
     let skipped = |host: &HostPlan| matches!(host.part, Part::Skipped { .. });
     let out = both().filter(|(was, is)| !skipped(was) && skipped(is)).map(|(_, is)| is);
@@ -85,7 +86,7 @@ fn hosts(was: &Plan, is: &Plan) -> Vec<String> {
     [
         say(joined, "joined the environment"),
         say(left, "left the environment"),
-        say(runs, "run something else than planned"),
+        say(runs.into_iter(), &format!("{run} something else than planned")),
         say(settings, "would get other settings"),
         say(out, "would be skipped now"),
         say(back, "would no longer be skipped"),

@@ -43,7 +43,7 @@ pub use desired::{
     LastLook, asked_target, assignment_of, desired, last_look, look_every, next_deadline, watched,
 };
 pub use event::{Event, Promote, Refused, Transition};
-pub use explain::{Benched, Facts, Hold, HoldKind, InLine, explain, first_failure, wave_state};
+pub use explain::{Away, Benched, Facts, Hold, HoldKind, InLine, explain, first_failure, wave_state};
 pub use gate::{
     After, GATES_MAX, GateKind, GateSpec, GateStop, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then,
     Verdict,

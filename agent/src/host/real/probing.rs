@@ -18,6 +18,7 @@ use crate::host::{
     fault,
     layout::Part,
     probe::{self, Pulse, Scene, Vitals},
+    tree::Ended,
     unit::{UnitState, UnitStatus},
 };
 
@@ -148,13 +149,33 @@ impl UnitVitals<'_> {
             }
             UnitState::Up { pid, since_ms } => Pulse::Alive(format!("{pid} {since_ms}")),
             UnitState::Crashing { .. } | UnitState::Changing => Pulse::Absent,
-            UnitState::Ended { last } => self.lost(&format!("ended with {last}")),
-            UnitState::Stopped => self.lost("was stopped"),
+            UnitState::Ended { last } => self.lost(&gone(Some(last))),
+            UnitState::Stopped => self.lost(&gone(None)),
         }
     }
 
     fn lost(&self, what: &str) -> Pulse {
         let words = format!("{} {} {what} while it was probed", self.manifest.app, self.manifest.version);
         Pulse::Lost(Box::new(fault::version(Code::U01, StepName::Probe, words)))
+    }
+}
+
+/// systemd forgets how a unit ended that did so without an error: then nobody knows who ended it.
+fn gone(last: Option<Ended>) -> String {
+    match last {
+        Some(last) => format!("ended with {last}"),
+        None => "ended without an error, by itself or because it was stopped,".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that ends by itself is not said to have been stopped by somebody.
+    #[test]
+    fn what_ended_by_itself_was_not_surely_stopped() {
+        assert_eq!(gone(Some(Ended::Exit(3))), format!("ended with {}", Ended::Exit(3)));
+        assert!(gone(None).starts_with("ended without an error, by itself or"), "{}", gone(None));
     }
 }

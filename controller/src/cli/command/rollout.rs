@@ -292,6 +292,11 @@ impl View for Steered {
         let what = visible(&format!("{}@{} to {}", rollout.app, rollout.version, rollout.env));
         vec![match &rollout.outcome_reason {
             Some(reason) => format!("Rollout {id} ({what}): {state}. {}", visible(reason)),
+            None if rollout.state() == "paused" => {
+                format!(
+                    "Rollout {id} ({what}): {state}, and begins nothing before: longshore rollout resume {id}"
+                )
+            }
             None => format!("Rollout {id} ({what}): {state}. Follow it: longshore rollout watch {id}"),
         }]
     }
@@ -303,19 +308,23 @@ mod tests {
     use crate::cli::moment::Moment;
 
     #[test]
-    fn whoever_steers_is_told_what_was_steered() {
-        let rollout = pb::Rollout {
+    fn whoever_steers_is_told_what_was_steered_and_what_comes_next() {
+        let rollout = |phase: &str| pb::Rollout {
             id: "01a2b3c4-0000-7000-8000-000000000000".into(),
             app: "shop".into(),
             version: "1.6".into(),
             env: "production".into(),
-            phase: "paused".into(),
+            phase: phase.into(),
             ..pb::Rollout::default()
         };
-        let lines = Steered(rollout.into()).lines(&Page::plain(Moment(0)));
+        let lines = |phase: &str| Steered(rollout(phase).into()).lines(&Page::plain(Moment(0)));
         let id = short("01a2b3c4-0000-7000-8000-000000000000");
-        let wanted =
-            format!("Rollout {id} (shop@1.6 to production): paused. Follow it: longshore rollout watch {id}");
-        assert_eq!(lines, [wanted]);
+        let what = format!("Rollout {id} (shop@1.6 to production)");
+        assert_eq!(lines("staging"), [format!("{what}: staging. Follow it: longshore rollout watch {id}")]);
+        // What is to be tried again, or left out, is so only when it goes on.
+        assert_eq!(
+            lines("paused"),
+            [format!("{what}: paused, and begins nothing before: longshore rollout resume {id}")]
+        );
     }
 }

@@ -7,15 +7,18 @@ pub mod plain;
 mod tests;
 pub mod tracker;
 
-use longshore_common::text::visible;
+use longshore_common::{text::visible, time::Millis};
 
 use super::{
     line::Line,
+    moment::coarse,
     output::Page,
     style::{Ink, wrap},
     view::rollout::{Hold, HostFailure},
 };
 
+/// For less than that a wait is not said to last: it has just begun.
+const LASTS_MS: Millis = 1_000;
 /// Columns of text beyond which reading gets hard.
 pub const PROSE: usize = 100;
 
@@ -46,7 +49,8 @@ pub fn sentence(failure: &HostFailure) -> String {
     }
 }
 
-/// Each reason why a rollout waits: what, until when, what then, who can act, and the command.
+/// Each reason why a rollout waits: what, until when, what then; beneath it what an operator can type, since when it
+/// is so, and who is waited for, which need not be whoever types.
 pub fn hold_lines(holds: &[Hold], indent: usize, page: &Page) -> Vec<String> {
     holds.iter().flat_map(|hold| hold_line(hold, indent, page)).collect()
 }
@@ -74,15 +78,29 @@ fn hold_line(hold: &Hold, indent: usize, page: &Page) -> Vec<String> {
             Line::indented(indent).then(Ink::Warn, if at == 0 { "◦ " } else { "  " }).then(Ink::Plain, part)
         })
         .collect();
-    let owner = hold.owner.as_deref().map(visible);
-    match (&hold.command, owner) {
-        (Some(command), owner) => {
-            let who = owner.map(|owner| format!("  ({owner})")).unwrap_or_default();
-            let line = Line::indented(indent + 2).then(Ink::Faint, "→ ").then(Ink::Plain, visible(command));
-            lines.push(line.then(Ink::Faint, who));
+    let beneath = || Line::indented(indent + 2);
+    let waits = waits(hold, page);
+    match hold.command.as_deref().map(visible) {
+        Some(command) => {
+            let line = beneath().then(Ink::Faint, "→ ").then(Ink::Plain, command);
+            let with = line.clone().then(Ink::Faint, format!("  ({waits})"));
+            match (waits.is_empty(), with.width() <= page.columns) {
+                (true, _) => lines.push(line),
+                (false, true) => lines.push(with),
+                // The command is never cut off for it.
+                (false, false) => lines.extend([line, beneath().then(Ink::Faint, format!("  ({waits})"))]),
+            }
         }
-        (None, Some(owner)) => lines.push(Line::indented(indent + 2).then(Ink::Faint, format!("→ {owner}"))),
-        (None, None) => {}
+        None if !waits.is_empty() => lines.push(beneath().then(Ink::Faint, format!("({waits})"))),
+        None => {}
     }
     lines.iter().map(|line| line.paint(page.style, page.columns)).collect()
+}
+
+/// `for 3m, waits for the hosts`; what has only begun is not said to last.
+fn waits(hold: &Hold, page: &Page) -> String {
+    let lasts = hold.since.map(|since| page.now.0 - since.0).filter(|lasts| *lasts >= LASTS_MS);
+    let lasts = lasts.map(|lasts| format!("for {}", coarse(lasts)));
+    let owner = hold.owner.as_deref().map(|owner| format!("waits for {}", visible(owner)));
+    lasts.into_iter().chain(owner).collect::<Vec<_>>().join(", ")
 }

@@ -36,7 +36,7 @@ fn a_wave_at_work_at_80_columns() {
 
     ◦ hosts switch: web-2 until 00:00:20 UTC (in 8s); then the fleet is rolled
       back
-      → longshore rollout explain 019ab0c1  (hosts)",
+      → longshore rollout explain 019ab0c1  (waits for hosts)",
     );
 }
 
@@ -56,7 +56,7 @@ fn a_wave_at_work_at_120_columns() {
   · wave 3   2 hosts    scheduled
 
     ◦ hosts switch: web-2 until 00:00:20 UTC (in 8s); then the fleet is rolled back
-      → longshore rollout explain 019ab0c1  (hosts)",
+      → longshore rollout explain 019ab0c1  (waits for hosts)",
     );
 }
 
@@ -325,7 +325,7 @@ fn a_closed_environment_opens_at_one_time_only() {
         [
             "◦ production is closed: outside the window night; it opens Sun 2026-11-29 01:30 CET (in 1m); then",
             "  wave 2 of 3 begins",
-            "  → longshore env calendar production  (the calendar of production)"
+            "  → longshore env calendar production  (waits for the calendar of production)"
         ]
     );
 }
@@ -381,4 +381,34 @@ fn what_a_gate_has_seen_ends_before_its_deadline() {
     let lines = hold_lines(&[hold], 0, &Page::plain(Moment(0))).join(" ");
     let lines = lines.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(lines.contains("web-1 does not answer; until 00:01:00 UTC (in 1m);"), "{lines}");
+}
+
+/// Since when it is so is said, and who is waited for is not taken for whoever types the command; neither cuts that
+/// off.
+#[test]
+fn a_hold_says_since_when_and_for_whom_it_waits() {
+    let since = Some(Moment(0));
+    let hold = Hold {
+        since,
+        until: None,
+        then: None,
+        owner: Some("the controller".into()),
+        command: Some("longshore rollout promote 019ab0c1 --reason \"…\"".into()),
+        ..hold()
+    };
+    let shown = |hold: &Hold, columns: usize, now: i64| {
+        let page = Page { columns, ..Page::plain(Moment(now)) };
+        hold_lines(std::slice::from_ref(hold), 0, &page)[1..].to_vec()
+    };
+    let promote = "  → longshore rollout promote 019ab0c1 --reason \"…\"";
+    assert_eq!(shown(&hold, 100, 180_000), [format!("{promote}  (for 3m, waits for the controller)")]);
+    assert_eq!(
+        shown(&hold, 100, 500),
+        [format!("{promote}  (waits for the controller)")],
+        "it has just begun"
+    );
+    let narrow = shown(&hold, 60, 180_000);
+    assert_eq!(narrow, [promote.to_owned(), "    (for 3m, waits for the controller)".to_owned()]);
+    let alone = Hold { command: None, ..hold };
+    assert_eq!(shown(&alone, 100, 180_000), ["  (for 3m, waits for the controller)"]);
 }

@@ -10,7 +10,7 @@ use crate::{
         style::{Ink, clip, width, wrap},
         table::{Cell, Facts, Table},
     },
-    plan::{Change, Failed, FileChange, Gate, HostPlan, Opens, Part, Plan, Standing},
+    plan::{BackTo, Change, Failed, FileChange, Gate, HostPlan, Opens, Part, Plan, Standing},
 };
 
 /// Up to so many hosts each has a line; of more, those that stand out.
@@ -227,7 +227,7 @@ fn short_digests(text: &str) -> String {
 const DIGEST_DIGITS: usize = 64;
 
 pub(super) fn gates(plan: &Plan, page: &Page) -> Vec<String> {
-    let mut table = Table::new(["AFTER", "GATE", "OPENS", "WHAT"]);
+    let mut table = Table::new(["WHEN", "GATE", "OPENS", "WHAT"]);
     for gate in &plan.gates {
         let opens = match &gate.opens {
             Opens::Time => "by itself".to_owned(),
@@ -235,7 +235,7 @@ pub(super) fn gates(plan: &Plan, page: &Page) -> Vec<String> {
             Opens::People(who) => who.clone(),
         };
         table.row([
-            after(gate, plan.waves.len()).into(),
+            when(gate, plan.waves.len()).into(),
             visible(&gate.name).into(),
             visible(&opens).into(),
             visible(&gate.what).into(),
@@ -247,33 +247,30 @@ pub(super) fn gates(plan: &Plan, page: &Page) -> Vec<String> {
     indented(table.lines_within(page.style, page.columns.saturating_sub(2)))
 }
 
-/// `wave 1`, `waves 2-5`, `every wave`.
-fn after(gate: &Gate, waves: usize) -> String {
+/// `before wave 1`, `after wave 1`, `after waves 2-5`, `after every wave`.
+fn when(gate: &Gate, waves: usize) -> String {
     match &gate.after[..] {
-        [] => "before the first".to_owned(),
-        all if all.len() == waves && waves > 1 => "every wave".to_owned(),
-        [one] => format!("wave {}", one + 1),
+        [] => "before wave 1".to_owned(),
+        all if all.len() == waves && waves > 1 => "after every wave".to_owned(),
+        [one] => format!("after wave {}", one + 1),
         [first, .., last] if (last - first) as usize + 1 == gate.after.len() => {
-            format!("waves {}-{}", first + 1, last + 1)
+            format!("after waves {}-{}", first + 1, last + 1)
         }
         some => {
             let numbers: Vec<String> = some.iter().map(|wave| (wave + 1).to_string()).collect();
-            format!("waves {}", numbers.join(" "))
+            format!("after waves {}", numbers.join(" "))
         }
     }
 }
 
 pub(super) fn back(plan: &Plan, page: &Page) -> Vec<String> {
     let mut lines = vec![];
-    for group in &plan.back.to {
+    let (refused, possible): (Vec<&BackTo>, Vec<&BackTo>) =
+        plan.back.to.iter().partition(|group| group.refused.is_some());
+    for group in possible {
         let hosts = count(group.hosts as usize, "host");
         let text = match &group.version {
             None => format!("  to nothing on {hosts}: the app is removed"),
-            Some(version) if let Some(why) = &group.refused => {
-                let text = format!("none on {hosts}, which would keep {}: {version} {why}", plan.to.version);
-                lines.extend(indented(paragraph(&text, Ink::Warn, page)));
-                continue;
-            }
             Some(version) => {
                 let unknown =
                     if group.unknown == 0 { String::new() } else { format!(", {} unknown", group.unknown) };
@@ -281,6 +278,18 @@ pub(super) fn back(plan: &Plan, page: &Page) -> Vec<String> {
             }
         };
         lines.push(visible(&text));
+    }
+    for group in refused {
+        let (Some(version), Some(why)) = (&group.version, &group.refused) else { continue };
+        let (hosts, keep) =
+            (count(group.hosts as usize, "host"), if group.hosts == 1 { "it" } else { "they" });
+        let text =
+            format!("to {version} on {hosts}: no way back: it {why}; {keep} would keep {}", plan.to.version);
+        let wrapped = wrap(&visible(&text), page.columns.saturating_sub(4).max(20)).into_iter().enumerate();
+        lines.extend(wrapped.map(|(at, line)| {
+            let lead = if at == 0 { "  " } else { "    " };
+            format!("{lead}{}", page.style.paint(Ink::Warn, &line))
+        }));
     }
     if !plan.back.lost.is_empty() {
         lines.push("  It would not bring back:".to_owned());

@@ -11,7 +11,7 @@ use crate::{
         output::{Page, View},
         style::{Style, width},
     },
-    plan::{Approval, CalendarNote, Changed, Demanded, Surveyed, plan, tests::setup::world},
+    plan::{Against, Approval, CalendarNote, Changed, Demanded, Surveyed, plan, tests::setup::world},
 };
 
 fn page(columns: usize) -> Page {
@@ -46,6 +46,31 @@ fn a_small_plan_says_everything() {
         "longshore plan shop@2 --to prod",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
+/// What is no way back comes last, and is as much a line of the way back as the others.
+#[test]
+fn a_refused_way_back_follows_those_that_are_some() {
+    let mut world = world("a b c:0");
+    world.against.insert("1".parse().unwrap(), Against::Refused("was withdrawn by ada: bad".into()));
+    let lines = PlanView::of(plan(&world)).lines(&page(120));
+    let title = lines.iter().position(|line| line == "Way back").expect("there is one");
+    assert!(lines[title + 1].starts_with("  to 0 on 1 host, unpacked there still on"), "{lines:#?}");
+    assert_eq!(
+        lines[title + 2],
+        "  to 1 on 2 hosts: no way back: it was withdrawn by ada: bad; they would keep 2"
+    );
+}
+
+/// A place is told by itself: a gate may come before the first wave as well.
+#[test]
+fn gates_say_when_they_are_met() {
+    let text =
+        shown("a b c | wave=1 gate=early:before gate=each:every-wave gate=last:last-wave", 120).join("\n");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["WHEN GATE", "before wave 1 early", "after every wave each", "after wave 3 last"] {
+        assert!(words.contains(part), "{part}\nis not in\n{text}");
     }
 }
 

@@ -156,13 +156,13 @@ pub struct Hold {
     pub kind: String,
     /// One sentence.
     pub what: String,
-    /// Who can act.
+    /// Who is waited for.
     pub owner: Option<String>,
     pub since: Option<Moment>,
     pub until: Option<Moment>,
     /// What happens at the deadline.
     pub then: Option<String>,
-    /// The exact command.
+    /// What an operator can type, whoever is waited for.
     pub command: Option<String>,
     pub hosts: Vec<String>,
 }

@@ -148,7 +148,7 @@ async fn operators_open_a_gate_but_not_whoever_started_it() {
     };
     let what = explained().await;
     assert!(
-        what.ends_with("has no verdict yet: lacks 2 more; asked are: any approver but the author"),
+        what.ends_with("has no verdict yet: lacks 2 more; asked are: any approver but whoever started it"),
         "{what}"
     );
     answer(id, "bob", Answer::Approved).await.unwrap();

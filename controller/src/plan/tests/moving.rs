@@ -36,7 +36,7 @@ fn what_is_measured_does_not_bind() {
 #[test]
 fn what_binds_and_moved_is_named() {
     type Move = Box<dyn FnOnce(&mut World)>;
-    let cases: [(&str, Move); 8] = [
+    let cases: [(&str, Move); 9] = [
         (
             "the file of environment prod was applied anew",
             Box::new(|world| world.env_file = ContentDigest::of(b"x")),
@@ -49,12 +49,16 @@ fn what_binds_and_moved_is_named() {
         ),
         ("1 host left the environment: c", Box::new(|world| drop(world.hosts.pop()))),
         (
-            "1 host run something else than planned: b",
+            "1 host runs something else than planned: b",
             Box::new(|world| world.hosts[1].member.previous = Some(target("0"))),
         ),
         (
-            "1 host run something else than planned: a",
+            "1 host runs something else than planned: a",
             Box::new(|world| world.hosts[0].member.previous = None),
+        ),
+        (
+            "2 hosts run something else than planned: a, b",
+            Box::new(|world| world.hosts[..2].iter_mut().for_each(|host| host.member.previous = None)),
         ),
         (
             "1 host joined the environment: d",

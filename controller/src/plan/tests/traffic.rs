@@ -234,10 +234,10 @@ fn a_balancer_that_could_not_be_told_stops_the_plan() {
     asked(
         &setup,
         &[
-            ("lb-1", said(&[], &["HAProxy at /s holds everybody who serves of shop for down: a, b"], None)),
+            ("lb-1", said(&[], &["HAProxy at /s takes all hosts of shop that serve for down: a, b"], None)),
             ("lb-2", Surveyed::Unasked { why: "this agent is older".into(), machine: None }),
         ],
-        "- lb-1: HAProxy at /s holds everybody who serves of shop for down: a, b
+        "- lb-1: HAProxy at /s takes all hosts of shop that serve for down: a, b
          - lb-2 could not be asked whether it can direct the traffic: this agent is older",
     );
     let nginx = setup.replace("haproxy", "nginx");

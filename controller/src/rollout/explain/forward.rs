@@ -4,11 +4,12 @@ use longshore_common::time::{Millis, Span};
 
 use super::{
     Facts, Hold, HoldKind,
+    away::{Ends, apart, away},
     closed::{after_opening, shut},
     passed_over::unconfirmed,
     sentence::{
-        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, about, after_look, count, names, names_doing,
-        once_more,
+        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, TIME, about, after_look, count, names,
+        names_doing, once_more,
     },
     stays,
 };
@@ -18,6 +19,7 @@ use crate::rollout::{
     host::{HostProgress, HostState, LocalHold},
     model::Rollout,
     phase::{Awaiting, Baking, RollingBack, Staging, Switching},
+    spec::UnknownHosts,
 };
 
 /// What a deadline does, and what can be typed before it.
@@ -34,7 +36,10 @@ pub(super) fn staging(rollout: &Rollout, phase: &Staging, facts: &Facts) -> Vec<
     let then = format!("those that are not done count as failed; {wave} switches when all others are staged");
     let limit = Limit { until: rollout.deadline(), then, command: rollout.command("watch") };
     let shut = rollout.is_shut().then(|| shut(rollout, vec![], format!("{wave} is staged")));
-    stagers(hosts, facts, limit).into_iter().chain(shut.flatten()).collect()
+    let (gone, hosts) = apart(hosts, facts, limit.until);
+    let ends = Ends { stayed: "nobody waits for that here", back: "that counts as a failure" };
+    let gone = away(gone, HoldKind::Staging, ["stages", "stage"], facts, limit.until, ends);
+    stagers(hosts, facts, limit).into_iter().chain(gone).chain(shut.flatten()).collect()
 }
 
 pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> Vec<Hold> {
@@ -53,6 +58,13 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
     let ask = "the rollout pauses and asks";
     let watch = rollout.command("watch");
     let switching = awaited(&|host| free(host) && host.state == HostState::Switching);
+    let (gone, switching) = apart(switching, facts, rollout.deadline());
+    let stayed = match rollout.spec().unknown {
+        UnknownHosts::Wait => ask,
+        UnknownHosts::Count => "that counts as a failure",
+        UnknownHosts::Skip => "the rollout goes on without that",
+    };
+    let ends = Ends { stayed, back: undo };
     let is_shut = rollout.is_shut();
     let waiting = |host: &HostProgress| host.state == HostState::Waiting;
     let directed = |host: &HostProgress| {
@@ -69,8 +81,9 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
     let opening = is_shut.then(|| shut(rollout, unbegun, format!("{wave} goes on")));
     [
         movers(switching, HoldKind::Switching, ["switches", "switch"], facts, limit(undo, watch.clone())),
+        away(gone, HoldKind::Switching, ["switches", "switch"], facts, rollout.deadline(), ends),
         stagers(staging, facts, limit("those that are not done count as failed", watch)),
-        no_slot(rollout, staged, limit(ask, rollout.command("show"))),
+        no_slot(rollout, staged, limit(ask, rollout.command("show"))).map(|hold| by_unknown(rollout, hold)),
         balancers(rollout, awaited(&|host| free(host) && directed(host)), facts, limit(ask, None)),
         unknown(rollout, awaited(&silent), limit(ask, None)),
         held_hosts(awaited(&held), limit(ask, None)),
@@ -101,6 +114,8 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
         command: rollout.command("watch"),
     };
     let leave = "the rollout ends and names them; they go back when they return";
+    let (gone, returning) = apart(awaited(&going), facts, rollout.deadline());
+    let ends = Ends { stayed: "the rollout ends and names who is not back", back: "a human has to look" };
     let rest = awaited(&rest);
     let (waiting, rest) = if rollout.is_shut_for_return() { (rest, vec![]) } else { (vec![], rest) };
     let keeps = rollout.traffic_cannot_go_back();
@@ -108,12 +123,13 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     let opening = rollout.is_shut_for_return().then(|| shut(rollout, waiting, "they go back".to_owned()));
     let mut holds: Vec<Hold> = [
         movers(
-            awaited(&going),
+            returning,
             HoldKind::RollingBack,
             ["goes back", "go back"],
             facts,
             limit("those that are not back are inconsistent"),
         ),
+        away(gone, HoldKind::RollingBack, ["goes back", "go back"], facts, rollout.deadline(), ends),
         no_slot(rollout, rest, limit("the rollout pauses and asks")),
         stays::kept(rollout, keeping, rollout.deadline()),
         balancers(rollout, awaited(&directed), facts, limit("the rollout pauses and asks")),
@@ -143,7 +159,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking, facts: &Facts) -> Hold {
     Hold {
         kind: HoldKind::Baking,
         what: format!("{wave} {stands} and is watched for {length}{}", once_more(facts)),
-        owner: OPERATOR.to_owned(),
+        owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: after_look(facts, after_bake(rollout, phase.wave)),
@@ -255,6 +271,28 @@ fn no_slot(rollout: &Rollout, hosts: Named<'_>, limit: Limit) -> Option<Hold> {
         );
         hold(HoldKind::NoSlot, what, HOSTS, limit)
     })
+}
+
+/// Slots that nobody but unknown hosts takes do not come free by themselves: it is said how they do.
+fn by_unknown(rollout: &Rollout, hold: Hold) -> Hold {
+    let down = rollout.named(|host| host.is_down(rollout.spec()));
+    let (unknown, others): (Named<'_>, Named<'_>) =
+        down.into_iter().partition(|(_, host)| host.silent.is_some());
+    if unknown.is_empty() || others.iter().any(|(_, host)| !host.sick || host.is_moving()) {
+        return hold;
+    }
+    let enough = rollout.spec().max_unavailable.at_most(rollout.total()) + unknown.len();
+    let more = rollout
+        .command("pace")
+        .map(|pace| format!("; to let more be down at once: {pace} --max-unavailable {enough}"));
+    let all: Vec<&str> = unknown.iter().map(|(_, host)| host.name.as_str()).collect();
+    let exclude = rollout.command("exclude").map(|exclude| format!("{exclude} {}", all.join(" ")));
+    Hold {
+        owner: HOST_OWNER.to_owned(),
+        then: hold.then + &more.unwrap_or_default(),
+        command: exclude.or(hold.command),
+        ..hold
+    }
 }
 
 /// Those that have to direct traffic before the hosts can go on.

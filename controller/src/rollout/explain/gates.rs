@@ -4,7 +4,7 @@ use longshore_common::time::Span;
 
 use super::{
     Facts, Hold, HoldKind,
-    sentence::{OPERATOR, after_look, once_more},
+    sentence::{TIME, after_look, once_more},
 };
 use crate::rollout::{
     gate::{GateKind, GateSpec, Run, Stage, Then, Verdict},
@@ -21,7 +21,9 @@ pub(super) fn pending(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
 fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Facts) -> Hold {
     let place = match stage {
         Stage::Before => "before the first wave".to_owned(),
-        Stage::After { wave } => format!("after {}", rollout.wave_name(wave)),
+        Stage::After { wave } => {
+            format!("after {}{}", rollout.wave_name(wave), with_share(rollout, gate, wave))
+        }
         Stage::Watch => "in the watch time".to_owned(),
     };
     let seen = facts.seen.get(&run.number).map(|seen| format!(": {seen}")).unwrap_or_default();
@@ -32,9 +34,31 @@ fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Fac
         owner: owner(gate).to_owned(),
         since: run.since,
         until: Some(run.deadline),
-        then: then(gate),
+        then: then(gate) + past(gate),
         command: command(rollout, gate),
         hosts: vec![],
+    }
+}
+
+/// ` with 10% of its traffic`, where a gate is looked at with one share of it after the other. Whoever approves is
+/// asked with each of them.
+fn with_share(rollout: &Rollout, gate: &GateSpec, wave: u32) -> String {
+    let shared = || wave == 0 && (rollout.header.traffic_step > 0 || rollout.next_share(wave).is_some());
+    let share = match rollout.header.groups() {
+        Some((moving, side)) if moving.moves && rollout.is_last(wave) => match moving.share {
+            0 => format!(" before the {side} group gets traffic"),
+            share => format!(" with {share}% of the traffic on the {side} group"),
+        },
+        Some(_) => return String::new(),
+        None => match rollout.share_watched(wave).filter(|_| shared()) {
+            Some(share) => format!(" with {share}% of its traffic"),
+            None => return String::new(),
+        },
+    };
+    if gate.kind == GateKind::Approval {
+        format!("{share} (each share is approved by itself)")
+    } else {
+        share
     }
 }
 
@@ -67,10 +91,20 @@ fn then(gate: &GateSpec) -> String {
     format!("by what it has seen ({})", each.join("; "))
 }
 
+/// Its command is to go past it, which is an operator's: it is not for whoever is waited for.
+fn past(gate: &GateSpec) -> &'static str {
+    match (gate.kind, gate.promotable) {
+        (GateKind::Approval, _) | (_, false) => "",
+        (_, true) => "; an operator may go past it before",
+    }
+}
+
+/// Who is waited for.
 fn owner(gate: &GateSpec) -> &'static str {
     match gate.kind {
         GateKind::Approval => "its approvers",
-        GateKind::Webhook | GateKind::Http => "whoever answers there",
+        GateKind::Webhook => "the system that was told",
+        GateKind::Http => "the address that is asked",
         GateKind::Probe | GateKind::Test | GateKind::Metrics | GateKind::App => "the controller",
     }
 }
@@ -99,7 +133,7 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
     Hold {
         kind: HoldKind::Watching,
         what: format!("every wave is done; {version} is watched for {length}{gates}{}", once_more(facts)),
-        owner: OPERATOR.to_owned(),
+        owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
         then: after_look(facts, "the rollout has succeeded".to_owned()),

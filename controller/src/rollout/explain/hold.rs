@@ -57,14 +57,14 @@ pub struct Hold {
     pub kind: HoldKind,
     /// One sentence.
     pub what: String,
-    /// Who can act.
+    /// Who is waited for.
     pub owner: String,
     pub since: Millis,
     /// `None`: it holds until somebody acts.
     pub until: Option<Millis>,
     /// What happens at `until`, or without one, when what it waits for comes.
     pub then: String,
-    /// What the owner types, if there is anything to type.
+    /// What an operator can type, whoever is waited for; `None`: nothing.
     pub command: Option<String>,
     /// The hosts that it is about.
     pub hosts: Vec<HostId>,

@@ -1,6 +1,7 @@
 //! Why a rollout is not further, from the same facts by which `step` decides: every host that `step` waits for is in
 //! exactly one hold, and every hold's `until` is the deadline that `step` obeys.
 
+mod away;
 mod benched;
 mod closed;
 mod forward;
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{ids::HostId, report::Blame};
 
+pub use away::Away;
 pub use benched::Benched;
 pub use hold::{Hold, HoldKind};
 pub use paused::InLine;
@@ -31,6 +33,8 @@ use super::{
 pub struct Facts {
     /// What a host says it is doing now: `fetch, 12 of 67 MiB`.
     pub doing: BTreeMap<HostId, String>,
+    /// Hosts that have no connection, and are not unknown yet.
+    pub away: BTreeMap<HostId, Away>,
     /// What a run of a gate has seen so far, by its number.
     pub seen: BTreeMap<u32, String>,
     /// Why balancers send a host nothing, where an operator said so.

@@ -169,30 +169,73 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
             "hosts that run it go back; until then they go on with it, and no further host gets it".to_owned()
         }
         Why::VersionFailures(_) => {
-            format!("the hosts go back; or go on in spite of it: longshore rollout resume {id}")
+            let risk = at_risk(rollout).map(|risk| format!(", and {risk}")).unwrap_or_default();
+            format!("the hosts go back; or go on in spite of it{risk}: longshore rollout resume {id}")
         }
         Why::Gate(stop) => match rollout.gate(&stop.gate).is_some_and(|gate| gate.promotable) {
             true => {
-                format!("it goes on past the gate; to look again: longshore rollout resume {id}{undo}")
+                format!(
+                    "on promote it goes on past the gate; to look again: longshore rollout resume {id}{undo}"
+                )
             }
             false => format!("on resume the gate is looked at again{undo}"),
         },
         Why::EnvironmentFailures(_) | Why::NoProgress if rolling_back => {
-            "on resume unknown and sick hosts are no longer waited for and take no slot".to_owned()
+            let unknown = "unknown and sick hosts are no longer waited for and take no slot".to_owned();
+            format!("on resume {}", joined(std::iter::once(unknown).chain(at_risk(rollout)).collect()))
         }
-        Why::NoProgress if blockers(rollout, phase_wave(paused)).is_empty() => {
-            format!("on resume it goes on{undo}")
+        Why::EnvironmentFailures(_) => {
+            let (goes, again) = match accused(rollout, paused).is_empty() {
+                true => ("it goes on with all hosts", String::new()),
+                false => (
+                    "it goes on without these hosts",
+                    format!("; to have them tried again: longshore rollout retry {id}, and then resume it"),
+                ),
+            };
+            let parts = std::iter::once(goes.to_owned()).chain(at_risk(rollout)).collect();
+            format!("on resume {}{again}{undo}", joined(parts))
         }
-        Why::EnvironmentFailures(_) if accused(rollout, paused).is_empty() => {
-            format!("on resume it goes on with all hosts{undo}")
-        }
-        Why::EnvironmentFailures(_) => format!(
-            "on resume it goes on without these hosts; to try them again: longshore rollout retry {id}{undo}"
-        ),
-        Why::NoProgress => {
-            format!("on resume it goes on without these hosts{undo}")
-        }
+        Why::NoProgress => format!("on resume {}{undo}", on_resume(rollout, phase_wave(paused))),
     }
+}
+
+/// What resuming does with those that are in the way: whoever cannot be asked is passed over, and the others have
+/// their turn.
+fn on_resume(rollout: &Rollout, wave: Option<u32>) -> String {
+    let unasked = |host: &HostProgress| host.silent.is_some() || host.is_refusing();
+    let (over, rest): (Named<'_>, Named<'_>) =
+        blockers(rollout, wave).into_iter().partition(|(_, host)| unasked(host));
+    let awaited = |host: &HostProgress| wave.is_none_or(|wave| rollout.awaits(wave, host));
+    let (with, sick): (Named<'_>, Named<'_>) = rest.into_iter().partition(|(_, host)| awaited(host));
+    let about =
+        |hosts: Named<'_>, does: &str| (!hosts.is_empty()).then(|| format!("{does} {}", names(&hosts)));
+    let parts: Vec<String> = [
+        about(over, "it passes over"),
+        about(with, "it goes on with"),
+        about(sick, "it keeps no slot for"),
+        at_risk(rollout),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if parts.is_empty() { "it goes on".to_owned() } else { joined(parts) }
+}
+
+/// Whoever resumes goes on without balancers that have not confirmed what they are told: nobody knows then what these
+/// send to a host that is changed.
+fn at_risk(rollout: &Rollout) -> Option<String> {
+    let round = rollout.header.balancing.as_ref().map_or(0, |balancing| balancing.round);
+    let late = rollout.balancers().filter(|(_, balancer)| !balancer.has(round));
+    let mut late: Vec<&str> = late.map(|(_, balancer)| balancer.name.as_str()).collect();
+    late.sort_unstable();
+    let names = name_some(late.iter().copied());
+    (!late.is_empty()).then(|| format!("hosts are changed while {names} may still send them requests"))
+}
+
+/// `a`, `a, and b`, `a, b, and c`
+fn joined(mut parts: Vec<String>) -> String {
+    let last = parts.pop().unwrap_or_default();
+    if parts.is_empty() { last } else { format!("{}, and {last}", parts.join(", ")) }
 }
 
 fn phase_wave(paused: &Paused) -> Option<u32> {

@@ -5,8 +5,10 @@ use longshore_common::ids::HostId;
 use super::{Facts, Hold, HoldKind};
 use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout, phase::Why};
 
-/// Who can act.
+/// Who is waited for.
 pub(super) const OPERATOR: &str = "an operator";
+/// Of what nothing but time ends, unless an operator does.
+pub(super) const TIME: &str = "the time to pass";
 pub(super) const HOSTS: &str = "the hosts";
 pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
 pub(super) const BALANCER_OWNER: &str = "whoever looks after the load balancers";
@@ -59,13 +61,14 @@ impl HostProgress {
     }
 }
 
-/// `web-1 (fetch, 12 of 67 MiB), web-2`
+/// `web-1 (fetch, 12 of 67 MiB), web-2, web-3 (no connection)`
 pub(super) fn names_doing(hosts: &Named<'_>, facts: &Facts) -> String {
     let names: Vec<String> = hosts
         .iter()
-        .map(|(id, host)| match facts.doing.get(id) {
-            Some(doing) => format!("{} ({doing})", host.name),
-            None => host.name.to_string(),
+        .map(|(id, host)| match (facts.doing.get(id), facts.away.get(id)) {
+            (Some(doing), _) => format!("{} ({doing})", host.name),
+            (None, Some(_)) => format!("{} (no connection)", host.name),
+            (None, None) => host.name.to_string(),
         })
         .collect();
     name_some(names.iter().map(String::as_str))

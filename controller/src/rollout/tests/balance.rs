@@ -1,6 +1,7 @@
 //! Hosts behind load balancers: drained and joined one after the other, or two groups and a switch between them.
 
 use super::transcript::{Play, check};
+use crate::rollout::{Facts, explain};
 
 pub(super) const ROLLING: &str = "a b lb | wave=1 max_unavailable=1 progress_deadline=60s traffic.director=haproxy \
                        traffic.backend=shop traffic.drain=5s traffic.hold=30s balancers=";
@@ -84,6 +85,10 @@ fn a_balancer_that_is_down_holds_and_is_asked_again() {
         explained.contains("balancers have not directed traffic: lb (HAProxy cannot be asked)"),
         "{explained}"
     );
+    let then = explain(&play.rollout, &Facts::default()).remove(0).then;
+    let risk =
+        "on resume it goes on with a, and hosts are changed while lb may still send them requests; or undo";
+    assert!(then.starts_with(risk), "{then}");
     assert_eq!(play.desired(), "a stage 2", "no host was touched");
     assert_eq!(play.act("lb away"), "paused for want of progress", "while paused nobody is asked");
     // The operator knows how it stands, and goes on without it.
@@ -428,6 +433,27 @@ fn each_share_is_promoted_by_itself() {
     let with_most = play.rollout.phase().clone();
     play.act("promote");
     assert_ne!(play.rollout.phase(), &with_most);
+}
+
+/// Whoever approved with one share is asked again with the next, and told which it is.
+#[test]
+fn a_gate_says_with_which_share_it_is_looked_at() {
+    let mut play = check(
+        &format!("{GROUPS} traffic.steps=25 gate=go:last-wave:approval:promotable"),
+        "start       -> staging 0; stage c d; direct a=100 b=100 c=0 d=0
+         lb directed -> staging 0
+         c d staged  -> switching 0; run c d
+         c d healthy -> baking 0
+         +10s        -> gating 0; look go",
+    );
+    let anew = "(each share is approved by itself) has no verdict yet";
+    let first = format!("gate go (approval) after the only wave before the green group gets traffic {anew}");
+    assert!(play.explained().contains(&first), "{}", play.explained());
+    for line in ["gate go pass", "lb directed", "+30s"] {
+        play.act(line);
+    }
+    let second = format!("after the only wave with 25% of the traffic on the green group {anew}");
+    assert!(play.explained().contains(&second), "{}", play.explained());
 }
 
 #[test]

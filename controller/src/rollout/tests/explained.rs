@@ -9,7 +9,7 @@ use longshore_common::{
 
 use super::{transcript::Play, walk};
 use crate::rollout::{
-    Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, last_look, look_every,
+    Away, Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, last_look, look_every,
     next_deadline, step,
 };
 
@@ -171,6 +171,7 @@ fn a_last_look_has_its_sentence() {
         "every wave is done; 2 is watched for 6s; that time is over, and its hosts are looked at once more"
     );
     assert_eq!(hold.until, Some(look.until));
+    assert_eq!(hold.owner, "the time to pass", "no operator is waited for");
     assert_eq!(
         hold.then,
         "hosts that could not be looked at have failed; within the budget, the rollout has succeeded"
@@ -202,6 +203,34 @@ fn a_hold_tells_what_hosts_do() {
     let holds = explain(&play.rollout, &facts);
     assert_eq!(holds[0].what, "2 hosts stage: a (fetch, 12 of 67 MiB), b");
     assert_eq!(holds[0].owner, "the hosts");
+}
+
+/// Of a host whose connection is gone nobody knows how it ends: a deadline does to it what it will be by then.
+#[test]
+fn a_host_without_a_connection_has_two_ends() {
+    let holds = |unknown: &str, unknown_at: Millis| {
+        let mut play = Play::new(&format!("a b | unknown={unknown} progress_deadline=10m"));
+        for line in ["start", "a b staged", "+1m"] {
+            play.act(line);
+        }
+        let gone = *play.rollout.hosts.keys().last().expect("there are two");
+        let facts = Facts { away: [(gone, Away { since: 33_000, unknown_at })].into(), ..Facts::default() };
+        explain(&play.rollout, &facts)
+    };
+    let both = holds("wait", 68_000);
+    let what: Vec<&str> = both.iter().map(|hold| hold.what.as_str()).collect();
+    assert_eq!(what, ["1 host switches: a", "1 host switches and has no connection: b"]);
+    assert_eq!((both[1].since, both[1].until), (33_000, both[0].until));
+    assert_eq!(
+        both[1].then,
+        "if it stayed away (it is unknown after 35s), the rollout pauses and asks; if it came back and is not \
+         healthy, the fleet is rolled back"
+    );
+    assert_eq!(both[0].then, "the fleet is rolled back");
+    assert!(holds("count", 68_000)[1].then.contains("35s), that counts as a failure; "));
+    let late = holds("wait", 3_600_000);
+    assert_eq!(late.len(), 1, "the deadline comes before it is unknown: {late:#?}");
+    assert_eq!(late[0].what, "2 hosts switch: a, b (no connection)");
 }
 
 /// A host that nobody can reach need not keep the others waiting.

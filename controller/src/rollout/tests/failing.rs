@@ -1,7 +1,7 @@
 //! Failures: of the version, of the surroundings, within the budget and beyond it.
 
 use super::transcript::{Play, check};
-use crate::rollout::{Phase, first_failure};
+use crate::rollout::{Facts, Phase, explain, first_failure};
 
 /// Scenario 1: without automatic rollback one bad host stops the rollout and nobody else is touched; a host that says
 /// nothing is waited for until the deadline.
@@ -140,6 +140,11 @@ fn environment_failures_pause_and_never_roll_back() {
     assert_eq!(
         play.explained(),
         "environment-failures: paused while switching in the first of 2 waves: 1 host failed, 0 allowed overall, not by the release: b [longshore rollout resume ID]"
+    );
+    let then = explain(&play.rollout, &Facts::default()).remove(0).then;
+    assert!(
+        then.contains("longshore rollout retry ") && then.contains(", and then resume it; or undo"),
+        "{then}"
     );
     assert_eq!(play.act("resume"), "staging 1; stage c d", "resuming accepts that b failed");
     play.act("c d staged");

@@ -1,6 +1,7 @@
 //! Silence, local holds, stale words: what a fleet does to a rollout.
 
 use super::transcript::{Play, check};
+use crate::rollout::{Facts, explain};
 
 /// Scenario 56: a host that was offline takes the release when it is back.
 #[test]
@@ -222,8 +223,15 @@ fn unknown_hosts_take_slots() {
     );
     assert_eq!(
         play.explained(),
-        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c (unknown) [longshore rollout show ID]"
+        "no-slot until 10m: 1 host waits for a slot: a; at most 1 may be down at once, and down are: c \
+         (unknown) [longshore rollout exclude ID c]"
     );
+    let mut without = play.clone();
+    assert_eq!(without.act("exclude c"), "switching 0; run a", "what is said helps");
+    let hold = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(hold.then.ends_with(" --max-unavailable 2"), "{}", hold.then);
+    let mut wider = play.clone();
+    assert_eq!(wider.act("pace max_unavailable=2"), "switching 0; run a", "and so does this");
     assert_eq!(play.act("c back"), "switching 0; run a");
 }
 
@@ -245,4 +253,21 @@ fn a_pause_names_what_is_in_the_way() {
     play.act("a back");
     play.act("a healthy");
     assert_eq!(play.explained(), format!("{paused}: what was in the way is gone {resume}"));
+}
+
+/// What is said of resuming is what it does: the unknown one is passed over, and the staged one has its turn.
+#[test]
+fn a_pause_says_what_resuming_does_with_each() {
+    let mut play = check(
+        "a b c | wave=2 max_unavailable=1 unknown=wait progress_deadline=10m",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a
+         a silent   -> switching 0
+         +10m       -> paused for want of progress",
+    );
+    let hold = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(hold.what.ends_with("a (unknown), b (staged)"), "{}", hold.what);
+    let wanted = "on resume it passes over a, and it goes on with b; or undo it: ";
+    assert!(hold.then.starts_with(wanted), "{}", hold.then);
+    assert_eq!(play.act("resume"), "switching 0; run b");
 }

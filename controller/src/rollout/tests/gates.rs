@@ -1,6 +1,7 @@
 //! Gates before, between and after waves, beside the bake, and the watch time after the last wave.
 
 use super::transcript::check;
+use crate::rollout::{Event, Facts, Promote, explain, step};
 
 /// Up to the moment in which the canary is good.
 const CANARY: &str = "start     -> staging 0; stage a
@@ -199,6 +200,9 @@ fn an_operator_goes_past_a_gate_only_with_a_reason() {
         "gate until 1m: gate errors (metrics) after the first of 2 waves has no verdict yet \
          [longshore rollout promote ID --reason \"…\"]"
     );
+    let hold = explain(&play.rollout, &Facts::default()).remove(0);
+    assert_eq!(hold.owner, "the controller", "it is waited for, and does not promote");
+    assert!(hold.then.ends_with("; an operator may go past it before"), "{}", hold.then);
     assert_eq!(play.act("promote it is the clock"), "staging 1; stage b c");
     after_canary(
         "gate=errors:canary:promotable",
@@ -206,6 +210,28 @@ fn an_operator_goes_past_a_gate_only_with_a_reason() {
          gate errors no-data -> paused for a gate
          promote seen        -> staging 1; stage b c",
     );
+    let asked = after_canary(
+        "gate=errors:canary:promotable",
+        "gating 0; look errors
+         gate errors no-data -> paused for a gate",
+    );
+    let then = explain(&asked.rollout, &Facts::default()).remove(0).then;
+    assert!(then.starts_with("on promote it goes on past the gate; to look again: "), "{then}");
+}
+
+/// As for the end of a single bake, nobody is asked why where there is nothing to pass over but time.
+#[test]
+fn promoted_fully_needs_a_reason_only_for_gates() {
+    let full = |strategy: &str| {
+        let play = after_canary(strategy, "baking 0");
+        let promote = Promote { by: "ann".to_owned(), reason: String::new(), full: true };
+        let refused = step(&play.rollout, Event::Promote(promote), play.now).err();
+        refused.map(|refused| refused.why)
+    };
+    let time = "canary_bake=1m bake=1m watch=1h promotion=every-wave";
+    assert_eq!(full(time), None);
+    let why = full(&format!("{time} gate=errors:last-wave:promotable"));
+    assert_eq!(why.as_deref(), Some("going past gates needs a reason: --reason \"…\""));
 }
 
 /// Scenario 32: promoted fully in a pause, while gates are looked at, and after an abort: what is left is skipped and

@@ -57,8 +57,11 @@ fn judge(socket: &Path, backend: &BackendName, servers: &[Server], wanted: &[Wan
     }
     if !down.is_empty() {
         let serving = wanted.iter().filter(|wanted| wanted.weight > 0).count();
-        let all = if down.len() == serving { "everybody who serves" } else { "some who serve" };
-        looked.notes.push(format!("{at} holds {all} of {backend} for down: {}", down.join(", ")));
+        let names = down.join(", ");
+        looked.notes.push(match down.len() == serving {
+            true => format!("{at} takes all hosts of {backend} that serve for down: {names}"),
+            false => format!("{at} takes hosts of {backend} that serve for down: {names}"),
+        });
     }
     looked
 }
@@ -97,9 +100,9 @@ mod tests {
             ]
         );
         let some = looked(up, "a=100@ b=100@");
-        assert_eq!(some.notes, ["HAProxy at /s holds some who serve of shop for down: b"]);
+        assert_eq!(some.notes, ["HAProxy at /s takes hosts of shop that serve for down: b"]);
         let all = looked(up, "b=100@");
-        assert_eq!(all.notes, ["HAProxy at /s holds everybody who serves of shop for down: b"]);
+        assert_eq!(all.notes, ["HAProxy at /s takes all hosts of shop that serve for down: b"]);
         // Whoever is to get nothing may be down, and in maintenance nobody is looked at.
         assert_eq!(looked(up, "a=100@ b=0@"), Looked::default());
         assert_eq!(looked("4 shop 2 b 10.0.0.2 0 1 100 80 6", "b=100@"), Looked::default());
