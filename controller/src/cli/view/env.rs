@@ -34,11 +34,11 @@ pub struct Live {
     pub since: Option<Moment>,
     /// Hosts that are to run it and run something else, by their last report; only where one environment is shown.
     pub lacking: Vec<String>,
-    /// Newcomers that are not brought it yet.
+    /// Newcomers that are not brought it yet; where one environment is shown, also others that lack it.
     pub unbrought: Vec<Unbrought>,
 }
 
-/// A host that came to an environment and is not brought what is live there.
+/// A host that is to run what is live in an environment and is not brought it, or not yet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unbrought {
     pub env: String,
