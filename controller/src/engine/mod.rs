@@ -1,9 +1,11 @@
 //! Carries rollouts out: one task for each that is active, fed by sessions, operators and time.
 //!
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
-//! `start` how a rollout is made, `ticket` by which plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it
-//! is shown, `drains` and `rejoin` what operators do to hosts behind balancers, `unwell` what was found out of a host after its switch, `watched` whom changes in
-//! the store wake. What becomes of a rollout is decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
+//! `start` how a rollout is made, `newcomers` and `missed` for whom the engine makes one itself, `ticket` by which
+//! plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it is
+//! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `unwell` what was found out of a host
+//! after its switch, `lacking` what it lacks, `watched` whom changes in the store wake. What becomes of a rollout is
+//! decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
@@ -12,7 +14,9 @@ mod calendars;
 mod commit;
 mod drains;
 pub mod gates;
+mod lacking;
 mod lend;
+mod missed;
 mod newcomers;
 pub mod permit;
 pub mod records;
@@ -57,7 +61,7 @@ use crate::{
 };
 use runner::{JOB_QUEUE, Job};
 
-pub use behind::serving;
+pub use lacking::Lacking;
 pub use start::{StartRequest, nothing_runs};
 pub use ticket::Ticket;
 pub use unbrought::Unbrought;

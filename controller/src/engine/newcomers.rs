@@ -4,7 +4,8 @@
 //!
 //! A host that the environment has asked anything before is no newcomer, nor is one that was of the rollout that made
 //! live what is, or was left out of one since: what did not work there, or was not meant for it, is not tried by itself.
-//! One whose settings were in the way is looked at again.
+//! One whose settings were in the way is looked at again. One that was away or held while it was rolled out gets it
+//! in the same way (`missed`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use super::{
     Engine, StartRequest, behind,
+    missed::{self, Claim},
     records::{self, Given, LiveRecord, Record},
     runner::Job,
     settings, snapshots,
@@ -31,15 +33,15 @@ use crate::{
     config::{Environment, env::Newcomers},
     environments::{self, freeze},
     fleet::{Host, host},
-    rollout::{Event, Header, HostProgress, HostState, Member, Rollout, Snapshots},
-    store::{Key, Prefix, SharedStore, key::Name, record},
+    rollout::{Event, Header, Member, Rollout, Snapshots},
+    store::{Prefix, SharedStore, key::Name, record},
     trouble::Trouble,
 };
 
 /// Why everybody else is left out of them.
-const ONLY_NEWCOMERS: &str = "only newcomers are brought what is live";
+pub(super) const ONLY_NEWCOMERS: &str = "only newcomers are brought what is live";
 /// Before the command, in the reason of whoever is left out for its settings.
-const THEN: &str = "; then apply the file and: ";
+pub(super) const THEN: &str = "; then apply the file and: ";
 /// Who starts the rollouts that bring newcomers what is live.
 const BY: &str = "longshore";
 /// Hosts that come together are brought in together.
@@ -87,7 +89,24 @@ struct Standing {
     active: Vec<(EnvName, AppName, RolloutId)>,
     live: Vec<(EnvName, AppName, LiveRecord)>,
     /// What each host was asked last, by app.
-    asked: BTreeMap<(HostId, AppName), EnvName>,
+    asked: BTreeMap<(HostId, AppName), Given>,
+}
+
+/// A host that is to be brought what is live.
+#[derive(Clone, Copy)]
+enum Comer<'h> {
+    /// It came to the environment since.
+    New(&'h Host),
+    /// It is back.
+    Back(&'h Host),
+}
+
+impl<'h> Comer<'h> {
+    fn host(self) -> &'h Host {
+        match self {
+            Comer::New(host) | Comer::Back(host) => host,
+        }
+    }
 }
 
 impl Standing {
@@ -105,7 +124,7 @@ impl Standing {
             if let Name::Assignment(host, app) = entry.key.name()? {
                 let given: Given = record::decode_entry(&entry)?;
                 if given.assignment.intent != Intent::Direct {
-                    asked.insert((host, app), given.assignment.env);
+                    asked.insert((host, app), given);
                 }
             }
         }
@@ -188,14 +207,16 @@ impl Engine {
             let calendar = freeze::calendar(&self.inner.store, env).await?;
             if let Some(closed) = calendar.closed(env, self.now()) {
                 // A rollout that waited for it would keep others from being started.
-                left.extend(newcomers.iter().map(|host| self.left(env, app, host, &closed.reason)));
+                left.extend(newcomers.iter().map(|comer| self.left(env, app, comer.host(), &closed.reason)));
                 continue;
             }
+            let mut scheduled = self.scheduled().await?;
+            scheduled.retain(|Record { header, .. }| header.env == *env && header.app == *app);
             let mut ready = vec![];
-            for host in newcomers {
-                match self.what_it_lacks(env, app, live, host).await? {
-                    Some(why) => left.push(self.left(env, app, host, &why)),
-                    None => ready.push(host),
+            for comer in newcomers {
+                match self.in_the_way(env, app, live, comer.host(), &scheduled).await? {
+                    Some(why) => left.push(self.left(env, app, comer.host(), &why)),
+                    None => ready.push(comer),
                 }
             }
             if ready.is_empty() {
@@ -209,14 +230,29 @@ impl Engine {
                     tracing::warn!(%env, %app, hosts = ready.len(), trouble = %Chain(&trouble),
                         "newcomers are not brought in yet");
                     let why = trouble.coded();
-                    left.extend(ready.iter().map(|host| self.left(env, app, host, &said(&why))));
+                    left.extend(ready.iter().map(|comer| self.left(env, app, comer.host(), &said(&why))));
                 }
             }
         }
         Ok(left)
     }
 
-    /// Why the host could not take the settings of what is live; none of the others has to wait for it.
+    /// Why it is not the host's turn; none of the others has to wait for it.
+    async fn in_the_way(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        live: &LiveRecord,
+        host: &Host,
+        scheduled: &[Record],
+    ) -> Result<Option<String>, Trouble> {
+        match self.is_planned(scheduled, host).await? {
+            Some(why) => Ok(Some(why)),
+            None => self.what_it_lacks(env, app, live, host).await,
+        }
+    }
+
+    /// Why the host could not take the settings of what is live.
     async fn what_it_lacks(
         &self,
         env: &EnvName,
@@ -255,55 +291,42 @@ impl Engine {
         live: &LiveRecord,
         hosts: &[&'h Host],
         standing: &Standing,
-    ) -> Result<Vec<&'h Host>, Trouble> {
+    ) -> Result<Vec<Comer<'h>>, Trouble> {
         let env = &environment.name;
         let serving = behind::serving(environment, live);
-        let unasked: Vec<&Host> = hosts
+        let presence = self.inner.fleet.presence();
+        let asked = |host: &Host| {
+            standing.asked.get(&(host.id, app.clone())).filter(|asked| asked.assignment.env == *env)
+        };
+        let has_it = |host: &Host| {
+            let connected = presence.connected(&host.id);
+            asked(host)
+                .zip(connected)
+                .is_some_and(|(asked, connected)| missed::runs_what_is_live(asked, &connected, live))
+        };
+        let lacking: Vec<&Host> = hosts
             .iter()
-            .filter(|host| standing.asked.get(&(host.id, app.clone())) != Some(env))
             .filter(|host| serving.is_none_or(|group| host.fits(group)))
+            .filter(|host| !has_it(host))
             .copied()
             .collect();
-        if unasked.is_empty() {
-            return Ok(unasked);
+        if lacking.is_empty() {
+            return Ok(vec![]);
         }
-        let since: Vec<Record> = records::list(&self.inner.store)
-            .await?
-            .into_iter()
-            .filter(|record| record.header.env == *env && record.header.app == *app)
-            .filter(|record| record.header.id >= live.rollout) // ids sort by time
-            .collect();
+        let since = self.since(env, app, live).await?;
         let mut newcomers = vec![];
-        for host in unasked {
-            if !self.was_passed_over(&since, live, host).await? {
-                newcomers.push(host);
+        for host in lacking {
+            match self.claim(&since, live, host).await? {
+                Claim::New if asked(host).is_none() => newcomers.push(Comer::New(host)),
+                Claim::Missed(then) => {
+                    if self.still_misses(&then, asked(host), &since, live, host, app).await? {
+                        newcomers.push(Comer::Back(host));
+                    }
+                }
+                Claim::New | Claim::Settled => {}
             }
         }
         Ok(newcomers)
-    }
-
-    /// It was of the rollout that made live what is, or was left out of one since, but not for its settings.
-    async fn was_passed_over(
-        &self,
-        since: &[Record],
-        live: &LiveRecord,
-        host: &Host,
-    ) -> Result<bool, Trouble> {
-        for record in since {
-            let key = Key::rollout_host(&record.header.id, &host.id);
-            let Some((known, _)) = records::get::<HostProgress>(&self.inner.store, &key).await? else {
-                continue;
-            };
-            let out = match &known.state {
-                HostState::Excluded { reason } if reason.contains(THEN) => continue, // it may be mended by now
-                HostState::Excluded { reason } => reason != ONLY_NEWCOMERS,
-                _ => false,
-            };
-            if out || record.header.id == live.rollout {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The rollout takes those of the hosts in that it does not have yet.
@@ -364,24 +387,40 @@ fn said(why: &Coded) -> String {
     format!("{} {}", why.code, why.message)
 }
 
-fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[&Host]) -> StartRequest {
-    let named: Vec<&str> = newcomers.iter().take(NAMED).map(|host| host.name.as_str()).collect();
-    let more = match newcomers.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[Comer<'_>]) -> StartRequest {
+    let version = &live.target.version;
+    let (mut new, mut back) = (vec![], vec![]);
+    for comer in newcomers {
+        match comer {
+            Comer::New(host) => new.push(host.name.as_str()),
+            Comer::Back(host) => back.push(host.name.as_str()),
+        }
+    }
+    let came = format!("came to {env} since {version} is live: ");
+    let missed = format!("away or held when {env} got {version}: ");
+    let named = [(came, new), (missed, back)].into_iter().filter(|(_, names)| !names.is_empty());
+    let reason: Vec<String> = named.map(|(why, names)| why + &some_of(&names)).collect();
     StartRequest {
         app: app.clone(),
-        version: Some(live.target.version.clone()),
+        version: Some(version.clone()),
         env: env.clone(),
         request_id: Uuid::new_v4(),
         by: BY.parse().expect("it is a name"),
-        reason: format!("came to {env} since {} is live: {}{more}", live.target.version, named.join(", ")),
+        reason: reason.join("; "),
         rollback: false,
         ticket: None,
-        newcomers: newcomers.iter().map(|host| host.id).collect::<BTreeSet<HostId>>(),
+        newcomers: newcomers.iter().map(|comer| comer.host().id).collect::<BTreeSet<HostId>>(),
         at: String::new(),
     }
+}
+
+/// `web-1, web-2 and 7 more`
+fn some_of(names: &[&str]) -> String {
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ") + &more
 }
 
 pub(super) fn no_longer_live(app: &AppName, env: &EnvName) -> Coded {

@@ -39,7 +39,7 @@ pub struct Record {
     /// It goes back to a release that was live before.
     #[serde(default)]
     pub rollback: bool,
-    /// It brings what is live to hosts that came since, and changes no other.
+    /// It brings what is live to hosts that came since, or missed it, and changes no other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newcomers: bool,
     /// The plan that it follows.

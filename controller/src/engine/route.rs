@@ -62,6 +62,9 @@ impl Engine {
                 }
             }
             FleetEvent::Hold(host, hold) => {
+                if hold.is_none() {
+                    self.inner.newcomers.notify_one(); // it may have missed something
+                }
                 self.tell_all(Event::HoldChanged { host, hold: hold.map(|hold| hold.sentence()) }).await;
             }
             FleetEvent::Removed(host) => self.tell_all(Event::HostRemoved(host)).await,

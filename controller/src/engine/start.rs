@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     bundle::{self, Release, Withdrawal},
-    config::Environment,
+    config::{Environment, env::Newcomers},
     environments::{self, freeze},
     fleet::{Host, host},
     gate::Checks,
@@ -55,7 +55,7 @@ pub struct StartRequest {
     pub rollback: bool,
     /// The plan that it follows; `None`: going back, which asks nobody first.
     pub ticket: Option<Arc<Ticket>>,
-    /// Hosts that came since what is live became so: it is brought to them, and to no other. Empty: to all.
+    /// Hosts that came since what is live became so, or missed it: it is brought to them alone. Empty: to all.
     pub newcomers: BTreeSet<HostId>,
     /// Not to begin before, as people write it: `2026-11-29 01:45`, `+2h`, `next`; empty: at once.
     pub at: String,
@@ -138,6 +138,7 @@ impl Engine {
             keep_slots: environment.keep_slots,
             snapshots,
             back,
+            follows: environment.newcomers == Newcomers::Follow,
             start_at,
             behind,
         };

@@ -3,6 +3,7 @@
 mod ahead;
 mod balanced;
 mod gates;
+mod missed;
 mod newcomers;
 mod policy;
 mod turn;

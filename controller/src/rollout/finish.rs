@@ -56,7 +56,8 @@ impl Draft {
         } else {
             (Outcome::Succeeded, format!("{good} of {total} hosts run {version}"))
         };
-        self.finish(outcome, reason + &rest + &self.out());
+        let later = self.later(outcome);
+        self.finish(outcome, reason + &rest + &later + &self.out());
     }
 
     /// Every host that was touched is back, or cannot be waited for any longer.
@@ -127,6 +128,24 @@ impl Draft {
             }
         }
         text
+    }
+
+    /// `; will get it on return: web-4; will get it when held no longer: web-5` for whoever went without it.
+    fn later(&self, outcome: Outcome) -> String {
+        if !matches!(outcome, Outcome::Succeeded | Outcome::NothingToDo) {
+            return String::new(); // it is not live
+        }
+        let header = &self.rollout.header;
+        let misses = |host: &HostProgress| {
+            header.follows && host.misses_out() && host.previous.as_ref() != Some(&host.target(header))
+        };
+        let away = self.rollout.named(|host| misses(host) && host.silent.is_some());
+        let held = self.rollout.named(|host| misses(host) && host.silent.is_none());
+        let said = [("on return", away), ("when held no longer", held)].map(|(when, hosts)| {
+            let names = name_some(hosts.iter().map(|(_, host)| host.name.as_str()));
+            if names.is_empty() { names } else { format!("; will get it {when}: {names}") }
+        });
+        said.concat()
     }
 
     /// `; 2 excluded: web-2, web-3; 1 left: web-9`: whoever counts hosts asks where they are.

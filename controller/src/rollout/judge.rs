@@ -28,6 +28,17 @@ impl HostProgress {
         matches!(self.state, HostState::Switching | HostState::RollingBack) && !self.declined
     }
 
+    /// Nothing was begun there that could show: it runs what it ran before.
+    pub fn is_untouched(&self) -> bool {
+        let begun = !matches!(self.state, HostState::Waiting | HostState::Staging | HostState::Staged);
+        !begun && !self.touched && self.failure.is_none()
+    }
+
+    /// Untouched, and away or held: where the rollout is over, it went by without this host.
+    pub fn misses_out(&self) -> bool {
+        self.is_untouched() && (self.silent.is_some() || self.held.is_some())
+    }
+
     /// Whose failure this host is for the budget, if it is one.
     pub(super) fn counts_as_failed(&self, spec: &Spec) -> Option<Blame> {
         if self.is_out() || self.forgiven {

@@ -100,6 +100,9 @@ pub struct Header {
     /// It takes the environment back to what was live there before: where hosts may go back, it goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub back: bool,
+    /// Whoever is away or held until it is over is brought what is live there when that is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows: bool,
     /// Not to begin before; `None`: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<Millis>,

@@ -92,6 +92,8 @@ pub struct New {
     pub snapshots: Snapshots,
     /// It takes the environment back to what was live there before.
     pub back: bool,
+    /// What its environment does about newcomers and whoever is back.
+    pub follows: bool,
     /// Not to begin before; `None`: at once.
     pub start_at: Option<Millis>,
     /// `None`: nothing stands before the hosts that we direct.
@@ -173,7 +175,7 @@ impl Rollout {
     /// Made, not started: nothing is assigned yet. Refused when the strategy cannot work.
     pub fn new(new: New, members: &[Member], now: Millis) -> Result<Self, Coded> {
         let New { id, sequence, app, env, target, from_version, spec, keep_slots, snapshots, back, .. } = new;
-        let (start_at, behind) = (new.start_at, new.behind);
+        let (follows, start_at, behind) = (new.follows, new.start_at, new.behind);
         spec.check()?;
         let balancing = behind.map(|behind| behind.balancing(members)).transpose()?;
         let rolling = balancing.as_ref().is_some_and(|balancing| balancing.side.is_none());
@@ -212,6 +214,7 @@ impl Rollout {
             start_at,
             passed: BTreeSet::new(),
             back,
+            follows,
             closed: None,
             finishing: false,
         };

@@ -15,9 +15,8 @@ use crate::{
     bundle::{self, Withdrawal},
     config::{Environment, Tell},
     engine::{
-        self, Engine,
+        Engine, Lacking,
         records::{self, LiveRecord},
-        states,
     },
     environments::{self, Applied, unmatched::unmatched},
     fleet::{Host, host},
@@ -75,34 +74,28 @@ impl EnvironmentsService {
         let (applied, _) = environments::get(&self.store, env).await?;
         let (environment, mut around) = (applied.read()?, self.surroundings().await?);
         for live in around.live.get_mut(env).into_iter().flatten() {
-            live.lacking = self.lacking(live, &environment, &around.hosts).await?;
+            self.add_lacking(live, &environment, &around.hosts).await?;
             live.withdrawn = self.withdrawn(live).await?;
         }
         Ok(row(&applied, &environment, &around))
     }
 
-    /// Hosts that are to run what is live and run something else, by their last report.
-    async fn lacking(
+    /// Hosts that are to run it and run something else, by their last report, and what brings it there.
+    async fn add_lacking(
         &self,
-        live: &pb::LiveRelease,
+        live: &mut pb::LiveRelease,
         environment: &Environment,
         hosts: &[Host],
-    ) -> Result<Vec<String>, Trouble> {
+    ) -> Result<(), Trouble> {
         let app: AppName = live.app.parse()?;
         let key = Key::live(&environment.name, &app);
-        let Some((record, _)) = records::get::<LiveRecord>(&self.store, &key).await? else {
-            return Ok(vec![]);
-        };
-        let mut lacking = vec![];
-        for host in hosts.iter().filter(|host| is_to_run(host, environment, &record)) {
-            let (state, _) = states::known(&self.store, &host.id, &app).await?;
-            let runs = state.as_ref().and_then(|state| state.previous());
-            if runs.is_none_or(|runs| runs.release.hex() != live.digest) {
-                lacking.push(host.name.to_string());
-            }
+        let Some((record, _)) = records::get::<LiveRecord>(&self.store, &key).await? else { return Ok(()) };
+        for Lacking { name, left } in self.engine.lacking(environment, &app, &record, hosts).await? {
+            let told = live.unbrought.iter().any(|told| told.host == name.as_str());
+            live.unbrought.extend(left.filter(|_| !told).map(words::unbrought_message));
+            live.lacking.push(name.to_string());
         }
-        lacking.sort();
-        Ok(lacking)
+        Ok(())
     }
 
     async fn show_all(&self) -> Result<Vec<pb::Environment>, Trouble> {
@@ -110,12 +103,6 @@ impl EnvironmentsService {
         let all = environments::list(&self.store).await?;
         all.iter().map(|applied| Ok(row(applied, &applied.read()?, &around))).collect()
     }
-}
-
-/// Whether what is live is for this host: of two groups only for the one that has the traffic.
-fn is_to_run(host: &Host, environment: &Environment, live: &LiveRecord) -> bool {
-    let serving = engine::serving(environment, live);
-    host.belongs(&environment.selector) && serving.is_none_or(|group| host.fits(group))
 }
 
 fn row(applied: &Applied, environment: &Environment, around: &Surroundings) -> pb::Environment {
@@ -176,31 +163,5 @@ impl Environments for EnvironmentsService {
         let env = parse("env", &request.into_inner().env).map_err(invalid)?;
         environments::remove::remove(&self.store, &env).await.map_err(refuse)?;
         Ok(Response::new(pb::RemoveEnvironmentReply {}))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use longshore_common::traffic::Side;
-
-    use super::*;
-    use crate::{rollout::tests::setup::target, testing::HandAgent};
-
-    /// The other group keeps what it has: it lacks nothing.
-    #[test]
-    fn what_is_live_is_for_the_group_with_the_traffic() {
-        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n";
-        let groups = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n\
-                      [traffic.groups]\nblue = \"name=web-1\"\ngreen = \"name=web-2\"\n";
-        let asked = |file: &str, side: Option<Side>| {
-            let environment = Environment::parse("production.toml", file).unwrap();
-            let rollout = "0193f3a0-0000-7000-8000-000000000001".parse().unwrap();
-            let live = LiveRecord { target: target("1"), since_ms: 0, rollout, side, before: vec![] };
-            ["web-1", "web-2"].map(|name| is_to_run(&HandAgent::new(name, &[]).host, &environment, &live))
-        };
-        assert_eq!(asked(file, None), [true, true]);
-        let file = file.to_owned() + groups;
-        assert_eq!(asked(&file, Some(Side::Green)), [false, true]);
-        assert_eq!(asked(&file, None), [true, false], "the first release goes to the blue group");
     }
 }

@@ -64,7 +64,7 @@ impl HostsService {
         Ok(pb::Host { unbrought, unheard_since_ms, ..row(host, connected, apps, last_seen) })
     }
 
-    /// With what was found out of it after its switches, for which more is read than a list can afford.
+    /// With what was found out of it after its switches and what it lacks: a list cannot afford to read as much.
     async fn row_in_full(&self, host: Host) -> Result<pb::Host, Trouble> {
         let id = host.id;
         let apps = match self.fleet.presence().connected(&id) {
@@ -73,7 +73,13 @@ impl HostsService {
         };
         let unwell = unwell::found(&self.store, &id, &apps).await?;
         let unwell = unwell.into_iter().map(words::unwell_message).collect();
-        Ok(pb::Host { unwell, ..self.row(host).await? })
+        let lacking = self.engine.lacking_on(&host).await?;
+        let mut row = self.row(host).await?;
+        for left in lacking.into_iter().map(words::unbrought_message) {
+            let told = row.unbrought.iter().any(|told| (&told.env, &told.app) == (&left.env, &left.app));
+            row.unbrought.extend((!told).then_some(left));
+        }
+        Ok(pb::Host { unwell, ..row })
     }
 
     /// Its apps were stopped or started again since it said how they stand, or were down then.

@@ -37,11 +37,11 @@ pub struct Live {
     pub lacking: Vec<String>,
     /// By whom it was withdrawn, and why; only where one environment is shown.
     pub withdrawn: Option<String>,
-    /// Newcomers that are not brought it yet.
+    /// Newcomers that are not brought it yet; where one environment is shown, also others that lack it.
     pub unbrought: Vec<Unbrought>,
 }
 
-/// A host that came to an environment and is not brought what is live there.
+/// A host that is to run what is live in an environment and is not brought it, or not yet.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unbrought {
     pub env: String,

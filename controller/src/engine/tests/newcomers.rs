@@ -27,7 +27,7 @@ async fn comes(controller: &Controller, store: &SharedStore, agent: &HandAgent) 
     controller.connect(std::slice::from_ref(agent));
 }
 
-async fn until(what: &str, fits: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, fits: impl AsyncFn() -> bool) {
     for _ in 0..PATIENCE.as_millis() / 20 {
         if fits().await {
             return;

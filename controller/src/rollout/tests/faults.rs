@@ -48,6 +48,20 @@ fn a_lost_host_is_skipped() {
     assert_eq!(play.reason(), "2 of 3 hosts run 2; 1 unknown: b");
 }
 
+/// Where the environment follows, the last sentence says who gets it later; not of a host that runs it already.
+#[test]
+fn who_misses_it_gets_it_later() {
+    let play = check(
+        "a b:silent c:held d:2:silent | unknown=skip follows",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> succeeded",
+    );
+    let last = "1 of 4 hosts run 2; 2 unknown: b, d; 1 refused: c (lunch); \
+                will get it on return: b; will get it when held no longer: c";
+    assert_eq!(play.reason(), last);
+}
+
 /// Scenario 52: a release that takes the network away goes back by itself, and the host tells it when it can. Until then
 /// it is unknown, and nobody else is switched.
 #[test]

@@ -4,7 +4,7 @@
 //! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`, `web:late` (comes with `web joins`); names that begin with `lb` are
 //! balancers of the others, of which there is one where the strategy has any; then `|` and fields of the strategy, where whatever is not given is out of
 //! the way: one wave, no limit on slots, no bake, no failure allowed. The word `way-back` among them: to what was live
-//! before.
+//! before; `follows`: whoever missed it gets it later.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,11 @@ pub(crate) fn rollout(setup: &str) -> Rollout {
         Some((before, after)) => (true, format!("{before} {after}")),
         None => (false, strategy.to_owned()),
     };
-    let mut new = new(spec(&strategy));
+    let (follows, strategy) = match strategy.split_once(FOLLOWS) {
+        Some((before, after)) => (true, format!("{before} {after}")),
+        None => (false, strategy),
+    };
+    let mut new = New { follows, ..new(spec(&strategy)) };
     if way_back {
         new.back = true;
         new.spec = new.spec.for_the_way_back();
@@ -68,6 +72,8 @@ pub(super) fn late(setup: &str) -> Vec<Member> {
 const LATE: &str = ":late";
 /// In a strategy: the rollout goes to what was live before.
 const WAY_BACK: &str = "way-back";
+/// Likewise: its environment follows.
+const FOLLOWS: &str = "follows";
 
 fn is_late(host: &str) -> bool {
     host.ends_with(LATE)
@@ -189,6 +195,7 @@ pub(crate) fn new(spec: Spec) -> New {
         keep_slots: 3,
         snapshots: Snapshots::new(),
         back: false,
+        follows: false,
         start_at: None,
         behind: None,
     }

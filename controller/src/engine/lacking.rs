@@ -1,0 +1,166 @@
+//! Hosts that are to run what is live and run something else, and what brings it there: for whoever looks at
+//! the environment or the host.
+
+use longshore_common::{
+    assignment::Intent,
+    ids::{AppName, HostName},
+};
+
+use super::{
+    Engine, Unbrought, behind,
+    missed::Claim,
+    records::{self, Given, HostApp, LiveRecord, Lock, Record},
+    states,
+};
+use crate::{
+    config::{Environment, env::Newcomers},
+    environments,
+    fleet::Host,
+    store::{Key, Prefix, key::Name, record},
+    trouble::Trouble,
+};
+
+/// One that runs something else, by its last report.
+#[derive(Clone, Debug)]
+pub struct Lacking {
+    pub name: HostName,
+    /// What brings it there; `None`: a rollout does at this moment.
+    pub left: Option<Unbrought>,
+}
+
+impl Engine {
+    /// By name.
+    pub async fn lacking(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+        live: &LiveRecord,
+        hosts: &[Host],
+    ) -> Result<Vec<Lacking>, Trouble> {
+        let store = &self.inner.store;
+        let mut found = vec![];
+        for host in hosts.iter().filter(|host| is_to_run(host, environment, live)) {
+            let (state, _) = states::known(store, &host.id, app).await?;
+            let runs = state.as_ref().and_then(HostApp::previous);
+            if runs.is_none_or(|runs| runs.release != live.target.release) {
+                found.push(host);
+            }
+        }
+        if found.is_empty() {
+            return Ok(vec![]);
+        }
+        let busy = records::get::<Lock>(store, &Key::active(&environment.name, app)).await?.is_some();
+        let since = self.since(&environment.name, app, live).await?;
+        let mut lacking = vec![];
+        for host in found {
+            let left = match busy {
+                true => None,
+                false => self.why_lacking(environment, app, live, host, &since).await?,
+            };
+            lacking.push(Lacking { name: host.name.clone(), left });
+        }
+        lacking.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(lacking)
+    }
+
+    /// What of its environments the host lacks.
+    pub async fn lacking_on(&self, host: &Host) -> Result<Vec<Unbrought>, Trouble> {
+        let store = &self.inner.store;
+        let mut left = vec![];
+        for entry in store.list(&Prefix::live()).await?.entries {
+            let Name::Live(env, app) = entry.key.name()? else { continue };
+            let (environment, _) = match environments::load(store, &env).await {
+                Err(Trouble::Refused(_)) => continue, // told where it is looked at
+                loaded => loaded?,
+            };
+            let live: LiveRecord = record::decode_entry(&entry)?;
+            let lacking = self.lacking(&environment, &app, &live, std::slice::from_ref(host)).await?;
+            left.extend(lacking.into_iter().filter_map(|lacking| lacking.left));
+        }
+        Ok(left)
+    }
+
+    async fn why_lacking(
+        &self,
+        environment: &Environment,
+        app: &AppName,
+        live: &LiveRecord,
+        host: &Host,
+        since: &[Record],
+    ) -> Result<Option<Unbrought>, Trouble> {
+        let env = &environment.name;
+        let mut left = self.unbrought().into_iter();
+        let known = left.find(|left| left.env == *env && left.app == *app && left.host == host.id);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let given = records::get::<Given>(&self.inner.store, &Key::assignment(&host.id, app)).await?;
+        let asked = given
+            .map(|(given, _)| given)
+            .filter(|given| given.assignment.env == *env && given.assignment.intent != Intent::Direct);
+        let until = self.until(host);
+        let claim = match environment.newcomers {
+            Newcomers::Follow => self.claim(since, live, host).await?,
+            Newcomers::Wait => Claim::Settled,
+        };
+        let comes = match &claim {
+            Claim::New => asked.is_none(),
+            Claim::Missed(_) if until.is_some() => true,
+            Claim::Missed(then) => self.still_misses(then, asked.as_ref(), since, live, host, app).await?,
+            Claim::Settled => false,
+        };
+        let why = match (comes, until) {
+            (true, None) => return Ok(None), // the next look finds it
+            (true, Some(until)) => format!("it comes by itself when the host {until}"),
+            (false, _) => {
+                let version = &live.target.version;
+                format!(
+                    "it does not come by itself; next: longshore rollout start {app}@{version} --to {env}"
+                )
+            }
+        };
+        let (env, app, name) = (env.clone(), app.clone(), host.name.clone());
+        Ok(Some(Unbrought { env, app, host: host.id, name, why, since_ms: live.since_ms }))
+    }
+
+    /// What the host has to do before anything is brought to it.
+    fn until(&self, host: &Host) -> Option<&'static str> {
+        match self.inner.fleet.presence().connected(&host.id) {
+            None => Some("is back"),
+            Some(_) if host.drained.is_some() || host.rejoining.is_some() => Some("takes work again"),
+            Some(connected) => connected.hold.map(|_| "is held no longer"),
+        }
+    }
+}
+
+/// Whether what is live is for this host: of two groups only for the one that has the traffic.
+fn is_to_run(host: &Host, environment: &Environment, live: &LiveRecord) -> bool {
+    let serving = behind::serving(environment, live);
+    host.belongs(&environment.selector) && serving.is_none_or(|group| host.fits(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::traffic::Side;
+
+    use super::*;
+    use crate::{rollout::tests::setup::target, testing::HandAgent};
+
+    /// The other group keeps what it has: it lacks nothing.
+    #[test]
+    fn what_is_live_is_for_the_group_with_the_traffic() {
+        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n";
+        let groups = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n\
+                      [traffic.groups]\nblue = \"name=web-1\"\ngreen = \"name=web-2\"\n";
+        let asked = |file: &str, side: Option<Side>| {
+            let environment = Environment::parse("production.toml", file).unwrap();
+            let rollout = "0193f3a0-0000-7000-8000-000000000001".parse().unwrap();
+            let live = LiveRecord { target: target("1"), since_ms: 0, rollout, side, before: vec![] };
+            ["web-1", "web-2"].map(|name| is_to_run(&HandAgent::new(name, &[]).host, &environment, &live))
+        };
+        assert_eq!(asked(file, None), [true, true]);
+        let file = file.to_owned() + groups;
+        assert_eq!(asked(&file, Some(Side::Green)), [false, true]);
+        assert_eq!(asked(&file, None), [true, false], "the first release goes to the blue group");
+    }
+}
