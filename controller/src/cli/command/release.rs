@@ -7,6 +7,7 @@ use crate::cli::{
     args::ReleaseCommand,
     exit::Exit,
     failure::Failure,
+    signing::Signed,
     view::release::{Release, ReleaseDetail, ReleaseList, Verified, Withdrawn},
 };
 
@@ -44,8 +45,11 @@ pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> 
         ReleaseCommand::Withdraw { release, reason, waiting } => {
             let client = desk.client().await?;
             let (app, version) = (release.app.clone(), release.version.clone());
-            let request = pb::WithdrawReleaseRequest { app: release.app, version: release.version, reason };
             let by = deadline(waiting.timeout);
+            let request = pb::ShowReleaseRequest { app: app.clone(), version: version.clone() };
+            let shown = client.answer(by, client.releases().show(request)).await?;
+            let before = shown.release.is_some_and(|release| release.withdrawn);
+            let request = pb::WithdrawReleaseRequest { app: release.app, version: release.version, reason };
             let reply = client.answer(by, client.releases().withdraw(request)).await?;
             // The controller starts nothing with it any more; that no host runs it, only a key can say.
             let signed = super::trust::delist(desk, &app, &version, waiting.timeout).await;
@@ -55,10 +59,15 @@ pub async fn run(desk: &Desk, command: ReleaseCommand) -> Result<Exit, Failure> 
             })?;
             let request = pb::ShowReleaseRequest { app, version };
             let shown = client.answer(by, client.releases().show(request)).await?;
+            // No key had anything to say either.
+            let exit = match (before, &signed) {
+                (true, None | Some(Signed::Before)) => Exit::NothingToDo,
+                _ => Exit::Done,
+            };
             let (waiting, overtaken) = signed.map(super::trust::waiting_for).unwrap_or_default();
             let release = shown.release.map_or_else(|| Release::from(reply), Release::from);
             desk.output.print(&Withdrawn { release, waiting, overtaken })?;
-            Ok(Exit::Done)
+            Ok(exit)
         }
     }
 }
