@@ -64,11 +64,11 @@ impl Asked {
 
     /// Whether that very word was their last one and still counts; one without a reason says no other.
     fn holds(&self, word: &Approval, rule: &Rule) -> bool {
-        let same = |said: &&Approval| {
+        let same = |said: &Approval| {
             said.answer == word.answer && (word.reason.is_empty() || said.reason == word.reason)
         };
         let last = self.said.iter().rfind(|said| said.by == word.by);
-        last.filter(same).is_some() && (word.answer == Answer::Denied || self.counts(&word.by, rule, word.at))
+        last.is_some_and(same) && (word.answer == Answer::Denied || self.counts(&word.by, rule, word.at))
     }
 
     /// What the environment asks for, with those who are to be asked now.
