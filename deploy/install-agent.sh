@@ -48,7 +48,9 @@ fi
 
 if [ ! -e /var/lib/longshore/identity/cert.pem ]; then
     [ -n "$server" ] || { echo "install-agent.sh: this host is not enrolled; say --server HOST:PORT" >&2; exit 2; }
-    longshore-agent enroll --server "$server" --token-file -
+    # What it would have people do next is done below.
+    said=$(longshore-agent enroll --server "$server" --token-file -)
+    printf '%s\n' "$said" | sed '/^next: /d'
 fi
 
 # Who owns what is settled while nothing runs that could be in its way, and before a unit could start that expects it.
@@ -87,3 +89,10 @@ if [ $processes = two ]; then
     systemctl start longshore-helper.socket
 fi
 if [ -n "$changed" ]; then systemctl restart longshore-agent.service; else systemctl start longshore-agent.service; fi
+
+case $processes in
+    two) what='longshore-agent.service runs, its helper starts when it is asked (longshore-helper.socket)' ;;
+    *) what='longshore-agent.service runs, as one process' ;;
+esac
+[ -n "$changed" ] || what="nothing was to be done: $what"
+echo "$what; it starts with this host. Look: longshore-agent status"

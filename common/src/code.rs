@@ -89,13 +89,14 @@ pub enum Code {
     C02,
     /// A host's trust state is damaged or gone.
     T01,
-    /// Not signed by keys that are trusted here, or signed metadata that does not fit together.
+    /// Not signed by keys that are trusted here, not or no longer in the signed list, or signed metadata that does not fit
+    /// together.
     T02,
     /// Signed, but by fewer keys than it takes.
     T03,
     /// Signed metadata has expired, or a clock went back.
     T04,
-    /// Older than what was seen, below the signed floor, or delisted.
+    /// Older than what was seen, below the signed floor, or withdrawn as the controller knows.
     T05,
     /// A fault of ours.
     X01,

@@ -4,6 +4,7 @@ pub mod approve;
 pub mod freeze;
 pub mod lock;
 pub mod remove;
+pub mod unknown;
 pub mod unmatched;
 
 use std::collections::BTreeMap;

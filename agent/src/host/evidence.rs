@@ -1,6 +1,6 @@
 //! The last lines of something, for whoever has to understand a failure.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use longshore_common::report::EVIDENCE_LINES;
 
@@ -20,6 +20,25 @@ impl LastLines {
             self.0.pop_front();
         }
         self.0.push_back(line.to_owned());
+    }
+
+    /// These are lines of an app and of whoever runs it, `own` those of the app alone. Whoever runs it can say so
+    /// much that nothing else is left; then half of what is shown is the app's.
+    pub fn with_own(self, own: LastLines) -> LastLines {
+        const HALF: usize = EVIDENCE_LINES / 2;
+        let alike: BTreeSet<String> = own.0.iter().map(|line| without_numbers(line)).collect();
+        let is_own = |line: &String| alike.contains(&without_numbers(line));
+        let shown: Vec<String> = self.clone().into_iter().collect();
+        if shown.iter().filter(|line| is_own(line)).count() >= alike.len().min(HALF) {
+            return self;
+        }
+        let own: Vec<String> = own.into_iter().collect();
+        let others: Vec<String> = shown.into_iter().filter(|line| !is_own(line)).collect();
+        let last_half = |lines: Vec<String>| {
+            let excess = lines.len().saturating_sub(HALF);
+            lines.into_iter().skip(excess)
+        };
+        LastLines(last_half(own).chain(last_half(others)).collect())
     }
 
     pub fn last(&self) -> Option<&str> {
@@ -95,6 +114,26 @@ mod tests {
         let folded = [&["listening"][..], &crash, &["(these 3 lines 3 times)", "12:00:09 starting"]].concat();
         assert_eq!(shown(&lines), folded);
         assert_eq!(shown(&["panic 7"; 30]), ["panic 7", "(this line 30 times)"]);
+    }
+
+    /// What systemd says of a unit that it cannot stop fills the journal, and explains nothing.
+    #[test]
+    fn the_apps_own_lines_do_not_drown() {
+        let last = |lines: &[String]| LastLines(lines.iter().cloned().collect());
+        let together = |own: &[String], all: &[String]| -> Vec<String> {
+            last(all).with_own(last(own)).into_iter().collect()
+        };
+        let own: Vec<String> = (0..15).map(|n| format!("at {}", "!".repeat(n))).collect();
+        let noise: Vec<String> = (0..LINES_READ).map(|n| "x".repeat(n)).collect();
+        let drowned = together(&own, &noise);
+        assert_eq!(drowned[..10], own[5..]);
+        assert_eq!(drowned[10..], noise[LINES_READ - 10..]);
+        let one_left = [&own[14..], &noise[..30]].concat();
+        assert_eq!(together(&own, &one_left)[..10], own[5..]);
+        let crashes = ["boom 1", "failed", "boom 2", "failed", "boom 3", "failed"].map(str::to_owned);
+        let booms = ["boom 0", "boom 1", "boom 2", "boom 3"].map(str::to_owned);
+        assert_eq!(together(&booms, &crashes), ["boom 3", "failed", "(these 2 lines 3 times)"]);
+        assert_eq!(together(&[], &noise), noise[LINES_READ - EVIDENCE_LINES..]);
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl Catalog {
                 ),
                 None => format!(
                     "release {app}@{version} ({}) is not in the signed list v{} of {app}: never signed, or \
-                     withdrawn. Sign it: longshore release sign {app}@{version}",
+                     withdrawn. Roll out another one; only if nobody withdrew it, sign it: \
+                     longshore release sign {app}@{version}",
                     release.short(),
                     self.version
                 ),

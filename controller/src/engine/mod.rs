@@ -192,6 +192,19 @@ impl Engine {
         }
     }
 
+    /// The same, of a rollout that is to be steered: the newest may be somebody else's, so `latest` is refused
+    /// where more than one is under way.
+    pub async fn find_to_steer(&self, text: &str) -> Result<RolloutId, Trouble> {
+        if text == "latest" {
+            let mut under_way = records::list(&self.inner.store).await?;
+            under_way.retain(|record| !record.header.phase.is_done());
+            if under_way.len() > 1 {
+                return Err(ambiguous(&under_way).into());
+            }
+        }
+        self.find(text).await
+    }
+
     fn active(&self) -> MutexGuard<'_, HashMap<RolloutId, mpsc::Sender<Job>>> {
         self.inner.active.lock().expect("nothing panics while it holds the lock")
     }
@@ -249,6 +262,23 @@ impl Engine {
         }
         facts
     }
+}
+
+/// Rollouts that a refusal names; the rest are counted.
+const NAMED: usize = 10;
+
+fn ambiguous(under_way: &[records::Record]) -> Coded {
+    let mut message =
+        format!("\"latest\" may be another one's: {} rollouts are under way. Name one:", under_way.len());
+    for record in under_way.iter().rev().take(NAMED) {
+        let Header { id, app, env, target, .. } = &record.header;
+        let (short, version, by) = (id.short(), &target.version, visible(&record.started_by));
+        message.push_str(&format!("\n  {short}  {app}@{version} to {env}, by {by}"));
+    }
+    if under_way.len() > NAMED {
+        message.push_str("\n  and more: longshore rollout list --active");
+    }
+    Coded::new(Code::V01, message)
 }
 
 fn unknown(text: &str) -> Coded {

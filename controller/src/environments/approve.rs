@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{freeze::REASON_BYTES, load};
 use crate::{
     access::{self, Permission, Role},
-    approval::{Approval, People, Rule, Standing, admit, counts, standing, standing_for},
+    approval::{Answer, Approval, People, Rule, Standing, admit, counts, standing, standing_for},
     config::Environment,
     engine::records,
     notify::{Happening, Kind, outbox},
@@ -60,6 +60,15 @@ impl Asked {
     /// Whether this one's approval is among those that count.
     fn counts(&self, who: &OperatorName, rule: &Rule, now: Millis) -> bool {
         counts(rule, &self.said, &self.author, who, now)
+    }
+
+    /// Whether that very word was their last one and still counts; one without a reason says no other.
+    fn holds(&self, word: &Approval, rule: &Rule) -> bool {
+        let same = |said: &Approval| {
+            said.answer == word.answer && (word.reason.is_empty() || said.reason == word.reason)
+        };
+        let last = self.said.iter().rfind(|said| said.by == word.by);
+        last.is_some_and(same) && (word.answer == Answer::Denied || self.counts(&word.by, rule, word.at))
     }
 
     /// What the environment asks for, with those who are to be asked now.
@@ -169,8 +178,16 @@ fn not_by_its_place(known: &[Asked]) -> Trouble {
     Trouble::refused(Code::V01, message)
 }
 
+/// How a plan stands when somebody has spoken.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub asked: Asked,
+    /// They had said it before, and it still counts: nothing was changed, and there is nothing to tell.
+    pub before: bool,
+}
+
 /// Keeps what somebody says of a plan. Refused when their word is not asked for.
-pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Result<(Asked, Rule), Trouble> {
+pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Result<Said, Trouble> {
     if word.reason.len() > REASON_BYTES {
         let message = format!("the reason has {} bytes; at most {REASON_BYTES} are kept", word.reason.len());
         return Err(Trouble::refused(Code::V01, message));
@@ -193,6 +210,9 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
             );
             return Err(Trouble::refused(Code::R01, message));
         }
+        if asked.holds(&word, &rule) {
+            return Ok(Said { asked, before: true });
+        }
         asked.said.retain(|said| said.by != word.by);
         asked.said.push(word.clone());
         let excess = asked.said.len().saturating_sub(SAID);
@@ -203,7 +223,7 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
             result => {
                 result?;
                 tracing::info!(%plan, by = %word.by, answer = ?word.answer, "said of a plan");
-                return Ok((asked, rule));
+                return Ok(Said { asked, before: false });
             }
         }
     }
@@ -270,6 +290,22 @@ pub async fn permit(
         Standing::Pending(lacking) => refuse(format!(
             "{env} needs {needs}; plan {short} {lacking}. They type: longshore rollout approve {short}"
         )),
+    }
+}
+
+/// What people have yet to say before `by` may start the plan, in words; none: nothing.
+pub async fn lacking(
+    store: &SharedStore,
+    environment: &Environment,
+    app: &AppName,
+    plan: &PlanDigest,
+    by: &OperatorName,
+    now: Millis,
+) -> Result<Option<String>, Trouble> {
+    match permit(store, environment, app, Some(plan), by, now, now).await {
+        Ok(_) => Ok(None),
+        Err(Trouble::Refused(refused)) if refused.code == Code::W02 => Ok(Some(refused.message)),
+        Err(trouble) => Err(trouble),
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Planner, Wish, keep};
 use crate::{
     engine::{StartRequest, Ticket, records::Overridden},
-    environments::approve,
+    environments::{self, approve},
     plan::{self, Check, Failed, Part, Plan},
     trouble::Trouble,
 };
@@ -63,7 +63,10 @@ impl Planner {
             What::Plan(text) => self.as_planned(text, &begin.by).await?,
             What::Wish(wish) => self.make(wish, &begin.by).await?,
         };
-        let overrides = admit(&plan, given)?;
+        let overrides = match admit(&plan, given) {
+            Ok(overrides) => overrides,
+            Err(refused) => return Err(self.and_people(refused, &plan, &begin.by).await?.into()),
+        };
         for Overridden { check, reason } in &overrides {
             tracing::warn!(plan = %plan.digest.short(), app = %plan.app, env = %plan.env, %check, reason,
                 by = %begin.by, "a precondition is overridden");
@@ -76,6 +79,17 @@ impl Planner {
         let id = self.engine.start(request(plan, overrides, begin)).await?;
         keep::started(&self.store, &digest, id).await?;
         Ok(id)
+    }
+
+    /// A refusal with what people have yet to say, which would otherwise be found out once the rest is mended.
+    async fn and_people(&self, refused: Coded, plan: &Plan, by: &OperatorName) -> Result<Coded, Trouble> {
+        let (environment, _) = environments::load(&self.store, &plan.env).await?;
+        let lacking =
+            approve::lacking(&self.store, &environment, &plan.app, &plan.digest, by, self.now()).await?;
+        Ok(match lacking {
+            Some(lacking) => Coded::new(refused.code, format!("{}\nBesides: {lacking}", refused.message)),
+            None => refused,
+        })
     }
 
     /// The plan as it was made, if the world still gives the same one.

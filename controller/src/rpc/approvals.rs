@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{about::About, admitted_about, invalid, operator, refuse};
 use crate::{
     approval::{Answer, Approval, Rule, Standing},
-    environments::approve::{self, Asked},
+    environments::approve::{self, Asked, Said},
     identity::Door,
     notify::{Happening, Kind, outbox},
     prepare,
@@ -28,18 +28,20 @@ pub struct ApprovalsService {
 }
 
 impl ApprovalsService {
-    async fn rows(&self, env: Option<&EnvName>, all: bool) -> Result<Vec<pb::ApprovalRow>, Trouble> {
+    async fn rows(&self, env: Option<&EnvName>, all: bool) -> Result<pb::ListApprovalsReply, Trouble> {
         let now = self.clock.now_ms();
         let mut known = approve::list(&self.store).await?;
         known.sort_by_key(|asked| std::cmp::Reverse(asked.asked_ms));
-        let mut rows = vec![];
+        let mut reply = pb::ListApprovalsReply::default();
         for asked in known.into_iter().filter(|asked| env.is_none_or(|env| asked.env == *env)) {
             let row = row(&self.store, &asked, now).await?;
             if all || row.state == "pending" {
-                rows.push(row);
+                reply.plans.push(row);
+            } else {
+                *reply.left_out.entry(row.state).or_default() += 1;
             }
         }
-        Ok(rows)
+        Ok(reply)
     }
 }
 
@@ -85,6 +87,7 @@ fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
         asked: rule.asked(),
         words: words.collect(),
         stale: String::new(),
+        unchanged: false,
     }
 }
 
@@ -100,8 +103,7 @@ impl Approvals for ApprovalsService {
             "" => None,
             env => Some(parse("env", env).map_err(invalid)?),
         };
-        let plans = self.rows(env.as_ref(), all).await.map_err(refuse)?;
-        Ok(Response::new(pb::ListApprovalsReply { plans }))
+        Ok(Response::new(self.rows(env.as_ref(), all).await.map_err(refuse)?))
     }
 
     async fn say(&self, request: Request<pb::SayRequest>) -> Result<Response<pb::ApprovalRow>, Status> {
@@ -121,7 +123,11 @@ impl Approvals for ApprovalsService {
             false => (Answer::Approved, Kind::Approved, "approved"),
         };
         let word = Approval { by: by.clone(), at: now, answer, reason: reason.clone() };
-        let (asked, _) = approve::say(&self.store, &plan, word).await.map_err(refuse)?;
+        let Said { asked, before } = approve::say(&self.store, &plan, word).await.map_err(refuse)?;
+        if before {
+            let row = row(&self.store, &asked, now).await.map_err(refuse)?;
+            return Ok(Response::new(pb::ApprovalRow { unchanged: true, ..row }));
+        }
         let Asked { app, version, env, .. } = &asked;
         let subject = format!("{by} {verb} {app}@{version} for {env}");
         let happening =

@@ -80,6 +80,7 @@ impl Controller for ControllerService {
             connected: self.fleet.presence().connected_count() as u32,
             active_rollouts: self.engine.active_count() as u32,
             dead_notices: notices.iter().filter(|(notice, _)| notice.dead).count() as u32,
+            waiting_notices: notices.iter().filter(|(notice, _)| !notice.dead).count() as u32,
             scheduled: scheduled.iter().map(coming).collect(),
             roots: self.roots().await.map_err(refuse)?,
         }))

@@ -18,7 +18,7 @@ use crate::{
         Engine, Lacking,
         records::{self, LiveRecord},
     },
-    environments::{self, Applied, unmatched::unmatched},
+    environments::{self, Applied, unknown::unknown, unmatched::unmatched},
     fleet::{Host, host},
     identity::Door,
     store::{Key, Prefix, SharedStore, key::Name, record},
@@ -132,7 +132,8 @@ impl Environments for EnvironmentsService {
         let now = self.clock.now_ms();
         let applied = environments::apply(&self.store, &self.tell, &file_name, &file, by, now).await;
         let (environment, changed) = applied.map_err(refuse)?;
-        let warnings = unmatched(&environment, &host::list(&self.store).await.map_err(refuse)?);
+        let mut warnings = unmatched(&environment, &host::list(&self.store).await.map_err(refuse)?);
+        warnings.extend(unknown(&self.store, &environment).await.map_err(refuse)?);
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
         Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed, warnings }))
     }

@@ -72,7 +72,7 @@ impl RolloutsService {
         request: &Request<T>,
         rollout: &str,
     ) -> Result<(Admission, RolloutId), Status> {
-        let id = self.engine.find(rollout).await;
+        let id = self.engine.find_to_steer(rollout).await;
         let header = match &id {
             Ok(id) => self.engine.header(id).await.map_err(refuse)?,
             Err(_) => None,

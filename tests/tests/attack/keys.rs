@@ -124,7 +124,9 @@ fn what_waits_is_told_with_the_command_that_the_second_types() {
 fn what_was_withdrawn_is_told_as_that() {
     let site = Signed::raise();
     site.publish("1.0").success().unwrap();
-    site.ops(["release", "withdraw", "shop@1.0", "--reason", "loses orders"]).success().unwrap();
+    let withdraw = || site.ops(["release", "withdraw", "shop@1.0", "--reason", "loses orders"]);
+    withdraw().success().unwrap();
+    withdraw().code_is(6).unwrap();
     let refused = site.roll_out("1.0").code_is(4).unwrap().everything();
     assert!(refused.contains("LS-T05") && refused.contains("loses orders"), "{refused}");
     assert!(!refused.contains("release sign"), "{refused}");

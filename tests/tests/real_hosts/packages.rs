@@ -51,6 +51,25 @@ pub fn install_and_leave() -> Result<()> {
     host.exec(["systemctl", "cat", "longshore-controller"])?.code_is(1)?;
     host.exec(["pgrep", "-x", "longshore-contr"])?.code_is(1)?;
     host.shell(&format!("test -e {dir}/controller.toml"))?.success()?;
+    host.shell(&format!("rm -r {dir} && userdel longshore-controller"))?.success()?;
+    the_script_installs_a_controller(host, dir)
+}
+
+/// On a machine that has neither its user nor its folder.
+fn the_script_installs_a_controller(host: &Host, dir: &str) -> Result<()> {
+    let deploy = repository().join("deploy");
+    host.put(&program("longshore-controller")?, "/root/longshore-controller")?;
+    host.put(&deploy.join("systemd/longshore-controller.service"), "/root/longshore-controller.service")?;
+    host.put(&deploy.join("install-controller.sh"), "/root/install-controller.sh")?;
+    host.shell("cd /root && sh ./install-controller.sh")?.code_is(2)?;
+    let install = format!("cd /root && sh ./install-controller.sh --name {}", host.name());
+    let said = host.shell(&install)?.success()?;
+    assert!(said.contains("runs and starts with this machine"), "{said}");
+    host.exec(["systemctl", "is-active", "longshore-controller"])?.success()?;
+    assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore-controller 700");
+    let before = main_pid(host)?;
+    host.shell("cd /root && sh ./install-controller.sh")?.success()?;
+    assert_eq!(main_pid(host)?, before, "what is done is left alone");
     Ok(())
 }
 

@@ -17,7 +17,11 @@ use longshore_common::{
 pub use text::Plain;
 
 use super::fault;
-use crate::{config::Config, identity::Opener, supply::Supply};
+use crate::{
+    config::{Config, Processes},
+    identity::Opener,
+    supply::Supply,
+};
 
 /// Every secret of one app on this host, by the name that templates use.
 pub type Opened = BTreeMap<String, Plain>;
@@ -30,6 +34,8 @@ pub struct Sources {
     folders: Vec<PathBuf>,
     /// Of `credential`, in this order.
     credentials: Vec<Credentials>,
+    /// Of the process that looks, which systemd hands credentials to.
+    unit: &'static str,
     opener: Opener,
 }
 
@@ -55,6 +61,10 @@ impl Sources {
             root: config.root.clone(),
             folders: config.secret_folders.clone(),
             credentials: systemd.chain([own]).collect(),
+            unit: match config.processes {
+                Processes::One => "longshore-agent.service",
+                Processes::Two => "longshore-helper.service",
+            },
             opener: Opener::load_or_make(&config.vault())?,
         })
     }
@@ -124,9 +134,10 @@ impl Sources {
             let folders: Vec<String> = self.folders.iter().map(|f| format!("/{}", f.display())).collect();
             return Err(format!(
                 "/{} is in none of the folders that this host allows ({}). Move it there, or add its folder to \
-                 `secret_folders` in /etc/longshore/agent.toml and restart the agent",
+                 `secret_folders` in /etc/longshore/agent.toml and restart {}",
                 below.display(),
-                folders.join(", ")
+                folders.join(", "),
+                self.unit
             ));
         }
         let found = file::read(&self.root, &below).map_err(|e| e.explain(&full))?;
@@ -142,9 +153,10 @@ impl Sources {
         }
         let store = self.root.join(STORE);
         Err(format!(
-            "this host has no credential {name}. Write it to {}/{name} (root, mode 0600), or give it to the agent: \
-             LoadCredential={name}:… in longshore-agent.service",
-            store.display()
+            "this host has no credential {name}. Write it to {}/{name} (root, mode 0600), or have systemd give \
+             it: LoadCredential={name}:… in {}",
+            store.display(),
+            self.unit
         ))
     }
 }

@@ -150,6 +150,17 @@ fn credentials_of_systemd_go_before_those_of_the_folder() {
     assert_eq!(f.credential("db").unwrap(), "systemd's");
 }
 
+/// Where the helper is a process of its own, it is the one that looks.
+#[test]
+fn a_credential_is_asked_of_the_unit_that_looks_for_it() {
+    let mut f = fixture();
+    says(f.credential("db"), "LoadCredential=db:… in longshore-agent.service");
+    let config = Config { processes: Processes::Two, ..Config::new(f.folder.path().into(), vec![]) };
+    f.sources = Sources::of(&config).unwrap();
+    says(f.credential("db"), "LoadCredential=db:… in longshore-helper.service");
+    says(f.file("/etc/other/key"), "and restart longshore-helper.service");
+}
+
 #[test]
 fn what_was_sealed_for_this_host_opens_here_and_nothing_else() {
     let f = fixture();

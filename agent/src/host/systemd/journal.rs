@@ -17,18 +17,24 @@ use crate::host::{
 /// For journalctl, which reads many files on a host with a long history.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The last lines of a unit and what systemd said of it, since then. Empty where the journal cannot be read.
+/// The last lines of a unit, such as `longshore-shop.service`, and what systemd said of it, since then. Empty
+/// where the journal cannot be read.
 ///
 /// Not those of its last run alone: one that crashes has often just begun the next one, and said nothing yet.
 pub async fn last_lines_of(unit: &str, since: SystemTime) -> LastLines {
-    let mut lines = LastLines::default();
     let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
     let since = format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros());
     // What the app wrote just before it ended may still be on its way.
     run(&["--sync"], |_| ()).await;
+    let own = read(&format!("_SYSTEMD_UNIT={unit}"), &since).await;
+    read(&format!("--unit={unit}"), &since).await.with_own(own)
+}
+
+/// The last lines of what a match of journalctl picks.
+async fn read(of: &str, since: &str) -> LastLines {
+    let mut lines = LastLines::default();
     let count = LINES_READ.to_string();
-    let args = ["-q", "--no-pager", "-o", "cat", "-n", &count, "-u", unit, &since];
-    run(&args, |line| lines.push(&line)).await;
+    run(&["-q", "--no-pager", "-o", "cat", "-n", &count, since, of], |line| lines.push(&line)).await;
     lines
 }
 

@@ -44,5 +44,6 @@ fn what_is_delisted_is_refused() {
     let refusal =
         held.catalog("shop").unwrap().admit(&"1.0".parse().unwrap(), &manifest("1.0"), 0).unwrap_err();
     assert_eq!(refusal.code, Code::T02);
-    assert!(refusal.message.contains("withdrawn"), "{refusal}");
+    let advice = "withdrawn. Roll out another one; only if nobody withdrew it, sign it: ";
+    assert!(refusal.message.contains(advice), "{refusal}");
 }

@@ -69,12 +69,30 @@ impl View for Linted {
 pub fn run(desk: &Desk, files: &[PathBuf]) -> Result<Exit, Failure> {
     let here = [PathBuf::from(APP_FILE)];
     let files = if files.is_empty() { &here[..] } else { files };
-    let mut read = files.iter().map(|path| lint(&file_of(path))).collect::<Result<Vec<_>, _>>()?;
+    let (mut read, mut unread) = (vec![], vec![]);
+    for path in files {
+        match lint(&file_of(path)) {
+            Ok(file) => read.push(file),
+            Err(failure) => unread.push(failure),
+        }
+    }
     among_each_other(&mut read);
     let linted = Linted { files: read.into_iter().map(|read| read.linted).collect() };
-    desk.output.print(&linted)?;
+    if !linted.files.is_empty() {
+        desk.output.print(&linted)?;
+    }
+    if let Some(failure) = all(unread) {
+        return Err(failure);
+    }
     let sound = linted.files.iter().all(|file| file.problems.is_empty());
     Ok(if sound { Exit::Done } else { Exit::Usage })
+}
+
+/// What is wrong with one file is no reason to say nothing of the next. None: every file could be read.
+fn all(unread: Vec<Failure>) -> Option<Failure> {
+    unread
+        .into_iter()
+        .reduce(|first, next| Failure { message: format!("{}\n{}", first.message, next.message), ..first })
 }
 
 /// A folder is meant by the app's file in it, as when it is published.
@@ -182,6 +200,15 @@ pub fn read_text(path: &Path, most: usize) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let unread = ["a.toml", "b.toml"].map(|name| lint(&dir.path().join(name)).err().unwrap());
+        let message = all(unread.into()).unwrap().message;
+        assert!(message.contains("a.toml: ") && message.contains("b.toml: "), "{message}");
+        assert_eq!(all(vec![]), None);
+    }
 
     #[test]
     fn what_is_no_small_file_is_named_at_once() {

@@ -20,8 +20,11 @@ use crate::cli::{
 pub async fn run(desk: &Desk, release: ReleaseName, reason: String, timeout: Span) -> Result<Exit, Failure> {
     let client = desk.client().await?;
     let ReleaseName { app, version } = release;
-    let request = pb::WithdrawReleaseRequest { app: app.clone(), version: version.clone(), reason };
     let by = deadline(timeout);
+    let request = pb::ShowReleaseRequest { app: app.clone(), version: version.clone() };
+    let shown = client.answer(by, client.releases().show(request)).await?;
+    let before = shown.release.is_some_and(|release| release.withdrawn);
+    let request = pb::WithdrawReleaseRequest { app: app.clone(), version: version.clone(), reason };
     let reply = client.answer(by, client.releases().withdraw(request)).await?;
     // The controller starts nothing with it any more; that no host runs it, only a key can say.
     let signed = trust::delist(desk, &app, &version, timeout).await;
@@ -29,6 +32,11 @@ pub async fn run(desk: &Desk, release: ReleaseName, reason: String, timeout: Spa
         message: format!("{app}@{version} is withdrawn and still SIGNED: {}", failure.message),
         ..failure
     })?;
+    // No key had anything to say either.
+    let exit = match (before, &signed) {
+        (true, None | Some(Signed::Before)) => Exit::NothingToDo,
+        _ => Exit::Done,
+    };
     let heard = match &signed {
         Some(Signed::Enough { .. } | Signed::Before) => Some(heard(&client, &app, timeout).await?),
         Some(Signed::Waiting(_)) | None => None,
@@ -48,7 +56,7 @@ pub async fn run(desk: &Desk, release: ReleaseName, reason: String, timeout: Spa
         stopped: stopped.collect(),
         live: shown.live.into_iter().map(Live::from).collect(),
     })?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// One that goes back already needs nothing, and one that is to begin later ends then.

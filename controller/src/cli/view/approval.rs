@@ -1,5 +1,7 @@
 //! Plans that wait for approvals.
 
+use std::collections::BTreeMap;
+
 use longshore_common::text::visible;
 use longshore_proto::v1 as pb;
 use serde::Serialize;
@@ -57,6 +59,7 @@ impl From<pb::ApprovalRow> for Approval {
             asked,
             words,
             stale,
+            unchanged: _, // of the answer to one who speaks, which is not how the plan stands
         } = row;
         let word = |word: pb::ApprovalWord| {
             let pb::ApprovalWord { by, answer, reason, at_ms } = word;
@@ -100,13 +103,31 @@ impl Approval {
                 let lacking = self.lacking.as_deref().unwrap_or("waits");
                 Some((Ink::Warn, format!("It may start when it is approved: {}.", visible(lacking))))
             }
-            "denied" => {
-                let by = self.words.iter().filter(|word| word.answer == "denied");
-                let by: Vec<String> = by.map(|word| word.told()).collect();
-                Some((Ink::Bad, format!("It may not start: {}.", by.join("; "))))
-            }
+            "denied" => Some((Ink::Bad, format!("It may not start: {}.", self.denials()))),
             _ => None,
         }
+    }
+
+    /// The same of a plan that something else keeps from being started.
+    pub fn besides(&self, page: &Page) -> String {
+        if let Some(why) = &self.stale {
+            return format!("It can no longer start as it is: {}.", visible(why));
+        }
+        match self.state.as_str() {
+            "approved" => format!("It is approved{}.", self.good_until(page).trim_end_matches(',')),
+            "denied" => format!("And {}.", self.denials()),
+            "used" => "Its approvals were used up: it has to be approved anew as well.".to_owned(),
+            _ => {
+                let lacking = self.lacking.as_deref().unwrap_or("waits");
+                format!("It has to be approved as well: {}.", visible(lacking))
+            }
+        }
+    }
+
+    /// `sam denied it: not before the sale`
+    fn denials(&self) -> String {
+        let denials = self.words.iter().filter(|word| word.answer == "denied");
+        denials.map(Word::told).collect::<Vec<_>>().join("; ")
     }
 
     /// `lacks 1 more`, `approved until 2026-11-30 10:18 UTC`, `denied`; `stale` where nothing comes of it any more.
@@ -183,11 +204,24 @@ impl View for Approval {
 #[derive(Clone, Debug, Serialize)]
 pub struct ApprovalList {
     pub plans: Vec<Approval>,
+    /// How many others there are that are not listed, by state.
+    pub left_out: BTreeMap<String, u32>,
+}
+
+impl ApprovalList {
+    /// `Not listed: 1 denied, 2 used. See them: longshore rollout approvals --all`
+    fn others(&self) -> Option<String> {
+        let counted = self.left_out.iter().map(|(state, plans)| format!("{plans} {state}"));
+        let counted = visible(&counted.collect::<Vec<_>>().join(", "));
+        let all = "See them: longshore rollout approvals --all";
+        (!self.left_out.is_empty()).then(|| format!("Not listed: {counted}. {all}"))
+    }
 }
 
 impl From<pb::ListApprovalsReply> for ApprovalList {
     fn from(reply: pb::ListApprovalsReply) -> Self {
-        Self { plans: reply.plans.into_iter().map(Approval::from).collect() }
+        let pb::ListApprovalsReply { plans, left_out } = reply;
+        Self { plans: plans.into_iter().map(Approval::from).collect(), left_out }
     }
 }
 
@@ -196,7 +230,8 @@ impl View for ApprovalList {
 
     fn lines(&self, page: &Page) -> Vec<String> {
         if self.plans.is_empty() {
-            return vec!["No plan waits for approvals.".to_owned()];
+            let none = "No plan waits for approvals.".to_owned();
+            return std::iter::once(none).chain(self.others()).collect();
         }
         let mut table = Table::new(["PLAN", "RELEASE", "ENVIRONMENT", "BY", "STATE", "SAID", "ASKED"]);
         for plan in &self.plans {
@@ -214,7 +249,7 @@ impl View for ApprovalList {
             let why = visible(plan.stale.as_ref()?);
             Some(format!("{} can no longer start as it is: {why}", digest(&plan.plan)))
         });
-        table.lines(page.style).into_iter().chain(stale).collect()
+        table.lines(page.style).into_iter().chain(stale).chain(self.others()).collect()
     }
 }
 
@@ -232,11 +267,23 @@ mod tests {
         let row = pb::ApprovalRow { stale: why.to_owned(), ..approval() };
         let zone = TimeZone::UTC;
         let page = Page { style: Style::PLAIN, columns: 80, rows: 50, now: Moment(1_060_000), zone };
-        let list = ApprovalList::from(pb::ListApprovalsReply { plans: vec![row.clone()] }).lines(&page);
+        let reply = pb::ListApprovalsReply { plans: vec![row.clone()], ..Default::default() };
+        let list = ApprovalList::from(reply).lines(&page);
         assert!(list[1].contains("  stale  "), "{list:#?}");
         assert_eq!(list[2], format!("9c1e5a5f can no longer start as it is: {why}"));
         let said = Approval::from(row).lines(&page);
         assert_eq!(said[1], format!("It can no longer start as it is: {why}."));
         assert_eq!(said[2], "Plan again: longshore plan shop@1.4.2 --to production");
+    }
+
+    /// One that was denied waits for nobody, and is not gone.
+    #[test]
+    fn plans_that_are_not_listed_are_counted() {
+        let left_out = [("denied".to_owned(), 1), ("used".to_owned(), 12)].into();
+        let list = ApprovalList::from(pb::ListApprovalsReply { plans: vec![], left_out });
+        let others = "Not listed: 1 denied, 12 used. See them: longshore rollout approvals --all";
+        assert_eq!(list.lines(&Page::plain(Moment(0))), ["No plan waits for approvals.", others]);
+        let none = ApprovalList::from(pb::ListApprovalsReply::default());
+        assert_eq!(none.lines(&Page::plain(Moment(0))), ["No plan waits for approvals."]);
     }
 }

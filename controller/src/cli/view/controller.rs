@@ -23,6 +23,8 @@ pub struct Status {
     pub active_rollouts: u32,
     /// Notices that could not be told to somebody, and are not tried any more.
     pub dead_notices: u32,
+    /// Notices that are still to be told: just made, or tried in vain so far.
+    pub waiting_notices: u32,
     /// Rollouts that are to begin later, the first to begin first.
     pub scheduled: Vec<Scheduled>,
     pub round_trip_ms: u64,
@@ -116,6 +118,7 @@ impl Status {
             connected,
             active_rollouts,
             dead_notices,
+            waiting_notices,
             scheduled,
             roots,
         } = reply;
@@ -129,6 +132,7 @@ impl Status {
             connected,
             active_rollouts,
             dead_notices,
+            waiting_notices,
             scheduled: scheduled.into_iter().map(Scheduled::from).collect(),
             round_trip_ms,
             roots: roots.into_iter().map(Root::from).collect(),
@@ -169,6 +173,11 @@ impl View for Status {
         if self.dead_notices > 0 {
             let notices = count(self.dead_notices as usize, "notice");
             facts.add("notices", format!("{notices} could not be told: longshore notify list --dead"));
+        }
+        if self.waiting_notices > 0 {
+            let wait = if self.waiting_notices == 1 { "waits" } else { "wait" };
+            let notices = count(self.waiting_notices as usize, "notice");
+            facts.add("notices", format!("{notices} {wait} to be told: longshore notify list"));
         }
         let skew = self.time.0 - page.now.0;
         if skew.abs() > SKEW_MS {

@@ -172,7 +172,7 @@ impl View for EnvironmentList {
 pub struct Applied {
     pub environment: Environment,
     pub changed: bool,
-    /// What the file names and no enrolled host is, and what a plan will do about it.
+    /// What the file names and is not there (hosts, people, sealed secrets), and what comes of it.
     pub warnings: Vec<String>,
 }
 

@@ -301,7 +301,9 @@ impl Host {
 
     fn seen(&self, now: Moment) -> String {
         match (self.last_seen_at, self.unheard_since) {
-            (Some(_), _) if self.connected => "now".to_owned(),
+            // By the clock of this machine it may have spoken in a moment yet to come.
+            (Some(at), _) if self.connected => at.min(now).relative(now),
+            (None, _) if self.connected => "now".to_owned(),
             (None, _) => "never".to_owned(),
             (Some(_), Some(start)) => format!("not since the controller's start {}", start.relative(now)),
             (Some(at), None) => at.relative(now),
@@ -337,7 +339,10 @@ impl View for Host {
     fn lines(&self, page: &Page) -> Vec<String> {
         let mut facts = Facts::default();
         let state = if self.connected {
-            "connected".to_owned()
+            match self.seen(page.now) {
+                now if now == "now" => "connected".to_owned(),
+                ago => format!("connected, heard of {ago}"),
+            }
         } else {
             match self.unheard_since {
                 Some(start) => {
@@ -356,6 +361,10 @@ impl View for Host {
             let since = drained.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             let stop = match drained.stop_at {
                 None => String::new(),
+                // Sooner than they had to, mostly.
+                Some(_) if self.connected && !self.apps.iter().any(|app| app.running) => {
+                    "; its apps are stopped".to_owned()
+                }
                 Some(at) if drained.waits => {
                     let by = at.clock_or_date(&page.zone, page.now);
                     format!("; its apps stop when load balancers have let go of it, and by {by}")
@@ -363,9 +372,7 @@ impl View for Host {
                 Some(at) if at > page.now => {
                     format!("; its apps stop by {}", at.clock_or_date(&page.zone, page.now))
                 }
-                Some(_) if self.connected && self.apps.iter().any(|app| app.running) => {
-                    "; its apps stop now".to_owned()
-                }
+                Some(_) if self.connected => "; its apps stop now".to_owned(),
                 Some(_) => "; its apps are stopped".to_owned(),
             };
             facts.add("drained", visible(&format!("by {}{since}: {}{stop}", drained.by, drained.reason)));
@@ -435,9 +442,10 @@ impl View for Host {
     }
 }
 
-/// Of a host that is away nobody knows whether an app runs: what is told is what it said last.
+/// Of a host that is away nobody knows whether an app runs: what is told is what it said last. That a slot is
+/// unpacked says nothing of whether its release ever came to healthy there.
 fn apps_table(apps: &[HostApp], connected: bool) -> Table {
-    let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "KEPT"]);
+    let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "UNPACKED"]);
     for app in apps {
         let verdict = app.verdict.as_deref().unwrap_or_default();
         let ink = if verdict == "healthy" { Ink::Good } else { Ink::Warn };

@@ -85,8 +85,22 @@ impl PlanView {
                 (Ink::Faint, "Nothing to do: every host that takes part runs it already.".to_owned())
             }
             (0, false) => self.may_start(page),
-            (1, _) => (Ink::Bad, "It may not start: a precondition does not hold.".to_owned()),
-            (failed, _) => (Ink::Bad, format!("It may not start: {failed} preconditions do not hold.")),
+            (1, _) => (Ink::Bad, self.and_people("It may not start: a precondition does not hold.", page)),
+            (failed, _) => {
+                let what = format!("It may not start: {failed} preconditions do not hold.");
+                (Ink::Bad, self.and_people(&what, page))
+            }
+        }
+    }
+
+    /// What is mended still leaves those who are asked.
+    fn and_people(&self, what: &str, page: &Page) -> String {
+        match &self.approval {
+            Some(approval) => format!("{what} {}", approval.besides(page)),
+            None if self.plan.approval.is_some() => {
+                format!("{what} It has to be approved as well, and nobody was asked yet.")
+            }
+            None => what.to_owned(),
         }
     }
 

@@ -16,7 +16,10 @@ pub(super) fn policy(view: &PlanView, page: &Page) -> Vec<String> {
     });
     let promotion = plan.promotion.iter().map(demanded);
     let approval = plan.approval.iter().map(|approval| (Ink::Warn, asked(approval)));
-    let words = view.approval.iter().flat_map(|approval| &approval.words).map(|word| said(word, page));
+    let words = view.approval.iter().flat_map(|approval| {
+        let used_up = approval.state == "used";
+        approval.words.iter().map(move |word| said(word, used_up, page))
+    });
     calendar
         .chain(promotion)
         .chain(approval)
@@ -51,8 +54,12 @@ fn asked(approval: &Approval) -> String {
 }
 
 /// `bob approved it: read the diff (6s ago)`
-fn said(word: &Word, page: &Page) -> (Ink, String) {
+fn said(word: &Word, used_up: bool, page: &Page) -> (Ink, String) {
     let ago = word.at.map(|at| format!(" ({})", at.relative(page.now))).unwrap_or_default();
-    let ink = if word.answer == "approved" { Ink::Good } else { Ink::Bad };
-    (ink, format!("{}{ago}", word.told()))
+    let told = format!("{}{ago}", word.told());
+    match (used_up, word.answer.as_str()) {
+        (true, _) => (Ink::Faint, format!("{told}, which the rollout that it started has used up")),
+        (false, "approved") => (Ink::Good, told),
+        (false, _) => (Ink::Bad, told),
+    }
 }

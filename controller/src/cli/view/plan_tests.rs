@@ -120,10 +120,40 @@ fn a_plan_shows_all_of_the_policy() {
         "prod is locked by bob",
         "2 approvals by approver, not by the plan's author, nor by whoever starts it",
         "promotion: it was live in staging for 2h",
-        "It may not start: a precondition does not hold.",
+        "It may not start: a precondition does not hold. It has to be approved as well, and nobody was asked",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }
+}
+
+/// Whoever mends what does not hold learns at once what people have yet to say; what was used up is none of it.
+#[test]
+fn a_plan_that_may_not_start_says_what_people_have_said() {
+    let mut world = world("a b:full | canary=1 | disk=500");
+    world.approval = Some(Approval { count: 1, by: "bob".to_owned(), expires_after: None });
+    let word = |answer: &str| pb::ApprovalWord {
+        by: "bob".to_owned(),
+        answer: answer.to_owned(),
+        reason: String::new(),
+        at_ms: 1_054_000,
+    };
+    let shown = |state: &str, lacking: &str, word: pb::ApprovalWord| {
+        let (state, lacking, words) = (state.to_owned(), lacking.to_owned(), vec![word]);
+        let row = pb::ApprovalRow { state, lacking, words, ..pb::ApprovalRow::default() };
+        let view = PlanView { approval: Some(row.into()), ..PlanView::of(plan(&world)) };
+        let lines = view.lines(&page(120));
+        let said = lines.iter().find(|line| line.contains("(6s ago)")).cloned().unwrap_or_default();
+        let head = lines[1].strip_prefix("It may not start: a precondition does not hold. ");
+        (head.unwrap_or_default().to_owned(), said)
+    };
+    let (head, said) = shown("used", "", word("approved"));
+    assert_eq!(head, "Its approvals were used up: it has to be approved anew as well.");
+    assert_eq!(said, "  - bob approved it (6s ago), which the rollout that it started has used up");
+    assert_eq!(shown("approved", "", word("approved")).0, "It is approved.");
+    assert_eq!(shown("denied", "", word("denied")).0, "And bob denied it.");
+    let (head, said) = shown("pending", "lacks 1 more", word("approved"));
+    assert_eq!(head, "It has to be approved as well: lacks 1 more.");
+    assert_eq!(said, "  - bob approved it (6s ago)");
 }
 
 /// Preconditions are one thing, people another: a plan that nobody has approved does not say that it may start.

@@ -101,6 +101,7 @@ fn fleet() -> Vec<Sample> {
         connected: 5,
         active_rollouts: 1,
         dead_notices: 2,
+        waiting_notices: 1,
         scheduled: vec![pb::Scheduled {
             rollout: "0193f3a0-0000-7000-8000-000000000001".into(),
             app: "shop".into(),

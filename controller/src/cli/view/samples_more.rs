@@ -65,7 +65,10 @@ pub(super) fn policies() -> Vec<Sample> {
         sample("longshore rollout approve", &Approval::from(approval())),
         sample(
             "longshore rollout approvals",
-            &ApprovalList::from(pb::ListApprovalsReply { plans: vec![approval()] }),
+            &ApprovalList::from(pb::ListApprovalsReply {
+                plans: vec![approval()],
+                left_out: [("denied".to_owned(), 1)].into(),
+            }),
         ),
         sample(
             "longshore notify list, retry, test",
@@ -238,6 +241,7 @@ pub(super) fn approval() -> pb::ApprovalRow {
             at_ms: AT,
         }],
         stale: String::new(),
+        unchanged: false,
     }
 }
 

@@ -106,6 +106,37 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }
 
+/// A session outlives a cable that was pulled, for a while.
+#[test]
+fn a_connected_host_says_when_it_was_heard_of_last() {
+    let quiet = |last_seen_ms| Host::from(pb::Host { last_seen_ms, connected: true, ..pb::Host::default() });
+    assert_eq!(lines(&quiet(40_000), "state"), ["state connected, heard of 20s ago"]);
+    assert_eq!(lines(&quiet(59_500), "state"), ["state connected"]);
+    assert_eq!(lines(&quiet(63_000), "state"), ["state connected"], "its clock is ahead of ours");
+    let list = HostList { hosts: vec![quiet(40_000)] }.lines(&Page::plain(Moment(60_000)));
+    assert!(list[1].contains("20s ago"), "{list:?}");
+}
+
+/// They may be down long before they have to be.
+#[test]
+fn a_drained_host_says_that_its_apps_are_stopped_once_they_are() {
+    let drained = |waits| pb::Drained {
+        by: "ada".into(),
+        reason: "a disk".into(),
+        since_ms: 30_000,
+        stop_ms: 90_000,
+        waits,
+    };
+    for waits in [false, true] {
+        let mut host = host(Some(drained(waits)), None);
+        let stopped = "drained by ada, 30s ago: a disk; its apps are stopped";
+        assert_eq!(lines(&host, "drained"), [stopped]);
+        host.apps[0].running = true;
+        let runs = lines(&host, "drained");
+        assert!(runs[0].contains("by 00:01:30 UTC"), "{runs:?}");
+    }
+}
+
 /// What begins later is not there yet.
 #[test]
 fn a_freeze_that_begins_later_is_none_yet() {
@@ -210,6 +241,7 @@ fn status_says_what_could_not_be_told_and_what_is_to_begin() {
     let reply = pb::StatusReply {
         time_ms: 60_000,
         dead_notices: 3,
+        waiting_notices: 1,
         scheduled: vec![scheduled(30_000), scheduled(180_000)],
         ..pb::StatusReply::default()
     };
@@ -221,6 +253,7 @@ fn status_says_what_could_not_be_told_and_what_is_to_begin() {
         "scheduled shop@1.5 to production by ada waits in line: longshore rollout explain 0193f3a0-0000",
         "shop@1.5 to production by ada begins in 2m (rollout 0193f3a0-0000)",
         "notices 3 notices could not be told: longshore notify list --dead",
+        "notices 1 notice waits to be told: longshore notify list",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }

@@ -196,6 +196,13 @@ impl HostTrusts {
     }
 }
 
+/// A host that looks and finds nothing new writes that down once an hour: less than that says nothing.
+const NOTED_EVERY_MS: Millis = 3_600_000;
+
+fn ago(age: Millis) -> String {
+    if age <= NOTED_EVERY_MS { "in the last hour".to_owned() } else { format!("{} ago", roughly(age)) }
+}
+
 impl View for TrustCheck {
     const SCHEMA: &'static str = "longshore.cli.trust-check/1";
 
@@ -204,7 +211,7 @@ impl View for TrustCheck {
         for host in &self.hosts {
             let state = host.state.as_deref().unwrap_or("no answer");
             let ink = if state == "signed" { Ink::Good } else { Ink::Warn };
-            let age = host.age_ms.map(|age| format!("{} ago", roughly(age))).unwrap_or_default();
+            let age = host.age_ms.map(ago).unwrap_or_default();
             let fleet = host.fleet();
             let list = fleet.map(|fleet| format!("v{}", fleet.list_version)).unwrap_or_default();
             let frozen = fleet.and_then(|fleet| fleet.frozen.as_deref()).map(|why| format!("frozen: {why}"));
@@ -228,5 +235,17 @@ impl View for TrustCheck {
                 .map(|warning| page.style.paint(Ink::Warn, &format!("! {}", visible(warning)))),
         );
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that has just looked is not said to have looked five minutes ago.
+    #[test]
+    fn an_age_is_told_as_well_as_it_is_known() {
+        assert_eq!(ago(300_000), "in the last hour");
+        assert_eq!(ago(3 * 3_600_000), "3 h ago");
     }
 }

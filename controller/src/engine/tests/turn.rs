@@ -1,5 +1,7 @@
 //! Rollouts that were made to begin later: what they hold until then, and for whom they wait.
 
+use longshore_common::code::Code;
+
 use super::{
     policy::{env, fleet, frozen, now},
     *,
@@ -63,6 +65,25 @@ async fn others_begin_and_end_before_a_rollout_that_is_to_begin_later() {
     assert!(why.contains("longshore plan shop@1.1 --to production"), "{why}");
     everywhere(&agents, "1.2");
     assert!(!is_locked(&store).await);
+}
+
+/// With two people at work the newest is not the one that is meant.
+#[tokio::test]
+async fn latest_steers_nothing_where_more_than_one_is_under_way() {
+    let (_agents, _store, controller) = fleet(1).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let first = controller.engine.start(later("1.1", "+1h")).await.unwrap();
+    assert_eq!(controller.engine.find_to_steer("latest").await.unwrap(), first);
+    let second = controller.engine.start(later("1.2", "+2h")).await.unwrap();
+    let refused = controller.engine.find_to_steer("latest").await.unwrap_err().coded();
+    assert_eq!(refused.code, Code::V01);
+    for (id, version) in [(first, "1.1"), (second, "1.2")] {
+        let named = format!("{}  shop@{version} to production, by alice", id.short());
+        assert!(refused.message.contains(&named), "{refused}");
+        assert_eq!(controller.engine.find_to_steer(&id.to_string()).await.unwrap(), id);
+    }
+    assert_eq!(controller.engine.find("latest").await.unwrap(), second, "whoever only looks may");
 }
 
 /// Its time comes while another is under way: it waits in line, across a restart, and its turn comes after that one.

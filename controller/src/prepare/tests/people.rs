@@ -1,0 +1,129 @@
+//! Who has to agree to a plan, asked and held to it (scenario 91).
+
+use super::*;
+use crate::{
+    access,
+    approval::{Answer, Approval},
+    environments::approve,
+};
+
+/// The file with somebody who has to agree.
+fn asking() -> String {
+    format!("{FILE}[approval]\ncount = 1\n")
+}
+
+impl Site {
+    async fn people(&self, names: &[&str]) {
+        for name in names {
+            let user = access::User::new(name.parse().unwrap(), access::Grants::all(), "test", 0);
+            access::create(&self.planner.store, &user).await.unwrap();
+        }
+    }
+
+    async fn approve(&self, plan: &crate::plan::Plan, by: &str) -> Result<(), Trouble> {
+        let word = Approval {
+            by: by.parse().unwrap(),
+            at: self.planner.now(),
+            answer: Answer::Approved,
+            reason: String::new(),
+        };
+        approve::say(&self.planner.store, &plan.digest, word).await.map(|_| ())
+    }
+
+    /// Whose plan those who are asked take it for; none: nobody is asked.
+    async fn author(&self, plan: &crate::plan::Plan) -> Option<String> {
+        let asked = approve::get(&self.planner.store, &plan.digest).await.unwrap();
+        asked.map(|(asked, _)| asked.author.to_string())
+    }
+}
+
+/// Scenario 91: what comes in the place of a stale plan is asked about at once, as the plan of whoever would have started
+/// that one, and stays theirs when others look at it.
+#[tokio::test]
+async fn a_plan_in_the_place_of_a_stale_one_is_that_of_whoever_started_it() {
+    let site = Site::start(2).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    let old = site.plan("1.0").await;
+    assert_eq!(site.author(&old).await.as_deref(), Some("alice"));
+    site.apply(&asking().replace("canary = 1", "canary = 2")).await;
+    assert_eq!(refusal(site.begin(What::Plan(old.digest.hex()), &[]).await).0, Code::R03);
+    let new = site.planner.find("latest").await.unwrap();
+    assert_eq!((new.made_by.as_str(), site.author(&new).await.as_deref()), ("bob", Some("bob")));
+    assert_eq!(site.plan("1.0").await.digest, new.digest, "alice looks");
+    assert_eq!(site.author(&new).await.as_deref(), Some("bob"));
+    let (code, message) = refusal(site.approve(&new, "bob").await);
+    assert_eq!(code, Code::W02);
+    assert!(message.contains("whoever made the plan cannot approve it"), "{message}");
+    site.approve(&new, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(new.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+}
+
+/// Scenario 91: that somebody else has only looked first makes nobody two people.
+#[tokio::test]
+async fn nobody_approves_and_starts_alone() {
+    let site = Site::start(1).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    let plan = site.plan("1.0").await;
+    site.approve(&plan, "bob").await.unwrap();
+    let (code, message) = refusal(site.begin(What::Plan(plan.digest.hex()), &[]).await);
+    assert_eq!(code, Code::W02);
+    for part in [
+        "whoever starts a plan is none of those who approve it: without bob, plan",
+        "lacks 1 more. Others who may approve: carl;",
+        "Others who may start it: alice, carl;",
+    ] {
+        assert!(message.contains(part), "{part}\nis not in\n{message}");
+    }
+    site.approve(&plan, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(plan.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+}
+
+/// Nobody is asked about what could not start however many agree, until it can and somebody would start it.
+#[tokio::test]
+async fn people_are_asked_about_what_waits_for_them_alone() {
+    let site = Site::start(1).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    *site.agents[0].lacks.lock().unwrap() = vec!["openssl".into()];
+    let unfit = site.plan("1.0").await;
+    assert_eq!((unfit.failed.len(), site.author(&unfit).await), (1, None));
+    assert_eq!(refusal(site.begin(What::Plan(unfit.digest.hex()), &[]).await).0, Code::R04);
+    assert_eq!(site.author(&unfit).await, None);
+    let (_, message) = refusal(site.begin(What::Plan(unfit.digest.hex()), &[]).await);
+    assert!(
+        message.contains("Besides: production needs 1 approval by "),
+        "nothing is found out later: {message}"
+    );
+    site.agents[0].lacks.lock().unwrap().clear();
+    let (code, message) = refusal(site.begin(What::Plan(unfit.digest.hex()), &[]).await);
+    assert!(code == Code::W02 && message.contains("lacks 1 more"), "{message}");
+    assert_eq!(site.author(&unfit).await.as_deref(), Some("alice"), "it is hers, and bob would start it");
+    site.approve(&unfit, "carl").await.unwrap();
+    assert_eq!(site.begin(What::Plan(unfit.digest.hex()), &[]).await.unwrap(), Outcome::Succeeded);
+    let again = site.plan("1.0").await;
+    assert!(again.is_nothing_to_do());
+    assert_eq!(site.author(&again).await, None);
+}
+
+/// Said twice is said once: nobody is told of it again, until it no longer counts.
+#[tokio::test]
+async fn one_who_repeats_themselves_changes_nothing() {
+    let site = Site::start(1).await;
+    site.people(&["alice", "bob", "carl"]).await;
+    site.apply(&asking()).await;
+    let plan = site.plan("1.0").await;
+    let said = async |answer, reason: &str, at| {
+        let word = Approval { by: "bob".parse().unwrap(), at, answer, reason: reason.to_owned() };
+        approve::say(&site.planner.store, &plan.digest, word).await.unwrap().before
+    };
+    let now = site.planner.now();
+    assert!(!said(Answer::Approved, "read it", now).await);
+    assert!(said(Answer::Approved, "read it", now).await);
+    assert!(said(Answer::Approved, "", now).await);
+    assert!(!said(Answer::Approved, "read it again", now).await);
+    assert!(!said(Answer::Approved, "", now + 25 * 3_600_000).await, "it had expired");
+    assert!(!said(Answer::Denied, "", now + 25 * 3_600_000).await);
+    assert!(said(Answer::Denied, "", now + 25 * 3_600_000).await);
+}
