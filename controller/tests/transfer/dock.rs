@@ -25,6 +25,7 @@ use longshore_common::{
     assignment::{Assignment, Intent},
     digest::ReleaseDigest,
     ids::{AppName, Generation, HostId, RolloutId},
+    report::{Outcome, Report},
     settings::Settings,
     time::{Clock, SystemClock},
     tls::{Identity, Peer},
@@ -34,6 +35,7 @@ use longshore_controller::{
     audit::Audit,
     bundle::BundleStore,
     cli::publish::{Event as Told, Options, PublishError, publish},
+    engine::states,
     fleet::host::{BoundKey, Host},
     identity::Door,
     rpc::{blobs::BlobsService, releases::ReleasesService},
@@ -177,6 +179,23 @@ impl Dock {
         let value = record::encode(&key, &assignment).unwrap();
         self.store.commit(Txn::new().put(key, value)).await.unwrap();
         Wanted::from(&assignment)
+    }
+
+    /// The host says that it runs what it was told to.
+    pub async fn runs(&self) {
+        let entry = self.store.get(&Key::assignment(&self.host, &app())).await.unwrap().unwrap();
+        let assignment: Assignment = record::decode_entry(&entry).unwrap();
+        let report = Report {
+            app: app(),
+            rollout: assignment.rollout,
+            generation: assignment.generation,
+            release: assignment.release,
+            time_ms: SystemClock.now_ms(),
+            outcome: Outcome::Healthy,
+            live: Some(assignment.slot()),
+            by: None,
+        };
+        states::keep(&self.store, &self.host, &report, SystemClock.now_ms()).await.unwrap();
     }
 
     /// Fetches and seals over the host's own channel; returns the bytes of content that came.

@@ -313,6 +313,9 @@ async fn show_says_what_was_published() {
     dock.assign(&release).await;
     let mut client = ReleasesClient::new(dock.operator());
     let name = pb::ShowReleaseRequest { app: "shop".into(), version: "1.0".into() };
+    let shown = client.show(name.clone()).await.unwrap().into_inner();
+    assert!(shown.live.is_empty(), "it was told to, and has not said that it does");
+    dock.runs().await;
     let shown = client.show(name).await.unwrap().into_inner();
     let manifest = Manifest::from_bytes(&shown.manifest).unwrap();
     assert_eq!(manifest.digest().hex(), release.digest);
