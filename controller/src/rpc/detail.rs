@@ -68,7 +68,9 @@ pub(super) fn user(request: &pb::AddUserRequest) -> String {
 /// the environment's file will say. It comes before the hosts, of which there may be more than the log has
 /// room for. What was sealed is in none of it.
 pub(super) fn seal(env: Option<&EnvName>, name: &str, digest: &SealedDigest, names: &[String]) -> String {
-    let hosts = list(names, ", ");
+    let mut names = names.to_vec();
+    names.sort();
+    let hosts = list(&names, ", ");
     match env {
         Some(env) => format!("environment {env}: seal secret {name}, {}, for {hosts}", digest.hex()),
         None => format!("host {hosts}: seal secret {name}, {}", digest.hex()),
@@ -154,6 +156,8 @@ mod tests {
         let whole = "01".repeat(32);
         assert_eq!(sealed, format!("environment production: seal secret db, {whole}, for web-1, web-2"));
         assert_ne!(sealed, seal(Some(&env), "db", &other, &names));
+        let turned = [names[1].clone(), names[0].clone()];
+        assert_eq!(sealed, seal(Some(&env), "db", &one, &turned), "by name, however they come");
         assert_eq!(seal(None, "key", &one, &names[..1]), format!("host web-1: seal secret key, {whole}"));
 
         let faster = pb::Pace { wave: Some("50%".into()), bake_ms: Some(10_000), ..Default::default() };
