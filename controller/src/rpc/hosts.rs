@@ -1,9 +1,14 @@
 //! The `Hosts` service: join tokens, the hosts, and questions to them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use longshore_common::{
+    ids::HostId,
     label::Selector,
     time::{Clock, Millis, Span},
 };
@@ -14,7 +19,10 @@ use tonic::{Request, Response, Status};
 
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
-    engine::{Engine, states, unwell},
+    engine::{
+        Engine, states,
+        unwell::{self, FoundUnwell},
+    },
     fleet::{
         ASKED_AT_ONCE, Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, AppSeen, Question},
@@ -48,38 +56,42 @@ pub struct HostsService {
 }
 
 impl HostsService {
+    /// As the host says itself; of one that is away, as it said last.
+    async fn apps(&self, host: &HostId) -> Result<Vec<AppSeen>, Trouble> {
+        match self.fleet.presence().connected(host) {
+            Some(connected) => Ok(connected.apps),
+            None => states::last_said(&self.store, host).await,
+        }
+    }
+
     async fn row(&self, host: Host) -> Result<pb::Host, Trouble> {
+        let apps = self.apps(&host.id).await?;
+        let unwell = unwell::found(&self.store, &host.id, &apps).await?;
+        Ok(self.row_of(host, apps, unwell))
+    }
+
+    fn row_of(&self, host: Host, apps: Vec<AppSeen>, unwell: Vec<FoundUnwell>) -> pb::Host {
         let (connected, last_seen) = {
             let presence = self.fleet.presence();
             (presence.connected(&host.id), presence.last_seen_ms(&host.id))
         };
         let unheard_since_ms = if last_seen == 0 { self.started_ms } else { 0 };
         let last_seen = last_seen.max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
-        let apps = match &connected {
-            Some(connected) => connected.apps.clone(),
-            None => states::last_said(&self.store, &host.id).await?,
-        };
+        let unwell = unwell.into_iter().map(words::unwell_message).collect();
         let unbrought = self.engine.unbrought().into_iter().filter(|left| left.host == host.id);
         let unbrought = unbrought.map(words::unbrought_message).collect();
-        Ok(pb::Host { unbrought, unheard_since_ms, ..row(host, connected, apps, last_seen) })
+        pb::Host { unbrought, unwell, unheard_since_ms, ..row(host, connected, apps, last_seen) }
     }
 
-    /// With what was found out of it after its switches and what it lacks: a list cannot afford to read as much.
+    /// With what it lacks: a list cannot afford to read as much.
     async fn row_in_full(&self, host: Host) -> Result<pb::Host, Trouble> {
-        let id = host.id;
-        let apps = match self.fleet.presence().connected(&id) {
-            Some(connected) => connected.apps,
-            None => states::last_said(&self.store, &id).await?,
-        };
-        let unwell = unwell::found(&self.store, &id, &apps).await?;
-        let unwell = unwell.into_iter().map(words::unwell_message).collect();
         let lacking = self.engine.lacking_on(&host).await?;
         let mut row = self.row(host).await?;
         for left in lacking.into_iter().map(words::unbrought_message) {
             let told = row.unbrought.iter().any(|told| (&told.env, &told.app) == (&left.env, &left.app));
             row.unbrought.extend((!told).then_some(left));
         }
-        Ok(pb::Host { unwell, ..row })
+        Ok(row)
     }
 
     /// Its apps were stopped or started again since it said how they stand, or were down then.
@@ -87,6 +99,20 @@ impl HostsService {
         let stops = host.drained.as_ref().is_some_and(|drained| drained.stop_ms.is_some());
         let down = |connected: Connected| connected.apps.iter().any(|app| !app.running);
         stops || host.rejoining.is_some() || self.fleet.presence().connected(&host.id).is_some_and(down)
+    }
+
+    /// The rows of many, with what was found out of them after their switches.
+    async fn rows(&self, hosts: Vec<Host>) -> Result<Vec<pb::Host>, Trouble> {
+        let mut apps = HashMap::with_capacity(hosts.len());
+        for host in &hosts {
+            apps.insert(host.id, self.apps(&host.id).await?);
+        }
+        let mut unwell = unwell::found_among(&self.store, &apps).await?;
+        let rows = hosts.into_iter().map(|host| {
+            let id = host.id;
+            self.row_of(host, apps.remove(&id).unwrap_or_default(), unwell.remove(&id).unwrap_or_default())
+        });
+        Ok(rows.collect())
     }
 
     async fn matching(&self, selector: &str) -> Result<Vec<Host>, Trouble> {
@@ -254,11 +280,8 @@ impl Hosts for HostsService {
         // Of which nobody was told how their apps stand now.
         let in_doubt = hosts.iter().filter(|host| self.is_in_doubt(host)).map(|host| host.id).collect();
         self.fleet.look_at(in_doubt).await;
-        let mut rows = Vec::with_capacity(hosts.len());
-        for host in hosts {
-            rows.push(self.row(host).await.map_err(refuse)?);
-        }
-        Ok(Response::new(pb::ListHostsReply { hosts: rows }))
+        let hosts = self.rows(hosts).await.map_err(refuse)?;
+        Ok(Response::new(pb::ListHostsReply { hosts }))
     }
 
     async fn show(&self, request: Request<pb::ShowHostRequest>) -> Result<Response<pb::Host>, Status> {

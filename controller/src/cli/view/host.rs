@@ -48,7 +48,7 @@ pub struct Host {
     pub apps: Vec<HostApp>,
     /// What is live in its environments and is not brought to it yet.
     pub unbrought: Vec<Unbrought>,
-    /// Found by rollouts after the switch that an app's verdict is of (host show).
+    /// Found by rollouts after the switch that an app's verdict is of.
     pub unwell: Vec<FoundUnwell>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
@@ -252,6 +252,16 @@ impl HostApp {
 }
 
 impl Host {
+    /// `shop 1.1, blog 2.0 (found unwell)`: a verdict is of the switch, what was found later counts more.
+    fn brief(&self) -> String {
+        let found = |app: &HostApp| app.running && self.unwell.iter().any(|found| found.app == app.app);
+        let briefs = self.apps.iter().map(|app| match found(app) {
+            true => format!("{} (found unwell)", app.brief()),
+            false => app.brief(),
+        });
+        briefs.collect::<Vec<_>>().join(", ")
+    }
+
     /// The one word of trust that a list has room for.
     fn unsigned(&self) -> Option<&'static str> {
         match self.facts.as_ref()?.trust.as_ref()?.state.as_str() {
@@ -320,12 +330,11 @@ impl View for HostList {
         }
         let mut table = Table::new(["HOST", "STATE", "SEEN", "APPS", "LABELS"]);
         for host in &self.hosts {
-            let apps = host.apps.iter().map(HostApp::brief).collect::<Vec<_>>().join(", ");
             table.row([
                 visible(&host.name).into(),
                 host.standing(),
                 host.seen(page.now).into(),
-                apps.into(),
+                host.brief().into(),
                 labels(&host.labels).into(),
             ]);
         }

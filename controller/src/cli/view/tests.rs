@@ -313,14 +313,22 @@ fn a_host_and_a_rollout_say_how_both_sides_stand() {
 /// A verdict is of the moment of the switch; who was found unwell later is told as that, with when.
 #[test]
 fn a_host_that_was_found_unwell_later_says_so() {
-    let app = pb::AppState { app: "shop".into(), verdict: "healthy".into(), ..pb::AppState::default() };
+    let app = pb::AppState {
+        app: "shop".into(),
+        version: "1.1".into(),
+        running: true,
+        verdict: "healthy".into(),
+        ..pb::AppState::default()
+    };
+    let other = pb::AppState { app: "blog".into(), ..app.clone() };
     let unwell = vec![pb::FoundUnwell {
         app: "shop".into(),
         why: "LS-B01 it was healthy and is no more: status 500".into(),
         rollout: "019ab0c1-2345-7000-8000-000000000000".into(),
         since_ms: 120_000,
     }];
-    let host = Host::from(pb::Host { name: "web-1".into(), apps: vec![app], unwell, ..pb::Host::default() });
+    let host =
+        Host::from(pb::Host { name: "web-1".into(), apps: vec![other, app], unwell, ..pb::Host::default() });
     let said = host.lines(&Page::plain(Moment(420_000)));
     let short = super::short("019ab0c1-2345-7000-8000-000000000000");
     assert_eq!(
@@ -330,4 +338,6 @@ fn a_host_that_was_found_unwell_later_says_so() {
              LS-B01 it was healthy and is no more: status 500"
         )
     );
+    let list = HostList { hosts: vec![host] }.lines(&Page::plain(Moment(420_000)));
+    assert!(list[1].contains(" blog 1.1, shop 1.1 (found unwell)"), "{list:?}");
 }

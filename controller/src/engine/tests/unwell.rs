@@ -1,6 +1,6 @@
 //! What a rollout finds out about a host after its switch.
 
-use std::sync::atomic::Ordering;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 use longshore_common::ids::HostId;
 
@@ -41,6 +41,13 @@ async fn a_host_that_was_found_unwell_after_its_switch_is_told_as_that() {
     assert_eq!(found.why, "LS-B01 it was healthy and is no more: status 500");
     let found = unwell::found(&store, &well.host.id, &well.hello().apps).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
+    // A list of them all says the same of each, and nothing of whom it does not ask about.
+    let all: HashMap<HostId, _> = agents.iter().map(|agent| (agent.host.id, agent.hello().apps)).collect();
+    let among = unwell::found_among(&store, &all).await.unwrap();
+    let alone = unwell::found(&store, &ill.host.id, &apps).await.unwrap();
+    assert_eq!(among, HashMap::from([(ill.host.id, alone)]));
+    let others = HashMap::from([(well.host.id, well.hello().apps)]);
+    assert!(unwell::found_among(&store, &others).await.unwrap().is_empty());
 
     // What it is assigned later says nothing of that.
     ill.unwell.store(false, Ordering::SeqCst);
