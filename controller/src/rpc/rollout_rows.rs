@@ -43,7 +43,7 @@ pub fn whole(view: &View) -> pb::Rollout {
 
 /// What the header alone says.
 pub fn brief(record: &Record) -> pb::Rollout {
-    let Record { header, request_id: _, started_by, reason, rollback: _, newcomers: _, plan, overrides } =
+    let Record { header, request_id: _, started_by, reason, rollback: _, newcomers, plan, overrides } =
         record;
     let Header { id, app, env, target, from_version, phase, created_ms, started_ms, .. } = header;
     let done: Option<&Done> = match phase {
@@ -57,6 +57,7 @@ pub fn brief(record: &Record) -> pb::Rollout {
         version: target.version.to_string(),
         release: target.release.hex(),
         from_version: from_version.as_ref().map(ToString::to_string).unwrap_or_default(),
+        newcomers: *newcomers,
         phase: phase.as_str().to_owned(),
         outcome: done.map(|done| done.outcome.as_str().to_owned()).unwrap_or_default(),
         outcome_reason: done.map(|done| done.reason.clone()).unwrap_or_default(),

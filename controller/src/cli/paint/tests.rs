@@ -258,6 +258,7 @@ fn rollout(version: &str, from: &str, phase: &str) -> Rollout {
         version: version.into(),
         release: "00".into(),
         from_version: Some(from.into()),
+        newcomers: false,
         phase: phase.into(),
         outcome: None,
         outcome_reason: None,

@@ -2,6 +2,7 @@
 //! or, by the same fields, as JSON. The JSON keeps text as it came; tables show it escaped.
 
 pub mod access;
+mod already;
 pub mod app;
 pub mod approval;
 pub mod context;

@@ -4,6 +4,7 @@
 use longshore_common::text::visible;
 
 use super::{
+    already::already,
     plan::{PlanList, PlanView},
     plan_parts::{back, changes, failed, gates, hosts, waves},
     plan_policy::policy,
@@ -69,7 +70,10 @@ impl PlanView {
         let plan = &self.plan;
         let from = match &plan.live {
             None => "nothing is live".to_owned(),
-            Some(live) if live.version == plan.to.version => "live already: its settings".to_owned(),
+            Some(live) if live.version == plan.to.version => {
+                let of = |change: Change| plan.hosts.iter().filter(|host| host.change == change).count();
+                already(of(Change::Install) + of(Change::Update), of(Change::Settings)).to_owned()
+            }
             Some(live) => format!("from {}", live.version),
         };
         let title = visible(&format!("{}@{} to {} ({from})", plan.app, plan.to.version, plan.env));

@@ -49,6 +49,21 @@ fn a_small_plan_says_everything() {
     }
 }
 
+/// A release that is live already goes to hosts that lack it in whole.
+#[test]
+fn what_is_live_already_is_told_by_what_hosts_get() {
+    for (fleet, says) in [
+        ("a:2", "(live already)"),
+        ("a:2 b:new", "(live already: to hosts that lack it)"),
+        ("a b", "(live already: to hosts that lack it)"),
+    ] {
+        let mut world = world(fleet);
+        world.live = Some(world.target.clone());
+        let head = PlanView::of(plan(&world)).lines(&page(120)).remove(0);
+        assert!(head.ends_with(&format!("shop@2 to prod {says}")), "{fleet}: {head}");
+    }
+}
+
 /// What is no way back comes last, and is as much a line of the way back as the others.
 #[test]
 fn a_refused_way_back_follows_those_that_are_some() {

@@ -19,6 +19,8 @@ pub struct Rollout {
     pub release: String,
     /// What was live before; none where nothing was.
     pub from_version: Option<String>,
+    /// It brings what is live to hosts that came since, or missed it, and to no other.
+    pub newcomers: bool,
     /// docs/rollout-states.md
     pub phase: String,
     /// succeeded, rolled-back, aborted, failed or nothing-to-do; none while active.
@@ -194,6 +196,7 @@ impl From<pb::Rollout> for Rollout {
             overrides,
             gates,
             balancing,
+            newcomers,
         } = rollout;
         Self {
             id,
@@ -202,6 +205,7 @@ impl From<pb::Rollout> for Rollout {
             version,
             release,
             from_version: some(from_version),
+            newcomers,
             phase,
             outcome: some(outcome),
             outcome_reason: some(outcome_reason),

@@ -51,18 +51,13 @@ impl Rollout {
     pub fn other_before(&self) -> Option<&str> {
         self.from_version.as_deref().filter(|from| *from != self.version)
     }
-
-    /// The version stays: what is brought are settings.
-    pub fn brings_settings(&self) -> bool {
-        self.from_version.as_deref() == Some(self.version.as_str())
-    }
 }
 
 fn facts(rollout: &Rollout, page: &Page) -> Facts {
     let mut facts = Facts::default();
     let from = match rollout.other_before() {
         Some(from) => format!(" (from {from})"),
-        None if rollout.brings_settings() => " (live already: its settings)".to_owned(),
+        None if rollout.was_live() => format!(" ({})", rollout.already()),
         None => String::new(),
     };
     let state = match &rollout.outcome_reason {
@@ -222,12 +217,7 @@ impl View for RolloutList {
             table.row([
                 short(&rollout.id).into(),
                 visible(&format!("{}@{}", rollout.app, rollout.version)).into(),
-                visible(if rollout.brings_settings() {
-                    "settings"
-                } else {
-                    rollout.other_before().unwrap_or_default()
-                })
-                .into(),
+                visible(rollout.from_word()).into(),
                 visible(&rollout.env).into(),
                 Cell::new(rollout.standing().ink(), visible(rollout.state())),
                 match rollout.started_at {

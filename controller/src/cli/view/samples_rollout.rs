@@ -38,6 +38,7 @@ fn rollout() -> pb::Rollout {
         version: "1.4.2".into(),
         release: DIGEST.into(),
         from_version: "1.4.1".into(),
+        newcomers: true,
         phase: "baking".into(),
         outcome: String::new(),
         outcome_reason: String::new(),
