@@ -30,7 +30,7 @@ use longshore_common::{
 
 pub use begin::{Begin, What};
 pub use keep::{Kept, PLANS_KEPT};
-pub use stale::stale;
+pub use stale::{stale, withdrawn};
 
 use crate::{
     bundle::BundleStore,

@@ -1,7 +1,11 @@
 //! Whether a plan that people are asked about could still start, by what the store alone says: a list cannot ask every host.
 //! `begin` does, and may find more.
 
-use longshore_common::{digest::ContentDigest, text::visible};
+use longshore_common::{
+    digest::ContentDigest,
+    ids::{AppName, Version},
+    text::visible,
+};
 
 use super::keep;
 use crate::{
@@ -20,11 +24,7 @@ pub async fn stale(store: &SharedStore, asked: &Asked) -> Result<Vec<String>, Tr
         return Ok(vec![format!("environment {env} was removed")]);
     };
     let mut told = vec![];
-    let release = bundle::load(&**store, app, version).await?.map(|(release, _)| release);
-    if let Some(withdrawal) = release.and_then(|release| release.withdrawn) {
-        let (by, reason) = (visible(&withdrawal.by), visible(&withdrawal.reason));
-        told.push(format!("{app}@{version} was withdrawn by {by}: {reason}"));
-    }
+    told.extend(withdrawn(store, app, version).await?);
     let Some(kept) = keep::row_of(store, digest).await? else {
         told.push("the plan is no longer kept".to_owned());
         return Ok(told);
@@ -39,6 +39,19 @@ pub async fn stale(store: &SharedStore, asked: &Asked) -> Result<Vec<String>, Tr
         }
     }
     Ok(told)
+}
+
+/// That a release was withdrawn, by whom and why: no plan of it starts, however often it is made. `None`: it was not.
+pub async fn withdrawn(
+    store: &SharedStore,
+    app: &AppName,
+    version: &Version,
+) -> Result<Option<String>, Trouble> {
+    let release = bundle::load(&**store, app, version).await?.map(|(release, _)| release);
+    Ok(release.and_then(|release| release.withdrawn).map(|withdrawal| {
+        let (by, reason) = (visible(&withdrawal.by), visible(&withdrawal.reason));
+        format!("{app}@{version} was withdrawn by {by}: {reason}")
+    }))
 }
 
 #[cfg(test)]
@@ -130,10 +143,12 @@ mod tests {
         assert!(stale(&store, &asked).await.unwrap().is_empty(), "all is as it was");
 
         let withdrawal = Withdrawal { at_ms: 1, by: "bob".to_owned(), reason: "bad licence".to_owned() };
+        assert_eq!(withdrawn(&store, &asked.app, &asked.version).await.unwrap(), None);
         publish(&store, Some(withdrawal)).await;
-        let withdrawn = "shop@2 was withdrawn by bob: bad licence";
-        assert_eq!(stale(&store, &asked).await.unwrap(), [withdrawn]);
+        let says = "shop@2 was withdrawn by bob: bad licence";
+        assert_eq!(withdrawn(&store, &asked.app, &asked.version).await.unwrap().as_deref(), Some(says));
+        assert_eq!(stale(&store, &asked).await.unwrap(), [says]);
         store.commit(Txn::new().delete(Key::plan(&plan.digest))).await.unwrap();
-        assert_eq!(stale(&store, &asked).await.unwrap(), [withdrawn, "the plan is no longer kept"]);
+        assert_eq!(stale(&store, &asked).await.unwrap(), [says, "the plan is no longer kept"]);
     }
 }

@@ -53,8 +53,12 @@ pub(super) async fn row(store: &SharedStore, asked: &Asked, now: Millis) -> Resu
         None => Rule::default(),
     };
     // One that was started has seen the world change by that.
-    let stale = if asked.used { vec![] } else { prepare::stale(store, asked).await? };
-    Ok(pb::ApprovalRow { stale: stale.join("; "), ..encoded(asked, &rule, now) })
+    if asked.used {
+        return Ok(encoded(asked, &rule, now));
+    }
+    let stale = prepare::stale(store, asked).await?.join("; ");
+    let withdrawn = prepare::withdrawn(store, &asked.app, &asked.version).await?.unwrap_or_default();
+    Ok(pb::ApprovalRow { stale, withdrawn, ..encoded(asked, &rule, now) })
 }
 
 fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
@@ -88,6 +92,7 @@ fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
         words: words.collect(),
         stale: String::new(),
         unchanged: false,
+        withdrawn: String::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use longshore_common::{
     digest::PlanDigest,
-    ids::{AppName, EnvName},
+    ids::{AppName, EnvName, Version},
     wire::parse,
 };
 use longshore_proto::v1::{self as pb, plans_server::Plans};
@@ -13,7 +13,7 @@ use crate::{
     environments::approve,
     identity::Door,
     plan::Plan,
-    prepare::{Kept, Planner, Wish},
+    prepare::{self, Kept, Planner, Wish},
     trouble::Trouble,
 };
 
@@ -42,6 +42,7 @@ impl PlansService {
             plan: json.into(),
             approval: self.approval(&plan.digest).await?,
             rollout: rollout.map(|id| id.to_string()).unwrap_or_default(),
+            withdrawn: self.withdrawn(&plan.app, &plan.to.version).await?,
         })
     }
 
@@ -52,13 +53,19 @@ impl PlansService {
         Ok(Some(approvals::row(store, &asked, clock.now_ms()).await?))
     }
 
+    /// That its release was withdrawn, also since it was made; empty: it was not.
+    async fn withdrawn(&self, app: &AppName, version: &Version) -> Result<String, Trouble> {
+        Ok(prepare::withdrawn(&self.planner.store, app, version).await?.unwrap_or_default())
+    }
+
     async fn row(&self, kept: Kept) -> Result<pb::PlanRow, Trouble> {
         let approval = match self.approval(&kept.digest).await? {
             Some(asked) => asked.state,
             None if kept.asks => "pending".to_owned(), // and nobody was asked yet
             None => String::new(),
         };
-        Ok(pb::PlanRow { approval, ..row(kept) })
+        let withdrawn = self.withdrawn(&kept.app, &kept.version).await?;
+        Ok(pb::PlanRow { approval, withdrawn, ..row(kept) })
     }
 }
 
@@ -76,6 +83,7 @@ fn row(kept: Kept) -> pb::PlanRow {
         failed: failed.iter().map(ToString::to_string).collect(),
         rollout: rollout.map(|id| id.to_string()).unwrap_or_default(),
         approval: String::new(),
+        withdrawn: String::new(),
     }
 }
 

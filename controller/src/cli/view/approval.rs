@@ -30,6 +30,8 @@ pub struct Approval {
     pub until: Option<Moment>,
     /// Why the plan can no longer start as it is, as far as the controller knows without asking hosts.
     pub stale: Option<String>,
+    /// Of that: its release was withdrawn, by whom and why. Then another one has to be chosen.
+    pub withdrawn: Option<String>,
     /// Who may approve, in words.
     pub asked: String,
     pub words: Vec<Word>,
@@ -59,6 +61,7 @@ impl From<pb::ApprovalRow> for Approval {
             asked,
             words,
             stale,
+            withdrawn,
             unchanged: _, // of the answer to one who speaks, which is not how the plan stands
         } = row;
         let word = |word: pb::ApprovalWord| {
@@ -67,8 +70,22 @@ impl From<pb::ApprovalRow> for Approval {
         };
         let (asked_at, until) = (Moment::from_wire(asked_ms), Moment::from_wire(until_ms));
         let words = words.into_iter().map(word).collect();
-        let (lacking, stale) = (some(lacking), some(stale));
-        Self { plan, app, version, env, author, asked_at, state, lacking, until, stale, asked, words }
+        let (lacking, stale, withdrawn) = (some(lacking), some(stale), some(withdrawn));
+        Self {
+            plan,
+            app,
+            version,
+            env,
+            author,
+            asked_at,
+            state,
+            lacking,
+            until,
+            stale,
+            withdrawn,
+            asked,
+            words,
+        }
     }
 }
 
@@ -165,6 +182,11 @@ impl Word {
     }
 }
 
+/// What to do about a plan of a release that was withdrawn: it comes to nothing, however often it is made.
+pub(super) fn choose_another(app: &str) -> String {
+    format!("Choose another release: longshore release list {app}")
+}
+
 impl View for Approval {
     const SCHEMA: &'static str = "longshore.cli.approval/1";
 
@@ -173,11 +195,14 @@ impl View for Approval {
         let what = visible(&format!("{}@{} for {}", self.app, self.version, self.env));
         if let Some(why) = &self.stale {
             let (state, why) = (visible(&self.state), visible(why));
-            let again = visible(&format!("{}@{} --to {}", self.app, self.version, self.env));
+            let next = match &self.withdrawn {
+                Some(_) => choose_another(&self.app),
+                None => format!("Plan again: longshore plan {}@{} --to {}", self.app, self.version, self.env),
+            };
             return vec![
                 format!("Plan {plan} ({what}) is {state}."),
                 page.style.paint(Ink::Warn, &format!("It can no longer start as it is: {why}.")),
-                format!("Plan again: longshore plan {again}"),
+                visible(&next),
             ];
         }
         match self.state.as_str() {
@@ -274,6 +299,13 @@ mod tests {
         let said = Approval::from(row).lines(&page);
         assert_eq!(said[1], format!("It can no longer start as it is: {why}."));
         assert_eq!(said[2], "Plan again: longshore plan shop@1.4.2 --to production");
+
+        // Nothing comes of another plan of it either.
+        let why = "shop@1.4.2 was withdrawn by bob: loses orders";
+        let row = pb::ApprovalRow { stale: why.to_owned(), withdrawn: why.to_owned(), ..approval() };
+        let said = Approval::from(row).lines(&page);
+        assert_eq!(said[1], format!("It can no longer start as it is: {why}."));
+        assert_eq!(said[2], "Choose another release: longshore release list shop");
     }
 
     /// One that was denied waits for nobody, and is not gone.

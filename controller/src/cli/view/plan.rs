@@ -17,20 +17,22 @@ pub struct PlanView {
     pub approval: Option<Approval>,
     /// The rollout that was started by it last.
     pub rollout: Option<String>,
+    /// Its release was withdrawn, perhaps since it was made: by whom and why.
+    pub withdrawn: Option<String>,
     /// Every host is shown, not only those that stand out.
     pub all_hosts: bool,
 }
 
 impl PlanView {
     pub fn of(plan: Plan) -> Self {
-        Self { plan, approval: None, rollout: None, all_hosts: false }
+        Self { plan, approval: None, rollout: None, withdrawn: None, all_hosts: false }
     }
 
     /// None: it is of a version that this one cannot read.
     pub fn read(reply: pb::PlanReply) -> Option<Self> {
-        let pb::PlanReply { digest: _, plan, approval, rollout } = reply;
+        let pb::PlanReply { digest: _, plan, approval, rollout, withdrawn } = reply;
         let (approval, rollout) = (approval.map(Approval::from), some(rollout));
-        Some(Self { approval, rollout, ..Self::parse(&plan)? })
+        Some(Self { approval, rollout, withdrawn: some(withdrawn), ..Self::parse(&plan)? })
     }
 
     pub fn parse(json: &[u8]) -> Option<Self> {
@@ -73,11 +75,13 @@ impl Serialize for PlanView {
             fields.remove("made_ms");
             let at = serde_json::to_value(Moment(self.plan.made_ms)).map_err(serde::ser::Error::custom)?;
             fields.insert("made_at".to_owned(), at);
-            fields.insert("may_start".to_owned(), self.plan.failed.is_empty().into());
+            let may_start = self.plan.failed.is_empty() && self.withdrawn.is_none();
+            fields.insert("may_start".to_owned(), may_start.into());
             fields.insert("nothing_to_do".to_owned(), self.plan.is_nothing_to_do().into());
             let said = serde_json::to_value(self.approval.as_ref().map(Approval::as_part));
             fields.insert("approvals".to_owned(), said.map_err(serde::ser::Error::custom)?);
             fields.insert("rollout".to_owned(), self.rollout.clone().into());
+            fields.insert("withdrawn".to_owned(), self.withdrawn.clone().into());
         }
         document.serialize(to)
     }
@@ -105,6 +109,8 @@ pub struct PlanRow {
     pub rollout: Option<String>,
     /// `pending`, `approved`, `denied`, `used`; none where nobody is asked.
     pub approval: Option<String>,
+    /// Its release was withdrawn, perhaps since it was made: by whom and why.
+    pub withdrawn: Option<String>,
 }
 
 impl From<pb::ListPlansReply> for PlanList {
@@ -127,8 +133,23 @@ impl From<pb::PlanRow> for PlanRow {
             failed,
             rollout,
             approval,
+            withdrawn,
         } = row;
-        let (made_at, rollout, approval) = (Moment(made_ms), some(rollout), some(approval));
-        Self { digest, app, version, env, made_at, made_by, hosts, waves, failed, rollout, approval }
+        let (made_at, rollout) = (Moment(made_ms), some(rollout));
+        let (approval, withdrawn) = (some(approval), some(withdrawn));
+        Self {
+            digest,
+            app,
+            version,
+            env,
+            made_at,
+            made_by,
+            hosts,
+            waves,
+            failed,
+            rollout,
+            approval,
+            withdrawn,
+        }
     }
 }

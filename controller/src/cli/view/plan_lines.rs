@@ -5,6 +5,7 @@ use longshore_common::text::visible;
 
 use super::{
     already::already,
+    approval::choose_another,
     plan::{PlanList, PlanView},
     plan_parts::{back, changes, failed, gates, hosts, waves},
     plan_policy::policy,
@@ -17,7 +18,7 @@ use crate::{
         style::{Ink, wrap},
         table::{Cell, Facts, Table},
     },
-    plan::{Change, Plan},
+    plan::{Change, Check, Plan},
 };
 
 /// Longer lines are hard to read, however wide the screen.
@@ -84,6 +85,9 @@ impl PlanView {
 
     /// Whether it may start: one sentence.
     fn standing(&self, page: &Page) -> (Ink, String) {
+        if let Some(since) = self.withdrawn_since() {
+            return since;
+        }
         match (self.plan.failed.len(), self.plan.is_nothing_to_do()) {
             (0, true) => {
                 (Ink::Faint, "Nothing to do: every host that takes part runs it already.".to_owned())
@@ -95,6 +99,17 @@ impl PlanView {
                 (Ink::Bad, self.and_people(&what, page))
             }
         }
+    }
+
+    /// It was made before its release was withdrawn.
+    fn withdrawn_since(&self) -> Option<(Ink, String)> {
+        let why = self.withdrawn.as_ref()?;
+        if self.plan.failed.iter().any(|failed| failed.check == Check::Withdrawn) {
+            return None; // as it says itself
+        }
+        let started = self.rollout.as_ref().map(|id| format!("It was started: rollout {}. ", short(id)));
+        let started = started.unwrap_or_default();
+        Some((Ink::Bad, visible(&format!("{started}It can no longer start: {why}."))))
     }
 
     /// What is mended still leaves those who are asked.
@@ -127,6 +142,9 @@ impl PlanView {
     fn next(&self) -> Vec<String> {
         let plan = &self.plan;
         let digest = plan.digest.short();
+        if self.withdrawn.is_some() {
+            return vec![choose_another(plan.app.as_str())];
+        }
         let again = format!("longshore plan {}@{} --to {}", plan.app, plan.to.version, plan.env);
         if !plan.failed.is_empty() {
             let mut lines = vec![format!("Mend what does not hold, then plan again: {again}")];
@@ -244,6 +262,7 @@ impl View for PlanList {
         for plan in &self.plans {
             let standing = match (&plan.rollout, plan.failed.is_empty(), plan.approval.as_deref()) {
                 (Some(rollout), ..) => Cell::new(Ink::Plain, format!("started: {}", short(rollout))),
+                (None, ..) if plan.withdrawn.is_some() => Cell::new(Ink::Bad, "withdrawn"),
                 (None, true, Some("pending")) => Cell::new(Ink::Warn, "waits for approval"),
                 (None, true, Some("denied")) => Cell::new(Ink::Bad, "denied"),
                 (None, true, _) => Cell::new(Ink::Good, "may start"),

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use longshore_common::time::Span;
 use longshore_proto::v1 as pb;
 
-use super::plan::PlanView;
+use super::plan::{PlanList, PlanView};
 use crate::{
     cli::{
         moment::Moment,
@@ -209,8 +209,8 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
     let denied = pb::ApprovalRow { words: vec![word("denied")], ..row("denied") };
     let no = ["It may not start: bob denied it: read it.", "  - bob denied it: read it (6s ago)", start];
     assert_eq!(shown(denied, None), no);
-    let stale = pb::ApprovalRow { stale: "shop@2 was withdrawn".to_owned(), ..row("approved") };
-    let gone = ["It can no longer start as it is: shop@2 was withdrawn.", "", "Plan again"];
+    let stale = pb::ApprovalRow { stale: "what is live was 1, and is 3".to_owned(), ..row("approved") };
+    let gone = ["It can no longer start as it is: what is live was 1, and is 3.", "", "Plan again"];
     assert_eq!(shown(stale, None), gone);
     let unasked = PlanView::of(plan(&world)).lines(&page(120));
     assert_eq!(unasked[1], "It may start when it is approved, and nobody was asked yet.");
@@ -224,6 +224,37 @@ fn a_plan_says_how_it_stands_with_those_who_are_asked() {
             "Have it approved anew"
         ]
     );
+}
+
+/// Another plan of the release would come to nothing as well.
+#[test]
+fn a_plan_of_a_release_that_was_withdrawn_asks_for_another_one() {
+    let why = "shop@2 was withdrawn by bob: loses orders";
+    let kept = |world: &crate::plan::World| pb::PlanReply {
+        plan: serde_json::to_vec(&plan(world)).unwrap().into(),
+        withdrawn: why.to_owned(),
+        ..pb::PlanReply::default()
+    };
+    let next = "Choose another release: longshore release list shop";
+    let mut world = world("a b");
+    let since = PlanView::read(kept(&world)).unwrap();
+    let lines = since.lines(&page(120));
+    assert_eq!(lines[1], format!("It can no longer start: {why}."));
+    assert_eq!(lines.last().unwrap(), next);
+    let json = serde_json::to_value(&since).unwrap();
+    assert_eq!((&json["may_start"], &json["withdrawn"]), (&false.into(), &why.into()));
+    let started =
+        pb::PlanReply { rollout: "01a22bf6-7d33-75ef-a48a-49222fb3ab55".to_owned(), ..kept(&world) };
+    let lines = PlanView::read(started).unwrap().lines(&page(120));
+    assert_eq!(lines[1], format!("It was started: rollout 01a22bf6-7d33. It can no longer start: {why}."));
+    // One that was made later says it itself.
+    world.withdrawn = Some("loses orders (bob)".to_owned());
+    let lines = PlanView::read(kept(&world)).unwrap().lines(&page(120));
+    assert_eq!(lines[1], "It may not start: a precondition does not hold.");
+    assert_eq!(lines.last().unwrap(), next);
+    let row = pb::PlanRow { withdrawn: why.to_owned(), ..pb::PlanRow::default() };
+    let list = PlanList::from(pb::ListPlansReply { plans: vec![row] }).lines(&page(120));
+    assert!(list[1].ends_with("withdrawn"), "{list:#?}");
 }
 
 /// What differs by name, as far as a plan names it: of more it is said how many.

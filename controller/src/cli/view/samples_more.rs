@@ -211,6 +211,7 @@ pub(super) fn plans() -> Vec<Sample> {
         failed: vec!["disk".into()],
         rollout: String::new(),
         approval: "pending".into(),
+        withdrawn: String::new(),
     };
     vec![
         sample(
@@ -242,6 +243,7 @@ pub(super) fn approval() -> pb::ApprovalRow {
         }],
         stale: String::new(),
         unchanged: false,
+        withdrawn: String::new(),
     }
 }
 
