@@ -123,6 +123,12 @@ impl Engine {
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
         let sequence = sequence.unwrap_or(0) + 1;
         let id = RolloutId(Uuid::now_v7());
+        let spec = match (proven, first) {
+            (true, _) => environment.spec.clone().for_the_way_back(),
+            (false, true) => environment.spec.clone().for_the_first_release(),
+            (false, false) => environment.spec.clone(),
+        };
+        let replaces = request.ticket.as_ref().is_some_and(|ticket| ticket.replaces());
         let new = New {
             id,
             sequence,
@@ -130,11 +136,7 @@ impl Engine {
             env: env.clone(),
             target: target.clone(),
             from_version: live.map(|live| live.target.version),
-            spec: match (proven, first) {
-                (true, _) => environment.spec.clone().for_the_way_back(),
-                (false, true) => environment.spec.clone().for_the_first_release(),
-                (false, false) => environment.spec.clone(),
-            },
+            spec: if replaces { spec.for_a_release_without_sides() } else { spec },
             keep_slots: environment.keep_slots,
             snapshots,
             back,

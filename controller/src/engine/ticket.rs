@@ -31,6 +31,11 @@ impl Ticket {
         }
     }
 
+    /// Its release takes the place of what runs on each host, with all of the traffic.
+    pub(super) fn replaces(&self) -> bool {
+        self.plan.traffic.as_ref().is_some_and(|traffic| traffic.replaces)
+    }
+
     /// Between planning and this moment hosts may have come, gone or been moved.
     pub(super) fn check(&self, rollout: &Rollout) -> Result<(), Coded> {
         let strays = plan::strays(&self.plan, rollout);

@@ -33,6 +33,10 @@ pub struct Traffic {
     /// `None`: hosts are drained and join one after the other, or sides change on each host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupPlan>,
+    /// The release has no sides, and hosts direct the traffic of theirs: it has all of it at once on each, and of the
+    /// steps only the time is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
     /// What happens, in order; one sentence each.
     pub what: Vec<String>,
     /// The same of the way back.
@@ -75,15 +79,15 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
         .map(|behind| behind.balancers.iter().map(|(_, name)| name.clone()).collect())
         .unwrap_or_default();
     let groups = groups(routing, behind, members);
+    let has_sides = world.release.manifest.service.sides.is_some();
+    let replaces = groups.is_none() && balancers.is_empty() && !has_sides;
     let (what, back) = match (&groups, balancers.is_empty()) {
         (Some(groups), _) => switched(routing, &balancers, groups),
         (None, false) => drained(routing, &balancers),
-        (None, true) => match world.release.manifest.service.sides {
-            Some(_) => sides(routing),
-            None => replaced(world, routing),
-        },
+        (None, true) if replaces => replaced(world, routing),
+        (None, true) => sides(routing),
     };
-    let beside = !balancers.is_empty() && world.release.manifest.service.sides.is_some();
+    let beside = !balancers.is_empty() && has_sides;
     let held =
         "on each host a process of ours moves its public sockets to the release beside what runs there";
     let what = what.into_iter().chain(beside.then(|| held.to_owned())).collect();
@@ -95,6 +99,7 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
         steps: routing.steps.clone(),
         hold: routing.hold,
         groups,
+        replaces,
         what,
         back,
     })

@@ -205,6 +205,16 @@ async fn a_plan_is_made_found_and_followed() {
     assert_eq!(site.plan("1.1").await.duration.learnt_from, 1);
 }
 
+/// Whether a release has sides only its manifest says; a rollout is told it by its plan.
+#[tokio::test]
+async fn a_rollout_of_a_release_without_sides_knows_it() {
+    let site = Site::start(1).await;
+    site.apply(&format!("{FILE}[traffic]\ndriver = \"socket\"\nsteps = [\"10%\"]\n")).await;
+    assert_eq!(site.begin(What::Wish(wish("1.0")), &[]).await.unwrap(), Outcome::Succeeded);
+    let record = site.planner.engine.records().await.unwrap().remove(0);
+    assert!(record.header.spec.traffic.is_some_and(|routing| routing.replaces));
+}
+
 /// Hosts would take nothing new by documents that have run out: a plan names each, with who renews it.
 #[tokio::test]
 async fn documents_that_have_run_out_stop_a_plan() {

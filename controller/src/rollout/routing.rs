@@ -32,6 +32,10 @@ pub struct Routing {
     /// `None`: each host directs the traffic of its own two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancers: Option<Balancers>,
+    /// The release has no sides: on each host it takes the place of what runs there, with all of the traffic at once. Of
+    /// the steps only the time is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 /// Hosts of the fleet that share the traffic out among the environment's hosts.
@@ -150,6 +154,11 @@ impl Rollout {
             return step.unwrap_or(balancing.share);
         }
         self.header.steps_of(wave).get(self.header.traffic_step as usize).copied().unwrap_or(100)
+    }
+
+    /// Its hosts give it all of their traffic at once, whatever the steps say.
+    pub(super) fn replaces(&self) -> bool {
+        self.spec().traffic.as_ref().is_some_and(|routing| routing.replaces)
     }
 
     /// Percent of the traffic that a bake of this wave watches; `None`: nobody shares any out.

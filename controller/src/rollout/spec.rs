@@ -163,6 +163,12 @@ impl Spec {
         self
     }
 
+    /// For a release without sides where hosts direct the traffic of theirs: it takes the place of what runs.
+    pub fn for_a_release_without_sides(mut self) -> Self {
+        self.traffic.iter_mut().for_each(|routing| routing.replaces = true);
+        self
+    }
+
     /// Everything that cannot work, each as (field, what is wrong); empty when the strategy is sound.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut found = vec![];

@@ -57,7 +57,9 @@ pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
     if steps.len() < count {
         return None;
     }
-    let routing = Routing { director: director?, backend: backend?, drain, steps, hold, balancers };
+    // Of the release, which is not known here.
+    let replaces = false;
+    let routing = Routing { director: director?, backend: backend?, drain, steps, hold, balancers, replaces };
     for (key, what) in routing.problems() {
         table.problem_at(key, format!("traffic.{key} {what}"));
     }

@@ -173,6 +173,7 @@ fn a_release_without_sides_takes_the_place_of_what_runs() {
         "2 runs without sides: on each host it takes the place of what runs there, with all of its traffic";
     let steps = "of the steps (10%, 50%) only the time is kept: the first wave is watched for 1m each";
     assert_eq!(told(&plan(&world)), [place, steps, back]);
+    assert!(plan(&world).traffic.is_some_and(|traffic| traffic.replaces));
     runs(&mut world, &["0.0.0.0:6061"], sides());
     let stopped = "when it is healthy, 1 is stopped on the sides on which it runs";
     assert_eq!(told(&plan(&world)), [place, steps, stopped, back]);

@@ -183,13 +183,14 @@ pub(super) fn awaiting(rollout: &Rollout, phase: &Awaiting) -> Hold {
     }
 }
 
-/// ` with 10% of its traffic`, while it has not the whole.
+/// ` with 10% of its traffic`, while more steps come.
 fn with_share(rollout: &Rollout, phase: &Baking) -> String {
     let share = phase.share.or_else(|| rollout.share_watched(phase.wave));
     match share.filter(|_| rollout.next_share(phase.wave).is_some()) {
         Some(share) if rollout.header.groups().is_some() => {
             format!(" with {share}% of the traffic{}", unconfirmed(rollout))
         }
+        Some(_) if rollout.replaces() => " with all of its traffic".to_owned(),
         Some(share) => format!(" with {share}% of its traffic{}", unconfirmed(rollout)),
         None => String::new(),
     }
@@ -209,6 +210,9 @@ fn after(rollout: &Rollout, wave: u32) -> String {
     if let Some(share) = rollout.next_share(wave) {
         let goes = match rollout.header.groups() {
             Some((_, side)) => format!("{share}% of the traffic goes to the {side} group"),
+            None if rollout.replaces() => {
+                format!("it is watched once more, in place of the step to {share}%")
+            }
             None => format!("{share}% of its traffic goes to the release"),
         };
         return after_opening(rollout, goes);

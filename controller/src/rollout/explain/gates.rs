@@ -51,14 +51,22 @@ fn with_share(rollout: &Rollout, gate: &GateSpec, wave: u32) -> String {
         },
         Some(_) => return String::new(),
         None => match rollout.share_watched(wave).filter(|_| shared()) {
+            Some(share) if rollout.replaces() => {
+                format!(" with all of its traffic, in place of the step to {share}%")
+            }
             Some(share) => format!(" with {share}% of its traffic"),
             None => return String::new(),
         },
     };
-    if gate.kind == GateKind::Approval {
-        format!("{share} (each share is approved by itself)")
-    } else {
-        share
+    match gate.kind {
+        GateKind::Approval if rollout.replaces() => format!("{share} (each step is approved by itself)"),
+        GateKind::Approval => format!("{share} (each share is approved by itself)"),
+        GateKind::Probe
+        | GateKind::Test
+        | GateKind::Metrics
+        | GateKind::App
+        | GateKind::Webhook
+        | GateKind::Http => share,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shares of traffic, one after the other, and a pace that is changed on the way.
 
 use super::transcript::{Play, check};
-use crate::rollout::{Event, desired};
+use crate::rollout::{Event, Facts, desired, explain};
 
 /// The share that each host's assignment says: `a 10, b 100`.
 fn shares(play: &Play) -> String {
@@ -42,6 +42,25 @@ fn the_first_wave_gets_its_traffic_in_steps() {
     assert_eq!(play.act("b staged"), "switching 1; run b");
     assert_eq!(shares(&play), "a 100, b 100", "later waves get the whole at once");
     assert_eq!(play.act("b healthy"), "succeeded");
+}
+
+/// A release without sides takes the place of what runs: it has all of the traffic from the first step on.
+#[test]
+fn a_release_without_sides_is_not_said_to_have_a_share() {
+    let setup = format!("{STEPS} traffic.replaces=true gate=go:canary:approval:promotable");
+    let mut play = check(
+        &setup,
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> baking 0",
+    );
+    let baking = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(baking.what.contains("is healthy with all of its traffic and is watched for 30s"), "{baking:?}");
+    let then = "it is watched once more, in place of the step to 50%";
+    assert!(baking.then.contains(then), "{then} is not in {}", baking.then);
+    assert_eq!(play.act("+30s"), "gating 0; look go");
+    let says = "with all of its traffic, in place of the step to 10% (each step is approved by itself)";
+    assert!(play.explained().contains(says), "{says} is not in {}", play.explained());
 }
 
 /// Scenario 106: going back is the whole at once, and no step is repeated.
