@@ -3,20 +3,60 @@
 
 use std::collections::BTreeSet;
 
-use longshore_common::{ids::HostName, label::Selector};
+use longshore_common::{
+    ids::{AppName, HostName},
+    label::Selector,
+};
 
 use crate::{
     config::Environment,
     fleet::Host,
     gate::{Check, Declaration, check::From},
-    rollout::Then,
+    rollout::{Layer, Scope, Then},
 };
 
 /// One sentence each: where it is named, and what a plan will do about it.
 pub fn unmatched(environment: &Environment, hosts: &[Host]) -> Vec<String> {
     let mut told = balancers(environment, hosts);
     told.extend(environment.gates.iter().flat_map(|declared| of_gate(declared, hosts)));
+    told.extend(settings(environment, hosts));
     told
+}
+
+/// Values and secrets for hosts. An environment without any host gives nobody anything, which needs no word.
+fn settings(environment: &Environment, hosts: &[Host]) -> Vec<String> {
+    let of_it: Vec<&Host> = hosts.iter().filter(|host| host.belongs(&environment.selector)).collect();
+    if of_it.is_empty() {
+        return vec![];
+    }
+    let layers = environment.declared_layers().into_iter();
+    layers.filter_map(|(app, layer)| of_layer(app.as_ref(), &layer, environment, &of_it)).collect()
+}
+
+fn of_layer(
+    app: Option<&AppName>,
+    layer: &Layer,
+    environment: &Environment,
+    hosts: &[&Host],
+) -> Option<String> {
+    let env = &environment.name;
+    match &layer.scope {
+        Scope::Environment | Scope::App => None,
+        Scope::Hosts(selector) => {
+            let of = app.map(|app| format!(" (app {app})")).unwrap_or_default();
+            hosts.iter().all(|host| !host.fits(selector)).then(|| {
+                format!(
+                    "values_for \"{selector}\"{of}: no enrolled host of {env} matches it; until one does, nobody gets what it \
+                     says"
+                )
+            })
+        }
+        Scope::Host(name) => hosts.iter().all(|host| host.name != *name).then(|| {
+            format!(
+                "hosts.{name}: no enrolled host of {env} has that name; until one has, nobody gets what it says"
+            )
+        }),
+    }
 }
 
 fn balancers(environment: &Environment, hosts: &[Host]) -> Vec<String> {
@@ -114,6 +154,26 @@ from = ["web-1", "web-7"]
             host
         };
         unmatched(&environment, &names.iter().map(host).collect::<Vec<Host>>())
+    }
+
+    #[test]
+    fn values_that_no_host_gets_are_named() {
+        let file = "[environment]\nname = \"production\"\nselector = \"env=prod\"\n\
+                    [[values_for]]\nselector = \"size=big\"\napp = \"shop\"\nvalues = { workers = 32 }\n\
+                    [[values_for]]\nselector = \"env=prod\"\nvalues = { workers = 8 }\n\
+                    [hosts.web-1.values]\nworkers = 2\n[hosts.web-7.values]\nworkers = 2\n";
+        let nobody = "nobody gets what it says";
+        assert_eq!(
+            told(file, &["web-1", "lb-1"]),
+            [
+                format!(
+                    "values_for \"size=big\" (app shop): no enrolled host of production matches it; until one does, \
+                     {nobody}"
+                ),
+                format!("hosts.web-7: no enrolled host of production has that name; until one has, {nobody}"),
+            ]
+        );
+        assert_eq!(told(file, &["lb-1"]), Vec::<String>::new(), "it has no hosts at all");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What does not stop a plan and is worth knowing before one agrees to it.
 
 use super::{Change, Part, Standing, balancers, make::Judged, size, world::World};
-use crate::rollout::UnknownHosts;
+use crate::rollout::{Scope, UnknownHosts};
 
 /// Hosts that a sentence names.
 const NAMED: usize = 8;
@@ -31,6 +31,7 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
         told.push(format!("{} {so} left alone", size::hosts(unchanged)));
     }
     told.extend(balancers::remarks(world));
+    told.extend(unused_settings(world));
     if let Some(live) = &world.live
         && !world.known.contains_key(&live.version)
     {
@@ -40,6 +41,22 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
         ));
     }
     told
+}
+
+/// A name or a label may be misspelt, and nobody would miss it.
+fn unused_settings(world: &World) -> Option<String> {
+    let snapshot = world.snapshots.get(world.target.snapshot.as_ref()?)?;
+    let nobody = |number: &u16| world.hosts.iter().all(|host| !host.member.layers.contains(number));
+    let layers = (0..).zip(&snapshot.layers).filter(|(number, _)| nobody(number));
+    let unused: Vec<String> = layers
+        .filter(|(_, layer)| matches!(layer.scope, Scope::Hosts(_) | Scope::Host(_)))
+        .map(|(_, layer)| layer.scope.to_string())
+        .collect();
+    let env = &world.env;
+    (!unused.is_empty()).then(|| {
+        let unused = size::some_of(unused.iter().map(String::as_str), NAMED);
+        format!("values and secrets that nobody gets, as no host of {env} is meant by them: {unused}")
+    })
 }
 
 fn unknown(world: &World, judged: &[Judged]) -> Option<String> {

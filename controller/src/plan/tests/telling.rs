@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_common::{
     manifest::{Probe, Requires},
+    settings::Settings,
     time::Span,
     traffic::Side,
 };
@@ -12,7 +13,7 @@ use super::setup::{MIB, release, world};
 use crate::{
     gate::check::Approval,
     plan::{Against, Change, Opens, Past, Plan, plan},
-    rollout::{Behind, tests::setup::version},
+    rollout::{Behind, Layer, Scope, Snapshot, tests::setup::version},
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -31,6 +32,30 @@ fn only_what_no_slot_holds_is_fetched() {
     assert_eq!(plan.fetch.bytes, 140 * MIB);
     let changes = ["a", "b", "d"].map(|name| host(&plan, name).change);
     assert_eq!(changes, [Change::Update, Change::Install, Change::Unchanged]);
+}
+
+/// A plan knows every host of the environment, and so what was declared for none of them.
+#[test]
+fn values_that_no_host_gets_are_worth_knowing() {
+    let layer = |scope| {
+        let mut settings = Settings::default();
+        settings.values.insert("workers".into(), "8".into());
+        Layer { scope, settings }
+    };
+    let named = |name: &str| Scope::Host(name.parse().unwrap());
+    let scopes = [Scope::Environment, named("a"), named("b"), Scope::Hosts("size=big".parse().unwrap())];
+    let snapshot = Snapshot { layers: scopes.map(layer).into() };
+    let mut world = world("a b");
+    world.target.snapshot = Some(snapshot.digest());
+    world.snapshots.insert(snapshot.digest(), Arc::new(snapshot));
+    for (host, layers) in world.hosts.iter_mut().zip([vec![0, 1], vec![0]]) {
+        host.member.layers = layers;
+    }
+    let told = "values and secrets that nobody gets, as no host of prod is meant by them: host b, hosts \
+                \"size=big\"";
+    assert_eq!(plan(&world).remarks, [told]);
+    world.hosts[1].member.layers = vec![0, 2, 3];
+    assert!(plan(&world).remarks.is_empty());
 }
 
 #[test]
