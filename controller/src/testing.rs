@@ -355,6 +355,7 @@ fn seen((app, accepted): (&AppName, &Assignment)) -> AppSeen {
         version: String::new(),
         running: true,
         slots: vec![],
+        failed_slots: vec![],
         verdict: String::new(),
         local: None,
         sides: vec![],

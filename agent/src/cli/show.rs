@@ -241,8 +241,9 @@ fn app_notes(app: &pb::LocalApp, now: Millis) {
         );
         failure.evidence.iter().for_each(|line| say!("    {}", visible(line)));
     }
-    let others: Vec<String> =
-        state.slots.iter().filter(|slot| **slot != state.current_slot).map(|s| visible(s)).collect();
+    let failed = |slot: &String| if state.failed_slots.contains(slot) { " (failed here)" } else { "" };
+    let others = state.slots.iter().filter(|slot| **slot != state.current_slot);
+    let others: Vec<String> = others.map(|slot| visible(slot) + failed(slot)).collect();
     if !others.is_empty() {
         say!("\n{name}: also on disk: {}", others.join(", "));
     }
@@ -395,6 +396,7 @@ fn app_json(app: &pb::LocalApp) -> Value {
         "release": none_if_empty(&state.release),
         "slot": none_if_empty(&state.current_slot),
         "slots": state.slots,
+        "failed_slots": state.failed_slots,
         "running": state.running,
         "verdict": none_if_empty(&state.verdict),
         "pending": none_if_empty(&app.pending),

@@ -58,6 +58,12 @@ pub(crate) fn app_state(app: &AppName, record: &Record, seen: &Seen) -> pb::AppS
         local_by: record.local.as_ref().map(|local| local.by.clone()).unwrap_or_default(),
         local_ms: record.local.as_ref().map_or(0, |local| local.since_ms),
         sides: sides_seen(record, seen).iter().map(Into::into).collect(),
+        failed_slots: record
+            .bad
+            .iter()
+            .filter(|slot| seen.is_sealed(slot))
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 
@@ -107,6 +113,20 @@ mod tests {
     use longshore_common::{digest::ReleaseDigest, settings::Settings};
 
     use super::*;
+    use crate::plan::Needs;
+
+    /// One that was removed since is nothing to tell of.
+    #[test]
+    fn slots_on_disk_that_failed_here_are_told_as_that() {
+        let slot = |version: &str| {
+            Slot::new(&version.parse().unwrap(), &ReleaseDigest::of(version.as_bytes()), &Settings::default())
+        };
+        let slots = ["1", "2"].map(|version| (slot(version), Needs::default())).into();
+        let seen = Seen { current: Some(slot("1")), slots, ..Seen::default() };
+        let record = Record { good: vec![slot("1")], bad: vec![slot("0"), slot("2")], ..Record::default() };
+        let state = app_state(&"shop".parse().unwrap(), &record, &seen);
+        assert_eq!((state.slots.len(), state.failed_slots), (2, vec![slot("2").to_string()]));
+    }
 
     #[test]
     fn what_is_started_again_after_a_drain_is_not_healthy_before_it_was_found_so() {

@@ -77,6 +77,7 @@ fn begin(record: &Record, incoming: &Assignment) -> Record {
         concluded: None,
         refused: None,
         good: record.good.clone(),
+        bad: record.bad.clone(),
         disturbed: record.disturbed || given_up,
         order: None,
         halt: record.halt,

@@ -116,6 +116,9 @@ pub struct Conclusion {
     pub outcome: Outcome,
 }
 
+/// Slots that failed and are remembered: a word for whoever looks, which decides nothing.
+const BAD_MAX: usize = 8;
+
 /// Durable memory of one app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -133,6 +136,9 @@ pub struct Record {
     /// Slots that were healthy while live, the latest last, none twice.
     #[serde(default)]
     pub good: Vec<Slot>,
+    /// Slots that failed when they were tried here, the latest last; none that is good, and at most `BAD_MAX`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad: Vec<Slot>,
     /// An earlier assignment was given up half way through its switch, so what is live was never judged.
     #[serde(default)]
     pub disturbed: bool,
@@ -326,6 +332,7 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     let mut next = record.clone();
     let assignment = record.accepted.as_ref().expect("only something accepted can end");
     let order = next.order.take();
+    let failed = order.is_none() && assignment.intent == Intent::Run && is_verdict(outcome);
     match outcome {
         // Nothing of the app runs here.
         _ if assignment.intent == Intent::Direct => {}
@@ -347,6 +354,7 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
         }
         Outcome::Removed => {
             next.good.clear();
+            next.bad.clear();
             next.share = None;
             next.disturbed = false;
         }
@@ -355,6 +363,9 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
         }
         Outcome::Inconsistent { .. } => next.disturbed = true,
         Outcome::Staged | Outcome::Failed { .. } | Outcome::Refused { .. } => {}
+    }
+    if failed {
+        remember_bad(&mut next, assignment.slot());
     }
     next.failed = None;
     next.concluded = Some(Conclusion { generation: assignment.generation, outcome: outcome.clone() });
@@ -380,7 +391,31 @@ impl Brought {
     }
 }
 
+/// It failed by what it is, and not by what it found here.
+fn is_verdict(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { failure }
+        | Outcome::Inconsistent { failure }
+        | Outcome::Reverted { failure, .. } => failure.blame == Blame::Version,
+        Outcome::Staged
+        | Outcome::Healthy
+        | Outcome::Unchanged
+        | Outcome::Refused { .. }
+        | Outcome::Removed => false,
+    }
+}
+
+fn remember_bad(record: &mut Record, slot: Slot) {
+    record.bad.retain(|bad| *bad != slot);
+    if !record.good.contains(&slot) {
+        record.bad.push(slot);
+    }
+    let excess = record.bad.len().saturating_sub(BAD_MAX);
+    record.bad.drain(..excess);
+}
+
 fn remember_good(record: &mut Record, slot: Slot, keep: u32) {
+    record.bad.retain(|bad| *bad != slot);
     record.good.retain(|good| *good != slot);
     record.good.push(slot);
     let excess = record.good.len().saturating_sub(keep.max(2) as usize);

@@ -209,7 +209,8 @@ impl HostApp {
             release: exact.map(|good| good.target.release.hex()).unwrap_or_default(),
             version: self.live.as_ref().map(|live| live.version().to_owned()).unwrap_or_default(),
             running: well,
-            slots: vec![], // what of them is still on its disk, only the host knows
+            slots: vec![],        // what of them is still on its disk, only the host knows
+            failed_slots: vec![], // likewise
             verdict: if well { "healthy".to_owned() } else { String::new() },
             local: None, // likewise
             sides: vec![],

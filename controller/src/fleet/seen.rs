@@ -16,6 +16,7 @@ impl AppSeen {
             version: String::new(),
             running: false,
             slots: vec![],
+            failed_slots: vec![],
             verdict: String::new(),
             local: None,
             sides: vec![],
@@ -39,6 +40,7 @@ impl AppSeen {
         match &report.outcome {
             Outcome::Healthy | Outcome::Unchanged => {
                 seen.release = report.release.hex();
+                seen.failed_slots.retain(|failed| *failed != seen.current_slot);
                 seen.running = true;
                 seen.verdict = "healthy".to_owned();
             }

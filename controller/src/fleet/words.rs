@@ -93,6 +93,8 @@ pub struct AppSeen {
     pub version: String,
     pub running: bool,
     pub slots: Vec<String>,
+    /// Of these, as it said last: what failed when it was tried there, and was not good since.
+    pub failed_slots: Vec<String>,
     pub verdict: String,
     /// Somebody on the host deployed from a bundle what was accepted last; `None`: it was assigned.
     pub local: Option<DeployedThere>,

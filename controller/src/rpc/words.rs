@@ -116,6 +116,7 @@ pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
         local_by,
         local_ms,
         sides,
+        failed_slots,
     } = state;
     Ok(AppSeen {
         app: parse("app_state.app", &app)?,
@@ -125,6 +126,7 @@ pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {
         version: word(&version),
         running,
         slots: slots.iter().take(SLOTS).map(|slot| word(slot)).collect(),
+        failed_slots: failed_slots.iter().take(SLOTS).map(|slot| word(slot)).collect(),
         verdict: word(&verdict),
         local: (!local_by.is_empty()).then(|| DeployedThere { by: word(&local_by), at_ms: told(local_ms) }),
         sides: sides.into_iter().take(Side::BOTH.len()).map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -324,8 +326,19 @@ pub fn checkpoint_message(checkpoint: Checkpoint) -> pb::AuditCheckpoint {
 }
 
 pub fn app_message(seen: AppSeen) -> pb::AppState {
-    let AppSeen { app, generation, current_slot, release, version, running, slots, verdict, local, sides } =
-        seen;
+    let AppSeen {
+        app,
+        generation,
+        current_slot,
+        release,
+        version,
+        running,
+        slots,
+        failed_slots,
+        verdict,
+        local,
+        sides,
+    } = seen;
     let (local_by, local_ms) = local.map(|local| (local.by, local.at_ms)).unwrap_or_default();
     pb::AppState {
         app: app.to_string(),
@@ -339,6 +352,7 @@ pub fn app_message(seen: AppSeen) -> pb::AppState {
         local_by,
         local_ms,
         sides: sides.iter().map(Into::into).collect(),
+        failed_slots,
     }
 }
 

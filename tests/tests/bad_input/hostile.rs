@@ -54,6 +54,7 @@ fn app() -> pb::AppState {
         release: dirt(),
         version: dirt(),
         slots: vec![dirt()],
+        failed_slots: vec![dirt()],
         verdict: dirt(),
         ..Default::default()
     }

@@ -174,6 +174,25 @@ fn a_failed_probe_goes_back_without_hooks() {
     check(&again, "=> reverted to 1: LS-B01 at probe");
 }
 
+/// A slot that failed stays on disk until something else is healthy, and is known for what it is; no word of an operator
+/// or of the network makes it one.
+#[test]
+fn a_slot_that_failed_here_is_remembered_as_that() {
+    let mut bench = Bench::with_flaws(&[("2", Flaw::Probe)]);
+    bench.give(&run(1, "1")).unwrap();
+    assert!(bench.record.bad.is_empty());
+    bench.give(&run(2, "2")).unwrap();
+    assert_eq!(bench.record.bad, [run(2, "2").slot()]);
+    bench.host.release("2", SimHost::service([]), []);
+    bench.give(&run(3, "2")).unwrap();
+    assert!(bench.record.bad.is_empty(), "it is good now");
+    bench.order(None).unwrap();
+    assert!(bench.record.bad.is_empty(), "somebody went back from it");
+    bench.host.release("3", SimHost::service([]), [Flaw::Fetch]);
+    bench.give(&run(4, "3")).unwrap();
+    assert!(bench.record.bad.is_empty(), "it was never tried");
+}
+
 #[test]
 fn a_failed_first_deployment_leaves_nothing_live() {
     let mut bench = Bench::with_flaws(&[("1", Flaw::Start)]);

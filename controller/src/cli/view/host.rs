@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     env::Unbrought,
+    host_apps::apps_table,
     host_facts::HostFacts,
     labels,
     side::{self, HostSide},
@@ -107,6 +108,8 @@ pub struct HostApp {
     pub verdict: Option<String>,
     pub generation: u64,
     pub slots: Vec<String>,
+    /// Of these: what failed when it was tried there, and was not good since.
+    pub failed_slots: Vec<String>,
     /// Somebody on the host deployed it from a bundle; none: the controller assigned it.
     pub deployed_there: Option<DeployedThere>,
     /// Blue, then green; empty: it runs on none, or the host is away.
@@ -209,6 +212,7 @@ impl From<pb::AppState> for HostApp {
             local_by,
             local_ms,
             sides,
+            failed_slots,
         } = state;
         let at = Moment::from_wire(local_ms);
         Self {
@@ -220,6 +224,7 @@ impl From<pb::AppState> for HostApp {
             verdict: some(verdict),
             generation,
             slots,
+            failed_slots,
             deployed_there: some(local_by).map(|by| DeployedThere { by, at }),
             sides: side::sides(sides),
         }
@@ -252,16 +257,6 @@ impl HostApp {
 }
 
 impl Host {
-    /// `shop 1.1, blog 2.0 (found unwell)`: a verdict is of the switch, what was found later counts more.
-    fn brief(&self) -> String {
-        let found = |app: &HostApp| app.running && self.unwell.iter().any(|found| found.app == app.app);
-        let briefs = self.apps.iter().map(|app| match found(app) {
-            true => format!("{} (found unwell)", app.brief()),
-            false => app.brief(),
-        });
-        briefs.collect::<Vec<_>>().join(", ")
-    }
-
     /// The one word of trust that a list has room for.
     fn unsigned(&self) -> Option<&'static str> {
         match self.facts.as_ref()?.trust.as_ref()?.state.as_str() {
@@ -449,29 +444,6 @@ impl View for Host {
         }
         lines
     }
-}
-
-/// Of a host that is away nobody knows whether an app runs: what is told is what it said last. That a slot is
-/// unpacked says nothing of whether its release ever came to healthy there.
-fn apps_table(apps: &[HostApp], connected: bool) -> Table {
-    let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "UNPACKED"]);
-    for app in apps {
-        let verdict = app.verdict.as_deref().unwrap_or_default();
-        let ink = if verdict == "healthy" { Ink::Good } else { Ink::Warn };
-        table.row([
-            visible(&app.app).into(),
-            visible(app.version.as_deref().unwrap_or_default()).into(),
-            match (connected, app.running) {
-                (false, _) => Cell::new(Ink::Faint, "unknown"),
-                (true, true) => Cell::new(Ink::Plain, "yes"),
-                (true, false) => Cell::new(Ink::Bad, "no"),
-            },
-            Cell::new(ink, visible(verdict)),
-            visible(app.slot.as_deref().unwrap_or_default()).into(),
-            app.slots.iter().map(|slot| visible(slot)).collect::<Vec<_>>().join(" ").into(),
-        ]);
-    }
-    table
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -12,6 +12,7 @@ pub mod export;
 pub mod fleet_word;
 pub mod gate;
 pub mod host;
+mod host_apps;
 mod host_facts;
 pub mod log;
 pub mod notice;
