@@ -13,11 +13,14 @@ use longshore_common::{
     code::{Code, Coded},
     digest::ReleaseDigest,
     durable,
+    regular::{self, Links},
     time::Millis,
 };
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "trust.json";
+/// Bytes of it: what 256 apps and the breaks that are remembered need, many times over.
+const FILE_BYTES: usize = 1 << 20;
 const SCHEMA: &str = "longshore.agent.trust/1";
 /// Breaks that are remembered; the oldest and the newest stay.
 const BREAKS_MAX: usize = 16;
@@ -71,9 +74,10 @@ impl PinFile {
         Self(identity.join(FILE))
     }
 
-    /// Without a file nothing is pinned. One that cannot be read is an error, never "nothing pinned".
+    /// Without a file nothing is pinned. One that cannot be read is an error, never "nothing pinned". Root reads here as
+    /// well, in a folder that may belong to the agent's user: no link is followed.
     pub fn load(&self) -> Result<Pin, Coded> {
-        let bytes = match std::fs::read(&self.0) {
+        let bytes = match regular::read(&self.0, FILE_BYTES, Links::Refused) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Pin::default()),
             Err(error) => return Err(self.damaged(&error)),

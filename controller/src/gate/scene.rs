@@ -6,6 +6,7 @@ use longshore_common::{
     code::Coded,
     digest::ReleaseDigest,
     ids::{AppName, EnvName, Generation, HostId, HostName, RolloutId, Version},
+    regular::{self, Links},
     text::visible,
     time::{Clock, Millis},
     wire::cut,
@@ -29,7 +30,7 @@ const LAST_LOOK_MAX: Duration = Duration::from_secs(1);
 /// A question with less time than this is not asked: that it was not answered would hide what was said before.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 /// Bytes of a file with a key or a token.
-const SECRET_BYTES: u64 = 4096;
+const SECRET_BYTES: usize = 4096;
 
 /// How long to wait before the next look: the last one begins shortly before the time is over.
 fn rest(left: Duration, length: Duration, deadline: Duration) -> Option<Duration> {
@@ -196,11 +197,10 @@ fn left(deadline: Millis, now: Millis) -> Duration {
 pub(super) fn secret(file: &Path) -> Result<Vec<u8>, Conclusion> {
     let shown = visible(&file.display().to_string());
     let bad = |why: String| Conclusion::new(Verdict::NoData, format!("the file {shown}: {why}"));
-    let size = std::fs::metadata(file).map_err(|e| bad(e.to_string()))?.len();
-    if size == 0 || size > SECRET_BYTES {
-        return Err(bad(format!("it has {size} bytes; a secret has 1 to {SECRET_BYTES}")));
+    let bytes = regular::read(file, SECRET_BYTES, Links::Followed).map_err(|e| bad(e.to_string()))?;
+    if bytes.is_empty() {
+        return Err(bad("it is empty".to_owned()));
     }
-    let bytes = std::fs::read(file).map_err(|e| bad(e.to_string()))?;
     Ok(bytes.trim_ascii().to_vec())
 }
 
@@ -253,6 +253,27 @@ mod tests {
         let short = Duration::from_millis(900);
         assert_eq!(rest(s(4), s(5), s(4)), Some(s(4) - Duration::from_millis(400)));
         assert_eq!(rest(short, s(5), s(9)), None);
+    }
+
+    /// A pipe would have a gate wait for ever.
+    #[test]
+    fn what_is_no_secret_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), 0o600.into()).unwrap();
+        for (name, bytes) in [("large", SECRET_BYTES + 1), ("empty", 0), ("good", 3)] {
+            longshore_common::durable::write_atomic(&at(name), &vec![b'x'; bytes], 0o600).unwrap();
+        }
+        for (name, says) in [
+            ("pipe", "it is a FIFO"),
+            ("large", "it has 4097 bytes; at most 4096 are read"),
+            ("empty", "it is empty"),
+        ] {
+            let said = secret(&at(name)).unwrap_err();
+            let named = format!("the file {}: {says}", at(name).display());
+            assert!(said.verdict == Verdict::NoData && said.note.starts_with(&named), "{}", said.note);
+        }
+        assert_eq!(secret(&at("good")).unwrap(), b"xxx");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use longshore_common::time::Millis;
 
 pub use hmac::{hmac_sha256, signature};
 pub use send::call;
-pub use trust::Trust;
+pub use trust::{CA_BYTES, Trust};
 pub use url::{URL_BYTES, Url};
 
 /// What a body may hold unless the call says otherwise.

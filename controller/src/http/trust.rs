@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use longshore_common::{
     code::{Code, Coded},
+    regular::{self, Links},
     tls,
 };
 use rustls::{
@@ -15,7 +16,7 @@ use rustls::{
 const SYSTEM_FILES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 /// Bytes of a file with CAs; Debian's has a quarter of a megabyte.
-const FILE_BYTES: u64 = 4 << 20;
+pub const CA_BYTES: usize = 4 << 20;
 
 /// Ready to be used for any number of calls.
 #[derive(Clone)]
@@ -49,14 +50,35 @@ impl Trust {
 
 /// System files have certificates that webpki does not read: those are left out.
 fn read(path: &Path) -> Result<RootCertStore, String> {
-    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
-    if size > FILE_BYTES {
-        return Err(format!("it has {size} bytes; at most {FILE_BYTES} are read"));
-    }
-    let pem = std::fs::read(path).map_err(|e| e.to_string())?;
+    let pem = regular::read(path, CA_BYTES, Links::Followed).map_err(|e| e.to_string())?;
     let found: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(found);
     if added == 0 { Err("it holds no certificate in PEM".to_owned()) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe would have a gate wait for ever, and a device has no end.
+    #[test]
+    fn what_is_no_ca_file_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        let file = std::fs::File::create(&large).unwrap();
+        file.set_len(CA_BYTES as u64 + 1).unwrap();
+        for (path, says) in [
+            (pipe.as_path(), "it is a FIFO"),
+            (large.as_path(), "at most 4194304 are read"),
+            (Path::new("/dev/zero"), "it is a device"),
+        ] {
+            let Err(refusal) = Trust::file(path) else { panic!("{} was read", path.display()) };
+            let named = format!("the CA file {}: ", path.display());
+            assert!(refusal.code == Code::V01 && refusal.message.starts_with(&named), "{refusal}");
+            assert!(refusal.message.contains(says), "{refusal}");
+        }
+    }
 }

@@ -13,15 +13,18 @@ use lettre::{
 use longshore_common::{
     chain::Chain,
     code::{Code, Coded},
+    regular::{self, Links},
 };
 
 use super::{Notice, courier::Undelivered};
+use crate::http::CA_BYTES;
 
 /// Of each exchange with the server, and of all of them together.
 const EXCHANGE: Duration = Duration::from_secs(15);
 const DEADLINE: Duration = Duration::from_secs(45);
 /// Bytes of a file with a password.
-const SECRET_BYTES: u64 = 4096;
+const SECRET_BYTES: usize = 4096;
+
 /// How the line to a mail server is kept from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailTls {
@@ -123,9 +126,11 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 fn parameters(server: &MailServer) -> Result<TlsParameters, Failed> {
     let mut builder = TlsParameters::builder(server.host.clone());
     if let Some(path) = &server.ca_file {
+        let pem = regular::read(path, CA_BYTES, Links::Followed)
+            .map_err(|error| format!("read {}: {error}", path.display()))?;
         builder = builder
             .certificate_store(CertificateStore::None)
-            .add_root_certificate(Certificate::from_pem(&std::fs::read(path)?)?);
+            .add_root_certificate(Certificate::from_pem(&pem)?);
     }
     Ok(builder.build_rustls()?)
 }
@@ -134,11 +139,35 @@ fn parameters(server: &MailServer) -> Result<TlsParameters, Failed> {
 pub(super) fn secret(path: &std::path::Path) -> Result<String, Coded> {
     let unreadable =
         |why: String| Coded::new(Code::V01, format!("read the secret {}: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > SECRET_BYTES {
-        return Err(unreadable(format!("it has {length} bytes; at most {SECRET_BYTES} are read")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = regular::read_text(path, SECRET_BYTES, Links::Followed)
+        .map_err(|error| unreadable(error.to_string()))?;
     let text = text.trim_end_matches(['\n', '\r']).to_owned();
     if text.is_empty() { Err(unreadable("it is empty".to_owned())) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::durable::write_atomic;
+
+    use super::*;
+    use crate::testing;
+
+    /// A pipe would have the controller wait for ever.
+    #[test]
+    fn what_is_no_secret_and_no_ca_file_is_named_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, large) = (dir.path().join("pipe"), dir.path().join("large"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        write_atomic(&large, &[b'x'; SECRET_BYTES + 1], 0o600).unwrap();
+        for (path, says) in [(&pipe, "it is a FIFO"), (&large, "it has 4097 bytes; at most 4096 are read")] {
+            let refusal = secret(path).unwrap_err();
+            let named = format!("read the secret {}: {says}", path.display());
+            assert!(refusal.code == Code::V01 && refusal.message.starts_with(&named), "{refusal}");
+        }
+        let known = testing::tell().mail.unwrap();
+        let server = MailServer { tls: MailTls::Wrapped, ca_file: Some(pipe.clone()), ..known };
+        let Err(refusal) = Mailer::new(&server) else { panic!("the pipe was read") };
+        let says = format!("mail.ca_file: read {}: it is a FIFO", pipe.display());
+        assert!(refusal.code == Code::V01 && refusal.message.starts_with(&says), "{refusal}");
+    }
 }

@@ -200,8 +200,21 @@ fn a_pin_of_another_version_or_that_cannot_be_read_is_damage_and_none_is_none() 
     assert!(refusal.code == Code::T01 && refusal.message.contains("of another version"), "{refusal}");
     std::fs::remove_file(&path).unwrap();
     assert_eq!(file.load().unwrap(), Pin::default());
+    // Nor is what is no file: nobody waits for a pipe, and no link is followed.
+    let other = host.dir.path().join("other");
+    durable::write_atomic(&other, text.replace("agent.trust/2", "agent.trust/1").as_bytes(), 0o600).unwrap();
+    let damaged = |says: &str| {
+        let refusal = file.load().unwrap_err();
+        assert!(refusal.code == Code::T01 && refusal.message.contains(says), "{says}: {refusal}");
+    };
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(file.load().unwrap_err().code, Code::T01);
+    damaged("it is a folder");
+    std::fs::remove_dir(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+    damaged("it is a FIFO");
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    damaged("it is a link");
 }
 
 #[test]
