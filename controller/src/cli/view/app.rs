@@ -111,16 +111,19 @@ pub struct AppHost {
     pub connected: bool,
     pub version: String,
     pub verdict: String,
+    /// Why a rollout found it unwell after the switch that the verdict is of; none: none did.
+    pub unwell: Option<String>,
 }
 
 impl AppDetail {
     pub fn new(app: App, hosts: pb::ListHostsReply) -> Self {
         let mut rows = vec![];
         for host in hosts.hosts {
-            let pb::Host { id, name, connected, apps, .. } = host;
+            let pb::Host { id, name, connected, apps, unwell, .. } = host;
             if let Some(state) = apps.into_iter().find(|state| state.app == app.app) {
                 let pb::AppState { version, verdict, .. } = state;
-                rows.push(AppHost { host: id, name, connected, version, verdict });
+                let unwell = unwell.into_iter().find(|found| found.app == app.app).map(|found| found.why);
+                rows.push(AppHost { host: id, name, connected, version, verdict, unwell });
             }
         }
         Self { app, hosts: rows }
@@ -150,12 +153,16 @@ impl View for AppDetail {
         }
         let mut table = Table::new(["HOST", "STATE", "VERSION", "VERDICT"]);
         for host in &self.hosts {
-            let ink = if host.verdict == "healthy" { Ink::Good } else { Ink::Warn };
+            let (ink, verdict) = match (&host.unwell, host.verdict.as_str()) {
+                (Some(_), _) => (Ink::Warn, "found unwell"),
+                (None, "healthy") => (Ink::Good, "healthy"),
+                (None, verdict) => (Ink::Warn, verdict),
+            };
             table.row([
                 visible(&host.name).into(),
                 if host.connected { "connected".into() } else { Cell::new(Ink::Warn, "away") },
                 visible(&host.version).into(),
-                Cell::new(ink, visible(&host.verdict)),
+                Cell::new(ink, visible(verdict)),
             ]);
         }
         lines.push(String::new());
@@ -176,6 +183,19 @@ mod tests {
             withdrawn,
             ..Default::default()
         }
+    }
+
+    /// The host's own verdict is of its switch.
+    #[test]
+    fn an_app_that_was_found_unwell_on_a_host_is_not_healthy_there() {
+        let app = App { app: "shop".into(), releases: 1, latest: None, live: vec![] };
+        let state = pb::AppState { app: "shop".into(), verdict: "healthy".into(), ..Default::default() };
+        let found = pb::FoundUnwell { app: "shop".into(), why: "LS-B01 no".into(), ..Default::default() };
+        let host = pb::Host { apps: vec![state], unwell: vec![found], ..Default::default() };
+        let detail = AppDetail::new(app, pb::ListHostsReply { hosts: vec![host] });
+        assert_eq!(detail.hosts[0].unwell.as_deref(), Some("LS-B01 no"));
+        let lines = detail.lines(&Page::plain(Moment(0)));
+        assert!(lines.last().unwrap().ends_with("found unwell"), "{lines:?}");
     }
 
     /// What was withdrawn is neither counted nor the latest, whatever the order.
