@@ -4,7 +4,7 @@
 //! `start` how a rollout is made, `newcomers` and `missed` for whom the engine makes one itself, `ticket` by which
 //! plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it is
 //! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `unwell` what was found out of a host
-//! after its switch, `lacking` what it lacks, `watched` whom changes in the store wake. What becomes of a rollout is
+//! after its switch, `lacking` what it lacks, `watched` whom changes in the store wake, `looks` the last look before a bake ends. What becomes of a rollout is
 //! decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -16,6 +16,7 @@ mod drains;
 pub mod gates;
 mod lacking;
 mod lend;
+mod looks;
 mod missed;
 mod newcomers;
 pub mod permit;
@@ -81,6 +82,7 @@ struct Inner {
     active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
     /// What gates have seen so far.
     seen: Seen,
+    looks: looks::Looks,
     /// Somebody may have come to be of an environment.
     newcomers: Notify,
     /// Those that are not brought what is live.
@@ -101,8 +103,8 @@ impl Engine {
         let locks = records::locks(&store).await?;
         let scheduled = turn::scheduled(&store).await?;
         let (active, tasks, seen) = (Mutex::default(), TaskTracker::new(), Seen::default());
-        let (newcomers, left) = (Notify::new(), unbrought::Left::default());
-        let inner = Inner { store, clock, fleet, active, seen, newcomers, left, stop, tasks };
+        let (newcomers, left, looks) = (Notify::new(), unbrought::Left::default(), looks::Looks::default());
+        let inner = Inner { store, clock, fleet, active, seen, looks, newcomers, left, stop, tasks };
         let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
@@ -237,6 +239,7 @@ impl Engine {
 
     fn retire(&self, id: &RolloutId) {
         self.active().remove(id);
+        self.inner.looks.forget(id);
         self.inner.newcomers.notify_one(); // who came too late for it
     }
 

@@ -22,6 +22,7 @@ use super::{
     calendars::EnvCalendar,
     commit::{self, StateChange},
     gates::{self, GateResult},
+    looks,
     records::{self, HostApp, Loaded},
     states,
     turn::{self, Turn},
@@ -30,10 +31,7 @@ use super::{
 use crate::{
     bundle::{self, Withdrawal},
     gate::{Concluded, Desk},
-    rollout::{
-        Event, LastLook, Phase, Refused, Rollout, RunState, Settled, Transition, last_look, next_deadline,
-        step,
-    },
+    rollout::{Event, LastLook, Phase, Rollout, RunState, Settled, next_deadline, step},
     store::Key,
     trouble::Trouble,
 };
@@ -153,11 +151,12 @@ impl Runner {
             loaded = self.take(loaded, batch).await?;
             let now = self.engine.now();
             desk.keep_up(&loaded.rollout);
-            watchman.keep_up(&loaded.rollout, now);
+            let look = self.engine.inner.looks.begin(&loaded.rollout, now);
+            watchman.keep_up(&loaded.rollout, look);
             if loaded.rollout.phase().is_done() {
                 return Ok(());
             }
-            let next = self.next_look(&loaded.rollout, now);
+            let next = self.next_look(&loaded.rollout, look);
             batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -167,7 +166,7 @@ impl Runner {
                 },
                 Some(gate) = concluded.recv() => vec![Job::Gate(gate)],
                 Some(failed) = unwell.recv() => vec![Job::Fact(failed)],
-                last = watchman.looked() => found(&mut unwell, last),
+                last = watchman.looked() => looks::found(&mut unwell, last),
                 () = deadline(&self.engine, next) => vec![Job::Fact(Event::Tick)],
             };
         }
@@ -258,7 +257,7 @@ impl Runner {
         let now = self.engine.now();
         let mut next = loaded.rollout.clone();
         if let Some(event) = self.told_by_time(&next, now).await? {
-            next = step_or_look(&next, event, now, None).map_err(Coded::from)?.next;
+            next = self.engine.inner.looks.step(&next, event, now, None).map_err(Coded::from)?.next;
         }
         if turn::is_due(&next.header, now) && !self.in_line {
             for event in self.engine.since_it_was_made(&next).await? {
@@ -298,7 +297,7 @@ impl Runner {
                 }
             };
             events.push(event.as_str());
-            match step_or_look(&next, event, now, looked) {
+            match self.engine.inner.looks.step(&next, event, now, looked) {
                 Ok(transition) => {
                     let evidence = |number| match job {
                         Job::Gate(gate) if gate.number == number => gate.conclusion.evidence.clone(),
@@ -375,9 +374,9 @@ impl Runner {
     }
 
     /// When time alone may change something: the rollout's own deadline, or the environment's calendar.
-    fn next_look(&self, rollout: &Rollout, now: Millis) -> Option<Millis> {
+    fn next_look(&self, rollout: &Rollout, look: Option<LastLook>) -> Option<Millis> {
         let opens = self.calendar.as_ref().and_then(EnvCalendar::until);
-        let own = match last_look(rollout, now) {
+        let own = match look {
             Some(look) => Some(look.until),
             None => next_deadline(rollout).filter(|_| !self.in_line), // it is woken when it may be its turn
         };
@@ -456,33 +455,6 @@ impl Job {
             Job::Report { done, .. } | Job::Steer { done, .. } => drop(done.send(result)),
         }
     }
-}
-
-/// Whoever is unwell or could not be looked at, and then that the look is over.
-fn found(unwell: &mut mpsc::Receiver<Event>, last: LastLook) -> Vec<Job> {
-    let failed = std::iter::from_fn(|| unwell.try_recv().ok()).map(Job::Fact);
-    failed.chain([Job::Looked(last)]).collect()
-}
-
-/// What the rollout becomes now. While its hosts are looked at once more, the time of its bake or watch is not over; what
-/// ends that otherwise happens now, for deadlines begin with it.
-fn step_or_look(
-    rollout: &Rollout,
-    event: Event,
-    now: Millis,
-    looked: Option<LastLook>,
-) -> Result<Transition, Refused> {
-    let look = match last_look(rollout, now) {
-        Some(look) if looked != Some(look) => look,
-        Some(_) | None => return step(rollout, event, now),
-    };
-    let before = step(rollout, event.clone(), look.since - 1)?;
-    let stays = last_look(&before.next, now) == Some(look);
-    // On resume it goes on with what was left of its time, and with another look.
-    if stays || matches!(before.next.phase(), Phase::Paused(_)) {
-        return Ok(before);
-    }
-    step(rollout, event, now)
 }
 
 /// Returns when time alone may have changed something. Never, when only an event can.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     fleet::words::Progress,
-    rollout::{Away, Facts, Hold, Phase, Rollout, explain, last_look},
+    rollout::{Away, Facts, Hold, Phase, Rollout, explain},
     store::Revision,
     trouble::Trouble,
 };
@@ -59,7 +59,7 @@ impl Engine {
             true => self.before(&loaded.record).await?,
             false => None,
         };
-        let last_look = last_look(&loaded.rollout, now);
+        let last_look = self.inner.looks.under_way(&loaded.rollout, now);
         let away = self.away(&loaded.rollout);
         let facts = Facts { doing, away, seen: seen.clone(), benched, in_line, last_look };
         let holds = explain(&loaded.rollout, &facts);

@@ -25,7 +25,7 @@ use crate::{
         Asked, Fleet,
         words::{Answer, Glance, Question},
     },
-    rollout::{Event, LastLook, Rollout, last_look, look_every, watched},
+    rollout::{Event, LastLook, Rollout, look_every, watched},
 };
 
 /// So many looks, and no good one between them, have to find it unwell: one alone may be an accident.
@@ -104,8 +104,7 @@ impl Watchman {
     }
 
     /// Looks at what has to stay healthy now, and at nothing else.
-    pub fn keep_up(&mut self, rollout: &Rollout, now: Millis) {
-        let last = last_look(rollout, now);
+    pub fn keep_up(&mut self, rollout: &Rollout, last: Option<LastLook>) {
         let round = Round { hosts: watched(rollout), every: look_every(rollout).0, last };
         self.round.send_if_modified(|known| {
             let changed = *known != round;

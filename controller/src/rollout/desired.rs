@@ -12,19 +12,6 @@ use super::{
     phase::{Baking, Phase, Watching},
 };
 
-/// How long a last look may take: probes that hang until they are given up have to do so three times.
-const LAST_LOOK_MS: Millis = 120_000;
-
-/// The time of a bake, or of the watch, is over, and the hosts that have to stay healthy are looked at once more before
-/// it ends: what fell ill near its end must not pass for healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastLook {
-    /// When that time was over.
-    pub since: Millis,
-    /// It ends then, however far the look is.
-    pub until: Millis,
-}
-
 /// The assignment of every host that this rollout asked something, and of its balancers; the others keep what they
 /// have.
 pub fn desired(rollout: &Rollout) -> Vec<Assignment> {
@@ -55,16 +42,8 @@ pub fn watched(rollout: &Rollout) -> Vec<(HostId, Generation)> {
     hosts.map(|(id, host)| (*id, Generation::new(rollout.header.sequence, host.round))).collect()
 }
 
-/// Whoever carries the rollout out lets no time pass for it meanwhile.
-pub fn last_look(rollout: &Rollout, now: Millis) -> Option<LastLook> {
-    let (begun, since) = time_watched(rollout)?;
-    let until = since + LAST_LOOK_MS;
-    let due = begun < since && since <= now && now < until;
-    (due && !watched(rollout).is_empty()).then_some(LastLook { since, until })
-}
-
 /// From when to when a bake, or the watch, lasts.
-fn time_watched(rollout: &Rollout) -> Option<(Millis, Millis)> {
+pub(super) fn time_watched(rollout: &Rollout) -> Option<(Millis, Millis)> {
     match rollout.phase() {
         Phase::Baking(Baking { since, until, .. }) | Phase::Watching(Watching { since, until, .. }) => {
             Some((*since, *until))

@@ -20,6 +20,7 @@ mod gate;
 mod host;
 mod join;
 mod judge;
+mod looking;
 mod model;
 mod observe;
 mod pace;
@@ -39,9 +40,7 @@ mod waves;
 
 pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
-pub use desired::{
-    LastLook, asked_target, assignment_of, desired, last_look, look_every, next_deadline, watched,
-};
+pub use desired::{asked_target, assignment_of, desired, look_every, next_deadline, watched};
 pub use event::{Event, Promote, Refused, Transition};
 pub use explain::{Away, Benched, Facts, Hold, HoldKind, InLine, explain, first_failure, wave_state};
 pub use gate::{
@@ -49,6 +48,7 @@ pub use gate::{
     Verdict,
 };
 pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
+pub use looking::{LastLook, last_look, step_in_look};
 pub use model::{Header, Rollout, Target, changed_hosts};
 pub use pace::Pace;
 pub use phase::{

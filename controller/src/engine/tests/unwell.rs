@@ -4,7 +4,13 @@ use std::{collections::HashMap, sync::atomic::Ordering};
 
 use longshore_common::ids::HostId;
 
-use super::{Controller, FILE, fleet_of, gates::waits_for, request, world};
+use super::{
+    Controller, FILE, fleet_of,
+    gates::waits_for,
+    request,
+    turn::{HOURS, after},
+    world,
+};
 use crate::{
     engine::unwell,
     environments,
@@ -56,4 +62,29 @@ async fn a_host_that_was_found_unwell_after_its_switch_is_told_as_that() {
     let found = unwell::found(&store, &ill.host.id, &ill.hello().apps).await.unwrap();
     assert!(found.is_empty(), "{found:?}");
     controller.stop.cancel();
+}
+
+/// It fell ill while nobody looked, and its time was over long before the controller was back.
+#[tokio::test]
+async fn hosts_are_looked_at_once_more_however_long_the_controller_was_down() {
+    let bake = FILE.replace("canary_bake = \"0s\"", "canary_bake = \"1h\"");
+    let watch = format!("{FILE}watch = \"1h\"\n");
+    for (file, kind) in [(bake, HoldKind::Baking), (watch, HoldKind::Watching)] {
+        let agents = fleet_of(1, &[]);
+        let store: SharedStore = world(&agents).await;
+        let controller = Controller::start(store.clone()).await;
+        controller.connect(&agents);
+        let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+        assert_eq!(controller.done(id).await, Outcome::Succeeded);
+        let by = "alice".parse().unwrap();
+        environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
+        let id = controller.engine.start(request(Some("1.1"))).await.unwrap();
+        waits_for(&controller, id, kind).await;
+        controller.engine.stopped().await;
+        agents[0].unwell.store(true, Ordering::SeqCst);
+        let controller = after(controller, &store, HOURS, &agents).await;
+        assert_eq!(controller.done(id).await, Outcome::RolledBack, "{}", kind.as_str());
+        assert_eq!(agents[0].runs("shop").as_deref(), Some("1.0"));
+        controller.stop.cancel();
+    }
 }

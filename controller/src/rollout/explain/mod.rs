@@ -22,8 +22,8 @@ pub use hold::{Hold, HoldKind};
 pub use paused::InLine;
 
 use super::{
-    desired::LastLook,
     host::{Ask, HostProgress, LastFailure},
+    looking::LastLook,
     model::Rollout,
     phase::{Outcome, Phase},
 };

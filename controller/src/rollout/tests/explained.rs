@@ -9,8 +9,8 @@ use longshore_common::{
 
 use super::{transcript::Play, walk};
 use crate::rollout::{
-    Away, Benched, Event, Facts, Hold, HoldKind, Phase, Promote, Rollout, explain, last_look, look_every,
-    next_deadline, step,
+    Away, Benched, Event, Facts, Hold, HoldKind, LastLook, Phase, Promote, Rollout, explain, last_look,
+    look_every, next_deadline, step, step_in_look,
 };
 
 /// What is wrong with the holds of a settled rollout, if anything is.
@@ -160,10 +160,10 @@ fn a_last_look_has_its_sentence() {
     }
     assert_eq!(look_every(&play.rollout), Span::millis(1_500), "a quarter of the watch");
     let end = next_deadline(&play.rollout).expect("the watch ends");
-    assert_eq!(last_look(&play.rollout, end - 1), None);
-    let look = last_look(&play.rollout, end).expect("its time is over");
+    assert_eq!(last_look(&play.rollout, None, end - 1), None);
+    let look = last_look(&play.rollout, None, end).expect("its time is over");
     assert_eq!(look.since, end);
-    assert_eq!(last_look(&play.rollout, look.until), None, "it is not waited for ever");
+    assert_eq!(last_look(&play.rollout, Some(look), look.until), None, "it is not waited for ever");
     let facts = Facts { last_look: Some(look), ..Facts::default() };
     let hold = explain(&play.rollout, &facts).remove(0);
     assert_eq!(
@@ -177,7 +177,35 @@ fn a_last_look_has_its_sentence() {
         "hosts that could not be looked at have failed; within the budget, the rollout has succeeded"
     );
     play.act("a b silent");
-    assert_eq!(last_look(&play.rollout, end), None, "there is nobody to look at");
+    assert_eq!(last_look(&play.rollout, None, end), None, "there is nobody to look at");
+}
+
+/// Nobody may have been there when the time was over, as where a controller was down: the look is made when somebody is,
+/// however late, and has its whole time then.
+#[test]
+fn a_last_look_is_made_however_late_it_is() {
+    for setup in ["a b | watch=6s", "a b | bake=6s"] {
+        let mut play = Play::new(setup);
+        for line in ["start", "a b staged", "a b healthy"] {
+            play.act(line);
+        }
+        let end = next_deadline(&play.rollout).expect("it ends");
+        let late = end + Span::secs(3 * 3600).as_ms();
+        let look = last_look(&play.rollout, None, late).expect("nobody has looked");
+        assert_eq!(look, LastLook { since: end, until: late + Span::secs(120).as_ms() }, "{setup}");
+        assert_eq!(last_look(&play.rollout, Some(look), late + 1), Some(look), "it goes on: {setup}");
+
+        let stays = step_in_look(&play.rollout, Event::Tick, look, late).expect("a fact").next;
+        assert_eq!(stays.phase(), play.rollout.phase(), "{setup}");
+        let pause = Event::Pause { by: "ann".to_owned() };
+        let paused = step_in_look(&play.rollout, pause, look, late).expect("it may be paused").next;
+        let Phase::Paused(paused) = paused.phase() else { panic!("{:?}", paused.phase()) };
+        assert_eq!(paused.since, late, "{setup}");
+        let left = Phase::from(paused.inside.clone()).deadline();
+        assert_eq!(left, Some(late + 1), "on resume it is looked at again: {setup}");
+        let over = step(&play.rollout, Event::Tick, late).expect("a fact").next;
+        assert_ne!(over.phase(), play.rollout.phase(), "{setup}");
+    }
 }
 
 /// Why hosts go back is said once, however many things that waits for.

@@ -72,7 +72,7 @@ fn a_bake_that_is_made_shorter_than_what_has_passed_ends_with_a_last_look() {
         assert_eq!(play.rollout.phase().as_str(), "baking", "{pace:?}");
         let end = next_deadline(&play.rollout).expect("a bake ends");
         assert_eq!(end, play.now + 1, "{pace:?}");
-        assert_eq!(last_look(&play.rollout, end).map(|look| look.since), Some(end), "{pace:?}");
+        assert_eq!(last_look(&play.rollout, None, end).map(|look| look.since), Some(end), "{pace:?}");
     }
 }
 
