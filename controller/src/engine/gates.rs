@@ -14,7 +14,7 @@ use crate::{
     approval::{Answer, Approval, Rule, Standing, admit, standing},
     environments::approve,
     gate::{Check, Checks, check},
-    rollout::{Event, GateKind, GateSpec, Rollout, RunState, Settled, Verdict},
+    rollout::{Event, GateKind, GateSpec, GateWord, Rollout, RunState, Settled, Verdict},
     store::{Key, Prefix, SharedStore, Txn, record},
     trouble::Trouble,
 };
@@ -103,7 +103,10 @@ impl Engine {
         let answers = self.keep_answer(&id, number, said).await?;
         match opinion(&rule, &answers, &author, self.now()) {
             None => Ok(()),
-            Some((verdict, note)) => self.steer(id, Event::Gate { number, verdict, note }).await,
+            Some((verdict, note)) => {
+                let word = GateWord::Verdict { verdict, note };
+                self.steer(id, Event::Gate { number, word }).await
+            }
         }
     }
 
@@ -133,7 +136,7 @@ impl Engine {
         let (author, mut events) = (author.parse()?, vec![]);
         for (number, rule, answers) in self.asked(rollout).await? {
             if let Some((verdict, note)) = opinion(&rule, &answers, &author, self.now()) {
-                events.push(Event::Gate { number, verdict, note });
+                events.push(Event::Gate { number, word: GateWord::Verdict { verdict, note } });
             }
         }
         Ok(events)

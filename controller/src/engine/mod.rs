@@ -55,7 +55,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fleet::{Fleet, FleetEvent},
-    gate::Seen,
+    gate::{Runners, Seen},
     rollout::{Event, Header, Rollout, step},
     store::{Key, Prefix, SharedStore},
     trouble::Trouble,
@@ -82,6 +82,8 @@ struct Inner {
     active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
     /// What gates have seen so far.
     seen: Seen,
+    /// Whose test each runner is at.
+    runners: Runners,
     looks: looks::Looks,
     /// Somebody may have come to be of an environment.
     newcomers: Notify,
@@ -102,9 +104,10 @@ impl Engine {
     ) -> Result<Engine, Trouble> {
         let locks = records::locks(&store).await?;
         let scheduled = turn::scheduled(&store).await?;
-        let (active, tasks, seen) = (Mutex::default(), TaskTracker::new(), Seen::default());
+        let (active, tasks) = (Mutex::default(), TaskTracker::new());
+        let (seen, runners) = (Seen::default(), Runners::default());
         let (newcomers, left, looks) = (Notify::new(), unbrought::Left::default(), looks::Looks::default());
-        let inner = Inner { store, clock, fleet, active, seen, looks, newcomers, left, stop, tasks };
+        let inner = Inner { store, clock, fleet, active, seen, runners, looks, newcomers, left, stop, tasks };
         let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");

@@ -30,8 +30,8 @@ use super::{
 };
 use crate::{
     bundle::{self, Withdrawal},
-    gate::{Concluded, Desk},
-    rollout::{Event, LastLook, Phase, Rollout, RunState, Settled, next_deadline, step},
+    gate::{Concluded, Desk, Said},
+    rollout::{Event, GateWord, LastLook, Phase, Rollout, RunState, Settled, next_deadline, step},
     store::Key,
     trouble::Trouble,
 };
@@ -142,7 +142,8 @@ impl Runner {
         let checks = gates::checks(&self.engine.inner.store, &self.id).await?;
         let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
         let (mut watchman, mut unwell) = Watchman::new(fleet.clone(), header.app.clone(), clock.clone());
-        let (mut desk, mut concluded) = Desk::new(checks, fleet, clock, self.engine.inner.seen.clone());
+        let (seen, runners) = (self.engine.inner.seen.clone(), self.engine.inner.runners.clone());
+        let (mut desk, mut said) = Desk::new(checks, fleet, clock, seen, runners);
         let mut batch = vec![Job::Fact(first)];
         let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
         batch.extend(open.into_iter().map(Job::Fact));
@@ -164,7 +165,7 @@ impl Runner {
                     Some(job) => self.gather(job),
                     None => return Ok(()),
                 },
-                Some(gate) = concluded.recv() => vec![Job::Gate(gate)],
+                Some(said) = said.recv() => vec![Job::of_gate(said)],
                 Some(failed) = unwell.recv() => vec![Job::Fact(failed)],
                 last = watchman.looked() => looks::found(&mut unwell, last),
                 () = deadline(&self.engine, next) => vec![Job::Fact(Event::Tick)],
@@ -280,8 +281,8 @@ impl Runner {
                     Event::Tick
                 }
                 Job::Gate(Concluded { number, conclusion }) => {
-                    let (number, verdict) = (*number, conclusion.verdict);
-                    Event::Gate { number, verdict, note: conclusion.note.clone() }
+                    let (verdict, note) = (conclusion.verdict, conclusion.note.clone());
+                    Event::Gate { number: *number, word: GateWord::Verdict { verdict, note } }
                 }
                 Job::Report { host, report, .. } => {
                     // What a balancer says is about other hosts.
@@ -448,6 +449,13 @@ impl Runner {
 }
 
 impl Job {
+    fn of_gate(said: Said) -> Self {
+        match said {
+            Said::Concluded(concluded) => Job::Gate(concluded),
+            Said::Word { number, word } => Job::Fact(Event::Gate { number, word }),
+        }
+    }
+
     pub fn answer(self, result: Result<(), Trouble>) {
         match self {
             Job::Fact(_) | Job::Gate(_) | Job::Looked(_) => {}

@@ -10,13 +10,13 @@ use longshore_common::{
     ids::{HostName, RolloutId},
     time::{Clock, Span},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Checks, Conclusion, Scene, look};
+use super::{Checks, Conclusion, Runners, Scene, look, runners::Turn};
 use crate::{
     fleet::Fleet,
-    rollout::{Rollout, Stage, Verdict},
+    rollout::{GateWord, Rollout, Stage, Verdict},
 };
 
 /// Between two looks in the watch time: a tenth of it, within these.
@@ -60,6 +60,13 @@ pub struct Concluded {
     pub conclusion: Conclusion,
 }
 
+/// What is said of a gate.
+#[derive(Clone, Debug)]
+pub enum Said {
+    Word { number: u32, word: GateWord },
+    Concluded(Concluded),
+}
+
 /// The gates of one rollout that are being looked at.
 pub struct Desk {
     checks: Checks,
@@ -67,24 +74,22 @@ pub struct Desk {
     clock: Arc<dyn Clock>,
     seen: Seen,
     looking: HashMap<u32, AbortOnDropHandle<()>>,
-    /// Of each host on which tests run in the watch time: they take turns there, first come first served.
-    runners: HashMap<HostName, Arc<tokio::sync::Mutex<()>>>,
-    said: mpsc::Sender<Concluded>,
+    /// Those of all rollouts.
+    runners: Runners,
+    said: mpsc::Sender<Said>,
 }
 
 impl Desk {
-    /// Conclusions come out of the receiver.
+    /// What is said of them comes out of the receiver.
     pub fn new(
         checks: Checks,
         fleet: Fleet,
         clock: Arc<dyn Clock>,
         seen: Seen,
-    ) -> (Self, mpsc::Receiver<Concluded>) {
+        runners: Runners,
+    ) -> (Self, mpsc::Receiver<Said>) {
         let (said, receiver) = mpsc::channel(crate::rollout::GATES_MAX);
-        (
-            Self { checks, fleet, clock, seen, looking: HashMap::new(), runners: HashMap::new(), said },
-            receiver,
-        )
+        (Self { checks, fleet, clock, seen, looking: HashMap::new(), runners, said }, receiver)
     }
 
     /// Looks at what is due and at nothing else.
@@ -107,33 +112,65 @@ impl Desk {
             let Some(check) = self.checks.by_gate.get(&gate.name).cloned() else { continue };
             let (said, number) = (self.said.clone(), run.number);
             let watch = Span::millis((run.deadline - run.since).max(0).unsigned_abs());
-            let turns = gate.runner.clone().map(|runner| self.runners.entry(runner).or_default().clone());
+            let (runner, waited) = (gate.runner.clone(), run.waits);
+            let line = runner.map(|runner| Line { runners: self.runners.clone(), runner });
             let task = tokio::spawn(async move {
-                let conclusion = match stage {
-                    Stage::Watch => again_and_again(&check, scene, turns.as_deref(), watch).await,
-                    Stage::Before | Stage::After { .. } => look(&check, &scene).await,
+                let conclusion = match (stage, line) {
+                    (Stage::Watch, line) => again_and_again(&check, scene, line, watch).await,
+                    (Stage::Before | Stage::After { .. }, None) => look(&check, &scene).await,
+                    (Stage::Before | Stage::After { .. }, Some(line)) => {
+                        let turn = line.wait(&scene, waited, &said).await;
+                        look(&check, &Scene { until: turn.until, ..scene }).await
+                    }
                 };
-                drop(said.send(Concluded { number, conclusion }).await); // the rollout may be over
+                // The rollout may be over.
+                drop(said.send(Said::Concluded(Concluded { number, conclusion })).await);
             });
             self.looking.insert(run.number, AbortOnDropHandle::new(task));
         }
     }
 }
 
+/// Where the tests of one runner line up.
+struct Line {
+    runners: Runners,
+    runner: HostName,
+}
+
+impl Line {
+    /// Until the runner is free. That it waits for it is said, and when that is over: `waited` it has if that was so when
+    /// the controller was another.
+    async fn wait(&self, scene: &Scene, waited: bool, said: &mpsc::Sender<Said>) -> Turn {
+        let word = |word| Said::Word { number: scene.number, word };
+        let free = self.runners.take_if_free(&self.runner, scene);
+        let turn = match free {
+            Some(turn) if !waited => return turn,
+            Some(mut turn) => {
+                turn.until = Instant::now() + scene.gate.deadline.0;
+                turn
+            }
+            None => {
+                if let Some(at) = self.runners.at(&self.runner, &scene.app) {
+                    scene.tell(at);
+                }
+                drop(said.send(word(GateWord::Waits)).await); // the rollout may be over
+                self.runners.take(&self.runner, scene).await
+            }
+        };
+        drop(said.send(word(GateWord::Begins)).await);
+        turn
+    }
+}
+
 /// Until it is not as it should be. The end of the watch time ends the task.
-async fn again_and_again(
-    check: &super::Check,
-    scene: Scene,
-    turns: Option<&tokio::sync::Mutex<()>>,
-    watch: Span,
-) -> Conclusion {
+async fn again_and_again(check: &super::Check, scene: Scene, line: Option<Line>, watch: Span) -> Conclusion {
     let pause = (watch.0 / 10).clamp(AGAIN_MIN, AGAIN_MAX);
     for times in 1u32.. {
-        let turn = match turns {
-            Some(turns) => Some(turns.lock().await),
+        let turn = match &line {
+            Some(Line { runners, runner }) => Some(runners.take(runner, &scene).await),
             None => None,
         };
-        let until = tokio::time::Instant::now() + scene.gate.deadline.0;
+        let until = Instant::now() + scene.gate.deadline.0;
         let now = Scene { until, since: scene.clock.now_ms(), ..scene.clone() };
         let conclusion = look(check, &now).await;
         drop(turn);

@@ -1,7 +1,8 @@
 //! How gates come to their verdicts: looking, asking, counting, within a deadline, and with evidence.
 //!
 //! What a verdict leads to is decided in `crate::rollout`; when a gate is looked at as well. `check` says what a gate
-//! looks at, `scene` what it may know, `desk` keeps one task for each that is due; one file per kind, and `stats` (pure).
+//! looks at, `scene` what it may know, `desk` keeps one task for each that is due, `runners` knows whose turn
+//! it is on hosts that run tests; one file per kind, and `stats` (pure).
 //! Whatever answers is not to be believed: replies are bounded in size and time, and what is shown of them is cut and
 //! made safe.
 
@@ -12,6 +13,7 @@ mod http;
 mod metrics;
 mod probe;
 pub mod prometheus;
+mod runners;
 mod scene;
 pub mod stats;
 mod test_run;
@@ -20,7 +22,8 @@ mod tests;
 mod webhook;
 
 pub use check::{Check, Checks, Declaration};
-pub use desk::{Concluded, Desk, Seen};
+pub use desk::{Concluded, Desk, Said, Seen};
+pub use runners::Runners;
 pub use scene::{Conclusion, Scene};
 
 /// Looks until there is a verdict or the scene's time is over; then it says what it knows.

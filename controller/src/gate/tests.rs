@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Check, Conclusion, Scene, Seen,
+    Check, Conclusion, Runners, Scene, Seen,
     check::{Endpoint, From, Matrix, Metrics, Reach, Rule, To, Webhook, Worse},
     look,
     scene::Named,
@@ -383,4 +383,30 @@ async fn a_matrix_says_who_may_reach_what() {
         "{}",
         said.note
     );
+}
+
+/// Tests of one app on one host take turns, whichever rollouts they are of; who waits says for whom, and has all of its
+/// time after that.
+#[tokio::test]
+async fn a_runner_is_at_one_test_at_a_time() {
+    let runner = "runner-1".parse().unwrap();
+    let (runners, first) = (Runners::default(), scene(LONG).await);
+    let second = Scene { rollout: RolloutId(Uuid::from_u128(8)), ..first.clone() };
+    let turn = runners.take_if_free(&runner, &first).expect("nobody is at it");
+    assert!(runners.take_if_free(&runner, &second).is_none());
+    let elsewhere = "runner-2".parse().unwrap();
+    assert!(runners.take_if_free(&elsewhere, &second).is_some(), "another host is another line");
+    let said = runners.at(&runner, &second.app).expect("somebody is at it");
+    let has = format!("rollout {} (1.1 to prod, gate g) has it, for ", first.rollout.short());
+    assert!(said.starts_with(&has), "{said}");
+
+    let waiting = tokio::spawn({
+        let runners = runners.clone();
+        async move { runners.take(&runner, &second).await.until }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    let freed = Instant::now();
+    drop(turn);
+    assert!(waiting.await.unwrap() >= freed + LONG.0, "it has all of its time");
 }

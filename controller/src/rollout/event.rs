@@ -11,7 +11,7 @@ use longshore_common::{
 
 use super::{
     closed::Closed,
-    gate::{Settled, Verdict},
+    gate::{GateWord, Settled},
     model::Rollout,
     pace::Pace,
     settings::Snapshots,
@@ -42,12 +42,10 @@ pub enum Event {
         by: String,
     },
     Resume,
-    /// What a run of a gate came to. Of one that has a verdict already, or of no present round: changes nothing.
+    /// What is said of a run of a gate. Of one that has a verdict already, or of no present round: changes nothing.
     Gate {
         number: u32,
-        verdict: Verdict,
-        /// One sentence.
-        note: String,
+        word: GateWord,
     },
     /// End the present bake or watch, let the wave that awaits it go on, go past gates that allow it.
     Promote(Promote),

@@ -16,6 +16,9 @@ use super::{model::Rollout, phase::Phase};
 
 /// Gates that one environment may declare: they lie in the rollout's header.
 pub const GATES_MAX: usize = 16;
+/// How long a test waits for a runner that another rollout has: as long as its own deadline, and no less than an hour, so that
+/// several of the usual length may come before it.
+const RUNNER_WAIT_MIN: Span = Span::secs(3600);
 /// Bytes of what a gate says about its verdict.
 pub const NOTE_BYTES: usize = 300;
 
@@ -29,6 +32,17 @@ pub enum Verdict {
     /// Nothing answered, or nothing was there to be measured.
     NoData,
     Fail,
+}
+
+/// What is said of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GateWord {
+    /// What it came to, in one sentence.
+    Verdict { verdict: Verdict, note: String },
+    /// The host that is to run it is at a test of another rollout.
+    Waits,
+    /// That host is free, and runs it from now on.
+    Begins,
 }
 
 /// What a verdict leads to.
@@ -131,8 +145,11 @@ pub struct Run {
     /// Of the whole rollout; only rises.
     pub number: u32,
     pub since: Millis,
-    /// It has a verdict by then.
+    /// It has a verdict by then; one that waits for its runner has begun by then.
     pub deadline: Millis,
+    /// For its runner, which a test of another rollout has: it has not begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     pub state: RunState,
 }
 
@@ -243,8 +260,20 @@ impl GateSpec {
         }
     }
 
-    /// What the core itself says at the deadline.
-    pub(super) fn overdue(&self) -> (Verdict, String) {
+    /// Longest that it waits for its runner.
+    pub(super) fn runner_wait(&self) -> Span {
+        self.deadline.max(RUNNER_WAIT_MIN)
+    }
+
+    /// What the core itself says at the deadline of that run.
+    pub(super) fn overdue(&self, run: &Run) -> (Verdict, String) {
+        if let (true, Some(runner)) = (run.waits, &self.runner) {
+            let note = format!(
+                "{runner} was at tests of other rollouts for {}: it has not begun",
+                self.runner_wait()
+            );
+            return (Verdict::NoData, note);
+        }
         let note = match self.kind {
             GateKind::Approval => format!("nobody approved within {}", self.deadline),
             GateKind::Test => format!("it had not ended after {}", self.deadline),

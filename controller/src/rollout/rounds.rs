@@ -5,7 +5,8 @@ use longshore_common::time::Millis;
 use super::{
     draft::Draft,
     event::{Promote, Refused},
-    gate::{NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then, Verdict},
+    gate::{GateWord, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then, Verdict},
+    model::Rollout,
     phase::{Cause, Gating, Inside, Phase, Watching, Why},
 };
 
@@ -25,7 +26,8 @@ impl Draft {
             number += 1;
             let deadline = until.unwrap_or(self.now + gate.deadline.as_ms());
             let state = RunState::Pending;
-            round.runs.push(Run { gate: gate.name.clone(), number, since: self.now, deadline, state });
+            let (gate, since, waits) = (gate.name.clone(), self.now, false);
+            round.runs.push(Run { gate, number, since, deadline, waits, state });
         }
         let header = &mut self.rollout.header;
         header.gate_runs = number;
@@ -65,8 +67,26 @@ impl Draft {
         self.rollout.header.promoted.is_some()
     }
 
+    /// Of a run that has no verdict; of any other it says nothing.
+    pub fn gate_says(&mut self, number: u32, word: GateWord) {
+        let waits = match word {
+            GateWord::Verdict { verdict, note } => return self.gate_verdict(number, verdict, &note),
+            GateWord::Waits => true,
+            GateWord::Begins => false,
+        };
+        let Rollout { header, .. } = &mut self.rollout;
+        // In the watch time all are asked again and again, and its end is theirs.
+        let Some(round) = header.round.as_mut().filter(|round| round.stage != Stage::Watch) else { return };
+        let mut pending = round.runs.iter_mut().filter(|run| run.is_pending() && run.waits != waits);
+        let Some(run) = pending.find(|run| run.number == number) else { return };
+        let Some(gate) = header.spec.gates.iter().find(|gate| gate.name == run.gate) else { return };
+        // The time for which a test waits for its runner is none of its own.
+        let length = if waits { gate.runner_wait() } else { gate.deadline };
+        (run.since, run.deadline, run.waits) = (self.now, self.now + length.as_ms(), waits);
+    }
+
     /// A verdict on a run that waits for one; on any other it says nothing.
-    pub fn gate_verdict(&mut self, number: u32, verdict: Verdict, note: &str) {
+    fn gate_verdict(&mut self, number: u32, verdict: Verdict, note: &str) {
         let gate = self.rollout.runs().iter().find(|run| run.number == number && run.is_pending());
         let Some(then) = gate.and_then(|run| self.rollout.gate(&run.gate)).map(|gate| gate.then(verdict))
         else {
@@ -119,7 +139,7 @@ impl Draft {
             .due_gates()
             .into_iter()
             .filter(|(stage, _, run)| *stage != Stage::Watch && run.deadline <= self.now);
-        let overdue: Vec<_> = overdue.map(|(_, gate, run)| (run.number, gate.overdue())).collect();
+        let overdue: Vec<_> = overdue.map(|(_, gate, run)| (run.number, gate.overdue(run))).collect();
         for (number, (verdict, note)) in overdue {
             self.gate_verdict(number, verdict, &note);
         }
@@ -168,6 +188,7 @@ impl Draft {
                 number: header.gate_runs,
                 since: self.now,
                 deadline,
+                waits: false,
                 state: RunState::Pending,
                 ..run.clone()
             };

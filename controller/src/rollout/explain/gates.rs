@@ -28,13 +28,23 @@ fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Fac
     };
     let seen = facts.seen.get(&run.number).map(|seen| format!(": {seen}")).unwrap_or_default();
     let queued = queued(rollout, gate);
+    let stands = match gate.runner.as_ref().filter(|_| run.waits) {
+        Some(runner) => {
+            format!("has not begun: it waits for {runner}, which is at a test of another rollout")
+        }
+        None => "has no verdict yet".to_owned(),
+    };
+    let then = match run.waits {
+        true => leads(gate, Verdict::NoData).to_owned(),
+        false => then(gate),
+    };
     Hold {
         kind: HoldKind::Gate,
-        what: format!("gate {} ({}) {place} has no verdict yet{seen}{queued}", gate.name, gate.kind.as_str()),
+        what: format!("gate {} ({}) {place} {stands}{seen}{queued}", gate.name, gate.kind.as_str()),
         owner: owner(gate).to_owned(),
         since: run.since,
         until: Some(run.deadline),
-        then: then(gate) + past(gate),
+        then: then + past(gate),
         command: command(rollout, gate),
         hosts: vec![],
     }
@@ -86,17 +96,21 @@ fn queued(rollout: &Rollout, gate: &GateSpec) -> String {
 /// What its deadline leads to, whatever it will have seen by then.
 fn then(gate: &GateSpec) -> String {
     let ends = gate.kind.ends();
-    let leads = |verdict: Verdict| match gate.then(verdict) {
-        Then::Continue => "it goes on without a pass",
-        Then::Pause => "the rollout pauses and asks",
-        Then::Rollback => "the rollout is rolled back",
-    };
+    let leads = |verdict: Verdict| leads(gate, verdict);
     let first = leads(ends[0]);
     if ends.iter().all(|verdict| leads(*verdict) == first) {
         return first.to_owned();
     }
     let each: Vec<String> = ends.iter().map(|verdict| format!("{verdict}: {}", leads(*verdict))).collect();
     format!("by what it has seen ({})", each.join("; "))
+}
+
+fn leads(gate: &GateSpec, verdict: Verdict) -> &'static str {
+    match gate.then(verdict) {
+        Then::Continue => "it goes on without a pass",
+        Then::Pause => "the rollout pauses and asks",
+        Then::Rollback => "the rollout is rolled back",
+    }
 }
 
 /// Its command is to go past it, which is an operator's: it is not for whoever is waited for.

@@ -37,7 +37,7 @@ pub(super) fn when_paused(draft: &mut Draft, paused: Paused, event: Event) -> Re
         Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
-        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
+        Event::Gate { number, word } => draft.gate_says(number, word),
         Event::Retry(_) if back.is_some() => {
             return draft.refuse("retry", "it goes back: start a new rollout when it is done");
         }

@@ -19,7 +19,7 @@ pub(super) fn when_watching(draft: &mut Draft, watching: Watching, event: Event)
         Event::Withdrawn { by } => draft.withdrawn(by),
         Event::Calendar { closed } => draft.calendar(closed),
         Event::Tick => {}
-        Event::Gate { number, verdict, note } => draft.gate_verdict(number, verdict, &note),
+        Event::Gate { number, word } => draft.gate_says(number, word),
         Event::Retry(hosts) => draft.retry(&hosts)?,
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,

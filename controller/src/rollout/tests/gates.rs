@@ -1,7 +1,7 @@
 //! Gates before, between and after waves, beside the bake, and the watch time after the last wave.
 
 use super::transcript::check;
-use crate::rollout::{Event, Facts, Promote, explain, step};
+use crate::rollout::{Event, Facts, Promote, explain, next_deadline, step};
 
 /// Up to the moment in which the canary is good.
 const CANARY: &str = "start     -> staging 0; stage a
@@ -385,4 +385,35 @@ fn who_waits_for_a_runner_is_not_forgotten() {
     assert_eq!(play.act("+1h"), "paused by an operator");
     assert_eq!(play.act("resume"), "gating 0; look ui");
     assert_eq!(play.act("gate ui pass"), "staging 1; stage b c");
+}
+
+/// The time for which another rollout has the runner is none of the test's own; that has a bound too, and is told.
+#[test]
+fn a_test_that_waits_for_its_runner_has_all_of_its_time_after_that() {
+    let mut play = after_canary("gate=smoke:canary:test=runner", "gating 0; look smoke");
+    play.act("+50s");
+    assert_eq!(play.act("gate smoke waits"), "gating 0");
+    let waits = play.explained();
+    let words = "has not begun: it waits for runner, which is at a test of another rollout";
+    assert!(waits.contains(words), "{waits}");
+    play.reload();
+    assert_eq!(play.act("+59m"), "gating 0");
+    assert_eq!(play.act("gate smoke waits"), "gating 0", "as a controller that was started anew says");
+    assert_eq!(next_deadline(&play.rollout), Some(play.now + 60_000), "it waits since the first of them");
+    assert_eq!(play.act("gate smoke begins"), "gating 0");
+    assert!(play.explained().contains("has no verdict yet"), "{}", play.explained());
+    assert_eq!(play.act("+59s"), "gating 0");
+    assert_eq!(play.act("gate smoke pass"), "staging 1; stage b c");
+
+    let mut play = after_canary(
+        "gate=smoke:canary:test=runner",
+        "gating 0; look smoke
+         gate smoke waits -> gating 0
+         +1h              -> paused for a gate",
+    );
+    let why = "gate smoke: no-data: runner was at tests of other rollouts for 1h: it has not begun";
+    assert!(play.explained().contains(why), "{}", play.explained());
+    // It lines up anew.
+    assert_eq!(play.act("resume"), "gating 0; look smoke");
+    assert_eq!(play.act("+60s"), "rolling-back; return a");
 }

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::setup::{self, target, version};
 use crate::rollout::{
-    Ask, Closed, Event, Facts, Header, HostProgress, Member, Phase, Promote, Rollout, Snapshots, Transition,
-    UnderWay, Verdict, Why, desired, explain, next_deadline, step,
+    Ask, Closed, Event, Facts, GateWord, Header, HostProgress, Member, Phase, Promote, Rollout, Snapshots,
+    Transition, UnderWay, Verdict, Why, desired, explain, next_deadline, step,
 };
 
 /// Plays the transcript and fails with the whole of what happened instead.
@@ -127,12 +127,20 @@ impl Play {
         }
     }
 
-    /// `gate errors fail`, of its present run, or `gate errors@1 fail` of the first there was.
+    /// `gate errors fail`, of its present run, or `gate errors@1 fail` of the first there was; `gate smoke waits` for its
+    /// runner, and `gate smoke begins`.
     fn gate(&self, name: &str, verdict: &str) -> Event {
         let (name, number) = name.split_once('@').map_or((name, None), |(name, n)| (name, n.parse().ok()));
         let present = self.rollout.runs().iter().find(|run| run.gate == name).map(|run| run.number);
-        let verdict = Verdict::ALL.into_iter().find(|known| known.as_str() == verdict).expect("a verdict");
-        Event::Gate { number: number.or(present).unwrap_or_default(), verdict, note: "as it is".to_owned() }
+        let known = |word: &str| Verdict::ALL.into_iter().find(|known| known.as_str() == word);
+        let word = match verdict {
+            "waits" => GateWord::Waits,
+            "begins" => GateWord::Begins,
+            word => {
+                GateWord::Verdict { verdict: known(word).expect("a verdict"), note: "as it is".to_owned() }
+            }
+        };
+        Event::Gate { number: number.or(present).unwrap_or_default(), word }
     }
 
     /// `closed 60s`: until then; `closed-finishing`: what is under way finishes; `closed-both`: nobody goes back either.
