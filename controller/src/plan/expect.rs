@@ -1,8 +1,10 @@
 //! How long a rollout is likely to take, from how long others took.
 
+use std::collections::BTreeSet;
+
 use longshore_common::time::{Millis, Span};
 
-use super::{Duration, Wave, world::Past};
+use super::{Change, Duration, HostPlan, Part, Wave, world::Past};
 use crate::rollout::Spec;
 
 /// Rollouts that are learnt from; older ones say little of today.
@@ -30,35 +32,67 @@ impl Gains {
     }
 }
 
-/// What earlier rollouts spent beside waiting is taken for each wave of this one.
-pub(super) fn duration(spec: &Spec, waves: &[Wave], gains: Gains, probing: Span, past: &[Past]) -> Duration {
-    let bakes: Vec<Span> = waves.iter().map(|wave| wave.bake).collect();
-    let waiting = waiting(spec, &bakes, gains).as_ms();
-    let least = span(waiting + probing.as_ms() * waves.len() as Millis);
+/// What a wave takes its time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    pub bake: Span,
+    /// Some host of it gets something; a wave of which every host is as it should be already is passed through.
+    pub changes: bool,
+}
+
+impl HostPlan {
+    /// The wave in which it gets something.
+    fn changed_in(&self) -> Option<u32> {
+        match (&self.part, self.change) {
+            (Part::Wave { wave }, Change::Install | Change::Update | Change::Settings) => Some(*wave),
+            (Part::Wave { .. }, Change::Unchanged | Change::Skipped) | (Part::Skipped { .. }, _) => None,
+        }
+    }
+}
+
+/// What earlier rollouts spent beside waiting is taken for each wave of this one that changes something.
+pub(super) fn duration(
+    spec: &Spec,
+    waves: &[Wave],
+    hosts: &[HostPlan],
+    gains: Gains,
+    probing: Span,
+    past: &[Past],
+) -> Duration {
+    let changed: BTreeSet<u32> = hosts.iter().filter_map(HostPlan::changed_in).collect();
+    let stays: Vec<Stay> =
+        waves.iter().map(|wave| Stay { bake: wave.bake, changes: changed.contains(&wave.number) }).collect();
+    let waves = changed.len() as Millis;
+    let waiting = waiting(spec, &stays, gains).as_ms();
+    let least = span(waiting + probing.as_ms() * waves);
     let past = &past[..past.len().min(LEARN_FROM)];
     let per_wave = past
         .iter()
         .map(|past| (past.took.as_ms() - past.waited.as_ms()).max(0) / Millis::from(past.waves.max(1)));
     // Some went faster than this one can: they had other probes, or somebody went on before a bake was over.
-    let whole = per_wave.map(|wave| span(waiting + wave * waves.len() as Millis).max(least));
+    let whole = per_wave.map(|wave| span(waiting + wave * waves).max(least));
     let whole: Vec<Span> = whole.collect();
     let range = whole.iter().min().zip(whole.iter().max()).map(|(low, high)| (*low, *high));
     Duration { least, range, learnt_from: past.len() as u32 }
 }
 
-/// How long a rollout waits for time alone: for its waves to bake, for steps of traffic, and the watch time after
-/// the last wave, or as long as the other group stays warm. A group bakes once more when it has all of the traffic.
-pub fn waiting(spec: &Spec, bakes: &[Span], gains: Gains) -> Span {
-    let Some(last) = bakes.last() else { return spec.watch };
-    let baking: Millis = bakes.iter().map(|bake| bake.as_ms()).sum();
+/// How long a rollout waits for time alone: for the waves that change something to bake, for steps of traffic, and the
+/// watch time after the last wave, or as long as the other group stays warm. A group bakes once more when it has all of
+/// the traffic. Steps of hosts are those of the first wave, and of none where that changes nothing; a group gets its
+/// traffic all the same.
+pub fn waiting(spec: &Spec, waves: &[Stay], gains: Gains) -> Span {
+    let (Some(first), Some(last)) = (waves.first(), waves.last()) else { return Span::default() };
+    let baking: Millis = waves.iter().filter(|wave| wave.changes).map(|wave| wave.bake.as_ms()).sum();
     let routing = spec.traffic.as_ref();
     let steps = routing.map_or(0, |routing| routing.hold.as_ms() * routing.steps.len() as Millis);
     let groups = routing.and_then(|routing| routing.balancers.as_ref()?.groups.as_ref());
     let warm = groups.map_or(Span::default(), |groups| groups.warm);
+    let changes = waves.iter().any(|wave| wave.changes);
+    let watch = if changes { spec.watch.as_ms() } else { 0 };
     span(match gains {
-        Gains::Hosts => baking + steps + spec.watch.as_ms(),
-        Gains::Group => baking + steps + last.as_ms() + spec.watch.max(warm).as_ms(),
-        Gains::Nobody => baking + spec.watch.as_ms(),
+        Gains::Hosts if first.changes => baking + steps + watch,
+        Gains::Hosts | Gains::Nobody => baking + watch,
+        Gains::Group => baking + steps + last.bake.as_ms() + spec.watch.max(warm).as_ms(),
     })
 }
 

@@ -67,7 +67,7 @@ pub fn plan(world: &World) -> Plan {
         calendar: world.calendar.clone(),
         promotion: world.promotion.clone(),
         approval: world.approval.clone(),
-        duration: duration(&world.spec, &waves, gains, probing, &world.past),
+        duration: duration(&world.spec, &waves, &hosts, gains, probing, &world.past),
         back: back(world, &hosts),
         failed,
         remarks,

@@ -35,7 +35,7 @@ pub(crate) mod tests;
 mod traffic;
 mod world;
 
-pub use expect::{Gains, waiting};
+pub use expect::{Gains, Stay, waiting};
 pub use files::FilePaths;
 pub use follow::strays;
 pub use make::{members, plan, running};

@@ -25,7 +25,7 @@ use crate::{
     },
     environments,
     fleet::{Host, host},
-    plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Surveyed, World},
+    plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Stay, Surveyed, World},
     rollout::{Outcome, Phase, Snapshot, Target},
     store::{Key, SharedStore},
     trouble::Trouble,
@@ -286,8 +286,9 @@ fn took(record: &Record) -> Option<Past> {
     let took = (done.at - header.started_ms.unwrap_or(header.created_ms)).clamp(0, Span::MAX_MS as i64);
     let careful = header.careful_waves.max(u32::from(!header.spec.canary.is_zero()));
     let bake = |wave| if wave < careful { header.spec.canary_bake } else { header.spec.bake };
-    let bakes: Vec<Span> = (0..header.waves).map(bake).collect();
+    // Its hosts are not looked through for waves that changed nothing.
+    let stays: Vec<Stay> = (0..header.waves).map(|wave| Stay { bake: bake(wave), changes: true }).collect();
     let gains = Gains::of_group(header.groups().map(|(balancing, _)| !balancing.moves));
-    let waited = plan::waiting(&header.spec, &bakes, gains);
+    let waited = plan::waiting(&header.spec, &stays, gains);
     Some(Past { took: Span::millis(took as u64), waves: header.waves, waited })
 }

@@ -166,6 +166,24 @@ fn steps_of_traffic_take_their_time() {
     }
 }
 
+/// Waves whose hosts are all on the release already are passed through: they bake nothing, no host of them gets a share of
+/// traffic, and where nothing is changed nothing is watched.
+#[test]
+fn waves_that_change_nothing_take_no_time() {
+    let least = |setup: &str| plan(&world(setup)).duration.least;
+    assert_eq!(least("a:2 b c:2 d:2 | wave=1 bake=10s watch=60s"), Span::secs(70));
+    assert_eq!(least("a:2 b:2 | wave=1 bake=10s watch=60s"), Span::default());
+    let steps = "canary=1 canary_bake=120s wave=1 bake=10s traffic.director=haproxy traffic.backend=shop \
+                 traffic.drain=30s traffic.hold=60s traffic.steps=10+50";
+    assert_eq!(least(&format!("a b | {steps}")), Span::secs(250));
+    assert_eq!(least(&format!("a:2 b:2 | {steps}")), Span::default());
+
+    let mut learnt = world("a:2 b c:2 d | wave=1 bake=10s");
+    learnt.past = vec![Past { took: Span::secs(60), waves: 4, waited: Span::secs(40) }];
+    let each = Span::secs(30);
+    assert_eq!(plan(&learnt).duration.range, Some((each, each)), "two waves with a bake and 5 s each");
+}
+
 /// Who went on before a bake was over was quicker than the next rollout can be.
 #[test]
 fn what_is_learnt_is_never_less_than_what_it_takes_at_least() {
