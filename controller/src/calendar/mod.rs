@@ -107,6 +107,11 @@ impl Calendar {
         if open.is_empty() && !self.windows.is_empty() { Standing::Outside } else { Standing::Open(open) }
     }
 
+    /// Whether the moment is in these times.
+    pub fn is_in(&self, times: &Times, at: Millis) -> bool {
+        times.hold(self.local(at), at)
+    }
+
     pub fn is_open(&self, at: Millis) -> bool {
         matches!(self.standing(at), Standing::Open(_))
     }

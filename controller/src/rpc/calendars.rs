@@ -50,10 +50,12 @@ impl CalendarsService {
             times: calendar.say_times(&freeze.times),
             reason: freeze.reason.clone(),
             by: freeze.by.clone().unwrap_or_default(),
+            holds: calendar.is_in(&freeze.times, at),
         });
         let windows = calendar.windows.iter().map(|window| pb::CalendarRule {
             name: window.name.clone(),
             times: window.times.to_string(),
+            holds: calendar.is_in(&window.times, at),
             ..pb::CalendarRule::default()
         });
         // Beside the one that the moment is in, if it is in one.
@@ -159,8 +161,14 @@ impl Calendars for CalendarsService {
             until_ms: read(&until)?,
             rollback: no_rollback.then_some(false),
         };
+        let subject = match frozen.from_ms > now {
+            true => {
+                let from = calendar.say_moment(frozen.from_ms);
+                format!("{env} will be frozen by {by} from {from}: {reason}")
+            }
+            false => format!("{env} is frozen by {by}: {reason}"),
+        };
         freeze::freeze(&self.store, &env, frozen, now).await.map_err(refuse)?;
-        let subject = format!("{env} is frozen by {by}: {reason}");
         self.tell(Happening::of_env(Kind::Frozen, &env, subject).by(&by).because(&reason)).await;
         Ok(Response::new(self.show_at(&env, "", 0).await.map_err(refuse)?))
     }

@@ -61,6 +61,8 @@ pub struct Rule {
     pub reason: Option<String>,
     /// Who froze it by hand; none: the environment's file.
     pub by: Option<String>,
+    /// At that moment.
+    pub holds: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -81,8 +83,8 @@ impl From<pb::LockRow> for Lock {
 
 impl From<pb::CalendarRule> for Rule {
     fn from(rule: pb::CalendarRule) -> Self {
-        let pb::CalendarRule { name, times, reason, by } = rule;
-        Self { name, times, reason: some(reason), by: some(by) }
+        let pb::CalendarRule { name, times, reason, by, holds } = rule;
+        Self { name, times, reason: some(reason), by: some(by), holds }
     }
 }
 
@@ -233,20 +235,23 @@ impl View for Frozen {
     const SCHEMA: &'static str = "longshore.cli.env-frozen/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        let Calendar { env, open, reasons, .. } = &self.calendar;
-        let env = visible(env);
-        let done = match (self.frozen, *open) {
-            (true, false) => format!("Environment {env} is frozen."),
-            (true, true) => format!("Environment {env} will be frozen."),
+        let Calendar { env, open, reasons, freezes, .. } = &self.calendar;
+        let (env, reasons) = (visible(env), visible(&reasons.join(" and ")));
+        let holds = freezes.iter().any(|rule| rule.by.is_some() && rule.holds);
+        let done = match (self.frozen, holds) {
+            (true, true) => format!("Environment {env} is frozen."),
+            (true, false) => format!("Environment {env} will be frozen."),
             (false, _) => format!("The freeze of environment {env} is lifted."),
         };
+        let stands = match (self.frozen, *open) {
+            (true, _) if holds => None,
+            (true, true) => Some("It is still open: the freeze begins later.".to_owned()),
+            (true, false) => Some(format!("It is closed now: {reasons}. The freeze begins later.")),
+            (false, true) => None,
+            (false, false) => Some(format!("It is still closed: {reasons}")),
+        };
         let mut lines = vec![page.style.paint(Ink::Good, &done)];
-        if !self.frozen && !open {
-            lines.push(format!("It is still closed: {}", visible(&reasons.join(" and "))));
-        }
-        if self.frozen && *open {
-            lines.push("It is still open: the freeze begins later.".to_owned());
-        }
+        lines.extend(stands);
         lines.push(format!("See: longshore env calendar {env}"));
         lines
     }

@@ -148,6 +148,26 @@ fn a_freeze_that_begins_later_is_none_yet() {
     );
 }
 
+/// An environment that is closed for another reason is not frozen by it: that reason is told, and the freeze as to come.
+#[test]
+fn a_freeze_that_begins_later_is_not_why_it_is_closed_now() {
+    let told = |holds, reason: &str| {
+        let freeze =
+            pb::CalendarRule { name: "by hand".into(), by: "eve".into(), holds, ..Default::default() };
+        let (reasons, freezes) = (vec![reason.to_owned()], vec![freeze]);
+        let calendar = pb::Calendar { env: "prod".into(), reasons, freezes, ..pb::Calendar::default() };
+        policy::Frozen { frozen: true, calendar: calendar.into() }.lines(&Page::plain(Moment(0)))
+    };
+    let later = told(false, "outside the window nights (22:00 to 04:00)");
+    assert_eq!(later[0], "Environment prod will be frozen.");
+    assert_eq!(
+        later[1],
+        "It is closed now: outside the window nights (22:00 to 04:00). The freeze begins later."
+    );
+    let now = told(true, "frozen by eve: stock-taking (until Mon 04:00)");
+    assert_eq!(now, ["Environment prod is frozen.", "See: longshore env calendar prod"]);
+}
+
 /// An environment without a release says so, and of which hosts lack one it is said who says that.
 #[test]
 fn an_environment_says_what_is_live_there() {
