@@ -105,7 +105,7 @@ impl Draft {
         self.finish(outcome, reason);
     }
 
-    /// `; on 1.5 still, for what was there before may not run any more: web-1, web-2 (LS-T05: delisted)`
+    /// `; on 1.5 still, for what was there before may not run any more: web-1, web-2 (LS-T02: delisted)`
     fn staying(&self, hosts: &[HostId]) -> String {
         let version = &self.rollout.header.target.version;
         let last = hosts.iter().find_map(|id| self.rollout.hosts[id].failure.as_ref());
