@@ -1,5 +1,5 @@
-//! Hosts that missed it: they were of the rollout that made live what is, and away or held until it was over.
-//! When they are back they are brought it as newcomers are (`newcomers`), once.
+//! Hosts that missed it: they were of the rollout that made live what is, and away or held until it was over, or left
+//! out of it because they were drained. When they are back they are brought it as newcomers are (`newcomers`), once.
 //!
 //! What somebody did there by hand stands, and so does every verdict: a host on which the release failed,
 //! that was left out, or that runs something else than it did then, waits for a rollout of an operator.
@@ -40,6 +40,12 @@ impl Claim {
         let outcome = if let Phase::Done(done) = &header.phase { Some(done.outcome) } else { None };
         let ended_well = matches!(outcome, Some(Outcome::Succeeded | Outcome::NothingToDo));
         let kept = match &known.state {
+            HostState::Excluded { .. } if known.is_out_for_drain() => {
+                if ended_well && header.target == live.target && !record.newcomers {
+                    return Self::Missed(Box::new(known.clone()));
+                }
+                true // it was others' turn
+            }
             // It may be mended by now; or it was others' turn.
             HostState::Excluded { reason } => reason.contains(THEN) || reason == ONLY_NEWCOMERS,
             // Whoever ends one that has not begun there has said no.

@@ -4,7 +4,7 @@
 //!
 //! A host that the environment has asked anything before is no newcomer, nor is one that was of the rollout that made
 //! live what is, or was left out of one since: what did not work there, or was not meant for it, is not tried by itself.
-//! One whose settings were in the way is looked at again. One that was away or held while it was rolled out gets it
+//! One whose settings were in the way is looked at again. One that was away, held or drained while it was rolled out gets it
 //! in the same way (`missed`).
 
 use std::{
@@ -397,7 +397,7 @@ fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[Comer<'_
         }
     }
     let came = format!("came to {env} since {version} is live: ");
-    let missed = format!("away or held when {env} got {version}: ");
+    let missed = format!("away, held or drained when {env} got {version}: ");
     let named = [(came, new), (missed, back)].into_iter().filter(|(_, names)| !names.is_empty());
     let reason: Vec<String> = named.map(|(why, names)| why + &some_of(&names)).collect();
     StartRequest {

@@ -40,6 +40,10 @@ impl Draft {
         let moved = self.rollout.header.groups().filter(|(balancing, _)| balancing.moves);
         let moved = moved.filter(|(balancing, _)| balancing.share > 0).map(|(_, side)| side);
         let (outcome, reason) = if total == 0 {
+            // Nobody has shown that it works here: it is not brought by itself to whoever was left out.
+            for id in self.pick(HostProgress::is_out_for_drain) {
+                self.change(id, |host| host.left_drained = false);
+            }
             (Outcome::NothingToDo, "no host takes part".to_owned())
         } else if good == 0 {
             (Outcome::Failed, format!("no host runs {version}"))
@@ -130,7 +134,8 @@ impl Draft {
         text
     }
 
-    /// `; will get it on return: web-4; will get it when held no longer: web-5` for whoever went without it.
+    /// `; will get it on return: web-4; will get it when held no longer: web-5; will get it when drained no longer: web-6`
+    /// for whoever went without it.
     fn later(&self, outcome: Outcome) -> String {
         if !matches!(outcome, Outcome::Succeeded | Outcome::NothingToDo) {
             return String::new(); // it is not live
@@ -139,9 +144,12 @@ impl Draft {
         let misses = |host: &HostProgress| {
             header.follows && host.misses_out() && host.previous.as_ref() != Some(&host.target(header))
         };
+        let drained = self.rollout.named(|host| misses(host) && host.is_out_for_drain());
+        let misses = |host: &HostProgress| misses(host) && !host.is_out_for_drain();
         let away = self.rollout.named(|host| misses(host) && host.silent.is_some());
         let held = self.rollout.named(|host| misses(host) && host.silent.is_none());
-        let said = [("on return", away), ("when held no longer", held)].map(|(when, hosts)| {
+        let all = [("on return", away), ("when held no longer", held), ("when drained no longer", drained)];
+        let said = all.map(|(when, hosts)| {
             let names = name_some(hosts.iter().map(|(_, host)| host.name.as_str()));
             if names.is_empty() { names } else { format!("; will get it {when}: {names}") }
         });

@@ -54,6 +54,9 @@ pub struct HostProgress {
     /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub benched: bool,
+    /// It was left out because an operator had drained it when the rollout began; where others took part, it missed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_drained: bool,
     /// What balancers are told of it; `None`: there are none, or they are told nothing yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<Route>,

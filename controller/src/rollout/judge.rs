@@ -34,9 +34,14 @@ impl HostProgress {
         !begun && !self.touched && self.failure.is_none()
     }
 
-    /// Untouched, and away or held: where the rollout is over, it went by without this host.
+    /// Untouched, and away or held, or left out for its drain: where the rollout is over, it went by without this host.
     pub fn misses_out(&self) -> bool {
-        self.is_untouched() && (self.silent.is_some() || self.held.is_some())
+        self.is_out_for_drain() || (self.is_untouched() && (self.silent.is_some() || self.held.is_some()))
+    }
+
+    /// Left out because it was drained, and for nothing that was said since.
+    pub fn is_out_for_drain(&self) -> bool {
+        self.left_drained && matches!(self.state, HostState::Excluded { .. })
     }
 
     /// Whose failure this host is for the budget, if it is one.

@@ -100,7 +100,7 @@ pub struct Header {
     /// It takes the environment back to what was live there before: where hosts may go back, it goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub back: bool,
-    /// Whoever is away or held until it is over is brought what is live there when that is over.
+    /// Whoever is away or held until it is over, or was drained when it began, is brought what is live there when that is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follows: bool,
     /// Not to begin before; `None`: at once.

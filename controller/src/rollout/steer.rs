@@ -59,6 +59,7 @@ impl Draft {
             self.change(*id, |host| {
                 let runs = host.is_good();
                 host.drained |= host.group.is_some();
+                host.left_drained = false; // it is not to have it, drained or not
                 if !host.is_out() {
                     host.finishing = host.is_moving() && host.silent.is_none();
                     host.forgiven = false;

@@ -243,6 +243,7 @@ impl HostProgress {
             address: member.address,
             drained: false,
             benched: member.drained,
+            left_drained: member.drained && member.excluded.is_some(),
             route: None,
             attempts: 0,
             silent: member.silent,

@@ -1,9 +1,12 @@
-//! Hosts that were away or held until a rollout was over, and are back.
+//! Hosts that were away, held or drained until a rollout was over, and are back.
 
 use tokio::task::JoinHandle;
 
 use super::{newcomers::until, turn::later, *};
-use crate::fleet::words::{HostHold, ToAgent};
+use crate::fleet::{
+    Drained, host,
+    words::{HostHold, ToAgent},
+};
 
 type Session = JoinHandle<Option<ToAgent>>;
 
@@ -91,10 +94,39 @@ async fn a_host_that_was_away_until_the_end_gets_it_when_it_is_back() {
     let brought = records::list(&store).await.unwrap().pop().unwrap();
     assert_eq!(controller.done(brought.header.id).await, Outcome::Succeeded);
     assert!(brought.newcomers && brought.started_by == "longshore", "{brought:?}");
-    assert_eq!(brought.reason, "away or held when production got 1.1: web-002");
+    assert_eq!(brought.reason, "away, held or drained when production got 1.1: web-002");
     everywhere(&agents, "1.1");
     assert_eq!(controller.looks(&store).await, 3, "there is nothing left to bring");
     assert!(controller.engine.lacking_on(&agents[2].host).await.unwrap().is_empty());
+    controller.stop.cancel();
+}
+
+/// One that was drained before it began is brought it when that is over: not before, and by nobody's command.
+#[tokio::test]
+async fn a_host_that_was_drained_gets_it_when_it_takes_work_again() {
+    let agents = fleet_of(2, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    controller.rolls("1.0").await;
+    let id = agents[1].host.id;
+    let drained =
+        Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms: None, waits: false };
+    controller.engine.drain(id, drained).await.unwrap();
+    let reason = controller.rolls("1.1").await;
+    let last = "1 of 1 hosts run 1.1; will get it when drained no longer: web-001; 1 excluded: web-001";
+    assert_eq!(reason, last);
+    assert_eq!((controller.looks(&store).await, agents[1].runs("shop").as_deref()), (2, Some("1.0")));
+    let (host, _) = host::get(&store, &id).await.unwrap().unwrap();
+    let left = controller.engine.lacking_on(&host).await.unwrap();
+    assert_eq!(left[0].why, "it comes by itself when the host takes work again");
+
+    controller.engine.undrain(id, "alice").await.unwrap();
+    until("web-001 runs 1.1", async || agents[1].runs("shop").as_deref() == Some("1.1")).await;
+    let brought = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(controller.done(brought.header.id).await, Outcome::Succeeded);
+    assert_eq!(brought.reason, "away, held or drained when production got 1.1: web-001");
+    everywhere(&agents, "1.1");
     controller.stop.cancel();
 }
 

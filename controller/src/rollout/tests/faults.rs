@@ -62,6 +62,31 @@ fn who_misses_it_gets_it_later() {
     assert_eq!(play.reason(), last);
 }
 
+/// So does one that an operator had drained when it began, unless an operator names it as one that is not to have it.
+/// Where nobody took part the release was shown to work nowhere: nobody gets it by itself.
+#[test]
+fn who_was_drained_gets_it_when_drained_no_longer() {
+    let rolls = "start     -> staging 0; stage a
+                 a staged  -> switching 0; run a
+                 a healthy -> succeeded";
+    let play = check("a b:drained c:2:drained d:excluded | follows", rolls);
+    let last = "1 of 1 hosts run 2; will get it when drained no longer: b; 3 excluded: b, c, d";
+    assert_eq!(play.reason(), last);
+    let play = check("a b:drained |", rolls);
+    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: b", "its environment waits");
+    let play = check(
+        "a b:drained | follows",
+        "start     -> staging 0; stage a
+         exclude b -> staging 0
+         a staged  -> switching 0; run a
+         a healthy -> succeeded",
+    );
+    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: b");
+    let play = check("a:drained | follows", "start -> nothing-to-do");
+    assert_eq!(play.reason(), "no host takes part; 1 excluded: a");
+    assert!(!play.rollout.hosts.values().any(|host| host.misses_out()));
+}
+
 /// Scenario 52: a release that takes the network away goes back by itself, and the host tells it when it can. Until then
 /// it is unknown, and nobody else is switched.
 #[test]
