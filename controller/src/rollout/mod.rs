@@ -44,8 +44,8 @@ pub use desired::{asked_target, assignment_of, desired, look_every, next_deadlin
 pub use event::{Event, Promote, Refused, Transition};
 pub use explain::{Away, Benched, Facts, Hold, HoldKind, InLine, explain, first_failure, wave_state};
 pub use gate::{
-    After, GATES_MAX, GateKind, GateSpec, GateStop, GateWord, NOTE_BYTES, Round, Run, RunState, Settled, Stage, Then,
-    Verdict,
+    After, GATES_MAX, GateKind, GateSpec, GateStop, GateWord, NOTE_BYTES, Round, Run, RunState, Settled,
+    Stage, Then, Verdict,
 };
 pub use host::{Ask, HostProgress, HostState, LastFailure, LocalHold};
 pub use looking::{LastLook, last_look, step_in_look};
