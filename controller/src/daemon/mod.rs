@@ -29,6 +29,7 @@ use crate::{
     config::Config,
     engine::Engine,
     fleet::Fleet,
+    gate::OwnFiles,
     http::Trust,
     identity::{
         Authority, Door, IdentityError,
@@ -136,8 +137,8 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     let calls = stop.child_token();
     let inner = CancellationToken::new();
     let (fleet, events) = Fleet::start(store.clone(), clock.clone(), config.heartbeat, inner.clone()).await?;
-    let engine =
-        Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, inner.clone()).await?;
+    let (own, at) = (OwnFiles::of(&config), clock.clone());
+    let engine = Engine::start_all(store.clone(), at, fleet.clone(), events, own, inner.clone()).await?;
     let audit = open_audit(&config, &clock).await?;
     fleet.record_in(audit.clone());
     let waiting = Waiting(Some(config.identity_dir().join(OPERATORS_DIR)));

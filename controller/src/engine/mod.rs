@@ -55,7 +55,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fleet::{Fleet, FleetEvent},
-    gate::{Runners, Seen},
+    gate::{OwnFiles, Runners, Seen},
     rollout::{Event, Header, Rollout, step},
     store::{Key, Prefix, SharedStore},
     trouble::Trouble,
@@ -82,6 +82,8 @@ struct Inner {
     active: Mutex<HashMap<RolloutId, mpsc::Sender<Job>>>,
     /// What gates have seen so far.
     seen: Seen,
+    /// What they may not use.
+    own: OwnFiles,
     /// Whose test each runner is at.
     runners: Runners,
     looks: looks::Looks,
@@ -100,6 +102,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         fleet: Fleet,
         events: mpsc::Receiver<FleetEvent>,
+        own: OwnFiles,
         stop: CancellationToken,
     ) -> Result<Engine, Trouble> {
         let locks = records::locks(&store).await?;
@@ -107,7 +110,7 @@ impl Engine {
         let (active, tasks) = (Mutex::default(), TaskTracker::new());
         let (seen, runners) = (Seen::default(), Runners::default());
         let (newcomers, left, looks) = (Notify::new(), unbrought::Left::default(), looks::Looks::default());
-        let inner = Inner { store, clock, fleet, active, seen, runners, looks, newcomers, left, stop, tasks };
+        let inner = Inner { store, clock, fleet, active, seen, own, runners, looks, newcomers, left, stop, tasks };
         let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");
@@ -132,6 +135,11 @@ impl Engine {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// What no gate uses.
+    pub fn own_files(&self) -> &OwnFiles {
+        &self.inner.own
     }
 
     pub fn active_count(&self) -> usize {

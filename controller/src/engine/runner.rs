@@ -143,7 +143,8 @@ impl Runner {
         let (fleet, clock) = (self.engine.inner.fleet.clone(), self.engine.inner.clock.clone());
         let (mut watchman, mut unwell) = Watchman::new(fleet.clone(), header.app.clone(), clock.clone());
         let (seen, runners) = (self.engine.inner.seen.clone(), self.engine.inner.runners.clone());
-        let (mut desk, mut said) = Desk::new(checks, fleet, clock, seen, runners);
+        let own = self.engine.own_files().clone();
+        let (mut desk, mut said) = Desk::new(checks, fleet, clock, seen, own, runners);
         let mut batch = vec![Job::Fact(first)];
         let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
         batch.extend(open.into_iter().map(Job::Fact));

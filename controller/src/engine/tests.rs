@@ -32,6 +32,7 @@ use crate::{
     bundle::Release,
     environments,
     fleet::{Fleet, Heartbeat},
+    gate::OwnFiles,
     rollout::{Event, HoldKind, Outcome, Phase},
     store::{Key, MemoryStore, SharedStore, Txn, record},
     testing::{self, HandAgent, MortalStore},
@@ -83,10 +84,15 @@ impl Controller {
     }
 
     async fn start_with(store: SharedStore, by: Duration, beat: Heartbeat) -> Self {
+        Self::start_owning(store, by, beat, OwnFiles::default()).await
+    }
+
+    /// One whose gates may not use these files.
+    async fn start_owning(store: SharedStore, by: Duration, beat: Heartbeat, own: OwnFiles) -> Self {
         let clock = Arc::new(Ahead(by));
         let stop = CancellationToken::new();
         let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
-        let engine = Engine::start_all(store, clock, fleet.clone(), events, stop.clone()).await.unwrap();
+        let engine = Engine::start_all(store, clock, fleet.clone(), events, own, stop.clone()).await.unwrap();
         Self { engine, fleet, stop }
     }
 

@@ -13,7 +13,7 @@ use longshore_common::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Checks, Conclusion, Runners, Scene, look, runners::Turn};
+use super::{Checks, Conclusion, OwnFiles, Runners, Scene, look, runners::Turn};
 use crate::{
     fleet::Fleet,
     rollout::{GateWord, Rollout, Stage, Verdict},
@@ -73,6 +73,8 @@ pub struct Desk {
     fleet: Fleet,
     clock: Arc<dyn Clock>,
     seen: Seen,
+    /// Never read for a gate.
+    own: OwnFiles,
     looking: HashMap<u32, AbortOnDropHandle<()>>,
     /// Those of all rollouts.
     runners: Runners,
@@ -86,10 +88,11 @@ impl Desk {
         fleet: Fleet,
         clock: Arc<dyn Clock>,
         seen: Seen,
+        own: OwnFiles,
         runners: Runners,
     ) -> (Self, mpsc::Receiver<Said>) {
         let (said, receiver) = mpsc::channel(crate::rollout::GATES_MAX);
-        (Self { checks, fleet, clock, seen, looking: HashMap::new(), runners, said }, receiver)
+        (Self { checks, fleet, clock, seen, own, looking: HashMap::new(), runners, said }, receiver)
     }
 
     /// Looks at what is due and at nothing else.
@@ -112,13 +115,14 @@ impl Desk {
             let Some(check) = self.checks.by_gate.get(&gate.name).cloned() else { continue };
             let (said, number) = (self.said.clone(), run.number);
             let watch = Span::millis((run.deadline - run.since).max(0).unsigned_abs());
-            let (runner, waited) = (gate.runner.clone(), run.waits);
+            let (own, runner, waited) = (self.own.clone(), gate.runner.clone(), run.waits);
             let line = runner.map(|runner| Line { runners: self.runners.clone(), runner });
             let task = tokio::spawn(async move {
-                let conclusion = match (stage, line) {
-                    (Stage::Watch, line) => again_and_again(&check, scene, line, watch).await,
-                    (Stage::Before | Stage::After { .. }, None) => look(&check, &scene).await,
-                    (Stage::Before | Stage::After { .. }, Some(line)) => {
+                let conclusion = match (own.refused(&check), stage, line) {
+                    (Some(why), _, _) => Conclusion::new(Verdict::NoData, why),
+                    (None, Stage::Watch, line) => again_and_again(&check, scene, line, watch).await,
+                    (None, Stage::Before | Stage::After { .. }, None) => look(&check, &scene).await,
+                    (None, Stage::Before | Stage::After { .. }, Some(line)) => {
                         let turn = line.wait(&scene, waited, &said).await;
                         look(&check, &Scene { until: turn.until, ..scene }).await
                     }

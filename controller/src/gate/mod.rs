@@ -1,8 +1,8 @@
 //! How gates come to their verdicts: looking, asking, counting, within a deadline, and with evidence.
 //!
 //! What a verdict leads to is decided in `crate::rollout`; when a gate is looked at as well. `check` says what a gate
-//! looks at, `scene` what it may know, `desk` keeps one task for each that is due, `runners` knows whose turn
-//! it is on hosts that run tests; one file per kind, and `stats` (pure).
+//! looks at, `scene` what it may know, `own` what it may not, `desk` keeps one task for each that is due, `runners` knows
+//! whose turn it is on hosts that run tests; one file per kind, and `stats` (pure).
 //! Whatever answers is not to be believed: replies are bounded in size and time, and what is shown of them is cut and
 //! made safe.
 
@@ -11,6 +11,7 @@ pub mod check;
 mod desk;
 mod http;
 mod metrics;
+mod own;
 mod probe;
 pub mod prometheus;
 mod runners;
@@ -23,6 +24,7 @@ mod webhook;
 
 pub use check::{Check, Checks, Declaration};
 pub use desk::{Concluded, Desk, Said, Seen};
+pub use own::OwnFiles;
 pub use runners::Runners;
 pub use scene::{Conclusion, Scene};
 

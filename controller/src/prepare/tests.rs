@@ -20,6 +20,7 @@ use crate::{
     engine::Engine,
     environments,
     fleet::{Fleet, Heartbeat},
+    gate::OwnFiles,
     plan::{Check, tests::setup},
     rollout::{Outcome, Phase},
     store::{Key, MemoryStore, SharedStore, Txn, record},
@@ -66,9 +67,9 @@ impl Site {
         // A machine that stands still is not taken for the agents' silence.
         let beat = Heartbeat { every: Duration::from_millis(200), missed: 600 };
         let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
-        let engine = Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, stop.clone())
-            .await
-            .unwrap();
+        let (at, own) = (clock.clone(), OwnFiles::default());
+        let engine =
+            Engine::start_all(store.clone(), at, fleet.clone(), events, own, stop.clone()).await.unwrap();
         let desk_clock = ManualClock::at(SystemClock.now_ms());
         let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
         let desk = TrustDesk::open(&dir.path().join("trust"), Arc::new(desk_clock.clone())).unwrap();

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{
+    code::Code,
     ids::{AppName, EnvName},
     time::Clock,
     wire::parse,
@@ -125,8 +126,13 @@ impl Environments for EnvironmentsService {
         let pb::ApplyEnvironmentRequest { file, file_name } = request.get_ref();
         // A file that does not read is refused in full below, with every problem.
         let read = Environment::parse(file_name, file).ok();
-        let about = read.map(|environment| About::environment(&environment.name));
+        let about = read.as_ref().map(|environment| About::environment(&environment.name));
         let admission = admitted_about(&self.door, &request, about).await?;
+        let own = self.engine.own_files();
+        let problems = read.map(|environment| own.problems(&environment.gates)).unwrap_or_default();
+        if !problems.is_empty() {
+            return Err(refuse(Trouble::refused(Code::M01, problems.join("\n"))));
+        }
         let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
         let by = admission.name();
         let now = self.clock.now_ms();

@@ -13,8 +13,9 @@ use crate::{
     audit::{Chained, Verifier, What},
 };
 use longshore_proto::v1::{
-    access_client::AccessClient, change_user_request::Act, hosts_client::HostsClient,
-    rollouts_client::RolloutsClient, seal_piece::Piece, settings_client::SettingsClient,
+    access_client::AccessClient, change_user_request::Act, environments_client::EnvironmentsClient,
+    hosts_client::HostsClient, rollouts_client::RolloutsClient, seal_piece::Piece,
+    settings_client::SettingsClient,
 };
 
 async fn change(site: &Site, name: &str, act: Act) {
@@ -106,6 +107,29 @@ async fn what_was_let_through_refused_and_done_is_recorded_over_a_restart() {
     let removal = at("Hosts/Remove");
     assert!(matches!(&removal.what, What::Denied { actor, target, code, .. }
         if actor == "bob" && target == "host web-1" && code == "LS-C02"));
+    site.stop().await;
+}
+
+/// Whoever writes an environment says which file a gate reads and where it is sent: no key of the controller's is.
+#[tokio::test]
+async fn an_environment_has_none_of_the_controllers_own_files_sent() {
+    let site = Site::start().await;
+    let mut eve = EnvironmentsClient::new(site.add_operator("eve", &["policy-admin:@staging"]).await);
+    let apply = |file: &std::path::Path| {
+        let file = format!(
+            "[environment]\nname = \"staging\"\nselector = \"env=staging\"\n[[gate]]\nname = \"up\"\n\
+             kind = \"metrics\"\nafter = \"before\"\nprometheus = \"http://127.0.0.1:1\"\nquery = \"up\"\nmax = 1\n\
+             token_file = {:?}\n",
+            file.display().to_string()
+        );
+        pb::ApplyEnvironmentRequest { file, file_name: "staging.toml".into() }
+    };
+    let key = site.config().data.join("trust/online.key");
+    assert!(key.exists(), "{}", key.display());
+    let why = from_status(&eve.apply(apply(&key)).await.unwrap_err());
+    assert_eq!(why.code, Code::M01, "{why}");
+    assert!(why.message.contains("is the controller's own, and no gate uses it"), "{why}");
+    eve.apply(apply(&site.folder().join("token"))).await.unwrap();
     site.stop().await;
 }
 

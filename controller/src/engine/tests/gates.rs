@@ -14,10 +14,12 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{Controller, FILE, PATIENCE, StartRequest, request, world};
+use super::{Controller, FILE, PATIENCE, PATIENT, StartRequest, request, world};
 use crate::{
     approval::Answer,
+    config::Config,
     environments,
+    gate::OwnFiles,
     rollout::{Event, HoldKind, Outcome, RunState, Verdict},
     store::SharedStore,
     testing::{self, HandAgent},
@@ -192,6 +194,34 @@ async fn a_rollback_to_what_was_live_passes_no_gate_again() {
     let id = controller.engine.start(never_live).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::RolledBack, "its gate fails");
     assert!(asked.load(Ordering::SeqCst) > 0);
+}
+
+/// Also an environment from before anybody looked at which files its gates name.
+#[tokio::test]
+async fn a_gate_uses_no_file_of_the_controllers_own() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("online.key");
+    longshore_common::durable::write_atomic(&key, b"secret\n", 0o600).unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let own = OwnFiles::of(&Config::new(folder.path().into(), any, any, vec!["127.0.0.1".into()]));
+    let controller = Controller::start_owning(store.clone(), Duration::ZERO, PATIENT, own).await;
+    controller.connect(&agents);
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+
+    let (port, asked) = server("200 OK").await;
+    let gate = format!(
+        "[[gate]]\nname = \"board\"\nkind = \"webhook\"\nafter = \"canary\"\nurl = \"http://127.0.0.1:{port}/\"\n\
+         secret_file = {:?}\non_no_data = \"rollback\"\n",
+        key.display().to_string()
+    );
+    gated(&store, &gate).await;
+    let second = controller.engine.start(request(Some("1.1"))).await.unwrap();
+    assert_eq!(controller.done(second).await, Outcome::RolledBack);
+    assert_eq!(asked.load(Ordering::SeqCst), 0, "nothing was sent");
 }
 
 fn test_on(host: &str) -> String {
