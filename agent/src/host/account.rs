@@ -44,6 +44,11 @@ impl Account {
         Ok(Some(account))
     }
 
+    /// Whether it is root's name, or another by which this machine knows root.
+    pub fn is_root(user: &str) -> bool {
+        user == "root" || has_uid_0(&read("/etc/passwd"), user)
+    }
+
     /// The one that the agent runs as, beside its helper.
     pub fn of_agent(user: &str) -> Result<Self, Coded> {
         Self::look_up(user).map_err(|_| {
@@ -83,6 +88,10 @@ fn passwd_line<'a>(passwd: &'a str, user: &str) -> Option<&'a str> {
         .or_else(|| passwd.lines().find(|line| field(line, 2) == Some(user)))
 }
 
+fn has_uid_0(passwd: &str, user: &str) -> bool {
+    passwd_line(passwd, user).and_then(|line| line.split(':').nth(2)) == Some("0")
+}
+
 fn getent(user: &str) -> Option<String> {
     let output = Command::new("getent").args(["passwd", "--", user]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -118,6 +127,16 @@ mod tests {
         assert_eq!((shop.uid, shop.gid, shop.groups), (1001, 1002, vec![1002, 110]));
         assert_eq!(shop.home, PathBuf::from("/srv/shop"));
         assert_eq!(passwd_line(PASSWD, "1001"), Some(line), "a number names a user as well");
+    }
+
+    /// Some machines have a second name for root.
+    #[test]
+    fn root_is_known_by_all_its_names() {
+        let passwd = format!("{PASSWD}toor:x:0:0:::/bin/sh\n");
+        let roots =
+            ["root", "toor", "0", "shop", "1001", "nobody-here", ""].map(|user| has_uid_0(&passwd, user));
+        assert_eq!(roots, [true, true, true, false, false, false, false]);
+        assert!(Account::is_root("root") && !Account::is_root(""));
     }
 
     #[test]

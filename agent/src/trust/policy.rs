@@ -16,9 +16,13 @@ use longshore_common::{
     text::visible,
 };
 
+use crate::{helper::AGENT_USER, host::account::Account};
+
 /// Below the root folder.
 const FILE: &str = "etc/longshore/policy.toml";
 const ROOT: &str = "root";
+/// Users of ours. An app that ran as one could speak to the helper, with the host's own key in its hands.
+const OURS: [&str; 2] = [AGENT_USER, "longshore-controller"];
 
 /// Without a file, everything that is signed is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub struct Policy {
     /// None: any.
     pub apps: Option<Vec<String>>,
     pub environments: Option<Vec<String>>,
-    /// Users that apps may run as. None: any, but root only by `allow_root_apps`.
+    /// Users that apps may run as. None: any, but root only by `allow_root_apps`, and none of ours.
     pub run_as: Option<Vec<String>>,
     /// Apps that may run as root. None: any, which only a host without a policy says.
     pub allow_root_apps: Option<Vec<String>>,
@@ -80,10 +84,11 @@ impl Policy {
             None if agent_is_root => ROOT,
             None => "",
         };
-        if user == ROOT {
+        if Account::is_root(user) {
             self.listed("running as root of app", app, self.allow_root_apps.as_ref())?;
         } else if !user.is_empty() {
             self.listed("user", user, self.run_as.as_ref())?;
+            self.is_not_ours(user)?;
         }
         match self.max_artifact {
             Some(most) if manifest.artifact.bytes > most => Err(Coded::new(
@@ -111,6 +116,19 @@ impl Policy {
             lacking.remedy()
         );
         Err(Coded::new(Code::P02, message))
+    }
+
+    /// Only a list of users that names it, or no policy at all, lets an app run as one of ours.
+    fn is_not_ours(&self, user: &str) -> Result<(), Coded> {
+        if !OURS.contains(&user) || self.run_as.is_some() || self.allow_root_apps.is_none() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} does not allow user \"{user}\", as which Longshore itself runs: give the app a user of its own. Nothing \
+             was changed",
+            self.path.display()
+        );
+        Err(Coded::new(Code::P01, message))
     }
 
     fn listed(&self, what: &str, name: &str, list: Option<&Vec<String>>) -> Result<(), Coded> {

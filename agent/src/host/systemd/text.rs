@@ -18,6 +18,7 @@ use longshore_common::{
 };
 
 use crate::host::{
+    account::Account,
     fault,
     launch::program_path,
     layout::{ENVIRONMENT, Layout, META, Part},
@@ -123,7 +124,7 @@ fn service_through(path: &Path, manifest: &Manifest, part: Part) -> Result<Strin
     line(format_args!("TimeoutStopSec={}ms", service.stop.grace.as_ms()));
     line(format_args!("TimeoutStartSec={}ms", service.start_timeout.as_ms()));
     line(format_args!("Restart=on-failure\nRestartSec={RESTART_SEC}"));
-    let of_root = if user == "root" { OF_ROOT } else { "" };
+    let of_root = if Account::is_root(user) { OF_ROOT } else { "" };
     line(format_args!("{HARDENING}{of_root}\n[Install]\nWantedBy=multi-user.target"));
     Ok(text)
 }

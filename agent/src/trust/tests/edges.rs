@@ -86,6 +86,14 @@ fn apps_environments_and_sizes_are_allowed_by_the_policy() {
     policy(&host, "max_artifact = 10\nallow_root_apps = [\"shop\"]\n");
     host.gate.allow_manifest(&user("root")).unwrap();
     host.gate.allow_manifest(&user("anybody")).unwrap();
+    // Whoever runs as the agent has the host's key, and the helper listens to it.
+    for ours in ["longshore-agent", "longshore-controller"] {
+        let refusal = host.gate.allow_manifest(&user(ours)).unwrap_err();
+        assert_eq!(refusal.code, Code::P01);
+        assert!(refusal.message.contains("as which Longshore itself runs"), "{refusal}");
+    }
+    policy(&host, "run_as = [\"longshore-agent\"]\n");
+    host.gate.allow_manifest(&user("longshore-agent")).unwrap();
     policy(&host, "max_artifact = 9\n");
     let refusal = host.gate.allow_manifest(&user("web")).unwrap_err();
     assert!(refusal.message.contains("at most 9 bytes"), "{refusal}");
