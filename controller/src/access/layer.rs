@@ -7,15 +7,15 @@ use std::{
 
 use longshore_common::{
     chain::Chain,
-    code::Code,
+    code::{Code, Coded},
     digest::hex,
     tls::{Identity, Peer},
-    wire::from_status,
+    wire::{from_status, to_status},
 };
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
-use super::table::{self, Method};
+use super::table::{self, Method, Who};
 use crate::{
     audit::{Audit, What},
     identity::Noted,
@@ -62,7 +62,7 @@ impl<S, B, R> Service<http::Request<B>> for Marked<S>
 where
     S: Service<http::Request<B>, Response = http::Response<R>>,
     S::Future: Send + 'static,
-    R: Send + 'static,
+    R: Default + Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -77,6 +77,14 @@ where
         request.extensions_mut().insert(called);
         request.extensions_mut().insert(noted.clone());
         let caller = request.extensions().get::<Peer>().cloned();
+        if let Some(why) = not_for_hosts(called, caller.as_ref()) {
+            let audit = self.audit.clone();
+            let response: http::Response<R> = to_status(&why).into_http();
+            return Box::pin(async move {
+                note(&audit, refusal(called, caller, response.headers())).await;
+                Ok(response)
+            });
+        }
         let (call, audit) = (self.inner.call(request), self.audit.clone());
         Box::pin(async move {
             let response = call.await?;
@@ -88,6 +96,18 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+/// What is for operators is refused to a host before its message is taken in: some may have many megabytes, and all of
+/// that is held before a handler can ask the door.
+fn not_for_hosts(called: Called, caller: Option<&Peer>) -> Option<Coded> {
+    let Some(Identity::Host(id)) = caller.and_then(|peer| peer.identity.as_ref()) else { return None };
+    match called.0?.who {
+        Who::Operator(_) => {
+            Some(Coded::new(Code::C02, format!("host {id} may not do this: it is for operators")))
+        }
+        Who::Agent | Who::Stranger => None,
     }
 }
 

@@ -50,6 +50,27 @@ async fn hosts_do_what_is_for_hosts_and_operators_the_rest() {
     site.stop().await;
 }
 
+/// What a host may not say is not taken in first, however much it may be: of a publication, many megabytes.
+#[tokio::test]
+async fn a_host_is_refused_before_its_message_is_taken_in() {
+    let site = Site::start().await;
+    let key = HostKey::new();
+    let enrolled = site.enrol(&site.token().await, &key, "web-1").await.unwrap();
+    let mut client = Grpc::new(site.host(&enrolled, &key).await);
+    client.ready().await.unwrap();
+    let never = Request::new(tokio_stream::pending::<pb::Nothing>());
+    let path = PathAndQuery::from_static("/longshore.v1.Releases/Publish");
+    let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
+    let answered = tokio::time::timeout(PATIENCE, client.streaming(never, path, codec)).await;
+    let refused = from_status(&answered.expect("its message is waited for").unwrap_err());
+    assert_eq!(refused.code, Code::C02, "{refused}");
+    let (lines, who) = (access::log(&site).await, format!("host {}", enrolled.host_id));
+    let recorded =
+        |line: &String| ["denied", &who, "Releases/Publish", "LS-C02"].iter().all(|word| line.contains(word));
+    assert!(lines.iter().any(recorded), "{lines:#?}");
+    site.stop().await;
+}
+
 /// Without a certificate there is no connection to the main port, and on the other port nothing but enrolment.
 #[tokio::test]
 async fn strangers_may_only_enrol() {
