@@ -20,8 +20,11 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    Replies, about::About, admitted, admitted_about, coded, invalid, logs, operator, plans, refuse,
-    rollout_rows, scope::Act, sides, wanted_name, words,
+    Replies,
+    about::About,
+    admitted, admitted_about, coded, invalid, logs, operator, plans, refuse, rollout_rows,
+    scope::{Act, by_plan},
+    sides, wanted_name, words,
 };
 use crate::{
     approval::Answer,
@@ -137,6 +140,11 @@ fn read_start(
 ) -> Result<Wanted, Status> {
     let pb::StartRolloutRequest { app, version, env, request_id, reason, rollback, plan, overrides, at } =
         request;
+    if rollback && !plan.is_empty() {
+        let message =
+            "the way back follows no plan: say the app and the environment alone. Nothing was started";
+        return Err(coded(Coded::new(Code::V01, message)));
+    }
     let at = longshore_common::wire::cut(&at, REASON_BYTES);
     let request_id = Uuid::try_parse(&request_id)
         .map_err(|_| coded(Coded::new(Code::V01, "request_id must be a UUID, made anew for each rollout")))?;
@@ -176,15 +184,21 @@ impl Rollouts for RolloutsService {
 
     async fn start(
         &self,
-        request: Request<pb::StartRolloutRequest>,
+        mut request: Request<pb::StartRolloutRequest>,
     ) -> Result<Response<pb::Rollout>, Status> {
+        if request.get_ref().plan == "latest"
+            && let Ok(plan) = self.planner.find("latest").await
+        {
+            // In a moment that may be another: the record, and a second person, are told which.
+            request.get_mut().plan = plan.digest.hex();
+        }
         let named = request.get_ref();
-        let (admission, plan) = match named.plan.as_str() {
-            plan if !plan.is_empty() && !named.rollback => {
-                let (admission, plan) = self.admitted_to_plan(&request, plan).await?;
+        let (admission, plan) = match by_plan(named) {
+            true => {
+                let (admission, plan) = self.admitted_to_plan(&request, &named.plan).await?;
                 (admission, Some(plan))
             }
-            _ => (admitted(&self.door, &request).await?, None),
+            false => (admitted(&self.door, &request).await?, None),
         };
         let by = admission.name().clone();
         let id = match read_start(request.into_inner(), by)? {

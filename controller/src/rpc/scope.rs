@@ -89,8 +89,8 @@ act! {
     pb::ListEnvironmentsRequest => |r| Scope::Any, String::new();
     pb::ShowEnvironmentRequest => |r| Scope::Any, String::new();
     pb::RemoveEnvironmentRequest => |r| env(&r.env), format!("environment {}: remove", r.env);
-    // A plan knows its app and environment; the handler looks.
-    pb::StartRolloutRequest => |r| if r.plan.is_empty() { both(&r.app, &r.env) } else { Scope::Any }, started(r);
+    // A plan knows its app and environment; the handler looks. The way back is by none, whatever else the request says.
+    pb::StartRolloutRequest => |r| if by_plan(r) { Scope::Any } else { both(&r.app, &r.env) }, started(r);
     pb::ShowCalendarRequest => |r| Scope::Any, String::new();
     pb::FreezeRequest => |r| env(&r.env), because(detail::freeze(r), &r.reason);
     pb::UnfreezeRequest => |r| env(&r.env), because(format!("unfreeze {}", r.env), &r.reason);
@@ -141,11 +141,16 @@ fn dropped(request: &pb::DropTrustRequest) -> String {
     }
 }
 
+/// Whether a plan says what is started.
+pub(super) fn by_plan(request: &pb::StartRolloutRequest) -> bool {
+    !request.plan.is_empty() && !request.rollback
+}
+
 fn started(request: &pb::StartRolloutRequest) -> String {
     let pb::StartRolloutRequest { app, version, env, rollback, reason, at, .. } = request;
     let at = if at.is_empty() { String::new() } else { format!(" at {at}") };
     let spite = format!("{at}{}", in_spite_of(request));
-    if !request.plan.is_empty() {
+    if by_plan(request) {
         return because(format!("start plan {}{spite}", request.plan), reason);
     }
     let what = match (*rollback, version.is_empty()) {
@@ -250,6 +255,16 @@ mod tests {
             start("", "", true, "too loud"),
             "shop back to what was live before, in production: too loud"
         );
+        // A plan's name lends the way back neither its words nor its scope.
+        let back = pb::StartRolloutRequest {
+            app: "shop".into(),
+            env: "prod".into(),
+            rollback: true,
+            ..Default::default()
+        };
+        let named = pb::StartRolloutRequest { plan: "1a2b3c4d".into(), ..back.clone() };
+        assert_eq!((named.scope(), named.target()), (back.scope(), back.target()));
+        assert_eq!(back.scope(), both("shop", "prod"));
         assert_eq!((place("", "prod").as_str(), place("shop", "prod").as_str()), ("prod", "shop in prod"));
     }
 }

@@ -60,6 +60,14 @@ async fn roles_are_held_against_every_call_and_its_scope() {
     let mut rollouts = RolloutsClient::new(bob);
     assert_eq!(code(rollouts.start(start("shop", "production")).await.unwrap_err()), Code::C02);
     assert_eq!(code(rollouts.start(start("blog", "staging")).await.unwrap_err()), Code::C02);
+    // Nor by the name of some plan beside the way back, which follows none.
+    for (app, env) in [("shop", "production"), ("blog", "staging")] {
+        let back = pb::StartRolloutRequest { rollback: true, plan: "1a2b".into(), ..start(app, env) };
+        assert_eq!(code(rollouts.start(back).await.unwrap_err()), Code::C02, "{app} in {env}");
+    }
+    let back = pb::StartRolloutRequest { rollback: true, plan: "1a2b".into(), ..start("shop", "staging") };
+    let why = from_status(&rollouts.start(back).await.unwrap_err());
+    assert!(why.code == Code::V01 && why.message.contains("follows no plan"), "{why}");
     let allowed = code(rollouts.start(start("shop", "staging")).await.unwrap_err());
     assert_ne!(allowed, Code::C02, "let in; there is no such environment");
     site.stop().await;
