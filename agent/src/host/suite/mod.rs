@@ -12,6 +12,7 @@ mod xml;
 use std::{
     fs,
     io::{self, Read},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,7 +23,7 @@ use longshore_common::{
     text::visible,
     wire::cut,
 };
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use told::Told;
@@ -193,23 +194,65 @@ fn make_reports(path: &Path, account: Option<&Account>) -> io::Result<Reports> {
 /// The file's text. Whatever the test made of its folder: no link is followed out of it, no pipe waited for.
 fn read_report(folder: &Path, path: &str) -> Result<String, String> {
     let bad = |why: String| format!("{path}: {why}");
-    let file = folder.join(path);
-    let real = file.canonicalize().map_err(|e| bad(e.to_string()))?;
     let home = folder.canonicalize().map_err(|e| bad(e.to_string()))?;
-    if !real.starts_with(home) {
-        return Err(bad("it lies outside of the folder for reports".to_owned()));
+    let found = folder.join(path).canonicalize().map_err(|e| bad(e.to_string()))?;
+    read_within(&home, &found).map_err(bad)
+}
+
+/// The folder is the app's to change at any moment: what counts is where the file lies that is held, and only then is it
+/// opened.
+fn read_within(home: &Path, found: &Path) -> Result<String, String> {
+    let said = |e: io::Error| e.to_string();
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = rustix::fs::open(found, flags, Mode::empty()).map_err(|e| e.to_string())?;
+    let through = format!("/proc/self/fd/{}", held.as_raw_fd());
+    if !fs::read_link(&through).map_err(said)?.starts_with(home) {
+        return Err("it lies outside of the folder for reports".to_owned());
     }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(&real, flags, Mode::empty()).map_err(|e| bad(e.to_string()))?;
-    let file = fs::File::from(opened);
-    let meta = file.metadata().map_err(|e| bad(e.to_string()))?;
-    if !meta.is_file() {
-        return Err(bad("it is no file".to_owned()));
+    let stat = rustix::fs::fstat(&held).map_err(|e| e.to_string())?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err("it is no file".to_owned());
     }
-    if meta.len() > REPORT_BYTES {
-        return Err(bad(format!("it has {} bytes; at most {REPORT_BYTES} are read", meta.len())));
+    let file = fs::File::open(&through).map_err(said)?;
+    let length = file.metadata().map_err(said)?.len();
+    if length > REPORT_BYTES {
+        return Err(format!("it has {length} bytes; at most {REPORT_BYTES} are read"));
     }
     let mut bytes = vec![];
-    file.take(REPORT_BYTES).read_to_end(&mut bytes).map_err(|e| bad(e.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| bad("it is no UTF-8".to_owned()))
+    file.take(REPORT_BYTES).read_to_end(&mut bytes).map_err(said)?;
+    String::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use longshore_common::durable::write_atomic;
+
+    use super::*;
+
+    /// The user that a test runs as may be the app's, which goes on running while we look.
+    #[test]
+    fn a_report_is_read_where_it_lies_and_not_where_it_lay() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (home, elsewhere) =
+            (folder.path().canonicalize().unwrap(), outside.path().canonicalize().unwrap());
+        fs::create_dir(home.join("out")).unwrap();
+        write_atomic(&home.join("out/report.xml"), b"<mine/>", 0o644).unwrap();
+        write_atomic(&elsewhere.join("report.xml"), b"<theirs/>", 0o644).unwrap();
+        symlink("out/report.xml", home.join("latest.xml")).unwrap();
+        symlink(elsewhere.join("report.xml"), home.join("away.xml")).unwrap();
+        for inside in ["out/report.xml", "latest.xml"] {
+            assert_eq!(read_report(&home, inside).unwrap(), "<mine/>");
+        }
+        let away = read_report(&home, "away.xml").unwrap_err();
+        assert_eq!(away, "away.xml: it lies outside of the folder for reports");
+        assert_eq!(read_report(&home, "out").unwrap_err(), "out: it is no file");
+
+        let found = home.join("out/report.xml").canonicalize().unwrap();
+        fs::rename(home.join("out"), home.join("was")).unwrap();
+        symlink(&elsewhere, home.join("out")).unwrap();
+        let swapped = read_within(&home, &found).unwrap_err();
+        assert_eq!(swapped, "it lies outside of the folder for reports");
+    }
 }

@@ -4,10 +4,15 @@ use std::{
     collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt},
+        net::UnixListener,
+    },
     path::Path,
 };
+
+use rustix::fs::{Mode, OFlags};
 
 /// Room for connections that wait while the app is replaced; the kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -55,15 +60,27 @@ fn bind(address: &str) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// A socket file that nobody listens on is of a process that is gone. Open to all, as systemd's are.
+/// A socket file that nobody listens on is of a process that is gone; any other file, of which the kernel says the same,
+/// stays. Open to all, as systemd's are.
 fn bind_path(path: &Path) -> io::Result<UnixListener> {
     let stale = |e: &io::Error| e.kind() == io::ErrorKind::ConnectionRefused;
-    if std::os::unix::net::UnixStream::connect(path).is_err_and(|e| stale(&e)) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err_and(|e| stale(&e)) {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    open_to_all(path)?;
     Ok(listener)
+}
+
+/// The folder may be the app's: what is opened is a socket, and nothing that a link has put in its place.
+fn open_to_all(path: &Path) -> io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let through = format!("/proc/self/fd/{}", file.as_raw_fd());
+    if !std::fs::metadata(&through)?.file_type().is_socket() {
+        return Err(io::Error::other("somebody has put something else in the place of the socket"));
+    }
+    std::fs::set_permissions(through, std::fs::Permissions::from_mode(0o666))
 }
 
 #[cfg(test)]
@@ -104,6 +121,23 @@ mod tests {
         drop(quiet(AddressFamily::UNIX, &SocketAddrUnix::new(&path).unwrap()));
         let live = bind_path(&path).unwrap();
         assert_eq!(bind_path(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         drop(live);
+    }
+
+    /// The kernel says of every file that nobody listens on it.
+    #[test]
+    fn a_file_that_is_no_socket_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("passwd"), folder.path().join("app.sock"));
+        longshore_common::durable::write_atomic(&file, b"root", 0o600).unwrap();
+        std::os::unix::fs::symlink("passwd", &link).unwrap();
+        for path in [&file, &link] {
+            assert_eq!(bind_path(path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert!(open_to_all(path).is_err(), "{}", path.display());
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"root");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(link.is_symlink());
     }
 }
