@@ -8,6 +8,7 @@
 
 mod bus;
 pub mod journal;
+mod places;
 mod text;
 pub mod transient;
 
@@ -67,6 +68,7 @@ impl SystemdDriver {
         let app = &manifest.app;
         let service = text::service(&self.layout, manifest, self.part)?;
         let socket = text::socket(manifest)?;
+        places::check(&manifest.service.sockets)?;
         let manager = self.open(StepName::Start).await?;
         let before = self.running_over(&manager, app).await?;
         let disk = fault::disk(StepName::Start);
