@@ -1,5 +1,6 @@
 //! A GET, by hand: a probe needs a status line and nothing else of HTTP.
 
+use longshore_common::text::visible;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -12,8 +13,9 @@ const QUOTED: usize = 160;
 
 /// Ok for the status that is wanted, or for any from 200 to 399. The caller's timeout bounds it.
 pub async fn get(url: &str, wanted: Option<u16>) -> Result<(), String> {
-    let (authority, path) = split(url).ok_or_else(|| format!("{url} is no http:// URL"))?;
-    let (host, port) = host_and_port(authority).ok_or_else(|| format!("{url} names no host and port"))?;
+    let (authority, path) = split(url).ok_or_else(|| format!("{} is no http:// URL", visible(url)))?;
+    let (host, port) =
+        host_and_port(authority).ok_or_else(|| format!("{} names no host and port", visible(url)))?;
     let mut stream =
         TcpStream::connect((host, port)).await.map_err(|e| format!("connect to {authority}: {e}"))?;
     let request = format!(
@@ -34,7 +36,12 @@ pub async fn get(url: &str, wanted: Option<u16>) -> Result<(), String> {
     }
 }
 
+/// Nothing that would end the line, or the word, that it is put into: a controller may have written it, and is to speak to
+/// nobody in words of its own.
 fn split(url: &str) -> Option<(&str, &str)> {
+    if url.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return None;
+    }
     let rest = url.strip_prefix("http://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -95,5 +102,18 @@ mod tests {
             assert_eq!(status(noise), None);
         }
         assert_eq!(quote(b"HTTP/1.1 503 x\r\n\r\n\ndatabase down\nmore"), ": database down");
+    }
+
+    /// Gates of a controller that is somebody else's ask as well.
+    #[tokio::test]
+    async fn a_url_is_all_that_is_said_of_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        for odd in ["/\r\nFLUSHALL\r\n", "/a b", "\r\nX: y/", "/\u{85}", "/\t"] {
+            let why = get(&format!("{server}{odd}"), None).await.unwrap_err();
+            assert!(why.ends_with("is no http:// URL") && visible(&why) == why, "{why}");
+        }
+        let asked = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
+        assert!(asked.is_err(), "nobody is connected to");
     }
 }
