@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,7 @@ use longshore_common::{
     tls::{Identity, Peer},
     wire::{from_status, to_status},
 };
+use tokio::sync::Semaphore;
 use tonic::{Status, codegen::http};
 use tower::{Layer, Service};
 
@@ -20,6 +22,9 @@ use crate::{
     audit::{Audit, What},
     identity::Noted,
 };
+
+/// Publications that are taken in at a time: each may have 33 MiB, all of which is held before a handler can ask the door.
+const PUBLICATIONS: usize = 8;
 
 /// In a request's extensions: the row of the table, or none for a method that nobody thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +41,19 @@ impl Called {
 #[derive(Clone)]
 pub struct CalledLayer {
     audit: Audit,
+    publications: Arc<Semaphore>,
 }
 
 impl CalledLayer {
     pub fn new(audit: Audit) -> Self {
-        Self { audit }
+        Self { audit, publications: Arc::new(Semaphore::new(PUBLICATIONS)) }
     }
 }
 
 impl<S> Layer<S> for CalledLayer {
     type Service = Marked<S>;
     fn layer(&self, inner: S) -> Marked<S> {
-        Marked { inner, audit: self.audit.clone() }
+        Marked { inner, audit: self.audit.clone(), publications: self.publications.clone() }
     }
 }
 
@@ -56,6 +62,7 @@ impl<S> Layer<S> for CalledLayer {
 pub struct Marked<S> {
     inner: S,
     audit: Audit,
+    publications: Arc<Semaphore>,
 }
 
 impl<S, B, R> Service<http::Request<B>> for Marked<S>
@@ -85,8 +92,19 @@ where
                 Ok(response)
             });
         }
+        let room = match is_publication(called) {
+            false => None,
+            true => match self.publications.clone().try_acquire_owned() {
+                Ok(room) => Some(room),
+                Err(_) => {
+                    let response: http::Response<R> = to_status(&too_many()).into_http();
+                    return Box::pin(async move { Ok(response) });
+                }
+            },
+        };
         let (call, audit) = (self.inner.call(request), self.audit.clone());
         Box::pin(async move {
+            let _room = room;
             let response = call.await?;
             if let Some(entry) = noted.get() {
                 end(&audit, entry, response.headers());
@@ -109,6 +127,16 @@ fn not_for_hosts(called: Called, caller: Option<&Peer>) -> Option<Coded> {
         }
         Who::Agent | Who::Stranger => None,
     }
+}
+
+fn is_publication(called: Called) -> bool {
+    called.0.is_some_and(|method| (method.service, method.name) == ("Releases", "Publish"))
+}
+
+fn too_many() -> Coded {
+    let message =
+        format!("{PUBLICATIONS} releases are being published at the moment; try again in a few seconds");
+    Coded::new(Code::C01, message)
 }
 
 /// What the door has not recorded: hosts that ask for what is not theirs, strangers with tokens that are not good.

@@ -71,6 +71,29 @@ async fn a_host_is_refused_before_its_message_is_taken_in() {
     site.stop().await;
 }
 
+/// The same of operators, whose roles are looked at when the message is there.
+#[tokio::test]
+async fn so_many_publications_are_taken_in_at_a_time() {
+    let site = Site::start().await;
+    let channel = site.operator().await;
+    let publish = || {
+        let mut client = Grpc::new(channel.clone());
+        Box::pin(async move {
+            client.ready().await.unwrap();
+            let never = Request::new(tokio_stream::pending::<pb::Nothing>());
+            let path = PathAndQuery::from_static("/longshore.v1.Releases/Publish");
+            let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
+            client.streaming(never, path, codec).await.map(drop)
+        })
+    };
+    let first = futures_util::future::select_all((0..9).map(|_| publish()));
+    let (answered, ..) =
+        tokio::time::timeout(PATIENCE, first).await.expect("one is refused, the others wait");
+    let refused = from_status(&answered.unwrap_err());
+    assert_eq!(refused.code, Code::C01, "{refused}");
+    site.stop().await;
+}
+
 /// Without a certificate there is no connection to the main port, and on the other port nothing but enrolment.
 #[tokio::test]
 async fn strangers_may_only_enrol() {
