@@ -2,8 +2,9 @@
 //! use. What was written is read back and verified before it gets its name.
 
 use std::{
-    fs::File,
-    io::{BufReader, Seek as _, Write as _},
+    fs::{DirBuilder, File},
+    io::{BufReader, IsTerminal as _, Seek as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,7 @@ use longshore_common::{
     bundle::{Blob, Index, Kind, fit, split::BlobSink},
     chain::Chain,
     code::{Code, Coded},
-    digest::ReleaseDigest,
+    digest::{ReleaseDigest, hex},
     durable::{self, AtomicFile},
     manifest::{AttestationKind, Manifest},
     offline::{FILES, HEAD_FILE, Head, Reader, Writer},
@@ -97,8 +98,25 @@ pub async fn attestation(
         return Err(Failure::coded(Code::A01, format!("the {kind} that came is not the one that is signed")));
     }
     let text = String::from_utf8_lossy(&bytes);
-    desk.output.say(&text.lines().map(str::to_owned).collect::<Vec<_>>())?;
+    let reader = if std::io::stdout().is_terminal() { Reads::Terminal } else { Reads::Program };
+    desk.output.say(&lines_for(reader, &text))?;
     Ok(Exit::Done)
+}
+
+/// Who reads what is printed.
+#[derive(Clone, Copy, Debug)]
+enum Reads {
+    Terminal,
+    Program,
+}
+
+/// The file as it is, which may be held against its digest; on a terminal, which obeys what is in it, made safe.
+fn lines_for(reader: Reads, text: &str) -> Vec<String> {
+    let safe = |line: &str| line.split('\t').map(visible).collect::<Vec<_>>().join("\t");
+    match reader {
+        Reads::Terminal => text.lines().map(safe).collect(),
+        Reads::Program => text.lines().map(str::to_owned).collect(),
+    }
 }
 
 fn default_name(release: &ReleaseName) -> PathBuf {
@@ -180,6 +198,7 @@ fn verify(file: &AtomicFile, release: &ReleaseName, pin: Option<[u8; 32]>) -> Re
 }
 
 /// A folder of this call's own, gone when it is dropped.
+#[derive(Debug)]
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -195,9 +214,13 @@ impl Drop for Scratch {
 }
 
 fn scratch() -> Result<Scratch, Failure> {
-    let path = std::env::temp_dir().join(format!("longshore-export-{}", std::process::id()));
-    durable::create_dir_durable(&path, 0o700)
-        .map_err(|e| Failure::new(Exit::Failed, Chain(&e).to_string()))?;
+    let name = format!("longshore-export-{}", hex(&rand::random::<[u8; 8]>()));
+    scratch_at(std::env::temp_dir().join(name))
+}
+
+/// One that is there already is somebody else's, who could change what is verified in it.
+fn scratch_at(path: PathBuf) -> Result<Scratch, Failure> {
+    DirBuilder::new().mode(0o700).create(&path).map_err(|e| failed(&path, &e))?;
     Ok(Scratch(path))
 }
 
@@ -277,4 +300,34 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
 
 fn shown(path: &Path) -> String {
     visible(&path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_verified_lies_in_a_folder_that_nobody_has_put_there() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let own = scratch_at(at("own")).unwrap();
+        assert_eq!(std::fs::metadata(own.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(own);
+        assert!(!at("own").exists());
+        std::fs::create_dir(at("theirs")).unwrap();
+        symlink("theirs", at("link")).unwrap();
+        for there in ["theirs", "link"] {
+            assert!(scratch_at(at(there)).is_err(), "{there}");
+        }
+        assert!(at("theirs").is_dir() && at("link").is_symlink());
+    }
+
+    #[test]
+    fn what_is_attested_says_nothing_to_a_terminal() {
+        let text = "{\n\t\"a\": \"\u{9b}2J\u{1b}[2J\"\n}\n";
+        assert_eq!(lines_for(Reads::Program, text), ["{", "\t\"a\": \"\u{9b}2J\u{1b}[2J\"", "}"]);
+        assert_eq!(lines_for(Reads::Terminal, text), ["{", "\t\"a\": \"\\u{9b}2J\\x1b[2J\"", "}"]);
+    }
 }
