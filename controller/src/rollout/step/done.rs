@@ -1,10 +1,11 @@
-//! It is over. No host is asked anything any more; one that was still owed its way back may say that it is back. What
-//! balancers were told last stands, and is put right when a host is drained or may serve again.
+//! It is over. No host is asked anything any more; one that was still owed its way back may say that it is back, and one
+//! that was excluded in the middle of a change how that ended. What balancers were told last stands, and is put right when
+//! a host is drained or may serve again.
 
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    host::HostState,
+    host::{HostProgress, HostState},
 };
 
 pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> {
@@ -14,8 +15,9 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
             draft.directed(host, generation, outcome);
         }
         Event::Report { host, generation, outcome } => {
-            let owing = |state: &HostState| *state == HostState::RollingBack;
-            if draft.rollout.hosts.get(&host).is_some_and(|host| owing(&host.state)) {
+            let finishes = |host: &HostProgress| host.is_out() && (host.finishing || host.drained);
+            let owing = |host: &HostProgress| host.state == HostState::RollingBack || finishes(host);
+            if draft.rollout.hosts.get(&host).is_some_and(|host| owing(host)) {
                 draft.report(host, generation, outcome);
             }
         }

@@ -263,3 +263,26 @@ fn a_host_that_tries_again_goes_back_too() {
          lb good   -> aborted",
     );
 }
+
+/// One that was excluded while it switched says how that ended when the rollout is over already: it serves, and gets its
+/// connections.
+#[test]
+fn a_host_that_was_excluded_in_its_switch_gets_its_connections_when_it_is_done() {
+    let begin = "start       -> staging 0; stage a; direct a=100 b=100
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100
+         lb directed -> switching 0; run a
+         a healthy   -> switching 0; direct a=100 b=100
+         lb directed -> staging 1; stage b
+         b staged    -> switching 1; direct a=100 b=0
+         lb directed -> switching 1; run b
+         exclude b   -> succeeded
+         ";
+    for (said, then) in [
+        ("b healthy", "succeeded; direct a=100 b=100"),
+        ("b reverted", "succeeded; direct a=100 b=100"),
+        ("b inconsistent", "succeeded"),
+    ] {
+        check(ROLLING, &format!("{begin}{said} -> {then}"));
+    }
+}
