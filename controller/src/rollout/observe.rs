@@ -181,6 +181,7 @@ impl HostProgress {
         match outcome {
             Outcome::Healthy | Outcome::Unchanged => {
                 self.sick = false;
+                self.forgiven = false; // what it was forgiven for is over
                 self.failure = None;
                 if self.state != HostState::Unchanged {
                     self.enter(HostState::Healthy, now);

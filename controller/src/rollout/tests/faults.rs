@@ -310,3 +310,23 @@ fn a_pause_says_what_resuming_does_with_each() {
     assert!(hold.then.starts_with(wanted), "{}", hold.then);
     assert_eq!(play.act("resume"), "switching 0; run b");
 }
+
+/// Whoever resumes knows how hosts stand at that moment. One that is healthy since is a host as any other: when it falls
+/// silent it takes a slot, and is waited for.
+#[test]
+fn what_an_operator_accepted_is_over_when_the_host_is_healthy() {
+    let mut play = check(
+        "a:sick b c d e | max_unavailable=2 unknown=wait",
+        "start            -> staging 0; stage a b c d e
+         a b c d e staged -> switching 0; run a b
+         b full           -> paused for environment failures
+         resume           -> switching 0; run c d
+         a healthy        -> switching 0
+         a silent         -> switching 0
+         c healthy        -> switching 0
+         d healthy        -> switching 0; run e
+         e healthy        -> switching 0",
+    );
+    assert!(play.explained().contains("1 host is unknown: a"), "{}", play.explained());
+    assert_eq!(play.act("a back"), "succeeded");
+}
