@@ -5,7 +5,6 @@ use longshore_common::{ids::HostId, time::Span};
 use super::{
     draft::Draft,
     event::Refused,
-    host::HostState,
     phase::{Inside, Paused, Phase},
     share::Share,
 };
@@ -77,8 +76,8 @@ impl Draft {
             None => u32::from(!self.rollout.spec().canary.is_zero()),
         };
         let size = size.of(self.rollout.total()).max(1);
-        let left: Vec<HostId> =
-            self.pick(|host| host.wave >= begun && !matches!(host.state, HostState::Left));
+        // One that is out is moved in no wave, and takes nobody's place in one.
+        let left: Vec<HostId> = self.pick(|host| host.wave >= begun && !host.is_out());
         for (place, id) in left.iter().enumerate() {
             let wave = begun + (place / size) as u32;
             self.change(*id, |host| host.wave = wave);

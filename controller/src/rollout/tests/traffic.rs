@@ -120,6 +120,20 @@ fn the_pace_changes_on_the_way() {
     assert_eq!(play.event("pace wave=1"), Event::Pace(Default::default()).as_str());
 }
 
+/// Waves that are dealt anew are as large as was said: whoever was excluded is in none of them.
+#[test]
+fn excluded_hosts_take_no_place_in_waves_that_are_dealt_anew() {
+    let play = check(
+        "a b c d e f g | canary=1 wave=1 canary_bake=1h",
+        "start       -> staging 0; stage a
+         a staged    -> switching 0; run a
+         a healthy   -> baking 0
+         exclude b c -> baking 0
+         pace wave=2 -> baking 0",
+    );
+    assert_eq!((play.waves().as_str(), play.rollout.header.waves), ("a | d e | f g", 3));
+}
+
 /// A host that says to run the release already, after a try that failed, gets its further shares at once.
 #[test]
 fn shares_follow_in_the_same_moment() {
