@@ -3,8 +3,9 @@
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
 //! `start` how a rollout is made, `newcomers` and `missed` for whom the engine makes one itself, `ticket` by which
 //! plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it is
-//! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `unwell` what was found out of a host
-//! after its switch, `lacking` what it lacks, `watched` whom changes in the store wake, `looks` the last look before a bake ends. What becomes of a rollout is
+//! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `untold` what of that a rollout was not
+//! told, `unwell` what was found out of a host after its switch, `lacking` what it lacks, `watched` whom changes in the
+//! store wake, `looks` the last look before a bake ends. What becomes of a rollout is
 //! decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
@@ -33,6 +34,7 @@ mod tests;
 mod ticket;
 pub mod turn;
 mod unbrought;
+mod untold;
 pub mod unwell;
 mod view;
 mod watched;
@@ -156,12 +158,22 @@ impl Engine {
         answer.await.unwrap_or(Err(Trouble::Stopping))
     }
 
-    /// Of a rollout that has no task: it is over, and the core says what that means for the act.
+    /// Of a rollout that has no task: it is over, and the core says what that means for the act; or its task failed, and
+    /// another follows.
     pub(super) async fn steer_idle(&self, id: RolloutId, event: Event) -> Result<(), Trouble> {
         let loaded = records::load(&self.inner.store, &id).await?.ok_or_else(|| unknown(&id.to_string()))?;
         match step(&loaded.rollout, event, self.now()) {
             Err(why) => Err(Coded::from(why).into()),
-            Ok(_) => Err(Trouble::refused(Code::R01, format!("rollout {id} is not active"))),
+            Ok(_) if loaded.rollout.phase().is_done() => {
+                Err(Trouble::refused(Code::R01, format!("rollout {id} is not active")))
+            }
+            Ok(_) => Err(Trouble::refused(
+                Code::R01,
+                format!(
+                    "rollout {id} could not be carried on, which the controller's log says more of, and is taken up \
+                     again within seconds. Nothing was changed: say it again then"
+                ),
+            )),
         }
     }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     bundle::{self, Withdrawal},
     gate::{Concluded, Desk, Said},
-    rollout::{Event, GateWord, LastLook, Phase, Rollout, RunState, Settled, next_deadline, step},
+    rollout::{Event, GateWord, LastLook, Phase, Rollout, RunState, Settled, next_deadline, step, taken_up},
     store::Key,
     trouble::Trouble,
 };
@@ -80,6 +80,8 @@ struct Decided {
 struct Runner {
     engine: Engine,
     id: RolloutId,
+    /// Nobody has carried the rollout out until now, for nobody knows how long.
+    fresh: bool,
     /// From the first look at the rollout on.
     calendar: Option<EnvCalendar>,
     /// Its time has come, and somebody is before it.
@@ -93,8 +95,8 @@ struct Runner {
 /// record or a fault of ours, is followed by another after a while: nothing but the store remembers it.
 pub(super) async fn keep_going(engine: Engine, id: RolloutId, mut jobs: mpsc::Receiver<Job>) {
     loop {
-        let runner =
-            Runner { engine: engine.clone(), id, calendar: None, in_line: false, refused: None, jobs };
+        let (fresh, calendar, in_line, refused) = (true, None, false, None);
+        let runner = Runner { engine: engine.clone(), id, fresh, calendar, in_line, refused, jobs };
         let ended = tokio::spawn(runner.run()).await;
         engine.retire(&id);
         match ended {
@@ -145,7 +147,9 @@ impl Runner {
         let (seen, runners) = (self.engine.inner.seen.clone(), self.engine.inner.runners.clone());
         let own = self.engine.own_files().clone();
         let (mut desk, mut said) = Desk::new(checks, fleet, clock, seen, own, runners);
-        let mut batch = vec![Job::Fact(first)];
+        // Who is gone is waited for no more, and so that is said before anything is judged.
+        let mut batch: Vec<Job> =
+            self.engine.untold(&loaded.rollout).await?.into_iter().chain([first]).map(Job::Fact).collect();
         let open = self.engine.open_answers(&loaded.rollout, &loaded.record.started_by).await?;
         batch.extend(open.into_iter().map(Job::Fact));
         batch.extend(self.engine.presence_facts(&loaded.rollout));
@@ -188,15 +192,17 @@ impl Runner {
     /// Decides on a batch, commits, answers. Returns what holds then.
     async fn take(&mut self, mut loaded: Loaded, batch: Vec<Job>) -> Result<Loaded, Trouble> {
         for attempt in 0.. {
-            loaded = self.take_turn(loaded).await?;
-            let decided = self.decide(&loaded, &batch).await?;
+            // One moment for both: whose time comes between them must not begin without its turn.
             let now = self.engine.now();
+            loaded = self.take_turn(loaded, now).await?;
+            let decided = self.decide(&loaded, &batch, now).await?;
             let store = &self.engine.inner.store;
             let committed =
                 commit::advance(store, &loaded, &decided.next, decided.states.clone(), &decided.gates, now)
                     .await;
             match committed {
                 Ok(revision) => {
+                    self.fresh = false;
                     self.say(&loaded.rollout, &decided);
                     let record =
                         records::Record { header: decided.next.header.clone(), ..loaded.record.clone() };
@@ -229,10 +235,10 @@ impl Runner {
     }
 
     /// One that was made to begin later takes the environment when its time has come, or waits in line.
-    async fn take_turn(&mut self, mut loaded: Loaded) -> Result<Loaded, Trouble> {
+    async fn take_turn(&mut self, mut loaded: Loaded, now: Millis) -> Result<Loaded, Trouble> {
         for attempt in 0.. {
             (self.in_line, self.refused) = (false, None);
-            if !turn::is_due(&loaded.rollout.header, self.engine.now()) {
+            if !turn::is_due(&loaded.rollout.header, now) {
                 break;
             }
             match self.engine.take_turn(&loaded).await {
@@ -255,11 +261,18 @@ impl Runner {
     }
 
     /// Steps through the batch. Nothing is kept of it unless it is committed.
-    async fn decide(&mut self, loaded: &Loaded, batch: &[Job]) -> Result<Decided, Trouble> {
-        let now = self.engine.now();
+    async fn decide(&mut self, loaded: &Loaded, batch: &[Job], now: Millis) -> Result<Decided, Trouble> {
         let mut next = loaded.rollout.clone();
+        if self.fresh {
+            self.engine.inner.looks.forget(&self.id);
+            next = taken_up(&next, now);
+        }
+        let mut gates = vec![];
         if let Some(event) = self.told_by_time(&next, now).await? {
-            next = self.engine.inner.looks.step(&next, event, now, None).map_err(Coded::from)?.next;
+            let told = self.engine.inner.looks.step(&next, event, now, None).map_err(Coded::from)?;
+            let settled = told.settled.into_iter();
+            gates.extend(settled.filter_map(|settled| GateResult::of(&told.next, settled, vec![])));
+            next = told.next;
         }
         if turn::is_due(&next.header, now) && !self.in_line {
             for event in self.engine.since_it_was_made(&next).await? {
@@ -267,7 +280,7 @@ impl Runner {
             }
         }
         let mut states: BTreeMap<(HostId, AppName), StateChange> = BTreeMap::new();
-        let (mut refused, mut events, mut gates) = (vec![], vec![], vec![]);
+        let (mut refused, mut events) = (vec![], vec![]);
         let mut looked = None;
         for job in batch {
             let event = match job {

@@ -330,6 +330,37 @@ async fn a_host_that_was_away_takes_part_when_it_is_back() {
     everywhere(&agents, "1.0");
 }
 
+/// Whoever was removed while no controller was there is told to nobody, and is waited for no more.
+#[tokio::test]
+async fn a_host_that_was_removed_meanwhile_has_left() {
+    let agents = fleet_of(2, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents[..1]);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    controller.stop.cancel();
+    controller.engine.stopped().await;
+    store.commit(Txn::new().delete(Key::host(&agents[1].host.id))).await.unwrap();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents[..1]);
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let why = turn::reason(&controller, id).await;
+    assert!(why.starts_with("1 of 1 hosts run 1.0; 1 left: web-001"), "{why}");
+}
+
+/// Deadlines that came while no controller was there are no verdict on hosts that could not say anything to anybody.
+#[tokio::test]
+async fn a_controller_that_was_away_for_longer_than_a_deadline_hears_the_hosts_first() {
+    let agents = fleet_of(2, &[]);
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    gates::waits_for(&controller, id, HoldKind::Staging).await;
+    let controller = turn::after(controller, &store, turn::HOURS, &agents).await;
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
 /// A store that was restored from an older copy knows fewer generations than its hosts hold; numbering goes on after
 /// theirs, and nothing that they did before is undone or refused.
 #[tokio::test]

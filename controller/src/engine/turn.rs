@@ -75,14 +75,15 @@ impl Engine {
                 }));
             }
         }
-        let earlier = self.scheduled().await?.into_iter().map(|record| record.header);
-        let mut earlier = earlier.filter(|other| other.env == *env && other.app == *app);
-        let earlier = earlier.find(|other| (other.start_at, other.id) < (*start_at, *id));
-        Ok(earlier.map(|other| {
+        let before = |other: &Header| {
+            other.env == *env && other.app == *app && (other.start_at, other.id) < (*start_at, *id)
+        };
+        let earlier = self.scheduled().await?.into_iter().find(|other| before(&other.header));
+        Ok(earlier.map(|Record { header: other, started_by, .. }| {
             let short = other.id.short();
             InLine {
                 what: format!("rollout {short} of {app}@{} was to begin before it", other.target.version),
-                owner: record.started_by.clone(),
+                owner: started_by,
                 command: format!("longshore rollout explain {short}"),
             }
         }))
@@ -141,11 +142,12 @@ impl Engine {
         Ok(Turn::Taken)
     }
 
-    /// What is other with its hosts than when it was made, for a rollout whose turn has come: who came since, and who is well
-    /// or sick by now.
+    /// What is other with its hosts than when it was made, for a rollout whose turn has come: who came since, who is well or
+    /// sick by now, and who was drained or taken back.
     pub(super) async fn since_it_was_made(&self, rollout: &Rollout) -> Result<Vec<Event>, Trouble> {
         let hosts = host::list(&self.inner.store).await?;
-        let mut events = self.came_since(rollout, &hosts).await?;
+        let mut events = self.untold(rollout).await?;
+        events.extend(self.came_since(rollout, &hosts).await?);
         for host in hosts {
             let Some(then) = rollout.hosts.get(&host.id) else { continue };
             let member = Box::new(self.member(host, &rollout.header.app).await?);

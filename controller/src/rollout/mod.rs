@@ -8,6 +8,7 @@
 //! Reading order: `spec` (the strategy), `phase` and `host` (the state), `model` (the rollout), `event`, `waves`
 //! (how one begins), `step/` (one file per phase), `explain/` (why it waits). `docs/rollout-states.md` has the tables.
 
+mod absence;
 mod ask;
 mod balance;
 mod closed;
@@ -38,6 +39,7 @@ mod step;
 pub(crate) mod tests;
 mod waves;
 
+pub use absence::taken_up;
 pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
 pub use desired::{asked_target, assignment_of, desired, look_every, next_deadline, watched};

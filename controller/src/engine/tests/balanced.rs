@@ -5,7 +5,7 @@ use longshore_common::{assignment::Intent, ids::HostId, traffic::Side};
 
 use super::{
     Controller, FILE, live, request,
-    turn::{NEARLY_AN_HOUR, after},
+    turn::{HOURS, NEARLY_AN_HOUR, after, later},
     world,
 };
 use crate::{
@@ -231,6 +231,28 @@ async fn a_drain_that_nobody_told_is_taken_up_at_the_start() {
     again.connect(&agents);
     until(async || told(&agents[4]) == "a=100 b=0 c=100 d=100").await;
     again.stop.cancel();
+}
+
+/// A rollout that waits for its time when a host is taken back is told so when it begins: the host keeps its connections.
+#[tokio::test]
+async fn a_host_that_was_taken_back_before_a_rollout_begins_keeps_its_connections() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let a = agents[0].host.id;
+    let drained =
+        Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms: None, waits: false };
+    controller.engine.drain(a, drained).await.unwrap();
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    let evening = controller.engine.start(later("1.1", "+1h")).await.unwrap();
+    controller.engine.undrain(a, "alice").await.unwrap();
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    until(async || host(&store, a).await.rejoining.is_none()).await;
+    let controller = after(controller, &store, HOURS, &agents).await;
+    assert_eq!(controller.done(evening).await, Outcome::Succeeded);
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    controller.stop.cancel();
 }
 
 /// Nobody waits for ever: a host that does not serve in time is drained again, and whoever looks is told why.

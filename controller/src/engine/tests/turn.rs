@@ -151,6 +151,19 @@ async fn a_lock_and_those_before_it_keep_it_waiting() {
     everywhere(&agents, "1.0");
 }
 
+/// Who can say why another waits is whoever started the one that is before it.
+#[tokio::test]
+async fn the_one_before_it_is_told_with_its_owner() {
+    let (_agents, _store, controller) = fleet(1).await;
+    let by = "bob".parse().unwrap();
+    let first = controller.engine.start(StartRequest { by, ..later("1.0", "+1h") }).await.unwrap();
+    let second = controller.engine.start(later("1.1", "+90m")).await.unwrap();
+    let record = controller.engine.view(&second).await.unwrap().record;
+    let before = controller.engine.before(&record).await.unwrap().expect("the other begins earlier");
+    assert!(before.what.contains(&first.short()), "{}", before.what);
+    assert_eq!(before.owner, "bob");
+}
+
 /// A host that came since it was made is brought what is live, and is moved with the others when its time comes.
 #[tokio::test]
 async fn hosts_that_came_since_are_taken_in() {

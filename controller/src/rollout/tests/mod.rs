@@ -2,6 +2,7 @@
 //!
 //! Only `transcript` knows the API: a transcript is lines of `event -> phase; what is asked of whom`.
 
+mod absence;
 mod balance;
 mod balance_kept;
 mod benched;

@@ -1,0 +1,44 @@
+//! Nobody was there for a while: the controller was stopped, or what carried the rollout out had died. Hosts went on with
+//! what they were asked and could not say how it went, and what is watched was looked at by nobody. A deadline that came
+//! meanwhile, or comes before they can have said it, is no verdict on them.
+
+use longshore_common::time::Millis;
+
+use super::{
+    draft::Draft,
+    gate::Stage,
+    model::Rollout,
+    phase::Phase,
+};
+
+/// In which a host is back with what it has to say: several times what an agent pauses between two attempts.
+const BACK_MS: Millis = 120_000;
+
+/// The rollout for whoever takes it up now: deadlines that are over, or nearly, begin anew. A bake or watch that is over
+/// ends with a look at its hosts, as ever (`looking`).
+pub fn taken_up(rollout: &Rollout, now: Millis) -> Rollout {
+    let mut draft = Draft { rollout: rollout.clone(), now, settled: vec![] };
+    draft.give_time_to_return();
+    draft.rollout
+}
+
+impl Draft {
+    fn give_time_to_return(&mut self) {
+        let (now, soon) = (self.now, self.now + BACK_MS);
+        let phase = &self.rollout.header.phase;
+        let hosts_are_awaited =
+            matches!(phase, Phase::Staging(_) | Phase::Switching(_) | Phase::RollingBack(_));
+        if hosts_are_awaited && phase.deadline().is_some_and(|at| at < soon) {
+            self.give_time();
+        }
+        let due = self.rollout.due_gates().into_iter();
+        let due = due.filter(|(stage, _, run)| *stage != Stage::Watch && run.deadline < soon);
+        let due: Vec<(u32, Millis)> =
+            due.map(|(_, gate, run)| (run.number, now + gate.deadline.as_ms())).collect();
+        let Some(round) = &mut self.rollout.header.round else { return };
+        for run in round.runs.iter_mut().filter(|run| run.is_pending()) {
+            let begun_anew = due.iter().find(|(number, _)| *number == run.number);
+            run.deadline = begun_anew.map_or(run.deadline, |(_, deadline)| *deadline);
+        }
+    }
+}

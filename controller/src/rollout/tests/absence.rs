@@ -1,0 +1,74 @@
+//! A rollout that is taken up after nobody was there for longer than its deadlines.
+
+use longshore_common::time::Millis;
+
+use super::transcript::{Play, check};
+use crate::rollout::{next_deadline, taken_up};
+
+const HOUR: Millis = 3_600_000;
+
+/// So much later somebody is there again, and looks at the clock.
+fn after(play: &mut Play, away: Millis) -> String {
+    play.now += away;
+    play.rollout = taken_up(&play.rollout, play.now);
+    play.reload();
+    play.act("+0s")
+}
+
+/// Hosts went on by themselves; what they came to is heard before it is judged.
+#[test]
+fn hosts_have_time_to_say_what_they_came_to() {
+    let mut play = check(
+        "a b | max_unavailable=1 progress_deadline=10m",
+        "start      -> staging 0; stage a b
+         a b staged -> switching 0; run a",
+    );
+    assert_eq!(after(&mut play, HOUR), "switching 0");
+    assert_eq!(next_deadline(&play.rollout), Some(play.now + 600_000));
+    assert_eq!(play.act("a healthy"), "switching 0; run b");
+    let late = play.act("+10m");
+    assert!(late.starts_with("rolling-back"), "whoever is there and says nothing is judged as ever: {late}");
+
+    let mut staging = check("a | stage_deadline=10m", "start -> staging 0; stage a");
+    assert_eq!(after(&mut staging, HOUR), "staging 0");
+    assert_eq!(staging.act("a staged"), "switching 0; run a");
+
+    let mut back = check(
+        "a | rollback_deadline=10m",
+        "start    -> staging 0; stage a
+         a staged -> switching 0; run a
+         abort    -> rolling-back; return a",
+    );
+    assert_eq!(after(&mut back, HOUR), "rolling-back");
+    assert_eq!(back.act("a healthy"), "aborted");
+    assert_eq!(back.states(), "a rolled-back");
+}
+
+/// A deadline that is far away is left where it is, however often somebody else takes the rollout up.
+#[test]
+fn a_deadline_that_is_far_away_stays() {
+    let mut play = check(
+        "a | progress_deadline=10m",
+        "start    -> staging 0; stage a
+         a staged -> switching 0; run a",
+    );
+    let deadline = next_deadline(&play.rollout);
+    for _ in 0..4 {
+        assert_eq!(after(&mut play, 60_000), "switching 0");
+        assert_eq!(next_deadline(&play.rollout), deadline);
+    }
+}
+
+/// Nobody looked, so that it has not failed to come to a verdict.
+#[test]
+fn a_gate_that_nobody_looked_at_has_its_time() {
+    let mut play = check(
+        "a b | canary=1 gate=errors:canary:deadline=1m",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> gating 0; look errors",
+    );
+    assert_eq!(after(&mut play, HOUR), "gating 0");
+    assert_eq!(next_deadline(&play.rollout), Some(play.now + 60_000));
+    assert_eq!(play.act("gate errors pass"), "staging 1; stage b");
+}
