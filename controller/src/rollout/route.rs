@@ -40,7 +40,9 @@ impl Draft {
             | Outcome::Inconsistent { failure }
                 if said == present =>
             {
-                let again = failure.code != Code::P01.to_string();
+                // It has tried for a while. What else is in its way stays there until somebody mends it: asked again and
+                // again it would say the same as fast as it can, until no round is left.
+                let again = failure.code == Code::L01.to_string();
                 balancer.refusal = Some(short(&failure));
                 if again && active {
                     balancing.round = balancing.round.saturating_add(1); // the same, said anew

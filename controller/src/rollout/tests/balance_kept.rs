@@ -286,3 +286,25 @@ fn a_host_that_was_excluded_in_its_switch_gets_its_connections_when_it_is_done()
         check(ROLLING, &format!("{begin}{said} -> {then}"));
     }
 }
+
+/// A balancer that may not, or cannot write it down, would say so at once and for ever. It is asked again when it is back, or
+/// by whoever resumes.
+#[test]
+fn a_balancer_that_refuses_at_once_is_not_asked_in_circles() {
+    for refuses in ["lb unfit", "lb full", "lb forbidden"] {
+        let mut play = check(
+            ROLLING,
+            "start    -> staging 0; stage a; direct a=100 b=100
+             a staged -> switching 0",
+        );
+        assert_eq!(play.act(refuses), "switching 0");
+        let (why, explained) = (refuses.replace("lb ", ""), play.explained());
+        assert!(explained.contains(&format!("not done: lb ({why})")), "{explained}");
+        let mut resumed = play.clone();
+        assert_eq!(play.act("lb unheld"), "switching 0; direct a=100 b=100");
+        assert_eq!(play.act("lb directed"), "switching 0; direct a=0 b=100");
+        assert_eq!(resumed.act("+60s"), "paused for want of progress");
+        let resumed = resumed.act("resume");
+        assert!(resumed.contains("direct"), "{resumed}");
+    }
+}
