@@ -77,6 +77,15 @@ struct Decided {
     events: Vec<&'static str>,
 }
 
+impl Decided {
+    /// The store kept it after all, and only could not say so: decided a second time, an act would count twice. What
+    /// reports add to states is kept apart from the rollout, and they may be heard twice.
+    fn is_in(&self, before: &Loaded, again: &Loaded) -> bool {
+        let is = |rollout: &Rollout| rollout.header == self.next.header && rollout.hosts == self.next.hosts;
+        self.states.is_empty() && !is(&before.rollout) && is(&again.rollout)
+    }
+}
+
 struct Runner {
     engine: Engine,
     id: RolloutId,
@@ -191,11 +200,17 @@ impl Runner {
 
     /// Decides on a batch, commits, answers. Returns what holds then.
     async fn take(&mut self, mut loaded: Loaded, batch: Vec<Job>) -> Result<Loaded, Trouble> {
+        let mut landed = None;
         for attempt in 0.. {
             // One moment for both: whose time comes between them must not begin without its turn.
             let now = self.engine.now();
-            loaded = self.take_turn(loaded, now).await?;
-            let decided = self.decide(&loaded, &batch, now).await?;
+            let decided = match landed.take() {
+                Some(decided) => decided,
+                None => {
+                    loaded = self.take_turn(loaded, now).await?;
+                    self.decide(&loaded, &batch, now).await?
+                }
+            };
             let store = &self.engine.inner.store;
             let committed =
                 commit::advance(store, &loaded, &decided.next, decided.states.clone(), &decided.gates, now)
@@ -229,6 +244,7 @@ impl Runner {
                 }
             }
             let Some(again) = self.load().await? else { return Err(Trouble::Stopping) };
+            landed = decided.is_in(&loaded, &again).then_some(decided);
             loaded = again;
         }
         unreachable!("the last attempt returns")

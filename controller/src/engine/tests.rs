@@ -7,6 +7,7 @@ mod missed;
 mod newcomers;
 mod policy;
 mod turn;
+mod unsure;
 mod unwell;
 mod way_back;
 
