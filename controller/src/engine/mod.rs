@@ -5,8 +5,8 @@
 //! plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it is
 //! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `untold` what of that a rollout was not
 //! told, `unwell` what was found out of a host after its switch, `lacking` what it lacks, `watched` whom changes in the
-//! store wake, `looks` the last look before a bake ends. What becomes of a rollout is
-//! decided in `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
+//! store wake, `looks` and `time` what the clock means to a rollout. What becomes of a rollout is decided in
+//! `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
@@ -32,6 +32,7 @@ pub mod states;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod time;
 pub mod turn;
 mod unbrought;
 mod untold;

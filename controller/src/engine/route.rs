@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     fleet::FleetEvent,
-    rollout::{Event, step},
+    rollout::{Event, step, taken_up},
     store::{Key, Txn, record},
     trouble::Trouble,
 };
@@ -106,7 +106,9 @@ impl Engine {
             && (loaded.rollout.hosts.contains_key(host) || loaded.rollout.is_balancer(host))
         {
             let (generation, outcome) = (report.generation, report.outcome.clone());
-            let stepped = step(&loaded.rollout, Event::Report { host: *host, generation, outcome }, now);
+            // Nobody carries it out at this moment: what is late by that is no verdict.
+            let heard = taken_up(&loaded.rollout, now);
+            let stepped = step(&heard, Event::Report { host: *host, generation, outcome }, now);
             let transition = stepped.map_err(Coded::from)?;
             match commit::advance(store, &loaded, &transition.next, vec![], &[], now).await {
                 // Somebody else wrote the rollout: with its next report or start it is looked at anew.

@@ -25,6 +25,7 @@ use super::{
     looks,
     records::{self, HostApp, Loaded},
     states,
+    time::{Awake, deadline},
     turn::{self, Turn},
     watchman::Watchman,
 };
@@ -40,8 +41,6 @@ use crate::{
 pub const JOB_QUEUE: usize = 256;
 /// Things that are decided together and committed at once.
 const BATCH: usize = 64;
-/// The clock is looked at again at least this often: a machine that slept must not sleep through a deadline.
-const LOOK: Duration = Duration::from_secs(30);
 /// Before a store that failed is tried again.
 pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Before a rollout whose task failed is taken up again.
@@ -89,8 +88,9 @@ impl Decided {
 struct Runner {
     engine: Engine,
     id: RolloutId,
-    /// Nobody has carried the rollout out until now, for nobody knows how long.
+    /// Nobody has carried the rollout out until now, or nothing could be written down: nobody knows for how long.
     fresh: bool,
+    awake: Awake,
     /// From the first look at the rollout on.
     calendar: Option<EnvCalendar>,
     /// Its time has come, and somebody is before it.
@@ -104,8 +104,9 @@ struct Runner {
 /// record or a fault of ours, is followed by another after a while: nothing but the store remembers it.
 pub(super) async fn keep_going(engine: Engine, id: RolloutId, mut jobs: mpsc::Receiver<Job>) {
     loop {
-        let (fresh, calendar, in_line, refused) = (true, None, false, None);
-        let runner = Runner { engine: engine.clone(), id, fresh, calendar, in_line, refused, jobs };
+        let (fresh, awake) = (true, Awake::new(engine.now()));
+        let (calendar, in_line, refused) = (None, false, None);
+        let runner = Runner { engine: engine.clone(), id, fresh, awake, calendar, in_line, refused, jobs };
         let ended = tokio::spawn(runner.run()).await;
         engine.retire(&id);
         match ended {
@@ -204,6 +205,7 @@ impl Runner {
         for attempt in 0.. {
             // One moment for both: whose time comes between them must not begin without its turn.
             let now = self.engine.now();
+            self.fresh |= self.awake.has_slept(now);
             let decided = match landed.take() {
                 Some(decided) => decided,
                 None => {
@@ -231,6 +233,7 @@ impl Runner {
                 }
                 Err(trouble) if trouble.is_transient() => {
                     tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "not committed; trying again");
+                    self.fresh = true; // what hosts say meanwhile waits as well
                     tokio::select! {
                         () = self.engine.inner.stop.cancelled() => return Err(Trouble::Stopping),
                         () = tokio::time::sleep(STORE_PAUSE) => {}
@@ -492,17 +495,5 @@ impl Job {
             // Whoever asked may have gone.
             Job::Report { done, .. } | Job::Steer { done, .. } => drop(done.send(result)),
         }
-    }
-}
-
-/// Returns when time alone may have changed something. Never, when only an event can.
-async fn deadline(engine: &Engine, next: Option<Millis>) {
-    let Some(deadline) = next else { return std::future::pending().await };
-    loop {
-        let left = deadline - engine.now();
-        if left <= 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(left as u64).min(LOOK)).await;
     }
 }

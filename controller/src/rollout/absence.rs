@@ -4,12 +4,7 @@
 
 use longshore_common::time::Millis;
 
-use super::{
-    draft::Draft,
-    gate::Stage,
-    model::Rollout,
-    phase::Phase,
-};
+use super::{draft::Draft, gate::Stage, model::Rollout, phase::Phase};
 
 /// In which a host is back with what it has to say: several times what an agent pauses between two attempts.
 const BACK_MS: Millis = 120_000;
@@ -34,7 +29,7 @@ impl Draft {
         let due = self.rollout.due_gates().into_iter();
         let due = due.filter(|(stage, _, run)| *stage != Stage::Watch && run.deadline < soon);
         let due: Vec<(u32, Millis)> =
-            due.map(|(_, gate, run)| (run.number, now + gate.deadline.as_ms())).collect();
+            due.map(|(_, gate, run)| (run.number, now + gate.length(run.waits).as_ms())).collect();
         let Some(round) = &mut self.rollout.header.round else { return };
         for run in round.runs.iter_mut().filter(|run| run.is_pending()) {
             let begun_anew = due.iter().find(|(number, _)| *number == run.number);

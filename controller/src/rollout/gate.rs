@@ -260,8 +260,12 @@ impl GateSpec {
         }
     }
 
-    /// Longest that it waits for its runner.
-    pub(super) fn runner_wait(&self) -> Span {
+    /// How long a run of it has, which `waits` for its runner or not.
+    pub(super) fn length(&self, waits: bool) -> Span {
+        if waits { self.runner_wait() } else { self.deadline }
+    }
+
+    fn runner_wait(&self) -> Span {
         self.deadline.max(RUNNER_WAIT_MIN)
     }
 

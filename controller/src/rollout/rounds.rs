@@ -81,8 +81,8 @@ impl Draft {
         let Some(run) = pending.find(|run| run.number == number) else { return };
         let Some(gate) = header.spec.gates.iter().find(|gate| gate.name == run.gate) else { return };
         // The time for which a test waits for its runner is none of its own.
-        let length = if waits { gate.runner_wait() } else { gate.deadline };
-        (run.since, run.deadline, run.waits) = (self.now, self.now + length.as_ms(), waits);
+        let length = gate.length(waits).as_ms();
+        (run.since, run.deadline, run.waits) = (self.now, self.now + length, waits);
     }
 
     /// A verdict on a run that waits for one; on any other it says nothing.
