@@ -14,7 +14,10 @@ use std::{
 };
 
 use longshore_common::traffic::Side;
-use rustix::net::{AddressFamily, getsockname};
+use rustix::{
+    net::{AddressFamily, getsockname},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -26,7 +29,9 @@ use super::{Ask, Door, FILE, Status, Targets};
 use crate::host::{process::protocol, sys};
 
 /// Connections at once; more wait in the sockets' queues.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: u64 = 4096;
+/// Descriptors that are not for connections: the sockets, the agent's questions, the runtime's own.
+const OTHERS: u64 = 64;
 /// For a side to take a connection: a process that has just been started again is worth waiting for.
 const CONNECT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
@@ -45,7 +50,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
 
 fn serve(folder: &Path) -> io::Result<()> {
     let sockets = sys::passed_sockets()?;
-    let relay = Arc::new(Relay::open(folder)?);
+    let relay = Arc::new(Relay::open(folder, connections(all_descriptors()))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         for socket in sockets {
@@ -57,6 +62,20 @@ fn serve(folder: &Path) -> io::Result<()> {
         }
         relay.answer().await
     })
+}
+
+/// How many this process may have: services begin with 1024, and may have more where they ask for them.
+fn all_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, ..limit };
+    let limit = if setrlimit(Resource::Nofile, most).is_ok() { most } else { limit };
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// Each takes two descriptors, one to either end. What is taken beyond that could not be handed on, and would be lost
+/// where it could have waited.
+fn connections(descriptors: u64) -> usize {
+    (descriptors.saturating_sub(OTHERS) / 2).clamp(1, CONNECTIONS) as usize
 }
 
 fn tcp(socket: OwnedFd) -> io::Result<TcpListener> {
@@ -81,13 +100,13 @@ struct Relay {
 }
 
 impl Relay {
-    fn open(folder: &Path) -> io::Result<Self> {
+    fn open(folder: &Path, room: usize) -> io::Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),
             targets: Mutex::new(read(folder)?),
             turn: AtomicU64::new(0),
             active: [AtomicU64::new(0), AtomicU64::new(0)],
-            room: Arc::new(Semaphore::new(CONNECTIONS)),
+            room: Arc::new(Semaphore::new(room)),
         })
     }
 
@@ -223,6 +242,15 @@ fn read(folder: &Path) -> io::Result<Targets> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_connections_are_taken_than_can_be_handed_on() {
+        assert_eq!([10, 1024, 8256, 524_288].map(connections), [1, 480, 4096, 4096]);
+        let descriptors = all_descriptors();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum, "all that it may have");
+        assert_eq!(descriptors, limit.current.unwrap_or(u64::MAX));
+    }
 
     #[test]
     fn shares_are_kept_and_spread() {
