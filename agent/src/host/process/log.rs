@@ -31,8 +31,12 @@ impl Appender {
 
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         if self.bytes >= ROTATE_BYTES {
-            fs::rename(&self.path, older(&self.path))?;
-            *self = Self::open(std::mem::take(&mut self.path))?;
+            match fs::rename(&self.path, older(&self.path)) {
+                // Somebody took it away, or the disk was too full for the next one when it was moved.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                moved => moved?,
+            }
+            *self = Self::open(self.path.clone())?;
         }
         let mark = if entry.stream == Stream::Stdout { 'o' } else { 'e' };
         let line = format!("{} {mark} {}\n", entry.time_ms, entry.text);
@@ -75,6 +79,20 @@ fn parse(line: &str) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file that is not there any more when it is to be moved ends nothing: the next one is begun all the same.
+    #[test]
+    fn the_log_goes_on_where_its_file_was_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.log");
+        let mut log = Appender::open(path.clone()).unwrap();
+        let line = |n| Entry { time_ms: n, stream: Stream::Stdout, text: "x".repeat(100_000) };
+        longshore_common::durable::remove_durable(&path).unwrap();
+        for n in 0..20 {
+            log.append(&line(n)).unwrap();
+        }
+        assert_eq!(tail(&path, 1).unwrap(), [line(19)]);
+    }
 
     #[test]
     fn the_log_stays_bounded_and_its_end_readable() {
