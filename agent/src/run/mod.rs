@@ -137,9 +137,8 @@ impl<H: Host> Crew<H> {
         for app in self.0.tools.state.apps() {
             self.hire(&app);
         }
-        if let Some(drain) = self.0.tools.state.drain() {
-            self.halt(Some(&drain));
-        }
+        // Also where there is none (any more): an app may not have heard that it was lifted when the agent ended.
+        self.halt(self.0.tools.state.drain().as_ref());
     }
 
     /// An operator wants this host's apps stopped, or (`None`) no longer.

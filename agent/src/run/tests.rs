@@ -279,6 +279,27 @@ async fn despite_a_hold_is_not_despite_a_drain() {
     agent.crew.may_deploy(&order(true)).unwrap();
 }
 
+/// Apps that had not heard of it yet when the agent ended hear it when it is back, and do not stay stopped for good.
+#[tokio::test]
+async fn a_drain_that_was_lifted_as_the_agent_ended_is_lifted_all_the_same() {
+    let mut agent = Agent::new().await;
+    agent.crew.assign(run(1, "1"));
+    agent.concluded().await;
+    let (by, reason) = ("olga".to_owned(), "rack 7".to_owned());
+    agent.crew.drain(Some(Drain { by, reason, since_ms: 1, stop_ms: 1, here_ms: 1 })).await.unwrap();
+    let stops = async {
+        while agent.host().look(&app()).running.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, stops).await.expect("it stops");
+    agent.crew.state().set_drain(None).await.unwrap();
+    let mut agent = agent.restart().await;
+    assert_eq!(agent.crew.state().record(&app()).halt, Some(Halt::Now));
+    agent.crew.resume();
+    agent.begins(StepName::Start).await;
+}
+
 #[tokio::test]
 async fn orders_that_make_no_sense_are_refused() {
     let mut agent = Agent::new().await;
