@@ -281,6 +281,62 @@ async fn an_app_is_started_again_after_a_boot() {
     assert!(again.runs(&slot).await);
 }
 
+/// A program with a public socket, which is held for it.
+fn held(port: u16) -> String {
+    format!("{QUIET}sockets = [\"127.0.0.1:{port}\"]\n")
+}
+
+/// The machine stops: nothing of the app runs any more.
+async fn lose_power(fixture: &Fixture) {
+    let running = fixture.bench.seen().await.running.unwrap();
+    let app: i32 = running.main.rsplit(' ').next().unwrap().parse().expect("running as pid …");
+    let lock =
+        fixture.bench.layout.run(&fixture.bench.app, longshore_agent::host::layout::Part::Whole).join("lock");
+    let supervisor: i32 = std::fs::read_to_string(lock).unwrap().trim().parse().unwrap();
+    std::process::Command::new("kill").args(["-KILL", &supervisor.to_string()]).status().unwrap();
+    for pid in [supervisor, app] {
+        assert!(until(PATIENCE, || procfs::one(pid).is_none_or(|proc| proc.zombie)));
+    }
+}
+
+/// A start that was refused touched nothing that runs; the way back sees to it that a boot starts that again, and not what
+/// was refused.
+#[tokio::test]
+async fn what_could_not_be_started_is_not_started_by_a_boot_either() {
+    let fixture = Fixture::new().await;
+    let (bench, port) = (&fixture.bench, support::load::free_port());
+    let old = bench.slot("1.0", &held(port), &[SLEEPER]);
+    let broken = bench.slot("1.1", &held(port), &[("run", "#!/no/such/shell\n")]);
+    bench.perform(Step::Start(old.clone())).await.unwrap();
+    let before = bench.seen().await.running.unwrap();
+    bench.perform(Step::Start(broken)).await.unwrap_err();
+    let refused = bench.seen().await.running.unwrap();
+    assert!(refused.slot == old && refused.main == before.main, "{refused:?}");
+    assert!(!refused.up, "a boot would start the other one: {refused:?}");
+    bench.perform(Step::Start(old.clone())).await.unwrap();
+    assert_eq!(bench.seen().await.running, Some(before), "the same process");
+    lose_power(&fixture).await;
+    let again = Bench::new(fixture.root.path(), Runner::Process, "shop").await;
+    assert!(again.runs(&old).await);
+}
+
+/// Its address may not be there yet.
+#[tokio::test]
+async fn what_a_boot_cannot_start_yet_is_tried_again() {
+    let fixture = Fixture::new().await;
+    let port = support::load::free_port();
+    let slot = fixture.bench.slot("1.0", &held(port), &[SLEEPER]);
+    fixture.bench.perform(Step::Start(slot.clone())).await.unwrap();
+    lose_power(&fixture).await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let boot = async || Bench::new(fixture.root.path(), Runner::Process, "shop").await.runs(&slot).await;
+    assert!(!boot().await);
+    drop(taken);
+    // A child that another test forks meanwhile may hold a copy for a moment.
+    let comes = async { while !boot().await {} };
+    tokio::time::timeout(PATIENCE, comes).await.expect("it is tried again");
+}
+
 #[tokio::test]
 async fn static_content_needs_no_process() {
     let fixture = Fixture::new().await;

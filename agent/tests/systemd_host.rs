@@ -269,7 +269,8 @@ async fn a_switch_that_was_cut_short_is_seen() {
         let target = Path::new("../releases").join(slot.as_str());
         longshore_common::durable::symlink_atomic(&target, &links.join(link)).unwrap();
     }
-    assert!(fixture.0.runs(&old).await, "moved and not restarted");
+    let cut = fixture.0.seen().await.running.unwrap();
+    assert!(cut.slot == old && !cut.up, "moved and not restarted, a boot would start the other: {cut:?}");
     Command::new("systemctl").args(["restart", "longshore-cut.service"]).status().unwrap();
     assert!(fixture.0.runs(&new).await, "restarted");
 

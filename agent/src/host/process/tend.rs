@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use longshore_common::{ids::AppName, report::Failure, slot::Slot};
+use longshore_common::{
+    ids::AppName,
+    report::{Failure, StepName},
+    slot::Slot,
+};
 
-use super::{ProcessDriver, protocol::Service};
+use super::{
+    ProcessDriver,
+    protocol::{Ask, Service},
+};
 
 impl ProcessDriver {
     /// Starts the app's supervisor again with the slot that it was last told to run, if it is gone. `order` says what
@@ -21,7 +28,12 @@ impl ProcessDriver {
         }
         tracing::warn!(%app, %slot, "its supervisor is gone; starting it again");
         let (service, within) = order(&slot).await?;
-        self.start_as_told(app, service, within).await?;
-        Ok(Some(slot))
+        let started = self.start_as_told(app, service, within).await;
+        if started.is_err() {
+            // A supervisor that runs nothing would pass for all being well at the next look. Why it runs nothing is what
+            // is to be told.
+            let _ = self.ask(app, &Ask::Stop, within, StepName::Stop).await;
+        }
+        started.map(|()| Some(slot))
     }
 }

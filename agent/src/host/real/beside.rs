@@ -89,19 +89,7 @@ impl RealHost {
     }
 
     pub(super) async fn side(&self, app: &AppName, side: Side) -> Result<Option<Running>, Failure> {
-        let (units, processes) = (self.units.on(Part::Side(side)), self.processes.on(Part::Side(side)));
-        if self.runner == Runner::Systemd
-            && let Some(status) = units.status(app).await?
-        {
-            let main = units.unit_name(app);
-            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
-        }
-        if let Some(status) = processes.status(app).await? {
-            let main = status.state.to_string();
-            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
-        }
-        let wanted = processes.wanted(app);
-        Ok(wanted.map(|slot| Running { slot, up: false, main: "its supervisor is gone".into() }))
+        self.running_on(app, Part::Side(side)).await
     }
 
     /// Waits for the side's connections to end, for as long as they may take, and stops it.

@@ -36,7 +36,7 @@ use super::{
     fetch::{self, FetchError, read_meta},
     hook,
     keeper::Keeper,
-    layout::Layout,
+    layout::{Layout, Part},
     process::ProcessDriver,
     reexec::SelfExec,
     render,
@@ -286,18 +286,7 @@ impl RealHost {
 
     /// What is set up to run, by whichever driver.
     async fn running(&self, app: &AppName) -> Result<Option<Running>, Failure> {
-        if self.runner == Runner::Systemd
-            && let Some(status) = self.units.status(app).await?
-        {
-            let main = self.units.unit_name(app);
-            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
-        }
-        if let Some(status) = self.processes.status(app).await? {
-            let main = status.state.to_string();
-            return Ok(Some(Running { up: status.state.is_up(), slot: status.slot, main }));
-        }
-        let wanted = self.processes.wanted(app);
-        Ok(wanted.map(|slot| Running { slot, up: false, main: "its supervisor is gone".into() }))
+        self.running_on(app, Part::Whole).await
     }
 
     async fn remove(&self, app: &AppName) -> Result<(), Failure> {

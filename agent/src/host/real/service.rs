@@ -24,7 +24,9 @@ use crate::{
         launch::{Fault, LaunchSpec},
         layout::{Layout, Part},
         process::protocol::Service,
+        unit::UnitStatus,
     },
+    plan::Running,
 };
 
 /// For a supervisor, beyond what the app is allowed.
@@ -120,6 +122,23 @@ impl RealHost {
         self.processes.stop(app, self.grace_of_running(app).await + SLACK).await
     }
 
+    /// What is set up to run as this part of the app, by whichever driver.
+    pub(super) async fn running_on(&self, app: &AppName, part: Part) -> Result<Option<Running>, Failure> {
+        let (units, processes) = (self.units.on(part), self.processes.on(part));
+        if self.runner == Runner::Systemd
+            && let Some(status) = units.status(app).await?
+        {
+            let main = units.unit_name(app);
+            return Ok(Some(as_told(status, units.wanted(app), main)));
+        }
+        let wanted = processes.wanted(app);
+        if let Some(status) = processes.status(app).await? {
+            let main = status.state.to_string();
+            return Ok(Some(as_told(status, wanted, main)));
+        }
+        Ok(wanted.map(|slot| Running { slot, up: false, main: "its supervisor is gone".into() }))
+    }
+
     /// What is to be stopped may take so long. Unknown is what most are content with.
     async fn grace_of_running(&self, app: &AppName) -> Duration {
         let slot = self.running(app).await.ok().flatten().map(|running| running.slot);
@@ -155,6 +174,13 @@ impl RealHost {
         spec.env.extend(variables(&self.layout, manifest, slot, previous));
         Ok(spec)
     }
+}
+
+/// What runs is up only where it is also what a boot of the machine would start. Where a start was cut short, or refused
+/// before it touched what ran, it is not: who wants that to run has to start it, even if it runs on.
+fn as_told(status: UnitStatus, wanted: Option<Slot>, main: String) -> Running {
+    let up = status.state.is_up() && wanted.as_ref() == Some(&status.slot);
+    Running { up, slot: status.slot, main }
 }
 
 /// What outlives releases belongs to the app's user.

@@ -206,6 +206,11 @@ impl SystemdDriver {
         self.status_over(&self.open(StepName::Check).await?, app).await
     }
 
+    /// The slot that a boot would start. None: no unit was written for the app.
+    pub fn wanted(&self, app: &AppName) -> Option<Slot> {
+        Told::read(&self.layout, app, self.part).map(|told| told.slot)
+    }
+
     /// Of which slot the unit is. None: no unit was written for the app.
     async fn running_over(&self, manager: &Manager, app: &AppName) -> Result<Option<Slot>, Failure> {
         let Some(told) = Told::read(&self.layout, app, self.part) else { return Ok(None) };
