@@ -34,7 +34,8 @@ const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 const DRAIN: u32 = 0x08 | 0x10;
 /// Of the state of its check: it is configured and enabled.
 const CHECKED: u32 = 0x04;
-/// The operational state of a server that is up.
+/// The operational states of a server that is up: it warms up (`slowstart`), or gets all that is due to it.
+const STARTING: u32 = 1;
 const RUNNING: u32 = 2;
 
 #[derive(Clone, Debug)]
@@ -59,6 +60,10 @@ impl Server {
     /// HAProxy looks itself whether it is up.
     fn is_checked(&self) -> bool {
         self.check & CHECKED != 0
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.operational, STARTING | RUNNING)
     }
 
     /// What it gets of new connections, in relation to the others.
@@ -156,8 +161,7 @@ impl<'a> Haproxy<'a> {
     async fn wait_until_up(&self, side: Side) -> Result<(), Failure> {
         let begun = Instant::now();
         loop {
-            let up = self.sides().await?[side as usize].operational == RUNNING;
-            if up {
+            if self.sides().await?[side as usize].is_up() {
                 return Ok(());
             }
             if begun.elapsed() >= UP {

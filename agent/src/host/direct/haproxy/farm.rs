@@ -16,7 +16,7 @@ use std::time::Duration;
 use longshore_common::{report::Failure, text::visible, traffic::Server as Wanted};
 use tokio::time::{Instant, sleep};
 
-use super::{Haproxy, LOOK, MAINTENANCE, RUNNING, Server, UP};
+use super::{Haproxy, LOOK, MAINTENANCE, Server, UP};
 
 /// For somebody to come up where nobody is: unless it is told otherwise, HAProxy checks every two seconds and believes the
 /// second good answer.
@@ -152,22 +152,21 @@ impl Haproxy<'_> {
 
 /// `servers` are those that are wanted, in their order.
 fn gain(backend: impl std::fmt::Display, servers: &[Server], joining: &[&str], wanted: &[Wanted]) -> Gain {
-    let is_up = |server: &Server| server.operational == RUNNING;
     let late = |if_up: bool| {
         let each = wanted.iter().zip(servers).filter(move |(wanted, _)| wanted.if_up == if_up);
         each.map(|(_, server)| server)
-            .find(|server| joining.contains(&server.name.as_str()) && !is_up(server))
+            .find(|server| joining.contains(&server.name.as_str()) && !server.is_up())
     };
     let down = late(false);
     let gaining = || wanted.iter().zip(servers).filter(|(wanted, _)| wanted.weight > 0);
-    let nobody = gaining().next().is_some() && !gaining().any(|(_, server)| is_up(server));
+    let nobody = gaining().next().is_some() && !gaining().any(|(_, server)| server.is_up());
     let why = match down {
         _ if nobody => format!("holds all of {backend} for down that are to get connections"),
         Some(down) => format!("holds {backend}/{} for down though it is to get connections", down.name),
         None if late(true).is_some() => return Gain::Enough,
         None => return Gain::Up,
     };
-    match servers.iter().any(|server| server.counts() > 0 && is_up(server)) {
+    match servers.iter().any(|server| server.counts() > 0 && server.is_up()) {
         true => Gain::NotYet(why),
         false => Gain::NothingToLose,
     }
@@ -175,9 +174,10 @@ fn gain(backend: impl std::fmt::Display, servers: &[Server], joining: &[&str], w
 
 #[cfg(test)]
 mod tests {
+    use super::super::{RUNNING, STARTING};
     use super::*;
 
-    /// `a=100>0:up b=0>100:down c=0>100?:up`: what it has and is to get (`?`: if it is up), and whether it is up.
+    /// `a=100>0:up b=0>100:down c=0>100?:warms`: what it has and is to get (`?`: if it is up), and whether it is up.
     fn gained(setup: &str) -> Gain {
         let (mut servers, mut wanted, mut joining) = (vec![], vec![], vec![]);
         for word in setup.split(' ') {
@@ -190,7 +190,11 @@ mod tests {
                 joining.push(name);
             }
             wanted.push(Wanted { name: name.parse().unwrap(), address: None, weight, if_up });
-            let operational = if health == "up" { RUNNING } else { 0 };
+            let operational = match health {
+                "up" => RUNNING,
+                "warms" => STARTING,
+                _ => 0,
+            };
             let (name, address) = (name.to_owned(), "127.0.0.1:1".to_owned());
             servers.push(Server { name, address, operational, administrative: 0, weight: has, check: 6 });
         }
@@ -204,6 +208,7 @@ mod tests {
         for (setup, gain) in [
             ("a=100>0:up b=0>100:up", Gain::Up),
             ("a=100>0:up b=0>100:down", nobody()),
+            ("a=100>0:up b=0>100:warms", Gain::Up),
             (
                 "a=100>0:up b=0>100:up c=0>100:down",
                 not_yet("shop/c for down though it is to get connections"),

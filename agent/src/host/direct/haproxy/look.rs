@@ -8,7 +8,7 @@ use longshore_common::{
     traffic::{BackendName, Looked, Server as Wanted},
 };
 
-use super::{Haproxy, RUNNING, Server, read_servers};
+use super::{Haproxy, Server, read_servers};
 
 impl Haproxy<'_> {
     /// A plan gives the whole host a few seconds to answer: see `glanced_at`.
@@ -51,7 +51,7 @@ fn judge(socket: &Path, backend: &BackendName, servers: &[Server], wanted: &[Wan
                 "{at} sends {backend}/{name} to {theirs}, and it listens at {ours}: they must be the same"
             ));
         }
-        if *weight > 0 && server.counts() > 0 && server.is_checked() && server.operational != RUNNING {
+        if *weight > 0 && server.counts() > 0 && server.is_checked() && !server.is_up() {
             down.push(name.as_str());
         }
     }
@@ -106,6 +106,8 @@ mod tests {
         // Whoever is to get nothing may be down, and in maintenance nobody is looked at.
         assert_eq!(looked(up, "a=100@ b=0@"), Looked::default());
         assert_eq!(looked("4 shop 2 b 10.0.0.2 0 1 100 80 6", "b=100@"), Looked::default());
+        // Who warms up is not down.
+        assert_eq!(looked("4 shop 2 b 10.0.0.2 1 0 100 80 6", "b=100@"), Looked::default());
     }
 
     #[tokio::test]
