@@ -318,6 +318,21 @@ async fn our_own_sockets_lose_no_request() {
     blue_and_green(Director::Socket).await;
 }
 
+/// Each side is reached where what runs there listens.
+#[tokio::test]
+async fn a_release_that_listens_elsewhere_gets_its_share_and_no_more() {
+    let mut site = Site::new(Director::Socket).await;
+    assert_eq!(site.give("1", 100).await, Outcome::Healthy);
+    until_answered(site.public, "1");
+    site.sides = [free_port(), free_port()];
+    assert_eq!(site.give("2", 25).await, Outcome::Healthy);
+    let load = Load::on(site.public);
+    let answers = load.answers(400);
+    let (one, two) = (answers["1"] as f64, answers["2"] as f64);
+    assert!((0.15..0.35).contains(&(two / (one + two))), "{answers:?}");
+    assert!(!load.end().keys().any(|said| said.starts_with("FAILED")));
+}
+
 /// With the last of its sides an app lets go of its public sockets: what comes later may hold them itself.
 #[tokio::test]
 async fn an_app_that_has_no_sides_any_more_lets_go_of_its_public_sockets() {

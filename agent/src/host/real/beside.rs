@@ -181,7 +181,7 @@ impl RealHost {
     ) -> Result<(), Failure> {
         let split = Split::of(traffic, side, traffic.share);
         let manifest = self.at_home(&self.manifest(app, slot).await?);
-        let addresses = addresses(&manifest)?;
+        let addresses = self.addresses(app, &manifest).await?;
         match traffic.director {
             Director::Haproxy => self.haproxy(traffic).split(split.green, &addresses).await?,
             Director::Nginx => self.nginx(traffic).split(split.green, &addresses).await?,
@@ -254,6 +254,24 @@ impl RealHost {
         Nginx { directors: &self.directors, upstream: &traffic.backend, bus }
     }
 
+    /// Where each side listens: what was told to run there says so, for it may differ from release to release. Of a side on
+    /// which nothing is to run, `manifest` does.
+    async fn addresses(&self, app: &AppName, manifest: &Manifest) -> Result<Addresses, Failure> {
+        let Addresses { blue, green } = addresses(manifest)?;
+        let mut listens = [blue, green];
+        for (side, listen) in Side::BOTH.into_iter().zip(&mut listens) {
+            let Some(slot) = self.wanted_on(app, Part::Side(side)) else { continue };
+            // Of a slot that cannot be read nothing better is known.
+            if let Ok(there) = self.manifest(app, &slot).await
+                && let Some(sides) = self.at_home(&there).service.sides
+            {
+                *listen = sides.listen(side).to_owned();
+            }
+        }
+        let [blue, green] = listens;
+        Ok(Addresses { blue, green })
+    }
+
     /// Both sides and where traffic goes, looked at afresh.
     pub(super) async fn sides(&self, app: &AppName, current: Option<&Slot>) -> Result<Sides, Failure> {
         let (blue, green) = (self.side(app, Side::Blue).await?, self.side(app, Side::Green).await?);
@@ -268,7 +286,11 @@ impl RealHost {
             Some(slot) => self.manifest(app, slot).await.ok().map(|manifest| self.at_home(&manifest)),
             None => None,
         };
-        let green_share = match (kept.traffic.director, manifest.as_ref().and_then(|m| addresses(m).ok())) {
+        let addresses = match &manifest {
+            Some(manifest) => self.addresses(app, manifest).await.ok(),
+            None => None,
+        };
+        let green_share = match (kept.traffic.director, addresses) {
             (Director::Socket, _) => {
                 relay::status(&self.relay_folder(app)).await.ok().map(|status| status.targets.share)
             }

@@ -139,6 +139,15 @@ impl RealHost {
         Ok(wanted.map(|slot| Running { slot, up: false, main: "its supervisor is gone".into() }))
     }
 
+    /// What this part of the app was last told to run, by what is on the disk.
+    pub(super) fn wanted_on(&self, app: &AppName, part: Part) -> Option<Slot> {
+        let unit = match self.runner {
+            Runner::Systemd => self.units.on(part).wanted(app),
+            Runner::Process => None,
+        };
+        unit.or_else(|| self.processes.on(part).wanted(app))
+    }
+
     /// What is to be stopped may take so long. Unknown is what most are content with.
     async fn grace_of_running(&self, app: &AppName) -> Duration {
         let slot = self.running(app).await.ok().flatten().map(|running| running.slot);
