@@ -23,6 +23,7 @@ use longshore_agent::{
 use longshore_common::{
     report::{Blame, Failure},
     slot::Slot,
+    traffic::Side,
 };
 use support::{
     release::{Bench, lines},
@@ -253,6 +254,24 @@ async fn what_cannot_be_started_says_why() {
         fixture.0.slot("1.1", "[service]\nuser = \"nobody-knows\"\nexec = [\"/bin/sleep\", \"9\"]\n", &[]);
     let failure = fixture.0.perform(Step::Start(stranger)).await.unwrap_err();
     assert!(failure.message.contains("no user \"nobody-knows\""), "{failure:?}");
+}
+
+/// What was a unit of systemd and only crashes makes room for a release that asks for a supervisor.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_side_that_crashes_is_taken_over_by_another_driver() {
+    let fixture = Fixture::new("sides").await;
+    let sides = "[service.sides]\nblue = \"127.0.0.1:18091\"\ngreen = \"127.0.0.1:18092\"\n";
+    let crashing = fixture.script("1.0", "exit 1", sides);
+    let file = format!("[service]\ndriver = \"process\"\nexec = [\"./run\"]\n{sides}");
+    let next = fixture.0.slot("1.1", &file, &[("run", "#!/bin/sh\nexec sleep 1000\n")]);
+    let side = Side::Blue;
+    // Whether systemd noticed its end within the start or after it, its unit is there.
+    let _ = fixture.0.perform(Step::StartSide { slot: crashing, side }).await;
+    fixture.0.perform(Step::StartSide { slot: next.clone(), side }).await.unwrap();
+    let seen = fixture.0.seen().await;
+    fixture.0.perform(Step::StopSide(side)).await.unwrap();
+    assert!(seen.sides.is_up(side, &next), "{seen:?}");
 }
 
 /// Between the move of the link and the restart an agent may die: what runs is then still known to be the old one.

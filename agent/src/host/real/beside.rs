@@ -49,10 +49,17 @@ impl RealHost {
         let manifest = self.manifest(app, slot).await?;
         match self.driver_of(&manifest) {
             Driver::Systemd => {
-                self.processes.on(Part::Side(side)).stop(app, manifest.service.stop.grace.0).await?;
+                self.processes
+                    .on(Part::Side(side))
+                    .stop(app, manifest.service.stop.grace.0 + super::service::SLACK)
+                    .await?;
                 self.start_unit(slot, &self.on_side(&manifest, side), Part::Side(side)).await
             }
             Driver::Process | Driver::None => {
+                // One that crashes would come back beside it, and pass for what is on this side.
+                if self.runner == Runner::Systemd {
+                    self.units.on(Part::Side(side)).stop(app, manifest.service.stop.grace.0).await?;
+                }
                 self.start_process(slot, &self.on_side(&manifest, side), Part::Side(side)).await
             }
         }
