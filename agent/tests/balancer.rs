@@ -19,7 +19,7 @@ use std::{
 
 use longshore_agent::{
     config::{Config, Runner},
-    host::{Host as _, Sink, direct::Directors, real::RealHost},
+    host::{Event, Host as _, Sink, direct::Directors, layout::Layout, real::RealHost},
     plan::Step,
     uplink::Uplink,
 };
@@ -377,6 +377,70 @@ async fn a_balancer_that_forgot_is_told_again() {
     assert!(!site.shows().await, "it has b again");
     site.direct([100, 0, 0, 0]).await;
     load_is_back_on(&site, "a");
+}
+
+/// One that is started again while a host drains has forgotten that it does, and is told again; nothing fails for it.
+#[tokio::test]
+async fn a_balancer_that_is_started_again_while_a_host_drains_is_told_again() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let site = Balancer::new(Director::Haproxy).await;
+    let [a, b, ..] = site.ports;
+    let _web = Web::on(a, "a");
+    let silent = TcpListener::bind(("127.0.0.1", b)).unwrap();
+    let (asked, heard) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in silent.incoming().flatten() {
+            // HAProxy's own checks say nothing.
+            if stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {
+                let _ = asked.send(stream);
+            }
+        }
+    });
+    site.direct([100, 100, 0, 0]).await;
+    let mut waits = TcpStream::connect(("127.0.0.1", site.public)).unwrap();
+    write!(waits, "GET / HTTP/1.1\r\nHost: shop\r\nCookie: pin=b\r\n\r\n").unwrap();
+    let _unanswered = heard.recv_timeout(PATIENCE).unwrap();
+    let step = Step::Direct(site.directions([100, 0, 0, 0]));
+    let Balancer { host, app, public, ports, front, root, .. } = site;
+    let (sink, events) = Sink::collecting();
+    let said = async |word: &str| {
+        let told = |event: &Event| matches!(event, Event::Progress { detail, .. } if detail.contains(word));
+        while !events.lock().unwrap().iter().any(told) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let restarted = async {
+        said("b drains").await;
+        drop(front); // its end is waited for
+        said("cannot be asked").await;
+        let _ = fs::remove_file(root.path().join("haproxy.sock"));
+        Front(Some(haproxy(root.path(), public, ports)))
+    };
+    let both = async { tokio::join!(host.perform(&app, &step, &sink), restarted) };
+    let (done, _front) = tokio::time::timeout(PATIENCE, both).await.expect("it is told again");
+    done.unwrap_or_else(|failure| panic!("{}", failure.message));
+    let said: Vec<_> = (0..20).map(|_| get(public)).collect();
+    assert!(said.iter().all(|said| said.as_deref() == Ok("a")), "{said:?}");
+}
+
+/// A clock that was set back makes nobody wait for longer than the drain.
+#[tokio::test]
+async fn a_clock_that_was_set_back_keeps_nobody_waiting() {
+    if !there("/usr/sbin/nginx") {
+        return;
+    }
+    let site = Balancer::new(Director::Nginx).await;
+    site.direct([100, 100, 0, 0]).await;
+    let path = Layout::under(site.root.path()).unwrap().directions(&site.app);
+    let mut told: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for since in told["idle"].as_object_mut().unwrap().values_mut() {
+        *since = (since.as_i64().unwrap() + 86_400_000).into();
+    }
+    write_atomic(&path, told.to_string().as_bytes(), 0o600).unwrap();
+    let again = tokio::time::timeout(PATIENCE, site.direct([100, 100, 0, 0]));
+    again.await.expect("600 ms are enough");
 }
 
 /// What does not fit is refused by name, and nothing is half done.

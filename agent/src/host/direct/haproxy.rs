@@ -220,8 +220,12 @@ impl<'a> Haproxy<'a> {
             let mut stream = UnixStream::connect(self.socket).await?;
             stream.write_all(format!("{command}\n").as_bytes()).await?;
             let mut said = String::new();
-            stream.take(ANSWER_BYTES).read_to_string(&mut said).await?;
-            Ok::<_, std::io::Error>(said)
+            stream.take(ANSWER_BYTES + 1).read_to_string(&mut said).await?;
+            // What is cut off would pass for what is not there.
+            match said.len() as u64 <= ANSWER_BYTES {
+                true => Ok(said),
+                false => Err(std::io::Error::other(format!("an answer of more than {ANSWER_BYTES} bytes"))),
+            }
         };
         match timeout(self.patience, talk).await {
             Ok(Ok(said)) => Ok(said),
@@ -279,6 +283,23 @@ mod tests {
         let failure = haproxy.green().await.unwrap_err();
         assert!(failure.message.contains("/nowhere/admin.sock cannot be asked"), "{}", failure.message);
         assert_eq!(failure.code, "LS-L01");
+    }
+
+    /// A server that is not in what was read of an answer is not one without connections.
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_not_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let speaks = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Whoever reads no more has heard enough.
+            let _ = stream.write_all("# pxname,svname,scur\n".repeat(250_000).as_bytes()).await;
+        });
+        let backend = "shop".parse().unwrap();
+        let failure = Haproxy::new(&socket, &backend).active_on("web-1").await.unwrap_err();
+        assert!(failure.message.contains("more than 4194304 bytes"), "{}", failure.message);
+        speaks.await.unwrap();
     }
 
     /// A host whose HAProxy hangs says all the same, and soon, how it stands.

@@ -48,19 +48,31 @@ impl RealHost {
         sink: &Sink,
     ) -> Result<(), Failure> {
         let begun = Instant::now();
+        let mut heard = begun;
+        let drain = Duration::from_millis(directions.drain.as_ms().max(0).unsigned_abs());
         sink.progress(0, 0, self.asked_of(directions));
         loop {
-            match self.try_direct(directions).await {
-                Err(failure) if begun.elapsed() < PATIENCE && failure.code == Code::L01.to_string() => {
+            let result = match self.try_direct(directions).await {
+                Ok(()) => {
+                    heard = Instant::now();
+                    let told = self.keep_directions(app, directions)?;
+                    self.empty(&told, sink).await
+                }
+                refused => refused,
+            };
+            match result {
+                // One that is started again while connections end has forgotten all of it.
+                Err(failure)
+                    if heard.elapsed() < PATIENCE
+                        && begun.elapsed() < PATIENCE + drain
+                        && failure.code == Code::L01.to_string() =>
+                {
                     sink.progress(0, 0, failure.message);
                     sleep(AGAIN).await;
                 }
-                Err(failure) => return Err(failure),
-                Ok(()) => break,
+                result => return result,
             }
         }
-        let told = self.keep_directions(app, directions)?;
-        self.empty(&told, sink).await
     }
 
     /// For whoever asks what is waited for.
@@ -107,8 +119,11 @@ impl RealHost {
     async fn empty(&self, told: &Told, sink: &Sink) -> Result<(), Failure> {
         let drain = told.directions.drain.as_ms();
         for (name, since) in &told.idle {
+            let begun = Instant::now();
+            // No longer than all of it, also where the clock was set back since.
+            let due = (since + drain - SystemClock.now_ms()).clamp(0, drain);
             loop {
-                let left = since + drain - SystemClock.now_ms();
+                let left = due - begun.elapsed().as_millis() as Millis;
                 let active = match told.directions.director {
                     Director::Haproxy => self.farm(&told.directions).active_on(name.as_str()).await?,
                     Director::Nginx | Director::Socket => 1, // it does not say
