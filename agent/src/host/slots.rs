@@ -130,8 +130,15 @@ impl Layout {
             }
         }
         for slot in names_in(&self.releases(app), |name| name.parse::<Slot>().ok())? {
-            if !self.is_sealed(app, &slot) {
-                remove_dir_durable(&self.slot(app, &slot)).map_err(fault::disk(StepName::Check))?;
+            match self.slot(app, &slot).join(META).join(SEALED).try_exists() {
+                Ok(true) => {}
+                Ok(false) => {
+                    remove_dir_durable(&self.slot(app, &slot)).map_err(fault::disk(StepName::Check))?;
+                }
+                // It may be the one that runs.
+                Err(e) => {
+                    tracing::error!(%app, %slot, "whether it is complete cannot be told, so it stays: {e}")
+                }
             }
         }
         Ok(())
@@ -254,6 +261,18 @@ pub(crate) mod tests {
         assert_eq!(layout.live(&app).unwrap(), None, "nothing was pointed at");
         layout.clean(&app).unwrap();
         assert!(!layout.slot(&app, &torn).exists());
+    }
+
+    /// A disk that does not answer for a moment costs no slot.
+    #[test]
+    fn what_cannot_be_looked_at_is_not_cleared_away() {
+        let (_folder, layout, app, one, two) = fixture();
+        let meta = layout.slot(&app, &one).join(META);
+        remove_dir_durable(&meta).unwrap();
+        std::os::unix::fs::symlink(META, &meta).unwrap(); // it leads to itself
+        layout.clean(&app).unwrap();
+        assert!(layout.slot(&app, &one).exists());
+        assert_eq!(layout.sealed(&app).unwrap(), [two]);
     }
 
     /// Promise 1: a reader that looks all the time never finds `current` missing or naming something incomplete.
