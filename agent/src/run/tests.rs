@@ -211,6 +211,22 @@ async fn apps_wait_for_each_other_when_there_are_too_many() {
     assert!(second_check > first_probe, "{steps:?}");
 }
 
+/// Whoever fetches may be waiting for a controller that is away, and that is when people go back by hand.
+#[tokio::test]
+async fn a_way_back_by_hand_waits_for_no_other_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = Agent::over(Arc::new(SimHost::new()), dir, Limits { parallel: 1, ..limits() }).await;
+    for (generation, version) in [(1, "1"), (2, "2")] {
+        agent.crew.assign(run(generation, version));
+        agent.concluded().await;
+    }
+    agent.host().gate(StepName::Fetch);
+    agent.crew.assign(Assignment { app: "blog".parse().unwrap(), ..run(1, "1") });
+    agent.begins(StepName::Fetch).await;
+    agent.crew.revert(&app(), None, "ann".into()).await.unwrap();
+    assert_eq!(agent.concluded().await, "reverted to 1: LS-P01 at revert");
+}
+
 #[tokio::test]
 async fn a_held_host_refuses_and_still_reverts_by_hand() {
     let mut agent = Agent::new().await;

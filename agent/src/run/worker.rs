@@ -1,5 +1,7 @@
 //! One app's worker: it alone changes the app and its record.
 
+mod place;
+
 use std::{pin::pin, sync::Arc};
 
 use longshore_common::{
@@ -119,7 +121,7 @@ impl<H: Host> Worker<H> {
     pub(super) async fn work(mut self) -> Result<(), StateFailed> {
         loop {
             let tools = Arc::clone(&self.tools);
-            let permit = tools.permits.acquire().await.expect("never closed");
+            let permit = self.place(&tools.permits).await?;
             self.converge().await?;
             drop(permit);
             loop {
@@ -283,11 +285,6 @@ impl<H: Host> Worker<H> {
             self.read(Mail::Assign(assignment)).await?;
         }
         Ok(())
-    }
-
-    /// On the way back, or carrying out a local order: this is finished before anything new begins.
-    fn is_bound(&self) -> bool {
-        self.record.order.is_some() || (self.record.failed.is_some() && self.record.concluded.is_none())
     }
 
     async fn read(&mut self, mail: Mail) -> Result<Mind, StateFailed> {
