@@ -131,8 +131,7 @@ fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis, host: &Host, dis
     let trust_problem = facts.trust.as_ref().and_then(|trust| distrust.of(trust, &host.name));
     Survey {
         machine: machine(facts),
-        // The host's clock was read about half a round trip ago.
-        clock_offset_ms: time_ms.saturating_add(took.as_millis() as Millis / 2).saturating_sub(now),
+        clock_offset_ms: clock_offset(time_ms, took, now),
         live_slot,
         slots,
         hold: hold.map(|hold| hold.reason),
@@ -150,4 +149,28 @@ fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis, host: &Host, dis
 fn machine(facts: Facts) -> Machine {
     let Facts { arch, os, memory_bytes, disk_free_bytes, .. } = facts;
     Machine { arch, os, memory_bytes, disk_free_bytes }
+}
+
+/// By how much the host's clock is off at least: it was read at some moment between the question and the answer, and a host
+/// that looks for long at what it is asked for is not one whose clock is ahead.
+fn clock_offset(time_ms: Millis, took: Duration, now: Millis) -> Millis {
+    let had_it_been_read_last = time_ms.saturating_sub(now);
+    0_i64.clamp(had_it_been_read_last, had_it_been_read_last.saturating_add(took.as_millis() as Millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_answer_is_no_wrong_clock() {
+        let off = |host: Millis, took_ms| clock_offset(host, Duration::from_millis(took_ms), 100_000);
+        // Asked at 96 000: whenever it was read in these four seconds, it may be right.
+        assert_eq!([96_000, 98_000, 100_000].map(|host| off(host, 4_000)), [0, 0, 0]);
+        assert_eq!(off(103_000, 4_000), 3_000);
+        assert_eq!(off(90_000, 4_000), -6_000);
+        assert_eq!(off(90_000, 0), -10_000);
+        assert_eq!(off(Millis::MAX, 0), Millis::MAX - 100_000);
+        assert_eq!(clock_offset(Millis::MIN, Duration::ZERO, 1), Millis::MIN);
+    }
 }
