@@ -198,10 +198,14 @@ async fn in_unit(bus: &Bus, program: &str, args: Vec<String>) -> Result<(Ended, 
         said.push_str(&line);
         said.push('\n');
     };
-    let unit = format!("longshore-nginx-{}.service", CALLS.fetch_add(1, Ordering::Relaxed));
-    let unit = transient::Unit::of_machine(unit, "look at nginx");
+    let unit = transient::Unit::of_machine(unit_name(), "look at nginx");
     let ended = transient::run(bus, &unit, &spec, PATIENCE, each).await.map_err(|fault| fault.to_string())?;
     Ok((ended, said))
+}
+
+/// With a dot, which no app's name has: whatever has the unit's name is stopped.
+fn unit_name() -> String {
+    format!("longshore-nginx.{}.service", CALLS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Where its configuration says that its process id is; none where only nginx itself was built to know.
@@ -241,6 +245,13 @@ mod tests {
 
     fn directors(folder: &Path, program: &str) -> Directors {
         Directors { nginx: vec![program.to_owned()], nginx_folder: folder.to_owned(), ..Directors::default() }
+    }
+
+    #[test]
+    fn no_app_has_the_unit_of_a_call() {
+        let name = unit_name();
+        let app = name.strip_prefix("longshore-").and_then(|rest| rest.strip_suffix(".service")).unwrap();
+        assert!(app.parse::<longshore_common::ids::AppName>().is_err(), "{name}");
     }
 
     #[test]
