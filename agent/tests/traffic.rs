@@ -359,6 +359,24 @@ async fn nginx_loses_no_request() {
     }
 }
 
+/// What mends a release that is down comes in shares like any other.
+#[tokio::test]
+async fn what_is_down_can_be_mended_in_shares() {
+    if !there("/usr/sbin/haproxy") {
+        return;
+    }
+    let mut site = Site::new(Director::Haproxy).await;
+    assert_eq!(site.give("1", 100).await, Outcome::Healthy);
+    until_answered(site.public, "1");
+    let layout = longshore_agent::host::layout::Layout::under(site.root.path()).unwrap();
+    let supervisor = fs::read_to_string(layout.run(&site.app, Part::Side(Side::Blue)).join("lock")).unwrap();
+    // Its app dies with it, and nobody is here who would start it again.
+    Command::new("kill").args(["-KILL", supervisor.trim()]).status().unwrap();
+    assert!(until(PATIENCE, || get(site.public).is_err()), "somebody still answers");
+    assert_eq!(site.give("2", 25).await, Outcome::Healthy);
+    until_answered(site.public, "2");
+}
+
 /// What HAProxy forgets when it is started again is said to it again; while it is away nothing is begun.
 #[tokio::test]
 async fn a_haproxy_that_was_away_is_told_again() {

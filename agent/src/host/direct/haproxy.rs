@@ -97,8 +97,7 @@ impl<'a> Haproxy<'a> {
         for (side, server) in Side::BOTH.into_iter().zip(&before) {
             self.check_address(server, addresses.of(side))?;
         }
-        let gaining = |share: u8| share > 0;
-        for (side, share) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
+        for (side, share) in shares.into_iter().filter(|(_, share)| *share > 0) {
             self.set(side.as_str(), "state ready").await?;
             let was = before[side as usize].counts();
             // What loses some keeps it until the other is up.
@@ -106,7 +105,13 @@ impl<'a> Haproxy<'a> {
                 self.set(side.as_str(), &format!("weight {share}")).await?;
             }
         }
-        for (side, _) in shares.into_iter().filter(|(_, share)| gaining(*share)) {
+        // Who only loses some need not be up: that it is not may be what is being mended. Who has all of it has to be.
+        let has_to = |(side, share): &(Side, u8)| match share {
+            0 => false,
+            100 => true,
+            share => u32::from(*share) >= before[*side as usize].counts(),
+        };
+        for (side, _) in shares.into_iter().filter(has_to) {
             if let Err(failure) = self.wait_until_up(side).await {
                 if before[side as usize].counts() == 0 {
                     self.set(side.as_str(), "state maint").await?;
