@@ -22,7 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Ask, Door, FILE, Status, Targets};
@@ -35,6 +35,8 @@ const OTHERS: u64 = 64;
 /// For a side to take a connection: a process that has just been started again is worth waiting for.
 const CONNECT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
+/// For one try: a side whose queue is full says nothing at all, and the kernel would go on asking it for two minutes.
+const TRY: Duration = Duration::from_secs(2);
 
 /// `args`: its folder. The sockets come as `LISTEN_FDS`.
 pub fn main(args: &[OsString]) -> ExitCode {
@@ -166,7 +168,7 @@ impl Relay {
             let targets = self.targets();
             let due = due(turn, targets.share);
             for side in [due, due.other()].into_iter().filter(|side| targets.share_of(*side) > 0) {
-                if let Ok(stream) = dial(targets.address(side)).await {
+                if let Ok(Ok(stream)) = timeout(TRY, dial(targets.address(side))).await {
                     return Some((side, stream));
                 }
             }
@@ -250,6 +252,29 @@ mod tests {
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum, "all that it may have");
         assert_eq!(descriptors, limit.current.unwrap_or(u64::MAX));
+    }
+
+    /// It hangs, or has more to do than it can: nobody waits for it while another side has traffic as well.
+    #[tokio::test]
+    async fn a_side_whose_queue_is_full_is_passed_over() {
+        let bound = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (full, free) = (bound(), bound());
+        rustix::net::listen(&full, 0).unwrap();
+        let address = full.local_addr().unwrap();
+        let mut waiting = vec![];
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+        }
+        let green = free.local_addr().unwrap().to_string();
+        let relay = Relay {
+            folder: PathBuf::new(),
+            targets: Mutex::new(Targets { blue: address.to_string(), green, share: 50 }),
+            turn: AtomicU64::new(0), // blue's
+            active: [AtomicU64::new(0), AtomicU64::new(0)],
+            room: Arc::new(Semaphore::new(1)),
+        };
+        let connected = timeout(Duration::from_secs(60), relay.connect()).await.expect("it is passed over");
+        assert_eq!(connected.map(|(side, _)| side), Some(Side::Green));
     }
 
     #[test]
