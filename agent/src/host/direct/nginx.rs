@@ -27,6 +27,8 @@ use crate::host::{
 
 /// A test reads files and resolves names; a reload is one signal.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For a plan, which gives the whole host a few seconds to answer.
+const LOOK: Duration = Duration::from_secs(3);
 /// Each call in a unit runs in one of its own: a plan may look while traffic moves.
 static CALLS: AtomicU32 = AtomicU32::new(0);
 /// Of what it complains, the last.
@@ -67,7 +69,7 @@ impl Nginx<'_> {
 
     /// Whether it could be told, before anything begins. Nothing is changed.
     pub async fn look(&self) -> Looked {
-        let mut problems = vec![];
+        let (mut problems, mut notes) = (vec![], vec![]);
         let folder = &self.directors.nginx_folder;
         if !folder.is_dir() {
             let folder = folder.display();
@@ -75,15 +77,22 @@ impl Nginx<'_> {
                 "nginx: there is no folder {folder} to write its upstream to: make it, and include it"
             ));
         }
-        match self.call(&["-T"]).await {
-            Err(Failure { message, .. }) => problems.push(message),
-            Ok((ended, said)) if !ended.succeeded() => {
+        match tokio::time::timeout(LOOK, self.call(&["-T"])).await {
+            Err(_) => {
+                let shown = self.shown(&["-T"]);
+                notes.push(format!(
+                    "{shown} did not end within {} s: whether nginx runs was not seen",
+                    LOOK.as_secs()
+                ));
+            }
+            Ok(Err(Failure { message, .. })) => problems.push(message),
+            Ok(Ok((ended, said))) if !ended.succeeded() => {
                 let (said, shown) = (in_a_row(last(&said)), self.shown(&["-T"]));
                 problems.push(format!("{shown} failed with {ended}: {said}"));
             }
-            Ok((_, said)) => problems.extend(pid_file(&said).and_then(stopped)),
+            Ok(Ok((_, said))) => problems.extend(pid_file(&said).and_then(stopped)),
         }
-        Looked { problems, notes: vec![] }
+        Looked { problems, notes }
     }
 
     async fn load(&self, text: &str) -> Result<(), Failure> {
@@ -288,6 +297,21 @@ mod tests {
         assert_eq!(
             Nginx { directors: &good, upstream: &upstream, bus: None }.look().await,
             Looked::default()
+        );
+    }
+
+    /// The rest of the host's answer does not wait for it.
+    #[tokio::test]
+    async fn one_that_hangs_is_not_looked_at_for_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream: BackendName = "shop".parse().unwrap();
+        let nginx = ["/bin/sh", "-c", "exec sleep 1000"].map(str::to_owned).into();
+        let hangs = Directors { nginx, ..directors(folder.path(), "") };
+        let look = async { Nginx { directors: &hangs, upstream: &upstream, bus: None }.look().await };
+        let looked = tokio::time::timeout(PATIENCE, look).await.expect("it is given up");
+        assert!(
+            looked.problems.is_empty() && looked.notes[0].contains("did not end within 3 s"),
+            "{looked:?}"
         );
     }
 
