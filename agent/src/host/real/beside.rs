@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at connections that are to end.
 const LOOK: Duration = Duration::from_millis(250);
-/// The relay ends at once when it is told to.
+/// For what is open when the relay is told to end; and for it to answer when it is started.
 const RELAY_GRACE: Duration = Duration::from_secs(2);
 /// What the relay's supervisor believes it runs.
 const RELAY_SLOT: &str = "relay-00000000";

@@ -21,7 +21,9 @@ use rustix::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
     sync::Semaphore,
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
@@ -55,14 +57,26 @@ fn serve(folder: &Path) -> io::Result<()> {
     let relay = Arc::new(Relay::open(folder, connections(all_descriptors()))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
+        let mut ending = signal(SignalKind::terminate())?;
+        let mut accepting = JoinSet::new();
         for socket in sockets {
             let relay = Arc::clone(&relay);
             match getsockname(&socket)?.address_family() {
-                AddressFamily::UNIX => tokio::spawn(relay.serve_unix(unix(socket)?)),
-                _ => tokio::spawn(relay.serve_tcp(tcp(socket)?)),
+                AddressFamily::UNIX => accepting.spawn(relay.serve_unix(unix(socket)?)),
+                _ => accepting.spawn(relay.serve_tcp(tcp(socket)?)),
             };
         }
-        relay.answer().await
+        tokio::select! {
+            ended = relay.answer() => ended,
+            // Another takes its place, with other sockets or of another version: what is open may end, for as long as its
+            // supervisor lets it.
+            _ = ending.recv() => {
+                accepting.shutdown().await;
+                relay.emptied().await;
+                // Not well: where it was somebody else's word, it is started again.
+                Err(io::Error::other("it was told to end"))
+            }
+        }
     })
 }
 
@@ -76,8 +90,8 @@ fn all_descriptors() -> u64 {
 
 /// Each takes two descriptors, one to either end. What is taken beyond that could not be handed on, and would be lost
 /// where it could have waited.
-fn connections(descriptors: u64) -> usize {
-    (descriptors.saturating_sub(OTHERS) / 2).clamp(1, CONNECTIONS) as usize
+fn connections(descriptors: u64) -> u32 {
+    (descriptors.saturating_sub(OTHERS) / 2).clamp(1, CONNECTIONS) as u32
 }
 
 fn tcp(socket: OwnedFd) -> io::Result<TcpListener> {
@@ -99,21 +113,29 @@ struct Relay {
     turn: AtomicU64,
     active: [AtomicU64; 2],
     room: Arc<Semaphore>,
+    /// Connections for which there is room.
+    most: u32,
 }
 
 impl Relay {
-    fn open(folder: &Path, room: usize) -> io::Result<Self> {
+    fn open(folder: &Path, room: u32) -> io::Result<Self> {
         Ok(Self {
             folder: folder.to_owned(),
             targets: Mutex::new(read(folder)?),
             turn: AtomicU64::new(0),
             active: [AtomicU64::new(0), AtomicU64::new(0)],
-            room: Arc::new(Semaphore::new(room)),
+            room: Arc::new(Semaphore::new(room as usize)),
+            most: room,
         })
     }
 
     fn targets(&self) -> Targets {
         self.targets.lock().expect("no holder panics").clone()
+    }
+
+    /// Until every connection has ended.
+    async fn emptied(&self) {
+        drop(self.room.acquire_many(self.most).await.expect("never closed"));
     }
 
     async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
@@ -243,6 +265,8 @@ fn read(folder: &Path) -> io::Result<Targets> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -272,9 +296,26 @@ mod tests {
             turn: AtomicU64::new(0), // blue's
             active: [AtomicU64::new(0), AtomicU64::new(0)],
             room: Arc::new(Semaphore::new(1)),
+            most: 1,
         };
         let connected = timeout(Duration::from_secs(60), relay.connect()).await.expect("it is passed over");
         assert_eq!(connected.map(|(side, _)| side), Some(Side::Green));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_to_end_waits_for_what_is_open() {
+        let relay = Relay {
+            folder: PathBuf::new(),
+            targets: Mutex::new(Targets { blue: String::new(), green: String::new(), share: 0 }),
+            turn: AtomicU64::new(0),
+            active: [AtomicU64::new(0), AtomicU64::new(0)],
+            room: Arc::new(Semaphore::new(2)),
+            most: 2,
+        };
+        let open = Arc::clone(&relay.room).acquire_owned().await.unwrap();
+        assert!(relay.emptied().now_or_never().is_none());
+        drop(open);
+        assert!(relay.emptied().now_or_never().is_some());
     }
 
     #[test]
