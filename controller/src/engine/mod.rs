@@ -113,7 +113,8 @@ impl Engine {
         let (active, tasks) = (Mutex::default(), TaskTracker::new());
         let (seen, runners) = (Seen::default(), Runners::default());
         let (newcomers, left, looks) = (Notify::new(), unbrought::Left::default(), looks::Looks::default());
-        let inner = Inner { store, clock, fleet, active, seen, own, runners, looks, newcomers, left, stop, tasks };
+        let inner =
+            Inner { store, clock, fleet, active, seen, own, runners, looks, newcomers, left, stop, tasks };
         let engine = Engine { inner: Arc::new(inner) };
         for (env, app, lock) in locks {
             tracing::info!(rollout = %lock.rollout, %app, %env, "rollout taken up again");

@@ -24,7 +24,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Cheap to clone; one for all rollouts.
 #[derive(Clone, Default)]
-pub struct Runners(Arc<Mutex<HashMap<(HostName, AppName), Arc<Lane>>>>);
+pub struct Runners(Arc<Mutex<Lanes>>);
+
+type Lanes = HashMap<(HostName, AppName), Arc<Lane>>;
 
 #[derive(Default)]
 struct Lane {

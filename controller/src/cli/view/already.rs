@@ -27,7 +27,7 @@ impl Rollout {
     }
 
     /// One word for a list, which knows nothing of the hosts.
-    pub(super) fn from_word(&self) -> &str {
+    pub(super) fn word_of_from(&self) -> &str {
         match (self.newcomers, self.was_live()) {
             (true, _) => "newcomers",
             (false, true) => "the same",

@@ -217,7 +217,7 @@ impl View for RolloutList {
             table.row([
                 short(&rollout.id).into(),
                 visible(&format!("{}@{}", rollout.app, rollout.version)).into(),
-                visible(rollout.from_word()).into(),
+                visible(rollout.word_of_from()).into(),
                 visible(&rollout.env).into(),
                 Cell::new(rollout.standing().ink(), visible(rollout.state())),
                 match rollout.started_at {

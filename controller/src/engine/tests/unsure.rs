@@ -56,7 +56,7 @@ async fn an_act_counts_once_though_nobody_knows_whether_it_was_kept() {
     let controller = Controller::start(store.clone()).await;
     controller.connect(&agents);
     let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
-    super::gates::waits_for(&controller, id, HoldKind::Promotion).await;
+    gates::waits_for(&controller, id, HoldKind::Promotion).await;
     *unsure.about.lock().unwrap() = Some(Key::rollout(&id));
     let promote = Promote { by: "alice".into(), reason: String::new(), full: false };
     controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
