@@ -355,8 +355,11 @@ impl Rollout {
             (Stage::Before, after) => after == After::Before,
             (Stage::Watch, _) => gate.in_watch,
             (Stage::After { wave }, After::Canary) => self.is_canary(wave),
+            (Stage::After { wave }, _) if self.comes_after_all(wave) && gate.kind == GateKind::Approval => {
+                false
+            }
             (Stage::After { .. }, After::EveryWave) => true,
-            (Stage::After { wave }, After::LastWave) => self.is_last(wave),
+            (Stage::After { wave }, After::LastWave) => self.is_last(wave) && !self.comes_after_all(wave),
             (Stage::After { .. }, After::Before) => false,
         };
         self.spec().gates.iter().filter(due).collect()

@@ -1,18 +1,22 @@
 //! Hosts that come to be of the environment while its rollout is under way: they are moved too, in waves of their own
 //! after all others, and never before the wave ahead of them is through. Scenario 94.
 //!
+//! Whoever comes while the release is watched is moved in the midst of that, and the watch keeps its end; gates of the
+//! last wave, approvals and promotions were given then, and are not asked for again. When that time is over nobody is
+//! taken in any more, so that a rollout ends however many hosts keep coming.
+//!
 //! A rollout that goes back, or is over, takes nobody in: what its environment runs then is brought to newcomers by a
 //! rollout of their own (`engine::newcomers`).
 
 use std::sync::Arc;
 
-use longshore_common::{ids::HostId, traffic::SERVERS_MAX};
+use longshore_common::{ids::HostId, time::Millis, traffic::SERVERS_MAX};
 
 use super::{
     draft::Draft,
     host::{HostProgress, HostState},
     model::Rollout,
-    phase::{Inside, Paused, Phase},
+    phase::{Inside, Paused, Phase, Watching},
     settings::Snapshots,
     waves::Member,
 };
@@ -45,12 +49,27 @@ impl Rollout {
         let theirs = !of_last.is_empty() && of_last.iter().all(|host| host.joined);
         if !begun && theirs && room { last } else { last + 1 }
     }
+
+    /// A wave of hosts that came when the last wave was through and the release was watched.
+    pub(super) fn comes_after_all(&self, wave: u32) -> bool {
+        self.header.watch.as_ref().is_some_and(|watch| wave > watch.wave)
+    }
+
+    /// Newcomers interrupted the watch, and its time is over.
+    fn is_watched_to_its_end(&self, now: Millis) -> bool {
+        let now = match &self.header.phase {
+            Phase::Paused(paused) => paused.since, // no time passes
+            _ => now,
+        };
+        self.header.watch.as_ref().is_some_and(|watch| watch.until <= now)
+    }
 }
 
 impl Draft {
     /// The host takes part from now on, if it does not yet and the rollout takes hosts in.
     pub fn take_in(&mut self, member: &Member, snapshots: Snapshots) {
-        if self.rollout.hosts.contains_key(&member.id) || !self.rollout.takes_in() {
+        let late = self.rollout.is_watched_to_its_end(self.now);
+        if self.rollout.hosts.contains_key(&member.id) || !self.rollout.takes_in() || late {
             return;
         }
         let wave = self.rollout.wave_of_newcomers();
@@ -69,6 +88,12 @@ impl Draft {
             Arc::make_mut(&mut self.rollout.snapshots).extend(snapshots);
         }
         self.rollout.hosts.insert(member.id, Arc::new(host));
+    }
+
+    /// Newcomers are moved now; the watch goes on when they are through.
+    pub fn interrupt_watch(&mut self, watching: Watching) {
+        let wave = self.rollout.header.watch.as_ref().map_or(watching.wave, |first| first.wave);
+        self.rollout.header.watch = Some(Watching { wave, ..watching });
     }
 
     /// A host that was well when the rollout was made may be sick when it begins, and the other way round.

@@ -18,7 +18,7 @@ use super::{
     closed::Closed,
     gate::Round,
     host::HostProgress,
-    phase::Phase,
+    phase::{Phase, Watching},
     settings::{Snapshot, Snapshots},
     spec::Spec,
 };
@@ -94,6 +94,10 @@ pub struct Header {
     /// Who said that every gate and wait that was left is to be passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted: Option<String>,
+    /// The watch that began after the last wave, once newcomers interrupted it: of that wave, and with the end that it
+    /// keeps. What they are is said in `join`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watching>,
     /// Gates whose last verdict is a pass.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub passed: BTreeSet<String>,

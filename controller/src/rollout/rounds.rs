@@ -55,8 +55,10 @@ impl Draft {
         self.enter(Phase::Gating(Gating { wave: 0, before: true, promoted: false, since: self.now }));
     }
 
+    /// A watch that newcomers interrupted ends when it was to end.
     pub fn enter_watching(&mut self, wave: u32) {
-        let (since, until) = (self.now, self.now + self.rollout.watch().as_ms());
+        let kept = self.rollout.header.watch.as_ref().map(|watch| (watch.since, watch.until));
+        let (since, until) = kept.unwrap_or((self.now, self.now + self.rollout.watch().as_ms()));
         self.rollout.header.round = None;
         self.begin_gates(Stage::Watch, false, Some(until));
         self.enter(Phase::Watching(Watching { wave, since, until }));

@@ -105,6 +105,10 @@ impl Draft {
             Inside::Gating(_) | Inside::Awaiting(_) => {}
             Inside::RollingBack(rolling) => rolling.deadline = now + back.as_ms(),
         }
+        if let Some(watch) = &mut self.rollout.header.watch {
+            watch.since += stood;
+            watch.until += stood;
+        }
         self.enter(inside.into());
         self.renew_gates(again);
     }

@@ -211,6 +211,7 @@ impl Rollout {
             round: None,
             gate_runs: 0,
             promoted: None,
+            watch: None,
             start_at,
             passed: BTreeSet::new(),
             back,

@@ -218,6 +218,9 @@ fn after(rollout: &Rollout, wave: u32) -> String {
         return after_opening(rollout, goes);
     }
     match rollout.is_last(wave) {
+        true if watched && rollout.header.watch.is_some() => {
+            "the watch goes on to the end that it had; if that is over, the rollout has succeeded".to_owned()
+        }
         true if watched => "the release is watched".to_owned(),
         true => "the rollout has succeeded".to_owned(),
         false => after_opening(rollout, format!("{} begins", rollout.wave_name(wave + 1))),

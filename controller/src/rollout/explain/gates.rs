@@ -152,9 +152,16 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
         .collect();
     let gates =
         if gates.is_empty() { String::new() } else { format!(", and so are gates: {}", gates.join(", ")) };
+    let kept = match rollout.header.watch {
+        Some(_) => ", newcomers that were moved meanwhile included",
+        None => "",
+    };
     Hold {
         kind: HoldKind::Watching,
-        what: format!("every wave is done; {version} is watched for {length}{gates}{}", once_more(facts)),
+        what: format!(
+            "every wave is done; {version} is watched for {length}{kept}{gates}{}",
+            once_more(facts)
+        ),
         owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),

@@ -120,12 +120,13 @@ impl Draft {
         }
     }
 
+    /// Whoever comes when the release is watched is moved without a further word: it was given for the release.
     fn needs_promotion(&self, wave: u32) -> bool {
         let asked = match self.rollout.spec().promotion {
             Promotion::Auto => false,
             Promotion::Canary => wave == 0,
             Promotion::EveryWave => wave == 0 || !self.rollout.is_last(wave),
         };
-        asked && !self.is_full()
+        asked && !self.is_full() && !self.rollout.comes_after_all(wave)
     }
 }

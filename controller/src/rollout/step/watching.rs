@@ -47,7 +47,8 @@ pub(super) fn settle_watching(draft: &mut Draft, watching: Watching) {
         return;
     }
     if !draft.rollout.is_last(wave) {
-        draft.leave_gates(); // newcomers: they are moved before the whole is watched again
+        draft.leave_gates(); // newcomers: they are moved before the watch goes on
+        draft.interrupt_watch(watching);
         return draft.enter_staging(wave + 1);
     }
     // A host that an operator let try again has to be seen through; one that is merely silent is not waited for.

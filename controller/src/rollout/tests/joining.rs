@@ -61,11 +61,11 @@ fn newcomers_wait_while_it_is_paused() {
     assert_eq!(play.act("resume"), "staging 1; stage n1");
 }
 
-/// Whoever comes while the release is watched, or the last wave waits for a promotion, is moved before it is over; then
-/// it is watched anew.
+/// Whoever comes while the release is watched is moved before that is over; the watch ends when it was to, and the gates
+/// of the last wave have passed already.
 #[test]
-fn newcomers_are_moved_before_the_release_is_watched_to_its_end() {
-    check(
+fn newcomers_are_moved_in_the_midst_of_the_watch_which_keeps_its_end() {
+    let mut play = check(
         "a n1:new:late | watch=60s gate=errors:last-wave",
         "start            -> staging 0; stage a
          a good           -> switching 0; run a
@@ -74,10 +74,86 @@ fn newcomers_are_moved_before_the_release_is_watched_to_its_end() {
          +30s             -> watching 0
          n1 joins         -> staging 1; stage n1
          n1 good          -> switching 1; run n1
+         n1 good          -> watching 1
+         +20s             -> watching 1",
+    );
+    assert_eq!(
+        play.explained(),
+        "watching until 1m: every wave is done; 2 is watched for 1m, newcomers that were moved meanwhile included \
+         [longshore rollout promote ID]"
+    );
+    // Time in which it was paused is none of the watch's.
+    assert_eq!(play.act("pause"), "paused by an operator");
+    assert_eq!(play.act("+1h"), "paused by an operator");
+    assert_eq!(play.act("resume"), "watching 1");
+    assert_eq!(play.act("+9s"), "watching 1");
+    assert_eq!(play.act("+1s"), "succeeded");
+}
+
+/// However many keep coming: with the end of the watch nobody is taken in any more, and who is on the way arrives.
+#[test]
+fn newcomers_do_not_keep_a_watched_rollout_from_its_end() {
+    let mut play = check(
+        "a n1:new:late n2:new:late n3:new:late | wave=1 bake=20s watch=60s stage_ahead=0",
+        "start    -> staging 0; stage a
+         a good   -> switching 0; run a
+         a good   -> baking 0
+         +20s     -> watching 0
+         +30s     -> watching 0
+         n1 joins -> staging 1; stage n1
+         n1 good  -> switching 1; run n1
+         n1 good  -> baking 1
+         n2 joins -> baking 1
+         +20s     -> staging 2; stage n2
+         n2 good  -> switching 2; run n2
+         n2 good  -> baking 2
+         +10s     -> baking 2
+         n3 joins -> baking 2",
+    );
+    play.reload();
+    assert_eq!(play.act("+10s"), "succeeded");
+    assert_eq!(play.reason(), "3 of 3 hosts run 2");
+}
+
+/// A pause in the midst of a newcomers' wave moves the end of the watch as well.
+#[test]
+fn a_pause_of_newcomers_moves_the_watch() {
+    check(
+        "a n1:new:late | watch=60s",
+        "start    -> staging 0; stage a
+         a good   -> switching 0; run a
+         a good   -> watching 0
+         +50s     -> watching 0
+         n1 joins -> staging 1; stage n1
+         pause    -> paused by an operator
+         +1h      -> paused by an operator
+         resume   -> staging 1
+         n1 good  -> switching 1; run n1
+         n1 good  -> watching 1
+         +9s      -> watching 1
+         +1s      -> succeeded",
+    );
+}
+
+/// Who said yes to the release is not asked again for each host that comes; what is measured after every wave is.
+#[test]
+fn newcomers_in_the_watch_need_no_further_word() {
+    check(
+        "a n1:new:late n2:new:late | wave=1 watch=10m promotion=every-wave gate=ok:every-wave:approval gate=errors:every-wave",
+        "start            -> staging 0; stage a
+         a good           -> switching 0; run a
+         a good           -> gating 0; look ok errors
+         gate ok pass     -> gating 0
+         gate errors pass -> awaiting-promotion 0
+         promote          -> watching 0
+         n1 joins         -> staging 1; stage n1
+         n2 joins         -> staging 1
+         n1 good          -> switching 1; run n1
          n1 good          -> gating 1; look errors
-         gate errors pass -> watching 1
-         +59s             -> watching 1
-         +1s              -> succeeded",
+         gate errors pass -> staging 2; stage n2
+         n2 good          -> switching 2; run n2
+         n2 good          -> gating 2; look errors
+         gate errors pass -> watching 2",
     );
 }
 
