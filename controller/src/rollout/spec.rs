@@ -215,6 +215,8 @@ impl Spec {
                 found.push((field, "must be longer than nothing".to_owned()));
             }
         }
+        let slow = self.traffic.as_ref().and_then(|routing| self.slow_drain(routing));
+        found.extend(slow.map(|what| ("traffic.drain", what)));
         if self.gates.len() > GATES_MAX {
             found.push(("gate", format!("at most {GATES_MAX} gates")));
         }
@@ -225,6 +227,25 @@ impl Spec {
             ));
         }
         found
+    }
+
+    /// Hosts behind balancers are drained before they are changed, and nothing of that moves a deadline: what is wrong if
+    /// it takes as long as one.
+    pub fn slow_drain(&self, routing: &Routing) -> Option<String> {
+        routing.balancers.as_ref()?;
+        let drain = routing.drain;
+        let deadlines =
+            [("progress_deadline", self.progress_deadline), ("rollback_deadline", self.rollback_deadline)];
+        let passed = deadlines.iter().filter(|(_, deadline)| *deadline <= drain);
+        let passed: Vec<String> =
+            passed.map(|(field, deadline)| format!("rollout.{field} is {deadline}")).collect();
+        (!passed.is_empty()).then(|| {
+            format!(
+                "is {drain}, and {}: hosts are drained before they are changed, so every rollout would pause for want \
+                 of progress. Raise what is named above {drain}, or drain for less",
+                passed.join(" and ")
+            )
+        })
     }
 
     pub fn check(&self) -> Result<(), Coded> {

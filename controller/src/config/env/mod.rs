@@ -150,7 +150,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     };
     let require_attestations = environment.list("require_attestations");
     let mut spec = strategy(&root.table("rollout"));
-    spec.traffic = traffic::traffic(root);
+    spec.traffic = traffic::traffic(root, &spec);
     let plan = plan::read(&root.table("plan"));
     let declared = values::read(root);
     let roles = roles(root);

@@ -8,14 +8,14 @@ use longshore_common::{
     traffic::Director,
 };
 
-use crate::rollout::{Balancers, Groups, Routing};
+use crate::rollout::{Balancers, Groups, Routing, Spec};
 
 const DRAIN: Span = Span::secs(30);
 const HOLD: Span = Span::secs(60);
 const WARM: Span = Span::secs(600);
 
 /// None: nobody but the releases' own sockets.
-pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
+pub(super) fn traffic(root: &Table<'_>, spec: &Spec) -> Option<Routing> {
     let table = root.table("traffic");
     if !table.is_present() {
         return None;
@@ -62,6 +62,9 @@ pub(super) fn traffic(root: &Table<'_>) -> Option<Routing> {
     let routing = Routing { director: director?, backend: backend?, drain, steps, hold, balancers, replaces };
     for (key, what) in routing.problems() {
         table.problem_at(key, format!("traffic.{key} {what}"));
+    }
+    if let Some(what) = spec.slow_drain(&routing) {
+        table.problem_at("drain", format!("traffic.drain {what}"));
     }
     Some(routing)
 }
@@ -121,6 +124,26 @@ mod tests {
         assert_eq!(balancers.groups.unwrap().warm.to_string(), "5m");
         let rolling = read("driver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n").unwrap();
         assert!(rolling.spec.traffic.unwrap().balancers.unwrap().groups.is_none());
+    }
+
+    /// Every rollout would pause at its deadline before the first host could be changed.
+    #[test]
+    fn a_drain_is_shorter_than_the_deadlines() {
+        let of = |drain: &str, rest: &str, balancers: &str| {
+            let traffic =
+                format!("driver = \"haproxy\"\nbackend = \"shop\"\ndrain = \"{drain}\"\n{balancers}");
+            read(&format!("{traffic}[rollout]\n{rest}"))
+        };
+        let balancers = "balancers = \"role=lb\"\n";
+        let why = of("15m", "", balancers).unwrap_err();
+        let said = "p.toml:7:9: traffic.drain is 15m, and rollout.progress_deadline is 10m and \
+                    rollout.rollback_deadline is 10m: hosts are drained before they are changed";
+        assert!(why.contains(said), "{why}");
+        let why = of("2m", "progress_deadline = \"2m\"\n", balancers).unwrap_err();
+        assert!(why.contains("traffic.drain is 2m, and rollout.progress_deadline is 2m: hosts"), "{why}");
+        let longer = "progress_deadline = \"20m\"\nrollback_deadline = \"20m\"\n";
+        assert!(of("15m", longer, balancers).is_ok());
+        assert!(of("15m", "", "").is_ok(), "on a host of its own nothing waits for it");
     }
 
     #[test]

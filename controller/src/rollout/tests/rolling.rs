@@ -218,6 +218,24 @@ fn an_impossible_strategy_is_refused() {
     );
 }
 
+/// A host behind balancers is drained before it is changed: no deadline may come before that.
+#[test]
+fn a_drain_as_long_as_a_deadline_is_refused() {
+    let balanced = |rest: &str| {
+        spec(&format!(
+            "traffic.director=haproxy traffic.backend=shop traffic.hold=30s balancers= progress_deadline=60s {rest}"
+        ))
+    };
+    assert!(balanced("traffic.drain=59s").check().is_ok());
+    let why = balanced("traffic.drain=60s").check().unwrap_err().to_string();
+    assert!(
+        why.starts_with(
+            "LS-V01 strategy: traffic.drain is 1m, and rollout.progress_deadline is 1m: hosts are"
+        ),
+        "{why}"
+    );
+}
+
 /// Scenario 20: hosts that never ran the app join in the same rollout, through the same waves.
 #[test]
 fn new_hosts_and_a_new_release_go_through_one_gate() {
