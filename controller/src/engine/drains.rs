@@ -1,7 +1,8 @@
 //! Hosts that an operator drains or takes back, behind load balancers that we direct, also when no rollout is under way:
 //! connections go before the apps stop, and come when they serve again (`rejoin`).
 //!
-//! What balancers were told last stands in the rollout that told them, be it over or not. A drain is one more word of it.
+//! What balancers were told last stands in the rollout that told them, be it over or not. A drain is one more word of it,
+//! and so is that a host was removed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -44,7 +45,7 @@ impl Engine {
         Ok((host, changed))
     }
 
-    /// The host was drained, or is drained no more. What follows from that is done beside, however long it takes.
+    /// The host was drained, is drained no more, or was removed. What follows from that is done beside, however long it takes.
     pub(super) fn drain_changed(&self, host: HostId) {
         let (engine, stop) = (self.clone(), self.inner.stop.clone());
         self.inner.tasks.spawn(async move {
@@ -55,10 +56,17 @@ impl Engine {
         });
     }
 
-    /// Takes up every drain that balancers have not heard of, or that waits for them.
+    /// Takes up every drain and removal that balancers have not heard of, or that waits for them.
     pub(super) async fn take_up_drains(&self) -> Result<(), Trouble> {
         let rollouts = self.directing().await?;
-        for host in host::list(&self.inner.store).await? {
+        let hosts = host::list(&self.inner.store).await?;
+        let here: BTreeSet<HostId> = hosts.iter().map(|host| host.id).collect();
+        let known = rollouts.iter().flat_map(|rollout| &rollout.hosts);
+        let served = known.filter(|(_, known)| known.route.is_some_and(|route| route.weight > 0));
+        for (gone, _) in served.filter(|(id, _)| !here.contains(*id)) {
+            self.drain_changed(*gone);
+        }
+        for host in hosts {
             let drained = host.drained.is_some();
             let told =
                 |rollout: &Rollout| rollout.hosts.get(&host.id).is_none_or(|known| known.benched == drained);
@@ -86,7 +94,9 @@ impl Engine {
 
     /// Whether all is done that the host's record asks for: somebody may have said otherwise meanwhile.
     async fn try_to_carry_drain(&self, id: HostId) -> Result<bool, Trouble> {
-        let Some((host, _)) = host::get(&self.inner.store, &id).await? else { return Ok(true) };
+        let Some((host, _)) = host::get(&self.inner.store, &id).await? else {
+            return self.tell_of_removal(id).await.map(|()| true);
+        };
         match &host.drained {
             None => self.put_back(&id).await?,
             Some(drained) => {
@@ -102,6 +112,15 @@ impl Engine {
         let since = |host: &Host| host.drained.as_ref().map(|drained| drained.since_ms);
         let again = host::get(&self.inner.store, &id).await?;
         Ok(again.is_none_or(|(again, _)| since(&again) == since(&host)))
+    }
+
+    /// Balancers send it nothing any more; if it was one itself, it is waited for no more.
+    async fn tell_of_removal(&self, id: HostId) -> Result<(), Trouble> {
+        let is_of = |rollout: &&Rollout| rollout.hosts.contains_key(&id) || rollout.is_balancer(&id);
+        for rollout in self.directing().await?.iter().filter(is_of) {
+            self.tell(&rollout.header.id, &Event::HostRemoved(id)).await?;
+        }
+        Ok(())
     }
 
     /// Until no balancer sends it anything, its apps stop anyway, or the drain is another.

@@ -67,7 +67,10 @@ impl Engine {
                 }
                 self.tell_all(Event::HoldChanged { host, hold: hold.map(|hold| hold.sentence()) }).await;
             }
-            FleetEvent::Removed(host) => self.tell_all(Event::HostRemoved(host)).await,
+            FleetEvent::Removed(host) => {
+                self.tell_all(Event::HostRemoved(host)).await;
+                self.drain_changed(host);
+            }
             FleetEvent::Ahead { host, app, generation } => {
                 tracing::warn!(%host, %app, %generation,
                     "the host holds a later assignment than this store ever gave; numbering goes on after it");

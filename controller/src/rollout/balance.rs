@@ -143,9 +143,9 @@ impl HostProgress {
         !self.is_kept_away() && self.route.is_some_and(|route| route.weight > 0)
     }
 
-    /// It is to get nothing: it is changed, or an operator says so.
+    /// It is to get nothing: it is changed, an operator says so, or it was taken out.
     fn is_kept_away(&self) -> bool {
-        self.drained || self.benched
+        self.drained || self.benched || self.state == HostState::Left
     }
 
     /// May it be changed now? One that still gets connections is drained first.
@@ -277,7 +277,7 @@ impl Rollout {
     pub(super) fn is_last_to_serve(&self, id: HostId) -> bool {
         let all_may = self.spec().max_unavailable.at_most(self.total()) >= self.total();
         let others = || self.hosts.iter().filter(move |(other, _)| **other != id).map(|(_, host)| host);
-        let serving = |host: &Arc<HostProgress>| host.serves_now() && host.state != HostState::Left;
+        let serving = |host: &Arc<HostProgress>| host.serves_now();
         // One on which nothing ran has nothing to lose yet.
         let had = |host: &Arc<HostProgress>| !host.is_out() && host.previous.is_some() && !host.forgiven;
         let missing = |host: &Arc<HostProgress>| had(host) && host.drained && !host.benched;

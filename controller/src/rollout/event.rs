@@ -78,7 +78,8 @@ pub enum Event {
         host: HostId,
         drained: bool,
     },
-    /// The host was removed from the fleet, or is no longer of the environment.
+    /// The host was removed from the fleet, or is no longer of the environment: it leaves the rollout with what it runs, and
+    /// balancers send it nothing from then on. When the rollout is over only a removal is told, and only that follows.
     HostRemoved(HostId),
     /// The environment is closed from now on, or open (`None`).
     Calendar {

@@ -51,7 +51,8 @@ pub struct HostProgress {
     /// Balancers are to send it no new connections: it is about to be changed, is changed, or was never good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
-    /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it.
+    /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it. Or it was removed when
+    /// the rollout was over: then for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub benched: bool,
     /// It was left out because an operator had drained it when the rollout began; where others took part, it missed it.

@@ -82,6 +82,15 @@ impl Draft {
         self.direct_again();
     }
 
+    /// The host was removed when the rollout was over: balancers send it nothing, and as a balancer it is asked nothing.
+    /// How it stood at the end stays.
+    pub fn removed_afterwards(&mut self, id: HostId) {
+        if let Some(balancing) = &mut self.rollout.header.balancing {
+            balancing.balancers.remove(&id);
+        }
+        self.change(id, |host| host.benched = true);
+    }
+
     /// Writes down which hosts get connections now, and how far the balancers are with that. Whether anything is new.
     pub fn route(&mut self) -> bool {
         if self.rollout.header.balancing.is_none() || self.rollout.header.phase == Phase::Ready {

@@ -13,7 +13,7 @@ use crate::{
     environments,
     fleet::{Drained, Host},
     rollout::{Event, HoldKind, Outcome},
-    store::{Key, MemoryStore, SharedStore},
+    store::{Key, MemoryStore, SharedStore, Txn},
     testing::{self, HandAgent},
 };
 
@@ -230,6 +230,26 @@ async fn a_drain_that_nobody_told_is_taken_up_at_the_start() {
     let again = Controller::start(store.clone()).await;
     again.connect(&agents);
     until(async || told(&agents[4]) == "a=100 b=0 c=100 d=100").await;
+    again.stop.cancel();
+}
+
+/// Whoever is removed gets nothing from then on, rollout or not; a controller that was not there says so when it is back.
+#[tokio::test]
+async fn a_host_that_is_removed_between_rollouts_gets_nothing() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(BALANCED, &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    controller.fleet.remove("a").await.unwrap();
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.stop.cancel();
+    controller.engine.stopped().await;
+    store.commit(Txn::new().delete(Key::host(&agents[1].host.id))).await.unwrap();
+    let again = Controller::start(store.clone()).await;
+    again.connect(&agents[2..]);
+    until(async || told(&agents[4]) == "a=0 b=0 c=100 d=100").await;
+    let view = again.engine.view(&id).await.unwrap();
+    assert_eq!(view.rollout.hosts[&agents[0].host.id].as_str(), "healthy", "as it stood at the end");
     again.stop.cancel();
 }
 

@@ -6,7 +6,11 @@ use super::{
     Hold, HoldKind,
     sentence::{Named, OPERATOR, about, count, names},
 };
-use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout};
+use crate::rollout::{
+    finish::name_some,
+    host::{HostProgress, HostState},
+    model::Rollout,
+};
 
 /// `nobody of the blue group can have the traffic: a (drained), b (left)`; `None`: it goes where it is to go.
 pub(super) fn why(rollout: &Rollout) -> Option<String> {
@@ -30,7 +34,9 @@ pub(super) fn by_check(rollout: &Rollout) -> Option<String> {
 }
 
 fn standing(host: &HostProgress) -> &'static str {
-    if host.previous.is_none() {
+    if host.state == HostState::Left {
+        host.as_str()
+    } else if host.previous.is_none() {
         "runs nothing"
     } else if host.benched {
         "drained"
@@ -45,7 +51,8 @@ fn standing(host: &HostProgress) -> &'static str {
 pub(super) fn kept(rollout: &Rollout, hosts: Named<'_>, until: Option<Millis>) -> Option<Hold> {
     let why = why(rollout)?;
     let side = rollout.header.groups().map(|(_, side)| side.other());
-    let drained = rollout.named(|host| host.group == side && host.benched);
+    let is_drained = |host: &HostProgress| host.benched && host.state != HostState::Left;
+    let drained = rollout.named(|host| host.group == side && is_drained(host));
     let command = drained.first().map(|(_, host)| format!("longshore host undrain {}", host.name));
     about(hosts, |hosts| Hold {
         kind: HoldKind::Balancer,

@@ -1,6 +1,6 @@
 //! It is over. No host is asked anything any more; one that was still owed its way back may say that it is back, and one
 //! that was excluded in the middle of a change how that ended. What balancers were told last stands, and is put right when
-//! a host is drained or may serve again.
+//! a host is drained, may serve again, or is removed.
 
 use crate::rollout::{
     draft::Draft,
@@ -11,6 +11,7 @@ use crate::rollout::{
 pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> {
     match event {
         Event::HostDrained { host, drained } => draft.bench(host, drained),
+        Event::HostRemoved(host) => draft.removed_afterwards(host),
         Event::Report { host, generation, outcome } if draft.rollout.is_balancer(&host) => {
             draft.directed(host, generation, outcome);
         }
@@ -25,7 +26,6 @@ pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> 
         | Event::Back(_)
         | Event::HoldChanged { .. }
         | Event::HostJoined { .. }
-        | Event::HostRemoved(_)
         | Event::Gate { .. }
         | Event::Calendar { .. }
         | Event::Withdrawn { .. }

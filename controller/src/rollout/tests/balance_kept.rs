@@ -185,7 +185,10 @@ fn a_backend_is_never_left_without_a_server() {
             let none = !after.hosts.keys().any(|id| has(after, id));
             moves += usize::from(right.contains("direct"));
             // Operators took it from whoever had it; where hosts are drained in turn, they said to go on with the last.
-            let taken = |id: &&HostId| after.hosts[*id].benched || after.hosts[*id].drained;
+            let taken = |id: &&HostId| {
+                let host = &after.hosts[*id];
+                host.benched || host.drained || host.state == HostState::Left
+            };
             let in_turn = |host: &HostProgress| {
                 host.group.is_none() && (host.forgiven || host.is_out() || host.benched)
             };

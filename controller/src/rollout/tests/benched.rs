@@ -76,3 +76,48 @@ fn a_drained_host_of_a_group_gets_nothing() {
          c undrained -> succeeded; direct a=0 b=0 c=100 d=100",
     );
 }
+
+/// Who is removed in the midst of a rollout gets nothing from the next directions on.
+#[test]
+fn a_host_that_is_removed_in_a_rollout_gets_nothing_more() {
+    let play = check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         b left        -> staging 0; direct a=100 b=0
+         a staged      -> switching 0
+         lb directed   -> switching 0; direct a=0 b=0
+         lb directed   -> switching 0; run a
+         a healthy     -> switching 0; direct a=100 b=0
+         lb directed   -> succeeded",
+    );
+    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 left: b");
+}
+
+/// And one that is removed when it is over likewise; how it stood at the end stays.
+#[test]
+fn a_host_that_is_removed_between_rollouts_gets_nothing_more() {
+    let mut play = check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         a b unchanged -> switching 0; run a b
+         lb directed   -> nothing-to-do
+         a left        -> nothing-to-do; direct a=0 b=100",
+    );
+    play.reload();
+    assert_eq!(play.act("a left"), "nothing-to-do", "said twice, it changes nothing");
+    assert_eq!(play.act("lb directed"), "nothing-to-do");
+    let a = *play.rollout.hosts.keys().next().expect("there are two");
+    assert!(play.rollout.has_let_go_of(a));
+    assert_eq!(play.states(), "a unchanged, b unchanged");
+}
+
+/// Of the group that has the traffic, the others get the part of whoever is removed.
+#[test]
+fn a_removed_host_of_a_group_gets_nothing() {
+    check(
+        "a:blue b:blue c:green d:green lb | traffic.director=haproxy traffic.backend=shop traffic.drain=5s \
+         traffic.hold=30s balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"0s\"",
+        "start       -> staging 0; stage c d; direct a=100 b=100 c=0 d=0
+         a left      -> staging 0; direct a=0 b=100 c=0 d=0",
+    );
+}
