@@ -173,7 +173,7 @@ impl Rollout {
                 })
         };
         let version = passed(failed.version, failed.wave_version, failed.wave_good == 0);
-        let any = || passed(failed.all, failed.wave_all, failed.good == 0);
+        let any = || passed(failed.all, failed.wave_all, failed.is_no_single_host());
         version
             .map(|spent| (Blame::Version, spent))
             .or_else(|| any().map(|spent| (Blame::Environment, spent)))
@@ -193,6 +193,12 @@ struct Failed {
 }
 
 impl Failed {
+    /// Nobody of the wave is good, and that is more than one host's own trouble: such a host is what a budget is for, where
+    /// each wave is one host as well.
+    fn is_no_single_host(&self) -> bool {
+        self.wave_good == 0 && (self.wave_total > 1 || self.good == 0)
+    }
+
     fn add(&mut self, host: &HostProgress, wave: u32, spec: &Spec) {
         let blame = host.counts_as_failed(spec);
         let (version, any) = (usize::from(blame == Some(Blame::Version)), usize::from(blame.is_some()));

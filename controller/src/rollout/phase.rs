@@ -141,7 +141,7 @@ pub struct Spent {
 pub enum Group {
     All,
     Wave,
-    /// Hosts of the wave failed and none is healthy: no budget covers that.
+    /// Hosts of the wave failed and none is healthy: no budget covers that (but see `Spec::wave_budget`).
     WholeWave,
 }
 

@@ -77,7 +77,8 @@ pub struct Spec {
     /// Never more hosts than this are down at once, those already sick or unknown included. At least one.
     pub max_unavailable: Share,
     /// Failures allowed among the hosts of one wave; absent: as many as overall. Whatever it says, a wave in which
-    /// hosts failed and none is healthy spends it.
+    /// hosts failed and none is healthy spends it; but not a wave of one host that failed for no reason of the release,
+    /// while any other host is good.
     pub wave_budget: Allowance,
     /// Failures allowed among all hosts; absent: none.
     pub budget: Allowance,

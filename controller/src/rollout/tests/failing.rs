@@ -127,6 +127,44 @@ fn no_budget_covers_a_wave_without_a_healthy_host() {
     );
 }
 
+/// Neither of a later wave: that all of it fails for one reason is no matter of single hosts, however the first went.
+#[test]
+fn no_budget_covers_a_later_wave_without_a_healthy_host() {
+    let mut play = check(
+        "a b c d e f | wave=2 budget.count=5",
+        "start    -> staging 0; stage a b
+         a b good -> switching 0; run a b
+         a b good -> staging 1; stage c d
+         c full   -> staging 1
+         d full   -> paused for environment failures",
+    );
+    let explained = play.explained();
+    assert!(explained.contains("2 hosts failed in the wave and none of it is healthy"), "{explained}");
+    assert_eq!(play.act("resume"), "staging 2; stage e f", "resuming accepts it");
+}
+
+/// A wave of one host is no more than that host: its disk is what the budget is for, as long as another one is good.
+#[test]
+fn the_budget_covers_a_wave_of_one_host_that_fails_by_itself() {
+    check(
+        "a b c | wave=1 budget.count=1",
+        "start  -> staging 0; stage a
+         a good -> switching 0; run a
+         a good -> staging 1; stage b
+         b full -> staging 2; stage c
+         c good -> switching 2; run c
+         c good -> succeeded",
+    );
+    check(
+        "a b c | wave=1 budget.count=1",
+        "start      -> staging 0; stage a
+         a good     -> switching 0; run a
+         a good     -> staging 1; stage b
+         b good     -> switching 1; run b
+         b reverted -> rolling-back; return a",
+    );
+}
+
 /// A full disk is no verdict on the release: beyond the budget a human is asked, and nobody is rolled back.
 #[test]
 fn environment_failures_pause_and_never_roll_back() {
