@@ -59,7 +59,7 @@ pub(super) async fn watch(engine: Engine) {
         engine.inner.tasks.spawn(wake_by(engine.clone(), prefix, look));
     }
     loop {
-        let left = match engine.look_for_newcomers().await {
+        let left = match engine.look_who_comes_and_goes().await {
             Ok(left) => left,
             Err(trouble) => {
                 tracing::warn!(trouble = %Chain(&trouble), "newcomers are looked for again in {AGAIN:?}");
@@ -137,6 +137,11 @@ impl Standing {
 }
 
 impl Engine {
+    async fn look_who_comes_and_goes(&self) -> Result<bool, Trouble> {
+        self.let_go().await?;
+        self.look_for_newcomers().await
+    }
+
     /// Whether some could not be brought in, so that it has to be tried again.
     pub(super) async fn look_for_newcomers(&self) -> Result<bool, Trouble> {
         let store = &self.inner.store;

@@ -1,13 +1,17 @@
-//! What hosts' records say and a rollout was not told: that a host was removed, drained or taken back. Whoever does so
-//! tells the rollouts that have a task, or the word of balancers, at that moment; one that was away then, or waited for
-//! its time, finds it here.
+//! What hosts' records say and a rollout was not told: that a host was removed, is of its environment no more, was drained
+//! or taken back. Whoever removes or drains one tells the rollouts that have a task, or the word of balancers, at that
+//! moment; one that was away then, or waited for its time, finds it here.
 
 use std::collections::BTreeMap;
 
-use longshore_common::ids::HostId;
+use longshore_common::{
+    ids::{EnvName, HostId},
+    label::Selector,
+};
 
-use super::Engine;
+use super::{Engine, records, runner::Job};
 use crate::{
+    environments,
     fleet::{Host, host},
     rollout::{Event, HostProgress, HostState, Rollout},
     trouble::Trouble,
@@ -20,13 +24,40 @@ impl Engine {
         let gone = rollout.balancers().map(|(id, _)| id).filter(|id| !hosts.contains_key(id));
         let gone = gone.map(Event::HostRemoved);
         let balanced = rollout.header.balancing.is_some();
-        let of_host = |id: &HostId, known: &HostProgress| match hosts.get(id) {
+        let selector = self.selector(&rollout.header.env).await?;
+        let stays = |host: &&Host| selector.as_ref().is_none_or(|selector| host.fits(selector));
+        let of_host = |id: &HostId, known: &HostProgress| match hosts.get(id).filter(stays) {
             None => (known.state != HostState::Left).then_some(Event::HostRemoved(*id)),
             Some(host) if balanced => drain(host, known),
             Some(_) => None,
         };
         let told = rollout.hosts.iter().filter_map(|(id, known)| of_host(id, known));
         Ok(gone.chain(told).collect())
+    }
+
+    /// `None`: the environment cannot be read, and nobody is said to have left it.
+    async fn selector(&self, env: &EnvName) -> Result<Option<Selector>, Trouble> {
+        match environments::load(&self.inner.store, env).await {
+            Ok((environment, _)) => Ok(Some(environment.selector)),
+            Err(Trouble::Refused(_)) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Rollouts under way let go of hosts that are of their environment no more: these keep what they run.
+    pub(super) async fn let_go(&self) -> Result<(), Trouble> {
+        let store = &self.inner.store;
+        for (_, _, lock) in records::locks(store).await? {
+            let Some(jobs) = self.jobs(&lock.rollout) else { continue };
+            let Some(loaded) = records::load(store, &lock.rollout).await? else { continue };
+            let mut left = self.untold(&loaded.rollout).await?;
+            left.retain(|event| matches!(event, Event::HostRemoved(_)));
+            for event in left {
+                // A task that has just ended needs no telling.
+                drop(jobs.send(Job::Fact(event)).await);
+            }
+        }
+        Ok(())
     }
 }
 

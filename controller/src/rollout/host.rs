@@ -152,7 +152,7 @@ pub enum HostState {
     RolledBack,
     /// Neither here nor there: a human has to look.
     Inconsistent,
-    /// No longer of the fleet.
+    /// No longer of the fleet, or of the environment.
     Left,
 }
 

@@ -1,6 +1,6 @@
 //! Scenario 94: hosts that come to be of an environment while, and after, its rollout.
 
-use longshore_common::ids::HostId;
+use longshore_common::{ids::HostId, label::Labels};
 
 use super::{Controller, FILE, PATIENCE, fleet_of, gates::waits_for, request, world};
 use crate::{
@@ -79,6 +79,28 @@ async fn a_host_that_comes_during_a_rollout_is_taken_in() {
     controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     assert_eq!(records::list(&store).await.unwrap().len(), 1, "there is nobody left to bring anything to");
+    controller.stop.cancel();
+}
+
+/// An admin takes a host out of the environment by its labels: the rollout lets go of it, and it keeps what it runs.
+#[tokio::test]
+async fn a_host_that_leaves_the_environment_leaves_the_rollout() {
+    let agents = fleet_of(3, &[]);
+    let (_store, controller) = site("[rollout]\nwatch = \"1h\"", &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Watching).await;
+    let elsewhere: Labels = [("env".to_owned(), "dev".to_owned())].into();
+    controller.fleet.label("web-002", &elsewhere, &[]).await.unwrap();
+    let gone = agents[2].host.id;
+    until("web-002 has left", async || {
+        let view = controller.engine.view(&id).await.unwrap();
+        view.rollout.hosts[&gone].as_str() == "left"
+    })
+    .await;
+    controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Aborted);
+    let runs: Vec<bool> = agents.iter().map(|agent| agent.runs("shop").as_deref() == Some("1.0")).collect();
+    assert_eq!(runs, [false, false, true]);
     controller.stop.cancel();
 }
 
