@@ -4,6 +4,8 @@
 //! together, so that a wave that reports at once costs one commit and not one a host. After a conflict, or when it is
 //! not known whether a commit landed, it loads and decides again.
 
+mod say;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use longshore_common::{
@@ -201,17 +203,22 @@ impl Runner {
 
     /// Decides on a batch, commits, answers. Returns what holds then.
     async fn take(&mut self, mut loaded: Loaded, batch: Vec<Job>) -> Result<Loaded, Trouble> {
-        let mut landed = None;
-        for attempt in 0.. {
+        let (mut landed, mut conflicts) = (None, 0);
+        loop {
             // One moment for both: whose time comes between them must not begin without its turn.
             let now = self.engine.now();
             self.fresh |= self.awake.has_slept(now);
             let decided = match landed.take() {
-                Some(decided) => decided,
-                None => {
-                    loaded = self.take_turn(loaded, now).await?;
-                    self.decide(&loaded, &batch, now).await?
+                Some(decided) => Ok(decided),
+                None => self.decide_in_turn(&mut loaded, &batch, now).await,
+            };
+            let decided = match decided {
+                Err(trouble) if trouble.is_transient() => {
+                    self.wait_for_store(trouble, "not decided").await?;
+                    loaded = self.load().await?.ok_or(Trouble::Stopping)?;
+                    continue;
                 }
+                decided => decided?,
             };
             let store = &self.engine.inner.store;
             let committed =
@@ -228,16 +235,12 @@ impl Runner {
                     }
                     return Ok(Loaded { record, rollout: decided.next, revision });
                 }
-                Err(trouble) if trouble.is_conflict() && attempt < CONFLICTS_MAX => {
+                Err(trouble) if trouble.is_conflict() && conflicts < CONFLICTS_MAX => {
+                    conflicts += 1;
                     tracing::debug!(rollout = %self.id, "somebody was quicker; deciding again");
                 }
                 Err(trouble) if trouble.is_transient() => {
-                    tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "not committed; trying again");
-                    self.fresh = true; // what hosts say meanwhile waits as well
-                    tokio::select! {
-                        () = self.engine.inner.stop.cancelled() => return Err(Trouble::Stopping),
-                        () = tokio::time::sleep(STORE_PAUSE) => {}
-                    }
+                    self.wait_for_store(trouble, "not committed").await?;
                 }
                 Err(trouble) => {
                     for job in batch {
@@ -250,17 +253,26 @@ impl Runner {
             landed = decided.is_in(&loaded, &again).then_some(decided);
             loaded = again;
         }
-        unreachable!("the last attempt returns")
+    }
+
+    async fn decide_in_turn(
+        &mut self,
+        loaded: &mut Loaded,
+        batch: &[Job],
+        now: Millis,
+    ) -> Result<Decided, Trouble> {
+        self.take_turn(loaded, now).await?;
+        self.decide(loaded, batch, now).await
     }
 
     /// One that was made to begin later takes the environment when its time has come, or waits in line.
-    async fn take_turn(&mut self, mut loaded: Loaded, now: Millis) -> Result<Loaded, Trouble> {
+    async fn take_turn(&mut self, loaded: &mut Loaded, now: Millis) -> Result<(), Trouble> {
         for attempt in 0.. {
             (self.in_line, self.refused) = (false, None);
             if !turn::is_due(&loaded.rollout.header, now) {
                 break;
             }
-            match self.engine.take_turn(&loaded).await {
+            match self.engine.take_turn(loaded).await {
                 Ok(Turn::Has) => break,
                 Ok(Turn::Waits) => {
                     self.in_line = true;
@@ -274,9 +286,9 @@ impl Runner {
                 }
                 Err(trouble) => return Err(trouble),
             }
-            loaded = self.load().await?.ok_or(Trouble::Stopping)?;
+            *loaded = self.load().await?.ok_or(Trouble::Stopping)?;
         }
-        Ok(loaded)
+        Ok(())
     }
 
     /// Steps through the batch. Nothing is kept of it unless it is committed.
@@ -438,45 +450,24 @@ impl Runner {
     }
 
     /// Loads the rollout, again until the store answers or the controller stops.
-    async fn load(&self) -> Result<Option<Loaded>, Trouble> {
+    async fn load(&mut self) -> Result<Option<Loaded>, Trouble> {
         loop {
             match records::load(&self.engine.inner.store, &self.id).await {
                 Err(trouble) if trouble.is_transient() => {
-                    tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "not loaded; trying again");
+                    self.wait_for_store(trouble, "not loaded").await?;
                 }
                 loaded => return loaded,
-            }
-            tokio::select! {
-                () = self.engine.inner.stop.cancelled() => return Err(Trouble::Stopping),
-                () = tokio::time::sleep(STORE_PAUSE) => {}
             }
         }
     }
 
-    /// One line for a change of phase or wave, and one for each host that came to a verdict.
-    fn say(&self, before: &Rollout, decided: &Decided) {
-        let (from, to) = (before.phase(), decided.next.phase());
-        let event = decided.events.join("+");
-        if (from.as_str(), from.wave()) != (to.as_str(), to.wave()) {
-            let (app, env) = (&before.header.app, &before.header.env);
-            tracing::info!(rollout = %self.id, %app, %env, event, from = from.as_str(), to = to.as_str(),
-                wave = to.wave(), "rollout");
-        }
-        for GateResult { gate, settled, .. } in &decided.gates {
-            let note = match &settled.run.state {
-                RunState::Concluded { note, .. } => note,
-                RunState::PassedOver { reason, .. } => reason,
-                RunState::Pending => "",
-            };
-            tracing::info!(rollout = %self.id, gate = gate.name, run = settled.run.number,
-                verdict = settled.run.as_str(), note, "gate");
-        }
-        for id in crate::rollout::changed_hosts(before, &decided.next) {
-            let was = before.hosts.get(&id).map_or("", |host| host.as_str());
-            let host = &decided.next.hosts[&id];
-            if was != host.as_str() {
-                tracing::info!(rollout = %self.id, host = %host.name, event, from = was, to = host.as_str(), "host");
-            }
+    /// What the store did not do is tried again where it is, for as long as that lasts.
+    async fn wait_for_store(&mut self, trouble: Trouble, what: &'static str) -> Result<(), Trouble> {
+        tracing::error!(rollout = %self.id, trouble = %Chain(&trouble), "{what}; trying again");
+        self.fresh = true; // what hosts say meanwhile waits as well
+        tokio::select! {
+            () = self.engine.inner.stop.cancelled() => Err(Trouble::Stopping),
+            () = tokio::time::sleep(STORE_PAUSE) => Ok(()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A store that keeps a write and cannot say so.
+//! A store that keeps a write and cannot say so, or does not answer for a moment.
 
 use std::sync::Mutex;
 
@@ -12,10 +12,15 @@ struct Unsure {
     inner: Arc<MemoryStore>,
     /// Of the next commit that writes this nobody learns that it landed.
     about: Mutex<Option<Key>>,
+    /// The next look at this finds the store away.
+    away_at: Mutex<Option<Key>>,
 }
 
 impl Store for Unsure {
     fn get<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Result<Option<Entry>, Unavailable>> {
+        if self.away_at.lock().unwrap().take_if(|at| *at == *key).is_some() {
+            return Box::pin(async { Err(Unavailable("the disk does not answer".into())) });
+        }
         self.inner.get(key)
     }
 
@@ -48,7 +53,7 @@ impl Store for Unsure {
 async fn an_act_counts_once_though_nobody_knows_whether_it_was_kept() {
     let agents = fleet_of(2, &[]);
     let memory = world(&agents).await;
-    let unsure = Arc::new(Unsure { inner: memory, about: Mutex::default() });
+    let unsure = Arc::new(Unsure { inner: memory, about: Mutex::default(), away_at: Mutex::default() });
     let store: SharedStore = unsure.clone();
     let (file, by) =
         (format!("{FILE}promotion = \"every-wave\"\nstage_ahead = 0\n"), "alice".parse().unwrap());
@@ -61,6 +66,31 @@ async fn an_act_counts_once_though_nobody_knows_whether_it_was_kept() {
     let promote = Promote { by: "alice".into(), reason: String::new(), full: false };
     controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
     assert!(unsure.about.lock().unwrap().is_none(), "it was not sure of anything");
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    everywhere(&agents, "1.0");
+}
+
+/// What cannot be decided because the store does not answer is decided a moment later, where it is: nobody who waits for it is
+/// sent away.
+#[tokio::test]
+async fn a_store_that_is_away_for_a_moment_sends_nobody_away() {
+    let agents = fleet_of(2, &[]);
+    let memory = world(&agents).await;
+    let unsure = Arc::new(Unsure { inner: memory, about: Mutex::default(), away_at: Mutex::default() });
+    let store: SharedStore = unsure.clone();
+    let (file, by) =
+        (format!("{FILE}promotion = \"every-wave\"\nstage_ahead = 0\n"), "alice".parse().unwrap());
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    gates::waits_for(&controller, id, HoldKind::Promotion).await;
+    // With every step it is looked whether the release was withdrawn.
+    let release = Key::release(&"shop".parse().unwrap(), &"1.0".parse().unwrap());
+    *unsure.away_at.lock().unwrap() = Some(release);
+    let promote = Promote { by: "alice".into(), reason: String::new(), full: false };
+    controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
+    assert!(unsure.away_at.lock().unwrap().is_none(), "it was never away");
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     everywhere(&agents, "1.0");
 }
