@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -165,6 +166,13 @@ fn haproxy(root: &Path, public: u16, [a, b, c, d]: [u16; 4]) -> Child {
     let child = command.spawn().unwrap();
     assert!(until(PATIENCE, || socket.exists()), "haproxy is not up");
     child
+}
+
+/// What an admin says to HAProxy by hand.
+fn admin(root: &Path, command: &str) {
+    let mut socket = UnixStream::connect(root.join("haproxy.sock")).unwrap();
+    writeln!(socket, "{command}").unwrap();
+    assert_eq!(std::io::read_to_string(socket).unwrap().trim(), "");
 }
 
 fn nginx(root: &Path, public: u16) -> Child {
@@ -413,6 +421,9 @@ async fn a_balancer_that_is_started_again_while_a_host_drains_is_told_again() {
     };
     let restarted = async {
         said("b drains").await;
+        // As one that was started again between two looks shows it.
+        admin(root.path(), "set server shop/b state ready");
+        said("is told again").await;
         drop(front); // its end is waited for
         said("cannot be asked").await;
         let _ = fs::remove_file(root.path().join("haproxy.sock"));
@@ -455,28 +466,33 @@ async fn odd_backends_are_named() {
     site.direct([100, 100, 0, 0]).await;
     let (socket, backend) = (site.root.path().join("haproxy.sock"), "shop".parse().unwrap());
     let haproxy = longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &backend);
+    let ours = Default::default();
     let mut servers = site.directions([100, 0, 0, 0]).servers;
     servers[3].name = "web-9".parse().unwrap();
-    let failure = haproxy.direct(&servers).await.unwrap_err();
+    let failure = haproxy.direct(&servers, &ours).await.unwrap_err();
     assert!(failure.message.contains("has no server shop/web-9"), "{}", failure.message);
     let mut servers = site.directions([100, 0, 0, 0]).servers;
     servers[0].address = Some("10.0.0.1:80".to_owned());
-    let failure = haproxy.direct(&servers).await.unwrap_err();
+    let failure = haproxy.direct(&servers, &ours).await.unwrap_err();
     assert!(failure.message.contains("listens at 10.0.0.1:80"), "{}", failure.message);
     site.until_shown("what was there before").await;
+    // What an admin takes out stays out, whatever is said again.
+    admin(site.root.path(), "set server shop/b state maint");
+    site.direct([100, 100, 0, 0]).await;
+    assert!((0..20).all(|_| get(site.public).as_deref() == Ok("a")), "b is in maintenance");
 
     // A plan asks before anything begins, and is told all of it at once.
     servers[3].name = "web-9".parse().unwrap();
-    let problems = haproxy.look(&servers).await.problems;
+    let problems = haproxy.look(&servers, None).await.problems;
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
         problems[0].contains("sends shop/a to 127.0.0.1:") && problems[1].contains("no server shop/web-9")
     );
     let other = "nowhere".parse().unwrap();
     let problems =
-        longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &other).look(&[]).await.problems;
+        longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &other).look(&[], None).await.problems;
     assert!(problems[0].contains("has no backend nowhere"), "{problems:?}");
     drop((_webs, site.front));
-    let problems = haproxy.look(&servers).await.problems;
+    let problems = haproxy.look(&servers, None).await.problems;
     assert!(problems[0].contains("cannot be asked") && problems[0].contains("is it running"), "{problems:?}");
 }

@@ -32,6 +32,10 @@ const UP: Duration = Duration::from_secs(20);
 /// `disabled` (0x04) stays said of it when it is ready.
 const MAINTENANCE: u32 = 0x01 | 0x02 | 0x20 | 0x40;
 const DRAIN: u32 = 0x08 | 0x10;
+/// Of these, what is said over the runtime socket, by us or by an admin; and that it was configured `disabled`.
+const TOLD_MAINTENANCE: u32 = 0x01;
+const TOLD_DRAIN: u32 = 0x08;
+const CONFIGURED: u32 = 0x04;
 /// Of the state of its check: it is configured and enabled.
 const CHECKED: u32 = 0x04;
 /// The operational states of a server that is up: it warms up (`slowstart`), or gets all that is due to it.
@@ -64,6 +68,13 @@ impl Server {
 
     fn is_up(&self) -> bool {
         matches!(self.operational, STARTING | RUNNING)
+    }
+
+    /// Somebody said so over the runtime socket. Maintenance of one that is configured `disabled` says nothing: it has
+    /// that whenever HAProxy is started.
+    fn is_taken_out(&self) -> bool {
+        let maintenance = self.administrative & (TOLD_MAINTENANCE | CONFIGURED) == TOLD_MAINTENANCE;
+        maintenance || self.administrative & TOLD_DRAIN != 0
     }
 
     /// What it gets of new connections, in relation to the others.
@@ -315,7 +326,7 @@ mod tests {
         let _hangs = tokio::net::UnixListener::bind(&socket).unwrap();
         let backend = "shop".parse().unwrap();
         let haproxy = Haproxy::new(&socket, &backend).glanced_at();
-        let failure = haproxy.shows(&[]).await.unwrap_err();
+        let failure = haproxy.shows(&[], &Default::default()).await.unwrap_err();
         assert!(failure.message.contains("did not answer within 1 s"), "{}", failure.message);
     }
 }

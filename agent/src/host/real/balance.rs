@@ -1,6 +1,10 @@
 //! Balancing other hosts: what the assignment says is told to HAProxy or nginx of this host, and kept.
 
-use std::{collections::BTreeMap, fs, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    time::Duration,
+};
 
 use longshore_common::{
     code::Code,
@@ -37,6 +41,17 @@ struct Told {
     directions: Directions,
     /// Servers that get no new connections, and since when.
     idle: BTreeMap<HostName, Millis>,
+    /// Servers that we took out, or may have. What is out and not among them somebody else took out, and it stays out.
+    #[serde(default)]
+    ours: BTreeSet<HostName>,
+}
+
+/// How waiting for connections to end went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Emptied {
+    Whole,
+    /// The balancer shows something else than it was told: it was started again.
+    Forgotten,
 }
 
 impl RealHost {
@@ -52,15 +67,31 @@ impl RealHost {
         let drain = Duration::from_millis(directions.drain.as_ms().max(0).unsigned_abs());
         sink.progress(0, 0, self.asked_of(directions));
         loop {
-            let result = match self.try_direct(directions).await {
-                Ok(()) => {
+            let result = match self.try_direct(app, directions).await {
+                Ok(serve) => {
                     heard = Instant::now();
-                    let told = self.keep_directions(app, directions)?;
+                    let told = self.keep_directions(app, directions, &serve)?;
                     self.empty(&told, sink).await
                 }
-                refused => refused,
+                Err(refused) => Err(refused),
             };
             match result {
+                Ok(Emptied::Whole) => return Ok(()),
+                // What was drained gets connections again: it is told at once.
+                Ok(Emptied::Forgotten) if begun.elapsed() < PATIENCE + drain => {
+                    sink.progress(
+                        0,
+                        0,
+                        format!("{} forgot what it was told, and is told again", directions.director),
+                    );
+                }
+                Ok(Emptied::Forgotten) => {
+                    let words = format!(
+                        "{} shows something else whenever it was told: does somebody else direct {}?",
+                        directions.director, directions.backend
+                    );
+                    return Err(fault::host(Code::L01, StepName::Traffic, words));
+                }
                 // One that is started again while connections end has forgotten all of it.
                 Err(failure)
                     if heard.elapsed() < PATIENCE
@@ -70,7 +101,7 @@ impl RealHost {
                     sink.progress(0, 0, failure.message);
                     sleep(AGAIN).await;
                 }
-                result => return result,
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -83,10 +114,22 @@ impl RealHost {
         }
     }
 
-    async fn try_direct(&self, directions: &Directions) -> Result<(), Failure> {
+    /// Who gets connections now, as far as that decides who was taken out by whom.
+    async fn try_direct(
+        &self,
+        app: &AppName,
+        directions: &Directions,
+    ) -> Result<BTreeSet<HostName>, Failure> {
         match directions.director {
-            Director::Haproxy => self.farm(directions).direct(&directions.servers).await,
-            Director::Nginx => self.upstream(directions).direct(&directions.servers).await,
+            Director::Haproxy => {
+                let ours = self.claim(app, directions).await?;
+                self.farm(directions).direct(&directions.servers, &ours).await
+            }
+            // Its file says all that it knows, and is ours.
+            Director::Nginx => {
+                self.upstream(directions).direct(&directions.servers).await?;
+                Ok(BTreeSet::new())
+            }
             Director::Socket => {
                 let words = "sockets of our own share out nothing between hosts";
                 Err(fault::host(Code::V01, StepName::Traffic, words))
@@ -94,16 +137,40 @@ impl RealHost {
         }
     }
 
-    fn keep_directions(&self, app: &AppName, directions: &Directions) -> Result<Told, Failure> {
-        let before = self.told(app)?.map(|told| told.idle).unwrap_or_default();
+    /// Writes down what HAProxy will take out, before it does.
+    async fn claim(&self, app: &AppName, directions: &Directions) -> Result<BTreeSet<HostName>, Failure> {
+        let before = self.told(app)?;
+        let mut ours = before.as_ref().map(|told| told.ours.clone()).unwrap_or_default();
+        let takes = self.farm(directions).takes(&directions.servers, &ours).await?;
+        if !takes.is_subset(&ours) {
+            ours.extend(takes);
+            let (directions, idle) = before
+                .map_or_else(|| (directions.clone(), BTreeMap::new()), |told| (told.directions, told.idle));
+            self.write_told(app, &Told { directions, idle, ours: ours.clone() })?;
+        }
+        Ok(ours)
+    }
+
+    fn keep_directions(
+        &self,
+        app: &AppName,
+        directions: &Directions,
+        serve: &BTreeSet<HostName>,
+    ) -> Result<Told, Failure> {
+        let (before, mut ours) = self.told(app)?.map(|told| (told.idle, told.ours)).unwrap_or_default();
+        ours.retain(|name| !serve.contains(name));
         let now = SystemClock.now_ms();
         let idle = directions.servers.iter().filter(|server| server.weight == 0);
         let idle = idle.map(|server| (server.name.clone(), before.get(&server.name).copied().unwrap_or(now)));
-        let told = Told { directions: directions.clone(), idle: idle.collect() };
-        let bytes = serde_json::to_vec(&told).expect("plain words and numbers");
-        create_dir_durable(&self.layout.app(app), 0o755).map_err(fault::disk(StepName::Traffic))?;
-        write_atomic(&self.layout.directions(app), &bytes, 0o600).map_err(fault::disk(StepName::Traffic))?;
+        let told = Told { directions: directions.clone(), idle: idle.collect(), ours };
+        self.write_told(app, &told)?;
         Ok(told)
+    }
+
+    fn write_told(&self, app: &AppName, told: &Told) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(told).expect("plain words and numbers");
+        create_dir_durable(&self.layout.app(app), 0o755).map_err(fault::disk(StepName::Traffic))?;
+        write_atomic(&self.layout.directions(app), &bytes, 0o600).map_err(fault::disk(StepName::Traffic))
     }
 
     /// None: it was never told anything, or what was kept cannot be read, and then it is told anew.
@@ -116,7 +183,7 @@ impl RealHost {
         }
     }
 
-    async fn empty(&self, told: &Told, sink: &Sink) -> Result<(), Failure> {
+    async fn empty(&self, told: &Told, sink: &Sink) -> Result<Emptied, Failure> {
         let drain = told.directions.drain.as_ms();
         for (name, since) in &told.idle {
             let begun = Instant::now();
@@ -125,7 +192,13 @@ impl RealHost {
             loop {
                 let left = due - begun.elapsed().as_millis() as Millis;
                 let active = match told.directions.director {
-                    Director::Haproxy => self.farm(&told.directions).active_on(name.as_str()).await?,
+                    Director::Haproxy => {
+                        let farm = self.farm(&told.directions);
+                        if !farm.shows(&told.directions.servers, &told.ours).await? {
+                            return Ok(Emptied::Forgotten);
+                        }
+                        farm.active_on(name.as_str()).await?
+                    }
                     Director::Nginx | Director::Socket => 1, // it does not say
                 };
                 if active == 0 || left <= 0 {
@@ -134,20 +207,20 @@ impl RealHost {
                 sink.progress(0, 0, format!("{name} drains: {active} connections, {} s left", left / 1000));
                 sleep(LOOK.min(Duration::from_millis(left.unsigned_abs()))).await;
             }
-            if told.directions.director == Director::Haproxy {
+            if told.directions.director == Director::Haproxy && told.ours.contains(name) {
                 self.farm(&told.directions).let_go_of(name.as_str()).await?;
             }
         }
-        Ok(())
+        Ok(Emptied::Whole)
     }
 
-    /// What was told last, and whether it is so.
+    /// What was told last, and whether it is so, but for what somebody else took out.
     pub(super) async fn balance(&self, app: &AppName) -> Result<Option<Balance>, Failure> {
-        let Some(Told { directions, .. }) = self.told(app)? else { return Ok(None) };
+        let Some(Told { directions, ours, .. }) = self.told(app)? else { return Ok(None) };
         let shown = match directions.director {
             Director::Haproxy => {
                 let farm = self.farm(&directions).glanced_at();
-                farm.shows(&directions.servers).await.unwrap_or(false)
+                farm.shows(&directions.servers, &ours).await.unwrap_or(false)
             }
             Director::Nginx => self.upstream(&directions).shows(&directions.servers),
             Director::Socket => false,
@@ -157,21 +230,37 @@ impl RealHost {
 
     /// Whether whoever directs traffic here could be told this; asks it once, and changes nothing.
     pub(super) async fn look_at_director(&self, asked: Directed) -> Looked {
-        let directions = match asked {
-            Directed::Hosts(directions) => directions,
+        let (directions, ours) = match asked {
+            Directed::Hosts(directions) => {
+                let ours = self.taken_from(&directions);
+                (directions, Some(ours))
+            }
             Directed::Sides(mut directions) => {
                 for server in &mut directions.servers {
                     let home = |address: &String| self.loopback.map(|own| on_own_loopback(address, own));
                     server.address = server.address.as_ref().map(|a| home(a).unwrap_or_else(|| a.clone()));
                 }
-                directions
+                (directions, None)
             }
         };
         match directions.director {
-            Director::Haproxy => self.farm(&directions).glanced_at().look(&directions.servers).await,
+            Director::Haproxy => {
+                self.farm(&directions).glanced_at().look(&directions.servers, ours.as_ref()).await
+            }
             Director::Nginx => self.upstream(&directions).look().await,
             Director::Socket => Looked::default(),
         }
+    }
+
+    /// What we took out of this backend, for whichever app.
+    fn taken_from(&self, directions: &Directions) -> BTreeSet<HostName> {
+        let Ok(apps) = fs::read_dir(self.layout.apps()) else { return BTreeSet::new() };
+        let names = apps.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<AppName>().ok());
+        let told = names.filter_map(|app| self.told(&app).ok().flatten());
+        let same = |told: &Told| {
+            told.directions.director == directions.director && told.directions.backend == directions.backend
+        };
+        told.filter(same).flat_map(|told| told.ours).collect()
     }
 
     fn farm<'a>(&'a self, directions: &'a Directions) -> Haproxy<'a> {

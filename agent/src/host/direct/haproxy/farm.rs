@@ -10,10 +10,13 @@
 //!
 //! Of a server that nobody has heard (`if_up`) HAProxy's own check alone decides: it is made ready without being waited
 //! for, its health taken away, so that HAProxy sends it something from when a check passes. Without checks it gets nothing.
+//!
+//! What somebody else took out over the runtime socket stays out until they let it in: nothing is said of it, and it counts
+//! for nobody who could serve. `ours` are those that we took out ourselves, or may have.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use longshore_common::{report::Failure, text::visible, traffic::Server as Wanted};
+use longshore_common::{ids::HostName, report::Failure, text::visible, traffic::Server as Wanted};
 use tokio::time::{Instant, sleep};
 
 use super::{Haproxy, LOOK, MAINTENANCE, Server, UP};
@@ -35,10 +38,35 @@ enum Gain {
 }
 
 impl Haproxy<'_> {
-    /// Gives every server its weight. What the backend has beside these is left as it is.
-    pub async fn direct(&self, wanted: &[Wanted]) -> Result<(), Failure> {
-        let before = self.servers(wanted).await?;
-        let wanted = &self.due(wanted, &before)?[..];
+    /// Of these servers those that `direct` would take out, or may have to. To be kept before it is called: cut off in the
+    /// middle of it, what it took out would pass for what somebody else did.
+    pub async fn takes(
+        &self,
+        wanted: &[Wanted],
+        ours: &BTreeSet<HostName>,
+    ) -> Result<BTreeSet<HostName>, Failure> {
+        let (wanted, servers) = left_to_us(wanted, self.servers(wanted).await?, ours);
+        let due = self.due(&wanted, &servers)?;
+        let idle = due.iter().zip(&servers).filter(|(due, server)| due.weight == 0 || server.counts() == 0);
+        Ok(idle.map(|(due, _)| due.name.clone()).collect())
+    }
+
+    /// Gives every server its weight, and says who gets connections now. What the backend has beside these is left as it is.
+    pub async fn direct(
+        &self,
+        asked: &[Wanted],
+        ours: &BTreeSet<HostName>,
+    ) -> Result<BTreeSet<HostName>, Failure> {
+        let (wanted, before) = left_to_us(asked, self.servers(asked).await?, ours);
+        if serves(asked) && !serves(&wanted) {
+            let words = format!(
+                "has all of {0} taken out that are to get connections, by somebody there: \
+                 \"set server {0}/NAME state ready\" lets one in",
+                self.backend
+            );
+            return Err(self.failure(words));
+        }
+        let wanted = &self.due(&wanted, &before)?[..];
         let each = || wanted.iter().zip(&before);
         for (wanted, server) in each().filter(|(wanted, _)| wanted.weight > 0) {
             if server.administrative & MAINTENANCE != 0 {
@@ -66,16 +94,20 @@ impl Haproxy<'_> {
                 weight => self.set(&server.name, &format!("weight {weight}")).await?,
             }
         }
-        match self.shows(wanted).await? {
-            true => Ok(()),
+        match self.shows(wanted, ours).await? {
+            true => Ok(wanted
+                .iter()
+                .filter(|wanted| wanted.weight > 0)
+                .map(|wanted| wanted.name.clone())
+                .collect()),
             false => Err(self.failure(format!("was told weights for {} and shows others", self.backend))),
         }
     }
 
-    /// Whether these are the weights by which new connections are shared out.
-    pub async fn shows(&self, wanted: &[Wanted]) -> Result<bool, Failure> {
-        let servers = self.servers(wanted).await?;
-        let wanted = self.due(wanted, &servers)?;
+    /// Whether these are the weights by which new connections are shared out, but for what somebody else took out.
+    pub async fn shows(&self, wanted: &[Wanted], ours: &BTreeSet<HostName>) -> Result<bool, Failure> {
+        let (wanted, servers) = left_to_us(wanted, self.servers(wanted).await?, ours);
+        let wanted = self.due(&wanted, &servers)?;
         Ok(wanted.iter().zip(&servers).all(|(wanted, server)| server.counts() == u32::from(wanted.weight)))
     }
 
@@ -87,7 +119,6 @@ impl Haproxy<'_> {
             false => wanted.clone(),
         });
         let due: Vec<Wanted> = due.collect();
-        let serves = |wanted: &[Wanted]| wanted.iter().any(|wanted| wanted.weight > 0);
         if serves(wanted) && !serves(&due) {
             let words = format!(
                 "cannot say whether anybody of {} is up: its servers have no \"check\", and their agents are silent",
@@ -150,6 +181,25 @@ impl Haproxy<'_> {
     }
 }
 
+fn serves(wanted: &[Wanted]) -> bool {
+    wanted.iter().any(|wanted| wanted.weight > 0)
+}
+
+/// Without those that somebody else took out. `servers` are those that are wanted, in their order.
+fn left_to_us(
+    wanted: &[Wanted],
+    servers: Vec<Server>,
+    ours: &BTreeSet<HostName>,
+) -> (Vec<Wanted>, Vec<Server>) {
+    let each = wanted.iter().cloned().zip(servers);
+    each.filter(|(wanted, server)| !is_others(wanted, server, ours)).unzip()
+}
+
+/// Somebody else took it out.
+pub(super) fn is_others(wanted: &Wanted, server: &Server, ours: &BTreeSet<HostName>) -> bool {
+    server.is_taken_out() && !ours.contains(&wanted.name)
+}
+
 /// `servers` are those that are wanted, in their order.
 fn gain(backend: impl std::fmt::Display, servers: &[Server], joining: &[&str], wanted: &[Wanted]) -> Gain {
     let late = |if_up: bool| {
@@ -199,6 +249,39 @@ mod tests {
             servers.push(Server { name, address, operational, administrative: 0, weight: has, check: 6 });
         }
         gain("shop", &servers, &joining, &wanted)
+    }
+
+    /// An admin's maintenance stands, and our own does not.
+    #[test]
+    fn what_somebody_else_took_out_is_not_ours_to_let_in() {
+        for (administrative, ours, left) in [
+            (0x00, "", true),
+            // Maintenance and drain, over the runtime socket.
+            (0x01, "", false),
+            (0x08, "", false),
+            (0x01, "a", true),
+            (0x08, "a", true),
+            // Configured `disabled`: after a start, made ready since, and drained since.
+            (0x05, "", true),
+            (0x04, "", true),
+            (0x0c, "", false),
+            // By what it tracks, and by the resolver.
+            (0x02, "", true),
+            (0x20, "", true),
+        ] {
+            let wanted = Wanted { name: "a".parse().unwrap(), address: None, weight: 100, if_up: false };
+            let (name, address) = ("a".to_owned(), "127.0.0.1:1".to_owned());
+            let server =
+                Server { name, address, operational: RUNNING, administrative, weight: 100, check: 6 };
+            let ours: BTreeSet<HostName> =
+                ours.split_whitespace().map(|name| name.parse().unwrap()).collect();
+            let (kept, servers) = left_to_us(&[wanted], vec![server], &ours);
+            assert_eq!(
+                (kept.len(), servers.len()),
+                (left.into(), left.into()),
+                "{administrative:#x} {ours:?}"
+            );
+        }
     }
 
     #[test]

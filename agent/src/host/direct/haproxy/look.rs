@@ -1,18 +1,20 @@
 //! A look at HAProxy before anything begins: whether it could be told what it will be told. Nothing is changed.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use longshore_common::{
+    ids::HostName,
     report::Failure,
     text::visible,
     traffic::{BackendName, Looked, Server as Wanted},
 };
 
-use super::{Haproxy, Server, read_servers};
+use super::{Haproxy, Server, farm::is_others, read_servers};
 
 impl Haproxy<'_> {
-    /// A plan gives the whole host a few seconds to answer: see `glanced_at`.
-    pub async fn look(&self, wanted: &[Wanted]) -> Looked {
+    /// A plan gives the whole host a few seconds to answer: see `glanced_at`. `ours` are servers that we took out
+    /// ourselves; `None`: that is not known.
+    pub async fn look(&self, wanted: &[Wanted], ours: Option<&BTreeSet<HostName>>) -> Looked {
         let said = match self.ask(&format!("show servers state {}", self.backend)).await {
             Ok(said) => said,
             Err(Failure { message, .. }) => {
@@ -21,7 +23,7 @@ impl Haproxy<'_> {
             }
         };
         match read_servers(&said) {
-            Some(servers) => judge(self.socket, self.backend, &servers, wanted),
+            Some(servers) => judge(self.socket, self.backend, &servers, wanted, ours),
             None => problem(format!(
                 "HAProxy at {} has no backend {}: define it there, or name another as traffic.backend of the environment",
                 self.socket.display(),
@@ -35,10 +37,17 @@ fn problem(what: String) -> Looked {
     Looked { problems: vec![what], notes: vec![] }
 }
 
-fn judge(socket: &Path, backend: &BackendName, servers: &[Server], wanted: &[Wanted]) -> Looked {
-    let (mut looked, mut down) = (Looked::default(), vec![]);
+fn judge(
+    socket: &Path,
+    backend: &BackendName,
+    servers: &[Server],
+    wanted: &[Wanted],
+    ours: Option<&BTreeSet<HostName>>,
+) -> Looked {
+    let (mut looked, mut down, mut out) = (Looked::default(), vec![], vec![]);
     let at = format!("HAProxy at {}", socket.display());
-    for Wanted { name, address, weight, .. } in wanted {
+    for each in wanted {
+        let Wanted { name, address, weight, .. } = each;
         let Some(server) = servers.iter().find(|server| server.name == name.as_str()) else {
             looked
                 .problems
@@ -54,6 +63,16 @@ fn judge(socket: &Path, backend: &BackendName, servers: &[Server], wanted: &[Wan
         if *weight > 0 && server.counts() > 0 && server.is_checked() && !server.is_up() {
             down.push(name.as_str());
         }
+        if *weight > 0 && ours.is_some_and(|ours| is_others(each, server, ours)) {
+            out.push(name.as_str());
+        }
+    }
+    if !out.is_empty() {
+        let names = out.join(", ");
+        looked.notes.push(format!(
+            "{at} has hosts of {backend} that somebody there took out, and they stay out: {names}. \
+             To let one in: set server {backend}/NAME state ready"
+        ));
     }
     if !down.is_empty() {
         let serving = wanted.iter().filter(|wanted| wanted.weight > 0).count();
@@ -71,6 +90,11 @@ mod tests {
     use super::*;
 
     fn looked(servers: &str, wanted: &str) -> Looked {
+        looked_at_by(servers, wanted, Some(""))
+    }
+
+    /// With the names of those that we took out.
+    fn looked_at_by(servers: &str, wanted: &str, ours: Option<&str>) -> Looked {
         let text = format!(
             "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_port srv_check_state\n{servers}\n"
         );
@@ -84,7 +108,9 @@ mod tests {
                 Wanted { name, address, weight, if_up: false }
             })
             .collect();
-        judge(Path::new("/s"), &"shop".parse().unwrap(), &read_servers(&text).unwrap(), &wanted)
+        let ours = ours.map(|ours| ours.split_whitespace().map(|name| name.parse().unwrap()).collect());
+        let servers = read_servers(&text).unwrap();
+        judge(Path::new("/s"), &"shop".parse().unwrap(), &servers, &wanted, ours.as_ref())
     }
 
     #[test]
@@ -105,7 +131,14 @@ mod tests {
         assert_eq!(all.notes, ["HAProxy at /s takes all hosts of shop that serve for down: b"]);
         // Whoever is to get nothing may be down, and in maintenance nobody is looked at.
         assert_eq!(looked(up, "a=100@ b=0@"), Looked::default());
-        assert_eq!(looked("4 shop 2 b 10.0.0.2 0 1 100 80 6", "b=100@"), Looked::default());
+        let out = "4 shop 2 b 10.0.0.2 0 1 100 80 6";
+        assert_eq!(looked_at_by(out, "b=100@", Some("b")), Looked::default());
+        assert_eq!(looked_at_by(out, "b=100@", None), Looked::default());
+        assert_eq!(
+            looked(out, "b=100@").notes,
+            ["HAProxy at /s has hosts of shop that somebody there took out, and they stay out: b. \
+              To let one in: set server shop/NAME state ready"]
+        );
         // Who warms up is not down.
         assert_eq!(looked("4 shop 2 b 10.0.0.2 1 0 100 80 6", "b=100@"), Looked::default());
     }
@@ -114,7 +147,7 @@ mod tests {
     async fn one_that_is_stopped_is_named_with_its_socket() {
         let backend = "shop".parse().unwrap();
         let haproxy = Haproxy::new(Path::new("/nowhere/admin.sock"), &backend);
-        let looked = haproxy.look(&[]).await;
+        let looked = haproxy.look(&[], None).await;
         assert!(looked.problems[0].contains("/nowhere/admin.sock cannot be asked"), "{looked:?}");
         assert!(looked.problems[0].contains("is it running"), "{looked:?}");
     }
