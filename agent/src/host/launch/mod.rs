@@ -19,7 +19,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncReadExt, net::UnixStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 
 use super::{
     account::Account,
@@ -28,6 +32,9 @@ use super::{
 
 /// Between fork and exec; far above what any machine needs, as only a hung disk comes near.
 const EXEC_DEADLINE: Duration = Duration::from_secs(20);
+
+/// For one that was killed to be gone.
+const KILLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What systemd gives services, so that both drivers find the same programs.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -119,15 +126,40 @@ impl Launching {
         self.child.id()
     }
 
-    /// Waits until the program itself runs, or the reason why it does not. The child then is the caller's to reap.
+    /// Waits until the program itself runs, or the reason why it does not. The child then is the caller's to reap, but for
+    /// one of which nothing was heard: it is killed, so that it does not become the program when nobody minds it any more.
     pub async fn running(self) -> Result<u32, Fault> {
-        let pid = self.pid();
-        let said = timeout(EXEC_DEADLINE, read_to_end(self.control))
-            .await
-            .map_err(|_| Fault(format!("the program did not start within {} s", EXEC_DEADLINE.as_secs())))?
-            .map_err(|e| Fault::io("hear from the new process", &e))?;
-        if said.is_empty() { Ok(pid) } else { Err(Fault(String::from_utf8_lossy(&said).into_owned())) }
+        self.running_within(EXEC_DEADLINE).await
     }
+
+    async fn running_within(self, deadline: Duration) -> Result<u32, Fault> {
+        let Self { child, control } = self;
+        let pid = child.id();
+        let heard = match timeout(deadline, read_to_end(control)).await {
+            Ok(heard) => heard.map_err(|e| Fault::io("hear from the new process", &e)),
+            Err(_) => Err(Fault(format!("the program did not start within {} s", deadline.as_secs()))),
+        };
+        match heard {
+            Ok(said) if said.is_empty() => Ok(pid),
+            Ok(said) => Err(Fault(String::from_utf8_lossy(&said).into_owned())),
+            Err(fault) => {
+                end(child).await;
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// Kills it, and waits until it has ended; one that hangs in the kernel ends when that lets it.
+async fn end(mut child: Child) {
+    // Whoever reaps all that ends may have been quicker: then it has ended, as one has that cannot be asked after.
+    let _ = child.kill();
+    let ended = async {
+        while let Ok(None) = child.try_wait() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = timeout(KILLED_WITHIN, ended).await;
 }
 
 async fn read_to_end(control: StdStream) -> io::Result<Vec<u8>> {
@@ -135,4 +167,20 @@ async fn read_to_end(control: StdStream) -> io::Result<Vec<u8>> {
     let mut said = Vec::new();
     UnixStream::from_std(control)?.take(4096).read_to_end(&mut said).await?;
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It hangs before it becomes the program, as on a disk that does not answer.
+    #[tokio::test]
+    async fn a_child_of_which_nothing_is_heard_is_killed() {
+        let (control, _theirs) = StdStream::pair().unwrap();
+        let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id();
+        let fault = Launching { child, control }.running_within(Duration::ZERO).await.unwrap_err();
+        assert!(fault.0.contains("did not start within"), "{fault}");
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it is gone");
+    }
 }
