@@ -1,8 +1,10 @@
 //! A GET, by hand: a probe needs a status line and nothing else of HTTP.
 
+use std::io;
+
 use longshore_common::text::visible;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
@@ -24,16 +26,63 @@ pub async fn get(url: &str, wanted: Option<u16>) -> Result<(), String> {
     stream.write_all(request.as_bytes()).await.map_err(|e| format!("send to {authority}: {e}"))?;
     let mut answer = Vec::new();
     // A connection that breaks after the status was read has answered.
-    let read = (&mut stream).take(ANSWER_BYTES as u64).read_to_end(&mut answer).await;
+    let read = receive(stream, &mut answer).await;
     match status(&answer) {
         Some(status) if wanted.map_or((200..400).contains(&status), |wanted| wanted == status) => Ok(()),
         Some(status) => Err(format!("answered {status}{}{}", expected(wanted), quote(&answer))),
         None => Err(match read {
             Err(e) => format!("read from {authority}: {e}"),
-            Ok(0) => "the connection was closed without an answer".into(),
-            Ok(_) => "what answers does not speak HTTP".into(),
+            Ok(()) if answer.is_empty() => "the connection was closed without an answer".into(),
+            Ok(()) => "what answers does not speak HTTP".into(),
         }),
     }
+}
+
+/// Until the connection ends, or nothing more of this answer comes: not everybody closes when asked to. At most
+/// `ANSWER_BYTES` of it.
+async fn receive(stream: impl AsyncRead + Unpin, answer: &mut Vec<u8>) -> io::Result<()> {
+    let mut stream = stream.take(ANSWER_BYTES as u64);
+    while !is_whole(answer) && stream.read_buf(answer).await? > 0 {}
+    Ok(())
+}
+
+/// By what it says of its own length. One that says nothing of it ends with its connection.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = find(answer, b"\r\n\r\n") else { return false };
+    let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+    let field = |wanted: &str| {
+        let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let mut fields = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        fields.next().map(|(_, value)| value.trim().to_ascii_lowercase())
+    };
+    if matches!(status(answer), Some(100..=199 | 204 | 304)) {
+        return true; // these have no body; before an upgrade nothing of HTTP follows
+    }
+    match (field("transfer-encoding"), field("content-length")) {
+        (Some(coding), _) => coding.ends_with("chunked") && has_last_chunk(body),
+        (None, Some(length)) => length.parse().is_ok_and(|length: usize| body.len() >= length),
+        (None, None) => false,
+    }
+}
+
+/// The chunk without bytes, and the end of what may follow it.
+fn has_last_chunk(mut body: &[u8]) -> bool {
+    while let Some(end) = find(body, b"\r\n") {
+        let size = std::str::from_utf8(&body[..end]).unwrap_or_default();
+        let size = size.split(';').next().unwrap_or_default().trim();
+        let Ok(size) = usize::from_str_radix(size, 16) else { return false };
+        let rest = &body[end + 2..];
+        if size == 0 {
+            return rest.starts_with(b"\r\n") || find(rest, b"\r\n\r\n").is_some();
+        }
+        let Some(next) = size.checked_add(2).and_then(|skip| rest.get(skip..)) else { return false };
+        body = next;
+    }
+    false
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 /// Nothing that would end the line, or the word, that it is put into: a controller may have written it, and is to speak to
@@ -102,6 +151,54 @@ mod tests {
             assert_eq!(status(noise), None);
         }
         assert_eq!(quote(b"HTTP/1.1 503 x\r\n\r\n\ndatabase down\nmore"), ": database down");
+    }
+
+    #[test]
+    fn an_answer_is_whole_by_its_own_word() {
+        for (answer, whole) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nok", false),
+            ("HTTP/1.1 200 OK\r\n\r\nok", false),
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nok\r\n0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\n\r\n0\r\nX: y\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n0\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", false),
+            ("SSH-2.0-OpenSSH\r\n", false),
+        ] {
+            assert_eq!(is_whole(answer.as_bytes()), whole, "{answer:?}");
+        }
+    }
+
+    /// Bodies of any length are read to the limit, and no further.
+    #[tokio::test]
+    async fn no_more_is_read_than_the_limit() {
+        let mut answer = Vec::new();
+        receive(tokio::io::repeat(b'x'), &mut answer).await.unwrap();
+        assert_eq!(answer.len(), ANSWER_BYTES);
+    }
+
+    /// It was asked to close the connection, and does not.
+    #[tokio::test]
+    async fn whoever_keeps_the_connection_has_answered_all_the_same() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            let keeps = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream // open until the question was answered
+            };
+            let (said, _open) = tokio::join!(get(&url, None), keeps);
+            assert_eq!(said, Ok(()));
+        }
     }
 
     /// Gates of a controller that is somebody else's ask as well.
