@@ -195,6 +195,8 @@ impl Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
     passed: BTreeSet<Pass>,
+    /// It goes on with what was begun before this start of the agent, and does not know what was done until then.
+    resumed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -217,6 +219,11 @@ pub(super) enum Pass {
 }
 
 impl Attempt {
+    /// Of what the agent found when it was started.
+    pub fn resumed(record: &Record) -> Self {
+        Self { resumed: record.is_busy(), ..Self::default() }
+    }
+
     pub(super) fn has(&self, pass: Pass) -> bool {
         self.passed.contains(&pass)
     }
@@ -291,9 +298,15 @@ fn note(attempt: &mut Attempt, step: &Step) {
     attempt.passed.insert(pass);
 }
 
-/// The host could not even be looked at. Writes that down like a failed step.
+/// The host could not even be looked at. Writes that down like a failed step; where it is not known whether what is live
+/// was touched, as one that was.
 pub fn blind(record: &mut Record, attempt: &mut Attempt, failure: Failure) {
-    let touched = attempt.has(Pass::Pointed);
+    let begun = [Pass::Pointed, Pass::Started, Pass::Shifted].iter().any(|pass| attempt.has(*pass));
+    let changes = record
+        .accepted
+        .as_ref()
+        .is_some_and(|assignment| matches!(assignment.intent, Intent::Run | Intent::Remove));
+    let touched = begun || (attempt.resumed && changes);
     fail(record, attempt, failure, touched);
 }
 

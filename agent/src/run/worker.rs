@@ -114,7 +114,8 @@ impl<H: Host> Worker<H> {
         activity: watch::Sender<Activity>,
     ) -> Self {
         let record = tools.state.record(&app);
-        Self { tools, app, record, attempt: Attempt::default(), mailbox, activity, later: None, looks: false }
+        let attempt = Attempt::resumed(&record);
+        Self { tools, app, record, attempt, mailbox, activity, later: None, looks: false }
     }
 
     /// Until nobody can send mail any more, or the state cannot be written.
@@ -141,7 +142,9 @@ impl<H: Host> Worker<H> {
     }
 
     async fn converge(&mut self) -> Result<(), StateFailed> {
-        self.attempt = Attempt::default();
+        if !self.record.is_busy() {
+            self.attempt = Attempt::default();
+        }
         let mut known: Option<(Seen, Instant)> = None;
         loop {
             self.read_waiting().await?;
@@ -228,14 +231,15 @@ impl<H: Host> Worker<H> {
         Ok(())
     }
 
-    /// The host could not be looked at. Before anything live was touched this ends the assignment; after it, it is
-    /// tried once more on the way back, and then a human has to look.
+    /// Before anything live was touched this ends the assignment; after it, it is tried once more on the way back, and
+    /// then a human has to look.
     async fn give_up_looking(&mut self, failure: Failure) -> Result<(), StateFailed> {
         let mut record = self.record.clone();
         crate::plan::blind(&mut record, &mut self.attempt, failure);
         self.keep(record).await?;
         if let Some(outcome) = crate::plan::ended_blind(&self.record) {
-            let live = self.record.good.last().cloned();
+            // Nobody saw what is live; what was untouched still is.
+            let live = self.record.good.last().filter(|_| matches!(outcome, Outcome::Failed { .. })).cloned();
             self.conclude(outcome, live).await?;
         }
         Ok(())

@@ -2,13 +2,15 @@
 
 use longshore_common::{
     assignment::{Assignment, Intent},
+    code::Code,
+    report::{Blame, Failure, StepName},
     slot::Slot,
 };
 
 use super::bench::{Bench, Crashed, assignment, brief, run};
 use crate::{
     host::sim::{Flaw, SimHost},
-    plan::{HookPoint, Seen},
+    plan::{Attempt, HookPoint, Record, Seen, blind, conclude, ended_blind},
 };
 
 /// What must be the same whether or not there was a crash.
@@ -142,6 +144,33 @@ fn a_failed_generation_is_not_tried_again() {
         bench.converge().unwrap();
         bench.give(&run(2, "2")).unwrap();
         assert_eq!(bench.host.take_performed(), Vec::<String>::new(), "{flaw:?}");
+    }
+}
+
+/// Where the host cannot be looked at after a start of the agent, nobody knows what was done before it: that is not called
+/// untouched, and nothing is said to be as it was.
+#[test]
+fn what_was_begun_before_a_start_is_not_called_untouched() {
+    let away = || Failure::new(Code::X01, StepName::Check, Blame::Environment, "no D-Bus");
+    for (intent, started_again, ends, disturbed) in [
+        (Intent::Run, false, "failed LS-X01 at check", false),
+        (Intent::Run, true, "inconsistent LS-X01 at check", true),
+        (Intent::Remove, true, "inconsistent LS-X01 at check", true),
+        // Nothing that is live is touched by it.
+        (Intent::Stage, true, "failed LS-X01 at check", false),
+    ] {
+        let good = vec![run(1, "1").slot()];
+        let mut record =
+            Record { accepted: Some(assignment(2, "2", &[], intent)), good, ..Record::default() };
+        let mut attempt = if started_again { Attempt::resumed(&record) } else { Attempt::default() };
+        let mut ended = None;
+        while ended.is_none() {
+            blind(&mut record, &mut attempt, away());
+            ended = ended_blind(&record);
+        }
+        let outcome = ended.unwrap();
+        assert_eq!(brief(&outcome), ends, "{intent:?} {started_again}");
+        assert_eq!(conclude(&record, &outcome).disturbed, disturbed, "{intent:?} {started_again}");
     }
 }
 
