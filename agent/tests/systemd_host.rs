@@ -283,7 +283,10 @@ async fn a_switch_that_was_cut_short_is_seen() {
     let new = fixture.script("1.1", "exec sleep 1000", "");
     fixture.0.perform(Step::Start(old.clone())).await.unwrap();
     let links = fixture.0.layout.unit_links(&fixture.0.app, longshore_agent::host::layout::Part::Whole);
-    let link = std::fs::read_dir(&links).unwrap().next().unwrap().unwrap().file_name();
+    let mut names = std::fs::read_dir(&links).unwrap().map(|entry| entry.unwrap().file_name());
+    let link = names.find(|name| name != "moment").unwrap();
+    // As an agent that kept no moment left it.
+    std::fs::remove_file(links.join("moment")).unwrap();
     for (link, slot) in [("before".as_ref(), &old), (link.as_os_str(), &new)] {
         let target = Path::new("../releases").join(slot.as_str());
         longshore_common::durable::symlink_atomic(&target, &links.join(link)).unwrap();
@@ -297,7 +300,11 @@ async fn a_switch_that_was_cut_short_is_seen() {
     let other = fixture.script("1.2", "exec sleep 1000", "env = { A = \"1\" }\nstart_timeout = \"7s\"\n");
     fixture.0.perform(Step::Start(other.clone())).await.unwrap();
     assert!(fixture.0.runs(&other).await);
-    assert_eq!(std::fs::read_dir(&links).unwrap().count(), 2, "its link and the one of before");
+    assert_eq!(
+        std::fs::read_dir(&links).unwrap().count(),
+        3,
+        "its link, the one of before, and when it was moved"
+    );
 }
 
 async fn hook(

@@ -25,6 +25,9 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// When a service's process was started, by the time of day and by the boot's own clock.
+const STARTED: &str = "ExecMainStartTimestamp";
+const STARTED_MONOTONIC: &str = "ExecMainStartTimestampMonotonic";
 /// A connection serves what follows shortly: one deployment asks systemd a dozen times within a second.
 const KEPT: Duration = Duration::from_secs(2);
 /// For an answer; a reload of very many units takes seconds.
@@ -173,7 +176,7 @@ impl Manager {
     /// asked of a service that runs.
     pub async fn state(&self, service: &str) -> Result<Properties, BusError> {
         let of_unit = ["ActiveState", "SubState"].map(|name| (UNIT, name));
-        let of_service = ["WorkingDirectory", "MainPID", "ExecMainStartTimestamp", "NRestarts"];
+        let of_service = ["WorkingDirectory", "MainPID", STARTED, STARTED_MONOTONIC, "NRestarts"];
         let running = of_unit.into_iter().chain(of_service.map(|name| (SERVICE, name)));
         let state = self.properties(service, running.clone()).await?;
         if text(&state, "ActiveState") == "active" {
@@ -185,7 +188,7 @@ impl Manager {
 
     /// From where a service runs, and since when.
     pub async fn origin(&self, service: &str) -> Result<Properties, BusError> {
-        let names = ["WorkingDirectory", "MainPID", "ExecMainStartTimestamp"];
+        let names = ["WorkingDirectory", "MainPID", STARTED, STARTED_MONOTONIC];
         self.properties(service, names.map(|name| (SERVICE, name))).await
     }
 

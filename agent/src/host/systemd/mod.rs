@@ -4,18 +4,17 @@
 //! new release needs another unit, that unit with a new link takes the old one's place. Either is one rename, so what
 //! boots is one whole release even if power fails between the switch and the restart. Which slot *runs* is what the
 //! link of the loaded unit names, unless the process is older than the link: then it is what ran before, which is kept
-//! as well.
+//! as well. What is older is told by the boot and its own clock (`moment`), whatever the time of day was said to be.
 
 mod bus;
 pub mod journal;
+mod moment;
 mod places;
 mod text;
+mod told;
 pub mod transient;
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, time::Duration};
 
 use longshore_common::{
     code::Code,
@@ -29,7 +28,9 @@ use longshore_common::{
 pub use self::bus::Bus;
 use self::{
     bus::{BusError, JobResult, Manager, Properties, number, text as property},
+    moment::{MOMENT, Moment},
     text::{service_name, socket_name},
+    told::{BEFORE, Told},
 };
 use super::{
     fault,
@@ -119,10 +120,13 @@ impl SystemdDriver {
         running: Option<Slot>,
     ) -> longshore_common::durable::Result<()> {
         let target = |slot: &Slot| Path::new("../releases").join(slot.as_str());
-        create_dir_durable(&self.layout.unit_links(app, self.part), 0o755)?;
-        if let Some(running) = running.filter(|running| running != slot) {
-            symlink_atomic(&target(&running), &self.layout.unit_links(app, self.part).join(BEFORE))?;
+        let folder = self.layout.unit_links(app, self.part);
+        create_dir_durable(&folder, 0o755)?;
+        if let Some(running) = running {
+            symlink_atomic(&target(&running), &folder.join(BEFORE))?;
         }
+        // Before the link: until that is moved, what runs is what ran before, whichever way it is asked.
+        Moment::now().write(&folder)?;
         symlink_atomic(&target(slot), link)
     }
 
@@ -130,7 +134,7 @@ impl SystemdDriver {
     fn drop_old_links(&self, app: &AppName, current: &Path) {
         let Ok(links) = std::fs::read_dir(self.layout.unit_links(app, self.part)) else { return };
         for path in links.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path != current && path.file_name().is_some_and(|name| name != BEFORE) {
+            if path != current && path.file_name().is_some_and(|name| name != BEFORE && name != MOMENT) {
                 let _ = remove_durable(&path);
             }
         }
@@ -315,49 +319,6 @@ fn is_settled(properties: &Properties) -> bool {
         && property(properties, "UnitFileState") == "enabled"
 }
 
-/// What the unit on the disk and its link say.
-struct Told {
-    link: PathBuf,
-    slot: Slot,
-    /// When the later of the two was written.
-    at: SystemTime,
-}
-
-impl Told {
-    /// None: the app has no unit.
-    fn read(layout: &Layout, app: &AppName, part: Part) -> Option<Self> {
-        let unit = layout.units().join(service_name(app, part));
-        let text = std::fs::read_to_string(&unit).ok()?;
-        let link = PathBuf::from(text.lines().find_map(|line| line.strip_prefix("WorkingDirectory="))?);
-        let slot = slot_of(&link)?;
-        let written = |path: &Path| std::fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok();
-        let at = written(&link)?.max(written(&unit)?);
-        Some(Self { link, slot, at })
-    }
-
-    /// Which slot the unit's process is of; of a unit that has none, which it would be.
-    fn running(self, properties: &Properties) -> Slot {
-        let loaded = property(properties, "WorkingDirectory");
-        let loaded = Path::new(loaded.trim_start_matches('!'));
-        if loaded != self.link
-            && let Some(slot) = slot_of(loaded)
-        {
-            return slot; // written and not loaded yet
-        }
-        let at = self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        let older = number(properties, "MainPID") != 0 && number(properties, "ExecMainStartTimestamp") < at;
-        let before = self.link.with_file_name(BEFORE);
-        if older { slot_of(&before).unwrap_or(self.slot) } else { self.slot }
-    }
-}
-
-/// The link to the slot that ran before the latest start.
-const BEFORE: &str = "before";
-
-fn slot_of(link: &Path) -> Option<Slot> {
-    std::fs::read_link(link).ok()?.file_name()?.to_str()?.parse().ok()
-}
-
 fn state_of(properties: &Properties) -> UnitState {
     let last = || last_end(properties);
     match (property(properties, "ActiveState").as_str(), property(properties, "SubState").as_str()) {
@@ -425,37 +386,6 @@ mod tests {
         assert_eq!(said, "systemd could not start its unit (is 0.0.0.0:6060 in use?)");
         assert_eq!(no_process(&[], "resources"), "systemd could not start its unit: resources");
         assert_eq!(no_process(&[], ""), "systemd could not start its unit");
-    }
-
-    /// Between the move of the link and the restart the process is still the old slot's.
-    #[test]
-    fn a_process_older_than_the_link_is_of_the_slot_before() {
-        let links = tempfile::tempdir().unwrap();
-        let link = |name: &str| links.path().join(name);
-        for (name, slot) in [("before", "1.0-00000001"), ("new", "1.1-00000002"), ("other", "0.9-00000003")] {
-            std::os::unix::fs::symlink(Path::new("../releases").join(slot), link(name)).unwrap();
-        }
-        let rows = [
-            ("new", 999_999_u64, 7_u32, "1.0-00000001"),
-            ("new", 1_000_001, 7, "1.1-00000002"),
-            ("new", 999_999, 0, "1.1-00000002"),
-            ("other", 999_999, 7, "0.9-00000003"),
-            ("other", 1_000_001, 7, "0.9-00000003"),
-        ];
-        for (loaded, started, pid, expected) in rows {
-            let told = Told {
-                link: link("new"),
-                slot: "1.1-00000002".parse().unwrap(),
-                at: UNIX_EPOCH + Duration::from_micros(1_000_000),
-            };
-            let loaded = zbus::Str::from(link(loaded).display().to_string());
-            let rows = [
-                ("WorkingDirectory", loaded.into()),
-                ("ExecMainStartTimestamp", started.into()),
-                ("MainPID", pid.into()),
-            ];
-            assert_eq!(told.running(&properties(&rows)).as_str(), expected, "{started} {pid}");
-        }
     }
 
     #[test]
