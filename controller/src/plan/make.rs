@@ -220,6 +220,8 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
     if host.member.sick {
         notes.push("the app does not serve there now".to_owned());
     }
+    // Of its own HAProxy or nginx, between its two sides.
+    notes.extend(host.surveyed.answer().into_iter().flat_map(|survey| survey.traffic.notes.iter().cloned()));
     notes
 }
 

@@ -267,3 +267,16 @@ fn a_host_whose_own_haproxy_could_not_be_told_does_not_fit() {
         "{told}"
     );
 }
+
+/// What its own HAProxy or nginx had to say, and what does not stop a rollout, stands beside the host.
+#[test]
+fn notes_of_a_host_s_own_director_are_told_of_the_host() {
+    let mut world = world(&format!("a b | {ROUTING}"));
+    with(&mut world.release, &[], sides());
+    let Surveyed::Answered(survey) = &mut world.hosts[1].surveyed else { panic!("it answers") };
+    survey.traffic.notes = vec!["nginx -T did not end within 3 s: whether nginx runs was not seen".into()];
+    let plan = plan(&world);
+    let notes = |name: &str| plan.hosts.iter().find(|host| host.name.as_str() == name).unwrap().notes.clone();
+    assert_eq!(notes("a"), Vec::<String>::new());
+    assert_eq!(notes("b"), ["nginx -T did not end within 3 s: whether nginx runs was not seen"]);
+}
