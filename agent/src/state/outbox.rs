@@ -1,5 +1,7 @@
 //! Reports that the controller has not acknowledged. They survive restarts of both sides.
 
+use std::{collections::BTreeMap, mem::discriminant};
+
 use longshore_common::{
     ledger::Batch,
     report::{Outcome, Report},
@@ -8,7 +10,8 @@ use tokio::sync::watch;
 
 use super::{Row, State, StateFailed, encode, keys};
 
-/// Reports kept. When there are more, the oldest that ended nothing goes; one that did is never dropped.
+/// Reports kept. When there are more, the oldest goes that ended nothing, or else the oldest of an app that later ended so
+/// again; what each app ended with last, of every kind, is never dropped.
 pub const OUTBOX_MAX: usize = 512;
 
 /// Numbers skipped at every start. The last numbers given may have been acknowledged and their key for the counter
@@ -46,8 +49,7 @@ impl State {
             mirror.seq += 1;
             let seq = mirror.seq;
             let full = mirror.outbox.len() >= OUTBOX_MAX;
-            let dropped = full.then(|| mirror.outbox.iter().find(|(_, old)| ends_nothing(&old.outcome)));
-            let dropped = dropped.flatten().map(|(old, _)| *old);
+            let dropped = full.then(|| dispensable(&mirror.outbox, &report)).flatten();
             let batch = dropped.map(keys::outbox).into_iter().fold(batch, Batch::delete);
             (mirror.history.append(batch, &row), seq, dropped)
         };
@@ -61,6 +63,17 @@ impl State {
         self.outbox.send_replace(seq);
         Ok(())
     }
+}
+
+/// What says the least of all that waits while `news` comes.
+fn dispensable(outbox: &BTreeMap<u64, Report>, news: &Report) -> Option<u64> {
+    let nothing = outbox.iter().find(|(_, old)| ends_nothing(&old.outcome));
+    let said_again = |seq: u64, old: &Report| {
+        let mut later = outbox.range(seq + 1..).map(|(_, report)| report).chain([news]);
+        later.any(|later| later.app == old.app && discriminant(&later.outcome) == discriminant(&old.outcome))
+    };
+    let found = nothing.or_else(|| outbox.iter().find(|(seq, old)| said_again(**seq, old)));
+    found.map(|(seq, _)| *seq)
 }
 
 /// A later report of the same host says at least as much.

@@ -116,7 +116,7 @@ async fn numbers_rise_even_when_everything_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_full_outbox_drops_only_what_ended_nothing() {
+async fn a_full_outbox_drops_what_ended_nothing_and_then_what_was_said_again() {
     let dir = tempdir().unwrap();
     let state = open(dir.path()).await;
     let posts = (0..OUTBOX_MAX as u64).map(|n| {
@@ -125,12 +125,18 @@ async fn a_full_outbox_drops_only_what_ended_nothing() {
         async move { state.report(report(n, outcome.clone()), row(1, &outcome)).await }
     });
     futures_util::future::try_join_all(posts).await.unwrap();
-    for _ in 0..2 {
+    // An app that ends so once, and another that ends otherwise, are kept whatever comes after.
+    let other = Report { app: "blog".parse().unwrap(), ..report(997, failed()) };
+    for report in [other.clone(), report(998, Outcome::Healthy)] {
+        state.report(report, row(1, &failed())).await.unwrap();
+    }
+    for _ in 0..OUTBOX_MAX {
         state.report(report(999, failed()), row(1, &failed())).await.unwrap();
     }
-    let kept = state.outbox_after(0);
-    assert_eq!(kept.len(), OUTBOX_MAX + 1);
-    assert!(kept.iter().all(|(_, report)| report.outcome != Outcome::Staged));
+    let kept: Vec<Report> = state.outbox_after(0).into_iter().map(|(_, report)| report).collect();
+    assert_eq!(kept.len(), OUTBOX_MAX);
+    assert!(kept.contains(&other) && kept.contains(&report(998, Outcome::Healthy)), "said once");
+    assert!(kept.iter().all(|report| report.generation.0 >= 997), "the oldest go first");
     assert_eq!(state.history(Some(&app()), usize::MAX).await.unwrap().len(), ROWS_PER_APP);
     state.close().await;
 }
