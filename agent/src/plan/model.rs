@@ -180,6 +180,17 @@ impl Step {
         }
     }
 
+    /// Mostly it waits for connections to end, and costs the host next to nothing.
+    pub fn waits(&self) -> bool {
+        match self {
+            Step::StopSide(_) | Step::Direct(_) => true,
+            Step::Check(_) | Step::Fetch(_) | Step::Render(_) | Step::Seal(_) | Step::Admit { .. } => false,
+            Step::Hook { .. } | Step::Point(_) | Step::Unpoint | Step::Start(_) | Step::Stop => false,
+            Step::Probe { .. } | Step::Rehearse { .. } | Step::StartSide { .. } | Step::Shift { .. } => false,
+            Step::Prune(_) | Step::Remove => false,
+        }
+    }
+
     /// What there is to see once it was done well, where that is known without a look: it looks only, or changes one thing
     /// that was seen before.
     pub fn leaves(&self, seen: &Seen) -> Option<Seen> {

@@ -17,7 +17,10 @@ use crate::{
     host::sim::{Flaw, SimHost},
     plan::{
         Hold, HoldKind, HookPoint, Stale,
-        tests::bench::{app, assignment, brief, run},
+        tests::{
+            balance::direct,
+            bench::{app, assignment, brief, run},
+        },
     },
 };
 
@@ -209,6 +212,23 @@ async fn apps_wait_for_each_other_when_there_are_too_many() {
     let second_check = steps.iter().rposition(|step| step.starts_with("check")).unwrap();
     let first_probe = steps.iter().position(|step| step.starts_with("probe")).unwrap();
     assert!(second_check > first_probe, "{steps:?}");
+}
+
+/// A drain may take an hour, and asks nothing of this host.
+#[tokio::test]
+async fn apps_do_not_wait_for_connections_of_another_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = Agent::over(Arc::new(SimHost::new()), dir, Limits { parallel: 1, ..limits() }).await;
+    let gate = agent.host().gate(StepName::Traffic);
+    agent.crew.assign(direct(1, "a=100 b=0"));
+    agent.begins(StepName::Traffic).await;
+    let other: AppName = "blog".parse().unwrap();
+    agent.crew.assign(Assignment { app: other.clone(), ..run(1, "1") });
+    assert_eq!(agent.concluded().await, "healthy");
+    assert!(agent.crew.state().record(&other).concluded.is_some(), "blog does not wait");
+    assert!(agent.crew.state().record(&app()).concluded.is_none(), "shop does");
+    gate.add_permits(1);
+    assert_eq!(agent.concluded().await, "healthy");
 }
 
 /// Whoever fetches may be waiting for a controller that is away, and that is when people go back by hand.

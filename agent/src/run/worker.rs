@@ -1,6 +1,7 @@
 //! One app's worker: it alone changes the app and its record.
 
 mod place;
+mod reports;
 
 use std::{pin::pin, sync::Arc};
 
@@ -8,7 +9,7 @@ use longshore_common::{
     assignment::{Assignment, Intent},
     code::Coded,
     ids::{AppName, Generation},
-    report::{Failure, Outcome, Report},
+    report::{Failure, Outcome},
     slot::Slot,
 };
 use tokio::{
@@ -16,6 +17,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::place::Place;
 use super::{
     Activity, Tools,
     deadline::deadline,
@@ -29,7 +31,7 @@ use crate::{
         Acceptance, Attempt, Halt, Hold, Local, Next, Record, Seen, Stale, Step, accept, accept_local,
         accept_order, after, conclude, goes_on, next, refused, superseded,
     },
-    state::{Row, State, StateFailed, fit},
+    state::{State, StateFailed, fit},
 };
 
 #[derive(Debug)]
@@ -65,9 +67,6 @@ impl LocalOrder {
         if self.despite_hold { state.drained() } else { state.hold() }
     }
 }
-
-/// What the history says of a deployment for which documents might have expired.
-const STALE: &str = "with --stale";
 
 /// Between two looks at whoever directs traffic.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(3);
@@ -122,9 +121,10 @@ impl<H: Host> Worker<H> {
     pub(super) async fn work(mut self) -> Result<(), StateFailed> {
         loop {
             let tools = Arc::clone(&self.tools);
-            let permit = self.place(&tools.permits).await?;
-            self.converge().await?;
-            drop(permit);
+            let mut place = Place::among(&tools.permits);
+            self.take(&mut place).await?;
+            self.converge(&mut place).await?;
+            drop(place);
             loop {
                 let mail = match self.looks {
                     false => self.mailbox.recv().await,
@@ -141,7 +141,7 @@ impl<H: Host> Worker<H> {
         }
     }
 
-    async fn converge(&mut self) -> Result<(), StateFailed> {
+    async fn converge(&mut self, place: &mut Place<'_>) -> Result<(), StateFailed> {
         if !self.record.is_busy() {
             self.attempt = Attempt::default();
         }
@@ -183,6 +183,12 @@ impl<H: Host> Worker<H> {
                     known = Some((seen, at));
                 }
                 Next::Do(step) => {
+                    if step.waits() {
+                        place.leave(); // others may use it meanwhile
+                    } else if place.is_left() && !self.is_bound() {
+                        self.take(place).await?;
+                        continue; // with the mail of meanwhile, it may be another step
+                    }
                     let left = step.leaves(&seen).map(|left| (left, at));
                     known = match self.take_step(step, &seen).await? {
                         Taken::Well => left,
@@ -422,70 +428,6 @@ impl<H: Host> Worker<H> {
         let record = Some(Box::new(refused(&self.record, assignment, &failure)));
         self.report(assignment, Outcome::Refused { failure }, record).await?;
         Ok(Mind::Same)
-    }
-
-    /// A report that ends nothing here.
-    async fn report(
-        &mut self,
-        assignment: &Assignment,
-        outcome: Outcome,
-        record: Option<Box<Record>>,
-    ) -> Result<(), StateFailed> {
-        let seen = self.tools.host.observe(&self.app).await;
-        let live = seen.map_or_else(|_| self.record.good.last().cloned(), |seen| seen.current);
-        let by = self.local_by(assignment).unwrap_or_else(|| "controller".to_owned());
-        let (report, row) = self.words(assignment, outcome, live, by);
-        match record {
-            Some(record) => {
-                self.tools.state.conclude(&self.app, (*record).clone(), report, row).await?;
-                self.record = *record;
-                Ok(())
-            }
-            None => self.tools.state.report(report, row).await,
-        }
-    }
-
-    /// Who on this host deployed this, if it was not assigned.
-    fn local_by(&self, assignment: &Assignment) -> Option<String> {
-        let local = self.record.local.as_ref();
-        local.filter(|_| self.record.accepted.as_ref() == Some(assignment)).map(|local| local.by.clone())
-    }
-
-    fn words(
-        &self,
-        assignment: &Assignment,
-        outcome: Outcome,
-        live: Option<Slot>,
-        by: String,
-    ) -> (Report, Row) {
-        let time_ms = self.tools.state.now_ms();
-        let failure = failure_of(&outcome);
-        let failed = failure.map(|failure| format!("{}: {}", failure.step, failure.message));
-        let by_hand = self.record.local.as_ref().filter(|_| self.local_by(assignment).is_some());
-        let stale = by_hand.filter(|local| local.stale == Stale::Allowed).map(|_| STALE.to_owned());
-        let detail = [stale, failed].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        let row = Row {
-            time_ms,
-            app: Some(self.app.clone()),
-            generation: assignment.generation,
-            version: assignment.version.to_string(),
-            slot: live.clone(),
-            event: (&outcome).into(),
-            code: failure.map(|failure| failure.code.clone()).unwrap_or_default(),
-            detail,
-            by,
-        };
-        let report = Report {
-            app: self.app.clone(),
-            rollout: assignment.rollout,
-            generation: assignment.generation,
-            release: assignment.release,
-            time_ms,
-            outcome,
-            live,
-            by: self.local_by(assignment),
-        };
-        (report, row)
     }
 
     async fn keep(&mut self, record: Record) -> Result<(), StateFailed> {

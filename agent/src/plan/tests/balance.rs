@@ -10,7 +10,7 @@ use longshore_common::{
 use super::bench::{Bench, app, assignment};
 
 /// `a=100 b=0`
-fn direct(generation: u64, weights: &str) -> Assignment {
+pub fn direct(generation: u64, weights: &str) -> Assignment {
     let server = |word: &str| {
         let (name, weight) = word.split_once('=').unwrap();
         Server { name: name.parse().unwrap(), address: None, weight: weight.parse().unwrap(), if_up: false }

@@ -1,6 +1,6 @@
 //! Transcripts, crashes at every effect, and properties of the core, on the host's twin in memory.
 
-mod balance;
+pub(crate) mod balance;
 pub(crate) mod bench;
 mod beside;
 mod crashes;

@@ -5,24 +5,47 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Worker;
 use crate::{host::Host, state::StateFailed};
 
+/// One place, taken or left.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    all: &'a Semaphore,
+    held: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Place<'a> {
+    /// Not taken yet.
+    pub(super) fn among(all: &'a Semaphore) -> Self {
+        Self { all, held: None }
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.held = None;
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.held.is_none()
+    }
+}
+
 impl<H: Host> Worker<H> {
     /// Mail is read meanwhile. Who goes back needs none: those at work may be waiting for a controller that is away, and
     /// going back by hand is for when it is.
-    pub(super) async fn place<'a>(
-        &mut self,
-        places: &'a Semaphore,
-    ) -> Result<Option<SemaphorePermit<'a>>, StateFailed> {
+    pub(super) async fn take(&mut self, place: &mut Place<'_>) -> Result<(), StateFailed> {
         // Kept over mail, for its turn is.
-        let mut turn = std::pin::pin!(places.acquire());
+        let all = place.all;
+        let mut turn = std::pin::pin!(all.acquire());
         while !self.is_bound() {
             tokio::select! {
-                place = &mut turn => return Ok(Some(place.expect("never closed"))),
+                permit = &mut turn => {
+                    place.held = Some(permit.expect("never closed"));
+                    return Ok(());
+                }
                 Some(mail) = self.mailbox.recv() => {
                     self.read(mail).await?;
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
     /// On the way back, or carrying out a local order: this is finished before anything new begins.
