@@ -80,7 +80,8 @@ fn restate(record: &Record, traffic: &Traffic, seen: &Seen) -> Option<Step> {
     Some(Step::Shift { slot: current.clone(), side, traffic })
 }
 
-/// Starts it where it was, or on the idle side, which has no traffic by then.
+/// Starts it where it was, or on the idle side, which has no traffic by then. What is still warm there is stopped first, for
+/// its connections may take long to end.
 fn start(slot: &Slot, traffic: &Traffic, seen: &Seen) -> Step {
     let sides = &seen.sides;
     let side = sides.home_of(slot).unwrap_or_else(|| sides.idle(seen.current.as_ref()));
@@ -90,6 +91,10 @@ fn start(slot: &Slot, traffic: &Traffic, seen: &Seen) -> Step {
     {
         let traffic = Traffic { share: 100, ..traffic.clone() };
         return Step::Shift { slot: other.slot.clone(), side: side.other(), traffic };
+    }
+    let warm = sides.on(side).is_some_and(|left| left.up && left.slot != *slot);
+    if warm && sides.share(side) == Some(0) {
+        return Step::StopSide(side);
     }
     Step::StartSide { slot: slot.clone(), side }
 }

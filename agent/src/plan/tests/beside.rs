@@ -90,6 +90,16 @@ fn the_new_release_is_tried_beside_the_old_one_before_traffic_moves() {
     assert!(third.contains("start 3-") && third.contains("on blue"), "{third}");
 }
 
+/// In a step of its own: it may have to wait for connections to end.
+#[test]
+fn what_is_still_warm_makes_room_for_the_next() {
+    let mut bench = bench(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    let third = bench.transcript(|bench| bench.give(&run(3, "3")));
+    assert!(third.contains("\nstop blue\nstart 3-") && third.ends_with("=> healthy"), "{third}");
+}
+
 /// Scenario 28: what fails before it has traffic never gets any, and is stopped.
 #[test]
 fn a_release_that_is_not_healthy_gets_no_traffic() {
