@@ -37,9 +37,10 @@ impl Moment {
         symlink_atomic(&PathBuf::from(format!("{}+{}", self.boot, self.at_us)), &folder.join(MOMENT))
     }
 
-    /// Whether what was started at `started_us` of the boot `now` was started before this.
+    /// Whether what was started at `started_us` of the boot `now` was started before this. Boots without a name are not
+    /// known to be the same.
     pub fn is_after(&self, started_us: u64, now: &str) -> bool {
-        self.boot == now && started_us < self.at_us
+        !now.is_empty() && self.boot == now && started_us < self.at_us
     }
 }
 

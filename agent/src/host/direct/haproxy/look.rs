@@ -108,7 +108,8 @@ mod tests {
                 Wanted { name, address, weight, if_up: false }
             })
             .collect();
-        let ours = ours.map(|ours| ours.split_whitespace().map(|name| name.parse().unwrap()).collect());
+        let ours: Option<BTreeSet<HostName>> =
+            ours.map(|ours| ours.split_whitespace().map(|name| name.parse().unwrap()).collect());
         let servers = read_servers(&text).unwrap();
         judge(Path::new("/s"), &"shop".parse().unwrap(), &servers, &wanted, ours.as_ref())
     }
