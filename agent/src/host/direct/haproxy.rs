@@ -8,7 +8,7 @@
 mod farm;
 mod look;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use longshore_common::{
     report::Failure,
@@ -95,10 +95,12 @@ impl<'a> Haproxy<'a> {
 
     /// Percent of new connections that go to green.
     pub async fn green(&self) -> Result<u8, Failure> {
-        let [blue, green] = self.sides().await?;
-        let (blue, green) = (blue.counts(), green.counts());
-        // Neither of them has traffic: no split of ours.
-        Ok((green * 100).checked_div(blue + green).map_or(255, |percent| percent as u8))
+        Ok(percent(&self.sides().await?))
+    }
+
+    /// The same, but for what somebody else took out: see `shown`.
+    pub async fn green_of(&self, told: u8, ours: &BTreeSet<Side>) -> Result<u8, Failure> {
+        Ok(shown(&self.sides().await?, told, ours))
     }
 
     /// Gives green its percentage of new connections and blue the rest.
@@ -255,6 +257,25 @@ impl<'a> Haproxy<'a> {
     }
 }
 
+/// Above 100: neither of them has traffic, which is no split of ours.
+fn percent([blue, green]: &[Server; 2]) -> u8 {
+    let (blue, green) = (blue.counts(), green.counts());
+    (green * 100).checked_div(blue + green).map_or(255, |percent| percent as u8)
+}
+
+/// Percent for green. Where somebody else took a side out that was told to have some, it is as it was told, if the other is:
+/// theirs stays out until they let it in. `ours` are those that we took out, or may have.
+fn shown(sides: &[Server; 2], told: u8, ours: &BTreeSet<Side>) -> u8 {
+    let shares = [100_u8.saturating_sub(told), told];
+    let is_others = |side: Side| {
+        shares[side as usize] > 0 && sides[side as usize].is_taken_out() && !ours.contains(&side)
+    };
+    let fits =
+        |side: Side| is_others(side) || (sides[side as usize].counts() > 0) == (shares[side as usize] > 0);
+    let left = Side::BOTH.into_iter().any(is_others) && Side::BOTH.into_iter().all(fits);
+    if left { told } else { percent(sides) }
+}
+
 /// None: no list of servers.
 fn read_servers(text: &str) -> Option<Vec<Server>> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with("# "));
@@ -290,6 +311,31 @@ mod tests {
         assert_eq!((servers[1].name.as_str(), servers[1].counts()), ("green", 0));
         assert!(read_servers("Can't find backend.\n").is_none());
         assert!(read_servers("1\n# srv_name\nblue\n").is_none());
+    }
+
+    /// What an admin took out stays out; what we did, or HAProxy by its configuration, is told again.
+    #[test]
+    fn a_side_that_somebody_else_took_out_is_as_it_was_told() {
+        let server = |name: &str, administrative: u32, weight: u32| {
+            let (name, address) = (name.to_owned(), "127.0.0.1:1".to_owned());
+            Server { name, address, operational: RUNNING, administrative, weight, check: 6 }
+        };
+        // Administrative states of blue and green, what green was told, which of them are ours, what is shown.
+        for (blue, green, told, ours, expected) in [
+            (0x00, 0x08, 0, vec![Side::Green], 0),
+            (0x01, 0x08, 0, vec![Side::Green], 0),
+            (0x08, 0x01, 0, vec![Side::Green], 0),
+            (0x01, 0x08, 0, vec![Side::Blue, Side::Green], 255),
+            (0x05, 0x05, 0, vec![Side::Green], 255),
+            // The other one does not stand as it was told either.
+            (0x01, 0x00, 0, vec![Side::Green], 100),
+            (0x01, 0x00, 50, vec![], 50),
+            (0x01, 0x00, 50, vec![Side::Blue], 100),
+        ] {
+            let sides = [server("blue", blue, 100), server("green", green, 100)];
+            let ours: BTreeSet<Side> = ours.into_iter().collect();
+            assert_eq!(shown(&sides, told, &ours), expected, "{blue:#x} {green:#x} {told} {ours:?}");
+        }
     }
 
     #[tokio::test]

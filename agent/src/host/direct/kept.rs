@@ -1,6 +1,6 @@
 //! Where traffic was directed last, on the disk.
 
-use std::{fs, io};
+use std::{collections::BTreeSet, fs, io};
 
 use longshore_common::{
     durable::write_atomic,
@@ -23,6 +23,9 @@ pub struct Kept {
     pub green: u8,
     /// Since when.
     pub since_ms: Millis,
+    /// Sides that we took out of HAProxy, or may have. What is out and not among them somebody else took out.
+    #[serde(default)]
+    pub ours: BTreeSet<Side>,
 }
 
 impl Kept {

@@ -153,10 +153,18 @@ impl RealHost {
             sleep(LOOK).await;
         }
         if traffic.director == Director::Haproxy
-            && let Err(failure) = self.haproxy(&traffic).let_go(side).await
+            && let Err(failure) = self.let_go(app, kept, side).await
         {
             tracing::warn!(%app, %side, "{}", failure.message);
         }
+    }
+
+    /// Written down before it is done, so that it never passes for what somebody else did.
+    async fn let_go(&self, app: &AppName, mut kept: Kept, side: Side) -> Result<(), Failure> {
+        if kept.ours.insert(side) {
+            kept.write(&self.layout, app)?;
+        }
+        self.haproxy(&kept.traffic).let_go(side).await
     }
 
     pub(super) async fn shift(
@@ -190,13 +198,20 @@ impl RealHost {
         let manifest = self.at_home(&self.manifest(app, slot).await?);
         let addresses = self.addresses(app, &manifest).await?;
         match traffic.director {
-            Director::Haproxy => self.haproxy(traffic).split(split.green, &addresses).await?,
+            Director::Haproxy => {
+                // Cut off half way, either of them may be out by our word.
+                if let Some(before) = Kept::read(&self.layout, app)? {
+                    Kept { ours: Side::BOTH.into(), ..before }.write(&self.layout, app)?;
+                }
+                self.haproxy(traffic).split(split.green, &addresses).await?;
+            }
             Director::Nginx => self.nginx(traffic).split(split.green, &addresses).await?,
             Director::Socket => self.relay(app, &manifest, split.green, &addresses).await?,
         }
         let before = Kept::read(&self.layout, app)?.filter(|kept| kept.split() == split);
         let since_ms = before.map_or_else(|| SystemClock.now_ms(), |kept| kept.since_ms);
-        Kept { traffic: traffic.clone(), green: split.green, since_ms }.write(&self.layout, app)
+        let ours = Side::BOTH.into_iter().filter(|side| split.share(*side) == 0).collect();
+        Kept { traffic: traffic.clone(), green: split.green, since_ms, ours }.write(&self.layout, app)
     }
 
     /// Starts the relay where none runs, or one with other sockets.
@@ -301,7 +316,10 @@ impl RealHost {
             (Director::Socket, _) => {
                 relay::status(&self.relay_folder(app)).await.ok().map(|status| status.targets.share)
             }
-            (Director::Haproxy, _) => self.haproxy(&kept.traffic).glanced_at().green().await.ok(),
+            (Director::Haproxy, _) => {
+                let haproxy = self.haproxy(&kept.traffic).glanced_at();
+                haproxy.green_of(kept.green, &kept.ours).await.ok()
+            }
             (Director::Nginx, Some(addresses)) => {
                 self.nginx(&kept.traffic).says(kept.green, &addresses).then_some(kept.green)
             }
