@@ -29,7 +29,7 @@ pub use dirs::{
     rename_new_durable, same_filesystem, symlink_atomic, sync_dir, sync_fs,
 };
 pub use file::{AtomicFile, write_atomic};
-pub use lock::{DirLock, LockError, lock_dir};
+pub use lock::{DirLock, Holder, LockError, lock_dir};
 
 /// Temporary names begin so. What bears one is of no worth to anybody but the process that is writing it.
 pub const TEMP_PREFIX: &str = ".longshore-tmp-";

@@ -142,6 +142,11 @@ pub async fn run(desk: &Desk, command: TrustCommand) -> Result<Exit, Failure> {
                 )
                 .next("if the fleet was made anew: the same with --replace"));
             }
+            let _alone = ring.lock()?.map_err(|holder| {
+                let folder = ring.folder().display();
+                let message = format!("{holder} signs by the keys in {folder}; nothing was changed");
+                Failure::coded(Code::S01, message).next("when that has ended: the same again")
+            })?;
             ring.forget_seen()?;
             ring.set_pin(root.0)?;
             let keys = ring.folder().display().to_string();

@@ -46,6 +46,7 @@ pub struct Overtaken {
 
 /// The organisation's key and the fleet's root. What hosts are to pin, and whether it was there before.
 pub async fn init(signer: &Signer<'_>) -> Result<([u8; 32], bool), Failure> {
+    let _alone = signer.alone().await?;
     if let Some(pin) = signer.ring.pin()?
         && let Some(held) = signer.verified(FLEET).await?
     {
@@ -93,6 +94,7 @@ pub async fn create_app(
     others: &[PublicKey],
     threshold: u64,
 ) -> Result<(AppKeys, Signed), Failure> {
+    let _alone = signer.alone().await?;
     let name = app.as_str();
     if name == FLEET || name == ORG {
         return Err(Failure::usage(format!("\"{name}\" is taken: call the app something else")));
@@ -171,6 +173,7 @@ pub async fn sign_release(
     length: u64,
     floor: Option<Floor>,
 ) -> Result<Signed, Failure> {
+    let _alone = signer.alone().await?;
     let held = app_of(signer, app).await?;
     let mut catalog = next_list(app.as_str(), &held)?;
     let listed = catalog.by_version(version).cloned();
@@ -199,6 +202,7 @@ pub struct Floor;
 
 /// Takes a release off the list.
 pub async fn withdraw(signer: &Signer<'_>, app: &AppName, version: &Version) -> Result<Signed, Failure> {
+    let _alone = signer.alone().await?;
     let held = app_of(signer, app).await?;
     let mut catalog = next_list(app.as_str(), &held)?;
     let Some(seq) = catalog.by_version(version).map(|listed| listed.seq) else { return Ok(Signed::Before) };
@@ -219,6 +223,7 @@ pub enum FleetWord {
 
 /// Signs the fleet's own list with this said in it. What becomes of it, and the list that says it.
 pub async fn say_to_fleet(signer: &Signer<'_>, word: &FleetWord) -> Result<(Signed, Catalog), Failure> {
+    let _alone = signer.alone().await?;
     let held = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
     let before = held.catalog(FLEET)?;
     let mut catalog = next_list(FLEET, &held)?;
@@ -245,6 +250,7 @@ pub async fn say_to_fleet(signer: &Signer<'_>, word: &FleetWord) -> Result<(Sign
 
 /// What the fleet's own list says now, verified.
 pub async fn fleet_list(signer: &Signer<'_>) -> Result<Catalog, Failure> {
+    let _alone = signer.alone().await?;
     Ok(signer.verified(FLEET).await?.ok_or_else(no_fleet)?.catalog(FLEET)?)
 }
 
@@ -254,6 +260,7 @@ pub async fn signed_digest(
     app: &AppName,
     version: &Version,
 ) -> Result<Option<ReleaseDigest>, Failure> {
+    let _alone = signer.alone().await?;
     let Some(held) = signer.verified(app.as_str()).await? else { return Ok(None) };
     Ok(held.catalog(app.as_str())?.by_version(version).map(|listed| listed.digest))
 }
@@ -284,6 +291,7 @@ pub struct Changes {
 
 /// A new root: with these changes, the organisation's keys as the fleet has them, and the controller's key as it is.
 pub async fn rotate(signer: &Signer<'_>, app: &str, changes: &Changes) -> Result<Signed, Failure> {
+    let _alone = signer.alone().await?;
     let fleet = signer.verified(FLEET).await?.ok_or_else(no_fleet)?;
     let held = signer.verified_to_rotate(app, &fleet).await?.ok_or_else(|| no_keys(app))?;
     let before = held.root(app)?;
@@ -376,6 +384,7 @@ fn agreed(waiting: &[Vec<u8>], ours: Vec<u8>, life_ms: Millis) -> Vec<u8> {
 
 /// What of the fleet's and the app's documents operators have to renew before hosts take anything new.
 pub async fn expired(signer: &Signer<'_>, app: &AppName, now_ms: Millis) -> Result<Vec<Expired>, Failure> {
+    let _alone = signer.alone().await?;
     let mut expired = vec![];
     for name in [FLEET, app.as_str()] {
         let held = signer.verified(name).await?;

@@ -5,6 +5,7 @@
 //! <name>.ssh-agent      which key of an ssh-agent is meant by this name
 //! fleet.pin             SHA-256 of the fleet's first root, by which this machine knows it
 //! seen/                 what was verified here last
+//! lock                  of whoever signs at the moment
 //! ```
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 use longshore_common::{
     chain::Chain,
     digest::{ReleaseDigest, hex},
-    durable,
+    durable::{self, DirLock, LockError},
     ids::AppName,
     regular::{self, Links},
     trust::{FLEET, PublicKey, SigningKey, author},
@@ -123,6 +124,16 @@ impl KeyRing {
     /// Forgets what was verified here: for another pin.
     pub fn forget_seen(&self) -> Result<(), Failure> {
         durable::remove_dir_durable(&self.folder.join("seen")).map_err(|e| failed(&e))
+    }
+
+    /// Takes the folder for one command, or says who has it. Never waits.
+    pub fn lock(&self) -> Result<Result<DirLock, durable::Holder>, Failure> {
+        self.make()?;
+        match durable::lock_dir(&self.folder) {
+            Ok(lock) => Ok(Ok(lock)),
+            Err(LockError::Held { holder, .. }) => Ok(Err(holder)),
+            Err(LockError::Failed(error)) => Err(failed(&error)),
+        }
     }
 
     pub fn seen_dir(&self) -> Result<PathBuf, Failure> {

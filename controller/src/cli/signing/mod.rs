@@ -5,6 +5,7 @@
 //! no signature.
 
 mod acts;
+mod alone;
 mod keyring;
 mod passphrase;
 mod sealed;
@@ -111,6 +112,7 @@ impl Signer<'_> {
     }
 
     async fn hand_back_one(&self, app: &str) -> Result<bool, Failure> {
+        let _alone = self.alone().await?;
         let Some(seen) = self.seen(app)?.load().map_err(|why| here(why.message))? else { return Ok(false) };
         let has = self.get(app).await?.documents.map(Offer::from);
         let root = has.iter().flat_map(|offer| &offer.roots).map(|root| author::version(root)).max();

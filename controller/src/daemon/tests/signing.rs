@@ -116,3 +116,31 @@ async fn the_organisations_key_is_exchanged_and_each_app_follows() {
     assert_eq!(rotate(&at(&eve), "shop", &Changes::default()).await.unwrap(), ENOUGH);
     site.stop().await;
 }
+
+/// Two commands of one person at a time, as when two jobs publish: each signs on top of what the other has signed.
+#[tokio::test]
+async fn whoever_signs_while_another_does_waits_for_that() {
+    let site = Site::start().await;
+    let client = site.client().await;
+    let ada = ring(&site, "ada");
+    let by = Instant::now() + Duration::from_secs(600);
+    let at = |by| Signer { client: &client, ring: &ada, by };
+    init(&at(by)).await.unwrap();
+    create_app(&at(by), &app(), &[], 1).await.unwrap();
+    let sign = async |version: &str, by| {
+        let (of, version) = (version.as_bytes().to_vec(), version.parse().unwrap());
+        sign_release(&at(by), &app(), &version, ReleaseDigest::of(&of), of.len() as u64, None).await
+    };
+    let signed = tokio::join!(sign("1.0", by), sign("1.1", by), sign("1.2", by));
+    assert_eq!(signed, (Ok(ENOUGH), Ok(ENOUGH), Ok(ENOUGH)));
+    let held = at(by).verified("shop").await.unwrap().unwrap();
+    assert_eq!(held.catalog("shop").unwrap().releases.len(), 3);
+
+    let other = ada.lock().unwrap().unwrap();
+    let late = sign("1.3", Instant::now()).await.unwrap_err();
+    assert_eq!((late.code, late.exit.number()), (Some(Code::S01), 5), "{late:?}");
+    assert!(late.message.contains(&format!("pid {}", std::process::id())), "{late:?}");
+    drop(other);
+    assert_eq!(sign("1.3", by).await, Ok(ENOUGH));
+    site.stop().await;
+}
