@@ -85,6 +85,15 @@ impl RolloutsService {
         Ok((admission, id.map_err(refuse)?))
     }
 
+    /// What `latest` or a part of an id means now. In a moment that may be another: the record, and a second person,
+    /// are told which. What means nothing is refused when the caller is known.
+    async fn meant(&self, rollout: &str) -> String {
+        match self.engine.find_to_steer(rollout).await {
+            Ok(id) => id.to_string(),
+            Err(_) => rollout.to_owned(),
+        }
+    }
+
     /// Who calls, if they may touch what the plan moves; and what that is.
     async fn admitted_to_plan<T: Act>(
         &self,
@@ -281,7 +290,8 @@ impl Rollouts for RolloutsService {
         Ok(Response::new(rollout_rows::explained(&view)))
     }
 
-    async fn steer(&self, request: Request<pb::SteerRequest>) -> Result<Response<pb::Rollout>, Status> {
+    async fn steer(&self, mut request: Request<pb::SteerRequest>) -> Result<Response<pb::Rollout>, Status> {
+        request.get_mut().rollout = self.meant(&request.get_ref().rollout).await;
         let (admission, id) = self.admitted_to(&request, &request.get_ref().rollout).await?;
         let pb::SteerRequest { rollout: _, reason, act } = request.into_inner();
         let act = act.ok_or_else(|| coded(Coded::new(Code::V01, "steer.act is missing")))?;
@@ -311,8 +321,9 @@ impl Rollouts for RolloutsService {
 
     async fn open_gate(
         &self,
-        request: Request<pb::OpenGateRequest>,
+        mut request: Request<pb::OpenGateRequest>,
     ) -> Result<Response<pb::Rollout>, Status> {
+        request.get_mut().rollout = self.meant(&request.get_ref().rollout).await;
         let (admission, id) = self.admitted_to(&request, &request.get_ref().rollout).await?;
         let pb::OpenGateRequest { rollout: _, gate, denied, reason } = request.into_inner();
         let answer = if denied { Answer::Denied } else { Answer::Approved };

@@ -183,6 +183,33 @@ async fn what_two_people_decide_waits_for_the_second() {
     site.stop().await;
 }
 
+/// What `latest` meant when it was proposed, and not what it means when it is done.
+#[tokio::test]
+async fn two_people_decide_about_one_rollout_however_they_name_it() {
+    let acts = ["Rollouts/Steer".to_owned()];
+    let site = Site::start_with(|config| config.two_persons = TwoPersons::parse(&acts).unwrap()).await;
+    let labels = std::collections::BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    site.enrol(&site.token_with(1, labels).await, &HostKey::new(), "web-1").await.unwrap();
+    site.apply_environment().await;
+    site.publish("1.0").await;
+    let id = site.start_rollout("1.0").await;
+    let pause = |rollout: &str| pb::SteerRequest {
+        rollout: rollout.into(),
+        reason: String::new(),
+        act: Some(pb::steer_request::Act::Pause(pb::Nothing {})),
+    };
+    let channel = site.operator().await;
+    let waits = RolloutsClient::new(channel.clone()).steer(pause("latest")).await.unwrap_err();
+    assert_eq!(from_status(&waits).code, Code::W02, "{waits}");
+    let asked = AccessClient::new(channel).proposals(pb::ProposalsRequest {}).await.unwrap().into_inner();
+    let [proposal] = &asked.proposals[..] else { panic!("{asked:?}") };
+    assert!(proposal.target.ends_with(&format!("pause rollout {id}")), "{}", proposal.target);
+
+    let bob = site.with_identity(site.machine_operator("bob", "deployer")).await;
+    RolloutsClient::new(bob).steer(pause(&id[id.len() - 12..])).await.expect("he means the same one");
+    site.stop().await;
+}
+
 /// Two people agree to one ciphertext for these hosts, told by its digest, and not to whatever is sealed
 /// next.
 #[tokio::test]
