@@ -188,7 +188,7 @@ async fn what_two_people_decide_waits_for_the_second() {
 async fn two_people_decide_about_one_rollout_however_they_name_it() {
     let acts = ["Rollouts/Steer".to_owned()];
     let site = Site::start_with(|config| config.two_persons = TwoPersons::parse(&acts).unwrap()).await;
-    let labels = std::collections::BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
+    let labels = BTreeMap::from([("env".to_owned(), "prod".to_owned())]);
     site.enrol(&site.token_with(1, labels).await, &HostKey::new(), "web-1").await.unwrap();
     site.apply_environment().await;
     site.publish("1.0").await;
