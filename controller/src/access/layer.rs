@@ -13,17 +13,21 @@ use longshore_common::{
     tls::{Identity, Peer},
     wire::{from_status, to_status},
 };
-use tokio::sync::Semaphore;
-use tonic::{Status, codegen::http};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Extensions, Status, body::Body, codegen::http};
 use tower::{Layer, Service};
 
-use super::table::{self, Method, Who};
+use super::{
+    paced::{Pace, Paced},
+    role::Scope,
+    table::{self, Method, Who},
+};
 use crate::{
     audit::{Audit, What},
-    identity::Noted,
+    identity::{Door, Noted},
 };
 
-/// Publications that are taken in at a time: each may have 33 MiB, all of which is held before a handler can ask the door.
+/// Publications that are taken in at a time: each may have 33 MiB, all of which is held before a handler sees it.
 const PUBLICATIONS: usize = 8;
 
 /// In a request's extensions: the row of the table, or none for a method that nobody thought of.
@@ -41,19 +45,26 @@ impl Called {
 #[derive(Clone)]
 pub struct CalledLayer {
     audit: Audit,
+    /// Whom it asks who may publish at all; none: the handler alone does.
+    door: Option<Door>,
     publications: Arc<Semaphore>,
 }
 
 impl CalledLayer {
     pub fn new(audit: Audit) -> Self {
-        Self { audit, publications: Arc::new(Semaphore::new(PUBLICATIONS)) }
+        Self { audit, door: None, publications: Arc::new(Semaphore::new(PUBLICATIONS)) }
+    }
+
+    pub fn asking(self, door: Door) -> Self {
+        Self { door: Some(door), ..self }
     }
 }
 
 impl<S> Layer<S> for CalledLayer {
     type Service = Marked<S>;
     fn layer(&self, inner: S) -> Marked<S> {
-        Marked { inner, audit: self.audit.clone(), publications: self.publications.clone() }
+        let Self { audit, door, publications } = self.clone();
+        Marked { inner, audit, door, publications }
     }
 }
 
@@ -62,12 +73,13 @@ impl<S> Layer<S> for CalledLayer {
 pub struct Marked<S> {
     inner: S,
     audit: Audit,
+    door: Option<Door>,
     publications: Arc<Semaphore>,
 }
 
-impl<S, B, R> Service<http::Request<B>> for Marked<S>
+impl<S, R> Service<http::Request<Body>> for Marked<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S: Service<http::Request<Body>, Response = http::Response<R>>,
     S::Future: Send + 'static,
     R: Default + Send + 'static,
 {
@@ -79,7 +91,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let (called, noted) = (Called::by_path(request.uri().path()), Noted::default());
         request.extensions_mut().insert(called);
         request.extensions_mut().insert(noted.clone());
@@ -92,20 +104,21 @@ where
                 Ok(response)
             });
         }
-        let room = match is_publication(called) {
-            false => None,
-            true => match self.publications.clone().try_acquire_owned() {
-                Ok(room) => Some(room),
-                Err(_) => {
-                    let response: http::Response<R> = to_status(&too_many()).into_http();
-                    return Box::pin(async move { Ok(response) });
-                }
-            },
+        let turnstile = is_publication(called).then(|| self.turnstile(&request));
+        let request = match turnstile {
+            None => request,
+            Some(_) => request.map(|body| Body::new(Paced::over(body, Pace::SLOWEST))),
         };
         let (call, audit) = (self.inner.call(request), self.audit.clone());
         Box::pin(async move {
-            let _room = room;
-            let response = call.await?;
+            let place = match turnstile {
+                None => Ok(None),
+                Some(turnstile) => turnstile.enter().await.map(Some),
+            };
+            let response = match place {
+                Ok(_place) => call.await?,
+                Err(why) => to_status(&why).into_http(),
+            };
             if let Some(entry) = noted.get() {
                 end(&audit, entry, response.headers());
             } else if !noted.is_denied() {
@@ -114,6 +127,34 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+impl<S> Marked<S> {
+    fn turnstile(&self, request: &http::Request<Body>) -> Turnstile {
+        Turnstile {
+            door: self.door.clone(),
+            call: request.extensions().clone(),
+            publications: self.publications.clone(),
+        }
+    }
+}
+
+/// Before a publication: nothing of its message is taken in yet.
+struct Turnstile {
+    door: Option<Door>,
+    call: Extensions,
+    publications: Arc<Semaphore>,
+}
+
+impl Turnstile {
+    /// Whoever may publish nothing at all takes no place. What they may publish, only the message says.
+    async fn enter(self) -> Result<OwnedSemaphorePermit, Coded> {
+        if let Some(door) = &self.door {
+            let may = door.glance(&self.call, &Scope::Any, "a publication").await;
+            may.map_err(|trouble| trouble.coded())?;
+        }
+        self.publications.try_acquire_owned().map_err(|_| too_many())
     }
 }
 

@@ -108,7 +108,8 @@ pub(super) async fn serve_main(port: Port, clients: Arc<LiveClientTrust>, servic
         approvals,
         notices,
     } = services;
-    let router = limited(port.audit.clone())
+    let called = CalledLayer::new(port.audit.clone()).asking(releases.door.clone());
+    let router = limited(called)
         .add_service(SessionServer::new(session).max_decoding_message_size(MESSAGE_BYTES))
         .add_service(RenewalServer::new(renewal).max_decoding_message_size(ENROL_BYTES))
         .add_service(BlobsServer::new(blobs).max_decoding_message_size(MESSAGE_BYTES))
@@ -129,16 +130,16 @@ pub(super) async fn serve_main(port: Port, clients: Arc<LiveClientTrust>, servic
 
 pub(super) async fn serve_enrolment(port: Port, enrolment: EnrolmentService) {
     let tls = TlsAcceptor::from(open_server_config(port.identity.clone()));
-    let router = limited(port.audit.clone())
+    let router = limited(CalledLayer::new(port.audit.clone()))
         .max_concurrent_streams(4)
         .max_connection_age(ENROL_STAY)
         .add_service(EnrolmentServer::new(enrolment).max_decoding_message_size(ENROL_BYTES));
     run(router, port, tls, ENROL_HANDSHAKES).await;
 }
 
-fn limited(audit: Audit) -> Server<Limits> {
+fn limited(called: CalledLayer) -> Server<Limits> {
     Server::builder()
-        .layer(CalledLayer::new(audit))
+        .layer(called)
         .layer(Deadlines)
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADER_BYTES)

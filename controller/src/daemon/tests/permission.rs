@@ -71,7 +71,27 @@ async fn a_host_is_refused_before_its_message_is_taken_in() {
     site.stop().await;
 }
 
-/// The same of operators, whose roles are looked at when the message is there.
+/// Nor of an operator who may publish nothing.
+#[tokio::test]
+async fn who_may_not_publish_is_refused_before_the_message_is_taken_in() {
+    let site = Site::start().await;
+    let eve = site.with_identity(site.machine_operator("eve", "viewer")).await;
+    let mut client = Grpc::new(eve);
+    client.ready().await.unwrap();
+    let never = Request::new(tokio_stream::pending::<pb::Nothing>());
+    let path = PathAndQuery::from_static("/longshore.v1.Releases/Publish");
+    let codec = WireCodec::<pb::Nothing, pb::Nothing>::default();
+    let answered = tokio::time::timeout(PATIENCE, client.streaming(never, path, codec)).await;
+    let refused = from_status(&answered.expect("its message is waited for").unwrap_err());
+    assert_eq!(refused.code, Code::C02, "{refused}");
+    let lines = access::log(&site).await;
+    let recorded =
+        |line: &&String| ["denied", "eve", "Releases/Publish"].iter().all(|word| line.contains(word));
+    assert_eq!(lines.iter().filter(recorded).count(), 1, "{lines:#?}");
+    site.stop().await;
+}
+
+/// Of those who may, so many at a time.
 #[tokio::test]
 async fn so_many_publications_are_taken_in_at_a_time() {
     let site = Site::start().await;
