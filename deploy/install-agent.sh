@@ -19,22 +19,45 @@ while [ $# -gt 0 ]; do
         *) echo "usage: install-agent.sh [--single] --server HOST:PORT <token-file" >&2; exit 2 ;;
     esac
 done
-[ "$(id -u)" = 0 ] || { echo "install-agent.sh: must be run as root" >&2; exit 4; }
 
 here=$(cd "$(dirname "$0")" && pwd)
+program=$here/longshore-agent
 units=$here
 [ -e "$units/longshore-agent.service" ] || units=$here/systemd
 installed=/etc/systemd/system
 
-# Replaces $2 by $1 in one rename when they differ; says whether it did.
+# Asked before anything is changed: what would be missing halfway is missing now.
+refuse() {
+    echo "install-agent.sh: $1. Nothing was changed" >&2
+    exit 4
+}
+[ "$(id -u)" = 0 ] || refuse 'must be run as root'
+[ -f "$program" ] || refuse "there is no program $program: copy the one that was built to there"
+case $processes in
+    two) needed='longshore-agent.service longshore-helper.service longshore-helper.socket' ;;
+    *) needed=longshore-agent-single.service ;;
+esac
+for unit in $needed; do
+    [ -f "$units/$unit" ] || refuse "there is no unit $units/$unit: copy it from deploy/systemd to there"
+done
+[ -d /run/systemd/system ] || refuse 'this machine does not run systemd; without it: longshore-agent enroll, then run'
+if [ ! -e /var/lib/longshore/identity/cert.pem ] && [ -z "$server" ]; then
+    echo 'install-agent.sh: this host is not enrolled; say --server HOST:PORT' >&2
+    exit 2
+fi
+
+# Replaces $2 by $1 in one rename.
 put() {
-    if cmp -s "$1" "$2"; then return 1; fi
     install -m "$3" "$1" "$2.new"
     mv "$2.new" "$2"
 }
 
+# What fails in a condition does not end the script: nothing is done there but to compare.
 changed=
-if put "$here/longshore-agent" /usr/bin/longshore-agent 0755; then changed=yes; fi
+if ! cmp -s "$program" /usr/bin/longshore-agent; then
+    put "$program" /usr/bin/longshore-agent 0755
+    changed=yes
+fi
 if [ $processes = two ]; then
     if [ "$(readlink /usr/bin/longshore-helper)" != longshore-agent ]; then
         ln -sf longshore-agent /usr/bin/longshore-helper.new
@@ -47,7 +70,6 @@ if [ $processes = two ]; then
 fi
 
 if [ ! -e /var/lib/longshore/identity/cert.pem ]; then
-    [ -n "$server" ] || { echo "install-agent.sh: this host is not enrolled; say --server HOST:PORT" >&2; exit 2; }
     # What it would have people do next is done below.
     said=$(longshore-agent enroll --server "$server" --token-file -)
     printf '%s\n' "$said" | sed '/^next: /d'
@@ -71,10 +93,16 @@ fi
 reload=
 if [ $processes = two ]; then
     for unit in longshore-agent.service longshore-helper.service longshore-helper.socket; do
-        if put "$units/$unit" $installed/$unit 0644; then reload=yes; fi
+        if ! cmp -s "$units/$unit" $installed/$unit; then
+            put "$units/$unit" $installed/$unit 0644
+            reload=yes
+        fi
     done
 else
-    if put "$units/longshore-agent-single.service" $installed/longshore-agent.service 0644; then reload=yes; fi
+    if ! cmp -s "$units/longshore-agent-single.service" $installed/longshore-agent.service; then
+        put "$units/longshore-agent-single.service" $installed/longshore-agent.service 0644
+        reload=yes
+    fi
     for unit in longshore-helper.socket longshore-helper.service; do
         [ ! -e $installed/$unit ] || { systemctl disable --quiet --now $unit; rm $installed/$unit; reload=yes; }
     done

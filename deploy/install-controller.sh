@@ -23,24 +23,46 @@ while [ $# -gt 0 ]; do
         *) echo "$usage" >&2; exit 2 ;;
     esac
 done
-[ "$(id -u)" = 0 ] || { echo 'install-controller.sh: must be run as root' >&2; exit 4; }
 
 here=$(cd "$(dirname "$0")" && pwd)
+program=$here/longshore-controller
 unit=$here/longshore-controller.service
 [ -e "$unit" ] || unit=$here/systemd/longshore-controller.service
+installed=/etc/systemd/system/longshore-controller.service
 user=longshore-controller
 state=/var/lib/longshore-controller
 
-# Replaces $2 by $1 in one rename when they differ; says whether it did.
+# Asked before anything is changed: what would be missing halfway is missing now.
+refuse() {
+    echo "install-controller.sh: $1. Nothing was changed" >&2
+    exit 4
+}
+[ "$(id -u)" = 0 ] || refuse 'must be run as root'
+[ -f "$program" ] || refuse "there is no program $program: copy the one that was built to there"
+[ -f "$unit" ] || refuse "there is no unit $unit: copy it from deploy/systemd to there"
+[ -d /run/systemd/system ] || refuse 'this machine does not run systemd; without it: longshore-controller init, then serve'
+for needed in cmp getent install mv runuser systemctl useradd; do
+    command -v $needed >/dev/null || refuse "there is no command $needed on this machine"
+done
+if [ ! -e $state/controller.toml ] && [ -z "$names" ]; then
+    echo "install-controller.sh: no controller is set up here yet; $usage" >&2
+    exit 2
+fi
+
+# Replaces $2 by $1 in one rename.
 put() {
-    if cmp -s "$1" "$2"; then return 1; fi
     install -m "$3" "$1" "$2.new"
     mv "$2.new" "$2"
 }
 
+# What fails in a condition does not end the script: nothing is done there but to compare.
 changed=
-if put "$here/longshore-controller" /usr/bin/longshore-controller 0755; then changed=yes; fi
-if put "$unit" /etc/systemd/system/longshore-controller.service 0644; then
+if ! cmp -s "$program" /usr/bin/longshore-controller; then
+    put "$program" /usr/bin/longshore-controller 0755
+    changed=yes
+fi
+if ! cmp -s "$unit" $installed; then
+    put "$unit" $installed 0644
     changed=yes
     systemctl daemon-reload
 fi
@@ -51,7 +73,6 @@ fi
 install -d -m 0700 -o $user -g $user $state
 
 if [ ! -e $state/controller.toml ]; then
-    [ -n "$names" ] || { echo "install-controller.sh: no controller is set up here yet; $usage" >&2; exit 2; }
     # shellcheck disable=SC2086 # each of them is two words
     runuser -u $user -- longshore-controller init --dir $state $names
 fi

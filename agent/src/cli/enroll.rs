@@ -8,6 +8,7 @@ use longshore_common::{
     durable::{create_dir_durable, write_atomic},
     ids::HostName,
     label::Labels,
+    regular::{self, Links},
     text::visible,
     time::{Clock as _, SystemClock, rounded},
 };
@@ -28,6 +29,9 @@ use crate::{
     identity::{Again, Enrolling, Joined, enroll as enrol_at},
     trust::PinFile,
 };
+
+/// More than any unit of ours, and its changes by an admin, has.
+const UNIT_BYTES: usize = 64 * 1024;
 
 pub fn enroll(args: &Args, wanted: Enroll) -> Result<Exit, Coded> {
     let token = match (&wanted.token, &wanted.token_file) {
@@ -165,7 +169,7 @@ fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
 /// Whoever runs already is who it was until it starts anew.
 fn next(args: &Args, config: &Config, again: Again) -> String {
     match (again, args.is_of_this_machine()) {
-        (Again::Refuse, true) => "next: systemctl enable --now longshore-agent".to_owned(),
+        (Again::Refuse, true) => format!("next: {}", begin(config.processes, installed_unit().as_deref())),
         (Again::Refuse, false) => format!("next: longshore-agent --root {} run", args.root.display()),
         (Again::Replace, true) => {
             let helper = if config.processes == Processes::Two { " longshore-helper" } else { "" };
@@ -175,5 +179,66 @@ fn next(args: &Args, config: &Config, again: Again) -> String {
             "next: longshore-agent --root {} run, in place of the one that runs there, which is who it was",
             args.root.display()
         ),
+    }
+}
+
+/// The agent's unit, from the first of systemd's folders that has it.
+fn installed_unit() -> Option<String> {
+    let folders = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+    folders.into_iter().find_map(|folder| {
+        let unit = Path::new(folder).join("longshore-agent.service");
+        regular::read_text(&unit, UNIT_BYTES, Links::Followed).ok()
+    })
+}
+
+/// How it is started for the first time, by which unit is installed: the one for two processes has no privileges, and is
+/// of no use until the identity is its own.
+fn begin(processes: Processes, unit: Option<&str>) -> &'static str {
+    let for_two = |unit: &str| unit.lines().any(|line| line.strip_prefix("User=") == Some(AGENT_USER));
+    match (unit.map(for_two), processes) {
+        (Some(true), Processes::One) => {
+            "longshore-agent processes two && systemctl enable --now longshore-helper.socket longshore-agent"
+        }
+        (Some(true), Processes::Two) => "systemctl enable --now longshore-helper.socket longshore-agent",
+        (Some(false), Processes::One) => "systemctl enable --now longshore-agent",
+        (Some(false), Processes::Two) => {
+            "longshore-agent processes one && systemctl enable --now longshore-agent"
+        }
+        (None, Processes::One | Processes::Two) => {
+            "longshore-agent run, by whatever starts services here: no unit of it is installed"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the units as they are delivered.
+    #[test]
+    fn the_next_step_is_the_one_for_what_is_installed() {
+        let two = include_str!("../../../deploy/systemd/longshore-agent.service");
+        let single = include_str!("../../../deploy/systemd/longshore-agent-single.service");
+        for (unit, processes, next) in [
+            (
+                Some(two),
+                Processes::One,
+                "longshore-agent processes two && systemctl enable --now longshore-helper.socket longshore-agent",
+            ),
+            (Some(two), Processes::Two, "systemctl enable --now longshore-helper.socket longshore-agent"),
+            (Some(single), Processes::One, "systemctl enable --now longshore-agent"),
+            (
+                Some(single),
+                Processes::Two,
+                "longshore-agent processes one && systemctl enable --now longshore-agent",
+            ),
+            (
+                None,
+                Processes::One,
+                "longshore-agent run, by whatever starts services here: no unit of it is installed",
+            ),
+        ] {
+            assert_eq!(begin(processes, unit), next);
+        }
     }
 }

@@ -58,11 +58,17 @@ pub fn install_and_leave() -> Result<()> {
 /// On a machine that has neither its user nor its folder.
 fn the_script_installs_a_controller(host: &Host, dir: &str) -> Result<()> {
     let deploy = repository().join("deploy");
-    host.put(&program("longshore-controller")?, "/root/longshore-controller")?;
     host.put(&deploy.join("systemd/longshore-controller.service"), "/root/longshore-controller.service")?;
     host.put(&deploy.join("install-controller.sh"), "/root/install-controller.sh")?;
-    host.shell("cd /root && sh ./install-controller.sh")?.code_is(2)?;
     let install = format!("cd /root && sh ./install-controller.sh --name {}", host.name());
+    let lacks = host.shell(&install)?.code_is(4)?.everything();
+    assert!(lacks.contains("no program /root/longshore-controller"), "{lacks}");
+    host.put(&program("longshore-controller")?, "/root/longshore-controller")?;
+    host.shell("cd /root && sh ./install-controller.sh")?.code_is(2)?;
+    let made =
+        format!("ls -d {dir} /usr/bin/longshore-controller /etc/systemd/system/longshore-controller.service");
+    assert!(host.shell(&made)?.code_is(2)?.stdout.is_empty(), "something was made before all was there");
+    host.exec(["getent", "passwd", "longshore-controller"])?.code_is(2)?;
     let said = host.shell(&install)?.success()?;
     assert!(said.contains("runs and starts with this machine"), "{said}");
     host.exec(["systemctl", "is-active", "longshore-controller"])?.success()?;
@@ -70,6 +76,10 @@ fn the_script_installs_a_controller(host: &Host, dir: &str) -> Result<()> {
     let before = main_pid(host)?;
     host.shell("cd /root && sh ./install-controller.sh")?.success()?;
     assert_eq!(main_pid(host)?, before, "what is done is left alone");
+    let lacks =
+        host.shell("cd /root && rm longshore-controller && sh ./install-controller.sh")?.code_is(4)?;
+    assert!(!lacks.everything().contains("runs and starts"), "{lacks}");
+    assert_eq!(main_pid(host)?, before);
     Ok(())
 }
 
