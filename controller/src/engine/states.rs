@@ -10,7 +10,7 @@ use longshore_common::{
 
 use super::records::{self, Given, HostApp};
 use crate::{
-    fleet::words::AppSeen,
+    fleet::words::{APPS_MAX, AppSeen},
     rollout::Target,
     store::{Key, Prefix, Revision, SharedStore, Txn, key::Name, record},
     trouble::Trouble,
@@ -68,6 +68,12 @@ pub async fn keep(store: &SharedStore, host: &HostId, report: &Report, now: Mill
     if directs(store, host, &report.app).await? {
         return Ok(());
     }
+    if known(store, host, &report.app).await?.0.is_none()
+        && store.list(&Prefix::states_of(host)).await?.entries.len() >= APPS_MAX
+    {
+        tracing::warn!(%host, app = %report.app, "not kept: the host has told of {APPS_MAX} apps already");
+        return Ok(());
+    }
     let assigned = assigned(store, host, report).await?;
     change(store, host, &report.app, |known| HostApp::after(known, report, assigned.clone(), now)).await
 }
@@ -104,4 +110,38 @@ async fn change(
         }
     }
     unreachable!("the last attempt returns")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use longshore_common::{digest::ReleaseDigest, ids::Generation, report::Outcome};
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    /// A rogue host that reports of apps without end does not fill the store, and what was known stays up to date.
+    #[tokio::test]
+    async fn of_so_many_apps_of_a_host_reports_are_kept() {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let host = HostId(uuid::Uuid::from_u128(7));
+        let report = |number: usize, round| Report {
+            app: format!("app-{number}").parse().unwrap(),
+            rollout: "0193f3a0-0000-7000-8000-000000000001".parse().unwrap(),
+            generation: Generation::new(1, round),
+            release: ReleaseDigest::of(b"manifest"),
+            time_ms: 0,
+            outcome: Outcome::Staged,
+            live: None,
+            by: None,
+        };
+        for number in 0..APPS_MAX + 5 {
+            keep(&store, &host, &report(number, 1), 0).await.unwrap();
+        }
+        assert_eq!(last_said(&store, &host).await.unwrap().len(), APPS_MAX);
+        keep(&store, &host, &report(0, 2), 0).await.unwrap();
+        let first = known(&store, &host, &report(0, 2).app).await.unwrap().0.unwrap();
+        assert_eq!(first.generation, Generation::new(1, 2));
+    }
 }

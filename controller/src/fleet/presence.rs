@@ -17,7 +17,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Host,
     session::Command,
-    words::{AppSeen, Facts, HostHold, Progress},
+    words::{APPS_MAX, AppSeen, Facts, HostHold, Progress},
 };
 
 /// Commands that wait for one session. A session that lets more wait is stuck, and what it is asked times out.
@@ -212,9 +212,19 @@ impl Presence {
 }
 
 impl Connected {
-    /// A report says how its app stands now.
+    /// Of one app more than a host may have, no step is known.
+    pub(super) fn note_step(&mut self, step: &Progress) {
+        if self.progress.len() < APPS_MAX || self.progress.contains_key(&step.app) {
+            self.progress.insert(step.app.clone(), step.clone());
+        }
+    }
+
+    /// A report says how its app stands now; of one app more than a host may have, it is not known.
     pub(super) fn note(&mut self, report: &Report) {
         let at = self.apps.iter().position(|seen| seen.app == report.app);
+        if at.is_none() && self.apps.len() >= APPS_MAX {
+            return;
+        }
         let known = at.map(|at| self.apps.remove(at));
         self.apps.extend(AppSeen::after(known, report));
         self.apps.sort_by(|a, b| a.app.cmp(&b.app));
@@ -224,5 +234,44 @@ impl Connected {
 impl Entry {
     fn unheard() -> Self {
         Self { heard: Instant::now(), silent: false, last_seen_ms: 0, session: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{digest::ReleaseDigest, ids::Generation, report::Outcome};
+
+    use super::*;
+
+    /// A rogue host that names apps without end.
+    #[test]
+    fn of_so_many_apps_of_a_host_it_is_known_how_they_stand() {
+        let generation = Generation::new(1, 1);
+        let mut connected = Connected::default();
+        for number in 0..APPS_MAX + 10 {
+            let app: AppName = format!("app-{number}").parse().unwrap();
+            connected.note_step(&Progress {
+                app: app.clone(),
+                generation,
+                step: "fetch".into(),
+                bytes_done: 0,
+                bytes_total: 0,
+                detail: String::new(),
+            });
+            connected.note(&Report {
+                app,
+                rollout: "0193f3a0-0000-7000-8000-000000000001".parse().unwrap(),
+                generation,
+                release: ReleaseDigest::of(b"manifest"),
+                time_ms: 0,
+                outcome: Outcome::Staged,
+                live: None,
+                by: None,
+            });
+        }
+        assert_eq!((connected.apps.len(), connected.progress.len()), (APPS_MAX, APPS_MAX));
+        let (first, seen) = ("app-0".parse().unwrap(), connected.apps.len());
+        connected.note_step(&Progress { step: "probe".into(), ..connected.progress[&first].clone() });
+        assert_eq!((connected.progress[&first].step.as_str(), connected.apps.len()), ("probe", seen));
     }
 }

@@ -338,6 +338,33 @@ mod tests {
         started.end().await;
     }
 
+    /// Its certificate ends in the midst of what it says.
+    #[tokio::test]
+    async fn a_host_that_never_stops_talking_is_put_out_all_the_same() {
+        let desk = Desk::new().await;
+        let started = desk.start(desk.disk.clone()).await;
+        let first = tokio_stream::once(Ok::<_, Coded>(FromAgent::Hello(Box::new(desk.host.hello()))));
+        let talk = futures_util::stream::unfold((), |()| async {
+            tokio::task::coop::consume_budget().await; // there is always a word, as from a connection
+            Some((Ok::<_, Coded>(FromAgent::Heartbeat(0)), ()))
+        });
+        let (host, address) = (desk.host.host.clone(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let ends = longshore_common::time::Clock::now_ms(&SystemClock) + 100;
+        let mut heard = started.fleet.open(host, [1; 32], ends, address, Box::pin(first.chain(talk)));
+        let farewell = async {
+            loop {
+                match heard.recv().await {
+                    Some(ToAgent::Farewell(why)) => return why,
+                    Some(_) => {}
+                    None => panic!("it ended without a word"),
+                }
+            }
+        };
+        let why = tokio::time::timeout(SOON, farewell).await.expect("it is put out");
+        assert!(why.code == Code::C02 && why.message.contains("expired"), "{why}");
+        started.end().await;
+    }
+
     /// A rogue host that would fill the log with stories.
     #[tokio::test]
     async fn of_one_host_so_much_is_recorded_and_no_more_and_others_are_heard() {

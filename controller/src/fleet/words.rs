@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::Drained;
 use crate::audit::Checkpoint;
 
+/// Apps of one host of which anything is kept: a host that names ever more is not to fill the controller.
+pub const APPS_MAX: usize = 256;
+
 /// What kind of machine a host is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

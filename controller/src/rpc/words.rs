@@ -18,8 +18,8 @@ use crate::{
     fleet::{
         Drained,
         words::{
-            Answer, AppSeen, DeployedThere, Facts, FromAgent, Hello, HostHold, LogLine, Progress, Question,
-            ToAgent, TrustFacts,
+            APPS_MAX, Answer, AppSeen, DeployedThere, Facts, FromAgent, Hello, HostHold, LogLine, Progress,
+            Question, ToAgent, TrustFacts,
         },
     },
     rollout::{Pace, Share},
@@ -28,8 +28,7 @@ use crate::{
 
 /// Bytes of a short word from a host.
 const WORD: usize = 128;
-/// Apps that one host may have, and slots that one app may.
-const APPS: usize = 256;
+/// Slots that one app may have.
 const SLOTS: usize = 64;
 const ADDRESSES: usize = 32;
 /// Checkpoints of the audit log that one host may show.
@@ -100,7 +99,7 @@ fn read_hello(hello: pb::Hello) -> Result<Hello, Invalid> {
 }
 
 fn read_apps(apps: Vec<pb::AppState>) -> Result<Vec<AppSeen>, Invalid> {
-    apps.into_iter().take(APPS).map(read_app).collect()
+    apps.into_iter().take(APPS_MAX).map(read_app).collect()
 }
 
 pub(super) fn read_app(state: pb::AppState) -> Result<AppSeen, Invalid> {

@@ -171,14 +171,13 @@ impl Session {
         loop {
             let reading = self.committing.len() < REPORTS_IN_FLIGHT;
             let step = tokio::select! {
-                biased; // a word that has arrived counts before the silence that it ends
+                // A word that has arrived counts before the silence that it ends; and whoever never stops talking is told
+                // what there is, and put out, all the same.
+                biased;
                 () = stop.cancelled() => Err(End::Said(Trouble::Stopping.coded())),
+                () = &mut expiry => Err(End::Said(expired())),
                 command = self.commands.recv() => self.obey(command).await,
                 Some((seq, result)) = self.committing.next() => self.settle(seq, result).await,
-                message = self.inbound.next(), if reading => {
-                    heard = Instant::now();
-                    self.take(message).await
-                }
                 event = watch.next() => self.changed(event, &mut watch).await,
                 Ok(()) = checkpoints.changed() => {
                     let latest = checkpoints.borrow_and_update().clone();
@@ -190,7 +189,10 @@ impl Session {
                 Ok(()) = signs.changed() => {
                     self.welcome(self.host.clone()).await
                 }
-                () = &mut expiry => Err(End::Said(expired())),
+                message = self.inbound.next(), if reading => {
+                    heard = Instant::now();
+                    self.take(message).await
+                }
                 () = tokio::time::sleep_until(heard + silence), if reading => Err(End::Said(silent(silence))),
             };
             if let Err(end) = step {
@@ -272,9 +274,7 @@ impl Session {
             FromAgent::Heartbeat(_) => {}
             FromAgent::Report(seq, report) => self.report(seq, report).await?,
             FromAgent::Progress(progress) => {
-                presence.update(&self.host.id, |connected| {
-                    connected.progress.insert(progress.app.clone(), progress.clone());
-                });
+                presence.update(&self.host.id, |connected| connected.note_step(&progress));
                 self.fleet.say(self.host.id, &self.host.name, Live::Progress(progress));
             }
             FromAgent::Log(line) => self.fleet.say(self.host.id, &self.host.name, Live::Log(line)),
