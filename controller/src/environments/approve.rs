@@ -22,7 +22,7 @@ use crate::{
 
 /// What people said of one plan and is kept, the newest.
 const SAID: usize = 32;
-/// Plans that wait; the oldest goes.
+/// Plans that wait; of more the oldest goes that was used, then one of which nobody has spoken.
 const ASKED: usize = 500;
 /// People that a refusal names.
 const NAMED: usize = 5;
@@ -101,7 +101,7 @@ pub async fn ask(store: &SharedStore, asked: Asked) -> Result<(), Trouble> {
         return Ok(());
     }
     let mut known = list(store).await?;
-    known.sort_by_key(|known| known.asked_ms);
+    known.sort_by_key(|known| (!known.used, !known.said.is_empty(), known.asked_ms));
     let mut txn = Txn::new().as_read(key.clone(), read).put(key.clone(), record::encode(&key, &asked)?);
     known.retain(|known| known.plan != asked.plan);
     for old in known.iter().take((known.len() + 1).saturating_sub(ASKED).min(16)) {

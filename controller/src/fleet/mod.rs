@@ -280,20 +280,13 @@ impl Fleet {
     /// shows. Whether anything was changed by it.
     pub async fn admit(&self, text: &str, key: &str) -> Result<(Host, bool), Trouble> {
         let found = host::find(&self.inner.store, text).await?;
-        let held = found.fingerprint();
         let key = key.trim().to_ascii_lowercase();
-        if !held.starts_with(&key) {
-            let message = format!(
-                "the key of host {} is {held}, not {}: another machine enrolled under its name. Nothing was changed",
-                found.name,
-                longshore_common::text::visible(&key)
-            );
-            return Err(Trouble::refused(Code::E03, message));
-        }
         if found.barred.is_none() {
+            shows(&found, &key)?;
             return Ok((found, false));
         }
         let changed = self.change(found.id, |host| {
+            shows(host, &key)?; // of the very record that lets it in: a moment ago it may have had another
             // After a pause nobody can say who else holds the key, nor how far its count had come.
             host.renew = host.barred.as_ref().is_some_and(|barred| barred.kind == BarredKind::Cloned);
             if host.renew {
@@ -425,4 +418,18 @@ impl Fleet {
         // Nobody watching is not an error.
         drop(self.inner.live.send(LiveLine { host, name: name.clone(), what }));
     }
+}
+
+/// Refuses a host whose key is not the one that was compared.
+fn shows(host: &Host, key: &str) -> Result<(), Coded> {
+    let held = host.fingerprint();
+    if held.starts_with(key) {
+        return Ok(());
+    }
+    let message = format!(
+        "the key of host {} is {held}, not {}: another machine enrolled under its name. Nothing was changed",
+        host.name,
+        longshore_common::text::visible(key)
+    );
+    Err(Coded::new(Code::E03, message))
 }

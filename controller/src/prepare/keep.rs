@@ -1,6 +1,8 @@
 //! Plans in the store: a small record that lists read, and the plan itself in pages, since a record is bounded and a
 //! plan of a large fleet is not small.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use longshore_common::{
     code::{Code, Coded},
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::records,
+    environments::approve,
     plan::{Check, Part, Plan, Running},
     store::{Key, Prefix, SharedStore, TXN_OPS_MAX, Txn, record},
     trouble::Trouble,
@@ -133,11 +136,15 @@ async fn write_pages(store: &SharedStore, digest: &PlanDigest, pages: &[Page]) -
     Ok(())
 }
 
-/// Drops the oldest plans of the app in the environment, beyond those that are kept. The record goes first.
+/// Drops the oldest plans of the app in the environment, beyond those that are kept. The record goes first. One of which
+/// people have spoken, and which has not started, stays: whoever may only look makes plans as well.
 async fn forget_old(store: &SharedStore, newest: &Plan) -> Result<(), Trouble> {
     let of_this = |kept: &Kept| kept.app == newest.app && kept.env == newest.env;
+    let asked = approve::list(store).await?.into_iter();
+    let spoken: BTreeSet<PlanDigest> =
+        asked.filter(|asked| !asked.used && !asked.said.is_empty()).map(|asked| asked.plan).collect();
     let old: Vec<Kept> = list(store).await?.into_iter().filter(of_this).skip(PLANS_KEPT).collect();
-    for kept in old {
+    for kept in old.into_iter().filter(|kept| !spoken.contains(&kept.digest)) {
         store.commit(Txn::new().delete(Key::plan(&kept.digest))).await?;
         for chunk in store.list(&Prefix::plan_pages(&kept.digest)).await?.entries.chunks(TXN_OPS_MAX) {
             let txn = chunk.iter().fold(Txn::new(), |txn, entry| txn.delete(entry.key.clone()));

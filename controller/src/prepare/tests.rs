@@ -16,9 +16,13 @@ use uuid::Uuid;
 
 use super::{Begin, Planner, What, Wish, keep};
 use crate::{
+    approval::{Answer, Approval},
     bundle::{BLOCK_CACHE_BYTES, BundleStore, Release},
     engine::Engine,
-    environments,
+    environments::{
+        self,
+        approve::{self, Asked},
+    },
     fleet::{Fleet, Heartbeat},
     gate::OwnFiles,
     plan::{Check, tests::setup},
@@ -343,6 +347,44 @@ async fn a_plan_of_a_large_fleet_is_kept_whole_and_old_ones_go() {
     }
     assert_eq!(keep::list(&store).await.unwrap().len(), super::PLANS_KEPT);
     assert_eq!(refusal(keep::find(&store, &large.digest.hex()).await).0, Code::N01);
+}
+
+/// Whoever may look may make plans, and so pushes out no plan, and no word about one, that others have agreed to.
+#[tokio::test]
+async fn what_people_agreed_to_is_kept_however_many_plans_are_made_after_it() {
+    let store: SharedStore = Arc::new(MemoryStore::new());
+    let mut world = setup::world("web-1 web-2");
+    let plan = keep::keep(&store, crate::plan::plan(&world)).await.unwrap();
+    let word = Approval {
+        by: "bob".parse().unwrap(),
+        at: plan.made_ms,
+        answer: Answer::Approved,
+        reason: String::new(),
+    };
+    let asked = |plan: &crate::plan::Plan, said| Asked {
+        plan: plan.digest,
+        app: plan.app.clone(),
+        version: plan.to.version.clone(),
+        env: plan.env.clone(),
+        author: "alice".parse().unwrap(),
+        asked_ms: plan.made_ms,
+        said,
+        used: false,
+    };
+    approve::ask(&store, asked(&plan, vec![word])).await.unwrap();
+    for number in 0..510 {
+        world.made_ms += 1;
+        world.target.values.insert("n".into(), number.to_string());
+        let other = crate::plan::plan(&world);
+        approve::ask(&store, asked(&other, vec![])).await.unwrap();
+        if number < 40 {
+            keep::keep(&store, other).await.unwrap();
+        }
+    }
+    assert_eq!(keep::find(&store, &plan.digest.hex()).await.unwrap(), plan);
+    let (known, _) = approve::get(&store, &plan.digest).await.unwrap().expect("it is asked about still");
+    assert_eq!(known.said.len(), 1);
+    assert_eq!(approve::list(&store).await.unwrap().len(), 500);
 }
 
 /// What a gate needs and is not there is said before anything is touched, unless the gate may go on without it.
