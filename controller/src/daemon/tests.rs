@@ -207,3 +207,25 @@ async fn a_watcher_does_not_hold_up_the_end() {
     let status = last.expect("a word at the end").unwrap_err();
     assert_eq!(from_status(&status).code, Code::C01, "{status}");
 }
+
+/// What ends because the controller does must not look like the end of the lines.
+#[tokio::test]
+async fn whoever_follows_is_told_that_the_controller_stops() {
+    let site = Site::start().await;
+    site.enrol(&site.token().await, &HostKey::new(), "web-1").await.unwrap();
+    let channel = site.operator().await;
+    let wanted = pb::LogsRequest { app: "shop".into(), host: "web-1".into(), lines: 1, follow: true };
+    let logs = pb::hosts_client::HostsClient::new(channel.clone()).logs(wanted).await.unwrap();
+    let wanted = pb::AuditRequest { from: 0, follow: true };
+    let audit = pb::access_client::AccessClient::new(channel).audit(wanted).await.unwrap();
+    let (mut logs, mut audit) = (logs.into_inner(), audit.into_inner());
+    let silent = logs.next().await.unwrap().unwrap();
+    assert!(silent.error.contains("not connected"), "{silent:?}");
+    audit.next().await.unwrap().unwrap();
+    site.stop().await;
+    let lines = logs.filter_map(|line| line.err()).next().await.expect("a word at the end");
+    let entries = audit.filter_map(|page| page.err()).next().await.expect("a word at the end");
+    for last in [lines, entries] {
+        assert_eq!(from_status(&last).code, Code::C01, "{last}");
+    }
+}

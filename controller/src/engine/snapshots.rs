@@ -9,7 +9,7 @@ use longshore_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::records::{self, HostApp, LiveRecord, Record};
+use super::records::{self, Given, HostApp, LiveRecord, Record};
 use crate::{
     rollout::{HostProgress, Snapshot, Snapshots},
     store::{Key, Prefix, SharedStore, TXN_OPS_MAX, Txn, key::Name, record},
@@ -79,7 +79,8 @@ pub async fn sweep(store: &SharedStore, now: Millis) -> Result<usize, Trouble> {
     Ok(old.len())
 }
 
-/// By what is live or was, by what hosts can go back to, by rollouts that are kept, by the hosts of active ones.
+/// By what is live or was, by what hosts are to run and can go back to, by rollouts that are kept, by the hosts of active
+/// ones.
 async fn named(store: &SharedStore) -> Result<BTreeSet<SnapshotDigest>, Trouble> {
     let mut named = BTreeSet::new();
     for entry in store.list(&Prefix::live()).await?.entries {
@@ -89,6 +90,11 @@ async fn named(store: &SharedStore) -> Result<BTreeSet<SnapshotDigest>, Trouble>
     for entry in store.list(&Prefix::states()).await?.entries {
         let state: HostApp = record::decode_entry(&entry)?;
         named.extend(state.good.iter().filter_map(|good| good.target.snapshot));
+    }
+    // A host that was away since may report of what it is assigned when everything else has forgotten that.
+    for entry in store.list(&Prefix::assignments()).await?.entries {
+        let given: Given = record::decode_entry(&entry)?;
+        named.extend(given.snapshot);
     }
     let rollouts: Vec<Record> = records::list(store).await?;
     named.extend(rollouts.iter().filter_map(|record| record.header.target.snapshot));
@@ -100,4 +106,51 @@ async fn named(store: &SharedStore) -> Result<BTreeSet<SnapshotDigest>, Trouble>
         }
     }
     Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{
+        assignment::{Assignment, Intent},
+        digest::ReleaseDigest,
+        ids::{Generation, HostId},
+        settings::Settings,
+    };
+
+    use super::*;
+    use crate::store::MemoryStore;
+
+    /// A host that is away does not say what it was healthy with until it is back, and by then every rollout that named
+    /// its settings may be forgotten.
+    #[tokio::test]
+    async fn what_a_host_is_still_to_run_is_kept() {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let kept = Kept { at_ms: 0, snapshot: Snapshot::default() };
+        let (digest, host) = (kept.snapshot.digest(), HostId(uuid::Uuid::from_u128(7)));
+        let assignment = Assignment {
+            host,
+            app: "shop".parse().unwrap(),
+            env: "production".parse().unwrap(),
+            rollout: "0193f3a0-0000-7000-8000-000000000001".parse().unwrap(),
+            generation: Generation::new(1, 1),
+            version: "1.0".parse().unwrap(),
+            release: ReleaseDigest::of(b"manifest"),
+            settings: Settings::default(),
+            intent: Intent::Run,
+            keep_slots: 2,
+            traffic: None,
+            directions: None,
+        };
+        let given = Given { snapshot: Some(digest), layers: vec![], assignment };
+        let (of_snapshot, of_host) = (Key::snapshot(&digest), Key::assignment(&host, &given.assignment.app));
+        let written = Txn::new()
+            .put(of_snapshot.clone(), record::encode(&of_snapshot, &kept).unwrap())
+            .put(of_host.clone(), record::encode(&of_host, &given).unwrap());
+        store.commit(written).await.unwrap();
+        let later = GRACE_MS + 1;
+        assert_eq!(sweep(&store, later).await.unwrap(), 0);
+        assert!(load_all(&store, BTreeSet::from([digest])).await.is_ok());
+        store.commit(Txn::new().delete(of_host)).await.unwrap();
+        assert_eq!(sweep(&store, later).await.unwrap(), 1, "and no longer than that");
+    }
 }

@@ -240,7 +240,7 @@ async fn send_lines(
             return;
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return drop(pages.send(Err(refuse(Trouble::Stopping))).await),
             () = pages.closed() => return,
             () = tokio::time::sleep(FOLLOW_EVERY) => {}
         }

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Replies, words};
+use super::{Replies, refuse, words};
 use crate::{
     fleet::{
         Asked, Fleet, Host, host,
@@ -119,7 +119,8 @@ async fn follow(
         let next = tokio::select! {
             next = live.recv() => next,
             () = replies.closed() => return,
-            () = stop.cancelled() => return,
+            // Else whoever follows would take it for the end of the lines.
+            () = stop.cancelled() => return drop(replies.send(Err(refuse(Trouble::Stopping))).await),
             _ = again.tick() => {
                 ask_again(fleet, hosts, wanted).await;
                 continue;
