@@ -3,7 +3,7 @@
 //! The stream is read by one task, decoded and written by one blocking thread; between them a few pieces wait. A cut
 //! stream keeps what came whole before it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use longshore_common::{
     bundle::{Blob, frame::FrameReader},
@@ -12,7 +12,8 @@ use longshore_common::{
     wire::to_status,
 };
 use longshore_proto::v1::{self as pb, upload_piece::Piece};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Status, Streaming};
 
 use crate::bundle::{Batch, BundleError, BundleStore, Incoming};
@@ -24,34 +25,69 @@ const PIECES_AHEAD: usize = 16;
 const BATCH_BLOBS: usize = 2000;
 const BATCH_BYTES: u64 = 64 << 20;
 
+/// Uploads that are taken in at a time. Each has a thread for as long as it lasts, of the 512 that all that blocks has.
+const UPLOADS: usize = 64;
+static PLACES: Semaphore = Semaphore::const_new(UPLOADS);
+/// Who sends nothing for so long has gone, or never meant to send anything.
+const STALL: Duration = Duration::from_secs(60);
+
 pub type Answers = mpsc::Sender<Result<pb::UploadProgress, Status>>;
 
 /// Takes in everything of one call.
-pub fn receive(bundle: Arc<BundleStore>, mut pieces: Streaming<pb::UploadPiece>, answers: Answers) {
+pub fn receive(bundle: Arc<BundleStore>, pieces: Streaming<pb::UploadPiece>, answers: Answers) {
+    tokio::spawn(take_in(&PLACES, STALL, bundle, pieces, answers));
+}
+
+/// Until the caller ends, or says nothing for as long as `stall`.
+async fn take_in(
+    places: &'static Semaphore,
+    stall: Duration,
+    bundle: Arc<BundleStore>,
+    mut pieces: impl Stream<Item = Result<pb::UploadPiece, Status>> + Unpin,
+    answers: Answers,
+) {
+    let Ok(place) = places.try_acquire() else {
+        drop(answers.send(Err(to_status(&too_many()))).await); // a caller that has gone does not need to hear it
+        return;
+    };
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
-    tokio::spawn(async move {
-        loop {
-            match pieces.message().await {
-                Ok(Some(pb::UploadPiece { piece })) => {
-                    if sender.send(piece).await.is_err() {
-                        return; // the thread gave up and has said why
-                    }
-                }
-                Ok(None) => return,
-                Err(status) => {
-                    tracing::info!("an upload was cut: {}", status.message());
-                    return;
-                }
-            }
-        }
-    });
+    let acknowledges = answers.clone();
     tokio::task::spawn_blocking(move || {
-        let result = Intake::new(&bundle, &answers).and_then(|intake| intake.run(receiver));
+        let _place = place; // for as long as the thread is taken
+        let result = Intake::new(&bundle, &acknowledges).and_then(|intake| intake.run(receiver));
         if let Err(error) = result {
             // A caller that has gone does not need to hear it.
-            let _ = answers.blocking_send(Err(to_status(&error.coded())));
+            let _ = acknowledges.blocking_send(Err(to_status(&error.coded())));
         }
     });
+    loop {
+        match tokio::time::timeout(stall, pieces.next()).await {
+            Ok(Some(Ok(pb::UploadPiece { piece }))) => {
+                if sender.send(piece).await.is_err() {
+                    return; // the thread gave up and has said why
+                }
+            }
+            Ok(None) => return,
+            Ok(Some(Err(status))) => {
+                tracing::info!("an upload was cut: {}", status.message());
+                return;
+            }
+            Err(_) => return drop(answers.send(Err(to_status(&stalled(stall)))).await),
+        }
+    }
+}
+
+fn too_many() -> Coded {
+    let message = format!("{UPLOADS} uploads are being taken in at the moment; try again in a few seconds");
+    Coded::new(Code::C01, message)
+}
+
+fn stalled(stall: Duration) -> Coded {
+    let seconds = stall.as_secs();
+    let message = format!(
+        "nothing came of an upload for {seconds} s; what came whole before is kept: publish again to send the rest"
+    );
+    Coded::new(Code::C01, message)
 }
 
 struct Intake<'a> {
@@ -119,5 +155,39 @@ impl<'a> Intake<'a> {
         // A caller that has gone has cut its stream as well: the loop ends by itself.
         let _ = self.answers.blocking_send(Ok(self.done));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::wire::from_status;
+
+    use super::*;
+    use crate::bundle::BLOCK_CACHE_BYTES;
+
+    static ONE_PLACE: Semaphore = Semaphore::const_new(1);
+
+    #[tokio::test]
+    async fn an_upload_that_sends_nothing_holds_no_place_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
+        let upload = |stall| {
+            let (answers, heard) = mpsc::channel(4);
+            let mute = tokio_stream::pending::<Result<pb::UploadPiece, Status>>();
+            tokio::spawn(take_in(&ONE_PLACE, stall, bundle.clone(), mute, answers));
+            heard
+        };
+        let said = |told: Option<Result<pb::UploadProgress, Status>>| {
+            let why = from_status(&told.expect("a word").unwrap_err());
+            assert_eq!(why.code, Code::C01, "{why}");
+            why.message
+        };
+        let taken = ONE_PLACE.acquire().await.expect("it is never closed");
+        assert!(said(upload(STALL).recv().await).contains("uploads are being taken in"));
+        drop(taken);
+        let mut mute = upload(Duration::from_millis(5));
+        assert!(said(mute.recv().await).contains("nothing came"));
+        while mute.recv().await.is_some() {} // until its thread has ended
+        drop(ONE_PLACE.acquire().await.expect("its place is free again"));
     }
 }
