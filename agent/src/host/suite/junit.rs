@@ -9,9 +9,10 @@ use super::{
 /// Bytes of a failure's text that are kept while it is read.
 const TEXT_BYTES: usize = 2000;
 
-/// A test case that is being read.
+/// A test case that is being read, or what went wrong beside all of them.
 struct Open {
     name: String,
+    of_suite: bool,
     state: State,
     message: String,
 }
@@ -21,6 +22,7 @@ pub fn read(text: &str) -> Result<Cases, String> {
     let mut reader = Reader::new(text);
     let mut cases = Cases::default();
     let (mut case, mut inside, mut known): (Option<Open>, bool, bool) = (None, false, false);
+    let (mut suite, mut counted) = (String::new(), 0u32);
     let bad = |why: String| format!("it is no JUnit report: {why}");
     while let Some(event) = reader.next().map_err(bad)? {
         match event {
@@ -30,11 +32,25 @@ pub fn read(text: &str) -> Result<Cases, String> {
                     found.map(|(_, value)| value.clone()).unwrap_or_default()
                 };
                 match (name, &mut case) {
-                    ("testsuites" | "testsuite", None) => known = true,
+                    ("testsuites" | "testsuite", None) => {
+                        let count = |key: &str| get(key).trim().parse::<u32>().unwrap_or(0);
+                        counted = counted.max(count("failures").saturating_add(count("errors")));
+                        (known, suite) = (true, get("name"));
+                    }
                     ("testcase", None) => {
                         let (class, name) = (get("classname"), get("name"));
                         let name = if class.is_empty() { name } else { format!("{class}.{name}") };
-                        case = Some(Open { name, state: State::Passed, message: String::new() });
+                        // As googletest says of those that are disabled.
+                        let ran = !["notrun", "disabled"].contains(&get("status").as_str());
+                        let state = if ran { State::Passed } else { State::Skipped };
+                        case = Some(Open { name, of_suite: false, state, message: String::new() });
+                    }
+                    // A suite that could not begin, or whose end failed.
+                    ("failure" | "error", None) => {
+                        let name = name_of(&suite);
+                        let (state, message) = (State::Failed, get("message"));
+                        case = Some(Open { name, of_suite: true, state, message });
+                        inside = true;
                     }
                     ("failure" | "error", Some(open)) => {
                         (open.state, open.message, inside) = (State::Failed, get("message"), true);
@@ -53,19 +69,32 @@ pub fn read(text: &str) -> Result<Cases, String> {
                 }
             }
             Event::Close { name: "testcase" } => {
-                if let Some(Open { name, state, message }) = case.take() {
+                if let Some(Open { name, state, message, .. }) = case.take() {
                     cases.add(&name, state, &message);
                 }
                 inside = false;
             }
-            Event::Close { name: "failure" | "error" | "skipped" } => inside = false,
+            Event::Close { name: "failure" | "error" | "skipped" } => {
+                inside = false;
+                if let Some(Open { name, state, message, .. }) = case.take_if(|open| open.of_suite) {
+                    cases.add(&name, state, &message);
+                }
+            }
             Event::Close { .. } => {}
         }
     }
     if !known {
         return Err(bad("it has no testsuite".to_owned()));
     }
+    if counted > 0 && cases.failed == 0 {
+        let message = format!("it counts failures and errors ({counted}), and names none");
+        cases.add(&name_of(&suite), State::Failed, &message);
+    }
     Ok(cases)
+}
+
+fn name_of(suite: &str) -> String {
+    if suite.is_empty() { "testsuite".to_owned() } else { suite.to_owned() }
 }
 
 #[cfg(test)]
@@ -98,6 +127,24 @@ mod tests {
                 ("rests", "")
             ]
         );
+    }
+
+    /// What failed beside all cases, or is only counted, is no pass; what did not run is none either.
+    #[test]
+    fn a_suite_that_failed_has_failed_whatever_its_cases_say() {
+        let beside = r#"<testsuite name="db"><testcase name="a"/><error message="setup">no database</error><testcase name="b"/></testsuite>"#;
+        let cases = read(beside).unwrap();
+        assert_eq!((cases.passed, cases.failed), (2, 1));
+        assert_eq!(cases.told[1].to_string(), "failed db: setup: no database");
+        let counted =
+            r#"<testsuite name="db" tests="2" failures="1" errors="1"><testcase name="a"/></testsuite>"#;
+        let cases = read(counted).unwrap();
+        assert_eq!((cases.passed, cases.failed), (1, 1));
+        assert_eq!(cases.told[1].to_string(), "failed db: it counts failures and errors (2), and names none");
+        let disabled = read(r#"<testsuite><testcase name="a" status="notrun"/></testsuite>"#).unwrap();
+        assert_eq!((disabled.passed, disabled.skipped), (0, 1));
+        let ran = r#"<testsuites failures="0" errors="0"><testsuite><testcase name="a" status="run"/></testsuite></testsuites>"#;
+        assert_eq!((read(ran).unwrap().passed, read(ran).unwrap().failed), (1, 0));
     }
 
     /// Entities that expand, files that are asked for, depth without end, and everything cut off half way.

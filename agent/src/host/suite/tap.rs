@@ -34,9 +34,14 @@ impl Reader {
         let digits = number.bytes().take_while(u8::is_ascii_digit).count();
         let name = number[digits..].trim_start().trim_start_matches("- ").trim();
         let name = if name.is_empty() { format!("test {}", &number[..digits]) } else { name.to_owned() };
-        let word = directive.trim().to_ascii_lowercase();
-        // A test that is still to be done may fail.
-        let state = if word.starts_with("skip") || word.starts_with("todo") { State::Skipped } else { state };
+        let word = directive.trim_start().split(|c: char| !c.is_ascii_alphanumeric()).next();
+        let word = word.unwrap_or_default().to_ascii_lowercase();
+        let state = match (word.as_str(), state) {
+            // A test that is still to be done may fail.
+            ("todo", _) | ("skip" | "skipped", State::Passed) => State::Skipped,
+            // One that failed was not skipped, whatever it says.
+            (_, state) => state,
+        };
         self.cases.add(&name, state, directive);
     }
 
@@ -53,6 +58,10 @@ impl Reader {
                 Ok(self.cases)
             }
             None if seen == 0 => Err("it printed no TAP".to_owned()),
+            // It may have ended before its last test.
+            None if self.cases.failed == 0 => Err(format!(
+                "it told of {seen} tests and printed no plan (1..{seen}): there may be more of them"
+            )),
             Some(_) | None => Ok(self.cases),
         }
     }
@@ -77,6 +86,20 @@ mod tests {
         assert_eq!(names, ["it starts", "it answers", "test 3", "later"]);
     }
 
+    /// A remark that begins like a directive is none, and nothing that failed was skipped.
+    #[test]
+    fn a_failure_is_spared_by_todo_alone() {
+        let state = |line: &str| read(&format!("1..1\n{line}\n")).unwrap().told[0].state;
+        for failed in ["not ok 1 - the list # todos are kept", "not ok 1 - a # SKIP", "not ok 1 # skips it"] {
+            assert_eq!(state(failed), State::Failed, "{failed}");
+        }
+        for spared in
+            ["not ok 1 # TODO", "not ok 1 - a # todo: later", "ok 1 # SKIP: no net", "ok 1 # skipped"]
+        {
+            assert_eq!(state(spared), State::Skipped, "{spared}");
+        }
+    }
+
     #[test]
     fn what_is_missing_has_failed() {
         assert_eq!(read("1..3\nok 1\nok 2\n").unwrap().failed, 1);
@@ -84,6 +107,11 @@ mod tests {
         assert_eq!((bailed.failed, bailed.told[1].message.as_str()), (1, "no database"));
         assert!(read("hello\n").is_err());
         assert_eq!(read("1..0 # skipped\n").unwrap(), Cases::default());
+        assert_eq!(
+            read("ok 1\nok 2\n").unwrap_err(),
+            "it told of 2 tests and printed no plan (1..2): there may be more of them"
+        );
+        assert_eq!(read("ok 1\nnot ok 2\n").unwrap().failed, 1, "more of them would change nothing");
         let many: String = (0..5000).map(|n| format!("ok {n}\n")).collect();
         let many = read(&(many + "not ok 5000 - the last\n")).unwrap();
         assert_eq!((many.passed, many.told.len(), many.told[1999].name.as_str()), (5000, 2000, "the last"));
