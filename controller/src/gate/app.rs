@@ -16,14 +16,20 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(5);
 /// Hosts that are asked; of more, the first are.
 const HOSTS: usize = 500;
+/// Answers in a row by which it does not run, before it is down and not just on its way up again.
+const DOWN: u32 = 2;
 
 /// A host's counters at the beginning, and what was added up since.
 struct Track {
     first: Usage,
     last: Usage,
+    /// When it was asked what it answered first, from the beginning of the look: of the time before nobody knows.
+    from: Duration,
     /// Over processes that came and went.
     cpu_ms: u64,
     restarts: u32,
+    /// Answers in a row, the last among them, by which it does not run.
+    down: u32,
 }
 
 pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
@@ -35,6 +41,7 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
     let mut silent: Vec<String>;
     loop {
         silent = vec![];
+        let asked_at = begun.elapsed();
         let asked = scene.changed.iter().take(HOSTS).map(|host| async move {
             // Lines of a log have the host's own time.
             let offset = scene.fleet.presence().connected(&host.id).map_or(0, |known| known.clock_offset_ms);
@@ -43,7 +50,9 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
         });
         for (name, asked) in futures_util::future::join_all(asked).await {
             match asked {
-                Asked::Answered { answer: Answer::Usage(usage), .. } => note(&mut tracks, name, usage),
+                Asked::Answered { answer: Answer::Usage(usage), .. } => {
+                    note(&mut tracks, name, usage, asked_at)
+                }
                 Asked::Answered { answer: Answer::Error(why), .. } => silent.push(format!("{name}: {why}")),
                 Asked::Answered { .. } => silent.push(format!("{name} answered another question")),
                 Asked::Silent => silent.push(format!("{name} does not answer")),
@@ -51,11 +60,22 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
         }
         let passed = begun.elapsed();
         let lines = lines(&tracks, passed, &silent);
-        if let Some(broken) = tracks.iter().find_map(|(name, track)| track.breaks(limits, name, passed)) {
+        // Lines count from the gate's beginning, also where another controller began it.
+        let logged = passed.max(since_begun(scene));
+        if let Some(broken) = tracks.iter().find_map(|(name, track)| track.breaks(limits, name, logged)) {
             return Conclusion::new(Verdict::Fail, broken).with(lines);
         }
         scene.tell(lines.first().cloned().unwrap_or_default());
-        if passed >= limits.window.0 && silent.is_empty() {
+        let down = tracks.iter().filter_map(|(name, track)| Some((track.down, track.is_down(name)?)));
+        let down = down.max_by_key(|(answers, _)| *answers);
+        if let Some((answers, down)) = &down
+            && *answers >= DOWN
+            && passed >= limits.window.0
+        {
+            return Conclusion::new(Verdict::Fail, down).with(lines);
+        }
+        let all_seen = tracks.values().all(|track| track.was_seen_for(limits.window.0, passed));
+        if all_seen && down.is_none() && silent.is_empty() {
             if let Some(broken) = tracks.iter().find_map(|(name, track)| track.too_busy(limits, name, passed))
             {
                 return Conclusion::new(Verdict::Fail, broken).with(lines);
@@ -66,17 +86,26 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
         }
         if !scene.pause(limits.every.0).await {
             let verdict = if tracks.is_empty() { Verdict::NoData } else { Verdict::Inconclusive };
-            let why = silent.first().cloned().unwrap_or_else(|| "the window was not over in time".to_owned());
+            let down = down.map(|(_, down)| down);
+            let why = silent.first().cloned().or(down);
+            let why = why.unwrap_or_else(|| "the window was not over in time".to_owned());
             return Conclusion::new(verdict, why).with(lines);
         }
     }
 }
 
-fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage) {
+/// By the clock: a gate that another controller began is older than this look.
+fn since_begun(scene: &Scene) -> Duration {
+    Duration::from_millis((scene.clock.now_ms() - scene.since).max(0).unsigned_abs())
+}
+
+fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage, asked_at: Duration) {
     match tracks.get_mut(name) {
         None => {
+            let down = u32::from(!usage.running);
             let (first, last) = (usage.clone(), usage);
-            tracks.insert(name.clone(), Track { first, last, cpu_ms: 0, restarts: 0 });
+            let track = Track { first, last, from: asked_at, cpu_ms: 0, restarts: 0, down };
+            tracks.insert(name.clone(), track);
         }
         Some(track) => {
             // Counters begin anew with every process.
@@ -85,14 +114,24 @@ fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage) {
             let counted = usage.restarts.saturating_sub(track.last.restarts);
             let another = u32::from(usage.main_pid != track.last.main_pid && usage.main_pid != 0);
             track.restarts += counted.max(another);
+            track.down = if usage.running { 0 } else { track.down + 1 };
             track.last = usage;
         }
     }
 }
 
 impl Track {
-    /// What may never be passed.
-    fn breaks(&self, limits: &AppLimits, name: &HostName, passed: Duration) -> Option<String> {
+    /// By its last answer.
+    fn is_down(&self, name: &HostName) -> Option<String> {
+        (self.down > 0).then(|| format!("{name}: the app does not run"))
+    }
+
+    fn was_seen_for(&self, window: Duration, passed: Duration) -> bool {
+        passed.saturating_sub(self.from) >= window
+    }
+
+    /// What may never be passed. `logged`: for how long lines of the log are counted.
+    fn breaks(&self, limits: &AppLimits, name: &HostName, logged: Duration) -> Option<String> {
         if let Some(most) = limits.restarts
             && self.restarts > most
         {
@@ -107,10 +146,10 @@ impl Track {
         }
         let most = limits.errors_per_minute?;
         // Within the first minute the whole minute's share is there to be used.
-        let allowed = f64::from(most) * (passed.as_secs_f64() / 60.0).max(1.0);
+        let allowed = f64::from(most) * (logged.as_secs_f64() / 60.0).max(1.0);
         let errors = self.last.error_lines;
         (f64::from(errors) > allowed).then(|| {
-            let within = passed.as_secs().max(1);
+            let within = logged.as_secs().max(1);
             format!("{name} logged {errors} errors within {within}s; at most {most} a minute")
         })
     }
@@ -123,7 +162,7 @@ impl Track {
     }
 
     fn cpu_percent(&self, passed: Duration) -> f64 {
-        self.cpu_ms as f64 / passed.as_millis().max(1) as f64 * 100.0
+        self.cpu_ms as f64 / passed.saturating_sub(self.from).as_millis().max(1) as f64 * 100.0
     }
 }
 
@@ -163,7 +202,7 @@ mod tests {
     fn track(usages: &[Usage]) -> Track {
         let (mut tracks, name) = (BTreeMap::new(), "web-1".parse().unwrap());
         for one in usages {
-            note(&mut tracks, &name, one.clone());
+            note(&mut tracks, &name, one.clone(), Duration::ZERO);
         }
         tracks.remove(&name).unwrap()
     }
@@ -207,5 +246,29 @@ mod tests {
         );
         let fat = Usage { memory_bytes: 100 << 20, ..first.clone() };
         assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 104.9 MB; at most 67.1 MB");
+    }
+
+    /// What does not run breaks no bound: it takes nothing, logs nothing and is not started again.
+    #[test]
+    fn what_does_not_run_is_down() {
+        let name: HostName = "web-1".parse().unwrap();
+        let gone = || Usage { running: false, ..usage(0, 0, 0, 0) };
+        let seen = track(&[usage(1, 0, 0, 0), gone()]);
+        assert_eq!((seen.down, seen.is_down(&name).unwrap().as_str()), (1, "web-1: the app does not run"));
+        assert_eq!(track(&[gone(), gone()]).down, DOWN);
+        let back = track(&[usage(1, 0, 0, 0), gone(), usage(2, 0, 0, 0)]);
+        assert_eq!((back.down, back.is_down(&name), back.restarts), (0, None, 1));
+    }
+
+    /// A host that answers for the first time when the window is nearly over was not looked at within it.
+    #[test]
+    fn a_host_counts_from_its_first_answer() {
+        let (mut tracks, name) = (BTreeMap::new(), "web-1".parse().unwrap());
+        note(&mut tracks, &name, usage(1, 0, 0, 0), MINUTE);
+        note(&mut tracks, &name, usage(1, 0, 3_000, 0), MINUTE + Duration::from_secs(5));
+        let track = &tracks[&name];
+        assert!(!track.was_seen_for(MINUTE, MINUTE + Duration::from_secs(5)));
+        assert!(track.was_seen_for(MINUTE, 2 * MINUTE));
+        assert_eq!(track.cpu_percent(2 * MINUTE), 5.0, "of the time in which it answered");
     }
 }

@@ -8,15 +8,22 @@ use super::{
     check::{Metrics, Rule, Worse},
     prometheus::{Prometheus, Values},
     scene::{Heard, Named},
-    stats::{Compared, compare},
+    stats::{Compared, compare, least},
 };
 use crate::rollout::Verdict;
+
+/// In a query: the hosts that it is about.
+const HOSTS: &str = "$hosts";
 
 pub async fn look(metrics: &Metrics, scene: &Scene) -> Conclusion {
     let prometheus = match Prometheus::of(metrics, scene) {
         Ok(prometheus) => prometheus,
         Err(conclusion) => return conclusion,
     };
+    // Without any the query is about other series than meant, or about all of them.
+    if scene.changed.is_empty() && metrics.query.contains(HOSTS) {
+        return Conclusion::new(Verdict::NoData, "no host runs the release, so $hosts stands for none");
+    }
     match &metrics.rule {
         Rule::Within { min, max, breaches } => {
             Bounds { metrics, min: *min, max: *max, breaches: *breaches }.look(&prometheus, scene).await
@@ -31,7 +38,7 @@ pub async fn look(metrics: &Metrics, scene: &Scene) -> Conclusion {
 /// `$hosts` becomes the hosts' names as a regular expression that fits none but them.
 fn query(metrics: &Metrics, scene: &Scene, hosts: &[Named]) -> String {
     let names: Vec<String> = hosts.iter().map(|host| escaped(host.name.as_str())).collect();
-    scene.fill(&metrics.query.replace("$hosts", &names.join("|")))
+    scene.fill(&metrics.query.replace(HOSTS, &names.join("|")))
 }
 
 /// For a regular expression inside a quoted string of PromQL.
@@ -67,6 +74,10 @@ impl Bounds<'_> {
                     good += values.good.len() as u32;
                     broken += u32::from(worst.is_some());
                     let line = self.line(&values);
+                    // What is measured no more is not within bounds.
+                    if values.good.is_empty() && good > 0 {
+                        trouble = Some(format!("the query gives {line}"));
+                    }
                     heard.add(line.clone());
                     if let Some(value) = worst.filter(|_| broken > self.breaches) {
                         let note = format!("{} is {}", number(value), self.says());
@@ -194,6 +205,14 @@ fn judge(canary: &Values, before: &Values, samples: u32, rule: &Against) -> Resu
             return Err(Conclusion::new(Verdict::Inconclusive, note));
         }
     }
+    let (few, many) = (canary.good.len(), before.good.len());
+    if least(few, many) >= rule.significance {
+        let note = format!(
+            "however far apart, {few} values against {many} do not differ at a significance of {}: more are needed",
+            number(rule.significance)
+        );
+        return Err(Conclusion::new(Verdict::Inconclusive, note));
+    }
     let compared = compare(&canary.good, &before.good).expect("neither is empty");
     let verdict = if rule.is_worse(&compared) { Verdict::Fail } else { Verdict::Pass };
     let word = match (rule.differs(&compared), compared.delta > 0.0) {
@@ -204,7 +223,6 @@ fn judge(canary: &Values, before: &Values, samples: u32, rule: &Against) -> Resu
     let Compared { u, p, delta } = compared;
     let p = chance(p);
     let note = format!("{word}: {p}, effect {delta:+.2}");
-    let (few, many) = (canary.good.len(), before.good.len());
     let medians = format!(
         "median {} of {few} values against {} of {many}; U = {u}, {p}, Cliff's delta {delta:+.2}",
         number(median(&canary.good)),
@@ -282,6 +300,25 @@ mod tests {
         let before = values((0..400).map(f64::from));
         let careful = Against { effect: 0.5, ..RULE };
         assert_eq!(verdict(canary, before, &careful).verdict, Verdict::Pass);
+    }
+
+    /// What could not fail whatever was measured has not passed either.
+    #[test]
+    fn too_few_to_fail_are_too_few_to_pass() {
+        let judged = |values_of_each: usize| {
+            let canary = values((0..values_of_each).map(|n| 100.0 + n as f64));
+            let before = values((0..values_of_each).map(|n| n as f64));
+            judge(&canary, &before, 3, &RULE).unwrap_or_else(|lacking| lacking)
+        };
+        let three = judged(3);
+        assert_eq!(
+            (three.verdict, three.note.as_str()),
+            (
+                Verdict::Inconclusive,
+                "however far apart, 3 values against 3 do not differ at a significance of 0.05: more are needed"
+            )
+        );
+        assert_eq!(judged(4).verdict, Verdict::Fail);
     }
 
     /// Scenario 41: nothing measured is no data, too little is inconclusive, and neither ever passes.

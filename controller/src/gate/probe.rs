@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use longshore_common::{chain::Chain, time::Span};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Conclusion, Scene,
@@ -19,6 +19,7 @@ use crate::{
 const BODY_BYTES: usize = 64 * 1024;
 /// Attempts of one look.
 const ATTEMPTS_MAX: usize = 256;
+const NOBODY: &str = "no host runs the release, so nothing can be reached";
 /// For an answer beyond the attempt's own time.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
 
@@ -69,12 +70,15 @@ struct Attempt<'a> {
 fn attempts<'a>(matrix: &'a Matrix, scene: &Scene) -> Result<Vec<Attempt<'a>>, Conclusion> {
     let mut attempts = vec![];
     for reach in &matrix.lines {
-        for to in each(&reach.to, scene) {
-            attempts.push(Attempt { reach, to });
+        let each = each(&reach.to, scene);
+        if each.is_empty() {
+            // Whatever the other lines show, this one shows nothing.
+            return Err(Conclusion::new(Verdict::NoData, NOBODY));
         }
+        attempts.extend(each.into_iter().map(|to| Attempt { reach, to }));
     }
     match attempts.len() {
-        0 => Err(Conclusion::new(Verdict::NoData, "no host runs the release, so nothing can be reached")),
+        0 => Err(Conclusion::new(Verdict::NoData, NOBODY)),
         1..=ATTEMPTS_MAX => Ok(attempts),
         many => {
             let note = format!("{many} attempts at once are too many; at most {ATTEMPTS_MAX}");
@@ -113,13 +117,18 @@ fn each(to: &To, scene: &Scene) -> Vec<To> {
 
 impl Attempt<'_> {
     async fn look(&self, trust: &std::sync::Arc<Trust>, scene: &Scene) -> Shown {
-        let limit = self.reach.timeout.0.min(scene.left());
+        let (wanted, limit) = (self.reach.timeout.0, self.reach.timeout.0.min(scene.left()));
+        let begun = Instant::now();
         let reached = match &self.reach.from {
             From::Controller => Ok(here(&self.to, limit, trust, scene).await),
             From::Host(name) => there(name.as_str(), &self.to, limit, scene).await,
         };
         match (reached, self.reach.allowed) {
             (Err(why), _) => Shown::NotSeen(why),
+            // Who was given no time to reach it has not shown that it cannot be.
+            (Ok(Err(_)), false) if limit < wanted && begun.elapsed() >= limit * 9 / 10 => {
+                Shown::NotSeen(format!("there was no time left to try for {}", self.reach.timeout))
+            }
             (Ok(Ok(())), true) | (Ok(Err(_)), false) => Shown::AsItShould,
             (Ok(Ok(())), false) => Shown::Otherwise("was reached and must not be".to_owned()),
             (Ok(Err(why)), true) => Shown::Otherwise(why),

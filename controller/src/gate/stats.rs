@@ -31,6 +31,14 @@ pub fn compare(first: &[f64], second: &[f64]) -> Option<Compared> {
     Some(Compared { u, p, delta: 2.0 * u / pairs - 1.0 })
 }
 
+/// The smallest `p` that samples of these sizes can come to, however far apart they lie; neither size is 0.
+pub fn least(first: usize, second: usize) -> f64 {
+    match first * second <= EXACT_PAIRS {
+        true => exact(first, second, 0.0),
+        false => normal(first, second, 0.0, 0.0),
+    }
+}
+
 /// The sum of the first sample's ranks among all (means for ties), and the sum of t³ - t over groups of ties.
 fn rank_sum(first: &[f64], second: &[f64]) -> (f64, f64) {
     let mut all: Vec<(f64, bool)> = first.iter().map(|value| (*value, true)).collect();
@@ -170,6 +178,16 @@ mod tests {
         let compared = compare(&may.map(f64::from), &august.map(f64::from)).unwrap();
         assert_eq!(compared.u, 127.5);
         close(compared.p, 0.000_120_8, 0.000_000_05);
+    }
+
+    #[test]
+    fn small_samples_cannot_differ_by_much() {
+        close(least(3, 3), 2.0 / 20.0, 1e-12);
+        close(least(4, 4), 2.0 / 70.0, 1e-12);
+        assert_eq!(least(1, 1), 1.0);
+        let apart = compare(&[4.0, 5.0, 6.0], &[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!(apart.p, least(3, 3), "further apart than these is nothing");
+        assert!(least(30, 30) < 1e-9);
     }
 
     #[test]
