@@ -39,7 +39,7 @@ pub struct Asked {
     /// Who made the plan, the first of those who made this very one.
     pub author: OperatorName,
     pub asked_ms: Millis,
-    /// In the order in which it was said; at most `SAID`.
+    /// In the order in which it was said; at most `SAID`, denials before approvals.
     pub said: Vec<Approval>,
     /// A rollout was started by it.
     #[serde(default)]
@@ -69,6 +69,14 @@ impl Asked {
         };
         let last = self.said.iter().rfind(|said| said.by == word.by);
         last.is_some_and(same) && (word.answer == Answer::Denied || self.counts(&word.by, rule, word.at))
+    }
+
+    /// Beyond those that are kept. A denial stays while there is an approval that can go in its place: it stops the plan.
+    fn forget_oldest(&mut self) {
+        while self.said.len() > SAID {
+            let approval = self.said.iter().position(|said| said.answer == Answer::Approved);
+            self.said.remove(approval.unwrap_or(0));
+        }
     }
 
     /// What the environment asks for, with those who are to be asked now.
@@ -215,8 +223,7 @@ pub async fn say(store: &SharedStore, plan: &PlanDigest, word: Approval) -> Resu
         }
         asked.said.retain(|said| said.by != word.by);
         asked.said.push(word.clone());
-        let excess = asked.said.len().saturating_sub(SAID);
-        asked.said.drain(..excess);
+        asked.forget_oldest();
         let txn = Txn::new().unchanged(key.clone(), revision).put(key.clone(), record::encode(&key, &asked)?);
         match store.commit(txn).await.map_err(Trouble::from) {
             Err(trouble) if trouble.is_conflict() && attempt < ATTEMPTS => {}
@@ -358,4 +365,34 @@ pub fn needs(rule: &Rule) -> String {
     let approvals = if rule.count == 1 { "approval" } else { "approvals" };
     let good = rule.expires.map(|span: Span| format!(", each good for {span}")).unwrap_or_default();
     format!("{} {approvals} by {}{good}", rule.count, rule.asked())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many people say yes after it.
+    #[test]
+    fn a_denial_is_not_pushed_out_by_approvals() {
+        let word =
+            |by: String, answer| Approval { by: by.parse().unwrap(), at: 0, answer, reason: String::new() };
+        let mut asked = Asked {
+            plan: PlanDigest([1; 32]),
+            app: "shop".parse().unwrap(),
+            version: "2".parse().unwrap(),
+            env: "prod".parse().unwrap(),
+            author: "ada".parse().unwrap(),
+            asked_ms: 0,
+            said: vec![word("cat".to_owned(), Answer::Denied)],
+            used: false,
+        };
+        for number in 0..2 * SAID {
+            asked.said.push(word(format!("bob{number}"), Answer::Approved));
+            asked.forget_oldest();
+        }
+        assert_eq!(asked.said.len(), SAID);
+        let rule = Rule { count: 1, ..Rule::default() };
+        assert!(matches!(asked.standing(&rule, 1), Standing::Denied(by) if by.by.as_str() == "cat"));
+        assert_eq!(asked.said.last().unwrap().by.as_str(), format!("bob{}", 2 * SAID - 1));
+    }
 }
