@@ -70,7 +70,8 @@ impl Bounds<'_> {
                 }
                 Ok(values) => {
                     odd += values.not_finite;
-                    let worst = values.good.iter().copied().find(|value| !self.holds(*value));
+                    let mut all = values.good.iter().chain(&values.infinite).copied();
+                    let worst = all.find(|value| !self.holds(*value));
                     good += values.good.len() as u32;
                     broken += u32::from(worst.is_some());
                     let line = self.line(&values);
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
 
     fn values(good: impl IntoIterator<Item = f64>) -> Values {
-        Values { good: good.into_iter().collect(), not_finite: 0 }
+        Values { good: good.into_iter().collect(), ..Values::default() }
     }
 
     const RULE: Against = Against { worse: Worse::Higher, significance: 0.05, effect: 0.3 };
@@ -325,7 +326,7 @@ mod tests {
     #[test]
     fn too_little_is_never_a_pass() {
         let some = || values((0..20).map(f64::from));
-        let nan = Values { good: vec![], not_finite: 12 };
+        let nan = Values { not_finite: 12, ..Values::default() };
         let said = verdict(nan, some(), &RULE);
         assert_eq!(
             (said.verdict, said.note.as_str()),

@@ -28,6 +28,8 @@ pub(super) struct Prometheus {
 pub struct Values {
     pub good: Vec<f64>,
     pub not_finite: usize,
+    /// Those of `not_finite` that are infinite: beyond every bound, as alerts have it.
+    pub infinite: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -156,7 +158,11 @@ fn values(data: Option<Data>) -> Result<Values, &'static str> {
     for (_, text) in points {
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => values.good.push(number),
-            Ok(_) | Err(_) => values.not_finite += 1, // "NaN", "+Inf"
+            Ok(number) if number.is_infinite() => {
+                values.not_finite += 1;
+                values.infinite.push(number);
+            }
+            Ok(_) | Err(_) => values.not_finite += 1, // "NaN"
         }
     }
     Ok(values)
@@ -173,9 +179,10 @@ mod tests {
     #[test]
     fn answers_of_every_shape_are_read() {
         let vector = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"a":"b"},"value":[1,"0.5"]},{"metric":{},"value":[1,"NaN"]}]}}"#;
-        assert_eq!(read(vector).unwrap(), Values { good: vec![0.5], not_finite: 1 });
+        assert_eq!(read(vector).unwrap(), Values { good: vec![0.5], not_finite: 1, infinite: vec![] });
         let matrix = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[2.5,"+Inf"],[3,"2e3"]]}]}}"#;
-        assert_eq!(read(matrix).unwrap(), Values { good: vec![1.0, 2000.0], not_finite: 1 });
+        let infinite = vec![f64::INFINITY];
+        assert_eq!(read(matrix).unwrap(), Values { good: vec![1.0, 2000.0], not_finite: 1, infinite });
         let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"7"]}}"#;
         assert_eq!(read(scalar).unwrap().good, [7.0]);
         let nothing = r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#;

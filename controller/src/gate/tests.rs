@@ -276,6 +276,8 @@ async fn metrics_within_bounds_and_without_any() {
         (vector("0.5"), Verdict::Pass, "values, 0 out of bounds"),
         (vector("1.5"), Verdict::Fail, "1.5 is more than 1"),
         (vector("NaN"), Verdict::NoData, "every value is NaN or infinite"),
+        (vector("+Inf"), Verdict::Fail, "inf is more than 1"),
+        (vector("-Inf"), Verdict::NoData, "every value is NaN or infinite"),
         (
             ok(r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#),
             Verdict::NoData,
