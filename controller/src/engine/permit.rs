@@ -116,6 +116,9 @@ fn run(record: &Record) -> Option<Run> {
     if record.newcomers {
         return None; // it ran no gates
     }
+    if record.header.waves == 0 {
+        return None; // no host took part, so none has run it
+    }
     if !matches!(done.outcome, Outcome::Succeeded | Outcome::NothingToDo) {
         return None;
     }
@@ -127,4 +130,35 @@ fn run(record: &Record) -> Option<Run> {
         rollback: record.rollback,
         passed: record.header.passed.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::{Done, Header, tests::setup};
+
+    fn ended(outcome: Outcome, waves: u32) -> Record {
+        let phase = Phase::Done(Done { outcome, reason: String::new(), at: 9 });
+        Record {
+            header: Header { waves, phase, ..setup::rollout("a").header },
+            request_id: String::new(),
+            started_by: "ada".to_owned(),
+            reason: String::new(),
+            rollback: false,
+            newcomers: false,
+            plan: None,
+            overrides: vec![],
+        }
+    }
+
+    /// An environment without hosts, or with all of them left out, has seen nothing of a release.
+    #[test]
+    fn where_no_host_took_part_nothing_was_proved() {
+        assert_eq!(run(&ended(Outcome::NothingToDo, 0)), None);
+        let ran_already = run(&ended(Outcome::NothingToDo, 1)).expect("its hosts ran it before");
+        assert_eq!((ran_already.ended, ran_already.rollback), (9, false));
+        assert!(run(&ended(Outcome::Succeeded, 2)).is_some());
+        assert_eq!(run(&ended(Outcome::RolledBack, 2)), None);
+        assert_eq!(run(&Record { newcomers: true, ..ended(Outcome::Succeeded, 1) }), None);
+    }
 }
