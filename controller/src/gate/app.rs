@@ -81,7 +81,11 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
                 return Conclusion::new(Verdict::Fail, broken).with(lines);
             }
             let hosts = if tracks.len() == 1 { "host" } else { "hosts" };
-            let note = format!("{} {hosts} within bounds for {}", tracks.len(), limits.window);
+            let mut note = format!("{} {hosts} within bounds for {}", tracks.len(), limits.window);
+            let more = scene.changed.len().saturating_sub(HOSTS);
+            if more > 0 {
+                note += &format!("; {more} more run the release and were not asked");
+            }
             return Conclusion::new(Verdict::Pass, note).with(lines);
         }
         if !scene.pause(limits.every.0).await {

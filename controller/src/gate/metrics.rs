@@ -70,18 +70,18 @@ impl Bounds<'_> {
                 }
                 Ok(values) => {
                     odd += values.not_finite;
-                    let mut all = values.good.iter().chain(&values.infinite).copied();
-                    let worst = all.find(|value| !self.holds(*value));
+                    let all = values.good.iter().chain(&values.infinite).copied();
+                    let outside: Vec<f64> = all.filter(|value| !self.holds(*value)).collect();
                     good += values.good.len() as u32;
-                    broken += u32::from(worst.is_some());
+                    broken += outside.len() as u32;
                     let line = self.line(&values);
                     // What is measured no more is not within bounds.
                     if values.good.is_empty() && good > 0 {
                         trouble = Some(format!("the query gives {line}"));
                     }
                     heard.add(line.clone());
-                    if let Some(value) = worst.filter(|_| broken > self.breaches) {
-                        let note = format!("{} is {}", number(value), self.says());
+                    if let Some(value) = outside.first().filter(|_| broken > self.breaches) {
+                        let note = format!("{} is {}", number(*value), self.says());
                         return Conclusion::new(Verdict::Fail, note).with(heard.lines());
                     }
                     line

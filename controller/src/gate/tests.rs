@@ -307,6 +307,27 @@ async fn metrics_within_bounds_and_without_any() {
     assert_eq!(away.verdict, Verdict::NoData, "{}", away.note);
 }
 
+/// Each value counts, not each answer: a query may give one for every host.
+#[tokio::test]
+async fn every_value_out_of_bounds_is_a_breach() {
+    let series = |values: [f64; 2]| {
+        let [one, other] = values.map(|value| format!("{{\"metric\":{{}},\"value\":[1,\"{value}\"]}}"));
+        let data = format!("{{\"resultType\":\"vector\",\"result\":[{one},{other}]}}");
+        ok(&format!("{{\"status\":\"success\",\"data\":{data}}}"))
+    };
+    let verdict = async |values: [[f64; 2]; 2]| {
+        let replies = values.map(series);
+        let (url, _) = changing(move |nth| replies[nth.min(1)].clone().into_bytes()).await;
+        let rule = Rule::Within { min: None, max: Some(1.0), breaches: 1 };
+        soon(&metrics(&url, rule)).await
+    };
+    let both = verdict([[1.5, 1.7], [0.5, 0.5]]).await;
+    assert_eq!((both.verdict, both.note.as_str()), (Verdict::Fail, "1.5 is more than 1"));
+    let one = verdict([[1.5, 0.5], [0.5, 0.5]]).await;
+    assert_eq!(one.verdict, Verdict::Pass, "{}", one.note);
+    assert!(one.note.contains("values, 1 out of bounds"), "{}", one.note);
+}
+
 /// A series that ends before the window does, as that of a process that died, is not within bounds at its end.
 #[tokio::test]
 async fn what_is_measured_no_more_does_not_pass() {
