@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Engine, records, unknown};
 use crate::{
-    approval::{Answer, Approval, Rule, Standing, admit, standing},
+    approval::{Answer, Approval, Rule, Standing, admit, counts, standing},
     environments::approve,
     gate::{Check, Checks, check},
     rollout::{Event, GateKind, GateSpec, GateWord, Rollout, RunState, Settled, Verdict},
@@ -179,7 +179,7 @@ impl Engine {
 
 /// `bob approved, lacks 1 more; asked are: bob, sam`
 fn so_far(rule: &Rule, answers: &[Approval], author: &OperatorName, now: Millis) -> String {
-    let approved = answers.iter().filter(|one| one.answer == Answer::Approved);
+    let approved = answers.iter().filter(|one| counts(rule, answers, author, &one.by, now));
     let approved: Vec<String> = approved.map(|one| format!("{} approved, ", one.by)).collect();
     let lacking = match standing(rule, answers, author, now) {
         Standing::Pending(lacking) => format!("{lacking}; "),
@@ -204,7 +204,8 @@ fn opinion(
     match standing(rule, answers, author, now) {
         Standing::NotNeeded => Some((Verdict::Pass, "nobody is asked".to_owned())),
         Standing::Approved { .. } => {
-            let names: Vec<String> = answers.iter().map(|one| one.by.to_string()).collect();
+            let good = answers.iter().filter(|one| counts(rule, answers, author, &one.by, now));
+            let names: Vec<String> = good.map(|one| one.by.to_string()).collect();
             Some((Verdict::Pass, format!("approved by {}", names.join(", "))))
         }
         Standing::Denied(Approval { by, reason, .. }) => {
@@ -220,5 +221,29 @@ pub fn settled_at(state: &RunState) -> Millis {
     match state {
         RunState::Pending => 0,
         RunState::Concluded { at, .. } | RunState::PassedOver { at, .. } => *at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yes(by: &str) -> Approval {
+        Approval { by: by.parse().unwrap(), at: 1, answer: Answer::Approved, reason: String::new() }
+    }
+
+    /// Somebody whose role was taken away since has not opened the gate, and is not said to have.
+    #[test]
+    fn only_whose_word_counts_is_named() {
+        let approvers: BTreeSet<OperatorName> = ["cat", "dan"].map(|name| name.parse().unwrap()).into();
+        let rule = Rule { count: 2, approvers: Some(approvers), ..Rule::default() };
+        let author = "ada".parse().unwrap();
+        let mut answers = vec![yes("bob"), yes("cat")];
+        let told = so_far(&rule, &answers, &author, 2);
+        assert_eq!(told, "cat approved, lacks 1 more; asked are: any approver but whoever started it");
+        assert_eq!(opinion(&rule, &answers, &author, 2), None);
+        answers.push(yes("dan"));
+        let (verdict, note) = opinion(&rule, &answers, &author, 2).expect("two of them count");
+        assert_eq!((verdict, note.as_str()), (Verdict::Pass, "approved by cat, dan"));
     }
 }
