@@ -126,6 +126,7 @@ fn run(record: &Record) -> Option<Run> {
         env: record.header.env.clone(),
         rollout: record.header.id,
         release: record.header.target.release,
+        began: record.header.started_ms.unwrap_or(done.at),
         ended: done.at,
         rollback: record.rollback,
         passed: record.header.passed.clone(),
@@ -156,7 +157,12 @@ mod tests {
     fn where_no_host_took_part_nothing_was_proved() {
         assert_eq!(run(&ended(Outcome::NothingToDo, 0)), None);
         let ran_already = run(&ended(Outcome::NothingToDo, 1)).expect("its hosts ran it before");
-        assert_eq!((ran_already.ended, ran_already.rollback), (9, false));
+        assert_eq!((ran_already.began, ran_already.ended, ran_already.rollback), (9, 9, false));
+        let begun = Record {
+            header: Header { started_ms: Some(3), ..ended(Outcome::Succeeded, 1).header },
+            ..ended(Outcome::Succeeded, 1)
+        };
+        assert_eq!(run(&begun).map(|run| (run.began, run.ended)), Some((3, 9)));
         assert!(run(&ended(Outcome::Succeeded, 2)).is_some());
         assert_eq!(run(&ended(Outcome::RolledBack, 2)), None);
         assert_eq!(run(&Record { newcomers: true, ..ended(Outcome::Succeeded, 1) }), None);

@@ -16,6 +16,8 @@ pub struct Run {
     pub env: EnvName,
     pub rollout: RolloutId,
     pub release: ReleaseDigest,
+    /// From then on hosts left what they had run before.
+    pub began: Millis,
     pub ended: Millis,
     /// It went back to what had been live before.
     pub rollback: bool,
@@ -63,31 +65,35 @@ pub fn unproved(demands: &[Demand], release: ReleaseDigest, runs: &[Run], now: M
 /// Of one environment. One run that meets the demand is enough, unless the environment went back from the release
 /// after it.
 fn lacking(demand: &Demand, release: ReleaseDigest, there: &[&Run], now: Millis) -> Option<Why> {
-    let mut found = Why::Never;
+    let mut found = Some(Why::Never);
     for (nth, run) in there.iter().enumerate().filter(|(_, run)| run.release == release) {
         let next = there[nth + 1..].iter().find(|later| later.release != release);
         if let Some(back) = next.filter(|later| later.rollback) {
-            found = Why::WentBack { by: back.rollout };
+            found = Some(Why::WentBack { by: back.rollout });
             continue;
         }
-        let until = next.map_or(now, |later| later.ended);
+        if found.is_none() {
+            continue; // proved, unless it is gone back from after that
+        }
+        // It is live as long as all hosts have it: another one may take days from its canary to its end.
+        let until = next.map_or(now, |later| later.began);
         let lived = Span::millis((until - run.ended).max(0).unsigned_abs());
         let gates: Vec<String> =
             demand.gates.iter().filter(|gate| !run.passed.contains(*gate)).cloned().collect();
         found = if !gates.is_empty() {
-            Why::Gates { rollout: run.rollout, lacking: gates }
+            Some(Why::Gates { rollout: run.rollout, lacking: gates })
         } else if lived < demand.lived {
             let due = next.is_none().then(|| run.ended.saturating_add(demand.lived.as_ms()));
-            Why::TooShort { lived, wanted: demand.lived, due }
+            Some(Why::TooShort { lived, wanted: demand.lived, due })
         } else {
-            return None;
+            None
         };
         // The first run of a stretch began it: a later rollout of the same release only adds to it.
-        if matches!(found, Why::TooShort { .. }) && next.is_none() {
+        if matches!(found, Some(Why::TooShort { .. })) && next.is_none() {
             break;
         }
     }
-    Some(found)
+    found
 }
 
 impl Unproved {

@@ -28,6 +28,7 @@ fn run(number: u128, release: &str, ended: i64) -> Run {
         env: env("staging"),
         rollout: RolloutId(Uuid::from_u128(number)),
         release: digest(release),
+        began: ended,
         ended,
         rollback: false,
         passed: ["smoke".to_owned()].into(),
@@ -106,6 +107,17 @@ fn it_has_to_have_been_live_for_long_enough() {
     assert_eq!(why(&long_ago, 500_000), None);
 }
 
+/// What comes after it takes its hosts away one after another, and is not live itself before its end.
+#[test]
+fn it_is_live_until_another_begins() {
+    let slow = Run { began: 40_000, ..run(2, "b", 200_000) };
+    let (lived, wanted) = (Span::secs(40), Span::secs(100));
+    let replaced = [run(1, "a", 0), slow.clone()];
+    assert_eq!(why(&replaced, 500_000), Some(Why::TooShort { lived, wanted, due: None }));
+    let later = [run(1, "a", 0), Run { began: 100_000, ..slow }];
+    assert_eq!(why(&later, 500_000), None);
+}
+
 #[test]
 fn gates_have_to_have_passed() {
     let untested = Run { passed: Default::default(), ..run(1, "a", 0) };
@@ -118,6 +130,9 @@ fn what_was_gone_back_from_is_no_proof() {
     let back = Run { rollback: true, ..run(2, "b", 200_000) };
     let by = back.rollout;
     assert_eq!(why(&[run(1, "a", 0), back.clone()], 500_000), Some(Why::WentBack { by }));
-    let mended = [run(1, "a", 0), back, run(3, "a", 300_000)];
+    let mended = [run(1, "a", 0), back.clone(), run(3, "a", 300_000)];
     assert_eq!(why(&mended, 500_000), None);
+    // What it showed the first time is worth nothing once it failed the second time.
+    let again = [run(4, "a", 0), run(5, "b", 150_000), run(1, "a", 160_000), back];
+    assert_eq!(why(&again, 500_000), Some(Why::WentBack { by }));
 }
