@@ -53,15 +53,38 @@ struct Bounds<'a> {
     breaches: u32,
 }
 
+/// What was seen so far.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    good: u32,
+    broken: u32,
+    odd: usize,
+}
+
 impl Bounds<'_> {
     /// Looks every step until the window is over; a breach too many ends it at once.
     async fn look(&self, prometheus: &Prometheus, scene: &Scene) -> Conclusion {
         let query = query(self.metrics, scene, &scene.changed);
-        let (mut good, mut broken, mut odd) = (0u32, 0u32, 0usize);
-        let mut heard = Heard::default();
+        let (mut seen, mut heard) = (Tally::default(), Heard::default());
+        // What another controller saw of the window went with it, and Prometheus still knows.
+        let before = scene.clock.now_ms() - self.metrics.step.as_ms();
+        let mut is_lacking = before >= scene.since;
         loop {
             let mut trouble = None;
             let over = scene.clock.now_ms() - scene.since >= self.metrics.window.as_ms();
+            if is_lacking {
+                let step = self.metrics.step.0;
+                match prometheus.between(&query, scene.since, before, step, scene).await {
+                    Err(why) => trouble = Some(why),
+                    Ok(values) => {
+                        is_lacking = false;
+                        heard.add(format!("before: {}", self.line(&values)));
+                        if let Some(note) = self.count(&values, &mut seen) {
+                            return Conclusion::new(Verdict::Fail, note).with(heard.lines());
+                        }
+                    }
+                }
+            }
             let last = match prometheus.now(&query, scene).await {
                 Err(why) => {
                     heard.add(why.clone());
@@ -69,24 +92,19 @@ impl Bounds<'_> {
                     why
                 }
                 Ok(values) => {
-                    odd += values.not_finite;
-                    let all = values.good.iter().chain(&values.infinite).copied();
-                    let outside: Vec<f64> = all.filter(|value| !self.holds(*value)).collect();
-                    good += values.good.len() as u32;
-                    broken += outside.len() as u32;
                     let line = self.line(&values);
-                    // What is measured no more is not within bounds.
-                    if values.good.is_empty() && good > 0 {
-                        trouble = Some(format!("the query gives {line}"));
-                    }
                     heard.add(line.clone());
-                    if let Some(value) = outside.first().filter(|_| broken > self.breaches) {
-                        let note = format!("{} is {}", number(*value), self.says());
+                    if let Some(note) = self.count(&values, &mut seen) {
                         return Conclusion::new(Verdict::Fail, note).with(heard.lines());
+                    }
+                    // What is measured no more is not within bounds.
+                    if values.good.is_empty() && seen.good > 0 {
+                        trouble = Some(format!("the query gives {line}"));
                     }
                     line
                 }
             };
+            let Tally { good, broken, odd } = seen;
             scene.tell(format!("{good} values, {broken} out of bounds; last: {last}"));
             if over && good >= self.metrics.samples && trouble.is_none() {
                 let note = format!("{good} values, {broken} out of bounds, in {}", self.metrics.window);
@@ -96,6 +114,17 @@ impl Bounds<'_> {
                 return short(good, self.metrics.samples, odd, trouble).with(heard.lines());
             }
         }
+    }
+
+    /// Adds them; the breach that is one too many, in words.
+    fn count(&self, values: &Values, seen: &mut Tally) -> Option<String> {
+        let all = values.good.iter().chain(&values.infinite).copied();
+        let outside: Vec<f64> = all.filter(|value| !self.holds(*value)).collect();
+        seen.good += values.good.len() as u32;
+        seen.broken += outside.len() as u32;
+        seen.odd += values.not_finite;
+        let first = outside.first().filter(|_| seen.broken > self.breaches)?;
+        Some(format!("{} is {}", number(*first), self.says()))
     }
 
     fn holds(&self, value: f64) -> bool {
