@@ -125,14 +125,7 @@ pub async fn ask(store: &SharedStore, asked: Asked) -> Result<(), Trouble> {
 fn needed(asked: &Asked) -> Happening {
     let Asked { app, version, env, author, plan, .. } = asked;
     let subject = format!("{app}@{version} to {env} waits for approval");
-    let short = plan.short();
-    let text = format!(
-        "{author} made the plan {plan}.\nLook: longshore plan show {short}\nThen: longshore rollout approve {short}"
-    );
-    Happening {
-        text,
-        ..Happening::of_env(Kind::ApprovalNeeded, env, subject).of(app, version).planned(plan).by(author)
-    }
+    Happening::of_env(Kind::ApprovalNeeded, env, subject).of(app, version).planned(plan).by(author)
 }
 
 pub async fn get(store: &SharedStore, plan: &PlanDigest) -> Result<Option<(Asked, Revision)>, Trouble> {

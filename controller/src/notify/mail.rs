@@ -100,7 +100,7 @@ impl Mailer {
         format!("mail server {}: {what}", self.server)
     }
 
-    fn message(&self, notice: &Notice, to: &[String]) -> Result<Message, Undelivered> {
+    pub(super) fn message(&self, notice: &Notice, to: &[String]) -> Result<Message, Undelivered> {
         let mut builder = Message::builder()
             .from(self.from.clone())
             .subject(format!("[{}] {}", notice.env, notice.subject))

@@ -5,19 +5,21 @@ use std::fmt;
 use jiff::Timestamp;
 use longshore_common::{
     digest::PlanDigest,
-    ids::{AppName, EnvName, OperatorName, RolloutId, Version},
+    ids::{AppName, EnvName, HostName, OperatorName, RolloutId, Version},
+    report::StepName,
+    text::visible,
     time::Millis,
     wire::cut,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Address, Kind, Stakeholders};
+use super::{Address, Kind, Stakeholders, body};
 
 /// Of the JSON that webhooks get.
 const SCHEMA: &str = "longshore.notice/1";
 const SUBJECT_BYTES: usize = 256;
-const TEXT_BYTES: usize = 2048;
+pub(super) const FACT_BYTES: usize = 512;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,17 +32,32 @@ pub struct Happening {
     pub text: String,
     pub app: Option<AppName>,
     pub version: Option<Version>,
+    /// What was live before.
+    pub from_version: Option<Version>,
     pub rollout: Option<RolloutId>,
     pub plan: Option<PlanDigest>,
     pub by: Option<String>,
     pub reason: Option<String>,
+    pub failure: Option<FirstFailure>,
+}
+
+/// The failure of a host that is told of before all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstFailure {
+    pub host: HostName,
+    pub code: String,
+    pub step: StepName,
+    pub message: String,
+    /// Hosts that failed besides.
+    pub others: usize,
 }
 
 impl Happening {
     pub fn of_env(kind: Kind, env: &EnvName, subject: String) -> Self {
         let (env, text) = (env.clone(), String::new());
-        let (app, version, rollout, plan, by, reason) = (None, None, None, None, None, None);
-        Self { kind, env, subject, text, app, version, rollout, plan, by, reason }
+        let (app, version, from_version, failure) = (None, None, None, None);
+        let (rollout, plan, by, reason) = (None, None, None, None);
+        Self { kind, env, subject, text, app, version, from_version, rollout, plan, by, reason, failure }
     }
 
     pub fn of(self, app: &AppName, version: &Version) -> Self {
@@ -80,8 +97,8 @@ impl Happening {
             teller: teller.to_owned(),
             address: address.clone(),
             person: None,
-            subject: cut(&self.subject, SUBJECT_BYTES),
-            text: cut(&self.text, TEXT_BYTES),
+            subject: cut(&visible(&self.subject), SUBJECT_BYTES),
+            text: body::text(self),
             payload: self.payload(&id, now),
             made_ms: now,
             attempts: 0,
@@ -108,6 +125,17 @@ impl Happening {
             by: Option<&'a str>,
             reason: Option<String>,
             time: String,
+            from_version: Option<&'a str>,
+            failure: Option<Failed<'a>>,
+            commands: Vec<String>,
+        }
+        #[derive(Serialize)]
+        struct Failed<'a> {
+            host: &'a str,
+            code: &'a str,
+            step: &'static str,
+            message: String,
+            others: usize,
         }
         let payload = Payload {
             schema: SCHEMA,
@@ -115,7 +143,7 @@ impl Happening {
             kind: self.kind.as_str(),
             env: self.env.as_str(),
             subject: cut(&self.subject, SUBJECT_BYTES),
-            text: cut(&self.text, TEXT_BYTES),
+            text: body::text(self),
             app: self.app.as_ref().map(AppName::as_str),
             version: self.version.as_ref().map(Version::as_str),
             rollout: self.rollout.map(|id| id.to_string()),
@@ -123,6 +151,15 @@ impl Happening {
             by: self.by.as_deref(),
             reason: self.reason.as_ref().map(|reason| cut(reason, SUBJECT_BYTES)),
             time: Timestamp::from_millisecond(now).unwrap_or_default().to_string(),
+            from_version: self.from_version.as_ref().map(Version::as_str),
+            failure: self.failure.as_ref().map(|first| Failed {
+                host: first.host.as_str(),
+                code: &first.code,
+                step: first.step.as_str(),
+                message: cut(&first.message, FACT_BYTES),
+                others: first.others,
+            }),
+            commands: body::commands(self).into_iter().map(|(_, command)| command).collect(),
         };
         serde_json::to_string(&payload).expect("strings are JSON")
     }

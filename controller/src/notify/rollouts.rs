@@ -1,20 +1,21 @@
 //! What a rollout's way gives to tell.
 
-use super::{Happening, Kind};
+use super::{FirstFailure, Happening, Kind};
 use crate::{
     engine::records::Record,
-    rollout::{Header, Inside, Outcome, Phase, Why},
+    rollout::{Header, Inside, Outcome, Phase, Rollout, Why, first_failure},
 };
 
-/// What is worth telling of the step from one state to the next.
-pub fn happenings(before: &Header, after: &Record) -> Vec<Happening> {
+/// What is worth telling of the step from one state to the next: `rollout`, kept as `after`.
+pub fn happenings(before: &Header, rollout: &Rollout, after: &Record) -> Vec<Happening> {
     let (old, new) = (&before.phase, &after.header.phase);
     let mut found = vec![];
     let aborted = matches!(new, Phase::Done(done) if done.outcome == Outcome::Aborted);
     if matches!(old, Phase::Ready) && !matches!(new, Phase::Ready) && !aborted {
         found.push(of(after, Kind::Started, "has begun", String::new()));
     }
-    found.extend(of_phase(old, after));
+    let failure = failure(rollout);
+    found.extend(of_phase(old, after).map(|told| Happening { failure, ..told }));
     found
 }
 
@@ -31,7 +32,7 @@ fn of_phase(old: &Phase, after: &Record) -> Option<Happening> {
             Some(of(after, Kind::RollingBack, "goes back", back.cause.to_string()))
         }
         Phase::Awaiting(_) if !same => {
-            Some(of(after, Kind::Waiting, "waits for an operator to promote it", explain(after)))
+            Some(of(after, Kind::Waiting, "waits for an operator to promote it", String::new()))
         }
         Phase::Paused(paused) if !same => {
             let why = match &paused.why {
@@ -41,12 +42,7 @@ fn of_phase(old: &Phase, after: &Record) -> Option<Happening> {
                 Why::Gate(stop) => stop.to_string(),
                 Why::NoProgress => "it makes no progress".to_owned(),
             };
-            Some(of(
-                after,
-                Kind::Waiting,
-                "is paused and waits for an operator",
-                format!("{why}\n{}", explain(after)),
-            ))
+            Some(of(after, Kind::Waiting, "is paused and waits for an operator", why))
         }
         Phase::Done(done) if !same => {
             let (kind, what) = match done.outcome {
@@ -66,17 +62,27 @@ fn is_paused_on_its_way_back(phase: &Phase) -> bool {
     matches!(phase, Phase::Paused(paused) if matches!(paused.inside, Inside::RollingBack(_)))
 }
 
-fn explain(record: &Record) -> String {
-    format!("See: longshore rollout explain {}", record.header.id)
+fn failure(rollout: &Rollout) -> Option<FirstFailure> {
+    let (_, host, last) = first_failure(rollout)?;
+    let failed = rollout.hosts.values().filter(|host| host.failure.is_some()).count();
+    Some(FirstFailure {
+        host: host.name.clone(),
+        code: last.failure.code.clone(),
+        step: last.failure.step,
+        message: last.failure.message.clone(),
+        others: failed.saturating_sub(1),
+    })
 }
 
 fn of(record: &Record, kind: Kind, what: &str, text: String) -> Happening {
-    let Header { app, env, target, id, .. } = &record.header;
+    let Header { app, env, target, id, from_version, .. } = &record.header;
     let version = &target.version;
     let subject = format!("{app}@{version} to {env} {what}");
     Happening {
         text,
         rollout: Some(*id),
+        plan: record.plan,
+        from_version: from_version.clone(),
         by: Some(record.started_by.clone()),
         ..Happening::of_env(kind, env, subject).of(app, version).because(&record.reason)
     }

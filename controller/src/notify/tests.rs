@@ -1,5 +1,6 @@
 //! Who is told of what, over which replies, and when it is given up.
 
+mod mails;
 mod receivers;
 mod server;
 

@@ -96,6 +96,22 @@ fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
     }
 }
 
+/// How a plan stands after somebody's word, for those who are told of that word.
+fn stands(row: &pb::ApprovalRow) -> String {
+    let short: String = row.plan.chars().take(8).collect();
+    let denied = row.words.iter().filter(|word| word.answer == "denied").map(|word| word.by.as_str());
+    match row.state.as_str() {
+        _ if !row.stale.is_empty() => format!("The plan can no longer start as it is: {}.", row.stale),
+        "approved" => format!("The plan may start: longshore rollout start {short}"),
+        "denied" => {
+            let by = denied.collect::<Vec<_>>().join(" and ");
+            format!("The plan may not start until {by} approves it.")
+        }
+        "pending" => format!("The plan is not approved yet: {}.", row.lacking),
+        _ => String::new(),
+    }
+}
+
 #[tonic::async_trait]
 impl Approvals for ApprovalsService {
     async fn list(
@@ -135,11 +151,14 @@ impl Approvals for ApprovalsService {
         }
         let Asked { app, version, env, .. } = &asked;
         let subject = format!("{by} {verb} {app}@{version} for {env}");
+        let row = row(&self.store, &asked, now).await;
         let happening =
             Happening::of_env(kind, env, subject).of(app, version).planned(&plan).by(&by).because(&reason);
+        let text = row.as_ref().map(stands).unwrap_or_default();
+        let happening = Happening { text, ..happening };
         if let Err(trouble) = outbox::tell(&self.store, &happening, now).await {
             tracing::error!(trouble = %longshore_common::chain::Chain(&trouble), "nobody was told");
         }
-        Ok(Response::new(row(&self.store, &asked, now).await.map_err(refuse)?))
+        Ok(Response::new(row.map_err(refuse)?))
     }
 }

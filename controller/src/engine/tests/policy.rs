@@ -435,9 +435,11 @@ async fn a_rollout_is_told_of() {
     let controller = Controller::start(store.clone()).await;
     controller.connect(&agents);
     apply(&store, "[[stakeholders.tell]]\nname = \"mail\"\nemail = [\"a@example.org\"]\n").await.unwrap();
+    let mut last = String::new();
     for (version, outcome) in [("1.0", Outcome::Succeeded), ("1.2", Outcome::RolledBack)] {
         let id = controller.engine.start(request(Some(version))).await.unwrap();
         assert_eq!(controller.done(id).await, outcome);
+        last = id.to_string();
     }
     let told = outbox::list(&store).await.unwrap();
     let kinds: Vec<Kind> = told.iter().map(|(notice, _)| notice.kind).collect();
@@ -447,4 +449,8 @@ async fn a_rollout_is_told_of() {
         "its host went back by itself"
     );
     assert_eq!(told[1].0.subject, "shop@1.0 to production has succeeded");
+    let look = format!("\nLook: longshore rollout explain {last}");
+    let (started, back) = (&told[2].0.text, &told[3].0.text);
+    assert!(started.contains("\nstarted by: ") && started.ends_with(&look), "{started}");
+    assert!(back.contains("\nfirst failure: ") && back.ends_with(&look), "{back}");
 }

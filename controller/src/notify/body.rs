@@ -1,0 +1,84 @@
+//! What a notice says below its subject: what, where, who and why, by which id, and what to type to see more.
+
+use longshore_common::{
+    text::{visible, visible_lines},
+    wire::cut,
+};
+
+use super::{
+    Happening, Kind,
+    notice::{FACT_BYTES, FirstFailure},
+};
+
+const TEXT_BYTES: usize = 2048;
+
+/// Of a mail, and the `text` of a webhook. What people and hosts wrote is shown escaped.
+pub(super) fn text(happening: &Happening) -> String {
+    let said = (!happening.text.is_empty()).then(|| cut(&visible_lines(&happening.text), TEXT_BYTES));
+    let facts = facts(happening).into_iter().map(|(name, fact)| {
+        let fact = cut(&visible(&fact), FACT_BYTES);
+        format!("{name}: {fact}")
+    });
+    let commands = commands(happening).into_iter().map(|(name, command)| format!("{name}: {command}"));
+    said.into_iter().chain(facts).chain(commands).collect::<Vec<_>>().join("\n")
+}
+
+fn facts(happening: &Happening) -> Vec<(&'static str, String)> {
+    let Happening { env, app, version, from_version, rollout, plan, by, reason, failure, .. } = happening;
+    let release = app.as_ref().map(|app| {
+        let version = version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
+        let from = from_version.as_ref().map(|from| format!(", was {from}")).unwrap_or_default();
+        format!("{app}{version}{from}")
+    });
+    let acted = match (rollout, plan, happening.kind) {
+        (Some(_), ..) => "started by",
+        (None, Some(_), Kind::ApprovalNeeded) => "planned by",
+        (None, ..) => "by",
+    };
+    let all = [
+        ("app", release),
+        ("environment", Some(env.to_string())),
+        ("rollout", rollout.map(|id| id.to_string())),
+        ("plan", plan.map(|plan| plan.hex())),
+        (acted, by.clone()),
+        ("reason", reason.clone()),
+        ("first failure", failure.as_ref().map(first_failure)),
+    ];
+    all.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()
+}
+
+/// `web-1: LS-B01 at probe: /healthz answered 500; 2 more hosts failed`, cut so that the end is never lost.
+fn first_failure(first: &FirstFailure) -> String {
+    let FirstFailure { host, code, step, message, others } = first;
+    let more = match others {
+        0 => String::new(),
+        1 => "; 1 more host failed".to_owned(),
+        others => format!("; {others} more hosts failed"),
+    };
+    format!("{host}: {code} at {step}: {}{more}", cut(message, FACT_BYTES / 2))
+}
+
+/// What to type to see more, and then what to do about it.
+pub(super) fn commands(happening: &Happening) -> Vec<(&'static str, String)> {
+    let Happening { kind, env, rollout, plan, .. } = happening;
+    let plan = |verb: &str| plan.map(|plan| format!("longshore {verb} {}", plan.short()));
+    let rollout = |verb: &str| rollout.map(|id| format!("longshore rollout {verb} {id}"));
+    let (look, then) = match kind {
+        Kind::ApprovalNeeded => (plan("plan show"), plan("rollout approve")),
+        Kind::Approved | Kind::Denied => (plan("plan show"), None),
+        Kind::Scheduled
+        | Kind::Started
+        | Kind::Waiting
+        | Kind::RollingBack
+        | Kind::RolledBack
+        | Kind::Failed
+        | Kind::Aborted => (rollout("explain"), None),
+        Kind::Succeeded => (rollout("show"), None),
+        Kind::Frozen | Kind::Unfrozen | Kind::Locked | Kind::Unlocked => {
+            (Some(format!("longshore env calendar {env}")), None)
+        }
+        Kind::Test => (Some("longshore notify list".to_owned()), None),
+    };
+    let named = [("Look", look), ("Then", then)];
+    named.into_iter().filter_map(|(name, command)| Some((name, command?))).collect()
+}
