@@ -146,7 +146,10 @@ async fn header_unit(
         unit.as_read(key.clone(), read);
         unit.put(key, &given)?;
     }
-    let happenings = rollouts::happenings(&loaded.rollout.header, next, &record);
+    let mut happenings = rollouts::happenings(&loaded.rollout.header, &record);
+    for happening in &mut happenings {
+        happening.failure = rollouts::failure(next);
+    }
     unit.writes.extend(outbox::writes_of(store, &next.header.env, &happenings, now).await?);
     let (Phase::Done(done), false) = (&next.header.phase, loaded.rollout.header.phase.is_done()) else {
         return Ok(unit);

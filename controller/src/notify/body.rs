@@ -19,7 +19,8 @@ pub(super) fn text(happening: &Happening) -> String {
         let fact = cut(&visible(&fact), FACT_BYTES);
         format!("{name}: {fact}")
     });
-    let commands = commands(happening).into_iter().map(|(name, command)| format!("{name}: {command}"));
+    let unsaid = commands(happening).into_iter().filter(|(_, command)| !happening.text.contains(command));
+    let commands = unsaid.map(|(name, command)| format!("{name}: {command}"));
     said.into_iter().chain(facts).chain(commands).collect::<Vec<_>>().join("\n")
 }
 

@@ -6,16 +6,15 @@ use crate::{
     rollout::{Header, Inside, Outcome, Phase, Rollout, Why, first_failure},
 };
 
-/// What is worth telling of the step from one state to the next: `rollout`, kept as `after`.
-pub fn happenings(before: &Header, rollout: &Rollout, after: &Record) -> Vec<Happening> {
+/// What is worth telling of the step from one state to the next.
+pub fn happenings(before: &Header, after: &Record) -> Vec<Happening> {
     let (old, new) = (&before.phase, &after.header.phase);
     let mut found = vec![];
     let aborted = matches!(new, Phase::Done(done) if done.outcome == Outcome::Aborted);
     if matches!(old, Phase::Ready) && !matches!(new, Phase::Ready) && !aborted {
         found.push(of(after, Kind::Started, "has begun", String::new()));
     }
-    let failure = failure(rollout);
-    found.extend(of_phase(old, after).map(|told| Happening { failure, ..told }));
+    found.extend(of_phase(old, after));
     found
 }
 
@@ -32,7 +31,7 @@ fn of_phase(old: &Phase, after: &Record) -> Option<Happening> {
             Some(of(after, Kind::RollingBack, "goes back", back.cause.to_string()))
         }
         Phase::Awaiting(_) if !same => {
-            Some(of(after, Kind::Waiting, "waits for an operator to promote it", String::new()))
+            Some(of(after, Kind::Waiting, "waits for an operator to promote it", explain(after)))
         }
         Phase::Paused(paused) if !same => {
             let why = match &paused.why {
@@ -42,7 +41,12 @@ fn of_phase(old: &Phase, after: &Record) -> Option<Happening> {
                 Why::Gate(stop) => stop.to_string(),
                 Why::NoProgress => "it makes no progress".to_owned(),
             };
-            Some(of(after, Kind::Waiting, "is paused and waits for an operator", why))
+            Some(of(
+                after,
+                Kind::Waiting,
+                "is paused and waits for an operator",
+                format!("{why}\n{}", explain(after)),
+            ))
         }
         Phase::Done(done) if !same => {
             let (kind, what) = match done.outcome {
@@ -62,7 +66,12 @@ fn is_paused_on_its_way_back(phase: &Phase) -> bool {
     matches!(phase, Phase::Paused(paused) if matches!(paused.inside, Inside::RollingBack(_)))
 }
 
-fn failure(rollout: &Rollout) -> Option<FirstFailure> {
+fn explain(record: &Record) -> String {
+    format!("See: longshore rollout explain {}", record.header.id)
+}
+
+/// Which host failed first, and how.
+pub fn failure(rollout: &Rollout) -> Option<FirstFailure> {
     let (_, host, last) = first_failure(rollout)?;
     let failed = rollout.hosts.values().filter(|host| host.failure.is_some()).count();
     Some(FirstFailure {
