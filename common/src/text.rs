@@ -39,6 +39,19 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// In the family of units in which people most likely wrote `like`: `100.0 MiB` beside a bound of 100 MiB, `100.0 MB` beside
+/// one of 100 MB.
+pub fn bytes_beside(like: u64, count: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    if like == 0 || !like.is_multiple_of(1024) || like.is_multiple_of(1_000_000) {
+        return bytes(count);
+    }
+    match UNITS.into_iter().find(|(_, size)| count >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", count as f64 / size as f64),
+        None => format!("{count} B"),
+    }
+}
+
 /// Two sizes that are held against each other: to the byte where they would read the same and are not.
 pub fn bytes_apart(one: u64, other: u64) -> [String; 2] {
     let told = [one, other].map(bytes);
@@ -106,6 +119,14 @@ mod tests {
         assert_eq!(bytes_apart(34_532_116, 34_499_584), ["34,532,116 bytes", "34,499,584 bytes"]);
         assert_eq!(bytes_apart(1_004, 1_000), ["1,004 bytes", "1,000 bytes"]);
         assert_eq!(bytes_apart(37_000_000, 37_000_000), ["37.0 MB", "37.0 MB"]);
+    }
+
+    #[test]
+    fn a_size_is_told_in_the_units_of_its_bound() {
+        assert_eq!(bytes_beside(100 << 20, 104_857_600), "100.0 MiB");
+        assert_eq!(bytes_beside(100 << 20, 900), "900 B");
+        assert_eq!(bytes_beside(100_000_000, 104_857_600), "104.9 MB");
+        assert_eq!(bytes_beside(64_000_000, 64_000_000), "64.0 MB"); // a multiple of 1024 as well
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use longshore_common::{ids::HostName, text::bytes};
+use longshore_common::{
+    ids::HostName,
+    text::{bytes, bytes_beside},
+};
 
 use super::{Conclusion, Scene, check::AppLimits};
 use crate::{
@@ -146,7 +149,8 @@ impl Track {
         if let Some(most) = limits.memory_bytes
             && self.last.memory_bytes > most
         {
-            return Some(format!("{name} uses {}; at most {}", bytes(self.last.memory_bytes), bytes(most)));
+            let [used, most] = [self.last.memory_bytes, most].map(|count| bytes_beside(most, count));
+            return Some(format!("{name} uses {used}; at most {most}"));
         }
         let most = limits.errors_per_minute?;
         // Within the first minute the whole minute's share is there to be used.
@@ -249,7 +253,7 @@ mod tests {
             "web-1 took 75% of a core; at most 50%"
         );
         let fat = Usage { memory_bytes: 100 << 20, ..first.clone() };
-        assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 104.9 MB; at most 67.1 MB");
+        assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 100.0 MiB; at most 64.0 MiB");
     }
 
     /// What does not run breaks no bound: it takes nothing, logs nothing and is not started again.

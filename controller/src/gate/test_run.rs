@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use longshore_common::time::Span;
+use longshore_common::{text::visible, time::Span, wire::cut};
 
 use super::{Conclusion, Scene, check::TestRun};
 use crate::{
     fleet::{
         Asked,
-        words::{Answer, Question, TestAnswer},
+        words::{Answer, Question, TestAnswer, TestCase},
     },
     rollout::Verdict,
 };
@@ -18,6 +18,9 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(2);
 /// How a test ended that was given up.
 const TIMEOUT: &str = "timeout";
+/// Failed tests that the verdict names, and bytes of each name.
+const NAMED: usize = 3;
+const NAME_BYTES: usize = 80;
 
 pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
     loop {
@@ -87,6 +90,7 @@ fn conclude_in(run: &TestRun, answer: TestAnswer, time: Time) -> Conclusion {
 fn conclude(run: &TestRun, answer: TestAnswer) -> Conclusion {
     let TestAnswer { cases, passed, failed, skipped, ended, trouble, good, lines, not_here: _ } = answer;
     let counts = format!("{passed} passed, {failed} failed, {skipped} skipped");
+    let failures = failures(&cases);
     let cases = cases.into_iter().map(|case| {
         let message = if case.message.is_empty() { String::new() } else { format!(": {}", case.message) };
         format!("{} {}{message}", case.state, case.name)
@@ -107,9 +111,25 @@ fn conclude(run: &TestRun, answer: TestAnswer) -> Conclusion {
         (_, why, true) => {
             Conclusion::new(Verdict::Inconclusive, format!("the report of test {}: {why}", run.test))
         }
-        (ended, _, false) => Conclusion::new(Verdict::Fail, format!("{counts}; it ended with {ended}")),
+        (ended, _, false) => {
+            let ended = if good { String::new() } else { format!("; it ended with {ended}") };
+            Conclusion::new(Verdict::Fail, format!("{counts}{failures}{ended}"))
+        }
     };
     conclusion.with(said.into_iter().chain(cases))
+}
+
+/// `: login, cart and 3 more`; nothing where no case failed.
+fn failures(cases: &[TestCase]) -> String {
+    let names = cases.iter().filter(|case| case.state == "failed").map(|case| visible(&case.name));
+    let mut names: Vec<String> = names.map(|name| cut(&name, NAME_BYTES)).collect();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", names.join(", ")),
+        (false, more) => format!(": {} and {more} more", names.join(", ")),
+    }
 }
 
 /// A line of TAP that says how a test ended: its case says so too.
@@ -122,7 +142,6 @@ fn is_of_a_test(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::words::TestCase;
 
     /// A test that failed is told once, with what was printed beside it.
     #[test]
@@ -132,6 +151,26 @@ mod tests {
         let lines = printed.map(str::to_owned).to_vec();
         let said = conclude(&run, TestAnswer { lines, ..answer(1, 1, "exit status 1", "", false) });
         assert_eq!(said.evidence, ["1..2", "# got 500", "okay so far", "passed a: why", "failed a: why"]);
+    }
+
+    #[test]
+    fn the_verdict_names_what_failed_and_no_exit_status_that_is_good() {
+        let run = TestRun { test: "smoke".into(), on: "runner".parse().unwrap() };
+        let case =
+            |name: &str| TestCase { name: name.into(), state: "failed".into(), message: String::new() };
+        let said = |names: &[&str], ended: &str, good: bool| {
+            let cases = names.iter().map(|name| case(name)).collect();
+            conclude(&run, TestAnswer { cases, ..answer(5, names.len() as u32, ended, "", good) }).note
+        };
+        assert_eq!(
+            said(&["login", "cart"], "exit status 0", true),
+            "5 passed, 2 failed, 0 skipped: login, cart"
+        );
+        assert_eq!(
+            said(&["a", "b", "c", "d", "e\u{1b}"], "exit status 1", false),
+            "5 passed, 5 failed, 0 skipped: a, b, c and 2 more; it ended with exit status 1"
+        );
+        assert_eq!(said(&[], "timeout", false), "5 passed, 0 failed, 0 skipped; it ended with timeout");
     }
 
     /// As when a test of another rollout has the host for most of the time.

@@ -147,6 +147,12 @@ impl Approval {
         denials.map(Word::told).collect::<Vec<_>>().join("; ")
     }
 
+    /// `sam and sue`: whose last word that is.
+    fn who(&self, answer: &str) -> String {
+        let words = self.words.iter().filter(|word| word.answer == answer);
+        visible(&words.map(|word| word.by.as_str()).collect::<Vec<_>>().join(" and "))
+    }
+
     /// `lacks 1 more`, `approved until 2026-11-30 10:18 UTC`, `denied`; `stale` where nothing comes of it any more.
     fn stands(&self, page: &Page) -> Cell {
         let text = match (&self.stale, &self.lacking, self.until) {
@@ -220,6 +226,18 @@ impl View for Approval {
                     format!("Plan {plan} ({what}) {}.", visible(lacking)),
                     format!("Asked are: {}", visible(&self.asked)),
                 ]
+            }
+            "denied" => {
+                let mut lines = vec![
+                    format!("Plan {plan} ({what}) is denied."),
+                    format!("{}.", self.denials()),
+                    format!("It may not start until approved by {}.", self.who("denied")),
+                ];
+                match self.who("approved").as_str() {
+                    "" => {}
+                    who => lines.push(format!("What {who} said in favour is kept, and counts then.")),
+                }
+                lines
             }
             state => vec![format!("Plan {plan} ({what}) is {}.", visible(state))],
         }
@@ -306,6 +324,30 @@ mod tests {
         let said = Approval::from(row).lines(&page);
         assert_eq!(said[1], format!("It can no longer start as it is: {why}."));
         assert_eq!(said[2], "Choose another release: longshore release list shop");
+    }
+
+    /// Bad order: a yes after somebody's no.
+    #[test]
+    fn a_yes_after_a_denial_is_kept_and_the_no_stands() {
+        let word = |by: &str, answer: &str, reason: &str| pb::ApprovalWord {
+            by: by.to_owned(),
+            answer: answer.to_owned(),
+            reason: reason.to_owned(),
+            at_ms: 1_000_000,
+        };
+        let words = vec![word("sue", "denied", "not before lunch"), word("bob", "approved", "")];
+        let row = pb::ApprovalRow { state: "denied".to_owned(), lacking: String::new(), words, ..approval() };
+        let zone = TimeZone::UTC;
+        let page = Page { style: Style::PLAIN, columns: 80, rows: 50, now: Moment(1_060_000), zone };
+        assert_eq!(
+            Approval::from(row).lines(&page),
+            [
+                "Plan 9c1e5a5f (shop@1.4.2 for production) is denied.",
+                "sue denied it: not before lunch.",
+                "It may not start until approved by sue.",
+                "What bob said in favour is kept, and counts then.",
+            ]
+        );
     }
 
     /// One that was denied waits for nobody, and is not gone.
