@@ -25,6 +25,11 @@ impl Moment {
         self.timestamp().to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
     }
 
+    /// The same of what may be long past: further than half a day from `now`, the date.
+    pub fn stamp(self, zone: &TimeZone, now: Moment) -> String {
+        if (self.0 - now.0).abs() >= HALF_A_DAY_MS { self.date(zone) } else { self.clock(zone) }
+    }
+
     /// `2026-11-22 10:31 UTC`
     pub fn date(self, zone: &TimeZone) -> String {
         self.timestamp().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()

@@ -18,8 +18,9 @@ use crate::cli::{
 /// What to print when the watch begins.
 pub fn opening(rollout: &Rollout, page: &Page) -> Vec<String> {
     let from = rollout.other_before().map(|from| format!(" from {from}")).unwrap_or_default();
+    let begun = rollout.started_at.or(rollout.created_at);
     let mut lines = vec![stamp(
-        page.now,
+        begun.filter(|_| rollout.is_over()).unwrap_or(page.now),
         page,
         &format!(
             "rollout {} moves {} to {}@{}{from}: {} in {}",
@@ -39,8 +40,31 @@ pub fn opening(rollout: &Rollout, page: &Page) -> Vec<String> {
         outcome: None,
         ..rollout.clone()
     };
-    lines.extend(changes(&nothing, rollout, page));
+    let mut told = entries(&nothing, rollout, page);
+    if rollout.is_over() {
+        told.sort_by_key(|entry| entry.at); // stable: what came at one moment stays in its order
+    }
+    lines.extend(told.into_iter().flat_map(|entry| entry.lines));
     lines
+}
+
+/// Something that came about, with the lines that tell of it.
+struct Entry {
+    at: Moment,
+    lines: Vec<String>,
+}
+
+impl Entry {
+    fn new(at: Moment, page: &Page, text: &str) -> Self {
+        Self { at, lines: vec![stamp(at, page, text)] }
+    }
+
+    /// What it rests on, beneath it.
+    fn with(mut self, evidence: &[String], page: &Page) -> Self {
+        let indent = " ".repeat(self.at.stamp(&page.zone, page.now).len() + 3);
+        self.lines.extend(evidence.iter().map(|line| format!("{indent}| {}", visible(line))));
+        self
+    }
 }
 
 /// What to print for an update.
@@ -61,17 +85,27 @@ pub fn news(tracker: &Tracker, news: &News, page: &Page) -> Vec<String> {
 
 /// Everything that differs, in the order in which it came about: hosts, waves, the whole, why it waits, the end.
 pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
-    let mut lines = vec![];
+    entries(before, after, page).into_iter().flat_map(|entry| entry.lines).collect()
+}
+
+/// What differs came about now; of a rollout that was over before anybody watched, at its own time.
+fn entries(before: &Rollout, after: &Rollout, page: &Page) -> Vec<Entry> {
+    let was_over = before.hosts.is_empty() && after.is_over();
+    let end = after.ended_at.unwrap_or(page.now);
+    let at = |own: Option<Moment>| if was_over { own.unwrap_or(end) } else { page.now };
+    let mut told = vec![];
     for host in &after.hosts {
         let known = before.hosts.iter().find(|known| known.id == host.id);
         if known.is_none_or(|known| known.state != host.state) && host.state != "waiting" {
-            lines.extend(host_change(host, page));
+            told.push(host_change(host, at(host.since), page));
         }
     }
     for wave in &after.waves {
         let known = before.waves.iter().find(|known| known.number == wave.number);
         if known.is_none_or(|known| known.state != wave.state) && !wave.is_untouched() {
-            lines.push(stamp(page.now, page, &format!("wave {} {}", wave.number, wave.state)));
+            let of_it = after.hosts.iter().filter(|host| host.wave == wave.number);
+            let at = at(of_it.filter_map(|host| host.since).max());
+            told.push(Entry::new(at, page, &format!("wave {} {}", wave.number, wave.state)));
         }
     }
     for gate in &after.gates {
@@ -82,15 +116,12 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
         }
         let known = before.gates.iter().find(same);
         if known.is_none_or(|known| (&known.state, &known.note) != (&gate.state, &gate.note)) {
-            lines.push(stamp(page.now, page, &gate.sentence()));
-            if gate.state != "pass" {
-                let indent = " ".repeat(page.now.clock(&page.zone).len() + 3);
-                lines.extend(gate.evidence.iter().map(|line| format!("{indent}| {}", visible(line))));
-            }
+            let entry = Entry::new(at(gate.until), page, &gate.sentence());
+            told.push(if gate.state == "pass" { entry } else { entry.with(&gate.evidence, page) });
         }
     }
     if before.phase != after.phase && is_of_the_whole(&after.phase) {
-        lines.push(stamp(page.now, page, &format!("rollout {}", after.phase)));
+        told.push(Entry::new(at(None), page, &format!("rollout {}", after.phase)));
     }
     for hold in after.holds.iter().filter(|hold| !is_plain_work(hold)) {
         // Until it begins, whom it waits for is the news; afterwards numbers of hosts change, and their own lines say so.
@@ -98,15 +129,15 @@ pub fn changes(before: &Rollout, after: &Rollout, page: &Page) -> Vec<String> {
             |known: &Hold| known.kind == hold.kind && (hold.kind != "not-started" || known.what == hold.what);
         if !before.holds.iter().any(same) {
             let command = hold.command.as_deref().map(|command| format!(" -- {command}")).unwrap_or_default();
-            lines.push(stamp(page.now, page, &format!("hold {}: {}{command}", hold.kind, hold.what)));
+            told.push(Entry::new(at(None), page, &format!("hold {}: {}{command}", hold.kind, hold.what)));
         }
     }
     if before.outcome != after.outcome
         && let Some(outcome) = &after.outcome
     {
-        lines.push(stamp(page.now, page, &ending(after, outcome)));
+        told.push(Entry::new(at(None), page, &ending(after, outcome)));
     }
-    lines
+    told
 }
 
 /// Phases that the lines of waves and hosts do not tell.
@@ -119,16 +150,12 @@ fn is_plain_work(hold: &Hold) -> bool {
     matches!(hold.kind.as_str(), "staging" | "switching" | "rolling-back" | "gate")
 }
 
-fn host_change(host: &HostRow, page: &Page) -> Vec<String> {
-    let at = page.now;
+fn host_change(host: &HostRow, at: Moment, page: &Page) -> Entry {
     let Some(failure) = &host.failure else {
-        return vec![stamp(at, page, &of_host(host, &host.state))];
+        return Entry::new(at, page, &of_host(host, &host.state));
     };
     let text = format!("{}: {}", host.state, sentence(failure));
-    let mut lines = vec![stamp(at, page, &of_host(host, &text))];
-    let indent = " ".repeat(at.clock(&page.zone).len() + 3);
-    lines.extend(failure.evidence.iter().map(|line| format!("{indent}| {}", visible(line))));
-    lines
+    Entry::new(at, page, &of_host(host, &text)).with(&failure.evidence, page)
 }
 
 fn of_host(host: &HostRow, what: &str) -> String {
@@ -142,7 +169,7 @@ fn ending(rollout: &Rollout, outcome: &str) -> String {
     format!("{outcome}{reason}{}", length.unwrap_or_default())
 }
 
-/// `10:31:02 text`, the text made safe.
+/// `10:31:02 text`, the text made safe; of what is long past with its date.
 pub fn stamp(at: Moment, page: &Page, text: &str) -> String {
-    format!("{} {}", at.clock(&page.zone), visible(text))
+    format!("{} {}", at.stamp(&page.zone, page.now), visible(text))
 }

@@ -108,6 +108,29 @@ fn in_a_pipe_every_change_is_a_line() {
     );
 }
 
+/// Whoever looks a minute later is told when it was, and in that order.
+#[test]
+fn what_is_over_is_told_at_its_own_time() {
+    let mut over = undone().rollout;
+    over.hosts[1].state = "healthy".into();
+    over.hosts[1].since = Some(Moment(9_000));
+    let page = Page { now: Moment(72_000), ..page(100) };
+    assert_eq!(
+        plain::opening(&over, &page),
+        [
+            "00:00:00 rollout 019ab0c1-2345-7000-8000-000000000000 moves harbour to shop@1.2 from 1.1: 5 hosts in 3 waves",
+            "00:00:09 wave 2 web-2 healthy",
+            "00:00:10 wave 1 web-1 reverted: LS-B01 probe: http answered 503 for 4 s",
+            "           | shop 1.2: a trial order failed",
+            "           | shop 1.2 is closed",
+            "00:00:10 wave 1 failed",
+            "00:00:12 rolled-back: 1 of 1 hosts failed in wave 1, 0 are allowed (12.0s)",
+        ]
+    );
+    let long_after = Page { now: Moment(864_000_000), ..page };
+    assert!(plain::opening(&over, &long_after)[1].starts_with("1970-01-01 00:00 UTC wave 2 web-2 healthy"));
+}
+
 #[test]
 fn a_hostile_name_changes_nothing_but_its_own_letters() {
     let mut tracker = undone();

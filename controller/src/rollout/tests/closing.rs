@@ -7,6 +7,7 @@ use super::{
     transcript::{Play, check},
     walk::{Dice, FLEETS, STRATEGIES, all_lines, names, random_line},
 };
+use crate::rollout::{Facts, explain};
 
 /// Scenario 125: no host changes while it is closed, and never two at once.
 #[test]
@@ -125,6 +126,22 @@ fn what_touches_no_host_goes_on() {
          abort -> rolling-back; return a",
     );
     assert_eq!(play.act("a healthy"), "aborted");
+}
+
+/// What is on its hosts already need not come there once more.
+#[test]
+fn a_wave_that_is_staged_is_not_said_to_be_staged_when_it_opens() {
+    let then = |lines: &[&str]| {
+        let mut play = Play::new("a b | wave=1 bake=30s");
+        for line in lines {
+            play.act(line);
+        }
+        explain(&play.rollout, &Facts::default()).last().map(|hold| hold.then.clone()).unwrap()
+    };
+    let to_be_staged = ["start", "a staged", "a healthy", "closed 1h", "+30s"];
+    assert_eq!(then(&to_be_staged), "wave 2 of 2 is staged");
+    let staged = ["start", "closed 1h", "a staged"];
+    assert_eq!(then(&staged), "the first of 2 waves switches");
 }
 
 /// Scenario 93: begins when its time has come, however late somebody looks, and not while it is closed.
