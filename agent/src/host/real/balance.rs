@@ -197,14 +197,14 @@ impl RealHost {
                         if !farm.shows(&told.directions.servers, &told.ours).await? {
                             return Ok(Emptied::Forgotten);
                         }
-                        farm.active_on(name.as_str()).await?
+                        Some(farm.active_on(name.as_str()).await?)
                     }
-                    Director::Nginx | Director::Socket => 1, // it does not say
+                    Director::Nginx | Director::Socket => None, // it does not say
                 };
-                if active == 0 || left <= 0 {
+                if active == Some(0) || left <= 0 {
                     break;
                 }
-                sink.progress(0, 0, format!("{name} drains: {active} connections, {} s left", left / 1000));
+                sink.progress(0, 0, draining(name, active, left / 1000));
                 sleep(LOOK.min(Duration::from_millis(left.unsigned_abs()))).await;
             }
             if told.directions.director == Director::Haproxy && told.ours.contains(name) {
@@ -270,5 +270,28 @@ impl RealHost {
     fn upstream<'a>(&'a self, directions: &'a Directions) -> Nginx<'a> {
         let bus = (self.runner == Runner::Systemd).then(|| self.units.bus());
         Nginx { directors: &self.directors, upstream: &directions.backend, bus }
+    }
+}
+
+/// What is known of a server that gets no new connections; `None`: not how many are open there, if any.
+fn draining(name: &HostName, active: Option<u64>, seconds_left: Millis) -> String {
+    match active {
+        Some(1) => format!("{name} drains: 1 connection, {seconds_left} s left"),
+        Some(active) => format!("{name} drains: {active} connections, {seconds_left} s left"),
+        None => format!("{name} gets no new connections; {seconds_left} s left for those it may have"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_says_what_is_known_of_it() {
+        let name = "web-1".parse().unwrap();
+        assert_eq!(draining(&name, Some(1), 4), "web-1 drains: 1 connection, 4 s left");
+        assert_eq!(draining(&name, Some(2), 4), "web-1 drains: 2 connections, 4 s left");
+        let unknown = "web-1 gets no new connections; 4 s left for those it may have";
+        assert_eq!(draining(&name, None, 4), unknown, "nginx does not say");
     }
 }
