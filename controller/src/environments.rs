@@ -110,6 +110,8 @@ async fn check(
         list(store).await?.iter().filter_map(|applied| applied.read().ok()).collect();
     let places = others.iter().filter(|other| other.name != environment.name).chain([environment]);
     let places: BTreeMap<&EnvName, Place<'_>> = places.map(|env| (&env.name, env.place())).collect();
+    let absent =
+        environment.promotion.after.iter().filter(|demand| !places.contains_key(&demand.env)).count();
     let mut problems: Vec<String> = promotion::problems(&environment.name, &places)
         .into_iter()
         .map(|problem| format!("promotion.after: {problem}"))
@@ -120,7 +122,9 @@ async fn check(
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Trouble::refused(Code::M01, problems.join("\n")))
+    // A file with nothing wrong but that it came before another is sound.
+    let code = if problems.len() == absent { Code::N01 } else { Code::M01 };
+    Err(Trouble::refused(code, problems.join("\n")))
 }
 
 /// What nobody can mean by a calendar: that it closes the environment for good, or that its freezes clash.

@@ -23,6 +23,21 @@ pub fn unmatched(environment: &Environment, hosts: &[Host]) -> Vec<String> {
     told
 }
 
+/// That an environment had hosts by its file before, and has none by this one.
+pub fn emptied(before: &Environment, after: &Environment, hosts: &[Host]) -> Option<String> {
+    let of =
+        |environment: &Environment| hosts.iter().filter(|host| host.belongs(&environment.selector)).count();
+    let had = of(before);
+    (had > 0 && of(after) == 0).then(|| {
+        let hosts = if had == 1 { "host" } else { "hosts" };
+        format!(
+            "selector \"{}\": no enrolled host matches it; before, \"{}\" matched {had} {hosts}: what runs there goes on, and \
+             no rollout to {} changes it",
+            after.selector, before.selector, after.name
+        )
+    })
+}
+
 /// Values and secrets for hosts. An environment without any host gives nobody anything, which needs no word.
 fn settings(environment: &Environment, hosts: &[Host]) -> Vec<String> {
     let of_it: Vec<&Host> = hosts.iter().filter(|host| host.belongs(&environment.selector)).collect();
@@ -81,30 +96,31 @@ fn balancers(environment: &Environment, hosts: &[Host]) -> Vec<String> {
     told
 }
 
-/// A gate that goes on without a verdict may be meant for other hosts than these.
+/// A gate that goes on without a verdict may be meant for other hosts than these, or its name is misspelt.
 fn of_gate(declared: &Declaration, hosts: &[Host]) -> Vec<String> {
     let gate = &declared.gate;
     let (what, named): (&str, BTreeSet<&HostName>) = match &declared.check {
         Check::Test(run) => ("runs its test on", BTreeSet::from([&run.on])),
-        Check::Probe(matrix) if gate.on_no_data != Then::Continue => {
+        Check::Probe(matrix) => {
             let from = matrix.lines.iter().filter_map(|line| match &line.from {
                 From::Host(name) => Some(name),
                 From::Controller => None,
             });
             ("looks from", from.collect())
         }
-        Check::Probe(_)
-        | Check::Metrics(_)
-        | Check::App(_)
-        | Check::Approval(_)
-        | Check::Webhook(_)
-        | Check::Http(_) => return vec![],
+        Check::Metrics(_) | Check::App(_) | Check::Approval(_) | Check::Webhook(_) | Check::Http(_) => {
+            return vec![];
+        }
     };
     let missing = named.into_iter().filter(|name| hosts.iter().all(|host| host.name != **name));
+    let goes_on = matches!(&declared.check, Check::Probe(_)) && gate.on_no_data == Then::Continue;
+    let comes_of_it = match goes_on {
+        true => "it has no data, and rollouts go on without it (on_no_data = \"continue\")",
+        false => "plans fail the precondition \"runner\", which nobody may override",
+    };
     let told = missing.map(|name| {
         format!(
-            "gate {}: {what} {name}, and no host of that name is enrolled; until one is, plans fail the precondition \
-             \"runner\", which nobody may override",
+            "gate {}: {what} {name}, and no host of that name is enrolled; until one is, {comes_of_it}",
             gate.name
         )
     });
@@ -190,6 +206,29 @@ from = ["web-1", "web-7"]
         }
         assert!(told(FILE, &["web-1", "web-2", "web-7", "lb-1", "runner-1"]).is_empty());
         let lenient = FILE.replace("\"1m\"", "\"1m\"\non_no_data = \"continue\"");
-        assert_eq!(told(&lenient, &["web-1", "web-2", "lb-1", "runner-1"]), Vec::<String>::new());
+        assert_eq!(
+            told(&lenient, &["web-1", "web-2", "lb-1", "runner-1"]),
+            [
+                "gate reach: looks from web-7, and no host of that name is enrolled; until one is, it has no data, and rollouts \
+              go on without it (on_no_data = \"continue\")"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_environment_that_loses_all_its_hosts_is_told_how_many() {
+        let file = |selector: &str| {
+            let text = format!("[environment]\nname = \"production\"\nselector = \"{selector}\"\n");
+            Environment::parse("production.toml", &text).unwrap()
+        };
+        let hosts = ["web-1", "web-2"].map(|name| HandAgent::new(name, &[]).host);
+        let (one, none) = (file("name=web-1"), file("name=web-9"));
+        assert_eq!(
+            emptied(&one, &none, &hosts).unwrap(),
+            "selector \"name=web-9\": no enrolled host matches it; before, \"name=web-1\" matched 1 host: what runs there goes \
+             on, and no rollout to production changes it"
+        );
+        assert_eq!(emptied(&none, &none, &hosts), None, "it had none before");
+        assert_eq!(emptied(&none, &one, &hosts), None);
     }
 }

@@ -19,7 +19,11 @@ use crate::{
         Engine, Lacking,
         records::{self, LiveRecord},
     },
-    environments::{self, Applied, unknown::unknown, unmatched::unmatched},
+    environments::{
+        self, Applied,
+        unknown::unknown,
+        unmatched::{emptied, unmatched},
+    },
     fleet::{Host, host},
     identity::Door,
     store::{Key, Prefix, SharedStore, key::Name, record},
@@ -129,6 +133,10 @@ impl Environments for EnvironmentsService {
         let about = read.as_ref().map(|environment| About::environment(&environment.name));
         let admission = admitted_about(&self.door, &request, about).await?;
         let own = self.engine.own_files();
+        let earlier = match &read {
+            Some(environment) => environments::load(&self.store, &environment.name).await.ok(),
+            None => None,
+        };
         let problems = read.map(|environment| own.problems(&environment.gates)).unwrap_or_default();
         if !problems.is_empty() {
             return Err(refuse(Trouble::refused(Code::M01, problems.join("\n"))));
@@ -138,7 +146,9 @@ impl Environments for EnvironmentsService {
         let now = self.clock.now_ms();
         let applied = environments::apply(&self.store, &self.tell, &file_name, &file, by, now).await;
         let (environment, changed) = applied.map_err(refuse)?;
-        let mut warnings = unmatched(&environment, &host::list(&self.store).await.map_err(refuse)?);
+        let hosts = host::list(&self.store).await.map_err(refuse)?;
+        let emptied = earlier.and_then(|(before, _)| emptied(&before, &environment, &hosts));
+        let mut warnings: Vec<String> = emptied.into_iter().chain(unmatched(&environment, &hosts)).collect();
         warnings.extend(unknown(&self.store, &environment).await.map_err(refuse)?);
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
         Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed, warnings }))

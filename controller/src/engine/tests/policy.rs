@@ -228,13 +228,9 @@ async fn a_release_comes_to_production_by_way_of_staging() {
             "[promotion]\norder = \"production\"\n[[promotion.after]]\nenv = \"staging\"\nlived = \"{lived}\"\n"
         )
     };
-    assert!(
-        apply(&store, &after("0s"))
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("there is no environment staging")
-    );
+    let early = apply(&store, &after("0s")).await.unwrap_err().coded();
+    assert_eq!(early.code, Code::N01, "the file is sound: {early}");
+    assert!(early.message.contains("there is no environment staging"), "{early}");
     environments::apply(&store, &testing::tell(), "staging.toml", &staging, &alice, 0).await.unwrap();
     apply(&store, &after("0s")).await.unwrap();
     let circle = format!("{staging}[[promotion.after]]\nenv = \"production\"\n");
