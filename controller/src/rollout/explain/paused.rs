@@ -45,7 +45,12 @@ pub(super) fn not_started(rollout: &Rollout, facts: &Facts) -> Hold {
         owner: "the controller".to_owned(),
         since: rollout.header.created_ms,
         until: rollout.header.start_at,
-        then: "the first wave begins".to_owned(),
+        then: match rollout.header.start_at {
+            Some(_) => {
+                "the first wave begins; not before, also where the environment opens earlier".to_owned()
+            }
+            None => "the first wave begins".to_owned(),
+        },
         command: rollout.command("abort"),
         hosts: vec![],
     }

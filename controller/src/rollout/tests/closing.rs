@@ -155,6 +155,8 @@ fn what_is_to_begin_later_begins_later() {
         play.explained(),
         "not-started until 1m: it was made to begin later [longshore rollout abort ID]"
     );
+    let then = &explain(&play.rollout, &Facts::default())[0].then;
+    assert_eq!(then, "the first wave begins; not before, also where the environment opens earlier");
     assert_eq!(play.act("closed"), "ready");
     assert_eq!(play.act("+1h"), "staging 0");
     assert_eq!(play.act("open"), "staging 0; stage a");
