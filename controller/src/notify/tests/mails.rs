@@ -34,8 +34,8 @@ fn mail(happening: &Happening) -> (String, String) {
     (head.to_owned(), body.replace("\r\n", "\n"))
 }
 
-#[test]
-fn every_mail_says_what_where_who_and_what_to_type() {
+#[tokio::test]
+async fn every_mail_says_what_where_who_and_what_to_type() {
     let plan = "ab".repeat(32);
     for kind in Kind::ALL {
         let (happening, facts) = match kind {
@@ -114,8 +114,8 @@ fn a_failure_is_told_with_its_host_and_its_error() {
 }
 
 /// Bad input: a reason that would be more lines than one, of head or body.
-#[test]
-fn what_people_wrote_makes_no_lines_of_its_own() {
+#[tokio::test]
+async fn what_people_wrote_makes_no_lines_of_its_own() {
     let happening =
         told(Kind::Locked, "prod is locked by ann: x\r\nBcc: eve@example.org").because("x\nLook: rm");
     let (head, body) = mail(&happening);
