@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use longshore_common::{
     code::{Code, Coded},
     wire::to_status,

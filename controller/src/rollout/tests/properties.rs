@@ -55,9 +55,10 @@ fn strategy() -> impl Strategy<Value = String> {
 const TRAFFIC: &str =
     "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=3s traffic.steps=10+50";
 
+/// Drains are shorter than every deadline above.
 const BEHIND: [&str; 2] = [
-    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=50+80 balancers=",
-    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=10s traffic.steps=20+60 \
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=4s traffic.hold=10s traffic.steps=50+80 balancers=",
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=4s traffic.hold=10s traffic.steps=20+60 \
      balancers=groups.blue=\"b\"+groups.green=\"g\"+groups.warm=\"20s\"",
 ];
 
