@@ -136,7 +136,13 @@ fn ask<T>(
 ) -> Result<T, Coded> {
     runtime().block_on(async {
         let answer = async { question(&mut reach(args).await?).await.map_err(|status| error(args, &status)) };
-        let silent = || Coded::new(Code::C01, format!("the agent did not answer within {DEADLINE:?}"));
+        let silent = || {
+            let message = format!(
+                "the agent did not answer within {DEADLINE:?}; while it starts, it waits for its helper. On this host: \
+                 systemctl status longshore-helper; journalctl -u longshore-agent"
+            );
+            Coded::new(Code::C01, message)
+        };
         let answer = tokio::time::timeout(DEADLINE, answer).await.unwrap_or_else(|_| Err(silent()))?;
         Ok(answer.into_inner())
     })

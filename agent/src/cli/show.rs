@@ -116,6 +116,7 @@ pub fn tell_trust(trust: &pb::TrustFacts) {
         "signed" => say!("trust       signed, root {:.16}…, {verified}", visible(&trust.root_sha256)),
         "unsigned-allowed" => say!("trust       UNSIGNED, as policy.toml allows"),
         "unsigned" => say!("trust       UNSIGNED: this host runs whatever the controller says"),
+        "unknown" => say!("trust       not known: {}", visible(&trust.problem)),
         state => say!("trust       {}: {}", visible(state).to_uppercase(), visible(&trust.problem)),
     }
     for expired in &trust.expired {
@@ -197,6 +198,7 @@ pub fn trust_json(trust: &pb::TrustFacts) -> Value {
 fn app_row(app: &pb::LocalApp) -> [String; 6] {
     let state = app.state.clone().unwrap_or_default();
     let word = match (state.current_slot.as_str(), state.running, state.verdict.as_str()) {
+        _ if app.unseen => "not known",
         ("", ..) => "not deployed",
         (_, false, _) => "DOWN",
         (_, true, "") => "not judged yet",
@@ -397,7 +399,7 @@ fn app_json(app: &pb::LocalApp) -> Value {
         "slot": none_if_empty(&state.current_slot),
         "slots": state.slots,
         "failed_slots": state.failed_slots,
-        "running": state.running,
+        "running": (!app.unseen).then_some(state.running),
         "verdict": none_if_empty(&state.verdict),
         "pending": none_if_empty(&app.pending),
         "step": step,
@@ -480,4 +482,15 @@ pub fn at(ms: Millis) -> Option<String> {
 
 fn none_if_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_that_cannot_be_looked_at_is_neither_down_nor_absent() {
+        let app = pb::LocalApp { unseen: true, ..pb::LocalApp::default() };
+        assert_eq!((app_row(&app)[3].as_str(), &app_json(&app)["running"]), ("not known", &Value::Null));
+    }
 }

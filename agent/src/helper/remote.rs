@@ -50,6 +50,8 @@ const ATTACH: Duration = Duration::from_secs(60);
 const DEPLOY: Duration = Duration::from_secs(600);
 /// Parts of it, expanded, that wait for the helper.
 const PARTS_AHEAD: usize = 4;
+/// For a helper that is away to be back, when something is asked of it: one that restarts needs a moment.
+const BACK: Duration = Duration::from_secs(5);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Longest that a log is followed.
@@ -153,11 +155,23 @@ impl Remote {
         Ok(stream)
     }
 
+    /// A socket takes questions also where the service behind it cannot start, and nobody answers them.
+    async fn there(&self) -> Result<(), Coded> {
+        let mut snapshots = self.0.snapshot.subscribe(); // before the look, so that one that comes now is not missed
+        let attached = self.0.known().attached;
+        if attached || timeout(BACK, snapshots.changed()).await.is_ok() {
+            return Ok(());
+        }
+        let why = self.0.known().why.clone();
+        Err(why.filter(|why| why.code != Code::C01).unwrap_or_else(away))
+    }
+
     async fn ask(&self, ask: Ask) -> Result<Say, Coded> {
         self.ask_within(ask, ANSWER, &Sink::nowhere()).await
     }
 
     async fn ask_within(&self, ask: Ask, within: Duration, sink: &Sink) -> Result<Say, Coded> {
+        self.there().await?;
         let talk = async {
             let mut stream = self.call(ask).await?;
             loop {
@@ -323,20 +337,16 @@ impl Works for Remote {
     }
 
     async fn trust(&self) -> pb::TrustFacts {
-        match self.ask(Ask::Trust {}).await {
-            Ok(Say::Trust(trust)) => trust.into(),
-            Ok(_) => pb::TrustFacts {
-                state: "damaged".into(),
-                problem: out_of_turn().to_string(),
-                ..Default::default()
-            },
-            Err(why) => {
-                pb::TrustFacts { state: "damaged".into(), problem: why.to_string(), ..Default::default() }
-            }
-        }
+        let why = match self.ask(Ask::Trust {}).await {
+            Ok(Say::Trust(trust)) => return trust.into(),
+            Ok(_) => out_of_turn(),
+            Err(why) => why,
+        };
+        pb::TrustFacts { state: "unknown".into(), problem: why.to_string(), ..Default::default() }
     }
 
     async fn deploy(&self, wanted: HandOrder, pieces: Pieces) -> Result<Ordered, Coded> {
+        self.there().await?;
         let told = self.watch(); // before the order, so that nothing is missed
         let broken = |e: std::io::Error| Coded::new(Code::C01, format!("{}: {e}", away().message));
         let mut stream = self.call(Ask::Deploy { wanted: Box::new(wanted) }).await?;

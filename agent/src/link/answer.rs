@@ -61,6 +61,13 @@ impl<W: Works> Answerer<W> {
             return;
         }
         let (id, say, crew) = (question.id, self.say.clone(), self.crew.clone());
+        let of_apps = matches!(question.about, Some(Asked::Ping(_) | Asked::Survey(_)));
+        if of_apps && crew.helper().is_some_and(|version| version.is_empty()) {
+            // What runs here is not known, which is something else than that nothing does.
+            let away = crate::helper::away().to_string();
+            self.tasks.spawn(async move { reply(&say, id, Told::Error(away)).await });
+            return;
+        }
         match question.about {
             Some(Asked::Ping(pb::Nothing {})) => {
                 self.tasks.spawn(async move {

@@ -174,7 +174,7 @@ impl<W: Works> Link<W> {
                 return error;
             } // where it could not be asked, the session is still tried: this host's clock may be what is wrong
         }
-        if self.crew.helper().is_some_and(|version| version.is_empty()) {
+        if self.helper_away() {
             // Nothing could be told of this host, and a wrong word would be worse than none.
             return crate::helper::away();
         }
@@ -209,6 +209,11 @@ impl<W: Works> Link<W> {
             connection.certificate_renew_by_ms = validity.renew_by();
             connection.fingerprint = fingerprint;
         });
+    }
+
+    /// There should be one, and it is not there.
+    fn helper_away(&self) -> bool {
+        self.crew.helper().is_some_and(|version| version.is_empty())
     }
 
     fn tls(&self) -> Arc<ClientConfig> {

@@ -62,6 +62,8 @@ pub(super) struct Session<'l, W> {
     hold: watch::Receiver<Option<Hold>>,
     heartbeat: Interval,
     beats: u32,
+    /// Beats in a row at which the helper was away.
+    without_helper: u32,
     /// What the controller was told last of what is trusted here.
     trust: pb::TrustFacts,
     answerer: Answerer<W>,
@@ -125,6 +127,7 @@ impl<'l, W: Works> Session<'l, W> {
             hold,
             heartbeat: tokio::time::interval(HEARTBEAT),
             beats: 0,
+            without_helper: 0,
             trust,
             answerer,
             sent: 0,
@@ -296,7 +299,28 @@ impl<'l, W: Works> Session<'l, W> {
         self.look_at_clocks(time_ms);
         self.send(Say::Heartbeat(pb::Heartbeat { time_ms })).await?;
         self.beats += 1;
+        if self.link.helper_away() {
+            self.without_helper += 1;
+            return self.say_helper_away().await;
+        }
+        self.without_helper = 0;
         if self.beats.is_multiple_of(BEATS_BETWEEN_LOOKS) { self.look_at_trust().await } else { Ok(()) }
+    }
+
+    /// Of a host without its helper nothing can be told but that: the controller hears it, and then the session ends. A
+    /// helper that only restarts is back before the second beat.
+    async fn say_helper_away(&mut self) -> Result<(), End> {
+        let why = crate::helper::away();
+        match self.without_helper {
+            0 | 1 => Ok(()),
+            2 => {
+                let (state, problem) = ("unknown".to_owned(), why.to_string());
+                self.trust = pb::TrustFacts { state, problem, ..self.trust.clone() };
+                let facts = self.link.facts.gather(self.trust.clone()).await;
+                self.send(Say::Facts(facts)).await
+            }
+            _ => Err(End::Lost(why)),
+        }
     }
 
     /// Certificates run out by the clock on the wall. When it jumps (a machine that slept, a clock that was set), what is

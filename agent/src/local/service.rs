@@ -82,10 +82,7 @@ impl<W: Works> Local for Service<W> {
         request: Request<pb::LocalStatusRequest>,
     ) -> Result<Response<pb::LocalStatus>, Status> {
         may_read(&request, self.readers)?;
-        let mut apps = vec![];
-        for app in self.crew.apps() {
-            apps.push(local_app(&app, &self.crew.standing(&app).await));
-        }
+        let (apps, trust) = tokio::join!(local_apps(&self.crew), self.crew.trust());
         let connection = self.connection.borrow().clone();
         let (hold, hold_way_out) = hold_now(&self.crew);
         let helper = self.crew.helper();
@@ -105,7 +102,7 @@ impl<W: Works> Local for Service<W> {
             hold_way_out,
             apps,
             outbox: self.crew.outbox_len() as u32,
-            trust: Some(self.crew.trust().await),
+            trust: Some(trust),
             processes: if helper.is_some() { "two" } else { "one" }.to_owned(),
             helper_version: helper.unwrap_or_default(),
             labels_out_of_force: connection.labels_out_of_force,
@@ -232,6 +229,16 @@ async fn read_log<W: Works>(
     }
 }
 
+/// Side by side: what hangs costs its time once.
+async fn local_apps<W: Works>(crew: &W) -> Vec<pb::LocalApp> {
+    let apps = crew.apps();
+    futures_util::future::join_all(apps.iter().map(|app| look(crew, app))).await
+}
+
+async fn look<W: Works>(crew: &W, app: &AppName) -> pb::LocalApp {
+    local_app(app, &crew.standing(app).await)
+}
+
 fn local_app(app: &AppName, standing: &Standing) -> pb::LocalApp {
     let Standing { record, activity, seen } = standing;
     let nothing = Seen::default();
@@ -250,6 +257,7 @@ fn local_app(app: &AppName, standing: &Standing) -> pb::LocalApp {
         last_failure: seen.as_ref().err().or(failed).or(concluded).map(Into::into),
         pending: pending.map(|assignment| assignment.version.to_string()).unwrap_or_default(),
         main_process: looked.main().unwrap_or_default().to_owned(),
+        unseen: seen.is_err(),
     }
 }
 

@@ -26,9 +26,10 @@ pub(super) fn failed(world: &World) -> Option<Failed> {
 fn faults(name: &HostName, said: &Surveyed) -> Vec<Fault> {
     let fault = |what: String| Fault { host: name.clone(), what };
     match said {
-        Surveyed::Unknown { .. } => {
+        Surveyed::Unknown { why, .. } => {
             let see = format!("longshore host show {name}");
-            vec![fault(format!("did not answer: nobody could tell it where traffic goes. See: {see}"))]
+            let last = why.as_ref().map(|why| format!("; the last that it said: {why}")).unwrap_or_default();
+            vec![fault(format!("did not answer: nobody could tell it where traffic goes{last}. See: {see}"))]
         }
         // An older agent; what it cannot say is no reason to stop.
         Surveyed::Unasked { .. } => vec![],

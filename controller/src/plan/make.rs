@@ -199,7 +199,8 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
     let mut notes: Vec<String> = vec![];
     notes.extend(host.member.excluded.iter().map(|why| format!("left out: {why}")));
     notes.extend(lacks.iter().map(|lack| lack.what.clone()));
-    if matches!(host.surveyed, Surveyed::Unknown { .. }) {
+    if let Surveyed::Unknown { why, .. } = &host.surveyed {
+        notes.extend(why.iter().map(|why| format!("the last that it said: {why}")));
         notes.push(match world.spec.unknown {
             UnknownHosts::Count => "unknown: counts as a failure".to_owned(),
             UnknownHosts::Wait => "unknown: its wave waits for it".to_owned(),

@@ -90,8 +90,9 @@ pub enum Surveyed {
         why: String,
         machine: Option<Machine>,
     },
-    /// Silent. What it said last is known, if it was ever here.
+    /// Silent. What it said last is known, if it was ever here, and why it went, if it said so.
     Unknown {
+        why: Option<String>,
         machine: Option<Machine>,
     },
 }
@@ -155,7 +156,7 @@ impl Surveyed {
     pub fn machine(&self) -> Option<&Machine> {
         match self {
             Surveyed::Answered(survey) => Some(&survey.machine),
-            Surveyed::Unasked { machine, .. } | Surveyed::Unknown { machine } => machine.as_ref(),
+            Surveyed::Unasked { machine, .. } | Surveyed::Unknown { machine, .. } => machine.as_ref(),
         }
     }
 

@@ -71,10 +71,10 @@ impl Planner {
 
     fn surveyed(&self, host: &Host, asked: Asked, distrust: &Distrust) -> Surveyed {
         let connected = || self.fleet.presence().connected(&host.id).map(|connected| connected.facts);
-        let remembered =
-            || connected().or_else(|| host.seen.as_ref().map(|seen| seen.facts.clone())).map(machine);
+        let known = || connected().or_else(|| host.seen.as_ref().map(|seen| seen.facts.clone()));
+        let remembered = || known().map(machine);
         match asked {
-            Asked::Silent => Surveyed::Unknown { machine: remembered() },
+            Asked::Silent => Surveyed::Unknown { why: known().and_then(why_gone), machine: remembered() },
             Asked::Answered { answer: Answer::Survey(survey), took } => {
                 Surveyed::Answered(Box::new(survey_of(*survey, took, self.now(), host, distrust)))
             }
@@ -146,6 +146,11 @@ fn survey_of(answer: SurveyAnswer, took: Duration, now: Millis, host: &Host, dis
     }
 }
 
+/// The last word of a host whose helper is away is that.
+fn why_gone(facts: Facts) -> Option<String> {
+    facts.trust.filter(|trust| trust.state == "unknown").map(|trust| trust.problem)
+}
+
 fn machine(facts: Facts) -> Machine {
     let Facts { arch, os, memory_bytes, disk_free_bytes, .. } = facts;
     Machine { arch, os, memory_bytes, disk_free_bytes }
@@ -161,6 +166,18 @@ fn clock_offset(time_ms: Millis, took: Duration, now: Millis) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::words::TrustFacts;
+
+    #[test]
+    fn a_host_whose_helper_is_away_said_so_last() {
+        let gone = |state: &str| {
+            let (state, problem) = (state.to_owned(), "LS-C01 the helper does not answer".to_owned());
+            let trust = Some(TrustFacts { state, problem, ..TrustFacts::default() });
+            why_gone(Facts { trust, ..Facts::default() })
+        };
+        assert_eq!(gone("unknown").as_deref(), Some("LS-C01 the helper does not answer"));
+        assert_eq!((gone("damaged"), gone("signed")), (None, None));
+    }
 
     #[test]
     fn a_slow_answer_is_no_wrong_clock() {

@@ -39,6 +39,7 @@ impl Distrust {
             return (!other_apps_alone).then(|| problem.clone());
         }
         match &self.ours {
+            _ if state == "unknown" => Some(problem.clone()),
             _ if state != "signed" => None,
             Ours::Root(ours) => (root_sha256 != ours).then(|| foreign_root(root_sha256, ours, host.as_str())),
             Ours::Nothing => Some(format!(
@@ -59,7 +60,11 @@ mod tests {
             state: state.into(),
             root_sha256: root.into(),
             damaged: damaged.iter().map(ToString::to_string).collect(),
-            problem: if state == "damaged" { "LS-T01 it is damaged".into() } else { String::new() },
+            problem: match state {
+                "damaged" => "LS-T01 it is damaged".into(),
+                "unknown" => "LS-C01 the helper does not answer".into(),
+                _ => String::new(),
+            },
             ..TrustFacts::default()
         }
     }
@@ -79,6 +84,7 @@ mod tests {
             "LS-T01 it is damaged",
             "an agent that names none"
         );
+        assert_eq!(of(trust("unknown", &ours, &[])).unwrap(), "LS-C01 the helper does not answer");
         let foreign = of(trust("signed", &"00".repeat(32), &[])).unwrap();
         let way = format!("longshore-agent trust reset --pin {ours} --i-am-on web-1");
         assert!(foreign.ends_with(&way), "{foreign}");

@@ -97,7 +97,9 @@ impl Planner {
         let candidates: Vec<Candidate> = members
             .into_iter()
             .map(|member| Candidate {
-                surveyed: surveyed.remove(&member.id).unwrap_or(Surveyed::Unknown { machine: None }),
+                surveyed: surveyed
+                    .remove(&member.id)
+                    .unwrap_or(Surveyed::Unknown { why: None, machine: None }),
                 unrendered: unrendered.get(&member.layers).cloned().unwrap_or_default(),
                 member,
             })

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use longshore_common::{code::Code, report::Outcome, time::SystemClock};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{listen, own_uid};
@@ -159,4 +159,22 @@ async fn work_goes_on_while_the_agent_is_away_and_is_told_later() {
     let (_, _again) = listen(pair.dir.path(), pair.crew.clone(), pair.courier.clone(), peers);
     until(|| pair.remote.outbox_len() == 1).await;
     assert_eq!(pair.remote.apps(), [app()]);
+}
+
+/// A socket whose service cannot start takes questions, and nobody answers them.
+#[tokio::test]
+async fn a_helper_that_cannot_start_is_away_and_what_it_knows_is_not_known() {
+    let mut pair = pair().await;
+    deploy(&pair.remote, 1, "1").await;
+    drop(pair.helper.take());
+    until(|| pair.remote.helper().as_deref() == Some("")).await;
+    let socket = pair.dir.path().join("helper.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let _deaf = UnixListener::bind(&socket).unwrap();
+    let (begun, shop) = (std::time::Instant::now(), app());
+    let (trust, standing) = tokio::join!(pair.remote.trust(), pair.remote.standing(&shop));
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(trust.state, "unknown");
+    assert!(trust.problem.starts_with("LS-C01 the helper does not answer"), "{}", trust.problem);
+    assert!(standing.seen.unwrap_err().message.starts_with("the helper does not answer"));
 }

@@ -262,6 +262,7 @@ impl Host {
         match self.facts.as_ref()?.trust.as_ref()?.state.as_str() {
             "unsigned" => Some("connected, UNSIGNED"),
             "damaged" => Some("connected, trust damaged"),
+            "unknown" => Some("connected, helper away"),
             _ => None,
         }
     }

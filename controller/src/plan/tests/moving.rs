@@ -27,7 +27,7 @@ fn what_is_measured_does_not_bind() {
             survey.machine.disk_free_bytes -= 1;
             survey.hold = Some("lunch".into());
         }
-        world.hosts[1].surveyed = Surveyed::Unknown { machine: None };
+        world.hosts[1].surveyed = Surveyed::Unknown { why: None, machine: None };
         world.busy = Some("another rollout".into());
     });
     assert_eq!(same, Vec::<String>::new());

@@ -151,7 +151,7 @@ fn candidate(text: &str, number: u128) -> Candidate {
             "unsettled" => unrendered.push("app.conf: nothing is declared as db_url".to_owned()),
             "silent" => {
                 return Candidate {
-                    surveyed: Surveyed::Unknown { machine: Some(survey.machine) },
+                    surveyed: Surveyed::Unknown { why: None, machine: Some(survey.machine) },
                     member,
                     unrendered,
                 };

@@ -224,7 +224,7 @@ fn a_balancer_that_could_not_be_told_stops_the_plan() {
         &setup,
         &[
             ("lb-1", said(&["HAProxy at /s has no server shop/a: give the backend one of that name"], &[], None)),
-            ("lb-2", Surveyed::Unknown { machine: None }),
+            ("lb-2", Surveyed::Unknown { why: None, machine: None }),
             ("lb-3", said(&[], &[], Some("kernel"))),
         ],
         "failed traffic, may be overridden: several hosts keep the traffic of backend shop from being directed by haproxy
