@@ -110,7 +110,7 @@ pub enum Trust {
         after_help = "Examples:\n  longshore-agent trust status\n  longshore-agent trust status -o json"
     )]
     Status,
-    /// Mend damaged trust state: the newest whole one, or else a new beginning from the pinned root
+    /// Mend damaged trust state, or what was verified by a clock that was ahead
     #[command(after_help = "Examples:\n  sudo longshore-agent trust recover shop")]
     Recover {
         /// As the error named it

@@ -103,17 +103,21 @@ pub fn tell_trust(trust: &pb::TrustFacts) {
         0 => "nothing verified yet".to_owned(),
         at => {
             let age = SystemClock.now_ms() - told(at);
-            let held_back = age > OLD_MS && trust.expired.is_empty();
-            let old = match (age > OLD_MS, held_back) {
+            let old = match (age > OLD_MS, trust.expired.is_empty()) {
                 (false, _) => "",
                 (true, true) => ": OLDER THAN A DAY, is somebody holding updates back?",
                 (true, false) => ": OLDER THAN A DAY",
             };
-            format!("verified {} ago{old}", rounded(age))
+            let way = if age < 0 { "ahead of this clock" } else { "ago" };
+            format!("verified {} {way}{old}", rounded(age.abs()))
         }
     };
+    let problem: String =
+        trust.problem.lines().map(|line| format!("\n            {}", visible(line))).collect();
     match trust.state.as_str() {
-        "signed" => say!("trust       signed, root {:.16}…, {verified}", visible(&trust.root_sha256)),
+        "signed" => {
+            say!("trust       signed, root {:.16}…, {verified}{problem}", visible(&trust.root_sha256))
+        }
         "unsigned-allowed" => say!("trust       UNSIGNED, as policy.toml allows"),
         "unsigned" => say!("trust       UNSIGNED: this host runs whatever the controller says"),
         "unknown" => say!("trust       not known: {}", visible(&trust.problem)),

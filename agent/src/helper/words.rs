@@ -299,18 +299,20 @@ pub struct Trust {
     problem: String,
     expired: Vec<String>,
     damaged: Vec<String>,
+    ahead: Vec<String>,
 }
 
 impl From<pb::TrustFacts> for Trust {
     fn from(facts: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = facts;
-        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged }
+        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } =
+            facts;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead }
     }
 }
 
 impl From<Trust> for pb::TrustFacts {
     fn from(trust: Trust) -> Self {
-        let Trust { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = trust;
-        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged }
+        let Trust { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } = trust;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead }
     }
 }

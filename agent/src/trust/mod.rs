@@ -7,6 +7,7 @@
 //! `bring` asks the controller for documents; all the rest blocks, opens no connection, and takes bytes.
 
 mod bring;
+mod clock;
 mod offline;
 mod pin;
 mod policy;
@@ -106,6 +107,7 @@ impl Gate {
         let _turn = self.turn();
         let Some(pin) = self.pinned()? else { return Ok(()) };
         let held = self.held(app)?;
+        held.iter().try_for_each(|held| self.not_ahead(app, held))?;
         let anchor = match app {
             FLEET => Anchor::Pin(pin),
             _ => Anchor::of_fleet(&self.held(FLEET)?.ok_or_else(|| self.gone(FLEET))?)?,
@@ -186,7 +188,8 @@ impl Gate {
         Coded::new(Code::T01, message)
     }
 
-    /// The newest whole generation, or else a new beginning from what is pinned. Said of this host forever after.
+    /// The newest whole generation, or else a new beginning from what is pinned; of what is whole, when it was verified,
+    /// where that was by a clock that was ahead. Said of this host forever after.
     pub fn recover(&self, app: &str, by: &str) -> Result<String, Coded> {
         let _turn = self.turn();
         let (pin, state) = (self.0.pin.load()?, self.state(app));
@@ -199,6 +202,9 @@ impl Gate {
             return Err(Coded::new(Code::N01, message));
         }
         if state.load().is_ok_and(|held| held.is_some()) {
+            if let Some(what) = self.set_time_anew(by)? {
+                return Ok(what);
+            }
             return Err(Coded::new(
                 Code::R01,
                 format!("the trust state of {app} is whole; nothing was changed"),

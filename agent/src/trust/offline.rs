@@ -91,6 +91,7 @@ impl Gate {
 
     fn weigh_one(&self, app: &str, anchor: &Anchor, offer: &Offer, stale: Stale) -> Result<Weighed, Coded> {
         let (now, held) = (self.0.clock.now_ms(), self.held(app)?);
+        held.iter().try_for_each(|held| self.not_ahead(app, held))?;
         let expired = |why: &Coded| why.code == Code::T04 && stale == Stale::Allowed;
         if let Some(held) = held.clone().filter(|held| held.is_newer_than(offer)) {
             let stale = match held.not_expired(app, now, false) {

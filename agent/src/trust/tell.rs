@@ -17,7 +17,7 @@ impl Gate {
         let breaks = pin.as_ref().map(|pin| pin.breaks.iter().map(Break::to_string).collect());
         let breaks = breaks.unwrap_or_default();
         let looked = self.pinned().and_then(|pinned| Ok((pinned, self.verified()?)));
-        let (state, root_sha256, verified_ms, problem) = match looked {
+        let (state, root_sha256, verified_ms, mut problem) = match looked {
             Err(why) => ("damaged", String::new(), 0, why.to_string()),
             Ok((Some(root), verified)) => ("signed", hex(&root), verified, String::new()),
             Ok((None, _)) if self.policy().is_ok_and(|policy| policy.allow_unsigned) => {
@@ -28,6 +28,11 @@ impl Gate {
         let mut all = self.repositories().unwrap_or_default(); // where nothing can be read, the state says so
         all.sort_by_key(|(app, _)| app != FLEET);
         let (expired, damaged) = (expired(&all, self.now_ms()), damaged(&all));
+        let (mut ahead, why) = self.ahead(&all);
+        ahead.truncate(TOLD);
+        if let Some(why) = why.filter(|_| problem.is_empty()) {
+            problem = why.to_string();
+        }
         pb::TrustFacts {
             state: state.to_owned(),
             root_sha256,
@@ -36,6 +41,7 @@ impl Gate {
             problem,
             expired,
             damaged,
+            ahead,
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Held {
     pub targets: Vec<u8>,
     /// The highest signed floor ever seen. Never falls.
     pub floor: u64,
-    /// When an update was last verified. Never falls.
+    /// When an update was last verified. Never falls, but by the word of a host's admin.
     pub latest_ms: Millis,
 }
 

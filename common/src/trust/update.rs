@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    CLOCK_BACK_MS, Held, Offer, Part, PublicKey, ROOT_HOPS, Result, RootView,
+    CLOCK_BACK_MS, FRESH_LIFE_MS, Held, Offer, Part, PublicKey, ROOT_HOPS, Result, RootView,
     author::{expires_ms, signers},
     catalog::Catalog,
     offer::claimed_version,
@@ -349,6 +349,11 @@ impl Held {
     /// What of it has run out, and has to be renewed, in that order.
     pub fn expired(&self, app: &str, now_ms: Millis) -> Vec<Expired> {
         expired(app, &self.expiries(), now_ms)
+    }
+
+    /// When the controller signed, by its own clock, that this is current: it is no earlier than that.
+    pub fn said_current_ms(&self) -> Millis {
+        expires_ms(&self.timestamp) - FRESH_LIFE_MS
     }
 
     /// When each document runs out.

@@ -59,6 +59,9 @@ pub struct TrustFacts {
     /// Apps, or `fleet`, whose trust state is damaged there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<String>,
+    /// The same of what was verified last by a clock that was ahead there of what it says now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<String>,
 }
 
 impl Facts {

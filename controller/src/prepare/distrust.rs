@@ -32,16 +32,17 @@ impl Ours {
 
 impl Distrust {
     pub fn of(&self, trust: &TrustFacts, host: &HostName) -> Option<String> {
-        let TrustFacts { state, root_sha256, damaged, problem, .. } = trust;
+        let TrustFacts { state, root_sha256, damaged, ahead, problem, .. } = trust;
+        let concerns = |name: &String| name == FLEET || name == self.app.as_str();
         if state == "damaged" {
-            let concerns = |name: &String| name == FLEET || name == self.app.as_str();
             let other_apps_alone = !damaged.is_empty() && !damaged.iter().any(concerns);
             return (!other_apps_alone).then(|| problem.clone());
         }
         match &self.ours {
             _ if state == "unknown" => Some(problem.clone()),
             _ if state != "signed" => None,
-            Ours::Root(ours) => (root_sha256 != ours).then(|| foreign_root(root_sha256, ours, host.as_str())),
+            Ours::Root(ours) if root_sha256 != ours => Some(foreign_root(root_sha256, ours, host.as_str())),
+            Ours::Root(_) => ahead.iter().any(concerns).then(|| problem.clone()),
             Ours::Nothing => Some(format!(
                 "pins the root {root_sha256:.16}…, and the controller has no signed documents: it takes nothing new. \
                  What to do: longshore trust status"
@@ -92,6 +93,17 @@ mod tests {
             let distrust = Distrust { ours: of, ..distrust.clone() };
             distrust.of(&trust(state, &ours, &[]), &"web-1".parse().unwrap())
         };
+        let by_a_clock_ahead = |ours: Ours, apps: &[&str]| {
+            let ahead = apps.iter().map(ToString::to_string).collect();
+            let problem = "LS-T04 shop was verified".to_owned();
+            let told = TrustFacts { ahead, problem, ..trust("signed", &"0f46".repeat(16), &[]) };
+            Distrust { ours, ..distrust.clone() }.of(&told, &"web-1".parse().unwrap())
+        };
+        let ours = || Ours::Root(ours.clone());
+        assert_eq!(by_a_clock_ahead(ours(), &["blog"]), None, "of another app");
+        assert_eq!(by_a_clock_ahead(ours(), &["blog", "shop"]).unwrap(), "LS-T04 shop was verified");
+        assert_eq!(by_a_clock_ahead(ours(), &["fleet"]).unwrap(), "LS-T04 shop was verified");
+        assert_eq!(by_a_clock_ahead(Ours::NotAsked, &["fleet"]), None, "directions need no signature");
         let lost = without(Ours::of(None), "signed").unwrap();
         assert!(lost.starts_with("pins the root 0f460f460f460f46…, and the controller has no"), "{lost}");
         assert_eq!(without(Ours::of(None), "unsigned"), None);

@@ -160,7 +160,7 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
 }
 
 pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
-    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged } = trust;
+    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } = trust;
     TrustFacts {
         state: word(&state),
         root_sha256: word(&root_sha256),
@@ -169,6 +169,7 @@ pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
         problem: line(&problem),
         expired: expired.iter().take(EXPIRED).map(|expired| line(expired)).collect(),
         damaged: damaged.iter().take(EXPIRED).map(|app| word(app)).collect(),
+        ahead: ahead.iter().take(EXPIRED).map(|app| word(app)).collect(),
     }
 }
 

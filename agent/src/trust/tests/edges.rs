@@ -257,3 +257,46 @@ fn all_that_is_asked_of_a_host_about_its_trust_is_answered() {
     assert_eq!((shop.app.as_str(), shop.releases), ("shop", 0));
     assert!(shop.problem.contains("longshore-agent trust recover shop"), "{}", shop.problem);
 }
+
+/// A clock that was two hours ahead and is put right: the host says so and takes nothing new until its admin says that the
+/// clock is right, which is recorded. What it has seen stays.
+#[test]
+fn of_a_clock_that_was_ahead_the_admin_says_so_and_nothing_else_goes_back() {
+    let host = Host::new();
+    let config = Config::new(host.dir.path().to_owned(), vec![]);
+    let at = |now: Millis| Gate::with_clock(&config, Arc::new(ManualClock::at(now)));
+    let (same, hour) = (host.held.offer(0), 3_600_000);
+    host.clock.advance(Duration::from_secs(2 * 3600));
+    host.gate.take("shop", &same).unwrap();
+
+    let gate = at(NOW);
+    let refused = gate.take("shop", &same).unwrap_err();
+    let says = "LS-T04 shop was verified here last at 2027-01-15T10:00Z, 2 h ahead of this host's clock";
+    assert!(refused.to_string().starts_with(says), "{refused}");
+    assert!(refused.message.ends_with("longshore-agent trust recover shop"), "{refused}");
+    let facts = gate.facts();
+    assert_eq!(
+        (facts.state.as_str(), facts.ahead, facts.problem),
+        ("signed", vec!["shop".into()], refused.to_string())
+    );
+
+    let before = host.all();
+    let behind = at(NOW - hour).recover("shop", "ann").unwrap_err();
+    assert!(behind.code == Code::T04 && behind.message.contains("the clock is behind"), "{behind}");
+    assert_eq!(
+        host.all(),
+        before,
+        "the controller signed later than that: an admin cannot bring it back either"
+    );
+
+    gate.recover("shop", "ann").unwrap();
+    let facts = gate.facts();
+    assert_eq!((facts.ahead, facts.problem, facts.breaks.len()), (vec![], String::new(), 1));
+    let told =
+        "by ann: time of the last verification of shop set from 2027-01-15T10:00Z to 2027-01-15T08:00Z";
+    assert!(facts.breaks[0].contains(told), "{}", facts.breaks[0]);
+    let held = gate.held("shop").unwrap().unwrap();
+    assert_eq!(Held { latest_ms: NOW, ..held }, host.held, "no version and no floor has changed");
+    gate.take("shop", &same).unwrap();
+    assert_eq!(gate.recover("shop", "ann").unwrap_err().code, Code::R01, "there is nothing more to mend");
+}

@@ -66,7 +66,16 @@ impl From<pb::Facts> for HostFacts {
 
 impl From<pb::TrustFacts> for HostTrust {
     fn from(trust: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged: _ } = trust;
+        let pb::TrustFacts {
+            state,
+            root_sha256,
+            verified_ms,
+            breaks,
+            problem,
+            expired,
+            damaged: _,
+            ahead: _,
+        } = trust;
         let verified_at = Moment::from_wire(verified_ms);
         Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem), expired }
     }

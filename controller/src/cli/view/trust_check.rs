@@ -102,8 +102,16 @@ impl From<pb::CheckTrustReply> for HostTrusts {
         let Some(pb::TrustAnswer { facts, repositories, time_ms }) = answer else {
             return nothing(if silent { "no answer".to_owned() } else { error });
         };
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged: _ } =
-            facts.unwrap_or_default();
+        let pb::TrustFacts {
+            state,
+            root_sha256,
+            verified_ms,
+            breaks,
+            problem,
+            expired,
+            damaged: _,
+            ahead: _,
+        } = facts.unwrap_or_default();
         Self {
             host,
             name,
@@ -159,7 +167,9 @@ impl HostTrusts {
         };
         let mut warnings = vec![];
         match state {
-            "signed" | "unsigned-allowed" => {}
+            "signed" | "unsigned-allowed" => {
+                warnings.extend(self.problem.iter().map(|problem| format!("{name}: {problem}")));
+            }
             "unsigned" => warnings.push(format!(
                 "{name}: UNSIGNED: it runs whatever the controller says; enrol it again with a token that pins a root"
             )),
