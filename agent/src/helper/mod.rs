@@ -27,7 +27,7 @@ mod mirror;
 mod remote;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 pub use divide::{AGENT_USER, divide, own, unite};
@@ -39,6 +39,6 @@ pub use serve::{Peers, Served, heard, serve};
 pub use words::Errand;
 
 /// Of the words on the socket. Both are of one package and are replaced together; a restart that is due is said.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Below the root folder.
 pub const SOCKET: &str = "run/longshore-helper.sock";

@@ -33,7 +33,7 @@ fn own_uid() -> u32 {
 }
 
 /// A helper's socket over these works, for as long as the guard is held.
-fn listen<W: Works>(dir: &Path, works: W, courier: Courier, peers: Peers) -> (PathBuf, DropGuard) {
+pub(crate) fn listen<W: Works>(dir: &Path, works: W, courier: Courier, peers: Peers) -> (PathBuf, DropGuard) {
     let path = dir.join("helper.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let served = Served::new(works, courier, host_id(), "age1x".into(), peers);

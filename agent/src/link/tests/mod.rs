@@ -1,6 +1,7 @@
 //! Enrolment and sessions against a controller made by hand, over real TLS on port 0.
 
 mod fake;
+mod helper;
 mod middle;
 mod sessions;
 
