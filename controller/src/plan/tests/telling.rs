@@ -12,7 +12,7 @@ use longshore_common::{
 use super::setup::{MIB, release, world};
 use crate::{
     gate::check::Approval,
-    plan::{Against, Change, Opens, Past, Plan, plan},
+    plan::{Against, Change, Opens, Past, Plan, Surveyed, plan},
     rollout::{Behind, Layer, Scope, Snapshot, tests::setup::version},
 };
 
@@ -240,11 +240,19 @@ fn a_release_that_hosts_refuse_is_no_way_back() {
 
 #[test]
 fn what_stands_out_of_a_host_is_noted() {
-    let plan = plan(&world("a:held b:by-hand c:sick d:silent e:older"));
+    let mut world = world("a:held b:by-hand c:sick d:silent e:older f:silent");
+    if let Surveyed::Unknown { why, .. } = &mut world.hosts[5].surveyed {
+        *why = Some("the helper does not answer".into());
+    }
+    let plan = plan(&world);
     let notes = |name: &str| host(&plan, name).notes.join("; ");
     assert_eq!(notes("a"), "held on the host (lunch): the wave goes on without it until it is let go");
     assert_eq!(notes("b"), "0 is live there, not 1");
     assert_eq!(notes("c"), "the app does not serve there now");
     assert_eq!(notes("d"), "unknown: its wave waits for it");
     assert_eq!(notes("e"), "could not be asked: this agent does not know that question");
+    assert_eq!(
+        notes("f"),
+        "the last that it said: the helper does not answer; unknown: its wave waits for it"
+    );
 }
