@@ -343,6 +343,25 @@ fn newer_documents_that_have_run_out_are_passed_over_by_hand_only() {
     assert_eq!(host.look(&exported_early, Stale::Allowed).unwrap_err().code, Code::T04);
 }
 
+/// What is held is newer than the bundle and decides; an earlier clock does not make it young again.
+#[test]
+fn by_a_clock_that_went_back_no_bundle_is_judged() {
+    let mut fleet = Fleet::new(1);
+    let (first, second) = (manifest("shop", "1.0", ""), manifest("shop", "1.1", ""));
+    fleet.sign(&first);
+    let exported_early = bundle_of(&fleet.head(&first), PROGRAM);
+    fleet.sign(&second);
+    fleet.refresh();
+    let host = Host::of(&fleet);
+    host.take(&bundle_of(&fleet.head(&second), PROGRAM), Stale::Refused).unwrap();
+    host.look(&exported_early, Stale::Refused).unwrap();
+    let clock = ManualClock::at(NOW - 3_600_000);
+    let config = Config::new(host.dir.path().to_owned(), vec![]);
+    let back = Host { gate: Gate::with_clock(&config, Arc::new(clock.clone())), clock, dir: host.dir };
+    let refusal = back.look(&exported_early, Stale::Allowed).unwrap_err();
+    assert!(refusal.code == Code::T04 && refusal.message.contains("ahead of this host's clock"), "{refusal}");
+}
+
 #[test]
 fn a_bundle_stays_on_the_shelf_only_while_its_release_is_on_the_way() {
     let dir = tempfile::tempdir().unwrap();
