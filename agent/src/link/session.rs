@@ -6,6 +6,7 @@ use longshore_common::{
     assignment::Assignment,
     code::{Code, Coded},
     label::Labels,
+    text::visible,
     time::{Millis, Span, rounded},
     wire,
 };
@@ -339,6 +340,9 @@ impl<'l, W: Works> Session<'l, W> {
         let alike = pb::TrustFacts { verified_ms: self.trust.verified_ms, ..now.clone() };
         if alike == self.trust {
             return Ok(());
+        }
+        for broken in now.breaks.iter().filter(|broken| !self.trust.breaks.contains(broken)) {
+            tracing::warn!("glass broken on this host: {}", visible(broken));
         }
         self.trust.clone_from(&now);
         let facts = self.link.facts.gather(now).await;
