@@ -16,11 +16,14 @@ use super::{
 
 /// Of what a balancer says when it fails.
 const MESSAGE_BYTES: usize = 400;
+/// While paused a balancer is asked again up to this round (for days): the rest is for whoever resumes or aborts.
+const ROUNDS_PAUSED_MAX: u16 = u16::MAX / 2;
 
 impl Draft {
     /// What a balancer said of the directions it was given; of any but the present ones, only that it has come so far.
     pub fn directed(&mut self, id: HostId, generation: Generation, outcome: Outcome) {
-        let active = !matches!(self.rollout.header.phase, Phase::Paused(_) | Phase::Done(_));
+        let done = self.rollout.header.phase.is_done();
+        let paused = matches!(self.rollout.header.phase, Phase::Paused(_));
         let sequence = self.rollout.header.sequence;
         let Some(balancing) = &mut self.rollout.header.balancing else { return };
         let (present, said) = (balancing.round, generation.round());
@@ -44,7 +47,8 @@ impl Draft {
                 // again it would say the same as fast as it can, until no round is left.
                 let again = failure.code == Code::L01.to_string();
                 balancer.refusal = Some(short(&failure));
-                if again && active {
+                let may = !done && (!paused || present < ROUNDS_PAUSED_MAX);
+                if again && may {
                     balancing.round = balancing.round.saturating_add(1); // the same, said anew
                 }
             }

@@ -90,9 +90,30 @@ fn a_balancer_that_is_down_holds_and_is_asked_again() {
         "on resume it goes on with a, and hosts are changed while lb may still send them requests; or undo";
     assert!(then.starts_with(risk), "{then}");
     assert_eq!(play.desired(), "a stage 2", "no host was touched");
-    assert_eq!(play.act("lb away"), "paused for want of progress", "while paused nobody is asked");
+    assert_eq!(play.act("lb away"), "paused for want of progress; direct a=100 b=100");
     // The operator knows how it stands, and goes on without it.
     assert_eq!(play.act("resume"), "switching 0; run a; direct a=0 b=100");
+}
+
+/// While paused it is asked again as well: what it says now is shown, and once it is mended nothing is left of its old word.
+#[test]
+fn a_balancer_that_is_mended_while_paused_is_heard() {
+    let mut play = check(
+        ROLLING,
+        "start       -> staging 0; stage a; direct a=100 b=100
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100
+         lb directed -> switching 0; run a
+         a healthy   -> switching 0; direct a=100 b=100
+         +60s        -> paused for want of progress
+         lb away     -> paused for want of progress; direct a=100 b=100",
+    );
+    let explained = play.explained();
+    assert!(explained.contains("lb (HAProxy cannot be asked)"), "{explained}");
+    assert_eq!(play.act("lb directed"), "paused for want of progress");
+    let explained = play.explained();
+    assert!(!explained.contains("lb"), "{explained}");
+    assert_eq!(play.states(), "a healthy, b waiting", "it joins no more");
 }
 
 /// A host that failed and is back on what it ran before gets its connections back; so does one that was not changed yet.
