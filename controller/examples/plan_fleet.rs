@@ -103,6 +103,7 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
         drained: false,
         group: None,
         address: None,
+        replaces: false,
     };
     let machine = Machine {
         arch: "x86_64".to_owned(),

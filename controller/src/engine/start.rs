@@ -116,7 +116,7 @@ impl Engine {
         let (mut members, snapshots, behind) =
             self.settled(&environment, app, &target, snapshot, only).await?;
         if let Some(ticket) = &request.ticket {
-            ticket.exclude(&mut members);
+            ticket.mark(&mut members);
         }
         let first = live.is_none() && nothing_runs(&members);
         let counter = Key::counter(SEQUENCE);
@@ -340,6 +340,7 @@ impl Engine {
             drained: host.drained.is_some() || host.rejoining.is_some(),
             group: None,
             address: address_of(&host),
+            replaces: false, // of the release, which its plan knows
             excluded: host.left_out(),
             id: host.id,
             name: host.name,

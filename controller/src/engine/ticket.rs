@@ -23,8 +23,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn exclude(&self, members: &mut [Member]) {
+    /// What only the plan knows of them: who keeps what it has, and where what runs has no sides.
+    pub(super) fn mark(&self, members: &mut [Member]) {
+        let replaced = self.plan.traffic.as_ref().map_or(&[][..], |traffic| &traffic.replaced);
         for member in members {
+            member.replaces = replaced.contains(&member.name);
             if let Some(why) = self.excluded.get(&member.id) {
                 member.excluded = Some(why.clone());
             }

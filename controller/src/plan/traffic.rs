@@ -37,6 +37,10 @@ pub struct Traffic {
     /// steps only the time is kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaces: bool,
+    /// Hosts on which what runs has no sides, where the release has: it has all of the traffic at once there, of the steps
+    /// only the time is kept, and nothing is kept warm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<HostName>,
     /// What happens, in order; one sentence each.
     pub what: Vec<String>,
     /// The same of the way back.
@@ -81,11 +85,17 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
     let groups = groups(routing, behind, members);
     let has_sides = world.release.manifest.service.sides.is_some();
     let replaces = groups.is_none() && balancers.is_empty() && !has_sides;
+    let taking: Vec<&Member> = members.iter().filter(|member| member.excluded.is_none()).collect();
+    let replaced: Vec<HostName> = match groups.is_none() && balancers.is_empty() && has_sides {
+        true => taking.iter().filter(|member| runs_plain(world, member)).map(|m| m.name.clone()).collect(),
+        false => vec![],
+    };
     let (what, back) = match (&groups, balancers.is_empty()) {
         (Some(groups), _) => switched(routing, &balancers, groups),
         (None, false) => drained(routing, &balancers),
-        (None, true) if replaces => replaced(world, routing),
-        (None, true) => sides(routing),
+        (None, true) if replaces => in_its_place(world, routing),
+        (None, true) if !replaced.is_empty() && replaced.len() == taking.len() => over_plain(routing),
+        (None, true) => sides(routing, &replaced),
     };
     let beside = !balancers.is_empty() && has_sides;
     let held =
@@ -100,9 +110,16 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
         hold: routing.hold,
         groups,
         replaces,
+        replaced,
         what,
         back,
     })
+}
+
+/// What runs there has no sides; of what nobody knows any more nothing is said.
+fn runs_plain(world: &World, member: &Member) -> bool {
+    let runs = member.previous.as_ref().and_then(|previous| world.known.get(&previous.version));
+    runs.is_some_and(|release| release.manifest.service.sides.is_none())
 }
 
 fn groups(routing: &Routing, behind: Option<&Behind>, members: &[Member]) -> Option<GroupPlan> {
@@ -117,13 +134,27 @@ fn groups(routing: &Routing, behind: Option<&Behind>, members: &[Member]) -> Opt
     Some(GroupPlan { blue: of(Side::Blue), green: of(Side::Green), gets, moves: !has, warm })
 }
 
-/// `10%, 50% and 100%`
-fn shares(routing: &Routing) -> String {
+/// `10%, 50%`
+fn steps(routing: &Routing) -> String {
     let steps: Vec<String> = routing.steps.iter().map(|share| format!("{share}%")).collect();
-    match steps.is_empty() {
+    steps.join(", ")
+}
+
+/// `10%, 50%, each watched for 1m, and then 100%`: how long the whole is watched is not of the steps.
+fn shares(routing: &Routing) -> String {
+    let each = if routing.steps.len() > 1 { "each " } else { "" };
+    match routing.steps.is_empty() {
         true => "100% at once".to_owned(),
-        false => format!("{} and 100%, each watched for {}", steps.join(", "), routing.hold),
+        false => format!("{}, {each}watched for {}, and then 100%", steps(routing), routing.hold),
     }
+}
+
+/// `None`: there are no steps.
+fn time_alone(routing: &Routing) -> Option<String> {
+    let (steps, hold) = (steps(routing), routing.hold);
+    let said =
+        format!("of the steps ({steps}) only the time is kept: the first wave is watched for {hold} each");
+    (!routing.steps.is_empty()).then_some(said)
 }
 
 fn named(names: &[HostName]) -> String {
@@ -187,11 +218,16 @@ fn switched(routing: &Routing, balancers: &[HostName], groups: &GroupPlan) -> (V
     (what, back)
 }
 
-fn sides(routing: &Routing) -> (Vec<String>, Vec<String>) {
-    let on_each = match routing.director {
+/// Who moves traffic on a host.
+fn mover(routing: &Routing) -> String {
+    match routing.director {
         Director::Socket => "a process of ours".to_owned(),
         director => format!("its own {director} (backend {})", routing.backend),
-    };
+    }
+}
+
+fn sides(routing: &Routing, replaced: &[HostName]) -> (Vec<String>, Vec<String>) {
+    let on_each = mover(routing);
     let mut what = vec![format!(
         "on each host {on_each} moves the traffic to the release when it is healthy beside what runs there"
     )];
@@ -199,12 +235,32 @@ fn sides(routing: &Routing) -> (Vec<String>, Vec<String>) {
         what.push(format!("a host of the first wave gives it {}", shares(routing)));
     }
     what.push(format!("connections to what ran have up to {} to end before it is stopped", routing.drain));
-    let back = vec!["on each host the traffic moves back to what is still warm there, at once".to_owned()];
+    let mut back =
+        vec!["on each host the traffic moves back to what is still warm there, at once".to_owned()];
+    if !replaced.is_empty() {
+        let names = named(replaced);
+        what.push(format!(
+            "on {names} what runs has no sides: the release has all of the traffic at once there, and what ran is stopped"
+        ));
+        back.push(format!("on {names} nothing is kept warm: what ran is started again in its place"));
+    }
+    (what, back)
+}
+
+/// What runs has no sides: nothing is shared out with it, and it is stopped as soon as the release is healthy.
+fn over_plain(routing: &Routing) -> (Vec<String>, Vec<String>) {
+    let on_each = mover(routing);
+    let all = format!(
+        "on each host what runs has no sides: {on_each} gives the release all of the traffic when it is healthy beside it, and \
+         what ran is stopped"
+    );
+    let what = std::iter::once(all).chain(time_alone(routing)).collect();
+    let back = vec!["on each host nothing is kept warm: what ran is started again in its place".to_owned()];
     (what, back)
 }
 
 /// The release has no sides between which traffic could be moved: it takes the place of what runs.
-fn replaced(world: &World, routing: &Routing) -> (Vec<String>, Vec<String>) {
+fn in_its_place(world: &World, routing: &Routing) -> (Vec<String>, Vec<String>) {
     let version = &world.target.version;
     let mut what = vec![format!(
         "{version} runs without sides: on each host it takes the place of what runs there, with all of its traffic"
@@ -213,13 +269,7 @@ fn replaced(world: &World, routing: &Routing) -> (Vec<String>, Vec<String>) {
         let (director, backend) = (routing.director, &routing.backend);
         what.push(format!("the host's own {director} (backend {backend}) is told nothing of it"));
     }
-    if !routing.steps.is_empty() {
-        let steps: Vec<String> = routing.steps.iter().map(|share| format!("{share}%")).collect();
-        let (steps, hold) = (steps.join(", "), routing.hold);
-        what.push(format!(
-            "of the steps ({steps}) only the time is kept: the first wave is watched for {hold} each"
-        ));
-    }
+    what.extend(time_alone(routing));
     let live = world.live.as_ref().and_then(|live| world.known.get(&live.version));
     if let Some(live) = live.filter(|live| live.manifest.service.sides.is_some()) {
         let live = &live.manifest.version;

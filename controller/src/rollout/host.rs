@@ -42,6 +42,9 @@ pub struct HostProgress {
     /// Percent of its traffic that its present ask gives what it asks for; 100 where nobody directs any.
     #[serde(default = "routing::whole", skip_serializing_if = "routing::is_whole")]
     pub share: u8,
+    /// What it ran has no sides, and the release has: it gets all of the host's traffic at once, and nothing is kept warm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
     /// Of two groups between which traffic is switched: its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Side>,

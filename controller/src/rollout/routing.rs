@@ -156,9 +156,11 @@ impl Rollout {
         self.header.steps_of(wave).get(self.header.traffic_step as usize).copied().unwrap_or(100)
     }
 
-    /// Its hosts give it all of their traffic at once, whatever the steps say.
-    pub(super) fn replaces(&self) -> bool {
-        self.spec().traffic.as_ref().is_some_and(|routing| routing.replaces)
+    /// Every host of this wave gives it all of its traffic at once, whatever the steps say.
+    pub(super) fn replaces(&self, wave: u32) -> bool {
+        let mut hosts = self.hosts.values().filter(|host| host.wave == wave && !host.is_out()).peekable();
+        let none_has_sides = hosts.peek().is_some() && hosts.all(|host| host.replaces);
+        self.spec().traffic.as_ref().is_some_and(|routing| routing.replaces || none_has_sides)
     }
 
     /// Percent of the traffic that a bake of this wave watches; `None`: nobody shares any out.

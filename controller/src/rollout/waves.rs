@@ -46,6 +46,8 @@ pub struct Member {
     pub group: Option<Side>,
     /// Where balancers find it.
     pub address: Option<IpAddr>,
+    /// What it runs has no sides, and the release has, with whoever moves its traffic on the host.
+    pub replaces: bool,
 }
 
 /// The load balancers that the environment's hosts stand behind.
@@ -240,6 +242,7 @@ impl HostProgress {
             ask: None,
             round: 0,
             share: 100,
+            replaces: member.replaces,
             group: member.group,
             address: member.address,
             drained: false,

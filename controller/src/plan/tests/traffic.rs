@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore_common::{
-    ids::HostId,
+    ids::{HostId, HostName},
     manifest::Sides,
     time::Span,
     traffic::{Looked, Side},
@@ -40,7 +40,7 @@ fn a_plan_says_what_happens_on_the_balancers_host_by_host() {
         [
             "lb-1, lb-2 direct the traffic: backend shop of haproxy",
             "each host is drained there before it is changed: no new connections, and up to 30s for those it has",
-            "when it is healthy it joins again; of what it had, a host of the first wave gets 10%, 50% and 100%, each watched for 1m",
+            "when it is healthy it joins again; of what it had, a host of the first wave gets 10%, 50%, each watched for 1m, and then 100%",
             "back: hosts that run the release are drained there, go back, and join again when they are healthy",
             "back: one that has gone back by itself joins at once",
         ]
@@ -181,15 +181,43 @@ fn a_release_without_sides_takes_the_place_of_what_runs() {
     assert_eq!(told(&own), [place, "the host's own haproxy (backend shop) is told nothing of it", back]);
 }
 
+/// With what runs without sides nothing is shared, and it is stopped: no step, and nothing warm to go back to.
+#[test]
+fn a_release_with_sides_has_all_of_the_traffic_at_once_where_what_runs_has_none() {
+    let mut world = world(&format!("a b | canary=1 {ROUTING} traffic.steps=10+50"));
+    with(&mut world.release, &[], sides());
+    runs(&mut world, &[], None);
+    assert_eq!(
+        told(&plan(&world)),
+        [
+            "on each host what runs has no sides: its own haproxy (backend shop) gives the release all of the traffic when it \
+             is healthy beside it, and what ran is stopped",
+            "of the steps (10%, 50%) only the time is kept: the first wave is watched for 1m each",
+            "back: on each host nothing is kept warm: what ran is started again in its place",
+        ]
+    );
+    let traffic = plan(&world).traffic.expect("it says who directs the traffic");
+    assert!(!traffic.replaces);
+    let replaced: Vec<&str> = traffic.replaced.iter().map(HostName::as_str).collect();
+    assert_eq!(replaced, ["a", "b"]);
+    // Where nothing runs, nothing is stopped.
+    world.hosts[0].member.previous = None;
+    let told = told(&plan(&world));
+    let apart = "on b what runs has no sides: the release has all of the traffic at once there, and what ran is stopped";
+    assert_eq!(told[3], apart);
+    assert_eq!(told[5], "back: on b nothing is kept warm: what ran is started again in its place");
+}
+
 #[test]
 fn a_plan_says_who_moves_traffic_on_each_host() {
     let mut world = world(&format!("a b | canary=1 {ROUTING} traffic.steps=10"));
     with(&mut world.release, &[], sides());
+    runs(&mut world, &[], sides());
     assert_eq!(
         told(&plan(&world)),
         [
             "on each host its own haproxy (backend shop) moves the traffic to the release when it is healthy beside what runs there",
-            "a host of the first wave gives it 10% and 100%, each watched for 1m",
+            "a host of the first wave gives it 10%, watched for 1m, and then 100%",
             "connections to what ran have up to 30s to end before it is stopped",
             "back: on each host the traffic moves back to what is still warm there, at once",
         ]

@@ -191,10 +191,19 @@ fn with_share(rollout: &Rollout, phase: &Baking) -> String {
         Some(share) if rollout.header.groups().is_some() => {
             format!(" with {share}% of the traffic{}", unconfirmed(rollout))
         }
-        Some(_) if rollout.replaces() => " with all of its traffic".to_owned(),
-        Some(share) => format!(" with {share}% of its traffic{}", unconfirmed(rollout)),
+        Some(_) if rollout.replaces(phase.wave) => " with all of its traffic".to_owned(),
+        Some(share) => {
+            let (whole, unconfirmed) = (whole_on(rollout, phase.wave), unconfirmed(rollout));
+            format!(" with {share}% of its traffic{whole}{unconfirmed}")
+        }
         None => String::new(),
     }
+}
+
+/// `, on b with all of it,`: in a wave where others share it out.
+pub(super) fn whole_on(rollout: &Rollout, wave: u32) -> String {
+    let whole = rollout.named(|host| host.wave == wave && host.replaces && !host.is_out());
+    if whole.is_empty() { String::new() } else { format!(", on {} with all of it,", names(&whole)) }
 }
 
 fn after_bake(rollout: &Rollout, wave: u32) -> String {
@@ -211,7 +220,7 @@ fn after(rollout: &Rollout, wave: u32) -> String {
     if let Some(share) = rollout.next_share(wave) {
         let goes = match rollout.header.groups() {
             Some((_, side)) => format!("{share}% of the traffic goes to the {side} group"),
-            None if rollout.replaces() => {
+            None if rollout.replaces(wave) => {
                 format!("it is watched once more, in place of the step to {share}%")
             }
             None => format!("{share}% of its traffic goes to the release"),

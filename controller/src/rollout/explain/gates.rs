@@ -4,6 +4,7 @@ use longshore_common::time::Span;
 
 use super::{
     Facts, Hold, HoldKind,
+    forward::whole_on,
     sentence::{TIME, after_look, once_more},
 };
 use crate::rollout::{
@@ -61,15 +62,15 @@ fn with_share(rollout: &Rollout, gate: &GateSpec, wave: u32) -> String {
         },
         Some(_) => return String::new(),
         None => match rollout.share_watched(wave).filter(|_| shared()) {
-            Some(share) if rollout.replaces() => {
+            Some(share) if rollout.replaces(wave) => {
                 format!(" with all of its traffic, in place of the step to {share}%")
             }
-            Some(share) => format!(" with {share}% of its traffic"),
+            Some(share) => format!(" with {share}% of its traffic{}", whole_on(rollout, wave)),
             None => return String::new(),
         },
     };
     match gate.kind {
-        GateKind::Approval if rollout.replaces() => format!("{share} (each step is approved by itself)"),
+        GateKind::Approval if rollout.replaces(wave) => format!("{share} (each step is approved by itself)"),
         GateKind::Approval => format!("{share} (each share is approved by itself)"),
         GateKind::Probe
         | GateKind::Test

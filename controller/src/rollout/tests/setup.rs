@@ -216,10 +216,12 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
         drained: false,
         group: None,
         address: None,
+        replaces: false,
     };
     for mark in parts {
         match mark {
             "new" => member.previous = None,
+            "plain" => member.replaces = true,
             "sick" => member.sick = true,
             "silent" => member.silent = Some(0),
             "held" => member.held = Some(LocalHold { reason: "lunch".to_owned(), since: 0 }),

@@ -44,6 +44,31 @@ fn the_first_wave_gets_its_traffic_in_steps() {
     assert_eq!(play.act("b healthy"), "succeeded");
 }
 
+/// Nor does it share any out with what ran without sides: that is stopped when the release beside it is healthy.
+#[test]
+fn a_release_over_one_without_sides_is_not_said_to_have_a_share() {
+    let begin = "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         a healthy -> baking 0";
+    let play = check(&STEPS.replace("a b |", "a:plain b |"), begin);
+    let baking = explain(&play.rollout, &Facts::default()).remove(0);
+    assert!(baking.what.contains("is healthy with all of its traffic and is watched for 30s"), "{baking:?}");
+    let then = "it is watched once more, in place of the step to 50%";
+    assert!(baking.then.contains(then), "{then} is not in {}", baking.then);
+
+    // What each host ran counts, and a wave may have both.
+    let setup = STEPS.replace("a b |", "a b:plain c |").replace("canary=1", "canary=2 max_unavailable=2");
+    let play = check(
+        &setup,
+        "start       -> staging 0; stage a b
+         a b staged  -> switching 0; run a b
+         a b healthy -> baking 0",
+    );
+    let explained = play.explained();
+    let shares = "is healthy with 10% of its traffic, on b with all of it, and is watched for 30s";
+    assert!(explained.contains(shares), "{explained}");
+}
+
 /// A release without sides takes the place of what runs: it has all of the traffic from the first step on.
 #[test]
 fn a_release_without_sides_is_not_said_to_have_a_share() {
