@@ -211,6 +211,9 @@ fn unmet(plan: &Plan, open: &[&Failed]) -> String {
         ));
     }
     if fixed.is_empty() {
+        // With those that were given: one that is left out stands in the way again.
+        let mut names: Vec<&str> = plan.failed.iter().map(|failed| failed.check.as_str()).collect();
+        names.dedup();
         let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
         message.push_str(&format!(
             "\nOr, as the environment allows: longshore rollout start {digest} {} --reason \"...\"",
@@ -240,5 +243,22 @@ fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest
         at: begin.at,
         rollback: false,
         ticket: Some(Arc::new(Ticket { plan, overrides, excluded })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{plan, tests::setup::world};
+
+    /// What is offered can be typed as it stands: it has the overrides that were given as well.
+    #[test]
+    fn what_is_offered_keeps_the_overrides_that_were_given() {
+        let plan = plan(&world("a:bare b:port | | overrides=commands,ports"));
+        let names = |names: &[Check]| names.iter().map(|name| (*name, "x".to_owned())).collect();
+        let [one, other] = [0, 1].map(|nth| plan.failed[nth].check);
+        let refused = admit(&plan, names(&[one])).unwrap_err().message;
+        assert!(refused.contains(&format!("--override {one} --override {other} --reason")), "{refused}");
+        assert_eq!(admit(&plan, names(&[one, other])).unwrap().len(), 2);
     }
 }
