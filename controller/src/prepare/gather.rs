@@ -285,7 +285,7 @@ fn took(record: &Record) -> Option<Past> {
     if done.outcome != Outcome::Succeeded || header.waves == 0 {
         return None;
     }
-    let took = (done.at - header.started_ms.unwrap_or(header.created_ms)).clamp(0, Span::MAX_MS as i64);
+    let took = header.under_way()?.clamp(0, Span::MAX_MS as i64);
     let careful = header.careful_waves.max(u32::from(!header.spec.canary.is_zero()));
     let bake = |wave| if wave < careful { header.spec.canary_bake } else { header.spec.bake };
     // Its hosts are not looked through for waves that changed nothing.

@@ -26,6 +26,13 @@ impl Draft {
         self.rollout.header.phase = phase;
     }
 
+    /// Nothing moved since then, until somebody let it go on.
+    pub fn stood(&mut self, since: Millis) {
+        let stood = (self.now - since).max(0);
+        let header = &mut self.rollout.header;
+        header.stood_ms = header.stood_ms.saturating_add(stood);
+    }
+
     pub fn enter_staging(&mut self, wave: u32) {
         let (since, deadline) = (self.now, self.now + self.rollout.spec().stage_deadline.as_ms());
         self.enter(Phase::Staging(Staging { wave, since, deadline }));

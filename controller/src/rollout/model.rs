@@ -116,6 +116,9 @@ pub struct Header {
     /// While it is closed: the wave that switches, or is paused in that, did so before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finishing: bool,
+    /// For how long it stood paused, or waited for promotion.
+    #[serde(default)]
+    pub stood_ms: Millis,
 }
 
 /// The whole: what `step` takes and gives. Hosts are shared, so that a copy costs a pointer for each.
@@ -125,6 +128,15 @@ pub struct Rollout {
     pub hosts: BTreeMap<HostId, Arc<HostProgress>>,
     /// Those that the target and the hosts' ways back name. Only grows, when hosts join.
     pub snapshots: Arc<Snapshots>,
+}
+
+impl Header {
+    /// From its beginning to its end, without the time for which it stood until somebody let it go on; `None`: it is not over.
+    pub fn under_way(&self) -> Option<Millis> {
+        let Phase::Done(done) = &self.phase else { return None };
+        let begun = self.started_ms.unwrap_or(self.created_ms);
+        Some((done.at - begun - self.stood_ms).max(0))
+    }
 }
 
 impl Rollout {

@@ -90,6 +90,10 @@ impl Draft {
             Why::Operator { .. } | Why::Gate(_) | Why::Withdrawn { .. } => {}
             Why::VersionFailures(_) | Why::EnvironmentFailures(_) | Why::NoProgress => self.forgive(),
         }
+        // One that waits for promotion stands for as long as that takes, paused or not.
+        if !matches!(paused.inside, Inside::Awaiting(_)) {
+            self.stood(paused.since);
+        }
         let now = self.now;
         let stood = now - paused.since;
         let spec = self.rollout.spec();

@@ -220,6 +220,7 @@ impl Rollout {
             follows,
             closed: None,
             finishing: false,
+            stood_ms: 0,
         };
         Ok(Rollout { header, hosts, snapshots: Arc::new(snapshots) })
     }

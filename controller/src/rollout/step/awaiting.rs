@@ -23,7 +23,10 @@ pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event)
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
-        Event::Promote(_) => draft.next_wave(awaiting.wave),
+        Event::Promote(_) => {
+            draft.stood(awaiting.since);
+            draft.next_wave(awaiting.wave);
+        }
         Event::Pause { by } => draft.pause(Inside::Awaiting(awaiting), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
@@ -35,7 +38,7 @@ pub(super) fn when_awaiting(draft: &mut Draft, awaiting: Awaiting, event: Event)
 }
 
 pub(super) fn settle_awaiting(draft: &mut Draft, awaiting: Awaiting) {
-    let wave = awaiting.wave;
+    let (wave, since) = (awaiting.wave, awaiting.since);
     if draft.judge(wave, Inside::Awaiting(awaiting)) {
         return;
     }
@@ -45,6 +48,7 @@ pub(super) fn settle_awaiting(draft: &mut Draft, awaiting: Awaiting) {
         }
         draft.ask_to_stage(wave);
         if draft.is_full() {
+            draft.stood(since);
             draft.next_wave(wave);
         }
     } else {

@@ -1,5 +1,7 @@
 //! Pause and resume, retry, exclude, remove.
 
+use longshore_common::time::Span;
+
 use super::transcript::{Play, check};
 use crate::rollout::{HostState, last_look, next_deadline};
 
@@ -30,6 +32,8 @@ fn a_pause_stops_every_clock() {
     play.act("resume");
     assert_eq!(play.act("+39s"), "baking 0", "a bake goes on with what was left of it");
     assert_eq!(play.act("+1s"), "succeeded");
+    let under_way = play.rollout.header.under_way().map(|ms| Span::millis(ms.unsigned_abs()));
+    assert_eq!(under_way, Some(Span::secs(600)), "nine minutes and the bake; plans learn from that");
 }
 
 /// A pause is no time in which a bake is watched, whichever comes first, the pause or another length.

@@ -94,7 +94,7 @@ fn the_last_try_may_be_the_one_that_works() {
 /// Scenario 6: each wave has its own deadline, and waiting for an operator has none.
 #[test]
 fn a_late_promotion_meets_no_stale_deadline() {
-    check(
+    let play = check(
         "a b | canary=1 progress_deadline=10s promotion=canary",
         "start      -> staging 0; stage a
          a staged   -> switching 0; run a
@@ -104,6 +104,11 @@ fn a_late_promotion_meets_no_stale_deadline() {
          b staged   -> switching 1; run b
          +9s        -> switching 1
          b healthy  -> succeeded",
+    );
+    assert_eq!(
+        play.rollout.header.under_way(),
+        Some(9_000),
+        "plans do not learn from how long somebody thought"
     );
 }
 
