@@ -26,7 +26,7 @@ pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
         Step::Start(slot) => needs(slot).start.0.max(running.start.0) + limits.step_deadline,
         Step::Stop => running.start.0 + limits.step_deadline,
         Step::StartSide { slot, .. } => 2 * needs(slot).start.0 + DRAIN + limits.step_deadline,
-        Step::StopSide(_) => running.start.0 + DRAIN + limits.step_deadline,
+        Step::StopSide(_) => running.start.0 + seen.sides.drain.0 + limits.step_deadline,
         Step::Shift { .. } => limits.step_deadline,
         Step::Direct(_) => DRAIN + limits.step_deadline,
         Step::Probe { slot, .. } | Step::Rehearse { slot, .. } => {
@@ -55,4 +55,22 @@ pub(super) fn overdue(step: &Step, deadline: Duration) -> Failure {
 
 fn whole_ms(duration: Duration) -> Duration {
     Duration::from_millis(duration.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::traffic::Side;
+
+    use super::*;
+
+    /// Whoever looks is told how long it may take as the environment says, and not as the longest may.
+    #[test]
+    fn a_side_has_its_drain_to_stop() {
+        let limits = Limits::default();
+        let mut seen = Seen::default();
+        let stop = Step::StopSide(Side::Blue);
+        assert_eq!(deadline(&stop, &seen, &limits), limits.step_deadline, "nobody directs anything there");
+        seen.sides.drain = Span::secs(3);
+        assert_eq!(deadline(&stop, &seen, &limits), limits.step_deadline + Duration::from_secs(3));
+    }
 }

@@ -332,7 +332,8 @@ impl RealHost {
         let warm = manifest.and_then(|m| m.service.sides).map_or(Duration::ZERO, |sides| sides.warm.0);
         let warm_until_ms = kept.since_ms + warm.as_millis() as i64;
         let warm_over = SystemClock.now_ms() >= warm_until_ms;
-        Ok(Sides { blue, green, traffic, warm_over, warm_until_ms })
+        let drain = kept.traffic.drain;
+        Ok(Sides { blue, green, traffic, warm_over, drain, warm_until_ms })
     }
 
     /// Holds the public sockets again if nobody does.
