@@ -92,6 +92,7 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
         RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
         RolloutCommand::Pace { rollout, pace, reason, waiting } => {
             let steering = Steering { rollout, reason, timeout: waiting.timeout };
+            let now = now_paced(&pace);
             let PaceArgs { wave, max_unavailable, bake, hold } = pace;
             let ms = |span: Span| span.as_ms() as u64;
             let act = Act::Pace(pb::Pace {
@@ -100,7 +101,9 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
                 bake_ms: bake.map(ms),
                 hold_ms: hold.map(ms),
             });
-            steer(desk, steering, act).await
+            let rollout = ask_to_steer(&desk.client().await?, steering, act).await?;
+            desk.output.print(&Paced { steered: Steered(rollout), now })?;
+            Ok(Exit::Done)
         }
         RolloutCommand::Retry { rollout, hosts, reason, waiting } => {
             let steering = Steering { rollout, reason, timeout: waiting.timeout };
@@ -302,6 +305,35 @@ impl View for Steered {
     }
 }
 
+/// What its pace is from now on; the same JSON as any rollout.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(transparent)]
+struct Paced {
+    steered: Steered,
+    #[serde(skip)]
+    now: String,
+}
+
+impl View for Paced {
+    const SCHEMA: &'static str = Rollout::SCHEMA;
+
+    fn lines(&self, page: &Page) -> Vec<String> {
+        std::iter::once(format!("From now on: {}.", self.now)).chain(self.steered.lines(page)).collect()
+    }
+}
+
+/// `waves of 50%, a bake of 5m`
+fn now_paced(pace: &PaceArgs) -> String {
+    let PaceArgs { wave, max_unavailable, bake, hold } = pace;
+    let said = [
+        wave.map(|wave| format!("waves of {wave}")),
+        max_unavailable.map(|most| format!("at most {most} down at once")),
+        bake.map(|bake| format!("a bake of {bake}")),
+        hold.map(|hold| format!("each step of traffic watched for {hold}")),
+    ];
+    said.into_iter().flatten().collect::<Vec<String>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,5 +358,16 @@ mod tests {
             lines("paused"),
             [format!("{what}: paused, and begins nothing before: longshore rollout resume {id}")]
         );
+    }
+    #[test]
+    fn whoever_changes_the_pace_is_told_the_new_one() {
+        let bake = Some(Span::secs(300));
+        let pace = PaceArgs { wave: Some("50%".parse().unwrap()), max_unavailable: None, bake, hold: None };
+        let now = now_paced(&pace);
+        assert_eq!(now, "waves of 50%, a bake of 5m");
+        let rollout =
+            pb::Rollout { id: "01a2b3c4-0000-7000-8000-000000000000".into(), ..pb::Rollout::default() };
+        let paced = Paced { steered: Steered(rollout.into()), now };
+        assert_eq!(paced.lines(&Page::plain(Moment(0)))[0], "From now on: waves of 50%, a bake of 5m.");
     }
 }

@@ -28,7 +28,7 @@ pub fn opening(rollout: &Rollout, page: &Page) -> Vec<String> {
             rollout.env,
             rollout.app,
             rollout.version,
-            count(rollout.hosts.len(), "host"),
+            count(rollout.of_it(), "host"),
             count(rollout.waves.len(), "wave")
         ),
     )];

@@ -96,6 +96,12 @@ fn in_a_pipe_every_change_is_a_line() {
             "00:00:12 hold progress: hosts switch: web-2 -- longshore rollout explain 019ab0c1",
         ]
     );
+    let mut one_out = before.clone();
+    one_out.hosts[4].state = "excluded".into();
+    assert!(
+        plain::opening(&one_out, &page)[0].ends_with(": 4 hosts in 3 waves"),
+        "who is left out is not moved"
+    );
     assert_eq!(
         plain::changes(&before, &after, &page),
         [

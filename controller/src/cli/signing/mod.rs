@@ -57,7 +57,9 @@ impl Signer<'_> {
     /// What the controller has of `app`, verified by what this machine pins, whatever of it has expired: to be signed
     /// anew. None: it has nothing.
     pub async fn verified(&self, app: &str) -> Result<Option<Held>, Failure> {
-        let pin = self.ring.pin()?.ok_or_else(pins_nothing)?;
+        let Some(pin) = self.ring.pin()? else {
+            return Err(pins_nothing(fleet_root(self.client, self.by).await?.is_some()));
+        };
         let Some(fleet) = self.verified_by(FLEET, &Anchor::Pin(pin), Roots::Newer).await? else {
             return Ok(None);
         };
@@ -218,7 +220,12 @@ fn first_root(held: &Held) -> [u8; 32] {
     held.roots.values().next().map(|root| sha256(root)).unwrap_or_default()
 }
 
-fn pins_nothing() -> Failure {
+/// `signed`: the controller has a root of the fleet.
+fn pins_nothing(signed: bool) -> Failure {
+    if !signed {
+        return Failure::coded(Code::T02, "nothing is signed in this fleet yet: it has no root")
+            .next("make the fleet's keys first, on this machine: longshore init");
+    }
     Failure::coded(
         Code::T02,
         "this machine does not know the fleet's root, so nothing that the controller says can be verified",
@@ -228,4 +235,18 @@ fn pins_nothing() -> Failure {
 
 fn here(message: String) -> Failure {
     Failure::coded(Code::T01, longshore_common::text::visible(&message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_signed_nobody_is_sent_to_whoever_made_the_root() {
+        assert_eq!(
+            pins_nothing(false).next,
+            ["make the fleet's keys first, on this machine: longshore init"]
+        );
+        assert!(pins_nothing(true).next[0].contains("longshore trust pin SHA256"));
+    }
 }

@@ -190,8 +190,10 @@ fn weight(host: &HostRow) -> String {
 }
 
 fn cells(host: &HostRow, page: &Page) -> [Cell; 6] {
+    // Whoever is left out is moved in none.
+    let wave = if host.takes_part() { host.wave.to_string() } else { "-".to_owned() };
     [
-        host.wave.to_string().into(),
+        wave.into(),
         visible(&host.name).into(),
         Cell::new(host.standing().ink(), visible(&host.state)),
         visible(host.step.as_deref().unwrap_or_default()).into(),
@@ -463,5 +465,19 @@ mod tests {
             shown(others),
             ["hosts 0 of 0 on 1.1", "not counted web-1, web-2, web-3, web-4, web-5 and 2 more: drained"]
         );
+    }
+
+    #[test]
+    fn who_is_left_out_is_in_no_wave() {
+        let host = |name: &str, state: &str| pb::HostRow {
+            name: name.into(),
+            state: state.into(),
+            ..pb::HostRow::default()
+        };
+        let hosts = vec![host("web-1", "waiting"), host("web-2", "excluded")];
+        let rollout = Rollout::from(pb::Rollout { version: "1.1".into(), hosts, ..pb::Rollout::default() });
+        let lines = rollout.lines(&Page::plain(Moment(0)));
+        let row = |end: &str| lines.iter().any(|line| line.split_whitespace().take(3).eq(end.split(' ')));
+        assert!(row("1 web-1 waiting") && row("- web-2 excluded"), "{lines:#?}");
     }
 }
