@@ -1,7 +1,7 @@
 //! What load balancers said when they were asked beforehand: whether they could direct the traffic as a rollout will tell
 //! them. A rollout begins with that, and would stand still where one cannot.
 
-use longshore_common::{ids::HostName, traffic::Director};
+use longshore_common::{ids::HostName, report::DRAINED, traffic::Director};
 
 use super::{
     Check, Failed, Fault,
@@ -35,9 +35,12 @@ fn faults(name: &HostName, said: &Surveyed) -> Vec<Fault> {
         Surveyed::Unasked { .. } => vec![],
         Surveyed::Answered(survey) => {
             let held = survey.hold.iter().map(|reason| {
-                fault(format!(
-                    "is held by somebody there ({reason}), and takes no directions: longshore-agent unhold"
-                ))
+                fault(match reason.starts_with(DRAINED) {
+                    true => format!("is {reason}, and takes no directions: longshore host undrain {name}"),
+                    false => format!(
+                        "is held by somebody there ({reason}), and takes no directions: longshore-agent unhold"
+                    ),
+                })
             });
             held.chain(survey.traffic.problems.iter().map(|what| fault(what.clone()))).collect()
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_common::{
     digest::{ContentDigest, PlanDigest},
     ids::HostId,
+    report::DRAINED,
     slot::Slot,
     time::Span,
 };
@@ -210,7 +211,9 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
     if let Surveyed::Unasked { why, .. } = &host.surveyed {
         notes.push(format!("could not be asked: {why}"));
     }
-    if let Some(reason) = held {
+    // Of one that is drained it is said already why it is left out.
+    let is_drain = |reason: &&str| host.member.excluded.is_some() && reason.starts_with(DRAINED);
+    if let Some(reason) = held.filter(|reason| !is_drain(reason)) {
         let then = match world.spec.held {
             HeldHosts::Wait => "its wave waits for it",
             HeldHosts::Skip => "the wave goes on without it until it is let go",

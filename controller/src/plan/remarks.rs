@@ -1,5 +1,7 @@
 //! What does not stop a plan and is worth knowing before one agrees to it.
 
+use longshore_common::report::DRAINED;
+
 use super::{Change, Part, Standing, balancers, make::Judged, size, world::World};
 use crate::rollout::{Scope, UnknownHosts};
 
@@ -14,7 +16,11 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
         |judged| matches!(judged.plan.standing, Standing::Unasked { .. }),
         "connected and could not be asked; what needs a look was not checked there",
     ));
-    told.extend(about(judged, |judged| judged.held.is_some(), "held by somebody there"));
+    let is_drain = |held: &String| held.starts_with(DRAINED);
+    let held = |judged: &Judged| judged.held.as_ref().is_some_and(|held| !is_drain(held));
+    told.extend(about(judged, held, "held by somebody there"));
+    let drained = |judged: &Judged| judged.held.as_ref().is_some_and(is_drain);
+    told.extend(about(judged, drained, "drained by an operator"));
     told.extend(about(judged, |judged| matches!(judged.plan.part, Part::Skipped { .. }), "left out"));
     if let Some(label) = &world.spec.spread {
         let lacks =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_common::{
     manifest::{Probe, Requires},
+    report::DRAINED,
     settings::Settings,
     time::Span,
     traffic::Side,
@@ -13,7 +14,7 @@ use super::setup::{MIB, release, world};
 use crate::{
     gate::check::Approval,
     plan::{Against, Change, Opens, Past, Plan, Surveyed, plan},
-    rollout::{Behind, Layer, Scope, Snapshot, tests::setup::version},
+    rollout::{Behind, Layer, LocalHold, Scope, Snapshot, tests::setup::version},
 };
 
 fn host<'a>(plan: &'a Plan, name: &str) -> &'a crate::plan::HostPlan {
@@ -255,4 +256,15 @@ fn what_stands_out_of_a_host_is_noted() {
         notes("f"),
         "the last that it said: the helper does not answer; unknown: its wave waits for it"
     );
+}
+
+/// Nobody on the host holds what an operator has drained, and it is said once why it is left out.
+#[test]
+fn a_host_that_is_drained_is_not_said_to_be_held_there() {
+    let mut world = world("a:held b:excluded");
+    world.hosts[1].member.held = Some(LocalHold { reason: format!("{DRAINED}disk swap"), since: 0 });
+    let plan = plan(&world);
+    assert!(plan.remarks.contains(&"1 host is held by somebody there: a".to_owned()), "{:?}", plan.remarks);
+    assert!(plan.remarks.contains(&"1 host is drained by an operator: b".to_owned()), "{:?}", plan.remarks);
+    assert_eq!(host(&plan, "b").notes, ["left out: drained"]);
 }

@@ -254,11 +254,13 @@ fn a_balancer_that_could_not_be_told_stops_the_plan() {
             ("lb-1", said(&["HAProxy at /s has no server shop/a: give the backend one of that name"], &[], None)),
             ("lb-2", Surveyed::Unknown { why: None, machine: None }),
             ("lb-3", said(&[], &[], Some("kernel"))),
+            ("lb-4", said(&[], &[], Some("drained: disk swap"))),
         ],
         "failed traffic, may be overridden: several hosts keep the traffic of backend shop from being directed by haproxy
          lb-1: HAProxy at /s has no server shop/a: give the backend one of that name
          lb-2: did not answer: nobody could tell it where traffic goes. See: longshore host show lb-2
-         lb-3: is held by somebody there (kernel), and takes no directions: longshore-agent unhold",
+         lb-3: is held by somebody there (kernel), and takes no directions: longshore-agent unhold
+         lb-4: is drained: disk swap, and takes no directions: longshore host undrain lb-4",
     );
     asked(
         &setup,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::rollout::{
     finish::name_some,
-    host::HostProgress,
+    host::{HostProgress, HostState},
     model::Rollout,
     phase::{Group, Inside, Paused, Phase, Spent, Why},
 };
@@ -171,7 +171,14 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
     match &paused.why {
         Why::Operator { .. } => format!("on resume it goes on where it was{undo}"),
         Why::Withdrawn { .. } => {
-            "hosts that run it go back; until then they go on with it, and no further host gets it".to_owned()
+            let amid = rollout.named(|host| host.state == HostState::Switching && !host.is_out());
+            let beside = match amid.is_empty() {
+                true => String::new(),
+                false => format!(" beside those in the midst of their change: {}", names(&amid)),
+            };
+            format!(
+                "hosts that run it go back; until then they go on with it, and no further host gets it{beside}"
+            )
         }
         Why::VersionFailures(_) => {
             let risk = at_risk(rollout).map(|risk| format!(", and {risk}")).unwrap_or_default();

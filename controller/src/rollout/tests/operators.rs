@@ -3,7 +3,7 @@
 use longshore_common::time::Span;
 
 use super::transcript::{Play, check};
-use crate::rollout::{HostState, last_look, next_deadline};
+use crate::rollout::{Facts, HostState, explain, last_look, next_deadline};
 
 /// Scenario 18 and 19: no deadline passes while paused, and it starts anew on resume.
 #[test]
@@ -274,6 +274,14 @@ fn a_withdrawn_release_comes_on_no_further_host() {
          withdrawn -> aborted",
     );
     assert_eq!(play.states(), "a rolled-back, b waiting, c waiting");
+    let amid = check(
+        "a b | canary=1",
+        "start     -> staging 0; stage a
+         a staged  -> switching 0; run a
+         withdrawn -> paused for a withdrawal",
+    );
+    let then = explain(&amid.rollout, &Facts::default()).remove(0).then;
+    assert!(then.ends_with("no further host gets it beside those in the midst of their change: a"), "{then}");
     let mut paused = check(
         "a b | canary=1 canary_bake=1h",
         "start     -> staging 0; stage a
