@@ -18,6 +18,7 @@ pub struct Sides {
     /// The time is over for which the side without traffic was to stay warm.
     pub warm_over: bool,
     /// How long connections to a side may take to end before it is stopped; none where we never directed any.
+    #[serde(default)]
     pub drain: Span,
     /// When that is, by the host's clock; 0: there is no such time. For those who look; nothing is decided by it.
     pub warm_until_ms: Millis,

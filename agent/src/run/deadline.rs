@@ -7,6 +7,7 @@ use longshore_common::{
     report::{Blame, Failure},
     slot::Slot,
     time::Span,
+    traffic::Side,
 };
 
 use super::Limits;
@@ -20,13 +21,18 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(super) fn deadline(step: &Step, seen: &Seen, limits: &Limits) -> Duration {
     let needs = |slot: &Slot| seen.slots.get(slot).cloned().unwrap_or_default();
     let running = seen.running.as_ref().map(|running| needs(&running.slot)).unwrap_or_default();
+    // What is there has its drain, and its own time to stop.
+    let emptied = |side: Side| {
+        let there = seen.sides.on(side).map(|there| needs(&there.slot)).unwrap_or_default();
+        seen.sides.drain.0 + there.start.0
+    };
     match step {
         Step::Check(_) | Step::Fetch(_) => limits.fetch_deadline,
         Step::Hook { point, slot } => needs(slot).hooks.get(point).copied().unwrap_or_default().0 + GRACE,
         Step::Start(slot) => needs(slot).start.0.max(running.start.0) + limits.step_deadline,
         Step::Stop => running.start.0 + limits.step_deadline,
-        Step::StartSide { slot, .. } => 2 * needs(slot).start.0 + DRAIN + limits.step_deadline,
-        Step::StopSide(_) => running.start.0 + seen.sides.drain.0 + limits.step_deadline,
+        Step::StartSide { slot, side } => 2 * needs(slot).start.0 + emptied(*side) + limits.step_deadline,
+        Step::StopSide(side) => running.start.0 + emptied(*side) + limits.step_deadline,
         Step::Shift { .. } => limits.step_deadline,
         Step::Direct(_) => DRAIN + limits.step_deadline,
         Step::Probe { slot, .. } | Step::Rehearse { slot, .. } => {
@@ -59,9 +65,8 @@ fn whole_ms(duration: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use longshore_common::traffic::Side;
-
     use super::*;
+    use crate::plan::Running;
 
     /// Whoever looks is told how long it may take as the environment says, and not as the longest may.
     #[test]
@@ -72,5 +77,10 @@ mod tests {
         assert_eq!(deadline(&stop, &seen, &limits), limits.step_deadline, "nobody directs anything there");
         seen.sides.drain = Span::secs(3);
         assert_eq!(deadline(&stop, &seen, &limits), limits.step_deadline + Duration::from_secs(3));
+
+        let slot: Slot = "1.0-01020304".parse().unwrap();
+        seen.sides.blue = Some(Running { slot: slot.clone(), up: true, main: String::new() });
+        seen.slots.insert(slot, Needs { start: Span::secs(40), ..Needs::default() });
+        assert_eq!(deadline(&stop, &seen, &limits), limits.step_deadline + Duration::from_secs(43));
     }
 }
