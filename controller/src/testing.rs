@@ -102,6 +102,8 @@ pub struct HandAgent {
     pub misdirects: Arc<Mutex<Vec<String>>>,
     /// Whoever looks at an app here finds it so.
     pub unwell: Arc<AtomicBool>,
+    /// A credential that the host does not have: it refuses whatever it is to unpack.
+    pub refuses: Option<String>,
 }
 
 impl HandAgent {
@@ -132,6 +134,7 @@ impl HandAgent {
             lacks: Arc::default(),
             misdirects: Arc::default(),
             unwell: Arc::default(),
+            refuses: None,
         }
     }
 
@@ -225,6 +228,7 @@ impl HandAgent {
             app: seen,
             hold: self.hold.clone(),
             commands_missing: self.lacks.lock().unwrap().clone(),
+            secrets_missing: self.refuses.iter().cloned().collect(),
             traffic: match wanted.directed {
                 Some(_) => Looked { problems: self.misdirects.lock().unwrap().clone(), notes: vec![] },
                 None => Looked::default(),
@@ -236,7 +240,8 @@ impl HandAgent {
     /// Every test passes where the release is held.
     fn test(&self, app: &AppName, release: ReleaseDigest) -> TestAnswer {
         let disk = self.disk.lock().unwrap();
-        let held = disk.accepted.get(app).is_some_and(|accepted| accepted.release == release);
+        let accepted = disk.accepted.get(app).is_some_and(|accepted| accepted.release == release);
+        let held = accepted && self.refuses.is_none();
         let ended = if held { "exit status 0".to_owned() } else { String::new() };
         TestAnswer { passed: u32::from(held), ended, good: held, not_here: !held, ..TestAnswer::default() }
     }
@@ -304,6 +309,10 @@ impl HandAgent {
     fn outcome(&self, disk: &mut Disk, assignment: &Assignment) -> Outcome {
         let app = &assignment.app;
         let live = disk.live.get(app).map(|(slot, _)| slot.clone());
+        if let (Some(why), Intent::Stage | Intent::Run) = (&self.refuses, assignment.intent) {
+            let failure = Failure::new(Code::K01, StepName::Check, Blame::Environment, why);
+            return Outcome::Refused { failure };
+        }
         match assignment.intent {
             Intent::Stage | Intent::Run if live.as_ref() == Some(&assignment.slot()) => Outcome::Unchanged,
             Intent::Stage => Outcome::Staged,

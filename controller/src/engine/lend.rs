@@ -20,7 +20,7 @@ use crate::{
     config::Environment,
     fleet::{Host, host},
     gate::Check,
-    rollout::{Member, Rollout, Snapshot},
+    rollout::{Member, Rollout, Snapshot, Then},
     store::{Guard, Key, Revision, Write, record},
     trouble::Trouble,
 };
@@ -31,6 +31,15 @@ pub(super) struct Runner {
     member: Member,
     /// Of its assignment.
     read: Option<Revision>,
+}
+
+/// A runner outside of the environment, as it is before a rollout begins.
+#[derive(Debug)]
+pub struct Lent {
+    pub host: Host,
+    pub member: Member,
+    /// Those that do not go on without its test; never empty.
+    pub gates: Vec<String>,
 }
 
 /// One that an environment names and that is not of it.
@@ -54,20 +63,49 @@ fn named(environment: &Environment) -> BTreeMap<&HostName, Vec<&str>> {
 }
 
 impl Engine {
-    /// Why some test could not run where it is to; one sentence each.
-    pub async fn runner_problems(
+    /// Runners that a plan asks beforehand, and why some test could not run where it is to, one sentence each.
+    pub async fn to_lend(
         &self,
         environment: &Environment,
         app: &AppName,
-    ) -> Result<Vec<String>, Trouble> {
-        let mut problems = vec![];
+        snapshot: Option<&Snapshot>,
+    ) -> Result<(Vec<Lent>, Vec<String>), Trouble> {
+        let needs = |gate: &&str| {
+            let mut declared = environment.gates.iter().map(|declared| &declared.gate);
+            declared.any(|declared| declared.name == **gate && declared.on_no_data != Then::Continue)
+        };
+        let (mut lent, mut problems) = (vec![], vec![]);
         for Outside { name, gates, host } in self.outside(environment).await? {
-            problems.extend(match host {
-                None => Some(missing(name, &gates)),
-                Some(host) => self.taken(&host, app, &gates).await?,
-            });
+            let Some(host) = host else {
+                problems.push(missing(name, &gates));
+                continue;
+            };
+            if let Some(problem) = self.taken(&host, app, &gates).await? {
+                problems.push(problem);
+                continue;
+            }
+            let mut members = vec![self.member(host.clone(), app).await?];
+            let store = &self.inner.store;
+            match settings::settle(store, &environment.name, app, snapshot, &mut members).await {
+                Ok(()) => {}
+                Err(Trouble::Refused(why)) => {
+                    let why = why.message;
+                    problems.push(format!("gate {} runs its test on {name}: {why}", gates.join(", ")));
+                    continue;
+                }
+                Err(trouble) => return Err(trouble),
+            }
+            let gates: Vec<String> =
+                gates.iter().filter(|gate| needs(gate)).map(|gate| (*gate).to_owned()).collect();
+            if !gates.is_empty() {
+                lent.extend(members.into_iter().map(|member| Lent {
+                    host: host.clone(),
+                    member,
+                    gates: gates.clone(),
+                }));
+            }
         }
-        Ok(problems)
+        Ok((lent, problems))
     }
 
     /// Every runner outside of the environment. Refused when there is one that cannot be.

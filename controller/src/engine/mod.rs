@@ -66,6 +66,7 @@ use crate::{
 use runner::{JOB_QUEUE, Job};
 
 pub use lacking::Lacking;
+pub use lend::Lent;
 pub use start::{StartRequest, nothing_runs};
 pub use ticket::Ticket;
 pub use unbrought::Unbrought;

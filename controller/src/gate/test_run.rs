@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use longshore_common::{text::visible, time::Span, wire::cut};
+use longshore_common::{ids::HostId, report::Outcome, text::visible, time::Span, wire::cut};
 
 use super::{Conclusion, Scene, check::TestRun};
 use crate::{
+    engine::states,
     fleet::{
         Asked,
         words::{Answer, Question, TestAnswer, TestCase},
@@ -42,6 +43,10 @@ pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
                         return conclude_in(run, *answer, Time { took, given, whole });
                     }
                     Asked::Answered { answer: Answer::Test(_), .. } => {
+                        if let Some(refusal) = refusal(&id, scene).await {
+                            let note = format!("test {} was not run: {} {refusal}", run.test, run.on);
+                            return Conclusion::new(Verdict::NoData, note);
+                        }
                         format!("{} does not hold {}@{} in a slot", run.on, scene.app, scene.version)
                     }
                     Asked::Answered { answer: Answer::Error(why), .. } => format!("{}: {why}", run.on),
@@ -54,6 +59,25 @@ pub async fn look(run: &TestRun, scene: &Scene) -> Conclusion {
         if !scene.pause(AGAIN).await {
             return Conclusion::new(Verdict::NoData, format!("test {} was not run: {why}", run.test));
         }
+    }
+}
+
+/// Why the host does not have what this rollout lent it, in its own words. It is lent it once, and what it said then stands.
+async fn refusal(host: &HostId, scene: &Scene) -> Option<String> {
+    let (state, _) = states::known(scene.fleet.store(), host, &scene.app).await.ok()?;
+    let lent =
+        state.filter(|state| state.rollout == scene.rollout && state.generation == scene.generation)?;
+    let what = format!("{}@{}", scene.app, scene.version);
+    match lent.outcome {
+        Outcome::Refused { failure } => Some(format!("refused {what}: {} {}", failure.code, failure.message)),
+        Outcome::Failed { failure } | Outcome::Inconsistent { failure } => {
+            Some(format!("could not unpack {what}: {} {}", failure.code, failure.message))
+        }
+        Outcome::Staged
+        | Outcome::Healthy
+        | Outcome::Unchanged
+        | Outcome::Reverted { .. }
+        | Outcome::Removed => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Check, Failed, Fault, Unfit, balancers,
     make::Judged,
-    size,
+    runners, size,
     world::{Surveyed, World},
 };
 use crate::rollout::UnknownHosts;
@@ -14,6 +14,7 @@ use crate::rollout::UnknownHosts;
 pub(super) fn failed(world: &World, judged: &[Judged]) -> Vec<Failed> {
     let mut found = of_release(world);
     found.extend(of_environment(world));
+    found.extend(runners::failed(world));
     found.extend(balancers::failed(world));
     found.extend(of_unknown(world, judged));
     if world.policy.unfit == Unfit::Refuse {

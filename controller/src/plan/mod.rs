@@ -9,7 +9,7 @@
 //! bytes, times, who is silent at the moment) is shown and not binding.
 //!
 //! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
-//! host meets what the release requires), `failed` (what stops it), `balancers` (what they say beforehand), `fetch`
+//! host meets what the release requires), `failed` (what stops it), `balancers` and `runners` (what they say beforehand), `fetch`
 //! (bytes), `compare` (manifests, values, templates), `files` (which of them differ), `expect` (how long), `back`
 //! (the way back). Then `moved` (two plans of the same that differ) and `follow` (a rollout held against its plan).
 
@@ -29,6 +29,7 @@ mod model;
 mod moved;
 mod policy;
 mod remarks;
+mod runners;
 mod size;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,4 +47,4 @@ pub use model::{
 pub use moved::{applied_anew, live_moved, moved};
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};
 pub use traffic::{Bound, GroupPlan, Traffic};
-pub use world::{Against, Candidate, Machine, Overlap, Past, Release, Survey, Surveyed, World};
+pub use world::{Against, Candidate, Machine, Overlap, Past, Release, Runner, Survey, Surveyed, World};

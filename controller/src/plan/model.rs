@@ -348,7 +348,8 @@ pub enum Check {
     Promotion,
     /// Nobody has locked the environment.
     Locked,
-    /// The hosts on which its tests run are there, and run nothing of the app where they are of no environment.
+    /// The hosts on which its tests run are there; where they are of no environment, they run nothing of the app, answer, and
+    /// can hold the release with what it gets there.
     Runner,
     /// Somebody moves the app's traffic, and whoever directs it can be told to.
     Traffic,

@@ -41,6 +41,8 @@ pub struct World {
     pub against: BTreeMap<Version, Against>,
     /// Every host of the environment, once.
     pub hosts: Vec<Candidate>,
+    /// Hosts outside of the environment on which its tests run.
+    pub runners: Vec<Runner>,
     /// Which other rollout moves the app there, in words.
     pub busy: Option<String>,
     pub overlaps: Vec<Overlap>,
@@ -80,6 +82,14 @@ pub struct Candidate {
     pub surveyed: Surveyed,
     /// What templates of the release do not find in its settings, each in a sentence.
     pub unrendered: Vec<String>,
+}
+
+/// A host that is lent the release for a test, and starts nothing of it.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    pub host: Candidate,
+    /// Those that do not go on without its test; never empty.
+    pub gates: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,13 +20,13 @@ use crate::{
     bundle::{self, BundleError, BundleStore, Release as Published, blocking},
     config::Environment,
     engine::{
-        self,
+        self, Lent,
         records::{self, LiveRecord, Record},
     },
     environments,
     fleet::{Host, host},
-    plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Stay, Surveyed, World},
-    rollout::{Outcome, Phase, Snapshot, Target},
+    plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Runner, Stay, Surveyed, World},
+    rollout::{Member, Outcome, Phase, Snapshot, Target},
     store::{Key, SharedStore},
     trouble::Trouble,
 };
@@ -70,8 +70,10 @@ impl Planner {
         let (members, mut snapshots, behind) =
             self.engine.settled(&environment, app, &target, snapshot.clone(), &BTreeSet::new()).await?;
         let first = live.is_none() && engine::nothing_runs(&members);
+        let (lent, mut problems) = self.engine.to_lend(&environment, app, snapshot.as_ref()).await?;
+        let everybody = members.iter().chain(lent.iter().map(|lent| &lent.member));
         let layers: BTreeMap<HostId, &[u16]> =
-            members.iter().map(|member| (member.id, &member.layers[..])).collect();
+            everybody.map(|member| (member.id, &member.layers[..])).collect();
         // Of what is sealed, the controller itself knows who can open it.
         let secrets_of = |host: &HostId| {
             let settings = snapshot.as_ref().zip(layers.get(host)).map(|(all, layers)| all.resolve(layers));
@@ -89,8 +91,11 @@ impl Planner {
             let directions = directed::hosts(routing, behind, &members);
             self.ask_balancers(app, &balancers, directions, deadline).await
         };
-        let asking = self.ask_all(&release.manifest, &hosts, secrets_of, root.as_deref(), sides, deadline);
-        let (answers, balancers) = tokio::join!(asking, balancing);
+        let manifest = &release.manifest;
+        let asking = self.ask_all(manifest, &hosts, secrets_of, root.as_deref(), sides, deadline);
+        let runners: Vec<Host> = lent.iter().map(|lent| lent.host.clone()).collect();
+        let lending = self.ask_all(manifest, &runners, secrets_of, root.as_deref(), None, deadline);
+        let (answers, balancers, on_runners) = tokio::join!(asking, balancing, lending);
         let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
         // A host that was enrolled between the two readings has not been asked.
         let unrendered = self.unrendered(&release, snapshot.as_ref(), &members).await?;
@@ -104,6 +109,7 @@ impl Planner {
                 member,
             })
             .collect();
+        let runners = self.runners(&release, snapshot.as_ref(), lent, on_runners).await?;
         let known = self.known(app, live.as_ref(), &candidates).await?;
         let against = self.against(app, &candidates).await?;
         let before = live.as_ref().and_then(|live| known.get(&live.version));
@@ -114,7 +120,6 @@ impl Planner {
         let rollouts = records::list(store).await?;
         let calendar = policy::standing(store, &environment, app, now).await?;
         let mut unmet = policy::unmet(&calendar);
-        let mut problems = self.engine.runner_problems(&environment, app).await?;
         problems.extend(lacking::lacking(&environment, &release.manifest, &names, &away));
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         if published.withdrawn.is_none() {
@@ -149,9 +154,27 @@ impl Planner {
             behind,
             balancers,
             hosts: candidates,
+            runners,
             release,
             live,
         })
+    }
+
+    /// As the plan judges them.
+    async fn runners(
+        &self,
+        release: &Release,
+        snapshot: Option<&Snapshot>,
+        lent: Vec<Lent>,
+        answers: Vec<Surveyed>,
+    ) -> Result<Vec<Runner>, Trouble> {
+        let members: Vec<Member> = lent.iter().map(|lent| lent.member.clone()).collect();
+        let unrendered = self.unrendered(release, snapshot, &members).await?;
+        let runner = |(Lent { member, gates, host: _ }, surveyed): (Lent, Surveyed)| {
+            let unrendered = unrendered.get(&member.layers).cloned().unwrap_or_default();
+            Runner { host: Candidate { member, surveyed, unrendered }, gates }
+        };
+        Ok(lent.into_iter().zip(answers).map(runner).collect())
     }
 
     /// Why hosts would not take the release.

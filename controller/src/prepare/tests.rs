@@ -438,6 +438,35 @@ async fn a_gate_that_could_never_open_is_known_before() {
     assert_eq!(site.plan("1.0").await.failed, []);
 }
 
+/// A host of no environment that is lent the release for a test is asked for what holding it takes.
+#[tokio::test]
+async fn a_plan_asks_whoever_runs_a_test() {
+    let site = Site::start(1).await;
+    let mut runner = HandAgent::new("ta7", &[]);
+    runner.host.labels = [("env".to_owned(), "ci".to_owned())].into();
+    let why = "secret api_token: this host has no credential api-token".to_owned();
+    runner.refuses = Some(why.clone());
+    runner.enrol(&site.planner.store).await;
+    let gate = "[[gate]]\nname = \"smoke\"\nkind = \"test\"\nafter = \"canary\"\ntest = \"smoke\"\non = \"ta7\"\n\
+                on_inconclusive = \"continue\"\n";
+    site.apply(&format!("{FILE}{gate}")).await;
+    let said = |plan: crate::plan::Plan| {
+        let said = |failed: crate::plan::Failed| {
+            assert_eq!(failed.check, Check::Runner);
+            (failed.what, failed.hosts.into_iter().map(|fault| fault.what).collect::<Vec<_>>())
+        };
+        plan.failed.into_iter().map(said).collect::<Vec<_>>()
+    };
+    let away = "gate smoke runs its test on ta7, which did not answer. See: longshore host show ta7";
+    assert_eq!(said(site.plan("1.0").await), [(away.to_owned(), Vec::<String>::new())]);
+    tokio::spawn(runner.clone().live_with(site.planner.fleet.clone()));
+    site.connected(2).await;
+    let lacks = "gate smoke runs its test on ta7, which would not take shop@1.0";
+    assert_eq!(said(site.plan("1.0").await), [(lacks.to_owned(), vec![why])]);
+    site.apply(&format!("{FILE}{gate}on_no_data = \"continue\"\n")).await;
+    assert_eq!(said(site.plan("1.0").await), []);
+}
+
 /// Before anything begins every balancer is asked whether it could do what it will be told.
 #[tokio::test]
 async fn a_plan_asks_the_balancers() {

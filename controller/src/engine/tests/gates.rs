@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     environments,
     gate::OwnFiles,
-    rollout::{Event, HoldKind, Outcome, RunState, Verdict},
+    rollout::{Event, HoldKind, Outcome, Phase, RunState, Verdict},
     store::SharedStore,
     testing::{self, HandAgent},
     trouble::Trouble,
@@ -273,4 +273,29 @@ async fn a_test_runs_on_a_host_of_no_environment() {
     assert_eq!(agents[3].runs("shop").as_deref(), Some("1.0"));
     let back = controller.engine.start(request(None)).await.unwrap();
     assert_eq!(controller.done(back).await, Outcome::Succeeded, "the way back needs no runner");
+}
+
+/// It says no once and for all: nobody waits for the deadline, and its own words are what the gate says.
+#[tokio::test]
+async fn a_runner_that_refuses_the_release_ends_its_gate_at_once() {
+    let mut runner = HandAgent::new("runner", &[]);
+    runner.host.labels = [("env".to_owned(), "ci".to_owned())].into();
+    runner.refuses = Some("secret api_token: this host has no credential api-token".to_owned());
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[]), runner];
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    gated(&store, &format!("{}deadline = \"6h\"\non_no_data = \"rollback\"\n", test_on("runner"))).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    controller.done(id).await;
+    let view = controller.engine.view(&id).await.unwrap();
+    let [result] = &view.gates[..] else { panic!("{:?}", view.gates) };
+    let RunState::Concluded { verdict, note, .. } = &result.settled.run.state else { panic!() };
+    assert_eq!(*verdict, Verdict::NoData);
+    assert_eq!(
+        note,
+        "test smoke was not run: runner refused shop@1.0: LS-K01 secret api_token: this host has no credential api-token"
+    );
+    let Phase::Done(done) = view.rollout.phase() else { panic!() };
+    assert!(done.reason.contains(note.as_str()), "{}", done.reason);
 }

@@ -2,8 +2,8 @@
 
 use longshore_common::bundle::room;
 
-use super::setup::{MIB, check, told, world};
-use crate::plan::{Check, Overlap, Surveyed, plan};
+use super::setup::{MIB, candidate, check, told, world};
+use crate::plan::{Check, Overlap, Runner, Surveyed, plan};
 
 #[test]
 fn everything_that_a_host_lacks_is_named() {
@@ -181,6 +181,35 @@ fn what_is_wrong_with_release_and_environment_is_said_first() {
             (Check::Locked, false),
             (Check::Disk, true)
         ]
+    );
+}
+
+/// A runner that cannot hold the release would refuse it, and its gate would wait for a test that nobody runs.
+#[test]
+fn a_host_that_runs_a_test_is_asked_what_holding_the_release_takes() {
+    let said = |mark: &str| {
+        let mut world = world("a | | overrides=secrets");
+        let host = candidate(&format!("ta7{mark}"), 9);
+        world.runners = vec![Runner { host, gates: vec!["smoke".into()] }];
+        told(&plan(&world))
+    };
+    let wave = "wave 1: a (100%, 100% so far, bake 0s)";
+    for fits in ["", ":older", ":port", ":late"] {
+        assert_eq!(said(fits), wave, "{fits}: nothing is started there");
+    }
+    assert_eq!(
+        said(":secretless:bare"),
+        format!(
+            "{wave}\nfailed runner: gate smoke runs its test on ta7, which would not take shop@2\n  \
+             ta7: has no openssl\n  ta7: secret db: this host has no credential db"
+        )
+    );
+    assert_eq!(
+        said(":silent"),
+        format!(
+            "{wave}\nfailed runner: gate smoke runs its test on ta7, which did not answer. \
+             See: longshore host show ta7"
+        )
     );
 }
 

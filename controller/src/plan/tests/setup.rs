@@ -60,6 +60,7 @@ pub(crate) fn world(setup: &str) -> World {
             release("1", Requires::default(), &[("bin", "old", 28 * MIB), ("etc", "same", 10 * MIB)]),
         )]),
         hosts,
+        runners: vec![],
         busy: None,
         overlaps: vec![],
         past: vec![],
@@ -122,7 +123,7 @@ fn slot(target: &Target) -> String {
 }
 
 /// Marks of the rollout's transcripts make the member, all others what the host says.
-fn candidate(text: &str, number: u128) -> Candidate {
+pub(super) fn candidate(text: &str, number: u128) -> Candidate {
     let (host, marks) = text.split_once(':').map_or((text, ""), |(host, marks)| (host, marks));
     let (name, zone) = host.split_once('@').map_or((host, None), |(name, zone)| (name, Some(zone)));
     let (of_member, of_survey): (Vec<&str>, Vec<&str>) = marks
