@@ -44,6 +44,9 @@ pub struct Balancing {
     /// The traffic is to move to this group; otherwise it has it already.
     #[serde(default)]
     pub moves: bool,
+    /// The traffic has moved to this group, and is taken from it again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returns: bool,
 }
 
 /// A host that balances others.
@@ -250,8 +253,17 @@ impl Rollout {
             && serving.all(|host| host.silent.is_some() && host.route.is_some_and(|route| route.if_up))
     }
 
+    /// A way back is not over without it: it goes back itself, or the traffic that had moved to it does, though nothing of
+    /// it was changed.
+    pub(super) fn awaits_back(&self, host: &HostProgress) -> bool {
+        let of_group = |(balancing, side): (&Balancing, Side)| balancing.returns && host.group == Some(side);
+        let heard = host.is_reachable() && !host.touched;
+        let loses = host.route.is_some_and(|route| route.weight == 0 && !route.done);
+        host.is_awaited_back() || (heard && loses && self.header.groups().is_some_and(of_group))
+    }
+
     /// It takes the first release of the app away again, and its traffic with it.
-    fn leaves_nothing(&self) -> bool {
+    pub(super) fn leaves_nothing(&self) -> bool {
         self.header.groups().is_some_and(|(balancing, side)| {
             let mut others = self.hosts.values().filter(|host| host.group != Some(side));
             balancing.share == 0 && others.all(|host| host.previous.is_none())

@@ -1,5 +1,7 @@
 //! How a rollout ends, and the sentence that says so.
 
+use std::collections::BTreeMap;
+
 use longshore_common::ids::{HostId, RolloutId};
 
 use super::{
@@ -70,11 +72,13 @@ impl Draft {
         let unasked = self.pick(|host| host.needs_return() && host.ask != Some(Ask::Return));
         self.ask_to_return_anyway(unasked);
         let back = self.pick(|host| matches!(host.state, HostState::RolledBack)).len();
-        let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. })).len();
+        let own = self.pick(|host| matches!(host.state, HostState::Reverted { .. }));
         let owing = self.pick(|host| host.state == HostState::RollingBack);
         let broken = self.pick(|host| matches!(host.state, HostState::Inconsistent));
         let staying = self.pick(HostProgress::has_no_way_back);
-        let touched = back + own + owing.len() + broken.len() + staying.len() > 0;
+        let switched = back + own.len() + owing.len() + broken.len() + staying.len() > 0;
+        let traffic = self.traffic_back();
+        let touched = switched || traffic.is_some();
         let outcome = match cause {
             _ if !broken.is_empty() => Outcome::Failed,
             Cause::Abort { .. } => Outcome::Aborted,
@@ -88,11 +92,18 @@ impl Draft {
         if !touched && kept.is_empty() {
             reason += "; nothing had been switched";
         }
+        if let Some(traffic) = traffic {
+            reason += &format!("; {traffic}");
+        }
         if back > 0 {
             reason += &format!("; {} rolled back", count_hosts(back));
         }
-        if own > 0 {
-            reason += &format!("; {} had gone back without being asked", count_hosts(own));
+        if !own.is_empty() {
+            reason += &format!(
+                "; {} had gone back without being asked: {}",
+                count_hosts(own.len()),
+                self.gone_back(&own)
+            );
         }
         if !owing.is_empty() {
             reason += &format!("; will go back on return: {}", self.names(&owing));
@@ -107,6 +118,35 @@ impl Draft {
             reason += &format!("; inconsistent, look at them: {}", self.names(&broken));
         }
         self.finish(outcome, reason);
+    }
+
+    /// `traffic had moved to the green group, and was moved back to the blue group`; `None`: it had not moved.
+    fn traffic_back(&self) -> Option<String> {
+        let rollout = &self.rollout;
+        let (_, side) = rollout.header.groups().filter(|(balancing, _)| balancing.returns)?;
+        let (other, late) = (side.other(), rollout.balancers_awaited(&BTreeMap::new()));
+        let then = if rollout.leaves_nothing() {
+            "was taken from it".to_owned()
+        } else if rollout.traffic_cannot_go_back() {
+            format!("stays there: nobody of the {other} group can have it")
+        } else if late.is_empty() {
+            format!("was moved back to the {other} group")
+        } else {
+            let late = name_some(late.iter().map(String::as_str));
+            format!("is to move back to the {other} group; not done: {late}")
+        };
+        Some(format!("traffic had moved to the {side} group, and {then}"))
+    }
+
+    /// `web-1 (to 1.4), web-2 (to 1.3)`
+    fn gone_back(&self, hosts: &[HostId]) -> String {
+        let to = |id: &HostId| {
+            let host = &self.rollout.hosts[id];
+            let HostState::Reverted { to } = &host.state else { return None };
+            Some(format!("{} (to {to})", host.name))
+        };
+        let names: Vec<String> = hosts.iter().filter_map(to).collect();
+        name_some(names.iter().map(String::as_str))
     }
 
     /// `; on 1.5 still, for what was there before may not run any more: web-1, web-2 (LS-T02: delisted)`

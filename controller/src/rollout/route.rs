@@ -189,6 +189,7 @@ impl Draft {
         if let Some(balancing) = &mut self.rollout.header.balancing
             && balancing.moves
         {
+            balancing.returns |= balancing.share > 0;
             balancing.share = 0;
         }
         self.route();

@@ -75,6 +75,7 @@ impl Behind {
             side: self.side.map(|(side, _)| side),
             share: if has { 100 } else { 0 },
             moves: self.side.is_some() && !has,
+            returns: false,
         })
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
 
 pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts) -> Vec<Hold> {
     let awaited =
-        |fits: &dyn Fn(&HostProgress) -> bool| rollout.named(|host| host.is_awaited_back() && fits(host));
+        |fits: &dyn Fn(&HostProgress) -> bool| rollout.named(|host| rollout.awaits_back(host) && fits(host));
     let silent = |host: &HostProgress| host.silent.is_some();
     let going = |host: &HostProgress| host.is_returning();
     let held = |host: &HostProgress| !silent(host) && !going(host) && host.held.is_some();
@@ -120,6 +120,10 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
     let rest = awaited(&rest);
     let (waiting, rest) = if rollout.is_shut_for_return() { (rest, vec![]) } else { (vec![], rest) };
     let keeps = rollout.traffic_cannot_go_back();
+    let late = match awaited(&HostProgress::needs_return).is_empty() {
+        true => "the rollout ends and names the balancers",
+        false => "the rollout pauses and asks",
+    };
     let (keeping, rest) = rest.into_iter().partition(|(_, host)| keeps && host.serves_now());
     let opening = rollout.is_shut_for_return().then(|| shut(rollout, waiting, "they go back".to_owned()));
     let mut holds: Vec<Hold> = [
@@ -133,7 +137,8 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
         away(gone, HoldKind::RollingBack, ["goes back", "go back"], facts, rollout.deadline(), ends),
         no_slot(rollout, rest, limit("the rollout pauses and asks")),
         stays::kept(rollout, keeping, rollout.deadline()),
-        balancers(rollout, awaited(&directed), facts, limit("the rollout pauses and asks")),
+        balancers(rollout, awaited(&directed), facts, limit(late))
+            .map(|hold| stays::returning(rollout, hold)),
         unknown(rollout, awaited(&silent), limit(leave)),
         held_hosts(awaited(&held), limit(leave)),
         opening.flatten(),

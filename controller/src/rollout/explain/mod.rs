@@ -109,7 +109,7 @@ fn turned_back(rollout: &Rollout, wave: u32) -> &'static str {
     let of_wave = |host: &&Arc<HostProgress>| host.wave == wave && !host.is_out();
     let hosts = || rollout.hosts.values().filter(of_wave);
     let touched = |host: &HostProgress| matches!(host.ask, Some(Ask::Run | Ask::Return));
-    let returning = |host: &HostProgress| host.is_awaited_back() && !rollout.header.phase.is_done();
+    let returning = |host: &HostProgress| rollout.awaits_back(host) && !rollout.header.phase.is_done();
     if !hosts().any(|host| touched(host)) {
         "not-begun"
     } else if hosts().any(|host| returning(host)) {

@@ -33,6 +33,19 @@ pub(super) fn by_check(rollout: &Rollout) -> Option<String> {
     })
 }
 
+/// On the way back balancers first give the traffic to the group that had it.
+pub(super) fn returning(rollout: &Rollout, hold: Hold) -> Hold {
+    match rollout.header.groups().filter(|(balancing, _)| balancing.returns) {
+        Some((_, side)) if !rollout.leaves_nothing() => {
+            let other = side.other();
+            let what =
+                format!("traffic moves back from the {side} group to the {other} group: {}", hold.what);
+            Hold { what, ..hold }
+        }
+        Some(_) | None => hold,
+    }
+}
+
 fn standing(host: &HostProgress) -> &'static str {
     if host.state == HostState::Left {
         host.as_str()

@@ -51,7 +51,7 @@ pub(super) fn settle_rolling_back(draft: &mut Draft, back: RollingBack) {
     }
     draft.take_share_back();
     draft.ask_to_return();
-    if draft.pick(HostProgress::is_awaited_back).is_empty() {
+    if !draft.rollout.hosts.values().any(|host| draft.rollout.awaits_back(host)) {
         return draft.finish_back(&back.cause);
     }
     if !late {

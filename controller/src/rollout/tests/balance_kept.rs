@@ -97,6 +97,35 @@ fn traffic_stays_where_it_is_while_nobody_can_have_it_back() {
     assert_eq!(play.act("lb directed"), "rolling-back; return c d");
 }
 
+/// No host was changed, and yet something had: the traffic. It is over when balancers have given it back, or had their time.
+#[test]
+fn traffic_that_had_moved_goes_back_though_no_host_was_switched() {
+    let back = || {
+        check(
+            &GROUPS.replace("c:green d:green", "c:green:2 d:green:2"),
+            "start         -> staging 0; stage c d; direct a=100 b=100 c=0 d=0
+             lb directed   -> staging 0
+             c d unchanged -> switching 0; run c d; direct a=0 b=0 c=100 d=100
+             lb directed   -> baking 0
+             +10s          -> watching 0
+             abort         -> rolling-back; direct a=100 b=100 c=0 d=0",
+        )
+    };
+    let mut play = back();
+    let explained = play.explained();
+    let moves = "rolling back (aborted by ann): traffic moves back from the green group to the blue group: 2 hosts wait for \
+                 balancers to direct traffic: c (unchanged), d (unchanged); not done: lb";
+    assert!(explained.contains(moves), "{explained}");
+    play.reload();
+    assert_eq!(play.act("lb directed"), "aborted");
+    let moved = "aborted by ann; traffic had moved to the green group, and was moved back to the blue group";
+    assert_eq!(play.reason(), moved);
+    let mut late = back();
+    assert_eq!(late.act("+60s"), "aborted");
+    let lost = "aborted by ann; traffic had moved to the green group, and is to move back to the blue group; not done: lb";
+    assert!(late.reason().starts_with(lost), "{}", late.reason());
+}
+
 /// The first release of an app has nobody beside it: when it is taken away, so is its traffic.
 #[test]
 fn the_first_release_is_taken_away_with_its_traffic() {

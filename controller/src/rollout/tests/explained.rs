@@ -57,7 +57,7 @@ fn awaited(rollout: &Rollout) -> Option<BTreeSet<HostId>> {
     match rollout.phase() {
         Phase::Staging(staging) => of(&|host| host.wave == staging.wave && host.is_staging()),
         Phase::Switching(switching) => of(&|host| rollout.awaits(switching.wave, host)),
-        Phase::RollingBack(_) => of(&|host| host.is_awaited_back()),
+        Phase::RollingBack(_) => of(&|host| rollout.awaits_back(host)),
         Phase::Ready
         | Phase::Baking(_)
         | Phase::Gating(_)

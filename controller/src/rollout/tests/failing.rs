@@ -41,7 +41,7 @@ fn a_spent_budget_puts_every_touched_host_back() {
     assert_eq!(play.states(), "a rolled-back, b reverted, c staged");
     assert_eq!(
         play.reason(),
-        "1 host failed, 0 allowed overall; 1 host rolled back; 1 host had gone back without being asked"
+        "1 host failed, 0 allowed overall; 1 host rolled back; 1 host had gone back without being asked: b (to 1)"
     );
 }
 
