@@ -298,6 +298,7 @@ impl Runner {
             self.engine.inner.looks.forget(&self.id);
             next = taken_up(&next, now);
         }
+        next = self.engine.with_unheard(next, now);
         let mut gates = vec![];
         if let Some(event) = self.told_by_time(&next, now).await? {
             let told = self.engine.inner.looks.step(&next, event, now, None).map_err(Coded::from)?;

@@ -1,19 +1,21 @@
 //! What hosts' records say and a rollout was not told: that a host was removed, is of its environment no more, was drained
 //! or taken back. Whoever removes or drains one tells the rollouts that have a task, or the word of balancers, at that
-//! moment; one that was away then, or waited for its time, finds it here.
+//! moment; one that was away then, or waited for its time, finds it here. So does one whose deadline comes before anybody
+//! takes a host for silent.
 
 use std::collections::BTreeMap;
 
 use longshore_common::{
     ids::{EnvName, HostId},
     label::Selector,
+    time::Millis,
 };
 
 use super::{Engine, records, runner::Job};
 use crate::{
     environments,
     fleet::{Host, host},
-    rollout::{Event, HostProgress, HostState, Rollout},
+    rollout::{Event, HostProgress, HostState, Rollout, unheard_when_due},
     trouble::Trouble,
 };
 
@@ -58,6 +60,12 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whoever is gone when a deadline comes is not waited for until everybody takes it for silent.
+    pub(super) fn with_unheard(&self, rollout: Rollout, now: Millis) -> Rollout {
+        let presence = self.inner.fleet.presence();
+        unheard_when_due(rollout, |id| presence.away_for(id).is_some(), now)
     }
 }
 

@@ -2,9 +2,15 @@
 //! what they were asked and could not say how it went, and what is watched was looked at by nobody. A deadline that came
 //! meanwhile, or comes before they can have said it, is no verdict on them.
 
-use longshore_common::time::Millis;
+use longshore_common::{ids::HostId, time::Millis};
 
-use super::{draft::Draft, gate::Stage, model::Rollout, phase::Phase};
+use super::{
+    draft::Draft,
+    gate::Stage,
+    host::{HostProgress, HostState},
+    model::Rollout,
+    phase::Phase,
+};
 
 /// In which a host is back with what it has to say: several times what an agent pauses between two attempts.
 const BACK_MS: Millis = 120_000;
@@ -14,6 +20,23 @@ const BACK_MS: Millis = 120_000;
 pub fn taken_up(rollout: &Rollout, now: Millis) -> Rollout {
     let mut draft = Draft { rollout: rollout.clone(), now, settled: vec![] };
     draft.give_time_to_return();
+    draft.rollout
+}
+
+/// The rollout when its deadline has come, and some have no connection: what they came to they could not say. They are unknown
+/// from then on, though everybody else takes them for silent only a while later; that is no verdict on the release.
+pub fn unheard_when_due(rollout: Rollout, is_away: impl Fn(&HostId) -> bool, now: Millis) -> Rollout {
+    let hosts_change = matches!(rollout.header.phase, Phase::Switching(_) | Phase::RollingBack(_));
+    if !hosts_change || rollout.deadline().is_none_or(|at| at > now) {
+        return rollout;
+    }
+    let mut draft = Draft { rollout, now, settled: vec![] };
+    let changes = |host: &HostProgress| matches!(host.state, HostState::Switching | HostState::RollingBack);
+    for id in draft.pick(|host| changes(host) && host.silent.is_none()) {
+        if is_away(&id) {
+            draft.silent(id);
+        }
+    }
     draft.rollout
 }
 

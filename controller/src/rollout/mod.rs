@@ -39,7 +39,7 @@ mod step;
 pub(crate) mod tests;
 mod waves;
 
-pub use absence::taken_up;
+pub use absence::{taken_up, unheard_when_due};
 pub use balance::{BALANCERS_MAX, Balancer, Balancing, Route};
 pub use closed::{Closed, UnderWay};
 pub use desired::{asked_target, assignment_of, desired, look_every, next_deadline, watched};

@@ -42,6 +42,8 @@ pub(super) fn away(
     let since = told().map(|away| away.since).min()?;
     let silence = told().map(|away| away.unknown_at - away.since).max().unwrap_or_default();
     let silence = Span::millis(silence.max(0).unsigned_abs());
+    let in_time = told().all(|away| until.is_none_or(|until| away.unknown_at <= until));
+    let when = if in_time { format!("after {silence}") } else { "then at the latest".to_owned() };
     let (has, it, is) = if hosts.len() == 1 { ("has", "it", "is") } else { ("have", "they", "are") };
     let Ends { stayed, back } = ends;
     Some(Hold {
@@ -51,7 +53,7 @@ pub(super) fn away(
         since,
         until,
         then: format!(
-            "if {it} stayed away ({it} {is} unknown after {silence}), {stayed}; if {it} came back and \
+            "if {it} stayed away ({it} {is} unknown {when}), {stayed}; if {it} came back and \
              {is} not healthy, {back}"
         ),
         command: hosts.first().map(|(_, host)| format!("longshore host show {}", host.name)),

@@ -59,7 +59,7 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
     let ask = "the rollout pauses and asks";
     let watch = rollout.command("watch");
     let switching = awaited(&|host| free(host) && host.state == HostState::Switching);
-    let (gone, switching) = apart(switching, facts, rollout.deadline());
+    let (gone, switching) = apart(switching, facts, None); // the deadline takes them for unknown
     let stayed = match rollout.spec().unknown {
         UnknownHosts::Wait => ask,
         UnknownHosts::Count => "that counts as a failure",
@@ -115,7 +115,7 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
         command: rollout.command("watch"),
     };
     let leave = "the rollout ends and names them; they go back when they return";
-    let (gone, returning) = apart(awaited(&going), facts, rollout.deadline());
+    let (gone, returning) = apart(awaited(&going), facts, None);
     let ends = Ends { stayed: "the rollout ends and names who is not back", back: "a human has to look" };
     let rest = awaited(&rest);
     let (waiting, rest) = if rollout.is_shut_for_return() { (rest, vec![]) } else { (vec![], rest) };

@@ -1,9 +1,9 @@
 //! A rollout that is taken up after nobody was there for longer than its deadlines.
 
-use longshore_common::time::Millis;
+use longshore_common::{ids::HostId, time::Millis};
 
 use super::transcript::{Play, check};
-use crate::rollout::{next_deadline, taken_up};
+use crate::rollout::{next_deadline, taken_up, unheard_when_due};
 
 const HOUR: Millis = 3_600_000;
 
@@ -42,6 +42,44 @@ fn hosts_have_time_to_say_what_they_came_to() {
     assert_eq!(after(&mut back, HOUR), "rolling-back");
     assert_eq!(back.act("a healthy"), "aborted");
     assert_eq!(back.states(), "a rolled-back");
+}
+
+/// A host that died in its switch is no verdict on the release, however soon the deadline comes after it.
+#[test]
+fn who_has_no_connection_at_the_deadline_is_unknown_and_has_not_failed() {
+    let due = |play: &mut Play, gone: &str, later: Millis| {
+        play.now += later;
+        let of_host = |id: &HostId| gone.split(' ').any(|name| play.rollout.hosts[id].name.as_str() == name);
+        play.rollout = unheard_when_due(play.rollout.clone(), of_host, play.now);
+        play.act("+0s")
+    };
+    let switching = || {
+        check(
+            "a b c | canary=1 max_unavailable=2 unknown=wait progress_deadline=20s",
+            "start      -> staging 0; stage a
+             a staged   -> switching 0; run a
+             a healthy  -> staging 1; stage b c
+             b c staged -> switching 1; run b c",
+        )
+    };
+    let mut play = switching();
+    assert_eq!(due(&mut play, "b c", 19_999), "switching 1");
+    assert_eq!(play.states(), "a healthy, b switching, c switching", "it may come back until then");
+    assert_eq!(due(&mut play, "b c", 1), "paused for want of progress");
+    assert!(play.explained().contains("b"), "{}", play.explained());
+    assert_eq!(play.desired(), "a run 2, b run 2, c run 2", "what is healthy stays");
+    let mut one = switching();
+    let said = due(&mut one, "b", 20_000);
+    assert!(said.starts_with("rolling-back"), "c is there and says nothing: {said}");
+
+    let mut back = check(
+        "a | rollback_deadline=20s",
+        "start    -> staging 0; stage a
+         a staged -> switching 0; run a
+         abort    -> rolling-back; return a",
+    );
+    assert_eq!(due(&mut back, "a", 20_000), "aborted");
+    assert!(back.reason().contains("will go back on return: a"), "{}", back.reason());
 }
 
 /// A deadline that is far away is left where it is, however often somebody else takes the rollout up.
