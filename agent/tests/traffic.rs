@@ -164,6 +164,7 @@ impl Site {
             keep_slots: 3,
             traffic: Some(traffic),
             directions: None,
+            unwell: None,
         };
         match accept(&self.record, &assignment, assignment.host, None) {
             Acceptance::Begin(record) => self.record = *record,

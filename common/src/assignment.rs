@@ -47,6 +47,9 @@ pub struct Assignment {
     /// Of a balancer; there exactly when the intent is to direct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directions: Option<Directions>,
+    /// What the host is to go back from, since it was found unwell there after its switch: no way back leads to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwell: Option<Slot>,
 }
 
 impl Assignment {

@@ -126,6 +126,7 @@ impl From<&Assignment> for pb::Assignment {
             keep_slots: assignment.keep_slots,
             traffic: assignment.traffic.as_ref().map(Into::into),
             directions: assignment.directions.as_ref().map(directions::to_message),
+            unwell_slot: assignment.unwell.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -148,6 +149,7 @@ impl TryFrom<pb::Assignment> for Assignment {
             traffic,
             directions,
             secrets,
+            unwell_slot,
         } = message;
         let intent = Intent::try_from(intent)?;
         if (intent == Intent::Direct) != directions.is_some() {
@@ -166,6 +168,10 @@ impl TryFrom<pb::Assignment> for Assignment {
             keep_slots: keep_slots.max(2),
             traffic: traffic.map(TryInto::try_into).transpose()?,
             directions: directions.map(directions::from_message).transpose()?,
+            unwell: match unwell_slot.as_str() {
+                "" => None,
+                slot => Some(parse("assignment.unwell_slot", slot)?),
+            },
         })
     }
 }
@@ -399,6 +405,7 @@ mod tests {
                 drain: Span::secs(30),
             }),
             directions: None,
+            unwell: Some("1.4.1-0000000a".parse().unwrap()),
         }
     }
 

@@ -140,6 +140,7 @@ impl<H: Host> Hand<'_, H> {
             keep_slots: before.map_or(KEEP_SLOTS, |before| before.keep_slots),
             traffic: before.and_then(|before| before.traffic.clone()),
             directions: None,
+            unwell: None,
         })
     }
 

@@ -186,7 +186,9 @@ impl Record {
         if self.good.last() == Some(target) {
             return None;
         }
-        self.good.iter().rev().find(|slot| *slot != target && seen.is_sealed(slot)).cloned()
+        let unwell = self.accepted.as_ref().and_then(|accepted| accepted.unwell.as_ref());
+        let may = |slot: &Slot| slot != target && unwell != Some(slot) && seen.is_sealed(slot);
+        self.good.iter().rev().find(|slot| may(slot)).cloned()
     }
 }
 
@@ -345,7 +347,8 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     let mut next = record.clone();
     let assignment = record.accepted.as_ref().expect("only something accepted can end");
     let order = next.order.take();
-    let failed = order.is_none() && assignment.intent == Intent::Run && is_verdict(outcome);
+    let is_assigned = order.is_none();
+    let failed = is_assigned && assignment.intent == Intent::Run && is_verdict(outcome);
     match outcome {
         // Nothing of the app runs here.
         _ if assignment.intent == Intent::Direct => {}
@@ -380,6 +383,12 @@ pub fn conclude(record: &Record, outcome: &Outcome) -> Record {
     if failed {
         remember_bad(&mut next, assignment.slot());
     }
+    if let Some(unwell) = assignment.unwell.as_ref().filter(|_| is_assigned) {
+        let was_good = next.good.contains(unwell);
+        next.good.retain(|slot| slot != unwell);
+        // It may be live still, and nothing that is live was found good then.
+        next.disturbed |= was_good && !is_settled(outcome);
+    }
     next.failed = None;
     next.concluded = Some(Conclusion { generation: assignment.generation, outcome: outcome.clone() });
     next
@@ -401,6 +410,18 @@ fn brought_by(record: &Record, assignment: &Assignment, outcome: &Outcome) -> Op
 impl Brought {
     fn is_taken_back_by(&self, assignment: &Assignment) -> bool {
         self.rollout == assignment.rollout && self.slot != assignment.slot()
+    }
+}
+
+/// What is live was found good just now.
+fn is_settled(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Healthy | Outcome::Unchanged | Outcome::Reverted { .. } => true,
+        Outcome::Staged
+        | Outcome::Failed { .. }
+        | Outcome::Inconsistent { .. }
+        | Outcome::Refused { .. }
+        | Outcome::Removed => false,
     }
 }
 

@@ -192,6 +192,7 @@ impl Runner {
             keep_slots: header.keep_slots,
             traffic: None,
             directions: None,
+            unwell: None,
         };
         let given = Given { assignment, snapshot: target.snapshot, layers: target.layers };
         Ok((guard, Write::Put(key.clone(), record::encode(&key, &given)?)))

@@ -30,6 +30,7 @@ impl HostProgress {
         self.share = share;
         self.touched = true;
         self.served = false;
+        self.unwell = false;
         self.enter(HostState::Switching, now);
     }
 
@@ -37,6 +38,7 @@ impl HostProgress {
         self.put(Ask::Return);
         self.share = 100;
         self.served |= self.state == HostState::Healthy;
+        self.unwell |= self.sick && self.state == HostState::Failed;
         self.enter(HostState::RollingBack, now);
     }
 }

@@ -337,6 +337,7 @@ impl Rollout {
             keep_slots: header.keep_slots,
             traffic: None,
             directions: Some(Directions { director, backend, servers, drain: routing.drain }),
+            unwell: None,
         })
     }
 

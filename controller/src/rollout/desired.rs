@@ -3,6 +3,7 @@
 use longshore_common::{
     assignment::{Assignment, Intent},
     ids::{Generation, HostId},
+    slot::Slot,
     time::{Millis, Span},
 };
 
@@ -88,7 +89,16 @@ pub fn assignment_of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Opti
             .filter(|_| header.balancing.is_none())
             .map(|routing| routing.for_share(host.share)),
         directions: None,
+        unwell: left_unwell(rollout, host),
     })
+}
+
+/// The slot that it is sent back from, where it was found unwell in it.
+fn left_unwell(rollout: &Rollout, host: &HostProgress) -> Option<Slot> {
+    let is_left = host.unwell && host.ask == Some(Ask::Return) && host.previous.is_some();
+    let Target { version, release, .. } = &rollout.header.target;
+    let settings = host.target(&rollout.header).settings(&rollout.snapshots).filter(|_| is_left)?;
+    Some(Slot::new(version, release, &settings))
 }
 
 /// What the host is asked to stage, run or remove at present.

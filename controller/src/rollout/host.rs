@@ -82,6 +82,9 @@ pub struct HostProgress {
     /// It was healthy on the target when it was asked to go back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub served: bool,
+    /// It was found unwell on the target before it was asked to go back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unwell: bool,
     /// It was excluded in the middle of a change, which it finishes by itself: down until it says how that ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub finishing: bool,

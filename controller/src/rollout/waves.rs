@@ -258,6 +258,7 @@ impl HostProgress {
             finishing: false,
             touched: false,
             served: false,
+            unwell: false,
             sick: member.sick,
             joined: false,
             stands_in: false,

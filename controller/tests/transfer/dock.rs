@@ -174,6 +174,7 @@ impl Dock {
             keep_slots: 2,
             traffic: None,
             directions: None,
+            unwell: None,
         };
         let key = Key::assignment(&self.host, &assignment.app);
         let value = record::encode(&key, &assignment).unwrap();

@@ -122,6 +122,7 @@ fn assignment() -> Vec<u8> {
             drain: Span::secs(30),
         }),
         directions: None,
+        unwell: None,
     };
     let message = pb::to_agent::Message::Assignment(pb::Assignment::from(&assignment));
     pb::ToAgent { message: Some(message) }.encode_to_vec()

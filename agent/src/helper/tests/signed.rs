@@ -81,6 +81,7 @@ impl Release {
             keep_slots: 2,
             traffic: None,
             directions: None,
+            unwell: None,
         }
     }
 

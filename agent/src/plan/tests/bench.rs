@@ -52,6 +52,7 @@ pub fn assignment(generation: u64, version: &str, values: &[(&str, &str)], inten
         keep_slots: 2,
         traffic: None,
         directions: None,
+        unwell: None,
     }
 }
 

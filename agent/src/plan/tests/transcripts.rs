@@ -1,6 +1,6 @@
 //! What happens, line by line. Slot names end in the digest of the release: it is cut off here.
 
-use longshore_common::assignment::Intent;
+use longshore_common::assignment::{Assignment, Intent};
 
 use super::bench::{Bench, app, assignment, run};
 use crate::{
@@ -366,4 +366,20 @@ fn a_failure_after_an_overtaken_switch_goes_back_to_what_was_good() {
     let failed = bench.transcript(|bench| bench.give(&run(3, "3")));
     assert!(failed.ends_with("=> reverted to 1: LS-D01 at fetch"), "{failed}");
     assert_eq!(bench.seen().current, Some(run(1, "1").slot()));
+}
+
+/// What was found unwell after its switch is no way back from what is to take its place, and none later either.
+#[test]
+fn what_was_found_unwell_is_no_way_back() {
+    let mut bench = Bench::with_flaws(&[("3", Flaw::Probe)]);
+    bench.give(&run(1, "1")).unwrap();
+    bench.give(&run(2, "2")).unwrap();
+    bench.host.release("1", SimHost::service(HookPoint::ALL), [Flaw::Probe]); // it works no longer
+    let back = Assignment { unwell: Some(run(2, "2").slot()), ..run(3, "1") };
+    let failed = bench.transcript(|bench| bench.give(&back));
+    assert!(failed.ends_with("at probe") && failed.contains("=> failed "), "{failed}");
+    assert_eq!(bench.record.good, [run(1, "1").slot()]);
+    bench.host.release("1", SimHost::service(HookPoint::ALL), []);
+    let later = bench.transcript(|bench| bench.give(&run(4, "3")));
+    assert!(later.contains("=> reverted to 1: "), "{later}");
 }

@@ -1,6 +1,7 @@
 //! The way back: by the same slots, once, and honest about who did not make it.
 
 use super::transcript::{Play, check};
+use crate::rollout::desired;
 
 /// Going back moves by the same limit; who is down already takes no slot; who went back by itself is left alone.
 #[test]
@@ -270,4 +271,20 @@ fn who_may_not_go_back_and_does_not_serve_is_looked_at() {
          a forbidden  -> failed",
     );
     assert_eq!(play.states(), "a inconsistent, b rolled-back");
+}
+
+/// The host's own last word of the release was that it is healthy: it is told which slot is no way back.
+#[test]
+fn whoever_was_found_unwell_is_told_so_on_its_way_back() {
+    let play = check(
+        "a b | bake=1h",
+        "start       -> staging 0; stage a b
+         a b staged  -> switching 0; run a b
+         a b healthy -> baking 0
+         a failed    -> rolling-back; return a b",
+    );
+    let told = desired(&play.rollout).into_iter();
+    let told: Vec<Option<String>> =
+        told.map(|told| told.unwell.map(|slot| slot.version().to_owned())).collect();
+    assert_eq!(told, [Some("2".to_owned()), None], "b was well when it was asked");
 }
