@@ -56,6 +56,7 @@ fn world(hosts: u32) -> World {
     World {
         behind: None,
         balancers: vec![],
+        runners: vec![],
         made_ms: 0,
         made_by: "ada".to_owned(),
         env: "production".parse().expect("a name"),

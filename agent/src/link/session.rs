@@ -415,7 +415,7 @@ fn of_farewell(farewell: pb::Farewell) -> Coded {
     let code = farewell.code.parse().unwrap_or(Code::C01);
     Coded::new(
         code,
-        format!("the controller ended the session: {}", longshore_common::text::visible(&farewell.message)),
+        format!("the controller ended the session: {}", visible(&farewell.message)),
     )
 }
 

@@ -138,6 +138,7 @@ mod tests {
             settings: Settings::default(),
             intent: Intent::Run,
             keep_slots: 2,
+            unwell: None,
             traffic: None,
             directions: None,
         };

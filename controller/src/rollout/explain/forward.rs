@@ -35,7 +35,8 @@ pub(super) fn staging(rollout: &Rollout, phase: &Staging, facts: &Facts) -> Vec<
     let wave = rollout.wave_name(phase.wave);
     let then = format!("those that are not done count as failed; {wave} switches when all others are staged");
     let limit = Limit { until: rollout.deadline(), then, command: rollout.command("watch") };
-    let next = if hosts.is_empty() { "switches" } else { "is staged" };
+    let to_be_staged = rollout.named(|host| host.wave == phase.wave && host.state == HostState::Waiting);
+    let next = if hosts.is_empty() && to_be_staged.is_empty() { "switches" } else { "is staged" };
     let shut = rollout.is_shut().then(|| shut(rollout, vec![], format!("{wave} {next}")));
     let (gone, hosts) = apart(hosts, facts, limit.until);
     let ends = Ends { stayed: "nobody waits for that here", back: "that counts as a failure" };
