@@ -1,14 +1,15 @@
 //! Plans by a fleet of agents that are driven by hand: made, kept, found, started, refused.
 
 mod people;
+mod sides;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use longshore_common::{
     bundle::Index,
     code::Code,
-    manifest::{Manifest, Requires, Sides},
-    time::{Clock as _, ManualClock, Span, SystemClock},
+    manifest::{Manifest, Requires},
+    time::{Clock as _, ManualClock, SystemClock},
     trust::{FLEET, Listed, SigningKey, TARGETS_LIFE_MS, author, author::RootDraft},
 };
 use tokio_util::sync::CancellationToken;
@@ -212,40 +213,6 @@ async fn a_plan_is_made_found_and_followed() {
     assert!(again.is_nothing_to_do());
     assert_eq!(site.begin(What::Wish(wish("1.0")), &[]).await.unwrap(), Outcome::NothingToDo);
     assert_eq!(site.plan("1.1").await.duration.learnt_from, 1);
-}
-
-/// Whether a release has sides only its manifest says; a rollout is told it by its plan.
-#[tokio::test]
-async fn a_rollout_of_a_release_without_sides_knows_it() {
-    let site = Site::start(1).await;
-    site.apply(&format!("{FILE}[traffic]\ndriver = \"socket\"\nsteps = [\"10%\"]\n")).await;
-    assert_eq!(site.begin(What::Wish(wish("1.0")), &[]).await.unwrap(), Outcome::Succeeded);
-    let record = site.planner.engine.records().await.unwrap().remove(0);
-    assert!(record.header.spec.traffic.is_some_and(|routing| routing.replaces));
-}
-
-/// Nor can it share any traffic out with what runs without sides: of each host its plan says so.
-#[tokio::test]
-async fn a_rollout_over_a_release_without_sides_knows_it() {
-    let site = Site::start(1).await;
-    let traffic = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nsteps = [\"10%\"]\n";
-    site.apply(&format!("{FILE}{traffic}")).await;
-    assert_eq!(site.begin(What::Wish(wish("1.0")), &[]).await.unwrap(), Outcome::Succeeded);
-    let mut manifest = (*setup::release("1.2", Requires::default(), &[]).manifest).clone();
-    let side = |port: u16| format!("127.0.0.1:{port}");
-    manifest.service.sides = Some(Sides { blue: side(8081), green: side(8082), warm: Span::secs(60) });
-    site.publish_as("1.2", &manifest).await;
-    let begin = Begin {
-        what: What::Wish(wish("1.2")),
-        request_id: Uuid::new_v4(),
-        by: "bob".parse().unwrap(),
-        reason: String::new(),
-        at: String::new(),
-        overrides: vec![],
-    };
-    let id = site.planner.begin(begin).await.unwrap();
-    let rollout = site.planner.engine.view(&id).await.unwrap().rollout;
-    assert!(rollout.hosts.values().all(|host| host.replaces));
 }
 
 /// Hosts would take nothing new by documents that have run out: a plan names each, with who renews it.

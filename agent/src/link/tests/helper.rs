@@ -50,6 +50,8 @@ async fn that_the_helper_is_away_is_the_last_word_of_a_session() {
     let (mut visit, hello) = fake.session().await;
     assert_eq!(hello.facts.unwrap().trust.unwrap().state, "unsigned");
 
+    // Welcomed, so that nothing is asked of the helper any more.
+    visit.hear_the(|heard| matches!(heard, Heard::Heartbeat(_)).then_some(())).await;
     drop(helper);
     let told = visit.hear_the(|heard| if let Heard::Facts(facts) = heard { facts.trust } else { None }).await;
     assert_eq!(told.state, "unknown");
