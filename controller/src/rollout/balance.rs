@@ -151,6 +151,16 @@ impl HostProgress {
         self.drained || self.benched || self.state == HostState::Left
     }
 
+    /// Of a host that is no part of a group. What runs there may be what ran before, as on one that has gone back by
+    /// itself: the share is of the release, and that gets all.
+    fn weight(&self) -> u16 {
+        match (self.is_kept_away(), self.touched) {
+            (true, _) => 0,
+            (false, true) => u16::from(self.share),
+            (false, false) => 100,
+        }
+    }
+
     /// May it be changed now? One that still gets connections is drained first.
     pub(super) fn part_first(&mut self, rolling: bool) -> bool {
         if self.route.is_none() || self.is_away() {
@@ -204,8 +214,7 @@ impl Rollout {
     /// The weight of each host, as its record asks for.
     pub(super) fn wanted_weights(&self) -> BTreeMap<HostId, u16> {
         let Some((balancing, side)) = self.header.groups() else {
-            let weight = |host: &HostProgress| if host.is_kept_away() { 0 } else { u16::from(host.share) };
-            return self.hosts.iter().map(|(id, host)| (*id, weight(host))).collect();
+            return self.hosts.iter().map(|(id, host)| (*id, host.weight())).collect();
         };
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let is_new = |host: &HostProgress| host.group == Some(side);

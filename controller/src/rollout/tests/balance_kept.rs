@@ -340,3 +340,17 @@ fn a_balancer_that_refuses_at_once_is_not_asked_in_circles() {
         assert!(resumed.contains("direct"), "{resumed}");
     }
 }
+
+/// A canary that went back by itself runs what the others run, and gets as much.
+#[test]
+fn a_canary_that_went_back_by_itself_has_all_of_its_traffic_again() {
+    check(
+        "a b lb | canary=1 canary_bake=60s max_unavailable=1 traffic.director=haproxy traffic.backend=shop \
+         traffic.drain=5s traffic.hold=30s traffic.steps=10+50 balancers=",
+        "start       -> staging 0; stage a; direct a=100 b=100
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100
+         lb directed -> switching 0; run a
+         a reverted  -> rolled-back; direct a=100 b=100",
+    );
+}
