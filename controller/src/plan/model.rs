@@ -487,8 +487,12 @@ impl Plan {
         PlanDigest::of(&json)
     }
 
-    /// Every host runs it already.
+    /// Every host runs it already, and no traffic moves to it.
     pub fn is_nothing_to_do(&self) -> bool {
-        self.hosts.iter().all(|host| matches!(host.change, Change::Unchanged | Change::Skipped))
+        let unchanged = |host: &HostPlan| matches!(host.change, Change::Unchanged);
+        let moves =
+            self.traffic.as_ref().and_then(|traffic| traffic.groups.as_ref()).is_some_and(|g| g.moves);
+        self.hosts.iter().all(|host| unchanged(host) || matches!(host.change, Change::Skipped))
+            && !(moves && self.hosts.iter().any(unchanged))
     }
 }

@@ -72,6 +72,15 @@ fn a_plan_says_which_group_gets_the_release_and_how_the_traffic_moves_and_goes_b
     assert_eq!(moved(&plan, &planned(&setup, &["lb", "lb-2"], Some((Side::Green, false)))), others);
 }
 
+/// Where the group has the release already nobody is changed, and the traffic moves all the same.
+#[test]
+fn that_the_traffic_moves_is_something_to_do() {
+    let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"15m\"";
+    let setup = format!("a:blue:excluded c:green:2 d:green:2 | {ROUTING} {groups}");
+    assert!(!planned(&setup, &["lb"], Some((Side::Green, false))).is_nothing_to_do());
+    assert!(planned(&setup, &["lb"], Some((Side::Green, true))).is_nothing_to_do());
+}
+
 /// With public sockets of its own an app with sides stands behind balancers as any other; without, nobody would move its
 /// traffic on the host.
 #[test]
