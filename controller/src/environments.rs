@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Environment, Tell},
+    fleet::Host,
+    gate::Check,
     notify::outbox,
     promotion::{self, Place},
     store::{Key, Prefix, Revision, SharedStore, Txn, record},
@@ -125,6 +127,13 @@ async fn check(
     // A file with nothing wrong but that it came before another is sound.
     let code = if problems.len() == absent { Code::N01 } else { Code::M01 };
     Err(Trouble::refused(code, problems.join("\n")))
+}
+
+/// Whether the host gets what the file says for hosts, secrets included: those of the environment do, and whoever runs its
+/// tests outside of it.
+pub fn gives_settings_to(environment: &Environment, host: &Host) -> bool {
+    let runs = |check: &Check| matches!(check, Check::Test(run) if run.on == host.name);
+    host.belongs(&environment.selector) || environment.gates.iter().any(|declared| runs(&declared.check))
 }
 
 /// What nobody can mean by a calendar: that it closes the environment for good, or that its freezes clash.

@@ -413,10 +413,7 @@ fn say_of(message: Say) -> pb::FromAgent {
 
 fn of_farewell(farewell: pb::Farewell) -> Coded {
     let code = farewell.code.parse().unwrap_or(Code::C01);
-    Coded::new(
-        code,
-        format!("the controller ended the session: {}", visible(&farewell.message)),
-    )
+    Coded::new(code, format!("the controller ended the session: {}", visible(&farewell.message)))
 }
 
 /// TLS 1.3 tells of a refused client certificate only after the handshake, in the first thing that is read.

@@ -8,6 +8,7 @@ use longshore_common::{
     label::Selector,
 };
 
+use super::gives_settings_to;
 use crate::{
     config::Environment,
     fleet::Host,
@@ -40,10 +41,10 @@ pub fn emptied(before: &Environment, after: &Environment, hosts: &[Host]) -> Opt
 
 /// Values and secrets for hosts. An environment without any host gives nobody anything, which needs no word.
 fn settings(environment: &Environment, hosts: &[Host]) -> Vec<String> {
-    let of_it: Vec<&Host> = hosts.iter().filter(|host| host.belongs(&environment.selector)).collect();
-    if of_it.is_empty() {
+    if !hosts.iter().any(|host| host.belongs(&environment.selector)) {
         return vec![];
     }
+    let of_it: Vec<&Host> = hosts.iter().filter(|host| gives_settings_to(environment, host)).collect();
     let layers = environment.declared_layers().into_iter();
     layers.filter_map(|(app, layer)| of_layer(app.as_ref(), &layer, environment, &of_it)).collect()
 }
@@ -164,8 +165,10 @@ from = ["web-1", "web-7"]
         let environment = Environment::parse("production.toml", file).unwrap();
         let host = |name: &&str| {
             let mut host = HandAgent::new(name, &[]).host;
-            if name.starts_with("lb") {
-                host.labels = [("role".to_owned(), "lb".to_owned())].into();
+            match *name {
+                "lb-1" => host.labels = [("role".to_owned(), "lb".to_owned())].into(),
+                "runner-1" => host.labels.clear(),
+                _ => {}
             }
             host
         };
@@ -190,6 +193,19 @@ from = ["web-1", "web-7"]
             ]
         );
         assert_eq!(told(file, &["lb-1"]), Vec::<String>::new(), "it has no hosts at all");
+    }
+
+    /// Outside of the environment it gets what its test needs.
+    #[test]
+    fn whoever_runs_a_test_gets_values_and_secrets() {
+        let values = "[hosts.runner-1.values]\nworkers = 2\n[hosts.lb-1.values]\nworkers = 2\n";
+        let told = told(&format!("{FILE}{values}"), &["web-1", "web-2", "web-7", "lb-1", "runner-1"]);
+        assert_eq!(
+            told,
+            [
+                "hosts.lb-1: no enrolled host of production has that name; until one has, nobody gets what it says"
+            ]
+        );
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl SettingsService {
         let env: EnvName = parse("env", env).map_err(Coded::from)?;
         let (environment, _) = environments::load(&self.store, &env).await?;
         let hosts = host::list(&self.store).await?;
-        let fitting = hosts.into_iter().filter(|host| host.belongs(&environment.selector)).collect();
+        let fitting =
+            hosts.into_iter().filter(|host| environments::gives_settings_to(&environment, host)).collect();
         Ok((environment, fitting))
     }
 
