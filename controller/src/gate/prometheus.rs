@@ -37,6 +37,8 @@ struct Answer {
     status: String,
     #[serde(default)]
     error: String,
+    /// `null` as well, as some write an empty list.
+    warnings: Option<Vec<String>>,
     data: Option<Data>,
 }
 
@@ -117,6 +119,9 @@ impl Prometheus {
             Trouble::Foreign => format!("{server} answered {} and not as Prometheus does", reply.status),
             Trouble::Refused(why) => format!("{server} refused the query: {why}"),
             Trouble::Unfit(why) => format!("{server}: {why}"),
+            Trouble::Partial(warning) => {
+                format!("{server} warns that its answer may not be whole: {warning}")
+            }
         })
     }
 }
@@ -129,6 +134,8 @@ pub enum Trouble {
     /// By its own words.
     Refused(String),
     Unfit(&'static str),
+    /// It warns of its own answer, which may be a part only: a store of Thanos that is away is told so.
+    Partial(String),
 }
 
 /// The numbers in the body of an answer. A wrong query is answered with 400 in the same shape, which says why.
@@ -136,6 +143,11 @@ pub fn read(body: &[u8]) -> Result<Values, Trouble> {
     let answer: Answer = serde_json::from_slice(body).map_err(|_| Trouble::Foreign)?;
     if answer.status != "success" {
         return Err(Trouble::Refused(visible(&answer.error)));
+    }
+    // Before Prometheus 3 remarks on the query stand among the warnings; the numbers are whole.
+    let warnings = answer.warnings.unwrap_or_default();
+    if let Some(warning) = warnings.iter().find(|warning| !warning.starts_with("PromQL info:")) {
+        return Err(Trouble::Partial(visible(warning)));
     }
     values(answer.data).map_err(Trouble::Unfit)
 }
@@ -191,6 +203,23 @@ mod tests {
             ["{}", "[]", r#"{"status":"success","data":{"resultType":"vector","result":[{"value":[1]}]}}"#]
         {
             assert!(read(odd).is_err(), "{odd}");
+        }
+    }
+
+    /// What Thanos gives while one of its stores is away looks as good as the whole.
+    #[test]
+    fn an_answer_with_a_warning_gives_no_numbers() {
+        let warned = |warnings: &str| {
+            read(&format!(
+                r#"{{"status":"success","warnings":{warnings},"data":{{"resultType":"scalar","result":[1,"7"]}}}}"#
+            ))
+        };
+        let away = warned(r#"["store eu-1 is away\n", "another"]"#);
+        assert_eq!(away, Err(Trouble::Partial("store eu-1 is away\\n".to_owned())));
+        let behind = warned(r#"["PromQL info: metric might not be a counter", "store us-1 is away"]"#);
+        assert_eq!(behind, Err(Trouble::Partial("store us-1 is away".to_owned())));
+        for whole in ["[]", "null", r#"["PromQL info: metric might not be a counter"]"#] {
+            assert_eq!(warned(whole).unwrap().good, [7.0], "{whole}");
         }
     }
 }

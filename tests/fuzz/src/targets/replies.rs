@@ -44,7 +44,7 @@ fn check(cases: &Cases) {
 pub fn prometheus(input: &[u8]) {
     match prometheus::read(input) {
         Ok(values) => assert!(values.good.iter().all(|value| value.is_finite())),
-        Err(Trouble::Refused(why)) => is_shown_safely("prometheus", &why),
+        Err(Trouble::Refused(why) | Trouble::Partial(why)) => is_shown_safely("prometheus", &why),
         Err(Trouble::Foreign | Trouble::Unfit(_)) => {}
     }
 }
