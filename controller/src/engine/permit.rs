@@ -116,8 +116,8 @@ fn run(record: &Record) -> Option<Run> {
     if record.newcomers {
         return None; // it ran no gates
     }
-    if record.header.waves == 0 {
-        return None; // no host took part, so none has run it
+    if record.header.waves == 0 || done.nobody {
+        return None; // no host took part, or all were left out on the way, so none has run it
     }
     if !matches!(done.outcome, Outcome::Succeeded | Outcome::NothingToDo) {
         return None;
@@ -139,7 +139,7 @@ mod tests {
     use crate::rollout::{Done, Header, tests::setup};
 
     fn ended(outcome: Outcome, waves: u32) -> Record {
-        let phase = Phase::Done(Done { outcome, reason: String::new(), at: 9 });
+        let phase = Phase::Done(Done { outcome, reason: String::new(), at: 9, nobody: false });
         Record {
             header: Header { waves, phase, ..setup::rollout("a").header },
             request_id: String::new(),
@@ -156,6 +156,10 @@ mod tests {
     #[test]
     fn where_no_host_took_part_nothing_was_proved() {
         assert_eq!(run(&ended(Outcome::NothingToDo, 0)), None);
+        let mut left_out = ended(Outcome::NothingToDo, 2);
+        let Phase::Done(done) = &mut left_out.header.phase else { panic!() };
+        done.nobody = true;
+        assert_eq!(run(&left_out), None, "every host was excluded half way");
         let ran_already = run(&ended(Outcome::NothingToDo, 1)).expect("its hosts ran it before");
         assert_eq!((ran_already.began, ran_already.ended, ran_already.rollback), (9, 9, false));
         let begun = Record {

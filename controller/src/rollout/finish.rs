@@ -22,7 +22,8 @@ impl Draft {
             let names = name_some(passed_over.iter().map(|balancer| balancer.name.as_str()));
             reason += &format!("; balancers passed over, and not told: {names}");
         }
-        self.enter(Phase::Done(Done { outcome, reason, at: self.now }));
+        let nobody = self.rollout.total() == 0;
+        self.enter(Phase::Done(Done { outcome, reason, at: self.now, nobody }));
     }
 
     /// A newer rollout takes over at once; what this one asked stands until that one asks.

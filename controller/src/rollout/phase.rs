@@ -112,6 +112,9 @@ pub struct Done {
     /// One sentence.
     pub reason: String,
     pub at: Millis,
+    /// No host took part any more: whatever it came to, nobody has seen it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nobody: bool,
 }
 
 /// What a pause interrupts and a resume goes on with.

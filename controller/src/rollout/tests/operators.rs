@@ -3,7 +3,7 @@
 use longshore_common::time::Span;
 
 use super::transcript::{Play, check};
-use crate::rollout::{Facts, HostState, explain, last_look, next_deadline};
+use crate::rollout::{Facts, HostState, Phase, explain, last_look, next_deadline};
 
 /// Scenario 18 and 19: no deadline passes while paused, and it starts anew on resume.
 #[test]
@@ -159,6 +159,12 @@ fn an_excluded_host_is_touched_no_more() {
          exclude c    -> succeeded",
     );
     assert_eq!(play.states(), "a healthy, b excluded, c excluded");
+    let nobody = |play: &Play| matches!(play.rollout.phase(), Phase::Done(done) if done.nobody);
+    assert!(!nobody(&play), "a runs it");
+    let mut empty = check("a b |", "start -> staging 0; stage a b");
+    let ends = ["exclude a", "exclude b"].map(|act| empty.act(act));
+    assert!(nobody(&empty), "{ends:?}");
+    assert!(empty.reason().starts_with("no host takes part"), "{}", empty.reason());
     assert_eq!(play.act("exclude a"), "refused: it is over");
     let back = check(
         "a b | bake=1h",
