@@ -13,7 +13,7 @@ use longshore_common::{
 };
 
 use super::{
-    gates::GateResult,
+    gates::{self, GateResult},
     records::{self, Given, HostApp, LiveRecord, Loaded, Lock, Record},
     snapshots::Kept,
 };
@@ -149,6 +149,9 @@ async fn header_unit(
     let mut happenings = rollouts::happenings(&loaded.rollout.header, &record);
     for happening in &mut happenings {
         happening.failure = rollouts::failure(next);
+        for gate in &mut happening.gates {
+            gate.asked = gates::asked(store, &next.header, &gate.name).await?;
+        }
     }
     unit.writes.extend(outbox::writes_of(store, &next.header.env, &happenings, now).await?);
     let (Phase::Done(done), false) = (&next.header.phase, loaded.rollout.header.phase.is_done()) else {

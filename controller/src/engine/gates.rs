@@ -14,7 +14,7 @@ use crate::{
     approval::{Answer, Approval, Rule, Standing, admit, counts, standing},
     environments::approve,
     gate::{Check, Checks, check},
-    rollout::{Event, GateKind, GateSpec, GateWord, Rollout, RunState, Settled, Verdict},
+    rollout::{Event, GateKind, GateSpec, GateWord, Header, Rollout, RunState, Settled, Verdict},
     store::{Key, Prefix, SharedStore, Txn, record},
     trouble::Trouble,
 };
@@ -188,7 +188,30 @@ fn so_far(rule: &Rule, answers: &[Approval], author: &OperatorName, now: Millis)
     format!("{}{lacking}asked are: {}", approved.concat(), rule.asked_but("whoever started it"))
 }
 
-fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {
+/// How many have to open a gate, and who may at the moment, in words. Empty where that cannot be told: a rollout does not
+/// fail for it.
+pub(super) async fn asked(store: &SharedStore, header: &Header, gate: &str) -> Result<String, Trouble> {
+    let Some(Check::Approval(asked)) = checks(store, &header.id).await?.by_gate.remove(gate) else {
+        return Ok(String::new());
+    };
+    match rule(&asked) {
+        Ok(rule) => Ok(wants(&rule.among(&approve::people(store, &header.app, &header.env).await?))),
+        Err(Trouble::Refused(why)) => {
+            tracing::error!(rollout = %header.id, gate, %why, "nobody can be named who may open it");
+            Ok(String::new())
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// `2 approvals by carl, sre (sam, sue)`
+pub fn wants(rule: &Rule) -> String {
+    let approvals = if rule.count == 1 { "approval" } else { "approvals" };
+    format!("{} {approvals} by {}", rule.count, rule.asked_but("whoever started it"))
+}
+
+/// Of whom a gate asks; who has its roles comes with [`Rule::among`].
+pub fn rule(asked: &check::Approval) -> Result<Rule, Trouble> {
     let by = asked.by.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     let by_roles = asked.by_roles.iter().map(|role| (role.clone(), BTreeSet::new())).collect();
     Ok(Rule { count: asked.count, by, by_roles, ..Rule::default() })

@@ -6,7 +6,7 @@ use longshore_common::{
 };
 
 use super::{
-    Happening, Kind,
+    AskingGate, Happening, Kind,
     notice::{FACT_BYTES, FirstFailure},
 };
 
@@ -25,7 +25,8 @@ pub(super) fn text(happening: &Happening) -> String {
 }
 
 fn facts(happening: &Happening) -> Vec<(&'static str, String)> {
-    let Happening { env, app, version, from_version, rollout, plan, by, reason, failure, .. } = happening;
+    let Happening { env, app, version, from_version, rollout, plan, by, reason, failure, gates, .. } =
+        happening;
     let release = app.as_ref().map(|app| {
         let version = version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
         let from = from_version.as_ref().map(|from| format!(", was {from}")).unwrap_or_default();
@@ -36,6 +37,7 @@ fn facts(happening: &Happening) -> Vec<(&'static str, String)> {
         (None, Some(_), Kind::ApprovalNeeded) => "planned by",
         (None, ..) => "by",
     };
+    let gate = |gate: &AskingGate| ("gate", Some(asking(gate)));
     let all = [
         ("app", release),
         ("environment", Some(env.to_string())),
@@ -45,7 +47,13 @@ fn facts(happening: &Happening) -> Vec<(&'static str, String)> {
         ("reason", reason.clone()),
         ("first failure", failure.as_ref().map(first_failure)),
     ];
-    all.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()
+    let all = all.into_iter().chain(gates.iter().map(gate));
+    all.filter_map(|(name, fact)| Some((name, fact?))).collect()
+}
+
+/// `go-live, which wants 2 approvals by sre (sam, sue), carl`
+fn asking(AskingGate { name, asked }: &AskingGate) -> String {
+    if asked.is_empty() { name.clone() } else { format!("{name}, which wants {asked}") }
 }
 
 /// `web-1: LS-B01 at probe: /healthz answered 500; 2 more hosts failed`, cut so that the end is never lost.
@@ -59,12 +67,13 @@ fn first_failure(first: &FirstFailure) -> String {
     format!("{host}: {code} at {step}: {}{more}", cut(message, FACT_BYTES / 2))
 }
 
-/// What to type to see more, and then what to do about it.
+/// What to type to see more, and then what to do about it: of each gate that waits, to allow it and to deny it.
 pub(super) fn commands(happening: &Happening) -> Vec<(&'static str, String)> {
-    let Happening { kind, env, rollout, plan, .. } = happening;
+    let Happening { kind, env, rollout, plan, gates, .. } = happening;
     let plan = |verb: &str| plan.map(|plan| format!("longshore {verb} {}", plan.short()));
     let rollout = |verb: &str| rollout.map(|id| format!("longshore rollout {verb} {id}"));
     let (look, then) = match kind {
+        Kind::ApprovalNeeded if !gates.is_empty() => (rollout("explain"), None),
         Kind::ApprovalNeeded => (plan("plan show"), plan("rollout approve")),
         Kind::Approved | Kind::Denied => (plan("plan show"), None),
         Kind::Scheduled
@@ -80,6 +89,11 @@ pub(super) fn commands(happening: &Happening) -> Vec<(&'static str, String)> {
         }
         Kind::Test => (Some("longshore notify list".to_owned()), None),
     };
-    let named = [("Look", look), ("Then", then)];
-    named.into_iter().filter_map(|(name, command)| Some((name, command?))).collect()
+    let answers = gates.iter().flat_map(|AskingGate { name, .. }| {
+        let open = rollout("open").map(|open| format!("{open} {name}"));
+        let deny = open.as_ref().map(|open| format!("{open} --deny"));
+        [("Allow", open), ("Deny", deny)]
+    });
+    let named = [("Look", look), ("Then", then)].into_iter().chain(answers);
+    named.filter_map(|(name, command)| Some((name, command?))).collect()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// A plan waits for approvals.
+    /// A plan waits for approvals, or a gate of a rollout does.
     ApprovalNeeded,
     /// Somebody approved a plan.
     Approved,

@@ -18,4 +18,4 @@ mod tests;
 pub use courier::{Courier, Means};
 pub use kind::{Address, Kind, Stakeholders, Teller};
 pub use mail::{MailServer, MailTls, Mailer};
-pub use notice::{FirstFailure, Happening, Notice};
+pub use notice::{AskingGate, FirstFailure, Happening, Notice};

@@ -39,6 +39,16 @@ pub struct Happening {
     pub by: Option<String>,
     pub reason: Option<String>,
     pub failure: Option<FirstFailure>,
+    /// Gates of the rollout that wait for people from now on.
+    pub gates: Vec<AskingGate>,
+}
+
+/// A gate that people open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskingGate {
+    pub name: String,
+    /// How many have to approve, and who may, in words; empty: that could not be found out.
+    pub asked: String,
 }
 
 /// The failure of a host that is told of before all others.
@@ -56,8 +66,22 @@ impl Happening {
     pub fn of_env(kind: Kind, env: &EnvName, subject: String) -> Self {
         let (env, text) = (env.clone(), String::new());
         let (app, version, from_version, failure) = (None, None, None, None);
-        let (rollout, plan, by, reason) = (None, None, None, None);
-        Self { kind, env, subject, text, app, version, from_version, rollout, plan, by, reason, failure }
+        let (rollout, plan, by, reason, gates) = (None, None, None, None, vec![]);
+        Self {
+            kind,
+            env,
+            subject,
+            text,
+            app,
+            version,
+            from_version,
+            rollout,
+            plan,
+            by,
+            reason,
+            failure,
+            gates,
+        }
     }
 
     pub fn of(self, app: &AppName, version: &Version) -> Self {
@@ -128,6 +152,7 @@ impl Happening {
             from_version: Option<&'a str>,
             failure: Option<Failed<'a>>,
             commands: Vec<String>,
+            gates: Vec<&'a str>,
         }
         #[derive(Serialize)]
         struct Failed<'a> {
@@ -160,6 +185,7 @@ impl Happening {
                 others: first.others,
             }),
             commands: body::commands(self).into_iter().map(|(_, command)| command).collect(),
+            gates: self.gates.iter().map(|gate| gate.name.as_str()).collect(),
         };
         serde_json::to_string(&payload).expect("strings are JSON")
     }

@@ -1,9 +1,9 @@
 //! What a rollout's way gives to tell.
 
-use super::{FirstFailure, Happening, Kind};
+use super::{AskingGate, FirstFailure, Happening, Kind};
 use crate::{
     engine::records::Record,
-    rollout::{Header, Inside, Outcome, Phase, Rollout, Why, first_failure},
+    rollout::{GateKind, Header, Inside, Outcome, Phase, Rollout, Why, first_failure},
 };
 
 /// What is worth telling of the step from one state to the next.
@@ -14,8 +14,31 @@ pub fn happenings(before: &Header, after: &Record) -> Vec<Happening> {
     if matches!(old, Phase::Ready) && !matches!(new, Phase::Ready) && !aborted {
         found.push(of(after, Kind::Started, "has begun", String::new()));
     }
+    found.extend(waiting_gates(before, after));
     found.extend(of_phase(old, after));
     found
+}
+
+/// One for all gates that began to wait for people with this step, however many there are. A run's number is never used
+/// again, so that neither a later step nor a restart tells of it anew; one that is begun anew asks everybody anew.
+fn waiting_gates(before: &Header, after: &Record) -> Option<Happening> {
+    let header = &after.header;
+    let asks = |name: &String| {
+        header.spec.gates.iter().any(|gate| gate.name == *name && gate.kind == GateKind::Approval)
+    };
+    let begun = header.round.iter().flat_map(|round| &round.runs);
+    let begun = begun.filter(|run| run.number > before.gate_runs && run.is_pending() && asks(&run.gate));
+    let gates: Vec<AskingGate> =
+        begun.map(|run| AskingGate { name: run.gate.clone(), asked: String::new() }).collect();
+    // While it is paused nobody can open any; they are begun anew when it goes on.
+    let open = matches!(header.phase, Phase::Baking(_) | Phase::Gating(_) | Phase::Watching(_));
+    if gates.is_empty() || !open {
+        return None;
+    }
+    let names: Vec<&str> = gates.iter().map(|gate| gate.name.as_str()).collect();
+    let word = if names.len() == 1 { "gate" } else { "gates" };
+    let what = format!("waits for approval at {word} {}", names.join(", "));
+    Some(Happening { gates, ..of(after, Kind::ApprovalNeeded, &what, String::new()) })
 }
 
 /// That it was made to begin later.
@@ -100,12 +123,18 @@ fn of(record: &Record, kind: Kind, what: &str, text: String) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{Cause, GateStop, Paused, RollingBack, Staging, Verdict, tests::setup::rollout};
+    use crate::rollout::{
+        Cause, GateStop, Gating, Paused, RollingBack, Round, Run, RunState, Stage, Staging, Verdict,
+        tests::setup::rollout,
+    };
 
-    fn told(before: Phase, after: Phase) -> Vec<(Kind, String)> {
-        let header = |phase| Header { phase, ..rollout("a b").header };
-        let record = Record {
-            header: header(after),
+    fn header(phase: Phase) -> Header {
+        Header { phase, ..rollout("a b").header }
+    }
+
+    fn record(phase: Phase) -> Record {
+        Record {
+            header: header(phase),
             request_id: String::new(),
             started_by: "ada".to_owned(),
             reason: String::new(),
@@ -113,8 +142,11 @@ mod tests {
             newcomers: false,
             plan: None,
             overrides: vec![],
-        };
-        happenings(&header(before), &record).into_iter().map(|one| (one.kind, one.text)).collect()
+        }
+    }
+
+    fn told(before: Phase, after: Phase) -> Vec<(Kind, String)> {
+        happenings(&header(before), &record(after)).into_iter().map(|one| (one.kind, one.text)).collect()
     }
 
     fn forward() -> Inside {
@@ -143,6 +175,45 @@ mod tests {
         );
         let stuck = told(forward().into(), paused(forward(), Why::NoProgress));
         assert!(stuck[0].1.starts_with("it makes no progress\n"), "{stuck:?}");
+    }
+
+    /// One notice for all of them when they begin, and none with what happens while they wait.
+    #[test]
+    fn gates_that_begin_to_wait_are_told_once() {
+        let run = |gate: &str, number: u32, state: RunState| Run {
+            gate: gate.to_owned(),
+            number,
+            since: 0,
+            deadline: 9,
+            waits: false,
+            state,
+        };
+        let spec = "a b | canary=1 gate=go:canary:approval gate=legal:canary:approval gate=errors:canary";
+        let at = |phase: Phase, runs: Vec<Run>| {
+            let gate_runs = runs.iter().map(|run| run.number).max().unwrap_or(0);
+            let round = Some(Round { stage: Stage::After { wave: 0 }, runs });
+            Header { phase, round, gate_runs, ..rollout(spec).header }
+        };
+        let asked = |before: &Header, after: Header| {
+            let after = Record { header: after, ..record(Phase::Ready) };
+            let told = happenings(before, &after).into_iter();
+            let names = |one: Happening| one.gates.into_iter().map(|gate| gate.name).collect::<Vec<_>>();
+            told.filter(|one| one.kind == Kind::ApprovalNeeded).map(names).collect::<Vec<_>>()
+        };
+        let gating = || Phase::Gating(Gating { wave: 0, before: false, promoted: false, since: 0 });
+        let pending = |first: u32| -> Vec<Run> {
+            let begun = (first..).zip(["errors", "go", "legal"]);
+            begun.map(|(number, gate)| run(gate, number, RunState::Pending)).collect()
+        };
+        let begun = at(gating(), pending(1));
+        assert_eq!(asked(&at(forward().into(), vec![]), begun.clone()), [["go", "legal"]]);
+        let by = "bob".to_owned();
+        let passed = RunState::PassedOver { by, reason: String::new(), at: 3 };
+        let mut later = begun.clone();
+        later.round.as_mut().expect("one was begun").runs[0].state = passed;
+        assert!(asked(&begun, later.clone()).is_empty(), "they wait still");
+        assert!(asked(&later, later.clone()).is_empty(), "a restart");
+        assert_eq!(asked(&later, at(gating(), pending(4))), [["go", "legal"]], "everybody is asked anew");
     }
 
     /// Most rollouts that go back by hand were paused before; one that was paused on its way back only goes on.

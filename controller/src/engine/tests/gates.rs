@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     environments,
     gate::OwnFiles,
+    notify::{Kind, outbox},
     rollout::{Event, HoldKind, Outcome, Phase, RunState, Verdict},
     store::SharedStore,
     testing::{self, HandAgent},
@@ -222,6 +223,49 @@ async fn a_gate_uses_no_file_of_the_controllers_own() {
     let second = controller.engine.start(request(Some("1.1"))).await.unwrap();
     assert_eq!(controller.done(second).await, Outcome::RolledBack);
     assert_eq!(asked.load(Ordering::SeqCst), 0, "nothing was sent");
+}
+
+/// Whoever may open a gate is told when it begins to wait, and not again with every step or restart.
+#[tokio::test]
+async fn a_gate_that_waits_for_people_tells_them_once() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let gate = "[[stakeholders.tell]]\nname = \"mail\"\nemail = [\"bob@example.org\"]\non = [\"approval-needed\"]\n\
+                [[gate]]\nname = \"go\"\nkind = \"approval\"\nafter = \"canary\"\ncount = 2\nby = [\"bob\", \"carl\"]\n";
+    gated(&store, gate).await;
+    let first = Controller::start(store.clone()).await;
+    first.connect(&agents);
+    let id = first.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&first, id, HoldKind::Gate).await;
+    first
+        .engine
+        .answer_gate(id, "go", &"bob".parse().unwrap(), Answer::Approved, String::new())
+        .await
+        .unwrap();
+    first.stop.cancel();
+    first.engine.stopped().await;
+    first.fleet.stopped().await;
+    let second = Controller::start(store.clone()).await;
+    second.connect(&agents);
+    waits_for(&second, id, HoldKind::Gate).await;
+    second
+        .engine
+        .answer_gate(id, "go", &"carl".parse().unwrap(), Answer::Approved, String::new())
+        .await
+        .unwrap();
+    assert_eq!(second.done(id).await, Outcome::Succeeded);
+    let told = outbox::list(&store).await.unwrap();
+    let [(notice, _)] = &told[..] else { panic!("{told:#?}") };
+    assert_eq!(notice.kind, Kind::ApprovalNeeded);
+    assert_eq!(notice.subject, "shop@1.0 to production waits for approval at gate go");
+    for line in [
+        "\ngate: go, which wants 2 approvals by bob, carl\n".to_owned(),
+        format!("\nAllow: longshore rollout open {id} go\n"),
+        format!("\nDeny: longshore rollout open {id} go --deny"),
+    ] {
+        assert!(notice.text.contains(&line), "{line} is not in {}", notice.text);
+    }
 }
 
 fn test_on(host: &str) -> String {

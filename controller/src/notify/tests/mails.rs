@@ -3,7 +3,7 @@
 use longshore_common::{digest::PlanDigest, report::StepName};
 
 use super::*;
-use crate::notify::FirstFailure;
+use crate::notify::{AskingGate, FirstFailure};
 
 const ROLLOUT: &str = "01a22bf6-7d33-75ef-a48a-49222fb3ab55";
 
@@ -84,6 +84,30 @@ async fn every_mail_says_what_where_who_and_what_to_type() {
         let wanted = format!("{}\n\n{facts}\n\n{} (mail)\n", happening.subject, kind.as_str());
         assert_eq!(body.trim_end(), wanted.trim_end(), "{kind:?}");
     }
+}
+
+/// Whoever may open a gate reads which, how many it takes, and what to type for either answer.
+#[test]
+fn a_gate_that_waits_says_who_may_open_it_and_how() {
+    let gate = |name: &str, asked: &str| AskingGate { name: name.to_owned(), asked: asked.to_owned() };
+    let gates = vec![gate("go-live", "2 approvals by carl, sre (sam, sue)"), gate("legal", "")];
+    let happening = Happening { gates, ..of_rollout(Kind::ApprovalNeeded) };
+    let notice = happening.notice("mail", &Address::Email { to: vec![] }, 0);
+    assert_eq!(
+        notice.text,
+        format!(
+            "app: shop@1.1, was 1.0\nenvironment: prod\nrollout: {ROLLOUT}\nstarted by: ann\n\
+             gate: go-live, which wants 2 approvals by carl, sre (sam, sue)\ngate: legal\n\
+             Look: longshore rollout explain {ROLLOUT}\n\
+             Allow: longshore rollout open {ROLLOUT} go-live\n\
+             Deny: longshore rollout open {ROLLOUT} go-live --deny\n\
+             Allow: longshore rollout open {ROLLOUT} legal\n\
+             Deny: longshore rollout open {ROLLOUT} legal --deny"
+        )
+    );
+    let payload: serde_json::Value = serde_json::from_str(&notice.payload).unwrap();
+    assert_eq!(payload["gates"], serde_json::json!(["go-live", "legal"]));
+    assert_eq!(payload["commands"][1], format!("longshore rollout open {ROLLOUT} go-live"));
 }
 
 /// The host, its error, and how many failed besides: in the mail, and as fields in what a webhook gets.
