@@ -145,6 +145,7 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         | Check::Spread
         | Check::Promotion
         | Check::Locked
+        | Check::Approvers
         | Check::Runner
         | Check::Unknown => "cannot take part".to_owned(),
     }

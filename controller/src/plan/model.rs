@@ -348,6 +348,8 @@ pub enum Check {
     Promotion,
     /// Nobody has locked the environment.
     Locked,
+    /// Gates that people open can be opened: enough may who do not start the rollout.
+    Approvers,
     /// The hosts on which its tests run are there; where they are of no environment, they run nothing of the app, answer, and
     /// can hold the release with what it gets there.
     Runner,
@@ -373,7 +375,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Check; 23] = [
+    pub const ALL: [Check; 24] = [
         Check::Withdrawn,
         Check::Signed,
         Check::Busy,
@@ -382,6 +384,7 @@ impl Check {
         Check::Spread,
         Check::Promotion,
         Check::Locked,
+        Check::Approvers,
         Check::Runner,
         Check::Traffic,
         Check::Unknown,
@@ -409,6 +412,7 @@ impl Check {
             Check::Spread => "spread",
             Check::Promotion => "promotion",
             Check::Locked => "locked",
+            Check::Approvers => "approvers",
             Check::Runner => "runner",
             Check::Traffic => "traffic",
             Check::Unknown => "unknown",

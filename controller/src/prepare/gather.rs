@@ -122,6 +122,9 @@ impl Planner {
         let mut unmet = policy::unmet(&calendar);
         problems.extend(lacking::lacking(&environment, &release.manifest, &names, &away));
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
+        let people = environments::approve::people(store, app, env).await?;
+        let unopenable = lacking::unopenable(&environment, &people, by)?;
+        unmet.extend(unopenable.into_iter().map(|problem| (Check::Approvers, problem)));
         if published.withdrawn.is_none() {
             unmet.extend(self.unsigned(app, version).await?.map(|why| (Check::Signed, why)));
             let expired = self.signed.expired(app).await?;

@@ -1,14 +1,21 @@
-//! Gates that cannot come to a verdict, known before anything begins: a test that the release does not have, and looks from
-//! hosts that there are not, or that are away. A gate that may go on without one is left alone: it may be meant for other apps.
+//! Gates that cannot come to a verdict, known before anything begins: a test that the release does not have, looks from
+//! hosts that there are not, or that are away, and approvals that too few people can give. A gate that may go on without
+//! one is left alone: it may be meant for other apps.
 
 use std::collections::BTreeSet;
 
-use longshore_common::{ids::HostName, manifest::Manifest};
+use longshore_common::{
+    ids::{HostName, OperatorName},
+    manifest::Manifest,
+};
 
 use crate::{
+    approval::{People, admit},
     config::Environment,
+    engine::gates,
     gate::{Check, check::From},
     rollout::Then,
+    trouble::Trouble,
 };
 
 /// One sentence each.
@@ -71,6 +78,39 @@ pub(super) fn lacking(
         }
     }
     found
+}
+
+/// Gates that people open, and too few can: nobody has their roles, or only whoever would start the rollout. One sentence
+/// each.
+pub(super) fn unopenable(
+    environment: &Environment,
+    people: &People,
+    starter: &OperatorName,
+) -> Result<Vec<String>, Trouble> {
+    let mut found = vec![];
+    for declared in &environment.gates {
+        let gate = &declared.gate;
+        let Check::Approval(asked) = &declared.check else { continue };
+        if gate.on_no_data == Then::Continue {
+            continue;
+        }
+        let rule = gates::rule(asked)?.among(people);
+        let may = people.approvers.iter().filter(|who| admit(&rule, starter, who).is_ok());
+        let may: Vec<&str> = may.map(OperatorName::as_str).collect();
+        if may.len() >= rule.count as usize {
+            continue;
+        }
+        let could = match may.len() {
+            0 => "nobody could give one".to_owned(),
+            _ => format!("only {} could", may.join(", ")),
+        };
+        found.push(format!(
+            "gate {} wants {}, and {could} if {starter} starts it. See: longshore user list",
+            gate.name,
+            gates::wants(&rule)
+        ));
+    }
+    Ok(found)
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -127,3 +127,39 @@ async fn one_who_repeats_themselves_changes_nothing() {
     assert!(!said(Answer::Denied, "", now + 25 * 3_600_000).await);
     assert!(said(Answer::Denied, "", now + 25 * 3_600_000).await);
 }
+
+/// Known before anything is touched, and not when the canary has waited for a day.
+#[tokio::test]
+async fn a_gate_that_too_few_can_open_is_found_beforehand() {
+    let site = Site::start(1).await;
+    site.people(&["alice"]).await;
+    let gate = |asks: &str| {
+        format!("{FILE}[[gate]]\nname = \"go\"\nkind = \"approval\"\nafter = \"canary\"\n{asks}")
+    };
+    let failed = async |asks: &str| {
+        site.apply(&gate(asks)).await;
+        let failed = site.plan("1.0").await.failed.into_iter();
+        failed.map(|failed| format!("{}: {}", failed.check, failed.what)).collect::<Vec<_>>()
+    };
+    let see = "See: longshore user list";
+    assert_eq!(
+        failed("").await,
+        [format!(
+            "approvers: gate go wants 1 approval by any approver but whoever started it, and nobody could give one if \
+             alice starts it. {see}"
+        )]
+    );
+    let viewer = access::Grants(vec![access::Grant::everywhere(access::Role::Viewer)]);
+    let dora = access::User::new("dora".parse().unwrap(), viewer, "test", 0);
+    access::create(&site.planner.store, &dora).await.unwrap();
+    let of_role = failed("by = [\"role:ci\", \"dora\"]\n").await;
+    assert!(of_role.len() == 1 && of_role[0].contains("and nobody could give one if alice"), "{of_role:?}");
+    assert_eq!(failed("by = [\"dora\"]\n").await.len(), 1);
+    let (code, message) = refusal(site.begin(What::Wish(wish("1.0")), &[]).await);
+    assert!(code == Code::R04 && message.contains("gate go wants"), "{message}");
+    site.people(&["bob"]).await;
+    let two = failed("count = 2\n").await;
+    assert!(two.len() == 1 && two[0].contains("and only bob could if alice starts it"), "{two:?}");
+    assert!(failed("").await.is_empty(), "bob can");
+    assert!(failed("count = 2\non_no_data = \"continue\"\n").await.is_empty(), "it goes on without");
+}
