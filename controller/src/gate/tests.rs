@@ -274,11 +274,15 @@ fn vector(value: &str) -> String {
 /// Bounds, NaN, nothing, and a query that is refused: each with its own word.
 #[tokio::test]
 async fn metrics_within_bounds_and_without_any() {
+    let series = r#"{"resultType":"vector","result":[{"metric":{},"value":[1,"0.5"]}]}"#;
+    let warnings = r#"["store eu-1 is away","and another"]"#;
+    let partial = ok(&format!("{{\"status\":\"success\",\"warnings\":{warnings},\"data\":{series}}}"));
     let rows = [
         (vector("0.5"), Verdict::Pass, "values, 0 out of bounds"),
         (vector("1.5"), Verdict::Fail, "1.5 is more than 1"),
         (vector("NaN"), Verdict::NoData, "every value is NaN or infinite"),
         (vector("+Inf"), Verdict::Fail, "inf is more than 1"),
+        (partial, Verdict::NoData, "warns that its answer may not be whole: store eu-1 is away"),
         (vector("-Inf"), Verdict::NoData, "every value is NaN or infinite"),
         (
             ok(r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#),
