@@ -467,6 +467,8 @@ pub struct Binding<'a> {
 
 impl Plan {
     pub fn binding(&self) -> Binding<'_> {
+        let hosts = self.hosts.iter();
+        let hosts = hosts.map(|host| (&host.id, &host.part, host.from.as_ref(), &host.layers[..]));
         Binding {
             schema: &self.schema,
             app: &self.app,
@@ -474,11 +476,7 @@ impl Plan {
             to: &self.to,
             live: self.live.as_ref(),
             env_file: &self.env_file,
-            hosts: self
-                .hosts
-                .iter()
-                .map(|host| (&host.id, &host.part, host.from.as_ref(), &host.layers[..]))
-                .collect(),
+            hosts: hosts.collect(),
             gates: &self.gates,
             approval: self.approval.as_ref(),
             traffic: self.traffic.as_ref().map(Traffic::binding),
@@ -494,8 +492,7 @@ impl Plan {
     /// Every host runs it already, and no traffic moves to it.
     pub fn is_nothing_to_do(&self) -> bool {
         let unchanged = |host: &HostPlan| matches!(host.change, Change::Unchanged);
-        let moves =
-            self.traffic.as_ref().and_then(|traffic| traffic.groups.as_ref()).is_some_and(|g| g.moves);
+        let moves = self.traffic.as_ref().is_some_and(Traffic::moves);
         self.hosts.iter().all(|host| unchanged(host) || matches!(host.change, Change::Skipped))
             && !(moves && self.hosts.iter().any(unchanged))
     }

@@ -68,6 +68,11 @@ pub struct GroupPlan {
 }
 
 impl Traffic {
+    /// From one group of hosts to the other.
+    pub fn moves(&self) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.moves)
+    }
+
     /// What of it is binding beyond the environment's file.
     pub(super) fn binding(&self) -> Bound<'_> {
         let gets = self.groups.as_ref().map(|groups| (groups.gets, groups.moves));
