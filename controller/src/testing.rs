@@ -104,6 +104,8 @@ pub struct HandAgent {
     pub unwell: Arc<AtomicBool>,
     /// A credential that the host does not have: it refuses whatever it is to unpack.
     pub refuses: Option<String>,
+    /// Why nothing new begins there, as in a frozen fleet. No hold of the host's own, which the controller is told of.
+    pub declines: Option<String>,
 }
 
 impl HandAgent {
@@ -135,6 +137,7 @@ impl HandAgent {
             misdirects: Arc::default(),
             unwell: Arc::default(),
             refuses: None,
+            declines: None,
         }
     }
 
@@ -311,6 +314,10 @@ impl HandAgent {
         let live = disk.live.get(app).map(|(slot, _)| slot.clone());
         if let (Some(why), Intent::Stage | Intent::Run) = (&self.refuses, assignment.intent) {
             let failure = Failure::new(Code::K01, StepName::Check, Blame::Environment, why);
+            return Outcome::Refused { failure };
+        }
+        if let (Some(why), Intent::Stage | Intent::Run) = (&self.declines, assignment.intent) {
+            let failure = Failure::new(Code::P01, StepName::Check, Blame::Environment, why);
             return Outcome::Refused { failure };
         }
         match assignment.intent {

@@ -48,8 +48,10 @@ impl Claim {
             }
             // It may be mended by now; or it was others' turn.
             HostState::Excluded { reason } => reason.contains(THEN) || reason == ONLY_NEWCOMERS,
-            // Whoever ends one that has not begun there has said no.
-            _ if record.newcomers => known.is_untouched() && outcome != Some(Outcome::Aborted),
+            // Whoever ends one that has not begun there has said no, and so has a host that declines it.
+            _ if record.newcomers => {
+                known.is_untouched() && known.held.is_none() && outcome != Some(Outcome::Aborted)
+            }
             // No verdict on what is live.
             state if header.target != live.target => {
                 known.is_untouched() || (*state == HostState::RolledBack && known.failure.is_none())

@@ -318,11 +318,13 @@ impl Engine {
         if lacking.is_empty() {
             return Ok(vec![]);
         }
+        // One that is held would decline it, and is looked at when it is let go.
+        let held = |host: &Host| presence.connected(&host.id).is_some_and(|here| here.hold.is_some());
         let since = self.since(env, app, live).await?;
         let mut newcomers = vec![];
         for host in lacking {
             match self.claim(&since, live, host).await? {
-                Claim::New if asked(host).is_none() => newcomers.push(Comer::New(host)),
+                Claim::New if asked(host).is_none() && !held(host) => newcomers.push(Comer::New(host)),
                 Claim::Missed(then) => {
                     if self.still_misses(&then, asked(host), &since, live, host, app).await? {
                         newcomers.push(Comer::Back(host));

@@ -148,6 +148,25 @@ async fn a_host_that_missed_it_is_tried_once() {
     controller.stop.cancel();
 }
 
+/// In a frozen fleet a host declines what it missed: it is not asked again and again.
+#[tokio::test]
+async fn a_host_that_declines_what_it_missed_is_asked_once() {
+    let (store, controller, agent, session) = one_missed_it(&[]).await;
+    let file = format!("{FILE}held = \"skip\"\n");
+    let by = "alice".parse().unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
+    let frozen = HandAgent { declines: Some("the fleet is frozen".to_owned()), ..agent.clone() };
+    let _session = controller.comes_anew(&frozen, session).await;
+    until("it is asked", async || records::list(&store).await.unwrap().len() == 3).await;
+    let asked = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(controller.done(asked.header.id).await, Outcome::Failed);
+    assert_eq!((controller.looks(&store).await, controller.looks(&store).await), (3, 3));
+    let left = controller.engine.lacking_on(&agent.host).await.unwrap();
+    let why = "it does not come by itself; next: longshore rollout start shop@1.1 --to production";
+    assert_eq!(left[0].why, why);
+    controller.stop.cancel();
+}
+
 /// Somebody took it elsewhere by hand while it was held: that stands.
 #[tokio::test]
 async fn a_host_that_was_changed_by_hand_stays_as_it_is() {
