@@ -415,6 +415,7 @@ fn follow(env: &EnvName, app: &AppName, live: &LiveRecord, newcomers: &[Comer<'_
         by: BY.parse().expect("it is a name"),
         reason: reason.join("; "),
         rollback: false,
+        refused: BTreeMap::new(),
         ticket: None,
         newcomers: newcomers.iter().map(|comer| comer.host().id).collect::<BTreeSet<HostId>>(),
         at: String::new(),

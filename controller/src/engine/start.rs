@@ -1,6 +1,10 @@
 //! How a rollout begins: everything that can be known to be wrong is refused here, before a record exists.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use longshore_common::{
     code::{Code, Coded},
@@ -53,6 +57,8 @@ pub struct StartRequest {
     pub by: OperatorName,
     pub reason: String,
     pub rollback: bool,
+    /// Of the way back: releases that hosts would refuse by what is signed, and why (`is revoked …`).
+    pub refused: BTreeMap<Version, String>,
     /// The plan that it follows; `None`: going back, which asks nobody first.
     pub ticket: Option<Arc<Ticket>>,
     /// Hosts that came since what is live became so, or missed it: it is brought to them alone. Empty: to all.
@@ -86,7 +92,7 @@ impl Engine {
         }
         let (environment, env_revision) = environments::load(store, env).await?;
         let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
-        let history = Past { app, env, live: live.as_ref(), records: &past };
+        let history = Past { app, env, live: live.as_ref(), records: &past, refused: &request.refused };
         let (target, snapshot, release, reason) = self.target(request, &environment, &history).await?;
         let now = self.now();
         let start_at = self.start_at(&request.at, env).await?;
@@ -271,6 +277,12 @@ impl Engine {
             values: Values::new(),
         };
         Ok((target, snapshot, revision, reason))
+    }
+
+    /// What was live there before what is, the newest first.
+    pub async fn lived_before(&self, env: &EnvName, app: &AppName) -> Result<Vec<Target>, Trouble> {
+        let live = records::get::<LiveRecord>(&self.inner.store, &Key::live(env, app)).await?;
+        Ok(live.map(|(live, _)| live.before).unwrap_or_default())
     }
 
     /// The rollout that a request started before.

@@ -169,6 +169,7 @@ fn request(version: Option<&str>) -> StartRequest {
         by: "alice".parse().unwrap(),
         reason: String::new(),
         rollback: version.is_none(),
+        refused: Default::default(),
         ticket: None,
         newcomers: Default::default(),
         at: String::new(),

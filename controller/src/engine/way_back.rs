@@ -2,6 +2,8 @@
 //!
 //! Of what is newer and is passed over it is said why. Whoever names a version goes to that one.
 
+use std::collections::BTreeMap;
+
 use longshore_common::{
     code::{Code, Coded},
     ids::{AppName, EnvName, Version},
@@ -27,6 +29,8 @@ pub(super) struct Past<'a> {
     pub live: Option<&'a LiveRecord>,
     /// Every rollout, the oldest first.
     pub records: &'a [Record],
+    /// Releases that hosts would refuse by what is signed, and why.
+    pub refused: &'a BTreeMap<Version, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +143,9 @@ async fn against(store: &SharedStore, past: &Past<'_>, target: &Target) -> Resul
     if let Some(withdrawal) = &release.withdrawn {
         let why = wire::cut(&withdrawal.reason, WHY_BYTES);
         return Ok(Some(passed(format!("was withdrawn by {}: {why}", withdrawal.by))));
+    }
+    if let Some(why) = past.refused.get(&target.version) {
+        return Ok(Some(passed(wire::cut(why, WHY_BYTES))));
     }
     Ok(taken_back(past, target).map(|record| {
         let id = record.header.id.short();

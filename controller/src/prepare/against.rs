@@ -12,8 +12,9 @@ use super::Planner;
 use crate::{
     bundle::{self, Withdrawal},
     plan::{Against, Candidate},
+    rollout::Target,
     trouble::Trouble,
-    trust::{Asked, Signed},
+    trust::{Asked, Signed, TrustCheck},
 };
 
 /// Releases that are looked at; hosts of an environment rarely run more than two.
@@ -46,6 +47,25 @@ impl Planner {
             .filter_map(|((asked, reason), signed)| Some((asked.version, of(reason, &signed)?)))
             .collect())
     }
+}
+
+/// Of releases that were live before: those that hosts would refuse by what is signed, and why.
+pub async fn refused_on_the_way_back(
+    check: &TrustCheck,
+    app: &AppName,
+    before: &[Target],
+) -> Result<BTreeMap<Version, String>, Trouble> {
+    let asked = before.iter().map(|target| Asked {
+        version: target.version.clone(),
+        release: target.release,
+        withdrawn: false,
+    });
+    let signed = check.signed(app, asked.collect()).await?;
+    let found = before.iter().zip(signed).filter_map(|(target, signed)| match of(None, &signed) {
+        Some(Against::Refused(why)) => Some((target.version.clone(), why)),
+        Some(Against::Withdrawn(_)) | None => None,
+    });
+    Ok(found.collect())
 }
 
 fn withdrawn(withdrawal: &Withdrawal) -> String {

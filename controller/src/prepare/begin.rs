@@ -242,6 +242,7 @@ fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest
         reason: begin.reason,
         at: begin.at,
         rollback: false,
+        refused: Default::default(),
         ticket: Some(Arc::new(Ticket { plan, overrides, excluded })),
     }
 }

@@ -1,6 +1,9 @@
 //! The `Rollouts` service.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use longshore_common::{
     chain::Chain,
@@ -35,7 +38,7 @@ use crate::{
     },
     identity::{Admission, Door},
     plan::Plan,
-    prepare::{Begin, Planner, What},
+    prepare::{Begin, Planner, What, refused_on_the_way_back},
     rollout::{Event, Promote},
     store::{Key, SharedStore, WatchEvent},
     trouble::Trouble,
@@ -181,6 +184,7 @@ fn read_start(
         by,
         reason,
         rollback,
+        refused: BTreeMap::new(),
         ticket: None,
         newcomers: BTreeSet::new(),
         at,
@@ -211,10 +215,13 @@ impl Rollouts for RolloutsService {
         };
         let by = admission.name().clone();
         let id = match read_start(request.into_inner(), by)? {
-            Wanted::Back(request) => {
+            Wanted::Back(mut request) => {
                 if let Some(version) = &request.version {
                     self.check.check(&request.app, version).await.map_err(refuse)?;
                 }
+                let before = self.engine.lived_before(&request.env, &request.app).await.map_err(refuse)?;
+                let refused = refused_on_the_way_back(&self.check, &request.app, &before).await;
+                request.refused = refused.map_err(refuse)?;
                 self.engine.start(request).await
             }
             Wanted::Forward(mut begin) => {

@@ -62,6 +62,22 @@ async fn what_was_withdrawn_is_passed_over_and_said() {
     everywhere(&agents, "1.0");
 }
 
+/// Hosts would refuse it: that is known before it is begun.
+#[tokio::test]
+async fn what_is_revoked_is_passed_over_and_said() {
+    let (agents, _store, controller) = fleet(2).await;
+    rolled_out(&controller, &["1.0", "1.1", "1.2"]).await;
+    let (env, app) = ("production".parse().unwrap(), "shop".parse().unwrap());
+    let before = controller.engine.lived_before(&env, &app).await.unwrap();
+    let before: Vec<&str> = before.iter().map(|target| target.version.as_str()).collect();
+    assert_eq!(before, ["1.1", "1.0"]);
+    let why = "is revoked by the organisation: stolen key".to_owned();
+    let refused = [("1.1".parse().unwrap(), why)].into();
+    let reason = gone_back(&controller, StartRequest { refused, ..request(None) }).await;
+    assert_eq!(reason, "passed over: 1.1 is revoked by the organisation: stolen key");
+    everywhere(&agents, "1.0");
+}
+
 #[tokio::test]
 async fn where_everything_was_withdrawn_nothing_is_left() {
     let (_agents, store, controller) = fleet(1).await;
