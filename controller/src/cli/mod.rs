@@ -13,6 +13,7 @@ pub mod exit;
 pub mod failure;
 pub mod given;
 pub mod line;
+pub mod mistake;
 pub mod moment;
 pub mod operator;
 pub mod output;
@@ -41,8 +42,14 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     if let Some(exit) = demo::role::play(&args) {
         return exit;
     }
+    let for_programs = mistake::asks_for_json(&args);
     let command = match Command::try_parse_from(args) {
         Ok(command) => command,
+        Err(told) if for_programs && told.use_stderr() => {
+            let failure = mistake::failure(&told);
+            complain(&failure, Format::Json);
+            return failure.exit.into();
+        }
         Err(told) => return tell(&told),
     };
     let format = command.output;
