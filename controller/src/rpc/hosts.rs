@@ -123,6 +123,14 @@ impl HostsService {
         let selector: Selector = selector.parse()?;
         Ok(hosts.into_iter().filter(|host| host.fits(&selector)).collect())
     }
+
+    /// Those of that name or id; where nobody has it, those that the text selects.
+    async fn named_or_matching(&self, text: &str) -> Result<Vec<Host>, Trouble> {
+        let id = text.parse::<HostId>().ok();
+        let mut named = host::list(&self.store).await?;
+        named.retain(|host| host.name.as_str() == text || Some(host.id) == id);
+        if named.is_empty() { self.matching(text).await } else { Ok(named) }
+    }
 }
 
 /// What a connected host says of itself comes before what it said last time.
@@ -347,7 +355,7 @@ impl Hosts for HostsService {
     async fn ping(&self, request: Request<pb::PingRequest>) -> Result<Response<Self::PingStream>, Status> {
         operator(&self.door, &request).await?;
         let pb::PingRequest { selector, deadline_ms } = request.into_inner();
-        let hosts = self.matching(&selector).await.map_err(refuse)?;
+        let hosts = self.named_or_matching(&selector).await.map_err(refuse)?;
         let deadline = match deadline_ms {
             0 => PING_DEADLINE,
             ms => Duration::from_millis(ms.into()).min(PING_DEADLINE_MAX),

@@ -118,6 +118,37 @@ fn bad_labels_host_names_and_rollouts_are_refused() {
     assert_eq!(site.snapshot(), before);
 }
 
+/// A name comes before a selector; where neither means anybody, that is said and not passed over.
+#[test]
+fn a_host_is_pinged_by_its_name_or_by_a_selector() {
+    let mut site = Site::bare();
+    let nobody = site.longshore(["host", "ping"]).code_is(4).unwrap();
+    assert!(nobody.stderr.contains("LS-N01 no host has enrolled yet"), "{nobody}");
+    let token = site.token(&["--label", "role=web"]);
+    site.enrol("host", &token).success().unwrap();
+    site.start_agent();
+    let listed = site.longshore(["host", "list", "-o", "json"]).success().unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let field = |of: &str| listed["hosts"][0][of].as_str().unwrap().to_owned();
+    let name = field("name");
+    for hosts in [name.as_str(), &field("id"), "role=web", "role", "*"] {
+        let said = site.longshore(["host", "ping", hosts]).success().unwrap();
+        assert!(said.contains(&name), "{hosts}: {said}");
+    }
+    let wrong = site.longshore(["host", "ping", "no-such-host"]).code_is(4).unwrap();
+    assert!(wrong.stderr.contains("LS-N01 no host has the name or id \"no-such-host\""), "{wrong}");
+    assert!(wrong.stderr.contains("longshore host list"), "{wrong}");
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_json_where_that_was_asked_for() {
+    let site = Site::bare();
+    let said = site.longshore(["rollout", "pause", "-o", "json"]).code_is(2).unwrap();
+    let error: serde_json::Value = serde_json::from_str(&said.stderr).unwrap();
+    assert_eq!((&error["code"], &error["exit"]), (&serde_json::Value::Null, &2.into()), "{said}");
+    assert!(said.stdout.is_empty(), "{said}");
+}
+
 #[test]
 fn a_host_may_not_be_called_anything() {
     let site = Site::bare();

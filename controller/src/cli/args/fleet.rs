@@ -173,11 +173,13 @@ pub enum HostCommand {
         waiting: Waiting,
     },
     /// Ask hosts for an answer right now
-    #[command(after_help = "Examples:\n  longshore host ping\n  longshore host ping env=prod --timeout 2s")]
+    #[command(
+        after_help = "Examples:\n  longshore host ping\n  longshore host ping web-3\n  longshore host ping env=prod --timeout 2s"
+    )]
     Ping {
-        /// Which hosts: key=value, key!=value, key, !key; commas join them
-        #[arg(default_value = "*")]
-        selector: String,
+        /// A host's name or id, or which hosts: key=value, key!=value, key, !key; commas join them
+        #[arg(value_name = "HOST|SELECTOR", default_value = "*")]
+        hosts: String,
         /// A host that has not answered by then is silent
         #[arg(long, value_name = "TIME", default_value = "5s")]
         timeout: Span,

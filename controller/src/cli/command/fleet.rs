@@ -1,6 +1,6 @@
 //! `status`, `token …`, `host …`.
 
-use longshore_common::{join::JoinToken, time::Span};
+use longshore_common::{code::Code, join::JoinToken, text::visible, time::Span};
 use longshore_proto::v1 as pb;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
@@ -129,10 +129,12 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
             client.answer(deadline(waiting.timeout), hosts.remove(request)).await?;
             desk.output.print(&HostRemoved { host })?;
         }
-        HostCommand::Ping { selector, timeout } => {
+        HostCommand::Ping { hosts: selector, timeout } => {
             let deadline_ms = u32::try_from(timeout.as_ms()).unwrap_or(u32::MAX);
             let by = deadline(timeout) + PING_SLACK.0;
-            let mut stream = client.answer(by, hosts.ping(pb::PingRequest { selector, deadline_ms })).await?;
+            let mut stream = client
+                .answer(by, hosts.ping(pb::PingRequest { selector: selector.clone(), deadline_ms }))
+                .await?;
             let mut replies = vec![];
             loop {
                 match tokio::time::timeout_at(by, stream.next()).await {
@@ -142,12 +144,26 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
                     Err(_) => return Err(client.too_late()),
                 }
             }
+            if replies.is_empty() {
+                return Err(nobody(&selector));
+            }
             let ping: Ping = replies.into_iter().collect();
             desk.output.print(&ping)?;
             return Ok(if ping.silent > 0 { Exit::Failed } else { Exit::Done });
         }
     }
     Ok(Exit::Done)
+}
+
+/// There was nobody to ask.
+fn nobody(selector: &str) -> Failure {
+    if selector == "*" {
+        return Failure::coded(Code::N01, "no host has enrolled yet")
+            .next("make a token for one: longshore token create");
+    }
+    let message =
+        format!("no host has the name or id \"{0}\", and none fits \"{0}\" as a selector", visible(selector));
+    Failure::coded(Code::N01, message).next("look for the right one: longshore host list")
 }
 
 async fn drain(

@@ -57,9 +57,6 @@ impl View for Ping {
     const SCHEMA: &'static str = "longshore.cli.ping/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        if self.answers.is_empty() {
-            return vec!["No host matches.".to_owned()];
-        }
         let mut table = Table::new(["HOST", "ANSWER", "CLOCK", "RUNS"]);
         for answer in &self.answers {
             let word = match (answer.round_trip_us, &answer.error) {
