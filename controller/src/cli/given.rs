@@ -1,5 +1,5 @@
 //! Files that an operator names. Beside a regular file a pipe is read, as a shell makes one for `<(command)`: up to the same
-//! bound, and not for ever. Whoever reads for a host or a service keeps to regular files: `longshore_common::regular`.
+//! bound, and not for ever; `-` is what comes by standard input. Whoever reads for a host or a service keeps to regular files: `longshore_common::regular`.
 
 use std::{
     fs::{self, File},
@@ -16,9 +16,17 @@ use longshore_common::regular::{self, Links};
 /// For whoever writes to a pipe: as long as a call that the controller answers from its store may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What stands for standard input. A file of that name is `./-`.
+const STDIN: &str = "-";
+
 /// The whole of it, which may have `most` bytes.
 pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let path = if is_stdin(path) { Path::new("/dev/stdin") } else { path };
     read_within(path, most, PATIENCE)
+}
+
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
 }
 
 /// The same as text.

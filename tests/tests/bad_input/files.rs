@@ -49,6 +49,26 @@ fn files_that_do_not_read_are_refused_with_their_place() {
     assert!(shown.contains("ahoy"), "{shown}");
 }
 
+/// Two apps on the same hosts need two environments: no mistake, and named.
+#[test]
+fn lint_reads_standard_input_and_a_warning_is_no_failure() {
+    let site = Site::bare();
+    let environment = |name: &str| format!("[environment]\nname = \"{name}\"\nselector = \"role=web\"\n");
+    let (one, two) =
+        (site.write("one.toml", &environment("one")), site.write("two.toml", &environment("two")));
+    let warned = site.longshore(["lint", &one, &two]).success().unwrap();
+    assert!(warned.contains("two.toml:3:13: warning: environment two has the same hosts as one"), "{warned}");
+    let given = |words: &[&str], file: &str| {
+        let mut longshore = program_called("longshore");
+        longshore.env("LONGSHORE_CONTEXT", site.text("ctl/operator")).env("HOME", site.path(""));
+        longshore.args(words).stdin(fs::File::open(file).unwrap()).output().unwrap()
+    };
+    let sound = given(&["lint", "-"], &one);
+    assert_eq!(String::from_utf8_lossy(&sound.stdout), "-: environment one, sound\n", "{sound:?}");
+    assert!(given(&["env", "apply", "-"], &one).status.success());
+    assert!(site.longshore(["env", "show", "one"]).success().unwrap().contains("role=web"));
+}
+
 #[test]
 fn daemons_name_what_is_wrong_with_their_files() {
     let site = Site::bare();

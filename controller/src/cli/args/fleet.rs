@@ -339,7 +339,7 @@ pub enum EnvCommand {
     /// Make or change an environment as its file says
     #[command(after_help = "Example:\n  longshore env apply production.toml")]
     Apply {
-        /// Which hosts, how carefully, and the values of config templates
+        /// Which hosts, how carefully, and the values of config templates; `-`: standard input
         file: PathBuf,
         #[command(flatten)]
         waiting: Waiting,

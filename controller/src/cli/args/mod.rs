@@ -148,7 +148,7 @@ pub enum Noun {
         after_help = "Examples:\n  longshore lint longshore.toml\n  longshore lint environments/*.toml"
     )]
     Lint {
-        /// Files to check [default: longshore.toml]
+        /// Files to check, `-` for standard input [default: longshore.toml]
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },

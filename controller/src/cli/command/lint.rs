@@ -39,6 +39,8 @@ struct LintedFile {
     /// `app shop`, `environment production`; none when it does not parse.
     what: Option<String>,
     problems: Vec<Problem>,
+    /// What may be meant so. The file is sound for all that.
+    warnings: Vec<Problem>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -60,6 +62,10 @@ impl View for Linted {
             }
             for Problem { line, column, message } in &file.problems {
                 lines.push(format!("{name}:{line}:{column}: {}", shown(message)));
+            }
+            for Problem { line, column, message } in &file.warnings {
+                let warning = page.style.paint(Ink::Warn, "warning");
+                lines.push(format!("{name}:{line}:{column}: {warning}: {}", shown(message)));
             }
         }
         lines
@@ -97,7 +103,7 @@ fn all(unread: Vec<Failure>) -> Option<Failure> {
 
 /// A folder is meant by the app's file in it, as when it is published.
 fn file_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(APP_FILE) } else { path.to_owned() }
+    if path.is_dir() && !given::is_stdin(path) { path.join(APP_FILE) } else { path.to_owned() }
 }
 
 /// A file with what it says, where that can be read.
@@ -131,7 +137,7 @@ fn lint(path: &Path) -> Result<Read, Failure> {
             let problems: Vec<Problem> =
                 found.into_iter().map(|(word, message)| problem(&text, &word, message)).collect();
             let what = problems.is_empty().then_some(what);
-            LintedFile { file, what, problems }
+            LintedFile { file, what, problems, warnings: vec![] }
         }
         Err(problems) => {
             let problems = problems.list.into_iter();
@@ -140,7 +146,7 @@ fn lint(path: &Path) -> Result<Read, Failure> {
                 column: problem.column,
                 message: problem.message,
             });
-            LintedFile { file, what: None, problems: problems.collect() }
+            LintedFile { file, what: None, problems: problems.collect(), warnings: vec![] }
         }
     };
     Ok(Read { linted, text, environment, app: read_app })
@@ -158,6 +164,11 @@ fn among_each_other(files: &mut [Read]) {
     let apps: Vec<&AppFile> = files.iter().filter_map(|read| read.app.as_ref()).collect();
     let mut all = across::of_environments(&environments);
     all.extend(across::of_apps_in(&environments, &apps));
+    let warnings = across::with_the_same_hosts(&environments);
+    for (nth, word, message) in warnings {
+        let found = problem(&files[at[nth]].text, &word, message);
+        files[at[nth]].linted.warnings.push(found);
+    }
     for (nth, word, message) in all {
         let found = problem(&files[at[nth]].text, &word, message);
         let linted = &mut files[at[nth]].linted;

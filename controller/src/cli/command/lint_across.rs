@@ -67,12 +67,6 @@ pub(super) fn of_environments(all: &[&Environment]) -> Vec<(usize, String, Strin
                     env.name.to_string(),
                     format!("environment {} is in another file too", env.name),
                 ));
-            } else if other.selector == env.selector {
-                let message = format!(
-                    "environment {} has the same hosts as {}: \"{}\". An app that runs in both is undone by each",
-                    env.name, other.name, env.selector
-                );
-                found.push((at, env.selector.to_string(), message));
             }
         }
     }
@@ -84,6 +78,28 @@ pub(super) fn of_environments(all: &[&Environment]) -> Vec<(usize, String, Strin
         found.extend(
             problems.into_iter().map(|problem| (at, "promotion".to_owned(), format!("promotion: {problem}"))),
         );
+    }
+    found
+}
+
+/// Of each environment by its place in the list, what is well for two apps and not for one. Those that direct the traffic
+/// of different backends are meant for two.
+pub(super) fn with_the_same_hosts(all: &[&Environment]) -> Vec<(usize, String, String)> {
+    let backend = |env: &Environment| env.spec.traffic.as_ref().map(|routing| routing.backend.clone());
+    let mut found = vec![];
+    for (at, env) in all.iter().enumerate() {
+        for other in all[..at].iter().filter(|other| other.name != env.name && other.selector == env.selector)
+        {
+            let for_two_apps =
+                backend(env).is_some() && backend(other).is_some() && backend(env) != backend(other);
+            if !for_two_apps {
+                let message = format!(
+                    "environment {} has the same hosts as {}: \"{}\". An app that is rolled out in both is undone by each",
+                    env.name, other.name, env.selector
+                );
+                found.push((at, env.selector.to_string(), message));
+            }
+        }
     }
     found
 }
@@ -128,8 +144,7 @@ mod tests {
         let same_hosts = env("[environment]\nname = \"b\"\nselector = \"env=prod\"\n");
         let found = of_environments(&[&one, &same_hosts, &one]);
         let messages: Vec<&str> = found.iter().map(|(_, _, message)| message.as_str()).collect();
-        assert!(messages[0].contains("environment b has the same hosts as a"), "{messages:?}");
-        assert!(messages.contains(&"environment a is in another file too"), "{messages:?}");
+        assert_eq!(messages, ["environment a is in another file too"]);
         let circle = |name: &str, after: &str| {
             env(&format!(
                 "[environment]\nname = \"{name}\"\nselector = \"env={name}\"\n[[promotion.after]]\nenv = \"{after}\"\n"
@@ -149,6 +164,27 @@ mod tests {
         let found = of_environments(&[&circle("a", "b"), &circle("b", "a")]);
         assert!(found.iter().all(|(_, _, message)| message.starts_with("promotion: ")) && !found.is_empty());
         assert_eq!(of_environments(&[&circle("a", "elsewhere")]), []);
+    }
+
+    /// Two apps on the same hosts, each behind a backend of its own, need two environments.
+    #[test]
+    fn environments_with_the_same_hosts_are_named_unless_their_backends_differ() {
+        let of = |name: &str, backend: &str| {
+            let traffic = match backend {
+                "" => String::new(),
+                backend => format!(
+                    "[traffic]\ndriver = \"haproxy\"\nbackend = \"{backend}\"\nbalancers = \"role=lb\"\n"
+                ),
+            };
+            env(&format!("[environment]\nname = \"{name}\"\nselector = \"env=prod\"\n{traffic}"))
+        };
+        let told = |one: &str, two: &str| with_the_same_hosts(&[&of("a", one), &of("b", two)]);
+        assert_eq!(told("shop", "search"), []);
+        for (one, two) in [("", ""), ("shop", ""), ("shop", "shop")] {
+            let told = told(one, two);
+            assert_eq!((told.len(), told[0].0), (1, 1), "{told:?}");
+            assert!(told[0].2.starts_with("environment b has the same hosts as a: \"env=prod\""), "{told:?}");
+        }
     }
 
     #[test]
