@@ -140,7 +140,7 @@ fn tell(args: &Args, joined: &Joined, config: &Config, told: Told) {
             }
             if let Some((id, name)) = was {
                 say!(
-                    "until now it was {} ({id}), which the controller still lists: unless another machine is that host, \
+                    "until now it was {} ({id}): if longshore host list still has that and no other machine is that host, \
                      longshore host remove {id}",
                     visible(name)
                 );
