@@ -300,19 +300,30 @@ pub struct Trust {
     expired: Vec<String>,
     damaged: Vec<String>,
     ahead: Vec<String>,
+    frozen: String,
 }
 
 impl From<pb::TrustFacts> for Trust {
     fn from(facts: pb::TrustFacts) -> Self {
-        let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } =
-            facts;
-        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead }
+        let pb::TrustFacts {
+            state,
+            root_sha256,
+            verified_ms,
+            breaks,
+            problem,
+            expired,
+            damaged,
+            ahead,
+            frozen,
+        } = facts;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen }
     }
 }
 
 impl From<Trust> for pb::TrustFacts {
     fn from(trust: Trust) -> Self {
-        let Trust { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } = trust;
-        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead }
+        let Trust { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen } =
+            trust;
+        Self { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen }
     }
 }

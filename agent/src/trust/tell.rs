@@ -42,6 +42,7 @@ impl Gate {
             expired,
             damaged,
             ahead,
+            frozen: frozen(&all),
         }
     }
 
@@ -64,6 +65,12 @@ impl Gate {
     pub(super) fn now_ms(&self) -> Millis {
         self.0.clock.now_ms()
     }
+}
+
+/// What the organisation said last, as far as this host has heard and can read it.
+fn frozen(all: &[Repository]) -> String {
+    let fleet = all.iter().find(|(app, _)| app == FLEET).and_then(|(_, held)| held.as_ref().ok()?.as_ref());
+    fleet.and_then(|held| held.catalog(FLEET).ok()?.frozen).unwrap_or_default()
 }
 
 /// Which of them cannot be read.

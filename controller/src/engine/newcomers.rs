@@ -173,7 +173,9 @@ impl Engine {
     async fn here(&self) -> Result<Vec<Host>, Trouble> {
         let hosts = host::list(&self.inner.store).await?;
         let presence = self.inner.fleet.presence();
-        let here = |host: &Host| presence.connected(&host.id).is_some() && host.left_out().is_none();
+        // In a frozen fleet nobody takes anything; that it is over is heard as the end of a hold is.
+        let connected = |host: &Host| presence.connected(&host.id).is_some_and(|here| !here.is_frozen());
+        let here = |host: &Host| connected(host) && host.left_out().is_none();
         Ok(hosts.into_iter().filter(here).collect())
     }
 

@@ -212,6 +212,11 @@ impl Presence {
 }
 
 impl Connected {
+    /// It has heard that nothing new begins anywhere, and would decline whatever it is asked.
+    pub fn is_frozen(&self) -> bool {
+        self.facts.trust.as_ref().is_some_and(|trust| !trust.frozen.is_empty())
+    }
+
     /// Of one app more than a host may have, no step is known.
     pub(super) fn note_step(&mut self, step: &Progress) {
         if self.progress.len() < APPS_MAX || self.progress.contains_key(&step.app) {

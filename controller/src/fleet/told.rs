@@ -338,6 +338,27 @@ mod tests {
         started.end().await;
     }
 
+    /// What it declined in a frozen fleet it takes now: that is told as the end of a hold.
+    #[tokio::test]
+    async fn a_host_that_hears_that_the_fleet_is_frozen_no_more_is_told_of() {
+        let desk = Desk::new().await;
+        let mut started = desk.start(desk.disk.clone()).await;
+        let (say, mut heard) = desk.session(&started, &[]).await;
+        while !matches!(heard.recv().await, Some(ToAgent::Welcome { .. })) {}
+        for frozen in ["release key stolen", ""] {
+            let trust = TrustFacts { frozen: frozen.to_owned(), ..Default::default() };
+            say.send(FromAgent::Facts(Facts { trust: Some(trust), ..Facts::default() })).await.unwrap();
+        }
+        let told = async {
+            let mut holds = 0; // one is of the hello
+            while holds < 2 {
+                holds += u32::from(matches!(started.events.recv().await, Some(FleetEvent::Hold(_, None))));
+            }
+        };
+        tokio::time::timeout(SOON, told).await.expect("it is told");
+        started.end().await;
+    }
+
     /// Its certificate ends in the midst of what it says.
     #[tokio::test]
     async fn a_host_that_never_stops_talking_is_put_out_all_the_same() {

@@ -62,6 +62,9 @@ pub struct TrustFacts {
     /// The same of what was verified last by a clock that was ahead there of what it says now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ahead: Vec<String>,
+    /// Why nothing new begins anywhere, as the organisation signed it; empty: it may.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub frozen: String,
 }
 
 impl Facts {

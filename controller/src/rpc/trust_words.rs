@@ -82,8 +82,9 @@ fn row_message(row: VerifiedRepository) -> pb::VerifiedRepository {
 }
 
 pub(super) fn facts_message(trust: TrustFacts) -> pb::TrustFacts {
-    let TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } = trust;
-    pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead }
+    let TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen } =
+        trust;
+    pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen }
 }
 
 pub(super) fn waiting(waiting: &Waiting) -> pb::TrustWaiting {

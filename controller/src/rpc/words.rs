@@ -160,7 +160,8 @@ pub(super) fn read_facts(facts: pb::Facts) -> Facts {
 }
 
 pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
-    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead } = trust;
+    let pb::TrustFacts { state, root_sha256, verified_ms, breaks, problem, expired, damaged, ahead, frozen } =
+        trust;
     TrustFacts {
         state: word(&state),
         root_sha256: word(&root_sha256),
@@ -170,6 +171,7 @@ pub(super) fn read_trust(trust: pb::TrustFacts) -> TrustFacts {
         expired: expired.iter().take(EXPIRED).map(|expired| line(expired)).collect(),
         damaged: damaged.iter().take(EXPIRED).map(|app| word(app)).collect(),
         ahead: ahead.iter().take(EXPIRED).map(|app| word(app)).collect(),
+        frozen: line(&frozen),
     }
 }
 

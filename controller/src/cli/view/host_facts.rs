@@ -75,6 +75,7 @@ impl From<pb::TrustFacts> for HostTrust {
             expired,
             damaged: _,
             ahead: _,
+            frozen: _,
         } = trust;
         let verified_at = Moment::from_wire(verified_ms);
         Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem), expired }

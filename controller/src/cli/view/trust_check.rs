@@ -111,6 +111,7 @@ impl From<pb::CheckTrustReply> for HostTrusts {
             expired,
             damaged: _,
             ahead: _,
+            frozen: _,
         } = facts.unwrap_or_default();
         Self {
             host,

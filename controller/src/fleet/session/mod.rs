@@ -283,13 +283,27 @@ impl Session {
                     drop(waiting.send(answer)); // the asker may have given up
                 }
             }
-            FromAgent::Facts(facts) => self.remember_breaks(&facts).await,
+            FromAgent::Facts(facts) => {
+                let was_frozen = self.is_frozen();
+                self.remember_breaks(&facts).await;
+                if was_frozen && !self.is_frozen() {
+                    // What it declined for that it takes now.
+                    let connected = self.fleet.presence().connected(&self.host.id);
+                    let hold = connected.and_then(|connected| connected.hold);
+                    self.fleet.tell(FleetEvent::Hold(self.host.id, hold)).await;
+                }
+            }
             FromAgent::Hold(hold) => {
                 presence.update(&self.host.id, |connected| connected.hold = hold.clone());
                 self.fleet.tell(FleetEvent::Hold(self.host.id, hold)).await;
             }
         }
         Ok(())
+    }
+
+    fn is_frozen(&self) -> bool {
+        let connected = self.fleet.presence().connected(&self.host.id);
+        connected.is_some_and(|connected| connected.is_frozen())
     }
 
     async fn report(&mut self, seq: u64, report: Box<Report>) -> Result<(), End> {
