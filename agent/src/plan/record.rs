@@ -226,6 +226,11 @@ impl Attempt {
         Self { resumed: record.is_busy(), ..Self::default() }
     }
 
+    /// Of the next round, in which what failed in this one is tried again.
+    pub fn again(&self, record: &Record) -> Self {
+        Self { resumed: self.resumed && record.is_busy(), ..Self::default() }
+    }
+
     pub(super) fn has(&self, pass: Pass) -> bool {
         self.passed.contains(&pass)
     }

@@ -142,9 +142,7 @@ impl<H: Host> Worker<H> {
     }
 
     async fn converge(&mut self, place: &mut Place<'_>) -> Result<(), StateFailed> {
-        if !self.record.is_busy() {
-            self.attempt = Attempt::default();
-        }
+        self.attempt = self.attempt.again(&self.record);
         let mut known: Option<(Seen, Instant)> = None;
         loop {
             self.read_waiting().await?;

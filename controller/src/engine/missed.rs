@@ -50,7 +50,7 @@ impl Claim {
             HostState::Excluded { reason } => reason.contains(THEN) || reason == ONLY_NEWCOMERS,
             // Whoever ends one that has not begun there has said no, and so has a host that declines it.
             _ if record.newcomers => {
-                known.is_untouched() && known.held.is_none() && outcome != Some(Outcome::Aborted)
+                known.is_untouched() && !known.declined && outcome != Some(Outcome::Aborted)
             }
             // No verdict on what is live.
             state if header.target != live.target => {

@@ -208,6 +208,7 @@ impl Runner {
             // One moment for both: whose time comes between them must not begin without its turn.
             let now = self.engine.now();
             self.fresh |= self.awake.has_slept(now);
+            let decides = landed.is_none();
             let decided = match landed.take() {
                 Some(decided) => Ok(decided),
                 None => self.decide_in_turn(&mut loaded, &batch, now).await,
@@ -226,7 +227,7 @@ impl Runner {
                     .await;
             match committed {
                 Ok(revision) => {
-                    self.fresh = false;
+                    self.fresh &= !decides;
                     self.say(&loaded.rollout, &decided);
                     let record =
                         records::Record { header: decided.next.header.clone(), ..loaded.record.clone() };

@@ -26,7 +26,13 @@ impl Engine {
         let gone = rollout.balancers().map(|(id, _)| id).filter(|id| !hosts.contains_key(id));
         let gone = gone.map(Event::HostRemoved);
         let balanced = rollout.header.balancing.is_some();
-        let selector = self.selector(&rollout.header.env).await?;
+        // A selector that leaves nobody is a slip, or the end of the environment: nobody loses the traffic for it.
+        let remain = |selector: &Selector| {
+            let still = rollout.hosts.iter().filter(|(_, known)| known.state != HostState::Left);
+            let mut still = still.filter_map(|(id, _)| hosts.get(id));
+            still.any(|host| host.fits(selector))
+        };
+        let selector = self.selector(&rollout.header.env).await?.filter(remain);
         let stays = |host: &&Host| selector.as_ref().is_none_or(|selector| host.fits(selector));
         let of_host = |id: &HostId, known: &HostProgress| match hosts.get(id).filter(stays) {
             None => (known.state != HostState::Left).then_some(Event::HostRemoved(*id)),

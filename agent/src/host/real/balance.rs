@@ -37,13 +37,28 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What the balancer was told last, on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 struct Told {
     directions: Directions,
     /// Servers that get no new connections, and since when.
     idle: BTreeMap<HostName, Millis>,
     /// Servers that we took out, or may have. What is out and not among them somebody else took out, and it stays out.
-    #[serde(default)]
     ours: BTreeSet<HostName>,
+}
+
+/// The same as agents wrote it that took every idle server out and did not say so.
+#[derive(Deserialize)]
+struct Written {
+    directions: Directions,
+    idle: BTreeMap<HostName, Millis>,
+    ours: Option<BTreeSet<HostName>>,
+}
+
+impl From<Written> for Told {
+    fn from(Written { directions, idle, ours }: Written) -> Self {
+        let ours = ours.unwrap_or_else(|| idle.keys().cloned().collect());
+        Self { directions, idle, ours }
+    }
 }
 
 /// How waiting for connections to end went.
@@ -285,6 +300,18 @@ fn draining(name: &HostName, active: Option<u64>, seconds_left: Millis) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_agent_took_out_is_ours() {
+        let written = |ours: &str| {
+            let directions = r#"{"director":"haproxy","backend":"shop","servers":[],"drain":"5s"}"#;
+            serde_json::from_str::<Told>(&format!(
+                r#"{{"directions":{directions},"idle":{{"web-1":7}}{ours}}}"#
+            ))
+        };
+        assert_eq!(written("").unwrap().ours, ["web-1".parse().unwrap()].into());
+        assert!(written(r#","ours":[]"#).unwrap().ours.is_empty());
+    }
 
     #[test]
     fn a_drain_says_what_is_known_of_it() {

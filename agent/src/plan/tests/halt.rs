@@ -1,11 +1,16 @@
 //! A drained host: its apps stop, stay stopped, and come back. Scenario 101.
 
-use longshore_common::{assignment::Intent, code::Code, report::Outcome, traffic::Side};
+use longshore_common::{
+    assignment::Intent,
+    code::Code,
+    report::{Blame, Failure, Outcome, StepName},
+    traffic::Side,
+};
 
 use super::bench::{Bench, app, assignment, run};
 use crate::{
     host::sim::{Flaw, SimHost},
-    plan::{Halt, HookPoint, Record, accept_order},
+    plan::{Attempt, Halt, HookPoint, Next, Record, Step, accept_order, after, next},
 };
 
 fn bench(flaws: &[Flaw]) -> Bench {
@@ -78,6 +83,28 @@ fn what_is_under_way_ends_first_or_stops_where_it_is() {
     let soon = given(&mut bench, Halt::Soon);
     assert!(soon.contains("start 2-") && soon.ends_with("stop\n=> healthy"), "{soon}");
     assert!(matches!(bench.reports.last().unwrap().1, Outcome::Healthy));
+}
+
+/// What could not be stopped is tried again at the next look, also where something was under way.
+#[test]
+fn what_failed_to_stop_in_the_midst_of_a_change_is_tried_again() {
+    let mut bench = bench(&[]);
+    bench.give(&run(1, "1")).unwrap();
+    let record = Record { accepted: Some(run(2, "2")), concluded: None, ..bench.record.clone() };
+    let mut record = Record { halt: Some(Halt::Now), ..record };
+    let mut attempt = Attempt::resumed(&record);
+    let seen = bench.seen();
+    let Next::Do(mut step) = next(&record, &attempt, &seen) else { panic!("it is to stop") };
+    while step != Step::Stop {
+        let _ = after(&mut record, &mut attempt, &step, Ok(()));
+        let Next::Do(following) = next(&record, &attempt, &seen) else { panic!("it is to stop") };
+        step = following;
+    }
+    let late = Failure::new(Code::X01, StepName::Switch, Blame::Environment, "the bus did not answer");
+    assert!(!after(&mut record, &mut attempt, &step, Err(late)), "nothing is concluded");
+    assert_eq!(next(&record, &attempt, &seen), Next::Idle, "not at once");
+    let attempt = attempt.again(&record);
+    assert!(matches!(next(&record, &attempt, &seen), Next::Do(_)), "but at the next look");
 }
 
 /// A hook that fails keeps no app from stopping.

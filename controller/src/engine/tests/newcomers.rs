@@ -104,6 +104,23 @@ async fn a_host_that_leaves_the_environment_leaves_the_rollout() {
     controller.stop.cancel();
 }
 
+/// A selector that matches nobody is a slip, or the end of the environment: the rollout keeps its hosts.
+#[tokio::test]
+async fn a_selector_that_leaves_nobody_takes_nobody_out() {
+    let agents = fleet_of(2, &[]);
+    let (store, controller) = site("[rollout]\nwatch = \"1h\"", &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Watching).await;
+    let (file, by) = (FILE.replace("env=prod", "env=retired"), "alice".parse().unwrap());
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 2).await.unwrap();
+    controller.engine.let_go().await.unwrap();
+    controller.engine.steer(id, Event::Tick).await.unwrap(); // heard after what was said before
+    let view = controller.engine.view(&id).await.unwrap();
+    assert!(view.rollout.hosts.values().all(|host| host.as_str() == "healthy"));
+    assert!(!view.rollout.phase().is_done());
+    controller.stop.cancel();
+}
+
 fn with_key(name: &str) -> HandAgent {
     let mut agent = HandAgent::new(name, &[]);
     agent.host.recipient = format!("age1{}", agent.host.id.0.simple());
