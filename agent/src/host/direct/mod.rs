@@ -12,8 +12,9 @@ use std::{path::PathBuf, time::Duration};
 
 use longshore_common::{
     code::Code,
+    ids::HostName,
     report::{Failure, StepName},
-    traffic::Side,
+    traffic::{BackendName, Side},
 };
 
 use super::fault;
@@ -65,4 +66,17 @@ impl Addresses {
 
 fn failure(words: impl Into<String>) -> Failure {
     fault::host(Code::L01, StepName::Traffic, words)
+}
+
+/// Of hosts that were directed before and will be no more.
+pub fn loses_its_traffic<'a>(
+    at: &str,
+    backend: &BackendName,
+    hosts: impl IntoIterator<Item = &'a HostName>,
+) -> Option<String> {
+    let names: Vec<&str> = hosts.into_iter().map(HostName::as_str).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("{at} sends traffic of {backend} to hosts that are no longer of this environment: {names}. They will get none")
+    })
 }

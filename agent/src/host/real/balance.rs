@@ -13,17 +13,19 @@ use longshore_common::{
     loopback::on_own_loopback,
     report::{Failure, StepName},
     time::{Clock, Millis, SystemClock},
-    traffic::{Directed, Directions, Director, Looked},
+    traffic::{Directed, Directions, Director, Looked, Server},
 };
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::RealHost;
+use super::{
+    RealHost,
+    told::{Told, with_gone},
+};
 use crate::{
     config::Runner,
     host::{
         Sink,
-        direct::{haproxy::Haproxy, nginx::Nginx},
+        direct::{haproxy::Haproxy, loses_its_traffic, nginx::Nginx},
         fault,
     },
     plan::Balance,
@@ -34,32 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at connections that are to end.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What the balancer was told last, on the disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written")]
-struct Told {
-    directions: Directions,
-    /// Servers that get no new connections, and since when.
-    idle: BTreeMap<HostName, Millis>,
-    /// Servers that we took out, or may have. What is out and not among them somebody else took out, and it stays out.
-    ours: BTreeSet<HostName>,
-}
-
-/// The same as agents wrote it that took every idle server out and did not say so.
-#[derive(Deserialize)]
-struct Written {
-    directions: Directions,
-    idle: BTreeMap<HostName, Millis>,
-    ours: Option<BTreeSet<HostName>>,
-}
-
-impl From<Written> for Told {
-    fn from(Written { directions, idle, ours }: Written) -> Self {
-        let ours = ours.unwrap_or_else(|| idle.keys().cloned().collect());
-        Self { directions, idle, ours }
-    }
-}
 
 /// How waiting for connections to end went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +59,9 @@ impl RealHost {
         sink.progress(0, 0, self.asked_of(directions));
         loop {
             let result = match self.try_direct(app, directions).await {
-                Ok(serve) => {
+                Ok((serve, gone)) => {
                     heard = Instant::now();
-                    let told = self.keep_directions(app, directions, &serve)?;
+                    let told = self.keep_directions(app, directions, &serve, gone)?;
                     self.empty(&told, sink).await
                 }
                 Err(refused) => Err(refused),
@@ -129,21 +105,27 @@ impl RealHost {
         }
     }
 
-    /// Who gets connections now, as far as that decides who was taken out by whom.
+    /// Who gets connections now, as far as that decides who was taken out by whom; and who is there still, was named
+    /// before, and is named no more.
     async fn try_direct(
         &self,
         app: &AppName,
         directions: &Directions,
-    ) -> Result<BTreeSet<HostName>, Failure> {
+    ) -> Result<(BTreeSet<HostName>, BTreeSet<HostName>), Failure> {
         match directions.director {
             Director::Haproxy => {
-                let ours = self.claim(app, directions).await?;
-                self.farm(directions).direct(&directions.servers, &ours).await
+                let farm = self.farm(directions);
+                let before = self.told(app)?;
+                let left_out = before.as_ref().map(|told| told.left_out_by(directions)).unwrap_or_default();
+                let gone = farm.known(left_out).await?;
+                let servers = with_gone(directions, gone.clone());
+                let ours = self.claim(app, before, directions, &servers).await?;
+                Ok((farm.direct(&servers, &ours).await?, gone))
             }
             // Its file says all that it knows, and is ours.
             Director::Nginx => {
                 self.upstream(directions).direct(&directions.servers).await?;
-                Ok(BTreeSet::new())
+                Ok(Default::default())
             }
             Director::Socket => {
                 let words = "sockets of our own share out nothing between hosts";
@@ -153,15 +135,25 @@ impl RealHost {
     }
 
     /// Writes down what HAProxy will take out, before it does.
-    async fn claim(&self, app: &AppName, directions: &Directions) -> Result<BTreeSet<HostName>, Failure> {
-        let before = self.told(app)?;
+    async fn claim(
+        &self,
+        app: &AppName,
+        before: Option<Told>,
+        directions: &Directions,
+        servers: &[Server],
+    ) -> Result<BTreeSet<HostName>, Failure> {
         let mut ours = before.as_ref().map(|told| told.ours.clone()).unwrap_or_default();
-        let takes = self.farm(directions).takes(&directions.servers, &ours).await?;
+        let takes = self.farm(directions).takes(servers, &ours).await?;
         if !takes.is_subset(&ours) {
             ours.extend(takes);
-            let (directions, idle) = before
-                .map_or_else(|| (directions.clone(), BTreeMap::new()), |told| (told.directions, told.idle));
-            self.write_told(app, &Told { directions, idle, ours: ours.clone() })?;
+            let mut told = before.unwrap_or_else(|| Told {
+                directions: directions.clone(),
+                idle: BTreeMap::new(),
+                ours: BTreeSet::new(),
+                gone: BTreeSet::new(),
+            });
+            told.ours = ours.clone();
+            self.write_told(app, &told)?;
         }
         Ok(ours)
     }
@@ -171,13 +163,15 @@ impl RealHost {
         app: &AppName,
         directions: &Directions,
         serve: &BTreeSet<HostName>,
+        gone: BTreeSet<HostName>,
     ) -> Result<Told, Failure> {
         let (before, mut ours) = self.told(app)?.map(|told| (told.idle, told.ours)).unwrap_or_default();
         ours.retain(|name| !serve.contains(name));
         let now = SystemClock.now_ms();
-        let idle = directions.servers.iter().filter(|server| server.weight == 0);
-        let idle = idle.map(|server| (server.name.clone(), before.get(&server.name).copied().unwrap_or(now)));
-        let told = Told { directions: directions.clone(), idle: idle.collect(), ours };
+        let servers = with_gone(directions, gone.clone());
+        let idle = servers.into_iter().filter(|server| server.weight == 0).map(|server| server.name);
+        let idle = idle.map(|name| (name.clone(), before.get(&name).copied().unwrap_or(now)));
+        let told = Told { directions: directions.clone(), idle: idle.collect(), ours, gone };
         self.write_told(app, &told)?;
         Ok(told)
     }
@@ -209,7 +203,7 @@ impl RealHost {
                 let active = match told.directions.director {
                     Director::Haproxy => {
                         let farm = self.farm(&told.directions);
-                        if !farm.shows(&told.directions.servers, &told.ours).await? {
+                        if !self.shows(&farm, told).await? {
                             return Ok(Emptied::Forgotten);
                         }
                         Some(farm.active_on(name.as_str()).await?)
@@ -229,53 +223,65 @@ impl RealHost {
         Ok(Emptied::Whole)
     }
 
+    /// Also of who is gone, as long as the backend has it.
+    async fn shows(&self, farm: &Haproxy<'_>, told: &Told) -> Result<bool, Failure> {
+        let gone = farm.known(told.gone.clone()).await?;
+        farm.shows(&with_gone(&told.directions, gone), &told.ours).await
+    }
+
     /// What was told last, and whether it is so, but for what somebody else took out.
     pub(super) async fn balance(&self, app: &AppName) -> Result<Option<Balance>, Failure> {
-        let Some(Told { directions, ours, .. }) = self.told(app)? else { return Ok(None) };
+        let Some(told) = self.told(app)? else { return Ok(None) };
+        let directions = &told.directions;
         let shown = match directions.director {
             Director::Haproxy => {
-                let farm = self.farm(&directions).glanced_at();
-                farm.shows(&directions.servers, &ours).await.unwrap_or(false)
+                let farm = self.farm(directions).glanced_at();
+                self.shows(&farm, &told).await.unwrap_or(false)
             }
-            Director::Nginx => self.upstream(&directions).shows(&directions.servers),
+            Director::Nginx => self.upstream(directions).shows(&directions.servers),
             Director::Socket => false,
         };
-        Ok(Some(Balance { told: directions, shown }))
+        Ok(Some(Balance { told: told.directions, shown }))
     }
 
     /// Whether whoever directs traffic here could be told this; asks it once, and changes nothing.
     pub(super) async fn look_at_director(&self, asked: Directed) -> Looked {
-        let (directions, ours) = match asked {
+        let (directions, ours, left_out) = match asked {
             Directed::Hosts(directions) => {
-                let ours = self.taken_from(&directions);
-                (directions, Some(ours))
+                let told = self.told_of(&directions);
+                let left_out: BTreeSet<HostName> =
+                    told.iter().flat_map(|told| told.left_out_by(&directions)).collect();
+                let ours = told.into_iter().flat_map(|told| told.ours).collect();
+                (directions, Some(ours), left_out)
             }
             Directed::Sides(mut directions) => {
                 for server in &mut directions.servers {
                     let home = |address: &String| self.loopback.map(|own| on_own_loopback(address, own));
                     server.address = server.address.as_ref().map(|a| home(a).unwrap_or_else(|| a.clone()));
                 }
-                (directions, None)
+                (directions, None, BTreeSet::new())
             }
         };
         match directions.director {
             Director::Haproxy => {
-                self.farm(&directions).glanced_at().look(&directions.servers, ours.as_ref()).await
+                let farm = self.farm(&directions).glanced_at();
+                farm.look(&directions.servers, ours.as_ref(), &left_out).await
             }
-            Director::Nginx => self.upstream(&directions).look().await,
+            Director::Nginx => {
+                let mut looked = self.upstream(&directions).look().await;
+                looked.notes.extend(loses_its_traffic("nginx", &directions.backend, &left_out));
+                looked
+            }
             Director::Socket => Looked::default(),
         }
     }
 
-    /// What we took out of this backend, for whichever app.
-    fn taken_from(&self, directions: &Directions) -> BTreeSet<HostName> {
-        let Ok(apps) = fs::read_dir(self.layout.apps()) else { return BTreeSet::new() };
+    /// What was said of this backend, for whichever app.
+    fn told_of(&self, directions: &Directions) -> Vec<Told> {
+        let Ok(apps) = fs::read_dir(self.layout.apps()) else { return vec![] };
         let names = apps.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<AppName>().ok());
         let told = names.filter_map(|app| self.told(&app).ok().flatten());
-        let same = |told: &Told| {
-            told.directions.director == directions.director && told.directions.backend == directions.backend
-        };
-        told.filter(same).flat_map(|told| told.ours).collect()
+        told.filter(|told| told.is_of(directions)).collect()
     }
 
     fn farm<'a>(&'a self, directions: &'a Directions) -> Haproxy<'a> {
@@ -300,18 +306,6 @@ fn draining(name: &HostName, active: Option<u64>, seconds_left: Millis) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_an_earlier_agent_took_out_is_ours() {
-        let written = |ours: &str| {
-            let directions = r#"{"director":"haproxy","backend":"shop","servers":[],"drain":"5s"}"#;
-            serde_json::from_str::<Told>(&format!(
-                r#"{{"directions":{directions},"idle":{{"web-1":7}}{ours}}}"#
-            ))
-        };
-        assert_eq!(written("").unwrap().ours, ["web-1".parse().unwrap()].into());
-        assert!(written(r#","ours":[]"#).unwrap().ours.is_empty());
-    }
 
     #[test]
     fn a_drain_says_what_is_known_of_it() {

@@ -10,6 +10,7 @@ mod gates;
 mod probing;
 mod service;
 mod tend;
+mod told;
 
 use std::{net::Ipv4Addr, time::Duration};
 

@@ -104,6 +104,15 @@ impl Haproxy<'_> {
         }
     }
 
+    /// Those of these names that the backend has servers of.
+    pub async fn known(&self, mut names: BTreeSet<HostName>) -> Result<BTreeSet<HostName>, Failure> {
+        if !names.is_empty() {
+            let all = self.all().await?;
+            names.retain(|name| all.iter().any(|server| server.name == name.as_str()));
+        }
+        Ok(names)
+    }
+
     /// Whether these are the weights by which new connections are shared out, but for what somebody else took out.
     pub async fn shows(&self, wanted: &[Wanted], ours: &BTreeSet<HostName>) -> Result<bool, Failure> {
         let (wanted, servers) = left_to_us(wanted, self.servers(wanted).await?, ours);

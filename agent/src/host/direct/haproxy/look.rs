@@ -9,12 +9,17 @@ use longshore_common::{
     traffic::{BackendName, Looked, Server as Wanted},
 };
 
-use super::{Haproxy, Server, farm::is_others, read_servers};
+use super::{super::loses_its_traffic, Haproxy, Server, farm::is_others, read_servers};
 
 impl Haproxy<'_> {
     /// A plan gives the whole host a few seconds to answer: see `glanced_at`. `ours` are servers that we took out
-    /// ourselves; `None`: that is not known.
-    pub async fn look(&self, wanted: &[Wanted], ours: Option<&BTreeSet<HostName>>) -> Looked {
+    /// ourselves; `None`: that is not known. `left_out` were wanted before, and will get nothing.
+    pub async fn look(
+        &self,
+        wanted: &[Wanted],
+        ours: Option<&BTreeSet<HostName>>,
+        left_out: &BTreeSet<HostName>,
+    ) -> Looked {
         let said = match self.ask(&format!("show servers state {}", self.backend)).await {
             Ok(said) => said,
             Err(Failure { message, .. }) => {
@@ -23,7 +28,15 @@ impl Haproxy<'_> {
             }
         };
         match read_servers(&said) {
-            Some(servers) => judge(self.socket, self.backend, &servers, wanted, ours),
+            Some(servers) => {
+                let mut looked = judge(self.socket, self.backend, &servers, wanted, ours);
+                let serves = |name: &&HostName| {
+                    servers.iter().any(|server| server.name == name.as_str() && server.counts() > 0)
+                };
+                let at = format!("HAProxy at {}", self.socket.display());
+                looked.notes.extend(loses_its_traffic(&at, self.backend, left_out.iter().filter(serves)));
+                looked
+            }
             None => problem(format!(
                 "HAProxy at {} has no backend {}: define it there, or name another as traffic.backend of the environment",
                 self.socket.display(),
@@ -148,7 +161,7 @@ mod tests {
     async fn one_that_is_stopped_is_named_with_its_socket() {
         let backend = "shop".parse().unwrap();
         let haproxy = Haproxy::new(Path::new("/nowhere/admin.sock"), &backend);
-        let looked = haproxy.look(&[], None).await;
+        let looked = haproxy.look(&[], None, &BTreeSet::new()).await;
         assert!(looked.problems[0].contains("/nowhere/admin.sock cannot be asked"), "{looked:?}");
         assert!(looked.problems[0].contains("is it running"), "{looked:?}");
     }

@@ -1,207 +1,29 @@
 //! A host that balances others, on real parts: Debian's HAProxy and nginx under constant load. No request may fail when
 //! hosts are drained and join one after the other, when traffic moves between two groups, and when it moves back.
 
+mod bench;
+mod gone;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixStream,
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    thread,
+    time::Duration,
 };
 
+use bench::{Balancer, PATIENCE, Web, admin, haproxy};
 use longshore_agent::{
-    config::{Config, Runner},
-    host::{Event, Host as _, Sink, direct::Directors, layout::Layout, real::RealHost},
+    host::{Event, Host as _, Sink, layout::Layout},
     plan::Step,
-    uplink::Uplink,
 };
-use longshore_common::{
-    durable::write_atomic,
-    ids::AppName,
-    time::Span,
-    traffic::{Directions, Director, Server},
-};
+use longshore_common::{durable::write_atomic, traffic::Director};
 use support::{
-    load::{Front, Load, free_port, get, there, until_answered},
-    me, until,
+    load::{Front, Load, get, there, until_answered},
+    until,
 };
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A host behind the balancer: answers with one word until it is stopped, and then what it has begun.
-struct Web {
-    stop: Arc<AtomicBool>,
-    port: u16,
-    listening: Option<JoinHandle<()>>,
-}
-
-impl Web {
-    fn on(port: u16, word: &'static str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        let listening = thread::spawn(move || {
-            for stream in listener.incoming().flatten().take_while(|_| !flag.load(Ordering::Relaxed)) {
-                thread::spawn(move || answer(stream, word));
-            }
-        });
-        Self { stop, port, listening: Some(listening) }
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(("127.0.0.1", self.port)); // so that it looks
-        if let Some(listening) = self.listening.take() {
-            let _ = listening.join();
-        }
-    }
-}
-
-fn answer(mut stream: TcpStream, word: &str) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut head = [0; 2048];
-    if stream.read(&mut head)? == 0 {
-        return Ok(());
-    }
-    // Long enough for some to be under way whenever something moves.
-    thread::sleep(Duration::from_millis(5));
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{word}", word.len())
-}
-
-/// The balancer's host: the balancer is a process of this test, the agent's host is as on a machine.
-struct Balancer {
-    host: RealHost,
-    app: AppName,
-    director: Director,
-    public: u16,
-    ports: [u16; 4],
-    front: Front,
-    root: tempfile::TempDir,
-}
-
-impl Balancer {
-    async fn new(director: Director) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let (public, ports) = (free_port(), [free_port(), free_port(), free_port(), free_port()]);
-        let mut config = Config::new(root.path().to_owned(), vec!["nowhere.example:1".into()]);
-        config.driver = Some(Runner::Process);
-        let conf = root.path().join("nginx.conf").display().to_string();
-        let folder = root.path().display().to_string();
-        config.directors = Directors {
-            haproxy: root.path().join("haproxy.sock"),
-            nginx: vec!["/usr/sbin/nginx".into(), "-c".into(), conf, "-p".into(), folder],
-            nginx_folder: root.path().to_owned(),
-        };
-        let front = match director {
-            Director::Haproxy => haproxy(root.path(), public, ports),
-            Director::Nginx => nginx(root.path(), public),
-            Director::Socket => panic!("sockets of our own balance nothing"),
-        };
-        let (_sender, uplink) = Uplink::new();
-        let host = RealHost::open(&config, uplink, me()).await.unwrap();
-        let app = "shop".parse().unwrap();
-        Self { host, app, director, public, ports, front: Front(Some(front)), root }
-    }
-
-    /// Weights of a, b, c and d.
-    fn directions(&self, weights: [u16; 4]) -> Directions {
-        let servers = ["a", "b", "c", "d"].into_iter().zip(self.ports).zip(weights);
-        let servers = servers.map(|((name, port), weight)| Server {
-            name: name.parse().unwrap(),
-            address: Some(format!("127.0.0.1:{port}")),
-            weight,
-            if_up: false,
-        });
-        let drain = Span::millis(if self.director == Director::Nginx { 600 } else { 60_000 });
-        let backend = "shop".parse().unwrap();
-        Directions { director: self.director, backend, servers: servers.collect(), drain }
-    }
-
-    async fn direct(&self, weights: [u16; 4]) {
-        let step = Step::Direct(self.directions(weights));
-        let done = self.host.perform(&self.app, &step, &Sink::nowhere()).await;
-        done.unwrap_or_else(|failure| panic!("{weights:?}: {}", failure.message));
-        self.until_shown(&format!("{weights:?}")).await;
-    }
-
-    /// The balancer has a second to answer whoever only looks, and a busy machine may take longer.
-    async fn until_shown(&self, what: &str) {
-        let begun = Instant::now();
-        while !self.shows().await {
-            assert!(begun.elapsed() < PATIENCE, "{what} is not shown");
-        }
-    }
-
-    async fn shows(&self) -> bool {
-        self.host.observe(&self.app).await.unwrap().balance.unwrap().shown
-    }
-}
-
-fn haproxy(root: &Path, public: u16, [a, b, c, d]: [u16; 4]) -> Child {
-    let socket = root.join("haproxy.sock");
-    let conf = format!(
-        "global\n stats socket {} mode 600 level admin\n\
-         defaults\n mode http\n timeout connect 2m\n timeout client 2m\n timeout server 2m\n retries 3\n option redispatch\n\
-         frontend public\n bind 127.0.0.1:{public}\n default_backend shop\n\
-         backend shop\n cookie pin insert indirect nocache\n default-server check inter 100ms\n \
-         server a 127.0.0.1:{a} cookie a\n server b 127.0.0.1:{b} cookie b\n \
-         server c 127.0.0.1:{c} cookie c disabled\n server d 127.0.0.1:{d} cookie d disabled\n",
-        socket.display()
-    );
-    let path = root.join("haproxy.cfg");
-    write_atomic(&path, conf.as_bytes(), 0o644).unwrap();
-    let mut command = Command::new("/usr/sbin/haproxy");
-    command.arg("-db").arg("-f").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    assert!(until(PATIENCE, || socket.exists()), "haproxy is not up");
-    child
-}
-
-/// What an admin says to HAProxy by hand.
-fn admin(root: &Path, command: &str) {
-    let mut socket = UnixStream::connect(root.join("haproxy.sock")).unwrap();
-    writeln!(socket, "{command}").unwrap();
-    assert_eq!(std::io::read_to_string(socket).unwrap().trim(), "");
-}
-
-fn nginx(root: &Path, public: u16) -> Child {
-    let at = |name: &str| root.join(name).display().to_string();
-    let conf = format!(
-        "user root;\npid {};\nerror_log {};\ndaemon off;\nevents {{}}\nhttp {{\n access_log off;\n \
-         client_body_temp_path {};\n proxy_temp_path {};\n fastcgi_temp_path {};\n uwsgi_temp_path {};\n \
-         scgi_temp_path {};\n include {};\n \
-         server {{ listen 127.0.0.1:{public}; location / {{ proxy_pass http://shop; }} }}\n}}\n",
-        at("nginx.pid"),
-        at("nginx.log"),
-        at("t1"),
-        at("t2"),
-        at("t3"),
-        at("t4"),
-        at("t5"),
-        at("shop.conf")
-    );
-    write_atomic(&root.join("nginx.conf"), conf.as_bytes(), 0o644).unwrap();
-    write_atomic(&root.join("shop.conf"), b"upstream shop { server 127.0.0.1:9 down; }\n", 0o644).unwrap();
-    let mut command = Command::new("/usr/sbin/nginx");
-    command.args(["-c", &at("nginx.conf"), "-p", &root.display().to_string()]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let pid = root.join("nginx.pid");
-    // The file is there before what it says is.
-    let up = || fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'));
-    assert!(until(PATIENCE, up), "nginx is not up");
-    child
-}
 
 /// Two hosts that are changed one after the other, then two groups between which traffic moves there and back.
 async fn moves_without_a_failed_request(director: Director) {
@@ -483,16 +305,18 @@ async fn odd_backends_are_named() {
 
     // A plan asks before anything begins, and is told all of it at once.
     servers[3].name = "web-9".parse().unwrap();
-    let problems = haproxy.look(&servers, None).await.problems;
+    let problems = haproxy.look(&servers, None, &Default::default()).await.problems;
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(
         problems[0].contains("sends shop/a to 127.0.0.1:") && problems[1].contains("no server shop/web-9")
     );
     let other = "nowhere".parse().unwrap();
-    let problems =
-        longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &other).look(&[], None).await.problems;
+    let problems = longshore_agent::host::direct::haproxy::Haproxy::new(&socket, &other)
+        .look(&[], None, &Default::default())
+        .await
+        .problems;
     assert!(problems[0].contains("has no backend nowhere"), "{problems:?}");
     drop((_webs, site.front));
-    let problems = haproxy.look(&servers, None).await.problems;
+    let problems = haproxy.look(&servers, None, &Default::default()).await.problems;
     assert!(problems[0].contains("cannot be asked") && problems[0].contains("is it running"), "{problems:?}");
 }
