@@ -9,6 +9,7 @@ pub mod chain;
 pub mod code;
 pub mod digest;
 pub mod durable;
+pub mod headers;
 pub mod ids;
 pub mod join;
 pub mod label;

@@ -8,6 +8,7 @@ use std::{
 
 use longshore_common::{
     digest::ReleaseDigest,
+    headers::Headers,
     ids::{AppName, Generation},
 };
 use longshore_proto::v1::{self as pb, answer::About as Told, from_agent::Message as Say};
@@ -39,7 +40,9 @@ pub(super) async fn reach(asked: pb::ReachQuestion) -> Told {
         use pb::reach_question::To;
         match to {
             Some(To::Http(url)) => {
-                http::get(&url, u16::try_from(status).ok().filter(|status| *status > 0)).await
+                let status = u16::try_from(status).ok().filter(|status| *status > 0);
+                // A controller's words are the address and nothing else.
+                http::get(&url, &Headers::default(), status).await
             }
             Some(To::Tcp(address)) => TcpStream::connect(&address).await.map(drop).map_err(|e| e.to_string()),
             Some(To::Dns(name)) => resolve(&name, &address).await,

@@ -10,6 +10,7 @@ use super::{
     test::{Test, read_tests},
 };
 use crate::{
+    headers::Headers,
     ids::{AppName, Version, is_name},
     strict::{File, Problems, Table},
     text::visible,
@@ -316,6 +317,7 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
     let name: Option<String> = table.required("name");
     let http: Option<String> = table.optional("http");
     let status: Option<u16> = table.optional("status");
+    let headers = read_headers(table);
     let tcp: Option<String> = table.optional("tcp");
     let run: Vec<String> = table.list("exec");
     let interval = bounded(table, "interval", PROBE_INTERVAL);
@@ -345,7 +347,7 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
             if status.is_some_and(|status| !(100..=599).contains(&status)) {
                 table.problem_at("status", "probe.status: a status is from 100 to 599");
             }
-            Check::Http { url, status }
+            Check::Http { url, status, headers }
         }
         "tcp" => {
             let address = tcp?;
@@ -360,6 +362,19 @@ fn read_probe(table: &Table<'_>) -> Option<Probe> {
         }
     };
     Some(Probe { name: name?, check, interval, timeout, healthy_for, deadline })
+}
+
+fn read_headers(table: &Table<'_>) -> Headers {
+    let headers = Headers::read(table, "probe.headers");
+    if table.has("headers") && !table.has("http") {
+        table.problem_at("headers", "probe.headers: only a probe with \"http\" sends any");
+    }
+    if headers.iter().any(|(_, value)| sides::has_placeholder(value)) {
+        let why = "probe.headers: {side}, {listen} and {port} are not written out here; without a Host of its own the \
+                   server is told the address of the side";
+        table.problem_at("headers", why);
+    }
+    headers
 }
 
 /// `http://` with a host, an optional port and a path of printable ASCII.

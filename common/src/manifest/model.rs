@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{attestation::Attestation, test::Test};
 use crate::{
     digest::IndexDigest,
+    headers::Headers,
     ids::{AppName, Version},
     time::Span,
 };
@@ -214,6 +215,10 @@ pub enum Check {
         url: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
+        /// Sent as they are, in place of usual ones of the same name. Left out when there are none, so that manifests of
+        /// before keep their digests.
+        #[serde(default, skip_serializing_if = "Headers::is_empty")]
+        headers: Headers,
     },
     /// A connection to `address:port` is accepted.
     Tcp { address: String },

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use longshore_common::text::visible;
+use longshore_common::{headers::Headers, text::visible};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,15 +14,13 @@ const ANSWER_BYTES: usize = 64 * 1024;
 const QUOTED: usize = 160;
 
 /// Ok for the status that is wanted, or for any from 200 to 399. The caller's timeout bounds it.
-pub async fn get(url: &str, wanted: Option<u16>) -> Result<(), String> {
+pub async fn get(url: &str, headers: &Headers, wanted: Option<u16>) -> Result<(), String> {
     let (authority, path) = split(url).ok_or_else(|| format!("{} is no http:// URL", visible(url)))?;
     let (host, port) =
         host_and_port(authority).ok_or_else(|| format!("{} names no host and port", visible(url)))?;
     let mut stream =
         TcpStream::connect((host, port)).await.map_err(|e| format!("connect to {authority}: {e}"))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: longshore-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
+    let request = request(authority, path, headers);
     stream.write_all(request.as_bytes()).await.map_err(|e| format!("send to {authority}: {e}"))?;
     let mut answer = Vec::new();
     // A connection that breaks after the status was read has answered.
@@ -36,6 +34,20 @@ pub async fn get(url: &str, wanted: Option<u16>) -> Result<(), String> {
             Ok(()) => "what answers does not speak HTTP".into(),
         }),
     }
+}
+
+/// Headers that are given take the place of usual ones.
+fn request(authority: &str, path: &str, headers: &Headers) -> String {
+    let usual = [("Host", authority), ("User-Agent", "longshore-probe"), ("Accept", "*/*")];
+    let mut request = format!("GET {path} HTTP/1.1\r\n");
+    for (name, value) in usual {
+        request += &format!("{name}: {}\r\n", headers.get(name).unwrap_or(value));
+    }
+    let is_usual = |name: &str| usual.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    for (name, value) in headers.iter().filter(|(name, _)| !is_usual(name)) {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request + "Connection: close\r\n\r\n"
 }
 
 /// Until the connection ends, or nothing more of this answer comes: not everybody closes when asked to. At most
@@ -145,6 +157,22 @@ mod tests {
     }
 
     #[test]
+    fn headers_take_the_place_of_usual_ones() {
+        let given = [("host", "shop.example"), ("X-Probe", "1"), ("accept", "text/plain")];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = Headers::try_from(std::collections::BTreeMap::from(given)).unwrap();
+        assert_eq!(
+            request("a:1", "/x", &headers),
+            "GET /x HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: longshore-probe\r\nAccept: text/plain\r\n\
+             X-Probe: 1\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            request("a:1", "/x", &Headers::default()),
+            "GET /x HTTP/1.1\r\nHost: a:1\r\nUser-Agent: longshore-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
     fn only_a_status_line_is_a_status() {
         assert_eq!(status(b"HTTP/1.1 204 No Content\r\n\r\n"), Some(204));
         for noise in [&b""[..], b"SSH-2.0-OpenSSH", b"HTTP/1.1", b"HTTP/1.1 999", b"\xff\xfe"] {
@@ -196,7 +224,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 stream // open until the question was answered
             };
-            let (said, _open) = tokio::join!(get(&url, None), keeps);
+            let (said, _open) = tokio::join!(get(&url, &Headers::default(), None), keeps);
             assert_eq!(said, Ok(()));
         }
     }
@@ -207,7 +235,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         for odd in ["/\r\nFLUSHALL\r\n", "/a b", "\r\nX: y/", "/\u{85}", "/\t"] {
-            let why = get(&format!("{server}{odd}"), None).await.unwrap_err();
+            let why = get(&format!("{server}{odd}"), &Headers::default(), None).await.unwrap_err();
             assert!(why.ends_with("is no http:// URL") && visible(&why) == why, "{why}");
         }
         let asked = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use longshore_common::{loopback::on_own_loopback, manifest::Check};
+use longshore_common::{headers::Headers, loopback::on_own_loopback, manifest::Check};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -15,8 +15,15 @@ const LONGEST: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "by", deny_unknown_fields)]
 pub enum Reach {
-    Http { url: String, status: Option<u16> },
-    Tcp { address: String },
+    Http {
+        url: String,
+        status: Option<u16>,
+        #[serde(default, skip_serializing_if = "Headers::is_empty")]
+        headers: Headers,
+    },
+    Tcp {
+        address: String,
+    },
 }
 
 impl Reach {
@@ -24,7 +31,9 @@ impl Reach {
     pub fn of(check: &Check, own: Option<Ipv4Addr>) -> Option<Self> {
         let here = |address: &str| own.map_or(address.to_owned(), |own| on_own_loopback(address, own));
         match check {
-            Check::Http { url, status } => Some(Reach::Http { url: here(url), status: *status }),
+            Check::Http { url, status, headers } => {
+                Some(Reach::Http { url: here(url), status: *status, headers: headers.clone() })
+            }
             Check::Tcp { address } => Some(Reach::Tcp { address: here(address) }),
             Check::Exec { .. } => None,
         }
@@ -34,7 +43,7 @@ impl Reach {
     pub async fn here(&self) -> Result<(), String> {
         let looked = async {
             match self {
-                Reach::Http { url, status } => http::get(url, *status).await,
+                Reach::Http { url, status, headers } => http::get(url, headers, *status).await,
                 Reach::Tcp { address } => {
                     let connected = TcpStream::connect(address).await;
                     connected.map(drop).map_err(|e| format!("connect to {address}: {e}"))

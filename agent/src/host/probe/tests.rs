@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::manifest::Check;
+use longshore_common::{headers::Headers, manifest::Check};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
@@ -50,7 +50,13 @@ fn probe(check: Check) -> Probe {
 }
 
 fn http(port: u16) -> Probe {
-    probe(Check::Http { url: format!("http://127.0.0.1:{port}/healthz"), status: None })
+    with_headers(port, &[])
+}
+
+fn with_headers(port: u16, headers: &[(&str, &str)]) -> Probe {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let headers = Headers::try_from(headers.collect::<BTreeMap<_, _>>()).unwrap();
+    probe(Check::Http { url: format!("http://127.0.0.1:{port}/healthz"), status: None, headers })
 }
 
 /// Answers the nth request with what `answer` says.
@@ -158,9 +164,31 @@ async fn noise_silence_and_other_statuses_are_not_health() {
     for (answer, status, reason) in rows {
         let port = server(move |_| answer.to_owned()).await;
         let url = format!("http://127.0.0.1:{port}/healthz");
-        let failure = glance(&[probe(Check::Http { url, status })], &scene(), &alive()).await.unwrap_err();
+        let check = Check::Http { url, status, headers: Headers::default() };
+        let failure = glance(&[probe(check)], &scene(), &alive()).await.unwrap_err();
         assert!(failure.message.contains(reason), "{}", failure.message);
     }
+}
+
+/// Many a server answers nobody who calls it by its address.
+#[tokio::test]
+async fn a_server_of_a_name_is_asked_by_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let said = String::from_utf8_lossy(&request[..read]).into_owned();
+            let known = said.contains("\r\nHost: shop.example\r\n") && said.matches("Host:").count() == 1;
+            let answer = if known { OK } else { "HTTP/1.1 403 Forbidden\r\n\r\nno such site" };
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let failure = glance(&[http(port)], &scene(), &alive()).await.unwrap_err();
+    assert!(failure.message.contains("answered 403: no such site"), "{}", failure.message);
+    let named = with_headers(port, &[("Host", "shop.example"), ("X-Probe", "1")]);
+    settle(&[named], &scene(), &alive(), &Sink::nowhere()).await.unwrap();
 }
 
 #[tokio::test]

@@ -230,3 +230,34 @@ fn probes_look_at_what_can_be_looked_at() {
     expect(&probe("tcp = \"127.0.0.1:0\""), Some("is no address:port"));
     expect(&probe("exec = [\"sh\"]"), Some("must start with \"./\""));
 }
+
+#[test]
+fn headers_are_data_of_http_probes_and_change_no_manifest_without_them() {
+    let http = |headers: &str| probe(&format!("http = \"http://a/x\"\nheaders = {{ {headers} }}"));
+    let made = |text: &str| {
+        let artifact = Artifact { index: crate::digest::IndexDigest::of(b""), files: 0, bytes: 0 };
+        AppFile::parse("longshore.toml", text).unwrap().into_manifest("1".parse().unwrap(), artifact)
+    };
+    let with = made(&http("Host = \"shop.example:8080\", X-Probe = 1"));
+    let said = String::from_utf8(with.to_bytes()).unwrap();
+    let check = r#"{"http":{"url":"http://a/x","headers":{"Host":"shop.example:8080","X-Probe":"1"}}}"#;
+    assert!(said.contains(check), "{said}");
+    assert_eq!(Manifest::from_bytes(said.as_bytes()).unwrap(), with);
+    let without = made(&http(""));
+    assert_eq!(without, made(&probe("http = \"http://a/x\"")));
+    let said = String::from_utf8(without.to_bytes()).unwrap();
+    assert!(said.contains(r#""check":{"http":{"url":"http://a/x"}}"#), "as before there were any: {said}");
+    for (bad, says) in [
+        ("Host = \"a b\"", "probe.headers: \"Host\" has to be like shop.example"),
+        ("Transfer-Encoding = \"chunked\"", "probe.headers: \"Transfer-Encoding\" is about the connection"),
+        ("X = \"a\\r\\nb\"", "probe.headers: the value of \"X\" has to be visible ASCII"),
+        ("X = \"a\", x = \"b\"", "probe.headers: \"x\" is there twice"),
+        ("X = \"{port}\"", "are not written out here"),
+    ] {
+        expect(&http(bad), Some(says));
+    }
+    expect(&probe("tcp = \"127.0.0.1:1\"\nheaders = { X = \"a\" }"), Some("only a probe with \"http\""));
+    let odd = String::from_utf8(with.to_bytes()).unwrap().replace("\"X-Probe\"", "\"Upgrade\"");
+    let refused = Manifest::from_bytes(odd.as_bytes()).unwrap_err();
+    assert!(refused.message.contains("\"Upgrade\" is about the connection"), "{refused}");
+}
