@@ -1,10 +1,13 @@
 //! The agent's half sees what the helper's crew does, and brings what it is sent for.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use longshore_common::{code::Code, report::Outcome, time::SystemClock};
+use longshore_common::{code::Code, headers::Headers, report::Outcome, time::SystemClock};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, UnixListener},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{listen, own_uid};
@@ -133,6 +136,26 @@ async fn the_agent_looks_at_the_network_for_the_helper() {
     let address = nobody.local_addr().unwrap().to_string();
     let refused = within(pair.courier.reach(Reach::Tcp { address: address.clone() })).await.unwrap_err();
     assert!(refused.contains(&address) && refused.contains("refused"), "{refused}");
+}
+
+/// What a probe says beside its address goes over the socket with it.
+#[tokio::test]
+async fn the_agent_says_the_headers_of_a_probe_for_the_helper() {
+    let pair = pair().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = [0; 1024];
+        let read = stream.read(&mut heard).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&heard[..read]).into_owned()
+    };
+    let headers = BTreeMap::from([("Host".to_owned(), "shop.example".to_owned())]);
+    let wanted = Reach::Http { url, status: None, headers: Headers::try_from(headers).unwrap() };
+    let (reached, heard) = within(async { tokio::join!(pair.courier.reach(wanted), server) }).await;
+    assert_eq!(reached, Ok(()));
+    assert!(heard.contains("\r\nHost: shop.example\r\n"), "{heard}");
 }
 
 #[tokio::test]
