@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use longshore_common::{ids::HostName, time::Span};
+use longshore_common::{headers::Headers, ids::HostName, time::Span};
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::GateSpec;
@@ -75,6 +75,9 @@ pub enum To {
         /// The certificate must be good for so long.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls_left: Option<Span>,
+        /// Sent as they are, in place of usual ones of the same name. None where hosts look.
+        #[serde(default, skip_serializing_if = "Headers::is_empty")]
+        headers: Headers,
     },
     Tcp {
         address: String,
@@ -200,6 +203,9 @@ pub struct Endpoint {
     /// Answers that settle it at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fail_status: Vec<u16>,
+    /// Sent as they are, in place of usual ones of the same name.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     pub every: Span,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,

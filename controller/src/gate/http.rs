@@ -31,6 +31,7 @@ pub async fn look(endpoint: &Endpoint, scene: &Scene) -> Conclusion {
     loop {
         let limit = ATTEMPT.min(scene.left());
         let asked = Call { max_bytes: BODY_BYTES, ..Call::get(url.clone(), limit, trust.clone()) };
+        let asked = asked.with(&endpoint.headers);
         let heard = match call(&asked).await {
             Ok(reply) if endpoint.fail_status.contains(&reply.status) => {
                 let note = format!("{} answered {}", url.place(), reply.status);

@@ -94,9 +94,13 @@ fn each(to: &To, scene: &Scene) -> Vec<To> {
         scene.fill(&text.replace("$address", &address).replace("$host", host))
     };
     let with = |put: &dyn Fn(&str) -> String| match to {
-        To::Http { url, status, body, tls_left } => {
-            To::Http { url: put(url), status: *status, body: body.clone(), tls_left: *tls_left }
-        }
+        To::Http { url, status, body, tls_left, headers } => To::Http {
+            url: put(url),
+            status: *status,
+            body: body.clone(),
+            tls_left: *tls_left,
+            headers: headers.clone(),
+        },
         To::Tcp { address } => To::Tcp { address: put(address) },
         To::Dns { name, address } => To::Dns { name: put(name), address: *address },
     };
@@ -135,14 +139,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// `ok  allow web-1 -> http://…`
+    /// `ok allow web-1 -> http://…`, and as whom a server is asked that is called by another name.
     fn line(&self, shown: &Shown) -> String {
         let from = match &self.reach.from {
             From::Controller => "controller",
             From::Host(name) => name.as_str(),
         };
         let to = match &self.to {
-            To::Http { url, .. } => url.split('?').next().unwrap_or_default().to_owned(),
+            To::Http { url, headers, .. } => {
+                let place = url.split('?').next().unwrap_or_default();
+                headers.get("host").map_or(place.to_owned(), |host| format!("{place} as {host}"))
+            }
             To::Tcp { address } => address.clone(),
             To::Dns { name, .. } => format!("dns {name}"),
         };
@@ -159,9 +166,10 @@ impl Attempt<'_> {
 async fn here(to: &To, limit: Duration, trust: &std::sync::Arc<Trust>, scene: &Scene) -> Result<(), String> {
     let late = || format!("no answer within {}", Span(limit));
     match to {
-        To::Http { url, status, body, tls_left } => {
+        To::Http { url, status, body, tls_left, headers } => {
             let url = url.parse().map_err(|error: crate::http::HttpError| error.to_string())?;
             let asked = Call { max_bytes: BODY_BYTES, ..Call::get(url, limit, trust.clone()) };
+            let asked = asked.with(headers);
             let reply = call(&asked).await.map_err(|error| Chain(&error).to_string())?;
             if let Some(wrong) = wrong(&reply, *status, body.as_deref()) {
                 return Err(wrong);
@@ -201,6 +209,9 @@ fn resolved(found: Vec<IpAddr>, wanted: Option<IpAddr>) -> Result<(), String> {
 async fn there(host: &str, to: &To, limit: Duration, scene: &Scene) -> Result<Result<(), String>, String> {
     let id = scene.fleet.by_name(host).await.ok_or_else(|| format!("there is no host {host}"))?;
     let to = match to {
+        To::Http { headers, .. } if !headers.is_empty() => {
+            return Err(format!("{host} is not asked: headers are the controller's"));
+        }
         To::Http { url, status, .. } => words::Reach::Http { url: url.clone(), status: *status },
         To::Tcp { address } => words::Reach::Tcp(address.clone()),
         To::Dns { name, address } => words::Reach::Dns { name: name.clone(), address: *address },

@@ -1,5 +1,6 @@
 //! Whoever answers a gate may answer anything: each kind comes to a verdict all the same, in its time, and never to a pass.
 
+mod headers;
 mod partial;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 use longshore_common::{
     digest::ReleaseDigest,
+    headers::Headers,
     ids::{Generation, HostId, RolloutId},
     time::{Clock as _, Span, SystemClock},
 };
@@ -154,7 +156,8 @@ fn ok(body: &str) -> String {
 
 fn endpoint(url: &str) -> Check {
     let (status, body, fail_status) = (None, Some("green".to_owned()), vec![409]);
-    Check::Http(Endpoint { url: url.into(), status, body, fail_status, every: EVERY, ca: None })
+    let (url, headers) = (url.into(), Headers::default());
+    Check::Http(Endpoint { url, status, body, fail_status, headers, every: EVERY, ca: None })
 }
 
 fn webhook(url: &str) -> Check {
@@ -357,7 +360,13 @@ async fn a_matrix_says_who_may_reach_what() {
     let line = |to, allowed| Reach { from: From::Controller, to, allowed, timeout: Span::secs(60) };
     // Whoever is asked for names may take their time to know none.
     let unknown = |to| Reach { timeout: Span::millis(500), ..line(to, false) };
-    let http = |status| To::Http { url: open.clone(), status, body: Some("hello".into()), tls_left: None };
+    let http = |status| To::Http {
+        url: open.clone(),
+        status,
+        body: Some("hello".into()),
+        tls_left: None,
+        headers: Headers::default(),
+    };
     let closed = || To::Tcp { address: "127.0.0.1:1".into() };
     let name = |name: &str| To::Dns { name: name.into(), address: None };
     let good = vec![

@@ -16,7 +16,7 @@ mod url;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use longshore_common::time::Millis;
+use longshore_common::{headers::Headers, time::Millis};
 
 pub use hmac::{hmac_sha256, signature};
 pub use send::call;
@@ -50,7 +50,7 @@ impl Method {
 pub struct Call {
     pub method: Method,
     pub url: Url,
-    /// Beside `host`, `user-agent` and `content-length`, which are added. Never printed.
+    /// Added are `content-length`, and `host` and `user-agent` where they are not among these. Never printed.
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
     /// For everything together, redirects and the body's last byte included.
@@ -88,6 +88,12 @@ impl Call {
 
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Those of a file as well.
+    pub fn with(mut self, headers: &Headers) -> Self {
+        self.headers.extend(headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         self
     }
 }

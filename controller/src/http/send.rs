@@ -138,12 +138,16 @@ async fn exchange<S: Read + Write + Unpin + Send + 'static>(
 }
 
 fn request(call: &Call) -> Result<Request<Once>, HttpError> {
-    let mut request = Request::builder()
-        .method(call.method.as_str())
-        .uri(call.url.path())
-        .header("host", call.url.authority())
-        .header("user-agent", concat!("longshore/", env!("CARGO_PKG_VERSION")))
-        .header("connection", "close");
+    let mut request = Request::builder().method(call.method.as_str()).uri(call.url.path());
+    let usual = [
+        ("host", call.url.authority()),
+        ("user-agent", concat!("longshore/", env!("CARGO_PKG_VERSION")).to_owned()),
+    ];
+    let is_given = |usual: &str| call.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(usual));
+    for (name, value) in usual.iter().filter(|(name, _)| !is_given(name)) {
+        request = request.header(*name, value);
+    }
+    request = request.header("connection", "close");
     for (name, value) in &call.headers {
         request = request.header(name, value);
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use longshore_common::{
+    headers::Headers,
     ids::{HostName, OperatorName},
     strict::{Bytes, Guard, Read, Scalar, Table},
     text::visible,
@@ -35,6 +36,8 @@ const NAME_BYTES: usize = 64;
 const GATES_BYTES: usize = 12 * 1024;
 /// Lines of one access matrix.
 const REACH_MAX: usize = 64;
+/// What addresses hold for something of the rollout or of a host.
+const PLACEHOLDERS: [&str; 6] = ["$address", "$host", "$app", "$env", "$version", "$rollout"];
 /// Nothing is asked more often.
 const EVERY_MIN: Span = Span::millis(200);
 
@@ -198,8 +201,8 @@ fn check(table: &Guard<'_>, kind: GateKind, deadline: Span, roles: &Roles) -> Op
         GateKind::Http => {
             let (status, body) = (status(table, "status"), table.optional("body"));
             let (every, ca) = (every(table, "every", EVERY), path(table, "ca"));
-            let fail_status = table.list("fail_status");
-            Check::Http(Endpoint { url: url(table, "url")?, status, body, fail_status, every, ca })
+            let (fail_status, headers) = (table.list("fail_status"), headers(table, "gate.headers"));
+            Check::Http(Endpoint { url: url(table, "url")?, status, body, fail_status, headers, every, ca })
         }
     })
 }
@@ -233,8 +236,8 @@ fn reach(table: &Guard<'_>) -> Option<Vec<Reach>> {
     let to = match what {
         "http" => {
             let (status, body) = (status(table, "status"), table.optional("body"));
-            let tls_left = table.optional("tls_left");
-            To::Http { url: url(table, "http")?, status, body, tls_left }
+            let (tls_left, headers) = (table.optional("tls_left"), headers(table, "gate.reach.headers"));
+            To::Http { url: url(table, "http")?, status, body, tls_left, headers }
         }
         "tcp" => To::Tcp { address: address(table)? },
         _ => {
@@ -246,13 +249,13 @@ fn reach(table: &Guard<'_>) -> Option<Vec<Reach>> {
     if hosts.len() < from.len() {
         return None;
     }
-    if let (To::Http { url, body, tls_left, .. }, true) =
+    if let (To::Http { url, body, tls_left, headers, .. }, true) =
         (&to, hosts.iter().any(|from| *from != From::Controller))
-        && (!url.starts_with("http://") || body.is_some() || tls_left.is_some())
+        && (!url.starts_with("http://") || body.is_some() || tls_left.is_some() || !headers.is_empty())
     {
         table.problem_at(
             "from",
-            "gate.reach.from: hosts reach http:// and its status; TLS and bodies are the controller's",
+            "gate.reach.from: hosts reach http:// and its status; TLS, headers and bodies are the controller's",
         );
     }
     let hosts = if hosts.is_empty() { vec![From::Controller] } else { hosts };
@@ -372,9 +375,7 @@ fn approval(table: &Guard<'_>, roles: &Roles) -> Approval {
 /// An address in which `$host` and the like may stand.
 fn url(table: &Guard<'_>, key: &str) -> Option<String> {
     let text: String = table.required(key)?;
-    let filled = ["$address", "$host", "$app", "$env", "$version", "$rollout"]
-        .into_iter()
-        .fold(text.clone(), |text, name| text.replace(name, "x"));
+    let filled = PLACEHOLDERS.into_iter().fold(text.clone(), |text, name| text.replace(name, "x"));
     match filled.parse::<Url>() {
         Ok(_) => Some(text),
         Err(error) => {
@@ -382,6 +383,15 @@ fn url(table: &Guard<'_>, key: &str) -> Option<String> {
             None
         }
     }
+}
+
+fn headers(table: &Guard<'_>, place: &str) -> Headers {
+    let headers = Headers::read(table, place);
+    let given = |name: &&str| headers.iter().any(|(_, value)| value.contains(*name));
+    if let Some(name) = PLACEHOLDERS.iter().copied().find(given) {
+        table.problem_at("headers", format!("{place}: {name} is put into addresses only"));
+    }
+    headers
 }
 
 fn status(table: &Guard<'_>, key: &str) -> Option<u16> {

@@ -82,8 +82,8 @@ async fn a_line_that_shows_nothing_is_no_pass() {
     let (open, _) = server(ok("hello")).await;
     let line = |to, allowed, timeout| Reach { from: From::Controller, to, allowed, timeout };
     let matrix = |lines: Vec<Reach>| Check::Probe(Matrix { lines, every: EVERY, ca: None });
-    let reached =
-        line(To::Http { url: open, status: None, body: None, tls_left: None }, true, Span::secs(60));
+    let http = |url| To::Http { url, status: None, body: None, tls_left: None, headers: Headers::default() };
+    let reached = line(http(open), true, Span::secs(60));
     let each = line(To::Tcp { address: "$address:1".into() }, false, Span::secs(60));
     let nobody = Scene { changed: vec![], ..scene(PATIENCE).await };
     let said = look(&matrix(vec![reached, each]), &nobody).await;
@@ -91,7 +91,7 @@ async fn a_line_that_shows_nothing_is_no_pass() {
 
     // It answers after the gate's time, and within its own.
     let (slow, _) = server("").await;
-    let slow = || To::Http { url: slow.clone(), status: None, body: None, tls_left: None };
+    let slow = || http(slow.clone());
     let said = within(DEADLINE, &matrix(vec![line(slow(), false, Span::secs(60))])).await;
     assert_eq!(said.verdict, Verdict::NoData, "{}", said.note);
     assert!(said.note.contains("there was no time left to try for 1m"), "{}", said.note);

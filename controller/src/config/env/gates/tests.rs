@@ -63,6 +63,50 @@ fn every_problem_of_a_gate_is_named() {
     assert!(problems(none).contains("there is no canary"));
 }
 
+/// What is sent is data: it is checked to the letter, and what was kept before there was any reads as it was.
+#[test]
+fn headers_are_read_where_the_controller_asks() {
+    let http = |headers: &str| {
+        format!(
+            "[[gate]]\nname = \"a\"\nkind = \"http\"\nafter = \"canary\"\nurl = \"http://x/\"\nheaders = {{ {headers} }}\n"
+        )
+    };
+    let reach = |from: &str, headers: &str| {
+        format!(
+            "[[gate]]\nname = \"b\"\nkind = \"probe\"\nafter = \"canary\"\n[[gate.reach]]\nhttp = \"http://x/\"\n\
+             from = [\"{from}\"]\nheaders = {{ {headers} }}\n"
+        )
+    };
+    let kept = |gates: &str| {
+        let read = Environment::parse("p.toml", &format!("{HEAD}{gates}")).unwrap();
+        serde_json::to_string(&read.gates).unwrap()
+    };
+    let host = "Host = \"shop.example\", X-Probe = 1";
+    for gate in [http(host), reach("controller", host)] {
+        let json = kept(&gate);
+        assert!(json.contains(r#""headers":{"Host":"shop.example","X-Probe":"1"}"#), "{json}");
+        let back: Vec<crate::gate::Declaration> = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), json);
+    }
+    for gate in [http(""), reach("web-1", "")] {
+        assert!(!kept(&gate).contains("headers"), "{gate}");
+    }
+    for (gate, says) in [
+        (http("Host = \"x/y\""), "gate.headers: \"Host\" has to be like shop.example"),
+        (http("X = \"a\\r\\nFLUSHALL\""), "gate.headers: the value of \"X\" has to be visible ASCII"),
+        (http("Content-Length = 4"), "gate.headers: \"Content-Length\" is about the connection"),
+        (http("Metadata-Flavor = \"Google\""), "gate.headers: \"Metadata-Flavor\" opens a cloud's metadata"),
+        (http("X = \"$version\""), "gate.headers: $version is put into addresses only"),
+        (reach("controller", "\"X Y\" = 1"), "gate.reach.headers: \"X Y\" is no name of a header"),
+        (reach("web-1", host), "TLS, headers and bodies are the controller's"),
+    ] {
+        let said = problems(&gate);
+        assert!(said.contains(says) && said.lines().count() == 1, "{says}: {said}");
+    }
+    let tcp = reach("controller", host).replace("http = \"http://x/\"", "tcp = \"x:1\"");
+    assert!(problems(&tcp).contains("unknown key \"headers\" in [gate.reach]"));
+}
+
 /// What is wrong with one key says nothing against the others.
 #[test]
 fn no_key_is_unknown_because_another_is_wrong() {
