@@ -80,13 +80,13 @@ impl From<Headers> for BTreeMap<String, String> {
     }
 }
 
-/// No value is in them.
+/// No value is in them. Of more than is allowed nothing else is said, so that they are few.
 fn problems(given: &BTreeMap<String, String>) -> Vec<String> {
     let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let mut found = vec![];
     if given.len() > HEADERS_MAX || bytes > HEADERS_BYTES {
-        found.push(format!("at most {HEADERS_MAX} headers of {HEADERS_BYTES} bytes together"));
+        return vec![format!("at most {HEADERS_MAX} headers of {HEADERS_BYTES} bytes together")];
     }
+    let mut found = vec![];
     let mut names = BTreeSet::new();
     for (name, value) in given {
         if !names.insert(name.to_ascii_lowercase()) {
