@@ -33,8 +33,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// An integration test of a package as a program, to run elsewhere.
 pub fn test_program(package: &str, name: &str) -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).args([
+    let mut cargo = cargo();
+    cargo.args([
         "test",
         "--no-run",
         "--message-format=json",
@@ -55,12 +55,27 @@ pub fn repository() -> &'static Path {
 }
 
 fn build() -> Result<BTreeMap<String, PathBuf>> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).args(["build", "--workspace", "--bins", "--message-format=json"]);
+    let mut cargo = cargo();
+    cargo.args(["build", "--workspace", "--bins", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     Ok(executables(&run(&mut cargo, BUILD)?.success()?))
+}
+
+/// cargo, as a person in the repository would call it. What it tells every test about the test's own package has to be
+/// taken back: `ring` is compiled anew whenever it changes, and with it nearly all there is, here and once more by
+/// whoever calls cargo next.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository());
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Picks the programs from cargo's messages, one JSON object a line.
@@ -77,6 +92,16 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_is_not_told_whose_test_calls_it() {
+        let cargo = cargo();
+        let taken_back: Vec<_> =
+            cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR"] {
+            assert!(taken_back.contains(&std::ffi::OsStr::new(name)), "{name} stays: {taken_back:?}");
+        }
+    }
 
     #[test]
     fn finds_programs_in_cargos_messages() {
