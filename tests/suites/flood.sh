@@ -30,37 +30,38 @@ calm=$(middle "$(timed roll_out 1.1)" "$(timed roll_out 1.2)" "$(timed roll_out 
 before=$(memory) open=$(held) number=3
 echo "calm: a rollout takes $calm ms, the controller $before MiB, $open descriptors"
 
-# flood NAME COMMAND...: rolls out while it runs.
+# flood NAME COMMAND...: rolls out while it runs against both ports at once; PORT in it stands for each.
 flood() {
-    local name=$1 worst=0 all=() took usual attack
+    local name=$1 worst=0 all=() took usual port attacks=()
     shift
-    "$@" >"$site/$name.txt" 2>&1 &
-    attack=$!
-    pids+=("$attack")
-    while kill -0 "$attack" 2>/dev/null; do
+    for port in "$main" "$enrol"; do
+        "${@//PORT/$port}" >"$site/$name-${port##*:}.txt" 2>&1 &
+        attacks+=("$!")
+    done
+    pids+=("${attacks[@]}")
+    while kill -0 "${attacks[0]}" 2>/dev/null || kill -0 "${attacks[1]}" 2>/dev/null; do
         number=$((number + 1))
         took=$(timed roll_out "1.$number") || { echo "$name: rollout 1.$number failed" >&2; tail -5 "$site/controller.log" >&2; exit 1; }
         [ "$took" -le "$worst" ] || worst=$took
         all+=("$took")
     done
-    wait "$attack" || true
-    sed -n 's/\x1b\[[0-9;]*m//g; /^\(closed\|connected\|error\|pending\|service available\|exit status\):/Ip' "$site/$name.txt" | tail -n 5 | tr -s ' \n' ' '
+    wait "${attacks[@]}" || true
+    for port in "$main" "$enrol"; do
+        echo "$name-${port##*:}: $(sed -n 's/\x1b\[[0-9;]*m//g; /^\(closed\|connected\|error\|pending\|service available\|exit status\|requests\|status codes\):/Ip' \
+            "$site/$name-${port##*:}.txt" | tail -n 5 | tr -s ' \n' ' ')"
+    done
     [ "${#all[@]}" != 0 ] || { echo "$name: no rollout went through" >&2; exit 1; }
     usual=$(middle "${all[@]}")
     echo "$name: ${#all[@]} rollouts, half of them within $usual ms, the slowest $worst ms; $(memory) MiB, $(held) descriptors"
     [ "$usual" -le $((3 * calm + 5000)) ] || { echo "$name: too slow" >&2; exit 1; }
 }
 
-for port in "$main" "$enrol"; do
-    for attack in -H -B -X; do # headers, bodies, reads: each slowly
-        flood "slowhttptest$attack-${port##*:}" slowhttptest $attack -c 400 -r 100 -i 2 -l "$seconds" -u "https://$port/longshore.v1.Enrolment/Enroll" -p 2
-    done
-    printf '\0\0\0\0\0' >"$site/empty.grpc"
-    for streams in 4 64; do # as many as a stranger may have, and more
-        name=h2load-m$streams-${port##*:}
-        flood "$name" h2load -c 40 -m "$streams" -D "$seconds" -d "$site/empty.grpc" -H 'content-type: application/grpc' -H 'te: trailers' "https://$port/longshore.v1.Enrolment/Enroll"
-        grep -E "^requests:|^status codes" "$site/$name.txt" || true
-    done
+for attack in -H -B -X; do # headers, bodies, reads: each slowly
+    flood "slowhttptest$attack" slowhttptest $attack -c 400 -r 100 -i 2 -l "$seconds" -u "https://PORT/longshore.v1.Enrolment/Enroll" -p 2
+done
+printf '\0\0\0\0\0' >"$site/empty.grpc"
+for streams in 4 64; do # as many as a stranger may have, and more
+    flood "h2load-m$streams" h2load -c 40 -m "$streams" -D "$seconds" -d "$site/empty.grpc" -H 'content-type: application/grpc' -H 'te: trailers' "https://PORT/longshore.v1.Enrolment/Enroll"
 done
 after=$(memory)
 [ $((after - before)) -le 64 ] || { echo "the controller grew from $before to $after MiB" >&2; exit 1; }

@@ -14,13 +14,15 @@
 . "$(dirname "$0")/site.sh"
 need testssl sslyze
 raise_controller
-failed=0
-for port in "$main" "$enrol"; do
+
+# look PORT: what both say of it.
+look() {
+    local port=$1 failed=0 of=$site/${1##*:}
     echo "== testssl $port"
     testssl --quiet --warnings off --color 0 --nodns none --protocols --server-defaults --fs --vulnerable --server-preference \
-        --jsonfile-pretty "$site/testssl-${port##*:}.json" "$port" >"$site/testssl.txt" 2>&1 || true
-    [ -s "$site/testssl-${port##*:}.json" ] || { cat "$site/testssl.txt"; exit 1; }
-    python3 - "$site/testssl-${port##*:}.json" <<'END' || failed=1
+        --jsonfile-pretty "$of.json" "$port" >"$of-testssl.txt" 2>&1 || true
+    [ -s "$of.json" ] || { cat "$of-testssl.txt"; return 1; }
+    python3 - "$of.json" <<'END' || failed=1
 import json, sys
 own_ca = {"cert_chain_of_trust", "cert_revocation", "cert_crlDistributionPoints", "cert_ocspURL", "OCSP_stapling",
           "cert_caIssuers", "DNS_CAArecord", "certificate_transparency", "scanTime", "engine_problem", "cert_trust",
@@ -46,12 +48,21 @@ sys.exit(bool(found) or seen < 40)
 END
     echo "== sslyze $port"
     # Without a certificate of a client also on the main port: TLS 1.3 asks for it after all that is looked at here.
-    sslyze --mozilla_config=modern --certinfo_ca_file="$site/ctl/operator/ca.pem" "$port" >"$site/sslyze.txt" 2>&1 || true
-    if grep -q "OK - Compliant" "$site/sslyze.txt"; then
-        grep "Compliant" "$site/sslyze.txt"
+    sslyze --mozilla_config=modern --certinfo_ca_file="$site/ctl/operator/ca.pem" "$port" >"$of-sslyze.txt" 2>&1 || true
+    if grep -q "OK - Compliant" "$of-sslyze.txt"; then
+        grep "Compliant" "$of-sslyze.txt"
     else
-        sed -n '/COMPLIANCE/,$p' "$site/sslyze.txt"
+        sed -n '/COMPLIANCE/,$p' "$of-sslyze.txt"
         failed=1
     fi
-done
+    return $failed
+}
+
+# Both at once, since most of it is waiting; what is said of them comes one after the other.
+look "$main" >"$site/main.txt" 2>&1 &
+of_main=$!
+failed=0
+look "$enrol" >"$site/enrol.txt" 2>&1 || failed=1
+wait "$of_main" || failed=1
+cat "$site/main.txt" "$site/enrol.txt"
 exit $failed
