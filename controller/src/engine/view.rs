@@ -1,6 +1,9 @@
 //! A rollout as it is shown: its state, what its hosts are doing this moment, and why it waits.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use longshore_common::{
     ids::{HostId, RolloutId},
@@ -14,7 +17,7 @@ use super::{
     turn, unknown,
 };
 use crate::{
-    fleet::words::Progress,
+    fleet::{host, words::Progress},
     rollout::{Away, Facts, Hold, Phase, Rollout, explain},
     store::Revision,
     trouble::Trouble,
@@ -61,7 +64,8 @@ impl Engine {
         };
         let last_look = self.inner.looks.under_way(&loaded.rollout, now);
         let away = self.away(&loaded.rollout);
-        let facts = Facts { doing, away, seen: seen.clone(), benched, in_line, last_look };
+        let helper_away = self.helper_away(&loaded.rollout, &away).await?;
+        let facts = Facts { doing, away, helper_away, seen: seen.clone(), benched, in_line, last_look };
         let holds = explain(&loaded.rollout, &facts);
         let gates = gates::results(&self.inner.store, id).await?;
         Ok(View {
@@ -112,6 +116,33 @@ impl Engine {
             Some((*id, Away { since, unknown_at: since + silence }))
         };
         rollout.hosts.keys().filter_map(of_host).collect()
+    }
+
+    /// Hosts whose last word was that the helper there is away; of those that are gone, as their records have it.
+    async fn helper_away(
+        &self,
+        rollout: &Rollout,
+        away: &BTreeMap<HostId, Away>,
+    ) -> Result<BTreeSet<HostId>, Trouble> {
+        let mut found = BTreeSet::new();
+        if rollout.phase().is_done() {
+            return Ok(found);
+        }
+        let presence = self.inner.fleet.presence();
+        for (id, host) in &rollout.hosts {
+            let is_away = match presence.is_helper_away(id) {
+                Some(is_away) => is_away,
+                None if host.silent.is_some() || away.contains_key(id) => {
+                    let record = host::get(&self.inner.store, id).await?;
+                    record.and_then(|(host, _)| host.seen).is_some_and(|seen| seen.facts.is_helper_away())
+                }
+                None => false,
+            };
+            if is_away {
+                found.insert(*id);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -206,6 +206,11 @@ impl Presence {
         Some(entry.heard.elapsed())
     }
 
+    /// Whether a connected host says so; `None`: it has no session.
+    pub fn is_helper_away(&self, host: &HostId) -> Option<bool> {
+        Some(self.lock().get(host)?.session.as_ref()?.connected.facts.is_helper_away())
+    }
+
     pub fn progress(&self, host: &HostId, app: &AppName) -> Option<Progress> {
         self.lock().get(host)?.session.as_ref()?.connected.progress.get(app).cloned()
     }

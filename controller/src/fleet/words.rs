@@ -43,7 +43,7 @@ pub struct Facts {
 /// How a host says that it knows what may run on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustFacts {
-    /// `signed`, `unsigned`, `unsigned-allowed` or `damaged`.
+    /// `signed`, `unsigned`, `unsigned-allowed` or `damaged`; `unknown`: the helper there is away.
     pub state: String,
     pub root_sha256: String,
     /// 0: never.
@@ -72,6 +72,11 @@ impl Facts {
     pub fn alike(&self, other: &Facts) -> bool {
         let steady = |facts: &Facts| Facts { disk_free_bytes: 0, ..facts.clone() };
         steady(self) == steady(other)
+    }
+
+    /// The agent there may look at nothing, and so nothing that it told before need be so any more.
+    pub fn is_helper_away(&self) -> bool {
+        self.trust.as_ref().is_some_and(|trust| trust.state == "unknown")
     }
 }
 

@@ -103,8 +103,9 @@ pub struct HostApp {
     pub version: Option<String>,
     pub release: Option<String>,
     pub slot: Option<String>,
-    pub running: bool,
-    /// healthy, unhealthy or inconclusive; none before the first judgement.
+    /// none: its helper, which alone may look, is away.
+    pub running: Option<bool>,
+    /// Of the last switch: healthy, unhealthy or inconclusive; none before the first judgement.
     pub verdict: Option<String>,
     pub generation: u64,
     pub slots: Vec<String>,
@@ -152,6 +153,12 @@ impl From<pb::Host> for Host {
             unbrought,
             unwell,
         } = host;
+        // One that enrolled and never connected has said nothing yet.
+        let facts = facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from);
+        let mut apps: Vec<HostApp> = apps.into_iter().map(HostApp::from).collect();
+        if facts.as_ref().is_some_and(HostFacts::is_helper_away) {
+            apps.iter_mut().for_each(HostApp::doubt);
+        }
         Self {
             id,
             name,
@@ -161,8 +168,7 @@ impl From<pb::Host> for Host {
             unheard_since: Moment::from_wire(unheard_since_ms),
             agent_version,
             address,
-            // One that enrolled and never connected has said nothing yet.
-            facts: facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from),
+            facts,
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
             drained: drained.map(|pb::Drained { by, reason, since_ms, stop_ms, waits }| HostDrain {
                 reason,
@@ -176,7 +182,7 @@ impl From<pb::Host> for Host {
                 since: Moment::from_wire(since_ms),
                 until: Moment::from_wire(until_ms),
             }),
-            apps: apps.into_iter().map(HostApp::from).collect(),
+            apps,
             unbrought: unbrought.into_iter().map(Unbrought::from).collect(),
             unwell: unwell.into_iter().map(FoundUnwell::from).collect(),
             enrolled_at: Moment(enrolled_ms),
@@ -220,7 +226,7 @@ impl From<pb::AppState> for HostApp {
             version: some(version),
             release: some(release),
             slot: some(current_slot),
-            running,
+            running: Some(running),
             verdict: some(verdict),
             generation,
             slots,
@@ -232,6 +238,12 @@ impl From<pb::AppState> for HostApp {
 }
 
 impl HostApp {
+    /// Nobody could look since it was told.
+    fn doubt(&mut self) {
+        self.running = None;
+        self.sides.clear();
+    }
+
     /// What is live was not assigned.
     fn local_note(&self, page: &Page) -> Option<String> {
         let local = self.deployed_there.as_ref()?;
@@ -248,9 +260,10 @@ impl HostApp {
         let version = self.version.as_deref().unwrap_or("not deployed");
         let trouble = match (&self.version, self.running, self.verdict.as_deref()) {
             (None, _, _) => String::new(),
-            (_, false, _) => " (down)".to_owned(),
-            (_, true, Some("healthy") | None) => String::new(),
-            (_, true, Some(verdict)) => format!(" ({verdict})"),
+            (_, None, _) => " (unknown)".to_owned(),
+            (_, Some(false), _) => " (down)".to_owned(),
+            (_, Some(true), Some("healthy") | None) => String::new(),
+            (_, Some(true), Some(verdict)) => format!(" ({verdict})"),
         };
         visible(&format!("{} {version}{trouble}", self.app))
     }
@@ -293,6 +306,9 @@ impl Host {
                 Some(word) => Cell::new(Ink::Warn, word),
                 None => Cell::new(Ink::Good, "connected"),
             },
+            (None, false) if self.facts.as_ref().is_some_and(HostFacts::is_helper_away) => {
+                Cell::new(Ink::Bad, "away, as its helper is")
+            }
             (None, false) => Cell::new(Ink::Bad, "away"),
         }
     }
@@ -367,7 +383,7 @@ impl View for Host {
             let stop = match drained.stop_at {
                 None => String::new(),
                 // Sooner than they had to, mostly.
-                Some(_) if self.connected && !self.apps.iter().any(|app| app.running) => {
+                Some(_) if self.connected && self.apps.iter().all(|app| app.running == Some(false)) => {
                     "; its apps are stopped".to_owned()
                 }
                 Some(at) if drained.waits => {

@@ -11,7 +11,8 @@ use crate::cli::{
 impl Host {
     /// `shop 1.1, blog 2.0 (found unwell)`: a verdict is of the switch, what was found later counts more.
     pub(super) fn brief(&self) -> String {
-        let found = |app: &HostApp| app.running && self.unwell.iter().any(|found| found.app == app.app);
+        let found =
+            |app: &HostApp| app.running == Some(true) && self.unwell.iter().any(|found| found.app == app.app);
         let briefs = self.apps.iter().map(|app| match found(app) {
             true => format!("{} (found unwell)", app.brief()),
             false => app.brief(),
@@ -20,7 +21,7 @@ impl Host {
     }
 }
 
-/// Of a host that is away nobody knows whether an app runs: what is told is what it said last. That a slot is
+/// Of a host that is away, or whose helper is, nobody knows whether an app runs: what is told is what it said last. That a slot is
 /// unpacked says nothing of whether its release ever came to healthy there, but of one that failed it is said.
 pub(super) fn apps_table(apps: &[HostApp], connected: bool) -> Table {
     let mut table = Table::new(["APP", "VERSION", "RUNS", "VERDICT", "SLOT", "UNPACKED"]);
@@ -31,9 +32,9 @@ pub(super) fn apps_table(apps: &[HostApp], connected: bool) -> Table {
             visible(&app.app).into(),
             visible(app.version.as_deref().unwrap_or_default()).into(),
             match (connected, app.running) {
-                (false, _) => Cell::new(Ink::Faint, "unknown"),
-                (true, true) => Cell::new(Ink::Plain, "yes"),
-                (true, false) => Cell::new(Ink::Bad, "no"),
+                (false, _) | (true, None) => Cell::new(Ink::Faint, "unknown"),
+                (true, Some(true)) => Cell::new(Ink::Plain, "yes"),
+                (true, Some(false)) => Cell::new(Ink::Bad, "no"),
             },
             Cell::new(ink, visible(verdict)),
             visible(app.slot.as_deref().unwrap_or_default()).into(),

@@ -24,7 +24,7 @@ pub struct HostFacts {
 /// How the host knows what may run on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct HostTrust {
-    /// signed, unsigned, unsigned-allowed or damaged.
+    /// signed, unsigned, unsigned-allowed or damaged; unknown: its helper, which alone may look, is away.
     pub state: String,
     pub root_sha256: Option<String>,
     pub verified_at: Option<Moment>,
@@ -79,6 +79,13 @@ impl From<pb::TrustFacts> for HostTrust {
         } = trust;
         let verified_at = Moment::from_wire(verified_ms);
         Self { state, root_sha256: some(root_sha256), verified_at, breaks, problem: some(problem), expired }
+    }
+}
+
+impl HostFacts {
+    /// The last that the agent there could say: nobody can look at the host.
+    pub(super) fn is_helper_away(&self) -> bool {
+        self.trust.as_ref().is_some_and(|trust| trust.state == "unknown")
     }
 }
 

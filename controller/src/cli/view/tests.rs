@@ -131,7 +131,7 @@ fn a_drained_host_says_that_its_apps_are_stopped_once_they_are() {
         let mut host = host(Some(drained(waits)), None);
         let stopped = "drained by ada, 30s ago: a disk; its apps are stopped";
         assert_eq!(lines(&host, "drained"), [stopped]);
-        host.apps[0].running = true;
+        host.apps[0].running = Some(true);
         let runs = lines(&host, "drained");
         assert!(runs[0].contains("by 00:01:30 UTC"), "{runs:?}");
     }
@@ -231,6 +231,39 @@ fn a_host_that_is_not_back_since_the_controller_started_is_told_so() {
     assert_eq!(lines(&since, "state"), ["state away, seen 59s ago"]);
     let list = HostList { hosts: vec![before] }.lines(&Page::plain(Moment(60_000)));
     assert!(list[1].contains("not since the controller's start 12s ago"), "{list:?}");
+}
+
+/// The agent without its helper has nothing to tell of its host: what it told before is not how it stands now.
+#[test]
+fn of_a_host_whose_helper_is_away_it_is_not_known_what_runs() {
+    let host = |state: &str, connected| {
+        let trust = pb::TrustFacts { state: state.into(), ..pb::TrustFacts::default() };
+        let facts = pb::Facts { os: "linux".into(), trust: Some(trust), ..pb::Facts::default() };
+        let app = pb::AppState {
+            app: "shop".into(),
+            version: "1.1".into(),
+            running: true,
+            verdict: "healthy".into(),
+            ..pb::AppState::default()
+        };
+        Host::from(pb::Host {
+            name: "web-1".into(),
+            connected,
+            facts: Some(facts),
+            apps: vec![app],
+            ..pb::Host::default()
+        })
+    };
+    let row = |state: &str, connected| {
+        let list = HostList { hosts: vec![host(state, connected)] }.lines(&Page::plain(Moment(60_000)));
+        list[1].split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("signed", false), "web-1 away never shop 1.1");
+    assert_eq!(row("unknown", false), "web-1 away, as its helper is never shop 1.1 (unknown)");
+    assert_eq!(row("unknown", true), "web-1 connected, helper away now shop 1.1 (unknown)");
+    assert_eq!(lines(&host("unknown", true), "shop"), ["shop 1.1 unknown healthy"]);
+    let json = |state: &str| serde_json::to_value(host(state, false)).unwrap()["apps"][0]["running"].clone();
+    assert_eq!((json("signed"), json("unknown")), (true.into(), serde_json::Value::Null));
 }
 
 /// What happens once is told to many, under ids that begin alike; and none that is dead is not none that waits.

@@ -6,13 +6,17 @@ mod benched;
 mod closed;
 mod forward;
 mod gates;
+mod helper_away;
 mod hold;
 mod passed_over;
 mod paused;
 mod sentence;
 mod stays;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use longshore_common::{ids::HostId, report::Blame};
 
@@ -35,6 +39,8 @@ pub struct Facts {
     pub doing: BTreeMap<HostId, String>,
     /// Hosts that have no connection, and are not unknown yet.
     pub away: BTreeMap<HostId, Away>,
+    /// Hosts whose last word was that the helper there is away.
+    pub helper_away: BTreeSet<HostId>,
     /// What a run of a gate has seen so far, by its number.
     pub seen: BTreeMap<u32, String>,
     /// Why balancers send a host nothing, where an operator said so.
@@ -48,7 +54,7 @@ pub struct Facts {
 /// Everything that `rollout` waits for, then balancers that it goes on without, and then hosts that are kept from their
 /// connections; empty only when it is done and there are none of these.
 pub fn explain(rollout: &Rollout, facts: &Facts) -> Vec<Hold> {
-    let waits = waits(rollout, facts).into_iter();
+    let waits = waits(rollout, facts).into_iter().map(|hold| helper_away::named(rollout, facts, hold));
     let passed_over = passed_over::passed_over(rollout);
     waits.chain(passed_over).chain(benched::benched(rollout, facts)).collect()
 }

@@ -262,6 +262,34 @@ fn a_host_without_a_connection_has_two_ends() {
     assert!(late[1].then.starts_with(then), "the deadline comes before it is silent: {}", late[1].then);
 }
 
+/// It is not a lost connection that is to be looked for there, and whoever is told so knows what to type.
+#[test]
+fn a_host_whose_helper_is_away_is_named_with_where_to_look() {
+    let mut play = Play::new("a b | progress_deadline=10m");
+    for line in ["start", "a b staged", "+1m"] {
+        play.act(line);
+    }
+    let gone = *play.rollout.hosts.keys().last().expect("there are two");
+    let facts = Facts {
+        away: [(gone, Away { since: 33_000, unknown_at: 68_000 })].into(),
+        helper_away: [gone].into(),
+        ..Facts::default()
+    };
+    let told = |play: &Play| {
+        let holds = explain(&play.rollout, &facts);
+        let mut told = holds.into_iter().map(|hold| (hold.what, hold.command.unwrap_or_default()));
+        told.find(|(what, _)| what.contains("helper")).expect("it is told")
+    };
+    let look = "systemctl status longshore-helper.socket longshore-helper.service".to_owned();
+    let what = "1 host switches and has no connection: b; the helper does not answer on b, look there";
+    assert_eq!(told(&play), (what.to_owned(), look.clone()));
+    play.act("b silent");
+    let what = "1 host is unknown: b; the helper does not answer on b, look there";
+    assert_eq!(told(&play), (what.to_owned(), look));
+    let others = explain(&play.rollout, &facts).into_iter().filter(|hold| !hold.what.contains("helper"));
+    assert!(others.count() > 0, "nothing of it is said of a");
+}
+
 /// A host that nobody can reach need not keep the others waiting.
 #[test]
 fn whoever_waits_for_an_unknown_host_is_told_how_to_go_on_without_it() {
