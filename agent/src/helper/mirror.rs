@@ -7,6 +7,7 @@ use std::{
 };
 
 use longshore_common::{assignment::Assignment, code::Coded, ids::AppName, report::Report};
+use longshore_proto::v1 as pb;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::words::Snapshot;
@@ -44,6 +45,8 @@ pub struct Known {
     pub assignments: VecDeque<Assignment>,
     /// As each app stood when it was asked about last.
     pub standings: BTreeMap<AppName, Standing>,
+    /// As it stood with trust when that was asked last.
+    pub trust: pb::TrustFacts,
 }
 
 impl Mirror {

@@ -338,11 +338,17 @@ impl Works for Remote {
 
     async fn trust(&self) -> pb::TrustFacts {
         let why = match self.ask(Ask::Trust {}).await {
-            Ok(Say::Trust(trust)) => return trust.into(),
+            Ok(Say::Trust(trust)) => {
+                let trust = pb::TrustFacts::from(trust);
+                self.0.known().trust.clone_from(&trust);
+                return trust;
+            }
             Ok(_) => out_of_turn(),
             Err(why) => why,
         };
-        pb::TrustFacts { state: "unknown".into(), problem: why.to_string(), ..Default::default() }
+        // What was told stays told: glass that was broken before is no news when the helper is back.
+        let before = self.0.known().trust.clone();
+        pb::TrustFacts { state: "unknown".into(), problem: why.to_string(), ..before }
     }
 
     async fn deploy(&self, wanted: HandOrder, pieces: Pieces) -> Result<Ordered, Coded> {

@@ -88,6 +88,10 @@ impl<'l, W: Works> Session<'l, W> {
         let (say, messages) = mpsc::channel(OUTBOUND);
         let (hello, under_way) = hello(link).await;
         let trust = hello.facts.as_ref().and_then(|facts| facts.trust.clone()).unwrap_or_default();
+        if trust.state == "unknown" {
+            // The helper went just now: the rest of that hello would say that nothing runs here.
+            return Err(crate::helper::away());
+        }
         let hello = say_of(Say::Hello(hello));
         say.try_send(hello).expect("the queue is new and empty");
         for progress in under_way {

@@ -189,6 +189,8 @@ async fn work_goes_on_while_the_agent_is_away_and_is_told_later() {
 async fn a_helper_that_cannot_start_is_away_and_what_it_knows_is_not_known() {
     let mut pair = pair().await;
     deploy(&pair.remote, 1, "1").await;
+    pair.crew.host().break_glass("recovered by bob");
+    assert_eq!(pair.remote.trust().await.breaks, ["recovered by bob"]);
     drop(pair.helper.take());
     until(|| pair.remote.helper().as_deref() == Some("")).await;
     let socket = pair.dir.path().join("helper.sock");
@@ -198,6 +200,7 @@ async fn a_helper_that_cannot_start_is_away_and_what_it_knows_is_not_known() {
     let (trust, standing) = tokio::join!(pair.remote.trust(), pair.remote.standing(&shop));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(trust.state, "unknown");
+    assert_eq!(trust.breaks, ["recovered by bob"], "it is no news when the helper is back");
     assert!(trust.problem.starts_with("LS-C01 the helper does not answer"), "{}", trust.problem);
     assert!(standing.seen.unwrap_err().message.starts_with("the helper does not answer"));
 }
