@@ -33,7 +33,7 @@ use crate::{
         BoundKey, Fleet, Host,
         words::{
             Answer, AppSeen, Facts, FromAgent, Glance, Hello, HostHold, Question, SurveyAnswer, TestAnswer,
-            ToAgent, Wanted,
+            ToAgent, TrustFacts, Wanted,
         },
     },
     notify::{MailServer, MailTls},
@@ -106,6 +106,8 @@ pub struct HandAgent {
     pub refuses: Option<String>,
     /// Why nothing new begins there, as in a frozen fleet. No hold of the host's own, which the controller is told of.
     pub declines: Option<String>,
+    /// Why the fleet is frozen, as the host has heard and tells.
+    pub frozen: Option<String>,
 }
 
 impl HandAgent {
@@ -138,6 +140,7 @@ impl HandAgent {
             unwell: Arc::default(),
             refuses: None,
             declines: None,
+            frozen: None,
         }
     }
 
@@ -268,7 +271,10 @@ impl HandAgent {
             boot_id: "b".into(),
             boot_counter: 1,
             machine_id: String::new(),
-            facts: Facts::default(),
+            facts: Facts {
+                trust: self.frozen.clone().map(|frozen| TrustFacts { frozen, ..TrustFacts::default() }),
+                ..Facts::default()
+            },
             apps: disk.accepted.iter().map(seen).collect(),
             hold: self.hold.clone(),
             time_ms: now_ms(),

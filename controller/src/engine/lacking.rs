@@ -109,13 +109,15 @@ impl Engine {
             Claim::Missed(then) => self.still_misses(then, asked.as_ref(), since, live, host, app).await?,
             Claim::Settled => false,
         };
-        let why = match (comes, until) {
-            (true, None) => return Ok(None), // the next look finds it
-            (true, Some(until)) => format!("it comes by itself when the host {until}"),
-            (false, _) => {
+        let why = match (comes, until, self.frozen(host)) {
+            (true, None, None) => return Ok(None), // the next look finds it
+            (true, None, Some(frozen)) => format!("it comes by itself when that is over: {frozen}"),
+            (true, Some(until), _) => format!("it comes by itself when the host {until}"),
+            (false, _, frozen) => {
                 let version = &live.target.version;
+                let then = frozen.map_or_else(|| "next".to_owned(), |frozen| format!("{frozen}; then"));
                 format!(
-                    "it does not come by itself; next: longshore rollout start {app}@{version} --to {env}"
+                    "it does not come by itself; {then}: longshore rollout start {app}@{version} --to {env}"
                 )
             }
         };
@@ -130,6 +132,15 @@ impl Engine {
             Some(_) if host.drained.is_some() || host.rejoining.is_some() => Some("takes work again"),
             Some(connected) => connected.hold.map(|_| "is held no longer"),
         }
+    }
+
+    /// That it would decline whatever it is asked, with why and the way out.
+    fn frozen(&self, host: &Host) -> Option<String> {
+        let connected = self.inner.fleet.presence().connected(&host.id)?;
+        let why = connected.why_frozen()?;
+        Some(format!(
+            "the fleet is frozen by the organisation's key ({why}); to lift it: longshore fleet unfreeze"
+        ))
     }
 }
 

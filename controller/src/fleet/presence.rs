@@ -219,7 +219,12 @@ impl Presence {
 impl Connected {
     /// It has heard that nothing new begins anywhere, and would decline whatever it is asked.
     pub fn is_frozen(&self) -> bool {
-        self.facts.trust.as_ref().is_some_and(|trust| !trust.frozen.is_empty())
+        self.why_frozen().is_some()
+    }
+
+    /// Why the fleet is frozen, as the organisation signed it.
+    pub fn why_frozen(&self) -> Option<&str> {
+        self.facts.trust.as_ref().map(|trust| trust.frozen.as_str()).filter(|why| !why.is_empty())
     }
 
     /// Of one app more than a host may have, no step is known.

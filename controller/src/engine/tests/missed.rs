@@ -167,6 +167,22 @@ async fn a_host_that_declines_what_it_missed_is_asked_once() {
     controller.stop.cancel();
 }
 
+/// One that has heard of it is not even asked, and whoever looks at the host is told who lifts it, and how.
+#[tokio::test]
+async fn a_host_that_is_kept_from_what_it_missed_by_a_freeze_says_so() {
+    let (store, controller, agent, session) = one_missed_it(&[]).await;
+    let frozen = HandAgent { frozen: Some("release key stolen".to_owned()), ..agent.clone() };
+    let session = controller.comes_anew(&frozen, session).await;
+    assert_eq!((controller.looks(&store).await, agent.runs("shop").as_deref()), (2, Some("1.0")));
+    let left = controller.engine.lacking_on(&agent.host).await.unwrap();
+    let why = "it comes by itself when that is over: the fleet is frozen by the organisation's key (release key \
+               stolen); to lift it: longshore fleet unfreeze";
+    assert_eq!(left[0].why, why);
+    let _session = controller.comes_anew(&agent, session).await;
+    until("web-001 runs 1.1", async || agent.runs("shop").as_deref() == Some("1.1")).await;
+    controller.stop.cancel();
+}
+
 /// Somebody took it elsewhere by hand while it was held: that stands.
 #[tokio::test]
 async fn a_host_that_was_changed_by_hand_stays_as_it_is() {
