@@ -11,8 +11,17 @@ use tokio::{
 use super::Stream;
 
 /// Calls `each` for every line until the end. What is over `LINE_BYTES` of a line is dropped, and so says its end.
-pub async fn read_lines(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(String)) -> io::Result<()> {
-    let mut line = Cutter::default();
+pub async fn read_lines(from: impl AsyncRead + Unpin, each: impl FnMut(String)) -> io::Result<()> {
+    read_lines_up_to(LINE_BYTES, from, each).await
+}
+
+/// The same, of lines of up to so many bytes.
+pub async fn read_lines_up_to(
+    bytes: usize,
+    mut from: impl AsyncRead + Unpin,
+    mut each: impl FnMut(String),
+) -> io::Result<()> {
+    let mut line = Cutter::new(bytes);
     let mut buffer = [0; 4096];
     loop {
         let count = from.read(&mut buffer).await?;
@@ -33,7 +42,7 @@ pub async fn pass_lines(
     stream: Stream,
     to: mpsc::Sender<(Stream, String)>,
 ) {
-    let mut line = Cutter::default();
+    let mut line = Cutter::new(LINE_BYTES);
     let (mut buffer, mut ready) = ([0; 4096], vec![]);
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
@@ -54,8 +63,17 @@ pub async fn pass_lines(
     }
 }
 
-#[derive(Default)]
+/// The line, cut like those that are read.
+pub fn shortened(line: &str) -> String {
+    let (mut cutter, mut short) = (Cutter::new(LINE_BYTES), String::new());
+    let mut each = |cut: String| short = cut;
+    cutter.push(line.as_bytes(), &mut each);
+    cutter.finish(&mut each);
+    short
+}
+
 struct Cutter {
+    bytes: usize,
     kept: Vec<u8>,
     dropped: usize,
 }
@@ -63,12 +81,16 @@ struct Cutter {
 const CUT_MARK: &str = " …";
 
 impl Cutter {
+    fn new(bytes: usize) -> Self {
+        Self { bytes, kept: vec![], dropped: 0 }
+    }
+
     fn push(&mut self, piece: &[u8], each: &mut impl FnMut(String)) {
         let (text, ends) = match piece.split_last() {
             Some((b'\n', text)) => (text, true),
             _ => (piece, false),
         };
-        let room = (LINE_BYTES - CUT_MARK.len()).saturating_sub(self.kept.len());
+        let room = (self.bytes - CUT_MARK.len()).saturating_sub(self.kept.len());
         let take = room.min(text.len());
         self.kept.extend_from_slice(&text[..take]);
         self.dropped += text.len() - take;
@@ -90,7 +112,7 @@ impl Cutter {
             text.push_str(CUT_MARK);
         }
         // A cut inside a character, or bytes that are no text, grow when they are replaced.
-        while text.len() > LINE_BYTES {
+        while text.len() > self.bytes {
             text.pop();
         }
         self.kept.clear();
@@ -137,6 +159,12 @@ mod tests {
         assert_eq!(long.len(), 2);
         assert!(long[0].len() <= LINE_BYTES && long[0].ends_with('…'), "{}", long[0].len());
         assert_eq!(long[1], "short");
+        assert_eq!(shortened(&"x".repeat(100_000)), long[0]);
+        assert_eq!((shortened("short"), shortened("")), ("short".to_owned(), String::new()));
+        let mut rows = vec![];
+        let row = [b"x".repeat(5000), b"\n".to_vec()].concat();
+        read_lines_up_to(5000 + CUT_MARK.len(), &row[..], |row| rows.push(row)).await.unwrap();
+        assert_eq!(rows[0].len(), 5000, "a row is longer than a line");
         let noise = lines_of(&[0xff; 5000]).await;
         assert!(noise[0].len() <= LINE_BYTES);
     }

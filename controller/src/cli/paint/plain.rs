@@ -11,7 +11,7 @@ use crate::cli::{
     output::Page,
     view::{
         gate::Gate,
-        rollout::{Hold, HostRow, Rollout},
+        rollout::{Hold, HostFailure, HostRow, Rollout},
     },
 };
 
@@ -97,7 +97,8 @@ fn entries(before: &Rollout, after: &Rollout, page: &Page) -> Vec<Entry> {
     for host in &after.hosts {
         let known = before.hosts.iter().find(|known| known.id == host.id);
         if known.is_none_or(|known| known.state != host.state) && host.state != "waiting" {
-            told.push(host_change(host, at(host.since), page));
+            let shown = known.and_then(|known| known.failure.as_ref());
+            told.push(host_change(host, shown, at(host.since), page));
         }
     }
     for wave in &after.waves {
@@ -150,12 +151,17 @@ fn is_plain_work(hold: &Hold) -> bool {
     matches!(hold.kind.as_str(), "staging" | "switching" | "rolling-back" | "gate")
 }
 
-fn host_change(host: &HostRow, at: Moment, page: &Page) -> Entry {
+/// A host that failed goes through more states; what its failure rests on is `shown` once.
+fn host_change(host: &HostRow, shown: Option<&HostFailure>, at: Moment, page: &Page) -> Entry {
     let Some(failure) = &host.failure else {
         return Entry::new(at, page, &of_host(host, &host.state));
     };
     let text = format!("{}: {}", host.state, sentence(failure));
-    Entry::new(at, page, &of_host(host, &text)).with(&failure.evidence, page)
+    let entry = Entry::new(at, page, &of_host(host, &text));
+    if shown.is_some_and(|shown| shown.evidence == failure.evidence) {
+        return entry;
+    }
+    entry.with(&failure.evidence, page)
 }
 
 fn of_host(host: &HostRow, what: &str) -> String {

@@ -114,6 +114,29 @@ fn in_a_pipe_every_change_is_a_line() {
     );
 }
 
+/// It fails, goes back, and is back: what the app said is one block.
+#[test]
+fn in_a_pipe_evidence_is_told_once() {
+    let page = page(100);
+    let back = undone().rollout;
+    let mut failed = back.clone();
+    failed.hosts[0].state = "failed".into();
+    failed.outcome = None;
+    let first = plain::changes(&at_work().rollout, &failed, &page);
+    assert_eq!(first[0], "00:00:12 wave 1 web-1 failed: LS-B01 probe: http answered 503 for 4 s");
+    assert_eq!(
+        first[1..3],
+        ["           | shop 1.2: a trial order failed", "           | shop 1.2 is closed"]
+    );
+    let then = plain::changes(&failed, &back, &page);
+    assert_eq!(then[0], "00:00:12 wave 1 web-1 reverted: LS-B01 probe: http answered 503 for 4 s");
+    assert!(!then.iter().any(|line| line.contains('|')), "{then:?}");
+    let mut another = back.clone();
+    another.hosts[0].failure.as_mut().unwrap().evidence = vec!["shop 1.1 does not start".into()];
+    let another = plain::changes(&failed, &another, &page);
+    assert_eq!(another[1], "           | shop 1.1 does not start");
+}
+
 /// Whoever looks a minute later is told when it was, and in that order.
 #[test]
 fn what_is_over_is_told_at_its_own_time() {
