@@ -118,6 +118,25 @@ fn errors_can_be_read_by_programs() {
     assert_eq!((error["code"].as_str(), error["exit"].as_u64()), (Some("LS-C01"), Some(3)));
 }
 
+/// Before and after it, as `longshore` does.
+#[test]
+fn mistakes_can_be_read_by_programs() {
+    let root = TempDir::new().unwrap();
+    for (words, message) in [
+        ("-o json deplyo", "unrecognized subcommand 'deplyo'"),
+        ("status --frobnicate -o json", "unexpected argument '--frobnicate' found"),
+        ("-o json trust", "the command is not complete"),
+    ] {
+        let output = agent(root.path()).args(words.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words}: {}", said(&output));
+        let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!(error["schema"], "longshore.agent.error/1", "{words}");
+        assert!(error["code"].is_null(), "{error}");
+        assert_eq!((error["message"].as_str(), error["exit"].as_u64()), (Some(message), Some(2)));
+        assert!(error["next"].to_string().contains("Usage: longshore-agent"), "{error}");
+    }
+}
+
 #[test]
 fn a_token_does_not_stay_in_the_process_list() {
     let root = TempDir::new().unwrap();

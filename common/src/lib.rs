@@ -16,6 +16,7 @@ pub mod label;
 pub mod ledger;
 pub mod loopback;
 pub mod manifest;
+pub mod mistake;
 pub mod offline;
 pub mod recovery;
 pub mod regular;

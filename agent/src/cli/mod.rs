@@ -17,9 +17,10 @@ mod trust;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{Parser as _, error::ErrorKind};
 use longshore_common::{
     code::{Code, Coded},
+    mistake::{self, Mistake},
     text::{visible, visible_lines},
 };
 
@@ -30,8 +31,19 @@ use args::{Args, Command, Output};
 
 /// Runs one command. `args` begins with the program's name; `exec` is how this program is started again as a helper.
 pub fn main(args: impl IntoIterator<Item = OsString>, exec: SelfExec) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let for_programs = mistake::asks_for_json(&args);
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
+        Err(error) if for_programs && error.use_stderr() => {
+            let text = error.render().to_string();
+            let Mistake { message, next } = match error.kind() {
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Mistake::incomplete(&text),
+                _ => Mistake::told(&text),
+            };
+            complain_to_program(None, &message, &next, Exit::Usage);
+            return ExitCode::from(Exit::Usage as u8);
+        }
         Err(error) => {
             tell(&error);
             return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 });
@@ -104,13 +116,19 @@ fn complain(error: &Coded, output: Output) {
             eprintln!("longshore-agent: {} {}", error.code, lines.join("\n"));
         }
         Output::Json => {
-            let said = serde_json::json!({
-                "schema": "longshore.agent.error/1",
-                "code": error.code.to_string(),
-                "message": error.message,
-                "exit": exit_of(error.code) as u8,
-            });
-            eprintln!("{said}");
+            complain_to_program(Some(error.code), &error.message, &[], exit_of(error.code));
         }
     }
+}
+
+/// One line. `code`: none for a mistake on the command line.
+fn complain_to_program(code: Option<Code>, message: &str, next: &[String], exit: Exit) {
+    let said = serde_json::json!({
+        "schema": "longshore.agent.error/1",
+        "code": code.map(|code| code.to_string()),
+        "message": message,
+        "next": next,
+        "exit": exit as u8,
+    });
+    eprintln!("{said}");
 }

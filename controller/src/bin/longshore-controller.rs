@@ -1,6 +1,6 @@
 //! `longshore-controller`: sets a controller up, and runs it.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use longshore_common::{
@@ -11,7 +11,7 @@ use longshore_common::{
 };
 use longshore_controller::{
     access::{Grant, Grants},
-    cli::exit::Exit,
+    cli::{exit::Exit, failure::Failure, mistake},
     config::{Config, ENROL_PORT, MAIN_PORT},
     daemon,
     identity::{
@@ -125,23 +125,30 @@ enum CaCommand {
 }
 
 fn main() -> ExitCode {
-    let Arguments { output, command } = Arguments::parse();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let for_programs = mistake::asks_for_json(&args);
+    let Arguments { output, command } = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(told) if for_programs && told.use_stderr() => {
+            return complain(&mistake::failure(&told), Output::Json);
+        }
+        Err(told) => told.exit(),
+    };
     match command {
         Command::Serve { config } => daemon::process::main(&config),
         Command::Init { dir, listen, enrol_listen, names, operator } => {
             let wanted = Wanted { dir, listen, enrol_listen, names, operator };
             match init::init(wanted, SystemClock.now_ms()) {
                 Err(done @ IdentityError::Exists { .. }) => {
-                    eprintln!("longshore-controller: {}", Chain(&done));
-                    ExitCode::from(Exit::NothingToDo.number())
+                    complain(&Failure::new(Exit::NothingToDo, Chain(&done).to_string()), output)
                 }
-                made => report(made.map(|made| say(&made, output))),
+                made => report(made.map(|made| say(&made, output)), output),
             }
         }
         Command::Operator { config, name, roles, out } => {
-            report(make_operator(&config, &name, roles, &out, output))
+            report(make_operator(&config, &name, roles, &out, output), output)
         }
-        Command::Ca { command } => report(ca(command)),
+        Command::Ca { command } => report(ca(command), output),
     }
 }
 
@@ -228,13 +235,30 @@ fn make_operator(
     Ok(())
 }
 
-fn report<E: Into<Box<dyn std::error::Error>>>(result: Result<(), E>) -> ExitCode {
+fn report<E: Into<Box<dyn std::error::Error>>>(result: Result<(), E>, output: Output) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = error.into();
-            eprintln!("longshore-controller: {}", Chain(&*error));
-            ExitCode::FAILURE
+            complain(&Failure::new(Exit::Failed, Chain(&*error).to_string()), output)
         }
     }
+}
+
+fn complain(failure: &Failure, output: Output) -> ExitCode {
+    let Failure { exit, code, message, next } = failure;
+    match output {
+        Output::Table => eprintln!("longshore-controller: {message}"),
+        Output::Json => {
+            let said = serde_json::json!({
+                "schema": "longshore.controller.error/1",
+                "code": code.map(|code| code.to_string()),
+                "message": message,
+                "next": next,
+                "exit": exit.number(),
+            });
+            eprintln!("{said}");
+        }
+    }
+    ExitCode::from(exit.number())
 }

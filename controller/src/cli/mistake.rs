@@ -1,52 +1,24 @@
-//! A mistake on the command line, for programs: what the parser tells people in paragraphs, as a failure like any other.
-
-use std::ffi::OsString;
+//! A mistake on the command line, for programs: a failure like any other.
 
 use clap::error::ErrorKind;
-use longshore_common::text::visible_lines;
+use longshore_common::mistake::Mistake;
+pub use longshore_common::mistake::asks_for_json;
 
 use super::failure::Failure;
 
-/// Whether JSON was asked for, wherever that stands: when there is a mistake before it, nobody has read it.
-pub fn asks_for_json(args: &[OsString]) -> bool {
-    let options = args.iter().skip(1).take_while(|arg| arg.as_os_str() != "--");
-    let words: Vec<&str> = options.filter_map(|arg| arg.to_str()).collect();
-    let nexts = words.iter().skip(1).map(Some).chain([None]);
-    words.iter().zip(nexts).any(|(word, next)| {
-        let next_is_json = next == Some(&"json");
-        match (word.strip_prefix("--"), word.strip_prefix('-')) {
-            (Some(long), _) => long == "output=json" || (long == "output" && next_is_json),
-            (None, Some(short)) => matches!(short, "ojson" | "o=json") || (short == "o" && next_is_json),
-            (None, None) => false,
-        }
-    })
-}
-
-/// The first paragraph is what is wrong; the others, a tip and how it is written, are the next steps.
 pub fn failure(told: &clap::Error) -> Failure {
-    let text = visible_lines(&told.render().to_string());
-    if told.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // All of the help, of which a program needs the one line.
-        let usage = text.lines().find(|line| line.starts_with("Usage: ")).map(str::to_owned);
-        return Failure {
-            next: usage.into_iter().collect(),
-            ..Failure::usage("the command is not complete")
-        };
-    }
-    let mut paragraphs = text.split("\n\n").map(|paragraph| {
-        let lines = paragraph.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines.collect::<Vec<_>>().join(" ")
-    });
-    let first = paragraphs.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(&first);
-    Failure {
-        next: paragraphs.filter(|paragraph| !paragraph.is_empty()).collect(),
-        ..Failure::usage(message)
-    }
+    let text = told.render().to_string();
+    let Mistake { message, next } = match told.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Mistake::incomplete(&text),
+        _ => Mistake::told(&text),
+    };
+    Failure { next, ..Failure::usage(message) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use clap::Parser as _;
 
     use super::*;
