@@ -38,6 +38,14 @@ refuse() {
     exit 4
 }
 [ "$(id -u)" = 0 ] || refuse 'must be run as root'
+# A unit in /etc would hide the package's, and every newer one.
+if [ -e /usr/lib/systemd/system/longshore-controller.service ]; then
+    hides=
+    if [ -e $installed ]; then hides="; $installed hides the package's unit: rm it, then systemctl daemon-reload"; fi
+    refuse "the package longshore-controller is installed here and has program and unit: a newer package updates them. To set \
+it up: runuser -u $user -- longshore-controller init --dir $state --name NAME, then systemctl enable --now \
+longshore-controller. To have this script do it: apt-get remove longshore-controller first, which leaves $state$hides"
+fi
 [ -f "$program" ] || refuse "there is no program $program: copy the one that was built to there"
 [ -f "$unit" ] || refuse "there is no unit $unit: copy it from deploy/systemd to there"
 [ -d /run/systemd/system ] || refuse 'this machine does not run systemd; without it: longshore-controller init, then serve'
@@ -74,7 +82,9 @@ install -d -m 0700 -o $user -g $user $state
 
 if [ ! -e $state/controller.toml ]; then
     # shellcheck disable=SC2086 # each of them is two words
-    runuser -u $user -- longshore-controller init --dir $state $names
+    said=$(runuser -u $user -- longshore-controller init --dir $state $names)
+    # It is started below.
+    printf '%s\n' "$said" | sed '/^Start it: /d'
 fi
 
 systemctl enable --quiet longshore-controller.service

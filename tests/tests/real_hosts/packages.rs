@@ -30,6 +30,7 @@ pub fn install_and_leave() -> Result<()> {
         host.exec(["systemctl", "is-active", unit])?.code_is(3)?;
     }
 
+    the_script_leaves_a_package_alone(host)?;
     let dir = "/var/lib/longshore-controller";
     assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore-controller 700");
     let init = format!(
@@ -55,6 +56,18 @@ pub fn install_and_leave() -> Result<()> {
     the_script_installs_a_controller(host, dir)
 }
 
+/// Its unit would hide the package's.
+fn the_script_leaves_a_package_alone(host: &Host) -> Result<()> {
+    host.put(&repository().join("deploy/install-controller.sh"), "/root/install-controller.sh")?;
+    let install = format!("cd /root && sh ./install-controller.sh --name {}", host.name());
+    let refused = host.shell(&install)?.code_is(4)?.everything();
+    assert!(refused.contains("the package longshore-controller is installed here"), "{refused}");
+    assert!(refused.contains("longshore-controller init --dir"), "the way out is said: {refused}");
+    host.shell("test ! -e /etc/systemd/system/longshore-controller.service")?.success()?;
+    host.shell("rm /root/install-controller.sh")?.success()?;
+    Ok(())
+}
+
 /// On a machine that has neither its user nor its folder.
 fn the_script_installs_a_controller(host: &Host, dir: &str) -> Result<()> {
     let deploy = repository().join("deploy");
@@ -71,6 +84,7 @@ fn the_script_installs_a_controller(host: &Host, dir: &str) -> Result<()> {
     host.exec(["getent", "passwd", "longshore-controller"])?.code_is(2)?;
     let said = host.shell(&install)?.success()?;
     assert!(said.contains("runs and starts with this machine"), "{said}");
+    assert!(said.contains("context add") && !said.contains("Start it"), "it is started already: {said}");
     host.exec(["systemctl", "is-active", "longshore-controller"])?.success()?;
     assert_eq!(host.shell(&format!("stat -c '%U %a' {dir}"))?.success()?.trim(), "longshore-controller 700");
     let before = main_pid(host)?;
