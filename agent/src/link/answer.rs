@@ -62,17 +62,20 @@ impl<W: Works> Answerer<W> {
         }
         let (id, say, crew) = (question.id, self.say.clone(), self.crew.clone());
         let of_apps = matches!(question.about, Some(Asked::Ping(_) | Asked::Survey(_)));
-        if of_apps && crew.helper().is_some_and(|version| version.is_empty()) {
+        if of_apps && is_helper_away(&crew) {
             // What runs here is not known, which is something else than that nothing does.
-            let away = crate::helper::away().to_string();
-            self.tasks.spawn(async move { reply(&say, id, Told::Error(away)).await });
+            self.tasks.spawn(async move { reply(&say, id, without_helper()).await });
             return;
         }
         match question.about {
             Some(Asked::Ping(pb::Nothing {})) => {
                 self.tasks.spawn(async move {
                     let apps = words::app_states(&crew).await;
-                    reply(&say, id, Told::Pong(pb::Pong { time_ms: crew.now_ms(), apps })).await;
+                    let told = match is_helper_away(&crew) {
+                        true => without_helper(), // it went while it was asked
+                        false => Told::Pong(pb::Pong { time_ms: crew.now_ms(), apps }),
+                    };
+                    reply(&say, id, told).await;
                 });
             }
             Some(Asked::Facts(pb::Nothing {})) => {
@@ -85,7 +88,9 @@ impl<W: Works> Answerer<W> {
             Some(Asked::Survey(asked)) => {
                 let facts = self.facts.clone();
                 self.tasks.spawn(async move {
-                    reply(&say, id, Told::Survey(survey(&crew, &facts, asked).await)).await;
+                    let found = survey(&crew, &facts, asked).await;
+                    let told = if is_helper_away(&crew) { without_helper() } else { Told::Survey(found) };
+                    reply(&say, id, told).await;
                 });
             }
             Some(Asked::Logs(asked)) => self.logs(id, asked),
@@ -150,6 +155,14 @@ impl<W: Works> Answerer<W> {
             reply(&say, id, answer).await;
         });
     }
+}
+
+fn is_helper_away<W: Works>(crew: &W) -> bool {
+    crew.helper().is_some_and(|version| version.is_empty())
+}
+
+fn without_helper() -> Told {
+    Told::Error(crate::helper::away().to_string())
 }
 
 pub(super) fn known<W: Works>(crew: &W, app: &str) -> Result<AppName, Coded> {

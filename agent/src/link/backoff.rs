@@ -10,6 +10,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Between two addresses of one round.
 const NEXT_ADDRESS: Duration = Duration::from_millis(100);
+/// A session that lasted this long was a good one: after it, reconnecting starts with short pauses again.
+const GOOD_SESSION: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -19,6 +21,13 @@ pub(super) struct Backoff {
 impl Backoff {
     pub(super) fn new() -> Self {
         Self { attempts: 0 }
+    }
+
+    /// For how long there was a session; `None`: there was none, however long somebody was waited for.
+    pub(super) fn note(&mut self, session: Option<Duration>) {
+        if session.is_some_and(|lasted| lasted >= GOOD_SESSION) {
+            self.reset();
+        }
     }
 
     pub(super) fn reset(&mut self) {
@@ -53,6 +62,21 @@ mod tests {
         assert!(pauses[20..].iter().any(|pause| *pause > LONGEST / 2));
         backoff.reset();
         assert!(backoff.pause(1) <= FIRST);
+    }
+
+    /// A controller that accepts connections and does not come to greet anybody has too many hosts already.
+    #[test]
+    fn only_a_good_session_makes_pauses_short_again() {
+        let mut backoff = Backoff::new();
+        for _ in 0..20 {
+            backoff.pause(1);
+        }
+        for poor in [None, Some(GOOD_SESSION / 2)] {
+            backoff.note(poor);
+            assert_eq!(backoff.attempts, 20, "{poor:?}");
+        }
+        backoff.note(Some(GOOD_SESSION));
+        assert_eq!(backoff.attempts, 0);
     }
 
     #[test]

@@ -50,8 +50,6 @@ use session::{End, Session};
 pub const MAIN_PORT: u16 = 7440;
 /// Where hosts enrol, where nobody said otherwise.
 pub const ENROL_PORT: u16 = 7443;
-/// A session that lasted this long was a good one: after it, reconnecting starts with short pauses again.
-const GOOD_SESSION: Duration = Duration::from_secs(10);
 
 /// How the connection stands, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,14 +141,15 @@ impl<W: Works> Link<W> {
         let mut next = 0;
         loop {
             let address = self.controllers[next % self.controllers.len()].clone();
-            let (begun, key) = (tokio::time::Instant::now(), self.pair.fingerprint());
+            let (mut session, key) = (None, self.pair.fingerprint());
             let end = tokio::select! {
-                end = self.visit(&address) => end,
+                end = self.visit(&address, &mut session) => end,
                 () = shutdown.cancelled() => break,
             };
             self.uplink.send_replace(None);
+            backoff.note(session);
             // Until a new key has been shown, the one before counts as well, for whoever else may have it.
-            if begun.elapsed() >= GOOD_SESSION || self.pair.fingerprint() != key {
+            if self.pair.fingerprint() != key {
                 backoff.reset();
             }
             self.lost(&address, &end);
@@ -164,8 +163,8 @@ impl<W: Works> Link<W> {
         self.uplink.send_replace(None);
     }
 
-    /// One connection, from dialling to its end.
-    async fn visit(&mut self, address: &str) -> Coded {
+    /// One connection, from dialling to its end, and for how long there was a session.
+    async fn visit(&mut self, address: &str, lasted: &mut Option<Duration>) -> Coded {
         if let Some(expired) = self.expired() {
             tracing::warn!("{expired}");
             if let Err(error) = self.recover(address).await
@@ -184,10 +183,12 @@ impl<W: Works> Link<W> {
         };
         self.facts.uplink = own;
         match Session::open(self, address, channel).await {
-            Ok(session) => match session.live().await {
-                End::Told(error) => error,
-                End::Lost(error) => error,
-            },
+            Ok(session) => {
+                let begun = tokio::time::Instant::now();
+                let (End::Told(error) | End::Lost(error)) = session.live().await;
+                *lasted = Some(begun.elapsed());
+                error
+            }
             Err(error) => self.expired().unwrap_or(error),
         }
     }

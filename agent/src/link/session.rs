@@ -122,6 +122,8 @@ impl<'l, W: Works> Session<'l, W> {
         let renew_at = renew::at(link);
         let answerer =
             Answerer::new(link.crew.clone(), link.facts.clone(), link.witness.clone(), say.clone());
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay); // of those that were missed none is made up
         let mut session = Self {
             address: address.to_owned(),
             channel,
@@ -130,7 +132,7 @@ impl<'l, W: Works> Session<'l, W> {
             told,
             outbox,
             hold,
-            heartbeat: tokio::time::interval(HEARTBEAT),
+            heartbeat,
             beats: 0,
             without_helper: 0,
             trust,
@@ -257,7 +259,9 @@ impl<'l, W: Works> Session<'l, W> {
             Some(Hear::Question(question)) => self.answerer.answer(question),
             Some(Hear::Checkpoint(checkpoint)) => {
                 let witness = self.link.witness.clone();
-                tokio::task::spawn_blocking(move || witness.keep(checkpoint));
+                // One after the other: an older one that comes last would look like a log that was rewritten.
+                let kept = tokio::task::spawn_blocking(move || witness.keep(checkpoint)).await;
+                kept.expect("keeping a checkpoint does not panic");
             }
             Some(Hear::Farewell(farewell)) => return Err(End::Told(of_farewell(farewell))),
             None => tracing::debug!("the controller sent a message that this version does not know"),
