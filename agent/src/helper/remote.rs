@@ -29,7 +29,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    VERSION, bring, expand, frame,
+    VERSION, bring, expand,
+    frame::{self, FrameError},
     mirror::Mirror,
     words::{Ask, Call, Say, Snapshot},
 };
@@ -103,7 +104,7 @@ impl Remote {
     async fn attach_once(&self, errands: &mut JoinSet<()>) -> Result<(), Coded> {
         let mut stream = self.call(Ask::Attach {}).await?;
         loop {
-            let say = frame::hear(&mut stream, frame::SAY_BYTES).await.map_err(|e| e.coded())?;
+            let say = frame::hear(&mut stream, frame::SAY_BYTES).await.map_err(|e| lost(&e))?;
             while errands.try_join_next().is_some() {}
             match say {
                 Some(Say::Snapshot(snapshot)) => self.0.begin(*snapshot),
@@ -131,7 +132,13 @@ impl Remote {
                 self.0.due.notified().await;
                 continue;
             };
-            match self.ask(Ask::Assign { assignment: Box::new(assignment.clone()) }).await {
+            let ask = Ask::Assign { assignment: Box::new(assignment.clone()) };
+            let handed = match self.there().await {
+                Ok(()) => self.talk(ask, ANSWER, &Sink::nowhere()).await,
+                // Whatever keeps the helper away, it has not seen this one.
+                Err(why) => Err(Coded::new(Code::C01, why.message)),
+            };
+            match handed {
                 Ok(_) => {}
                 Err(refused) if refused.code != Code::C01 => {
                     tracing::error!(app = %assignment.app, "the helper does not take an assignment: {refused}");
@@ -172,6 +179,11 @@ impl Remote {
 
     async fn ask_within(&self, ask: Ask, within: Duration, sink: &Sink) -> Result<Say, Coded> {
         self.there().await?;
+        self.talk(ask, within, sink).await
+    }
+
+    /// With a helper that is there.
+    async fn talk(&self, ask: Ask, within: Duration, sink: &Sink) -> Result<Say, Coded> {
         let talk = async {
             let mut stream = self.call(ask).await?;
             loop {
@@ -202,6 +214,19 @@ pub(crate) fn away() -> Coded {
     let message = "the helper does not answer; what runs goes on. On this host: systemctl status \
                    longshore-helper.socket longshore-helper.service";
     Coded::new(Code::C01, message)
+}
+
+/// One that ends in the midst of a word is away like one that ends between two.
+fn lost(error: &FrameError) -> Coded {
+    match error {
+        FrameError::Broken(_) | FrameError::Torn => {
+            Coded::new(Code::C01, format!("{}: {error}", away().message))
+        }
+        FrameError::TooLong { .. }
+        | FrameError::Kind(_)
+        | FrameError::Senseless(_)
+        | FrameError::OutOfTurn => error.coded(),
+    }
 }
 
 fn out_of_turn() -> Coded {
@@ -376,7 +401,7 @@ impl Works for Remote {
             expanded?;
         }
         let late = |_| Coded::new(Code::C01, "the helper did not answer in time: longshore-agent status");
-        match answer.map_err(late)?.map_err(|e| e.coded())? {
+        match answer.map_err(late)?.map_err(|e| lost(&e))? {
             Some(Say::Ordered { app, version, generation }) => Ok(Ordered { app, version, generation, told }),
             Some(Say::No(wrong)) => Err(wrong.into()),
             Some(_) => Err(out_of_turn()),

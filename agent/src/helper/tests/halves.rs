@@ -204,3 +204,27 @@ async fn a_helper_that_cannot_start_is_away_and_what_it_knows_is_not_known() {
     assert!(trust.problem.starts_with("LS-C01 the helper does not answer"), "{}", trust.problem);
     assert!(standing.seen.unwrap_err().message.starts_with("the helper does not answer"));
 }
+
+/// One that dies in the midst of a word takes nothing along that was to be handed to it.
+#[tokio::test]
+async fn an_assignment_waits_for_a_helper_whatever_the_last_one_died_of() {
+    let mut pair = pair().await;
+    drop(pair.helper.take());
+    until(|| pair.remote.helper().as_deref() == Some("")).await;
+    let socket = pair.dir.path().join("helper.sock");
+    std::fs::remove_file(&socket).unwrap();
+    let deaf = UnixListener::bind(&socket).unwrap();
+    let (mut dying, _) = within(deaf.accept()).await.unwrap();
+    dying.write_all(b"w\0").await.unwrap();
+    drop(dying);
+    pair.remote.assign(run(1, "1"));
+    for _ in 0..2 {
+        let trust = pair.remote.trust().await; // for as long as the assignment is waited with
+        assert!(trust.problem.starts_with("LS-C01 the helper does not answer"), "{}", trust.problem);
+    }
+    std::fs::remove_file(&socket).unwrap();
+    let peers = Peers::root_and(own_uid());
+    let (_, _again) = listen(pair.dir.path(), pair.crew.clone(), pair.courier.clone(), peers);
+    drop(deaf); // and with it the connection that waits there
+    until(|| pair.remote.outbox_len() == 1).await;
+}
