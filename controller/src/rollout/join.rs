@@ -55,13 +55,15 @@ impl Rollout {
         self.header.watch.as_ref().is_some_and(|watch| wave > watch.wave)
     }
 
-    /// Newcomers interrupted the watch, and its time is over.
+    /// The time of the watch is over, be it that newcomers interrupted it or that its hosts are looked at once more.
     fn is_watched_to_its_end(&self, now: Millis) -> bool {
-        let now = match &self.header.phase {
-            Phase::Paused(paused) => paused.since, // no time passes
-            _ => now,
+        let interrupted = self.header.watch.as_ref();
+        let (watch, now) = match &self.header.phase {
+            Phase::Watching(watching) => (Some(watching), now),
+            Phase::Paused(paused) => (interrupted, paused.since), // no time passes
+            _ => (interrupted, now),
         };
-        self.header.watch.as_ref().is_some_and(|watch| watch.until <= now)
+        watch.is_some_and(|watch| watch.until <= now)
     }
 }
 

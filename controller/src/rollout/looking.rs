@@ -42,6 +42,7 @@ pub fn step_in_look(
     look: LastLook,
     now: Millis,
 ) -> Result<Transition, Refused> {
+    let event = in_time(rollout, event);
     let overdue = now + 1 - look.since;
     let mut held = rollout.clone();
     put_off(&mut held, overdue);
@@ -55,6 +56,14 @@ pub fn step_in_look(
         return Ok(held);
     }
     step(rollout, event, now)
+}
+
+/// Whoever comes when the time of the watch is over is not taken in (`join`), look or no look.
+fn in_time(rollout: &Rollout, event: Event) -> Event {
+    match (&rollout.header.phase, event) {
+        (Phase::Watching(_), Event::HostJoined { .. }) => Event::Tick,
+        (_, event) => event,
+    }
 }
 
 /// Its bake or watch began, and ends, so much later.

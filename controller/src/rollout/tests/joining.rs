@@ -1,6 +1,7 @@
 //! Scenario 94: hosts that come to be of the environment while its rollout is under way.
 
 use super::transcript::check;
+use crate::rollout::{Event, Snapshots, last_look, step_in_look};
 
 /// They are a wave of their own, after all others, and begin when the wave before is through.
 #[test]
@@ -113,6 +114,25 @@ fn newcomers_do_not_keep_a_watched_rollout_from_its_end() {
     play.reload();
     assert_eq!(play.act("+10s"), "succeeded");
     assert_eq!(play.reason(), "3 of 3 hosts run 2");
+}
+
+/// Nor do they call its last look off: that is made with the hosts that were watched.
+#[test]
+fn newcomers_do_not_keep_a_watch_from_its_last_look() {
+    let mut play = check(
+        "a n1:new:late | watch=60s",
+        "start  -> staging 0; stage a
+         a good -> switching 0; run a
+         a good -> watching 0",
+    );
+    play.now += 60_000;
+    let look = last_look(&play.rollout, None, play.now).expect("its time is over");
+    let joins = Event::HostJoined { member: Box::new(play.late[0].clone()), snapshots: Snapshots::new() };
+    let next = step_in_look(&play.rollout, joins, look, play.now).expect("a fact").next;
+    assert_eq!(next, play.rollout, "nothing has changed");
+    assert_eq!(last_look(&next, Some(look), play.now), Some(look), "it goes on");
+    assert_eq!(play.act("n1 joins"), "succeeded", "where nobody is looked at it ends");
+    assert!(play.rollout.newcomers().is_empty());
 }
 
 /// A pause in the midst of a newcomers' wave moves the end of the watch as well.
