@@ -6,7 +6,7 @@ use longshore_common::{ids::HostId, time::Millis};
 
 use super::{
     draft::Draft,
-    gate::Stage,
+    gate::{GateKind, GateSpec, Run, Stage},
     host::{HostProgress, HostState},
     model::Rollout,
     phase::Phase,
@@ -40,6 +40,16 @@ pub fn unheard_when_due(rollout: Rollout, is_away: impl Fn(&HostId) -> bool, now
     draft.rollout
 }
 
+/// The deadline of a gate that nobody looked at begins anew. People had the time of an approval all the same: it keeps its
+/// own, but for a moment in which whoever came in vain can come again.
+fn put_off(gate: &GateSpec, run: &Run, now: Millis) -> Millis {
+    let length = gate.length(run.waits).as_ms();
+    if gate.kind == GateKind::Approval {
+        return run.deadline.max(now + length.min(BACK_MS));
+    }
+    now + length
+}
+
 impl Draft {
     fn give_time_to_return(&mut self) {
         let (now, soon) = (self.now, self.now + BACK_MS);
@@ -52,7 +62,7 @@ impl Draft {
         let due = self.rollout.due_gates().into_iter();
         let due = due.filter(|(stage, _, run)| *stage != Stage::Watch && run.deadline < soon);
         let due: Vec<(u32, Millis)> =
-            due.map(|(_, gate, run)| (run.number, now + gate.length(run.waits).as_ms())).collect();
+            due.map(|(_, gate, run)| (run.number, put_off(gate, run, now))).collect();
         let Some(round) = &mut self.rollout.header.round else { return };
         for run in round.runs.iter_mut().filter(|run| run.is_pending()) {
             let begun_anew = due.iter().find(|(number, _)| *number == run.number);

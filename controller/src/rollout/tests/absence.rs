@@ -110,3 +110,27 @@ fn a_gate_that_nobody_looked_at_has_its_time() {
     assert_eq!(next_deadline(&play.rollout), Some(play.now + 60_000));
     assert_eq!(play.act("gate errors pass"), "staging 1; stage b");
 }
+
+/// People had the time all the same, so that an approval does not wait for as long again: whoever came in vain has a moment.
+#[test]
+fn an_approval_that_nobody_could_give_keeps_its_deadline() {
+    let setup = "a b | canary=1 gate=ok:canary:approval:deadline=4h";
+    let asked = || {
+        check(
+            setup,
+            "start     -> staging 0; stage a
+             a staged  -> switching 0; run a
+             a healthy -> gating 0; look ok",
+        )
+    };
+    let mut in_time = asked();
+    assert_eq!(after(&mut in_time, 3 * HOUR), "gating 0");
+    assert_eq!(next_deadline(&in_time.rollout), Some(4 * HOUR));
+    for away in [4 * HOUR - 60_000, 5 * HOUR] {
+        let mut late = asked();
+        assert_eq!(after(&mut late, away), "gating 0");
+        assert_eq!(next_deadline(&late.rollout), Some(away + 120_000));
+        assert_eq!(late.clone().act("gate ok pass"), "staging 1; stage b");
+        assert_eq!(late.act("+2m"), "paused for a gate");
+    }
+}
