@@ -102,6 +102,7 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
         held: None,
         excluded: None,
         drained: false,
+        left_drained: false,
         group: None,
         address: None,
         replaces: false,

@@ -350,6 +350,7 @@ impl Engine {
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
             drained: host.drained.is_some() || host.rejoining.is_some(),
+            left_drained: host.drained.is_some() && host.barred.is_none(),
             group: None,
             address: address_of(&host),
             replaces: false, // of the release, which its plan knows

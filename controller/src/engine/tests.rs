@@ -347,7 +347,7 @@ async fn a_host_that_was_removed_meanwhile_has_left() {
     controller.connect(&agents[..1]);
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
     let why = turn::reason(&controller, id).await;
-    assert!(why.starts_with("1 of 1 hosts run 1.0; 1 left: web-001"), "{why}");
+    assert!(why.starts_with("1 host runs 1.0; 1 left: web-001"), "{why}");
 }
 
 /// Deadlines that came while no controller was there are no verdict on hosts that could not say anything to anybody.

@@ -29,6 +29,8 @@ impl Ticket {
         for member in members {
             member.replaces = replaced.contains(&member.name);
             if let Some(why) = self.excluded.get(&member.id) {
+                // One that was drained since it was planned is left out for what the plan says all the same.
+                member.left_drained &= member.excluded.as_ref().is_some_and(|now| why.ends_with(now));
                 member.excluded = Some(why.clone());
             }
         }
@@ -55,5 +57,29 @@ impl Ticket {
             self.plan.env
         );
         Err(Coded::new(Code::R03, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::{plan, tests::setup::world},
+        rollout::tests::setup::member,
+    };
+
+    /// What a plan has against a host stands though it is drained by now: it does not get the release by itself later.
+    #[test]
+    fn a_host_misses_a_release_only_where_its_drain_is_what_the_plan_says() {
+        let drained = member("a:drained", 1);
+        let misses = |why: &str| {
+            let excluded = [(drained.id, why.to_owned())].into();
+            let ticket = Ticket { plan: plan(&world("a b")), overrides: vec![], excluded };
+            let mut members = [drained.clone()];
+            ticket.mark(&mut members);
+            members[0].left_drained
+        };
+        assert!(misses("left out: drained"));
+        assert!(!misses("disk: 3 MB are free, 40 MB needed"));
     }
 }

@@ -51,20 +51,30 @@ impl Draft {
         } else if good == 0 {
             (Outcome::Failed, format!("no host runs {version}"))
         } else if let Some(side) = moved {
-            (
-                Outcome::Succeeded,
-                format!("{good} of {total} hosts run {version}; traffic goes to the {side} group"),
-            )
+            let run = self.who_run(good);
+            (Outcome::Succeeded, format!("{run} {version}; traffic goes to the {side} group"))
         } else if healthy == 0 && failed.is_empty() {
             let all = if unchanged == total { "every host" } else { "every host that was asked" };
             (Outcome::NothingToDo, format!("{all} ran {version} already"))
         } else if healthy == 0 {
             (Outcome::Failed, format!("no further host runs {version}"))
         } else {
-            (Outcome::Succeeded, format!("{good} of {total} hosts run {version}"))
+            (Outcome::Succeeded, format!("{} {version}", self.who_run(good)))
         };
         let later = self.later(outcome);
         self.finish(outcome, reason + &rest + &later + &self.out());
+    }
+
+    /// `1 host runs`, `all 4 hosts run`, `3 of 4 hosts run`; where hosts are out of it, nobody says `all`.
+    fn who_run(&self, good: usize) -> String {
+        let total = self.rollout.total();
+        let run = if good == 1 { "runs" } else { "run" };
+        if good < total {
+            return format!("{good} of {total} hosts {run}");
+        }
+        let nobody_is_out = self.pick(HostProgress::is_out).is_empty();
+        let all = if nobody_is_out && good > 1 { "all " } else { "" };
+        format!("{all}{} {run}", count_hosts(good))
     }
 
     /// Every host that was touched is back, or cannot be waited for any longer.

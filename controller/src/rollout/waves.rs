@@ -42,6 +42,8 @@ pub struct Member {
     pub excluded: Option<String>,
     /// An operator keeps work from it, or has taken it back and its apps do not serve yet: balancers send it nothing.
     pub drained: bool,
+    /// It is left out because an operator has drained it, and for nothing else.
+    pub left_drained: bool,
     /// Of two groups between which traffic is switched: its own.
     pub group: Option<Side>,
     /// Where balancers find it.
@@ -249,7 +251,7 @@ impl HostProgress {
             address: member.address,
             drained: false,
             benched: member.drained,
-            left_drained: member.drained && member.excluded.is_some(),
+            left_drained: member.left_drained && member.excluded.is_some(),
             route: None,
             attempts: 0,
             silent: member.silent,

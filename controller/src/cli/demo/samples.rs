@@ -20,7 +20,7 @@ pub fn samples() -> Vec<Sample> {
     let act = Act {
         version: "1.2".into(),
         outcome: "succeeded".into(),
-        reason: "5 of 5 hosts run 1.2".into(),
+        reason: "all 5 hosts run 1.2".into(),
         took_ms: 12_000,
         waves: 3,
         hosts_touched: 5,

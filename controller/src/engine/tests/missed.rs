@@ -114,7 +114,7 @@ async fn a_host_that_was_drained_gets_it_when_it_takes_work_again() {
         Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms: None, waits: false };
     controller.engine.drain(id, drained).await.unwrap();
     let reason = controller.rolls("1.1").await;
-    let last = "1 of 1 hosts run 1.1; will get it when drained no longer: web-001; 1 excluded: web-001";
+    let last = "1 host runs 1.1; will get it when drained no longer: web-001; 1 excluded: web-001";
     assert_eq!(reason, last);
     assert_eq!((controller.looks(&store).await, agents[1].runs("shop").as_deref()), (2, Some("1.0")));
     let (host, _) = host::get(&store, &id).await.unwrap().unwrap();

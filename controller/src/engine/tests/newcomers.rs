@@ -56,7 +56,7 @@ async fn a_host_that_comes_between_rollouts_is_brought_what_is_live() {
     assert_eq!(agents.iter().map(done).collect::<Vec<_>>(), before, "nobody else was asked anything");
     let view = controller.engine.view(&brought.header.id).await.unwrap();
     let Phase::Done(over) = view.rollout.phase() else { panic!("it is done") };
-    assert!(over.reason.starts_with("1 of 1 hosts run 1.0; 3 excluded: "), "{}", over.reason);
+    assert!(over.reason.starts_with("1 host runs 1.0; 3 excluded: "), "{}", over.reason);
     controller.stop.cancel();
 }
 

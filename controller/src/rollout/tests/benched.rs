@@ -90,7 +90,7 @@ fn a_host_that_is_removed_in_a_rollout_gets_nothing_more() {
          a healthy     -> switching 0; direct a=100 b=0
          lb directed   -> succeeded",
     );
-    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 left: b");
+    assert_eq!(play.reason(), "1 host runs 2; 1 left: b");
 }
 
 /// And one that is removed when it is over likewise; how it stood at the end stays.

@@ -57,7 +57,7 @@ fn who_misses_it_gets_it_later() {
          a staged  -> switching 0; run a
          a healthy -> succeeded",
     );
-    let last = "1 of 4 hosts run 2; 2 unknown: b, d; 1 refused: c (lunch); \
+    let last = "1 of 4 hosts runs 2; 2 unknown: b, d; 1 refused: c (lunch); \
                 will get it on return: b; will get it when held no longer: c";
     assert_eq!(play.reason(), last);
 }
@@ -70,10 +70,10 @@ fn who_was_drained_gets_it_when_drained_no_longer() {
                  a staged  -> switching 0; run a
                  a healthy -> succeeded";
     let play = check("a b:drained c:2:drained d:excluded | follows", rolls);
-    let last = "1 of 1 hosts run 2; will get it when drained no longer: b; 3 excluded: b, c, d";
+    let last = "1 host runs 2; will get it when drained no longer: b; 3 excluded: b, c, d";
     assert_eq!(play.reason(), last);
     let play = check("a b:drained |", rolls);
-    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: b", "its environment waits");
+    assert_eq!(play.reason(), "1 host runs 2; 1 excluded: b", "its environment waits");
     let play = check(
         "a b:drained | follows",
         "start     -> staging 0; stage a
@@ -81,7 +81,9 @@ fn who_was_drained_gets_it_when_drained_no_longer() {
          a staged  -> switching 0; run a
          a healthy -> succeeded",
     );
-    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: b");
+    assert_eq!(play.reason(), "1 host runs 2; 1 excluded: b");
+    let play = check("a b:undrained:excluded | follows", rolls);
+    assert_eq!(play.reason(), "1 host runs 2; 1 excluded: b", "what its plan had against it stands");
     let play = check("a:drained | follows", "start -> nothing-to-do");
     assert_eq!(play.reason(), "no host takes part; 1 excluded: a");
     assert!(!play.rollout.hosts.values().any(|host| host.misses_out()));

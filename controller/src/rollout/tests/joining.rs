@@ -22,7 +22,7 @@ fn newcomers_are_a_wave_of_their_own_after_the_others() {
     assert_eq!(play.act("n1 n2 good"), "switching 2; run n1 n2");
     assert_eq!(play.act("n1 n2 good"), "baking 2");
     assert_eq!(play.act("+10s"), "succeeded");
-    assert_eq!(play.reason(), "4 of 4 hosts run 2");
+    assert_eq!(play.reason(), "all 4 hosts run 2");
     let joined: Vec<String> =
         play.rollout.newcomers().iter().map(|(_, host)| format!("{} in {}", host.name, host.wave)).collect();
     assert_eq!(joined, ["n1 in 2", "n2 in 2"]);
@@ -113,7 +113,7 @@ fn newcomers_do_not_keep_a_watched_rollout_from_its_end() {
     );
     play.reload();
     assert_eq!(play.act("+10s"), "succeeded");
-    assert_eq!(play.reason(), "3 of 3 hosts run 2");
+    assert_eq!(play.reason(), "all 3 hosts run 2");
 }
 
 /// Nor do they call its last look off: that is made with the hosts that were watched.
@@ -219,7 +219,7 @@ fn newcomers_that_are_left_out_change_nothing() {
          a good   -> switching 0; run a
          a good   -> succeeded",
     );
-    assert_eq!(play.reason(), "1 of 1 hosts run 2; 1 excluded: n1");
+    assert_eq!(play.reason(), "1 host runs 2; 1 excluded: n1");
 }
 
 /// Behind a balancer they get connections for the first time when they are good.

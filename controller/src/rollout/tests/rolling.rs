@@ -22,7 +22,7 @@ fn a_rollout_goes_wave_by_wave_and_slot_by_slot() {
          c healthy  -> baking 1
          +15s       -> succeeded",
     );
-    assert_eq!(play.reason(), "3 of 3 hosts run 2");
+    assert_eq!(play.reason(), "all 3 hosts run 2");
     assert_eq!(play.desired(), "a run 2, b run 2, c run 2");
 }
 
@@ -122,7 +122,7 @@ fn an_excluded_host_keeps_its_release() {
          a c healthy  -> succeeded",
     );
     assert_eq!(play.states(), "a healthy, b excluded, c healthy");
-    assert_eq!(play.reason(), "2 of 2 hosts run 2; 1 excluded: b");
+    assert_eq!(play.reason(), "2 hosts run 2; 1 excluded: b");
 }
 
 /// Scenario 8: enough of a wave is enough; the last wave waits for all that is still under way.
@@ -185,7 +185,7 @@ fn hosts_that_leave_are_recounted() {
          d staged   -> switching 1; run d
          d healthy  -> succeeded",
     );
-    assert_eq!(play.reason(), "2 of 2 hosts run 2; 2 left: a, c");
+    assert_eq!(play.reason(), "2 hosts run 2; 2 left: a, c");
     assert_eq!(play.desired(), "b run 2, d run 2");
 }
 

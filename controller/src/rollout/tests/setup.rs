@@ -1,7 +1,7 @@
 //! How a transcript begins: `a b:new c | wave=2 bake=10s`.
 //!
 //! Fleet: names, each `web` (runs 1), `web:new` (runs nothing), `web:2` (runs the target already), `web:sick`,
-//! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`, `web:late` (comes with `web joins`); names that begin with `lb` are
+//! `web:silent`, `web:held`, `web:excluded`, `web:blue`, `web:green`, `web:drained`, `web:undrained` (taken back, and does not serve yet), `web:late` (comes with `web joins`); names that begin with `lb` are
 //! balancers of the others, of which there is one where the strategy has any; then `|` and fields of the strategy, where whatever is not given is out of
 //! the way: one wave, no limit on slots, no bake, no failure allowed. The word `way-back` among them: to what was live
 //! before; `follows`: whoever missed it gets it later.
@@ -214,6 +214,7 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
         held: None,
         excluded: None,
         drained: false,
+        left_drained: false,
         group: None,
         address: None,
         replaces: false,
@@ -227,7 +228,11 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
             "held" => member.held = Some(LocalHold { reason: "lunch".to_owned(), since: 0 }),
             "blue" => member.group = Some(Side::Blue),
             "green" => member.group = Some(Side::Green),
-            "drained" => (member.drained, member.excluded) = (true, Some("drained".to_owned())),
+            "drained" => {
+                (member.drained, member.left_drained) = (true, true);
+                member.excluded = Some("drained".to_owned());
+            }
+            "undrained" => member.drained = true,
             "excluded" => member.excluded = Some("drained".to_owned()),
             other => member.previous = Some(target(other)),
         }
