@@ -45,7 +45,7 @@ fn hold(rollout: &Rollout, stage: Stage, gate: &GateSpec, run: &Run, facts: &Fac
         owner: owner(gate).to_owned(),
         since: run.since,
         until: Some(run.deadline),
-        then: then + past(gate),
+        then: then + &past(rollout, gate),
         command: command(rollout, gate),
         hosts: vec![],
     }
@@ -114,12 +114,24 @@ fn leads(gate: &GateSpec, verdict: Verdict) -> &'static str {
     }
 }
 
-/// Its command is to go past it, which is an operator's: it is not for whoever is waited for.
-fn past(gate: &GateSpec) -> &'static str {
-    match (gate.kind, gate.promotable) {
-        (GateKind::Approval, _) | (_, false) => "",
-        (_, true) => "; an operator may go past it before",
+/// To go past it is an operator's: it is not for whoever is waited for. Approvers have a command of their own.
+fn past(rollout: &Rollout, gate: &GateSpec) -> String {
+    if !may_be_passed(rollout, gate) {
+        return String::new();
     }
+    let command = promote(rollout).filter(|_| gate.kind == GateKind::Approval);
+    let command = command.map(|command| format!(": {command}")).unwrap_or_default();
+    format!("; an operator may go past it before{command}")
+}
+
+/// Whether `promote` goes on: it goes past everything that is in the way, or past nothing.
+pub(super) fn may_be_passed(rollout: &Rollout, gate: &GateSpec) -> bool {
+    let mut closed = rollout.runs().iter().filter(|run| run.is_pending() || run.stops().is_some());
+    gate.promotable && closed.all(|run| rollout.gate(&run.gate).is_some_and(|gate| gate.promotable))
+}
+
+fn promote(rollout: &Rollout) -> Option<String> {
+    Some(rollout.command("promote")? + " --reason \"…\"")
 }
 
 /// Who is waited for.
@@ -133,9 +145,9 @@ fn owner(gate: &GateSpec) -> &'static str {
 }
 
 fn command(rollout: &Rollout, gate: &GateSpec) -> Option<String> {
-    match (gate.kind, gate.promotable) {
+    match (gate.kind, may_be_passed(rollout, gate)) {
         (GateKind::Approval, _) => Some(rollout.command("open")? + " " + &gate.name),
-        (_, true) => Some(rollout.command("promote")? + " --reason \"…\""),
+        (_, true) => promote(rollout),
         (_, false) => rollout.command("watch"),
     }
 }

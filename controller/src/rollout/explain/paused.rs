@@ -4,6 +4,7 @@ use longshore_common::report::Blame;
 
 use super::{
     Facts, Hold, HoldKind,
+    gates::may_be_passed,
     sentence::{Named, OPERATOR, names},
     stays,
 };
@@ -90,8 +91,8 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             (HoldKind::NoProgress, what, hosts, "resume")
         }
         Why::Gate(stop) => {
-            let fixed = rollout.gate(&stop.gate).is_none_or(|gate| !gate.promotable);
-            let verb = if fixed { "resume" } else { "promote" };
+            let passable = rollout.gate(&stop.gate).is_some_and(|gate| may_be_passed(rollout, gate));
+            let verb = if passable { "promote" } else { "resume" };
             (HoldKind::GateNotPassed, format!("paused {at}: {stop}"), vec![], verb)
         }
         Why::Withdrawn { by } => {
@@ -184,7 +185,7 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
             let risk = at_risk(rollout).map(|risk| format!(", and {risk}")).unwrap_or_default();
             format!("the hosts go back; or go on in spite of it{risk}: longshore rollout resume {id}")
         }
-        Why::Gate(stop) => match rollout.gate(&stop.gate).is_some_and(|gate| gate.promotable) {
+        Why::Gate(stop) => match rollout.gate(&stop.gate).is_some_and(|gate| may_be_passed(rollout, gate)) {
             true => {
                 format!(
                     "on promote it goes on past the gate; to look again: longshore rollout resume {id}{undo}"

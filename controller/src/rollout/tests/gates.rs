@@ -322,6 +322,37 @@ fn a_breach_in_the_watch_time_rolls_back() {
     watched("rollback -> rolling-back; return a b");
 }
 
+/// Approvers are told how they open a gate, and operators how they go past it, where that is allowed: past one gate only
+/// where they may go past every other that is in the way.
+#[test]
+fn whoever_may_end_the_wait_for_a_gate_is_told_how() {
+    let then = |play: &super::transcript::Play| explain(&play.rollout, &Facts::default()).remove(0).then;
+    let past = "; an operator may go past it before";
+    let play = after_canary("gate=go:canary:approval:promotable", "gating 0; look go");
+    let id = play.rollout.header.id.short();
+    assert_eq!(
+        play.explained(),
+        "gate until 1m: gate go (approval) after the first of 2 waves has no verdict yet [longshore rollout open ID go]"
+    );
+    let promote = format!("longshore rollout promote {id} --reason \"…\"");
+    assert_eq!(then(&play), format!("the rollout pauses and asks{past}: {promote}"));
+    let play = after_canary("gate=go:canary:approval", "gating 0; look go");
+    assert_eq!(then(&play), "the rollout pauses and asks", "nobody goes past it");
+
+    let play = after_canary(
+        "gate=go:canary:approval:promotable gate=smoke:canary",
+        "gating 0; look go smoke
+         promote seen    -> refused: the environment lets nobody past gate smoke; it must pass",
+    );
+    assert_eq!(then(&play), "the rollout pauses and asks", "past both, or past none");
+    let mut play =
+        after_canary("gate=errors:canary:promotable gate=smoke:canary", "gating 0; look errors smoke");
+    assert!(play.explained().starts_with("gate until 1m: gate errors (metrics)"), "{}", play.explained());
+    assert!(!play.explained().contains("promote"), "{}", play.explained());
+    assert_eq!(play.act("gate errors no-data"), "paused for a gate");
+    assert!(play.explained().ends_with("[longshore rollout resume ID]"), "{}", play.explained());
+}
+
 /// A pause stops the clocks of gates too: nobody looks, and on resume it is looked at anew.
 #[test]
 fn a_pause_stops_gates() {
