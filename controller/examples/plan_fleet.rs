@@ -116,7 +116,7 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
     };
     let survey =
         Survey { machine, live_slot: live.to_owned(), slots: vec![live.to_owned()], ..Survey::default() };
-    Candidate { member, surveyed: Surveyed::Answered(Box::new(survey)), unrendered: vec![] }
+    Candidate { member, surveyed: Surveyed::Answered(Box::new(survey)), unrendered: vec![], unwell: None }
 }
 
 fn release(version: &Version, changed: usize) -> Release {

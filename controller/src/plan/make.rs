@@ -224,6 +224,9 @@ fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) ->
     if host.member.sick {
         notes.push("the app does not serve there now".to_owned());
     }
+    if let Some((found, previous)) = host.unwell.as_ref().zip(host.member.previous.as_ref()) {
+        notes.push(format!("{} was found unwell there after its switch by {found}", previous.version));
+    }
     // Of its own HAProxy or nginx, between its two sides.
     notes.extend(host.surveyed.answer().into_iter().flat_map(|survey| survey.traffic.notes.iter().cloned()));
     notes

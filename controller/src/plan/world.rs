@@ -82,6 +82,8 @@ pub struct Candidate {
     pub surveyed: Surveyed,
     /// What templates of the release do not find in its settings, each in a sentence.
     pub unrendered: Vec<String>,
+    /// By whom, and how, what it runs was found unwell there after its switch; nothing says that it is well again.
+    pub unwell: Option<String>,
 }
 
 /// A host that is lent the release for a test, and starts nothing of it.

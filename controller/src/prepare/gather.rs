@@ -99,6 +99,7 @@ impl Planner {
         let mut surveyed: BTreeMap<_, Surveyed> = hosts.iter().map(|host| host.id).zip(answers).collect();
         // A host that was enrolled between the two readings has not been asked.
         let unrendered = self.unrendered(&release, snapshot.as_ref(), &members).await?;
+        let mut unwell = self.unwell(app, &members).await?;
         let candidates: Vec<Candidate> = members
             .into_iter()
             .map(|member| Candidate {
@@ -106,6 +107,7 @@ impl Planner {
                     .remove(&member.id)
                     .unwrap_or(Surveyed::Unknown { why: None, machine: None }),
                 unrendered: unrendered.get(&member.layers).cloned().unwrap_or_default(),
+                unwell: unwell.remove(&member.id),
                 member,
             })
             .collect();
@@ -175,7 +177,8 @@ impl Planner {
         let unrendered = self.unrendered(release, snapshot, &members).await?;
         let runner = |(Lent { member, gates, host: _ }, surveyed): (Lent, Surveyed)| {
             let unrendered = unrendered.get(&member.layers).cloned().unwrap_or_default();
-            Runner { host: Candidate { member, surveyed, unrendered }, gates }
+            // What it runs of the app is no concern of the test's.
+            Runner { host: Candidate { member, surveyed, unrendered, unwell: None }, gates }
         };
         Ok(lent.into_iter().zip(answers).map(runner).collect())
     }

@@ -17,6 +17,7 @@ mod keep;
 mod lacking;
 mod policy;
 mod stale;
+mod unwell;
 #[cfg(test)]
 mod tests;
 

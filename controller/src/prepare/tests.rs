@@ -2,6 +2,7 @@
 
 mod people;
 mod sides;
+mod unwell;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -146,15 +146,17 @@ pub(super) fn candidate(text: &str, number: u128) -> Candidate {
         live_slot: live,
         ..Survey::default()
     };
-    let mut unrendered = vec![];
+    let (mut unrendered, mut unwell) = (vec![], None);
     for mark in of_survey {
         match mark {
+            "unwell" => unwell = Some("rollout 0193f3a0: LS-B01 status 500".to_owned()),
             "unsettled" => unrendered.push("app.conf: nothing is declared as db_url".to_owned()),
             "silent" => {
                 return Candidate {
                     surveyed: Surveyed::Unknown { why: None, machine: Some(survey.machine) },
                     member,
                     unrendered,
+                    unwell,
                 };
             }
             "older" => {
@@ -163,12 +165,13 @@ pub(super) fn candidate(text: &str, number: u128) -> Candidate {
                     surveyed: Surveyed::Unasked { why, machine: Some(survey.machine) },
                     member,
                     unrendered,
+                    unwell,
                 };
             }
             mark => spoil(&mut survey, mark),
         }
     }
-    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member, unrendered }
+    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member, unrendered, unwell }
 }
 
 fn spoil(survey: &mut Survey, mark: &str) {

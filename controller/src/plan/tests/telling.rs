@@ -225,6 +225,17 @@ fn the_way_back_says_what_it_does_not_bring_back() {
     );
 }
 
+/// A host that its rollout found unwell and left as it was is there in its slot, and goes back to what was not well.
+#[test]
+fn a_host_that_was_left_unwell_does_not_go_back_to_health() {
+    let plan = plan(&world("a b:unwell c:2:unwell"));
+    let found = "1 was found unwell there after its switch by rollout 0193f3a0: LS-B01 status 500";
+    assert_eq!(host(&plan, "b").notes, [found]);
+    assert_eq!(host(&plan, "a").notes, [""; 0]);
+    assert_eq!((plan.back.to[0].hosts, plan.back.to[0].in_slot), (2, 2));
+    assert_eq!(plan.back.lost[0], "1 host to health: 1 was found unwell there after its switch: b");
+}
+
 /// What was live was withdrawn: hosts that run what is signed do not go back to it, others do, and it is said.
 #[test]
 fn a_release_that_hosts_refuse_is_no_way_back() {
