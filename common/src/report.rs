@@ -13,6 +13,8 @@ use crate::{
 pub const EVIDENCE_LINES: usize = 20;
 /// How the reason begins for which a drained host takes no work.
 pub const DRAINED: &str = "drained: ";
+/// Of the reason for which hosts of a frozen fleet take nothing new.
+pub const FROZEN: &str = "the fleet is frozen: ";
 /// Bytes of one evidence or log line; longer ones are cut.
 pub const LINE_BYTES: usize = 1024;
 

@@ -14,6 +14,7 @@ use crate::{
     digest::ReleaseDigest,
     ids::Version,
     manifest::MANIFEST_BYTES,
+    report::FROZEN,
     text::visible,
     time::Millis,
 };
@@ -117,9 +118,8 @@ impl Catalog {
         match &self.frozen {
             Some(reason) => {
                 let reason = visible(reason);
-                let message = format!(
-                    "the fleet is frozen: {reason}. What runs goes on. To lift it: longshore fleet unfreeze"
-                );
+                let message =
+                    format!("{FROZEN}{reason}. What runs goes on. To lift it: longshore fleet unfreeze");
                 Err(Coded::new(Code::P01, message))
             }
             None => Ok(()),

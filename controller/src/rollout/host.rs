@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use longshore_common::{
     ids::{HostName, Version},
-    report::{Blame, DRAINED, Failure},
+    report::{Blame, DRAINED, FROZEN, Failure},
     time::Millis,
     traffic::Side,
 };
@@ -112,6 +112,11 @@ impl LocalHold {
     /// It stands for an operator's word, not for somebody's on the host.
     pub(super) fn is_drain(&self) -> bool {
         self.reason.starts_with(DRAINED)
+    }
+
+    /// It stands for the organisation's word to all hosts.
+    pub(super) fn is_freeze(&self) -> bool {
+        self.reason.contains(FROZEN)
     }
 }
 

@@ -3,7 +3,7 @@
 use longshore_common::report::Blame;
 
 use super::{
-    host::{Ask, HostProgress, HostState},
+    host::{Ask, HostProgress, HostState, LocalHold},
     model::Rollout,
     phase::{Group, Spent},
     spec::{HeldHosts, Spec, UnknownHosts},
@@ -132,7 +132,15 @@ impl Rollout {
 
     /// Of the hosts that `wave` has to wait for, is this one? The last wave waits for every host.
     pub(super) fn awaits(&self, wave: u32, host: &HostProgress) -> bool {
-        (host.wave == wave || self.is_last(wave)) && host.is_pending(self.spec())
+        let pending = host.is_pending(self.spec()) || self.waits_for_thaw(host);
+        (host.wave == wave || self.is_last(wave)) && pending
+    }
+
+    /// It declines the release as every host of a frozen fleet does: that is no hold of its own, for which it may be passed
+    /// over where others have the release.
+    fn waits_for_thaw(&self, host: &HostProgress) -> bool {
+        let frozen = host.refusal().is_some_and(LocalHold::is_freeze);
+        frozen && !host.forgiven && self.hosts.values().any(|host| host.is_good())
     }
 
     /// Nothing of the wave is waited for any more, or enough of it is good.

@@ -8,7 +8,7 @@ use super::{
     closed::{after_opening, shut},
     passed_over::unconfirmed,
     sentence::{
-        BALANCER_OWNER, HOST_OWNER, HOSTS, Named, OPERATOR, TIME, about, after_look, count, names,
+        BALANCER_OWNER, HOST_OWNER, HOSTS, KEY_OWNER, Named, OPERATOR, TIME, about, after_look, count, names,
         names_doing, once_more,
     },
     stays,
@@ -363,6 +363,11 @@ fn held_hosts(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
             })
             .collect();
         let reasons = name_some(reasons.iter().map(String::as_str));
+        if hosts.iter().all(|(_, host)| host.held.as_ref().is_some_and(LocalHold::is_freeze)) {
+            let what = format!("{} it: {reasons}", count(hosts, "declines", "decline"));
+            let command = Some("longshore fleet unfreeze".to_owned());
+            return hold(HoldKind::Held, what, KEY_OWNER, Limit { command, ..limit });
+        }
         let what = format!("{} locally: {reasons}", count(hosts, "is held", "are held"));
         let drained = hosts.iter().find(|(_, host)| host.held.as_ref().is_some_and(LocalHold::is_drain));
         let command = match drained {

@@ -11,6 +11,7 @@ pub(super) const OPERATOR: &str = "an operator";
 pub(super) const TIME: &str = "the time to pass";
 pub(super) const HOSTS: &str = "the hosts";
 pub(super) const HOST_OWNER: &str = "whoever looks after the hosts";
+pub(super) const KEY_OWNER: &str = "whoever has the organisation's key";
 pub(super) const BALANCER_OWNER: &str = "whoever looks after the load balancers";
 
 /// Hosts that a hold is about.

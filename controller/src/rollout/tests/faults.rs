@@ -62,6 +62,41 @@ fn who_misses_it_gets_it_later() {
     assert_eq!(play.reason(), last);
 }
 
+/// A frozen fleet is no host's own hold: where some have the release it is waited for as long as for anything, and nobody is
+/// told that the rollout has succeeded.
+#[test]
+fn a_fleet_that_is_frozen_under_way_is_waited_for() {
+    let frozen = || {
+        check(
+            "a b c | canary=1 held=skip progress_deadline=10m follows",
+            "start    -> staging 0; stage a
+             a good   -> switching 0; run a
+             a good   -> staging 1; stage b c
+             b frozen -> staging 1
+             c frozen -> switching 1",
+        )
+    };
+    let why = "the fleet is frozen: key stolen";
+    let mut play = frozen();
+    let waits = format!("2 hosts decline it: b ({why}), c ({why}) [longshore fleet unfreeze]");
+    assert!(play.explained().ends_with(&waits), "{}", play.explained());
+    assert_eq!(play.act("b c unheld"), "switching 1; stage b c");
+    assert_eq!(play.act("b c good"), "switching 1; run b c");
+    assert_eq!(play.act("b c good"), "succeeded");
+
+    let mut play = frozen();
+    assert_eq!(play.act("+10m"), "paused for want of progress");
+    // Whoever resumes has been told.
+    assert_eq!(play.act("resume"), "succeeded");
+    assert!(play.reason().starts_with(&format!("1 of 3 hosts runs 2; 2 refused: b ({why}), c ({why})")));
+    check(
+        "a b | held=skip",
+        "start    -> staging 0; stage a b
+         a frozen -> staging 0
+         b frozen -> failed",
+    );
+}
+
 /// So does one that an operator had drained when it began, unless an operator names it as one that is not to have it.
 /// Where nobody took part the release was shown to work nowhere: nobody gets it by itself.
 #[test]

@@ -8,7 +8,7 @@ use longshore_common::{
     assignment::{Assignment, Intent},
     code::Code,
     ids::{Generation, HostId, RolloutId},
-    report::{Blame, Failure, Outcome, StepName},
+    report::{Blame, FROZEN, Failure, Outcome, StepName},
     settings::Settings,
     slot::Slot,
     time::{Millis, Span},
@@ -201,6 +201,11 @@ impl Play {
             "inconsistent" => report(Outcome::Inconsistent { failure: probe() }),
             "refuses" => {
                 report(Outcome::Refused { failure: failure(Code::P01, StepName::Check, Blame::Environment) })
+            }
+            "frozen" => {
+                let words = format!("{FROZEN}key stolen");
+                let failure = Failure::new(Code::P01, StepName::Check, Blame::Environment, words);
+                report(Outcome::Refused { failure })
             }
             "forbidden" => {
                 report(Outcome::Refused { failure: failure(Code::T05, StepName::Check, Blame::Environment) })
