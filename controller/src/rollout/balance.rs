@@ -146,6 +146,16 @@ impl HostProgress {
         !self.is_kept_away() && self.route.is_some_and(|route| route.weight > 0)
     }
 
+    /// It came while the rollout was under way, and nothing of the app ever ran there: balancers may not know it yet.
+    pub(super) fn is_new_to_balancers(&self) -> bool {
+        self.joined && self.previous.is_none() && !self.touched
+    }
+
+    /// Balancers need not know it, and are told nothing of it.
+    pub(super) fn is_untold(&self) -> bool {
+        self.is_out() && self.is_new_to_balancers()
+    }
+
     /// It is to get nothing: it is changed, an operator says so, or it was taken out.
     fn is_kept_away(&self) -> bool {
         self.drained || self.benched || self.state == HostState::Left

@@ -104,20 +104,25 @@ impl Draft {
             self.give_back();
         }
         let wanted = self.rollout.wanted_weights();
-        let differs =
-            |host: &HostProgress, weight: u16| host.route.is_none_or(|route| route.weight != weight);
+        let differs = |host: &HostProgress, weight: u16| {
+            !host.is_untold() && host.route.is_none_or(|route| route.weight != weight)
+        };
+        let dropped = self.pick(|host| host.route.is_some() && host.is_untold());
         let changed: Vec<(HostId, u16)> =
             wanted.into_iter().filter(|(id, weight)| differs(&self.rollout.hosts[id], *weight)).collect();
         let told = self.rollout.hosts.values().filter_map(|host| Some(host.route?.round)).max();
         let Some(balancing) = &mut self.rollout.header.balancing else { return false };
         // Records of hosts may have been kept when the header was not.
         let ahead = told.filter(|round| *round > balancing.round);
-        let redirected = !changed.is_empty() || ahead.is_some();
+        let redirected = !changed.is_empty() || !dropped.is_empty() || ahead.is_some();
         if redirected {
             balancing.round = ahead.unwrap_or(balancing.round).saturating_add(1);
         }
         let (round, balancers) = (balancing.round, balancing.balancers.clone());
         let check = self.rollout.balancers_check();
+        for id in dropped {
+            self.change(id, |host| host.route = None);
+        }
         for (id, weight) in changed {
             self.change(id, |host| {
                 let if_up = check && weight > 0 && host.silent.is_some();

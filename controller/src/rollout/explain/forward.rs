@@ -333,7 +333,8 @@ fn balancers(rollout: &Rollout, hosts: Named<'_>, facts: &Facts, limit: Limit) -
             name_some(standing.iter().map(String::as_str)),
             name_some(late.iter().map(String::as_str)),
         );
-        hold(HoldKind::Balancer, what, BALANCER_OWNER, Limit { command, ..limit })
+        let then = limit.then + &stays::without_newcomers(rollout).unwrap_or_default();
+        hold(HoldKind::Balancer, what, BALANCER_OWNER, Limit { until: limit.until, then, command })
     })
 }
 

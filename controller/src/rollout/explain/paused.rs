@@ -208,7 +208,11 @@ fn then(rollout: &Rollout, paused: &Paused, rolling_back: bool) -> String {
             let parts = std::iter::once(goes.to_owned()).chain(at_risk(rollout)).collect();
             format!("on resume {}{again}{undo}", joined(parts))
         }
-        Why::NoProgress => format!("on resume {}{undo}", on_resume(rollout, phase_wave(paused))),
+        Why::NoProgress => {
+            let without = stays::without_newcomers(rollout).map(|without| without + ", and then resume it");
+            let without = without.unwrap_or_default();
+            format!("on resume {}{without}{undo}", on_resume(rollout, phase_wave(paused)))
+        }
     }
 }
 

@@ -60,6 +60,25 @@ fn standing(host: &HostProgress) -> &'static str {
     }
 }
 
+/// `; to go on without n1: longshore rollout exclude 0190… n1`: of newcomers for which a balancer has no server. It is told
+/// of all of its servers at once, so that everybody waits for them.
+pub(super) fn without_newcomers(rollout: &Rollout) -> Option<String> {
+    let late = rollout.balancers_awaited(&Default::default());
+    let apart = |c: char| c.is_whitespace() || "(),;:".contains(c);
+    let named = |host: &HostProgress| {
+        let server = format!("/{}", host.name);
+        late.iter().any(|said| said.split(apart).any(|word| word.ends_with(&server)))
+    };
+    let new = rollout.named(|host| !host.is_out() && host.is_new_to_balancers() && named(host));
+    let (exclude, typed) = (rollout.command("exclude")?, all_names(&new));
+    (!new.is_empty()).then(|| format!("; to go on without {}: {exclude} {typed}", names(&new)))
+}
+
+/// As they are typed.
+fn all_names(hosts: &Named<'_>) -> String {
+    hosts.iter().map(|(_, host)| host.name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
 /// Hosts that are to go back and cannot be drained.
 pub(super) fn kept(rollout: &Rollout, hosts: Named<'_>, until: Option<Millis>) -> Option<Hold> {
     let why = why(rollout)?;

@@ -1,7 +1,7 @@
 //! Scenario 94: hosts that come to be of the environment while its rollout is under way.
 
-use super::transcript::check;
-use crate::rollout::{Event, Snapshots, last_look, step_in_look};
+use super::transcript::{Play, check};
+use crate::rollout::{Event, Facts, Snapshots, explain, last_look, step_in_look};
 
 /// They are a wave of their own, after all others, and begin when the wave before is through.
 #[test]
@@ -239,6 +239,35 @@ fn newcomers_behind_a_balancer_join_when_they_are_good() {
          n1 healthy  -> switching 1; direct a=100 n1=100
          lb directed -> succeeded",
     );
+}
+
+/// A balancer that has no server for a newcomer can direct nobody: it is said how to go on without that host, and then the
+/// balancer is told nothing of it any more.
+#[test]
+fn newcomers_that_a_balancer_does_not_know_can_be_left_out() {
+    let mut play = check(
+        "a n1:new:late lb | max_unavailable=1 progress_deadline=60s traffic.director=haproxy traffic.backend=shop \
+         traffic.drain=5s traffic.hold=30s balancers=",
+        "start       -> staging 0; stage a; direct a=100
+         n1 joins    -> staging 0; direct a=100 n1=0
+         a staged    -> switching 0
+         lb lacks-n1 -> switching 0; direct a=100 n1=0",
+    );
+    let then = |play: &Play| explain(&play.rollout, &Facts::default()).remove(0).then;
+    let without =
+        format!("to go on without n1: longshore rollout exclude {} n1", play.rollout.header.id.short());
+    assert_eq!(then(&play), format!("the rollout pauses and asks; {without}"));
+    assert_eq!(play.act("+60s"), "paused for want of progress");
+    assert!(then(&play).contains(&format!("; {without}, and then resume it")), "{}", then(&play));
+    assert_eq!(play.act("exclude n1"), "paused for want of progress; direct a=100");
+    play.reload();
+    assert_eq!(play.act("lb directed"), "paused for want of progress");
+    assert!(!then(&play).contains("exclude"), "{}", then(&play));
+    assert_eq!(play.act("resume"), "switching 0; direct a=0");
+    assert_eq!(play.act("lb directed"), "switching 0; run a");
+    assert_eq!(play.act("a healthy"), "switching 0; direct a=100");
+    assert_eq!(play.act("lb directed"), "succeeded");
+    assert_eq!(play.reason(), "1 host runs 2; 1 excluded: n1");
 }
 
 /// A release that every host had already is brought to the newcomer alone.

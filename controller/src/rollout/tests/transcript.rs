@@ -173,6 +173,11 @@ impl Play {
         match what {
             "directed" => report(Outcome::Healthy),
             "good" if self.rollout.is_balancer(&host) => report(Outcome::Healthy),
+            lacks if lacks.starts_with("lacks-") => {
+                let words = lacks.replace("lacks-", "HAProxy at /s has no server shop/");
+                let failure = Failure::new(Code::L01, StepName::Traffic, Blame::Environment, words);
+                report(Outcome::Failed { failure })
+            }
             "away" => {
                 let words = "HAProxy cannot be asked";
                 let failure = Failure::new(Code::L01, StepName::Traffic, Blame::Environment, words);
