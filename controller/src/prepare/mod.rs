@@ -17,9 +17,9 @@ mod keep;
 mod lacking;
 mod policy;
 mod stale;
-mod unwell;
 #[cfg(test)]
 mod tests;
+mod unwell;
 
 use std::sync::Arc;
 
