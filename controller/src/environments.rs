@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod freeze;
 pub mod lock;
+pub mod reach;
 pub mod remove;
 pub mod unknown;
 pub mod unmatched;
@@ -52,14 +53,16 @@ pub async fn load(store: &SharedStore, env: &EnvName) -> Result<(Environment, Re
 }
 
 pub async fn get(store: &SharedStore, env: &EnvName) -> Result<(Applied, Revision), Trouble> {
-    let entry = store.get(&Key::env(env)).await?;
-    let entry = entry.ok_or_else(|| {
-        Coded::new(
-            Code::N01,
-            format!("no environment {env}. See: longshore env list; make it: longshore env apply"),
-        )
-    })?;
-    Ok((record::decode_entry(&entry)?, entry.revision))
+    find(store, env).await?.ok_or_else(|| {
+        let message = format!("no environment {env}. See: longshore env list; make it: longshore env apply");
+        Trouble::refused(Code::N01, message)
+    })
+}
+
+/// `None`: there is no such environment.
+pub async fn find(store: &SharedStore, env: &EnvName) -> Result<Option<(Applied, Revision)>, Trouble> {
+    let Some(entry) = store.get(&Key::env(env)).await? else { return Ok(None) };
+    Ok(Some((record::decode_entry(&entry)?, entry.revision)))
 }
 
 pub async fn list(store: &SharedStore) -> Result<Vec<Applied>, Trouble> {
@@ -77,6 +80,19 @@ pub async fn apply(
     by: &OperatorName,
     now: Millis,
 ) -> Result<(Environment, bool), Trouble> {
+    apply_where(store, tell, file_name, file, by, now, |_| true).await
+}
+
+/// The same, where what the controller has of the environment is still what the caller looked at.
+pub async fn apply_where(
+    store: &SharedStore,
+    tell: &Tell,
+    file_name: &str,
+    file: &str,
+    by: &OperatorName,
+    now: Millis,
+    is_what_was_seen: impl FnOnce(Option<Revision>) -> bool,
+) -> Result<(Environment, bool), Trouble> {
     if file.len() > FILE_BYTES {
         let message = format!("the file has {} bytes; an environment has at most {FILE_BYTES}", file.len());
         return Err(Trouble::refused(Code::A04, message));
@@ -86,6 +102,14 @@ pub async fn apply(
     check(store, tell, &environment, now).await?;
     let key = Key::env(&environment.name);
     let entry = store.get(&key).await?;
+    if !is_what_was_seen(entry.as_ref().map(|entry| entry.revision)) {
+        let env = &environment.name;
+        let message = format!(
+            "environment {env} was applied or removed by somebody else at this moment; nothing was changed by this. See: \
+             longshore env show {env}; then give the command again"
+        );
+        return Err(Trouble::refused(Code::R01, message));
+    }
     if let Some(entry) = &entry
         && record::decode_entry::<Applied>(entry)?.file == file
     {
@@ -139,4 +163,28 @@ pub fn gives_settings_to(environment: &Environment, host: &Host) -> bool {
 /// What nobody can mean by a calendar: that it closes the environment for good, or that its freezes clash.
 pub fn slips(environment: &Environment, now: Millis) -> Vec<String> {
     environment.calendar.slips(now).into_iter().map(|slip| format!("calendar: {slip}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{store::MemoryStore, testing};
+
+    /// What somebody was let do was judged by what was applied then.
+    #[tokio::test]
+    async fn a_file_is_not_applied_over_one_that_nobody_looked_at() {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let (tell, ann): (Tell, OperatorName) = (testing::tell(), "ann".parse().unwrap());
+        let file = |selector: &str| format!("[environment]\nname = \"prod\"\nselector = \"{selector}\"\n");
+        let (one, two) = (file("env=prod"), file("*"));
+        apply(&store, &tell, "prod.toml", &one, &ann, 0).await.unwrap();
+        let (_, seen) = get(&store, &"prod".parse().unwrap()).await.unwrap();
+        apply(&store, &tell, "prod.toml", &two, &ann, 1).await.unwrap();
+        let as_seen = |revision: Option<Revision>| revision == Some(seen);
+        let late = apply_where(&store, &tell, "prod.toml", &one, &ann, 2, as_seen).await.unwrap_err().coded();
+        assert!(late.code == Code::R01 && late.message.contains("longshore env show prod"), "{late}");
+        assert_eq!(get(&store, &"prod".parse().unwrap()).await.unwrap().0.file, two);
+    }
 }

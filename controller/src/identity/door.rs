@@ -132,7 +132,18 @@ impl Door {
         scope: &Scope,
         target: String,
     ) -> Result<Admission, Trouble> {
-        let Known { user, key, method, needs } = self.known(call, scope, &target).await?;
+        self.operator_or(call, scope, target, None).await
+    }
+
+    /// The same, where `lacking` says more to an operator whose roles do not cover the scope than which permission that is.
+    pub async fn operator_or(
+        &self,
+        call: &Extensions,
+        scope: &Scope,
+        target: String,
+        lacking: Option<Coded>,
+    ) -> Result<Admission, Trouble> {
+        let Known { user, key, method, needs } = self.known(call, scope, &target, lacking).await?;
         let noted = call.get::<Noted>();
         let mut record = Record { actor: &user.name, key: &key, method, target, noted };
         if self.two.asks(method) {
@@ -152,11 +163,17 @@ impl Door {
     /// Turns away whoever may not, before the handler takes in what says what the call is. Nobody is let in
     /// by it: that is [`Door::operator`], which is asked afterwards.
     pub async fn glance(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<(), Trouble> {
-        self.known(call, scope, target).await.map(drop)
+        self.known(call, scope, target, None).await.map(drop)
     }
 
     /// Nothing but a refusal is recorded.
-    async fn known(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<Known, Trouble> {
+    async fn known(
+        &self,
+        call: &Extensions,
+        scope: &Scope,
+        target: &str,
+        lacking: Option<Coded>,
+    ) -> Result<Known, Trouble> {
         let (identity, key) = peer(call)?;
         let method = called(call)?;
         let Identity::Operator(name) = identity else {
@@ -174,7 +191,7 @@ impl Door {
         };
         match user.allow(needs, scope) {
             Ok(()) => Ok(Known { user, key, method, needs }),
-            Err(why) => Err(self.denied(record, why).await),
+            Err(why) => Err(self.denied(record, lacking.unwrap_or(why)).await),
         }
     }
 

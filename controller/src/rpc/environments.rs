@@ -11,7 +11,7 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, environments_server::Environments};
 use tonic::{Request, Response, Status};
 
-use super::{about::About, admitted_about, invalid, operator, refuse, words};
+use super::{about::About, admitted_about, glance_at, invalid, operator, refuse, words};
 use crate::{
     bundle::{self, Withdrawal},
     config::{Environment, Tell},
@@ -21,12 +21,13 @@ use crate::{
     },
     environments::{
         self, Applied,
+        reach::taken,
         unknown::unknown,
         unmatched::{emptied, unmatched},
     },
     fleet::{Host, host},
     identity::Door,
-    store::{Key, Prefix, SharedStore, key::Name, record},
+    store::{Key, Prefix, Revision, SharedStore, key::Name, record},
     trouble::Trouble,
 };
 
@@ -43,6 +44,13 @@ pub struct EnvironmentsService {
 struct Surroundings {
     hosts: Vec<Host>,
     live: BTreeMap<EnvName, Vec<pb::LiveRelease>>,
+}
+
+/// An environment as it is before a file is applied.
+struct Before {
+    /// `None`: there is none, or a later version than that which took it in cannot read it.
+    environment: Option<Environment>,
+    revision: Option<Revision>,
 }
 
 impl EnvironmentsService {
@@ -103,6 +111,19 @@ impl EnvironmentsService {
         Ok(())
     }
 
+    /// What is applied in the place of this file, and what applying the file is about.
+    async fn beside(&self, file: &Environment) -> Result<(Before, About), Trouble> {
+        let found = environments::find(&self.store, &file.name).await?;
+        let hosts = host::list(&self.store).await?;
+        let (applied, revision) = found.unzip();
+        let environment = applied.and_then(|applied| applied.read().ok());
+        let about = match &taken(environment.as_ref(), file, &hosts)[..] {
+            [] => About::environment(&file.name),
+            changes => About::hosts_of(&file.name, changes),
+        };
+        Ok((Before { environment, revision }, about))
+    }
+
     async fn show_all(&self) -> Result<Vec<pb::Environment>, Trouble> {
         let around = self.surroundings().await?;
         let all = environments::list(&self.store).await?;
@@ -130,13 +151,16 @@ impl Environments for EnvironmentsService {
         let pb::ApplyEnvironmentRequest { file, file_name } = request.get_ref();
         // A file that does not read is refused in full below, with every problem.
         let read = Environment::parse(file_name, file).ok();
-        let about = read.as_ref().map(|environment| About::environment(&environment.name));
+        glance_at(&self.door, &request, read.as_ref().map(|file| About::environment(&file.name))).await?;
+        let (before, about) = match &read {
+            Some(file) => {
+                let (before, about) = self.beside(file).await.map_err(refuse)?;
+                (Some(before), Some(about))
+            }
+            None => (None, None),
+        };
         let admission = admitted_about(&self.door, &request, about).await?;
         let own = self.engine.own_files();
-        let earlier = match &read {
-            Some(environment) => environments::load(&self.store, &environment.name).await.ok(),
-            None => None,
-        };
         let problems = read.map(|environment| own.problems(&environment.gates)).unwrap_or_default();
         if !problems.is_empty() {
             return Err(refuse(Trouble::refused(Code::M01, problems.join("\n"))));
@@ -144,10 +168,14 @@ impl Environments for EnvironmentsService {
         let pb::ApplyEnvironmentRequest { file, file_name } = request.into_inner();
         let by = admission.name();
         let now = self.clock.now_ms();
-        let applied = environments::apply(&self.store, &self.tell, &file_name, &file, by, now).await;
+        let as_seen =
+            |revision: Option<Revision>| before.as_ref().is_none_or(|before| before.revision == revision);
+        let applied =
+            environments::apply_where(&self.store, &self.tell, &file_name, &file, by, now, as_seen).await;
         let (environment, changed) = applied.map_err(refuse)?;
         let hosts = host::list(&self.store).await.map_err(refuse)?;
-        let emptied = earlier.and_then(|(before, _)| emptied(&before, &environment, &hosts));
+        let earlier = before.and_then(|before| before.environment);
+        let emptied = earlier.and_then(|earlier| emptied(&earlier, &environment, &hosts));
         let mut warnings: Vec<String> = emptied.into_iter().chain(unmatched(&environment, &hosts)).collect();
         warnings.extend(unknown(&self.store, &environment).await.map_err(refuse)?);
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;

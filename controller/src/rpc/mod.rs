@@ -45,6 +45,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Status};
 
 use crate::{
+    access::Scope,
     identity::{Admission, Agent, Door},
     trouble::Trouble,
 };
@@ -77,7 +78,12 @@ async fn operator<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorN
 /// Turns away whoever may not, for handlers that know what the call is only when they have taken it in: they
 /// ask the door then.
 async fn glance<T: Act>(door: &Door, request: &Request<T>) -> Result<(), Status> {
-    let (scope, target) = (request.get_ref().scope(), request.get_ref().target());
+    glance_at(door, request, None).await
+}
+
+/// The same, for handlers that know some of it, and have to look up the rest.
+async fn glance_at<T: Act>(door: &Door, request: &Request<T>, about: Option<About>) -> Result<(), Status> {
+    let (scope, target, _) = touched(request, about);
     door.glance(request.extensions(), &scope, &target).await.map_err(refuse)
 }
 
@@ -92,12 +98,17 @@ async fn admitted_about<T: Act>(
     request: &Request<T>,
     about: Option<About>,
 ) -> Result<Admission, Status> {
-    let (scope, done) = (request.get_ref().scope(), request.get_ref().target());
-    let (scope, target) = match about {
-        Some(About { scope, name }) => (scope, format!("{name}: {done}")),
-        None => (scope, done),
-    };
-    door.operator(request.extensions(), &scope, target).await.map_err(refuse)
+    let (scope, target, lacking) = touched(request, about);
+    door.operator_or(request.extensions(), &scope, target, lacking).await.map_err(refuse)
+}
+
+/// What the door holds the caller's roles against, how the log names it, and what is said where they do not cover it.
+fn touched<T: Act>(request: &Request<T>, about: Option<About>) -> (Scope, String, Option<Coded>) {
+    let done = request.get_ref().target();
+    match about {
+        Some(About { scope, name, lacking }) => (scope, format!("{name}: {done}"), lacking),
+        None => (request.get_ref().scope(), done, None),
+    }
 }
 
 async fn agent<T>(door: &Door, request: &Request<T>) -> Result<Agent, Status> {

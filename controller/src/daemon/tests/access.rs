@@ -122,6 +122,9 @@ async fn what_was_let_through_refused_and_done_is_recorded_over_a_restart() {
 #[tokio::test]
 async fn an_environment_has_none_of_the_controllers_own_files_sent() {
     let site = Site::start().await;
+    let plain = "[environment]\nname = \"staging\"\nselector = \"env=staging\"\n";
+    let plain = pb::ApplyEnvironmentRequest { file: plain.into(), file_name: "staging.toml".into() };
+    EnvironmentsClient::new(site.operator().await).apply(plain).await.unwrap();
     let mut eve = EnvironmentsClient::new(site.add_operator("eve", &["policy-admin:@staging"]).await);
     let apply = |file: &std::path::Path| {
         let file = format!(
@@ -138,6 +141,56 @@ async fn an_environment_has_none_of_the_controllers_own_files_sent() {
     assert_eq!(why.code, Code::M01, "{why}");
     assert!(why.message.contains("is the controller's own, and no gate uses it"), "{why}");
     eve.apply(apply(&site.folder().join("token"))).await.unwrap();
+    site.stop().await;
+}
+
+/// Whoever has the policy of one environment says all that its file says, but not whose the fleet's hosts are.
+#[tokio::test]
+async fn which_hosts_an_environment_takes_is_decided_for_the_whole_fleet() {
+    let site = Site::start().await;
+    let mut alice = EnvironmentsClient::new(site.operator().await);
+    let mut eve = EnvironmentsClient::new(site.add_operator("eve", &["policy-admin:@staging"]).await);
+    let file = |name: &str, selector: &str, rest: &str| pb::ApplyEnvironmentRequest {
+        file: format!("[environment]\nname = \"{name}\"\nselector = \"{selector}\"\n{rest}"),
+        file_name: "staging.toml".into(),
+    };
+    let refused = |status: tonic::Status| {
+        let why = from_status(&status);
+        assert_eq!(why.code, Code::C02, "{why}");
+        why.message
+    };
+    let new = refused(eve.apply(file("staging", "env=staging", "")).await.unwrap_err());
+    assert!(new.contains("environment.selector from none to \"env=staging\""), "{new}");
+    alice.apply(file("staging", "env=staging", "")).await.unwrap();
+
+    let (wider, balanced) =
+        ("*", "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"role=lb\"\n");
+    let why = refused(eve.apply(file("staging", wider, "")).await.unwrap_err());
+    for word in ["from \"env=staging\" to \"*\"", "\"policy\" for the whole fleet", "Nothing was changed"] {
+        assert!(why.contains(word), "no {word} in {why}");
+    }
+    let why = refused(eve.apply(file("staging", "env=staging", balanced)).await.unwrap_err());
+    assert!(why.contains("traffic.balancers from none to \"role=lb\""), "{why}");
+    let other = refused(eve.apply(file("production", "env=staging", "")).await.unwrap_err());
+    assert!(other.contains("lacks the permission \"policy\" for environment production"), "{other}");
+
+    let values = "[rollout]\nwave = \"50%\"\n[values]\nworkers = 4\n";
+    let applied = eve.apply(file("staging", "env=staging", values)).await.unwrap().into_inner();
+    assert!(applied.changed);
+    alice.apply(file("staging", "env=staging", balanced)).await.unwrap();
+    let again = format!("{balanced}{values}");
+    assert!(eve.apply(file("staging", "env=staging", &again)).await.unwrap().into_inner().changed);
+
+    let lines = log(&site).await;
+    let denied = lines.iter().filter_map(|line| match Chained::parse(line)?.what {
+        What::Denied { actor, method, target, .. } if method == "Environments/Apply" => Some((actor, target)),
+        _ => None,
+    });
+    let denied: Vec<(String, String)> = denied.collect();
+    assert_eq!(denied.len(), 4, "{denied:#?}");
+    assert!(denied.iter().all(|(actor, _)| actor == "eve"), "{denied:#?}");
+    let named = "environment staging (environment.selector from \"env=staging\" to \"*\"): staging.toml";
+    assert!(denied[1].1.starts_with(named), "{denied:#?}");
     site.stop().await;
 }
 
