@@ -2,7 +2,6 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,12 +12,12 @@ use longshore_common::{
     tls::{Identity, Peer},
     wire::{from_status, to_status},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Extensions, Status, body::Body, codegen::http};
 use tower::{Layer, Service};
 
 use super::{
     paced::{Pace, Paced},
+    places::{Place, Places},
     role::Scope,
     table::{self, Method, Who},
 };
@@ -29,6 +28,8 @@ use crate::{
 
 /// Publications that are taken in at a time: each may have 33 MiB, all of which is held before a handler sees it.
 const PUBLICATIONS: usize = 8;
+/// Of them, those of one operator: two who trickle leave places for a third.
+const PUBLICATIONS_OF_ONE: usize = 3;
 
 /// In a request's extensions: the row of the table, or none for a method that nobody thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +48,13 @@ pub struct CalledLayer {
     audit: Audit,
     /// Whom it asks who may publish at all; none: the handler alone does.
     door: Option<Door>,
-    publications: Arc<Semaphore>,
+    publications: Places,
 }
 
 impl CalledLayer {
     pub fn new(audit: Audit) -> Self {
-        Self { audit, door: None, publications: Arc::new(Semaphore::new(PUBLICATIONS)) }
+        let publications = Places::new("releases are being published", PUBLICATIONS, PUBLICATIONS_OF_ONE);
+        Self { audit, door: None, publications }
     }
 
     pub fn asking(self, door: Door) -> Self {
@@ -74,7 +76,7 @@ pub struct Marked<S> {
     inner: S,
     audit: Audit,
     door: Option<Door>,
-    publications: Arc<Semaphore>,
+    publications: Places,
 }
 
 impl<S, R> Service<http::Request<Body>> for Marked<S>
@@ -113,7 +115,7 @@ where
         Box::pin(async move {
             let place = match turnstile {
                 None => Ok(None),
-                Some(turnstile) => turnstile.enter().await.map(Some),
+                Some(turnstile) => turnstile.enter().await,
             };
             let response = match place {
                 Ok(_place) => call.await?,
@@ -144,17 +146,21 @@ impl<S> Marked<S> {
 struct Turnstile {
     door: Option<Door>,
     call: Extensions,
-    publications: Arc<Semaphore>,
+    publications: Places,
 }
 
 impl Turnstile {
     /// Whoever may publish nothing at all takes no place. What they may publish, only the message says.
-    async fn enter(self) -> Result<OwnedSemaphorePermit, Coded> {
+    async fn enter(self) -> Result<Option<Place>, Coded> {
         if let Some(door) = &self.door {
             let may = door.glance(&self.call, &Scope::Any, "a publication").await;
             may.map_err(|trouble| trouble.coded())?;
         }
-        self.publications.try_acquire_owned().map_err(|_| too_many())
+        match self.call.get::<Peer>().and_then(|peer| peer.identity.as_ref()) {
+            Some(Identity::Operator(name)) => self.publications.take(name).map(Some),
+            // Where a door is asked, it has refused them; where none is, nobody publishes.
+            Some(Identity::Host(_) | Identity::Controller) | None => Ok(None),
+        }
     }
 }
 
@@ -172,12 +178,6 @@ fn not_for_hosts(called: Called, caller: Option<&Peer>) -> Option<Coded> {
 
 fn is_publication(called: Called) -> bool {
     called.0.is_some_and(|method| (method.service, method.name) == ("Releases", "Publish"))
-}
-
-fn too_many() -> Coded {
-    let message =
-        format!("{PUBLICATIONS} releases are being published at the moment; try again in a few seconds");
-    Coded::new(Code::C01, message)
 }
 
 /// What the door has not recorded: hosts that ask for what is not theirs, strangers with tokens that are not good.

@@ -189,9 +189,9 @@ impl Releases for ReleasesService {
         &self,
         request: Request<Streaming<pb::UploadPiece>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        self.operator(&request).await?;
+        let by = self.operator(&request).await?;
         let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
-        upload::receive(Arc::clone(&self.bundle), request.into_inner(), sender);
+        upload::receive(by, Arc::clone(&self.bundle), request.into_inner(), sender);
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 

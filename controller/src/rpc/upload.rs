@@ -3,20 +3,27 @@
 //! The stream is read by one task, decoded and written by one blocking thread; between them a few pieces wait. A cut
 //! stream keeps what came whole before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use longshore_common::{
     bundle::{Blob, frame::FrameReader},
     code::{Code, Coded},
     digest::BlobDigest,
+    ids::OperatorName,
     wire::to_status,
 };
 use longshore_proto::v1::{self as pb, upload_piece::Piece};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Status, Streaming};
 
-use crate::bundle::{Batch, BundleError, BundleStore, Incoming};
+use crate::{
+    access::{Place, Places},
+    bundle::{Batch, BundleError, BundleStore, Incoming},
+};
 
 /// Pieces between the task that reads and the thread that writes: at most 4 MiB.
 const PIECES_AHEAD: usize = 16;
@@ -27,28 +34,38 @@ const BATCH_BYTES: u64 = 64 << 20;
 
 /// Uploads that are taken in at a time. Each has a thread for as long as it lasts, of the 512 that all that blocks has.
 const UPLOADS: usize = 64;
-static PLACES: Semaphore = Semaphore::const_new(UPLOADS);
+/// Of them, those of one operator: a byte now and then holds a place for as long as a call may last.
+const UPLOADS_OF_ONE: usize = 16;
+static PLACES: LazyLock<Places> = LazyLock::new(|| Places::new(TAKEN_IN, UPLOADS, UPLOADS_OF_ONE));
+const TAKEN_IN: &str = "uploads are being taken in";
 /// Who sends nothing for so long has gone, or never meant to send anything.
 const STALL: Duration = Duration::from_secs(60);
 
 pub type Answers = mpsc::Sender<Result<pb::UploadProgress, Status>>;
 
 /// Takes in everything of one call.
-pub fn receive(bundle: Arc<BundleStore>, pieces: Streaming<pb::UploadPiece>, answers: Answers) {
-    tokio::spawn(take_in(&PLACES, STALL, bundle, pieces, answers));
+pub fn receive(
+    by: OperatorName,
+    bundle: Arc<BundleStore>,
+    pieces: Streaming<pb::UploadPiece>,
+    answers: Answers,
+) {
+    let place = PLACES.take(&by);
+    tokio::spawn(take_in(place, STALL, bundle, pieces, answers));
 }
 
 /// Until the caller ends, or says nothing for as long as `stall`.
 async fn take_in(
-    places: &'static Semaphore,
+    place: Result<Place, Coded>,
     stall: Duration,
     bundle: Arc<BundleStore>,
     mut pieces: impl Stream<Item = Result<pb::UploadPiece, Status>> + Unpin,
     answers: Answers,
 ) {
-    let Ok(place) = places.try_acquire() else {
-        drop(answers.send(Err(to_status(&too_many()))).await); // a caller that has gone does not need to hear it
-        return;
+    let place = match place {
+        Ok(place) => place,
+        // A caller that has gone does not need to hear it.
+        Err(why) => return drop(answers.send(Err(to_status(&why))).await),
     };
     let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
     let acknowledges = answers.clone();
@@ -75,11 +92,6 @@ async fn take_in(
             Err(_) => return drop(answers.send(Err(to_status(&stalled(stall)))).await),
         }
     }
-}
-
-fn too_many() -> Coded {
-    let message = format!("{UPLOADS} uploads are being taken in at the moment; try again in a few seconds");
-    Coded::new(Code::C01, message)
 }
 
 fn stalled(stall: Duration) -> Coded {
@@ -165,16 +177,15 @@ mod tests {
     use super::*;
     use crate::bundle::BLOCK_CACHE_BYTES;
 
-    static ONE_PLACE: Semaphore = Semaphore::const_new(1);
-
     #[tokio::test]
     async fn an_upload_that_sends_nothing_holds_no_place_for_long() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
+        let (places, ann) = (Places::new(TAKEN_IN, 1, 1), "ann".parse::<OperatorName>().unwrap());
         let upload = |stall| {
             let (answers, heard) = mpsc::channel(4);
             let mute = tokio_stream::pending::<Result<pb::UploadPiece, Status>>();
-            tokio::spawn(take_in(&ONE_PLACE, stall, bundle.clone(), mute, answers));
+            tokio::spawn(take_in(places.take(&ann), stall, bundle.clone(), mute, answers));
             heard
         };
         let said = |told: Option<Result<pb::UploadProgress, Status>>| {
@@ -182,12 +193,12 @@ mod tests {
             assert_eq!(why.code, Code::C01, "{why}");
             why.message
         };
-        let taken = ONE_PLACE.acquire().await.expect("it is never closed");
+        let taken = places.take(&ann).unwrap();
         assert!(said(upload(STALL).recv().await).contains("uploads are being taken in"));
         drop(taken);
         let mut mute = upload(Duration::from_millis(5));
         assert!(said(mute.recv().await).contains("nothing came"));
         while mute.recv().await.is_some() {} // until its thread has ended
-        drop(ONE_PLACE.acquire().await.expect("its place is free again"));
+        drop(places.take(&ann).expect("its place is free again"));
     }
 }

@@ -91,12 +91,11 @@ async fn who_may_not_publish_is_refused_before_the_message_is_taken_in() {
     site.stop().await;
 }
 
-/// Of those who may, so many at a time.
+/// Of those who may, so many at a time, and of one of them fewer.
 #[tokio::test]
 async fn so_many_publications_are_taken_in_at_a_time() {
     let site = Site::start().await;
-    let channel = site.operator().await;
-    let publish = || {
+    let publish = |channel: &Channel| {
         let mut client = Grpc::new(channel.clone());
         Box::pin(async move {
             client.ready().await.unwrap();
@@ -106,11 +105,24 @@ async fn so_many_publications_are_taken_in_at_a_time() {
             client.streaming(never, path, codec).await.map(drop)
         })
     };
-    let first = futures_util::future::select_all((0..9).map(|_| publish()));
-    let (answered, ..) =
+    let alice = site.operator().await;
+    let [bob, sue] =
+        [site.add_operator("bob", &["deployer"]).await, site.add_operator("sue", &["deployer"]).await];
+
+    let first = futures_util::future::select_all((0..4).map(|_| publish(&alice)));
+    let (answered, _, alices) =
         tokio::time::timeout(PATIENCE, first).await.expect("one is refused, the others wait");
     let refused = from_status(&answered.unwrap_err());
     assert_eq!(refused.code, Code::C01, "{refused}");
+    assert!(
+        refused.message.contains("3 releases are being published by operator alice, which is all"),
+        "{refused}"
+    );
+    let others = (0..3).flat_map(|_| [publish(&bob), publish(&sue)]);
+    let first = futures_util::future::select_all(alices.into_iter().chain(others));
+    let (answered, ..) = tokio::time::timeout(PATIENCE, first).await.expect("there are eight for all");
+    let refused = from_status(&answered.unwrap_err());
+    assert!(refused.message.contains("8 releases are being published at the moment"), "{refused}");
     site.stop().await;
 }
 
