@@ -10,7 +10,7 @@ use std::{
 use longshore_common::{
     chain::Chain,
     code::Code,
-    durable::{create_dir_durable, write_atomic},
+    durable::{DirLock, LockError, create_dir_durable, lock_dir, write_atomic},
     regular::{self, Links},
     text::{nearest, visible},
 };
@@ -64,15 +64,15 @@ impl Contexts {
         let folder = config
             .ok_or_else(|| Failure::usage("neither HOME nor XDG_CONFIG_HOME says where contexts are kept"))?
             .to_owned();
-        let path = folder.join(FILE);
-        let file = match regular::read_text(&path, FILE_BYTES, Links::Followed) {
-            Ok(text) => toml::from_str(&text).map_err(|error| {
-                Failure::usage(format!("{} does not parse: {}", path.display(), error.to_string().trim_end()))
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ContextsFile::default(),
-            Err(error) => return Err(Failure::usage(format!("read {}: {error}", path.display()))),
-        };
+        let file = read_file(&folder)?;
         Ok(Self { folder, file })
+    }
+
+    /// Nobody else changes contexts until the lock is dropped. What others did since they were read counts.
+    fn alone(&mut self) -> Result<DirLock, Failure> {
+        let lock = lock(&self.folder)?;
+        self.file = read_file(&self.folder)?;
+        Ok(lock)
     }
 
     /// The one that is asked for, else the one in use. A name with a `/` is an operator folder itself.
@@ -98,6 +98,10 @@ impl Contexts {
             operator.address = address;
         }
         check_address(&operator.address)?;
+        if !self.folder.is_dir() {
+            create_dir_durable(&self.folder, 0o700).map_err(|error| failed(&error))?;
+        }
+        let _alone = self.alone()?;
         self.check_same_controller(name, &operator)?;
         let folder = self.folder.join("contexts");
         if !folder.is_dir() {
@@ -129,6 +133,8 @@ impl Contexts {
 
     /// Forgets it, and its key and certificate.
     pub fn remove(&mut self, name: &str) -> Result<(), Failure> {
+        self.entry(name)?; // before a lock is left where there is no context
+        let _alone = self.alone()?;
         self.entry(name)?;
         self.file.contexts.remove(name);
         if self.file.current.as_deref() == Some(name) {
@@ -142,21 +148,26 @@ impl Contexts {
     }
 
     pub fn use_from_now_on(&mut self, name: &str) -> Result<(), Failure> {
+        self.entry(name)?; // before a lock is left where there is no context
+        let _alone = self.alone()?;
         self.entry(name)?;
         self.file.current = Some(name.to_owned());
         self.save()
     }
 
-    /// Another key and certificate for the context that is asked for, or else the one in use.
+    /// Another key and certificate for the context that is asked for, or else the one in use. Of two who do so at once each
+    /// writes a key with its own certificate.
     pub fn renew(
         config: Option<&Path>,
         asked: Option<&str>,
         operator: OperatorFolder,
     ) -> Result<(), Failure> {
         if let Some(path) = asked.filter(|name| name.contains('/')) {
+            let _alone = lock(Path::new(path))?;
             return operator.write(Path::new(path)).map_err(|error| failed(&error));
         }
-        let contexts = Self::load(config)?;
+        let mut contexts = Self::load(config)?;
+        let _alone = contexts.alone()?;
         let name = asked.or(contexts.file.current.as_deref()).ok_or_else(no_context)?;
         operator.write(&contexts.operator_folder(name)).map_err(|error| failed(&error))
     }
@@ -192,6 +203,29 @@ impl Contexts {
         let text = toml::to_string(&self.file).expect("strings and maps of strings are TOML");
         write_atomic(&self.folder.join(FILE), text.as_bytes(), 0o600).map_err(|error| failed(&error))
     }
+}
+
+fn read_file(folder: &Path) -> Result<ContextsFile, Failure> {
+    let path = folder.join(FILE);
+    match regular::read_text(&path, FILE_BYTES, Links::Followed) {
+        Ok(text) => toml::from_str(&text).map_err(|error| {
+            Failure::usage(format!("{} does not parse: {}", path.display(), error.to_string().trim_end()))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ContextsFile::default()),
+        Err(error) => Err(Failure::usage(format!("read {}: {error}", path.display()))),
+    }
+}
+
+/// Never waits: whoever has it is done in a moment.
+fn lock(folder: &Path) -> Result<DirLock, Failure> {
+    lock_dir(folder).map_err(|error| match error {
+        LockError::Held { holder, .. } => {
+            let message =
+                format!("{holder} changes what is in {} just now; nothing was changed", folder.display());
+            Failure::coded(Code::S01, message).next("give the command again")
+        }
+        LockError::Failed(error) => failed(&error),
+    })
 }
 
 fn no_context() -> Failure {
@@ -273,6 +307,36 @@ mod tests {
         let key = config.join("contexts/prod").join(operator::KEY);
         let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(key).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// Each has read the file before the other wrote it.
+    #[test]
+    fn of_two_that_change_contexts_at_once_neither_is_lost() {
+        let temp = tempfile::tempdir().unwrap();
+        let (config, from) = (temp.path().join("config"), operator(temp.path()));
+        let load = || Contexts::load(Some(&config)).unwrap();
+        let (mut one, mut other) = (load(), load());
+        one.add("prod", &from, None).unwrap();
+        assert!(!other.add("lab", &from, None).unwrap(), "the first context is in use already");
+        let names =
+            |contexts: &Contexts| contexts.all().map(|(name, ..)| name.to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&load()), ["lab", "prod"]);
+        one.use_from_now_on("prod").unwrap();
+        other.remove("lab").unwrap();
+        assert_eq!(names(&load()), ["prod"]);
+        assert!(one.use_from_now_on("lab").unwrap_err().message.contains("there is no context"));
+
+        let held = lock_dir(&config).unwrap();
+        let busy = one.add("lab", &from, None).unwrap_err();
+        assert_eq!(
+            (busy.code, &busy.next[..]),
+            (Some(Code::S01), &["give the command again".to_owned()][..])
+        );
+        assert!(busy.message.contains("nothing was changed"), "{}", busy.message);
+        assert!(Contexts::renew(Some(&config), None, chosen(&config).operator).is_err());
+        drop(held);
+        one.add("lab", &from, None).unwrap();
+        Contexts::renew(Some(&config), None, chosen(&config).operator).unwrap();
     }
 
     /// Its key may be the only one there is.
