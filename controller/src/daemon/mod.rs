@@ -47,6 +47,7 @@ use crate::{
         RolloutsService, SessionService, SettingsService, TrustService, blobs::BlobsService,
         releases::ReleasesService,
     },
+    sealed,
     store::{SharedStore, SledStore},
     trouble::Trouble,
     trust::{self, TrustCheck, TrustDesk},
@@ -171,7 +172,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<Serving, S
     tasks.spawn(trust::keep_current(parts.desk.clone(), calls.clone()));
     let courier = courier(&parts)?;
     tasks.spawn(courier.run(calls.clone()));
-    tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), calls.clone()));
+    tasks.spawn(collect(parts.store.clone(), parts.bundle.clone(), parts.clock.clone(), calls.clone()));
     tracing::info!(main = %addresses.main, enrol = %addresses.enrol, version = env!("CARGO_PKG_VERSION"), "serving");
     let task = tokio::spawn(run(parts, sled, tasks, calls, inner));
     Ok(Serving { addresses, task, renames })
@@ -404,8 +405,13 @@ fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, Coded> {
     result.map_err(|died| Coded::new(Code::X01, format!("opening the state ended: {died}")))
 }
 
-/// Takes away what no release names, now and then.
-async fn collect(store: SharedStore, bundle: Arc<BundleStore>, stop: CancellationToken) {
+/// Takes away what no release names and secrets that nothing names, now and then.
+async fn collect(
+    store: SharedStore,
+    bundle: Arc<BundleStore>,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
     let mut tick = tokio::time::interval(COLLECT_EVERY);
     loop {
         tokio::select! {
@@ -418,6 +424,9 @@ async fn collect(store: SharedStore, bundle: Arc<BundleStore>, stop: Cancellatio
             }
             Ok(_) => {}
             Err(trouble) => tracing::warn!(trouble = %Chain(&trouble), "blobs were not collected"),
+        }
+        if let Err(trouble) = sealed::sweep(&store, clock.now_ms()).await {
+            tracing::warn!(trouble = %Chain(&trouble), "old sealed secrets were not dropped");
         }
     }
 }

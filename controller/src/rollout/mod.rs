@@ -58,7 +58,7 @@ pub use phase::{
     Staging, Switching, Watching, Why,
 };
 pub use routing::{Balancers, Groups, Routing};
-pub use settings::{Layer, Scope, Snapshot, Snapshots, clashes};
+pub use settings::{Layer, Scope, Snapshot, Snapshots, clashes, sealed};
 pub use share::{Allowance, Share};
 pub use spec::{HeldHosts, OnSpent, Promotion, Spec, UnknownHosts};
 pub use step::step;

@@ -126,7 +126,8 @@ impl SettingsService {
         let by = self.door.operator(call, &taken.scope(), target).await?.name().to_string();
         let Taken { env, name, rows, .. } = taken;
         let hosts = rows.len() as u32;
-        let head = Head { name, env, hosts, at_ms: self.clock.now_ms(), by };
+        let at_ms = self.clock.now_ms();
+        let head = Head { name, env, hosts, at_ms, by, unnamed_since_ms: None };
         let digest = sealed::keep(&self.store, head, rows).await?;
         Ok(pb::SealReply { digest: digest.hex(), hosts })
     }

@@ -100,7 +100,7 @@ mod tests {
 
     fn head() -> Head {
         let env = "production".parse().unwrap();
-        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "ada".into() }
+        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "ada".into(), unnamed_since_ms: None }
     }
 
     fn new(host: u128, text: &[u8]) -> NewRow {

@@ -1,13 +1,16 @@
 //! Sealed secrets: one ciphertext for each host, kept under the digest of them all. Nobody here can open one.
 //!
 //! A digest never changes its content, so a snapshot that refers to it brings back the secret of its time. Encrypting
-//! again, for a new value or for a host that joined, gives another digest.
+//! again, for a new value or for a host that joined, gives another digest. One that nothing names any more goes
+//! (`sweep`).
 
 mod check;
 mod keep;
+mod sweep;
 
 pub use check::{Shut, check, shut};
 pub use keep::{NewRow, keep, name};
+pub use sweep::{UNNAMED_MS, sweep};
 
 use longshore_common::{
     digest::SealedDigest,
@@ -42,6 +45,9 @@ pub struct Head {
     pub hosts: u32,
     pub at_ms: Millis,
     pub by: String,
+    /// Since when nothing is known to name its digest; `None`: something does, or nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed_since_ms: Option<Millis>,
 }
 
 /// Under `sealed-hosts/<digest>/<host>`.
