@@ -325,6 +325,7 @@ impl Parts {
                 trust: desk.clone(),
                 clock: clock.clone(),
                 door: door.clone(),
+                whole: ReleasesService::places(),
             },
             settings: SettingsService { store: store.clone(), clock: clock.clone(), door: door.clone() },
             rollouts: RolloutsService {

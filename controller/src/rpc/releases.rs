@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{about::About, admitted_about, export::Export, operator, scope::Act, trust_words, upload};
 use crate::{
+    access::{Place, Places},
     bundle::{self, BundleStore, Offered, Published, Publisher, Release, blocking},
     engine::states,
     identity::Door,
@@ -34,6 +35,10 @@ use crate::{
 const ANSWERS_AHEAD: usize = 4;
 /// Damaged files that an answer names.
 const DAMAGED_NAMED: usize = 100;
+/// Calls at a time that read an artifact to its end, and of one operator. Each has a thread of the 512 that all that blocks
+/// has, or holds an index of up to 32 MiB for as long as its caller takes pieces; whoever may look may call them.
+const WHOLE: usize = 8;
+const WHOLE_OF_ONE: usize = 3;
 
 /// The `Releases` service.
 #[derive(Clone)]
@@ -43,9 +48,16 @@ pub struct ReleasesService {
     pub trust: Arc<TrustDesk>,
     pub clock: Arc<dyn Clock>,
     pub door: Door,
+    /// [`ReleasesService::places`]
+    pub whole: Places,
 }
 
 impl ReleasesService {
+    /// For calls that read an artifact to its end.
+    pub fn places() -> Places {
+        Places::new("artifacts are being read whole", WHOLE, WHOLE_OF_ONE)
+    }
+
     /// With room for the index of the largest artifact.
     pub fn into_server(self) -> ReleasesServer<Self> {
         ReleasesServer::new(self).max_decoding_message_size(limits::PUBLISH_BYTES)
@@ -143,10 +155,11 @@ impl ReleasesService {
         Ok(read.await?)
     }
 
-    async fn verify_one(&self, app: &str, version: &str) -> Result<pb::VerifyReply, Trouble> {
+    async fn verify_one(&self, app: &str, version: &str, place: Place) -> Result<pb::VerifyReply, Trouble> {
         let release = self.load(app, version).await?;
         let bundle = Arc::clone(&self.bundle);
         let reply = blocking(move || {
+            let _place = place; // for as long as the thread is taken, also when the caller has gone
             let index = bundle.named.index(&release.index)?;
             let manifest = Manifest::from_bytes(&bundle.named.manifest(&release.digest)?)?;
             let mut reader = FrameReader::new().map_err(|e| Coded::new(Code::X01, format!("zstd: {e}")))?;
@@ -243,9 +256,10 @@ impl Releases for ReleasesService {
         &self,
         request: Request<pb::ShowReleaseRequest>,
     ) -> Result<Response<pb::VerifyReply>, Status> {
-        self.operator(&request).await?;
+        let by = self.operator(&request).await?;
+        let place = self.whole.take(&by).map_err(|why| to_status(&why))?;
         let pb::ShowReleaseRequest { app, version } = request.get_ref();
-        self.verify_one(app, version).await.map(Response::new).map_err(status)
+        self.verify_one(app, version, place).await.map(Response::new).map_err(status)
     }
 
     type ExportStream = ReceiverStream<Result<pb::Piece, Status>>;
@@ -254,13 +268,17 @@ impl Releases for ReleasesService {
         &self,
         request: Request<pb::ShowReleaseRequest>,
     ) -> Result<Response<Self::ExportStream>, Status> {
-        self.operator(&request).await?;
+        let by = self.operator(&request).await?;
+        let place = self.whole.take(&by).map_err(|why| to_status(&why))?;
         let pb::ShowReleaseRequest { app, version } = request.get_ref();
         let release = self.load(app, version).await.map_err(status)?;
         let export = Export::prepare(Arc::clone(&self.bundle), &self.trust, &release).await;
         let export = export.map_err(status)?;
         let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
-        tokio::spawn(export.stream(sender));
+        tokio::spawn(async move {
+            let _place = place;
+            export.stream(sender).await;
+        });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 

@@ -31,7 +31,7 @@ use longshore_common::{
     tls::{Identity, Peer},
 };
 use longshore_controller::{
-    access::{self, CalledLayer, Grants, OperatorKey, User},
+    access::{self, CalledLayer, Grants, OperatorKey, Places, User},
     audit::Audit,
     bundle::BundleStore,
     cli::publish::{Event as Told, Options, PublishError, publish},
@@ -67,6 +67,8 @@ pub struct Dock {
     pub bundle: Arc<BundleStore>,
     pub folder: tempfile::TempDir,
     pub host: HostId,
+    /// For calls that read an artifact to its end.
+    pub whole: Places,
     operators: SocketAddr,
     hosts: SocketAddr,
     generation: AtomicU64,
@@ -89,12 +91,14 @@ impl Dock {
         access::create(&store, &ann).await.unwrap();
         let host = HostId(uuid::Uuid::new_v4());
         enrol(&store, host).await;
+        let whole = ReleasesService::places();
         let releases = ReleasesService {
             store: store.clone(),
             bundle: bundle.clone(),
             trust: trust.clone(),
             clock,
             door: door.clone(),
+            whole: whole.clone(),
         };
         let blobs = BlobsService { store: store.clone(), bundle: bundle.clone(), trust, door };
         let by_ann = shows(Identity::Operator("ann".parse().unwrap()));
@@ -102,7 +106,7 @@ impl Dock {
         let by_host = shows(Identity::Host(host));
         let hosts = served(&audit).add_service(InterceptedService::new(BlobsServer::new(blobs), by_host));
         let (operators, hosts) = (serve_marked(operators).await, serve_marked(hosts).await);
-        Self { store, bundle, folder, host, operators, hosts, generation: AtomicU64::new(1) }
+        Self { store, bundle, folder, host, whole, operators, hosts, generation: AtomicU64::new(1) }
     }
 
     pub fn operator(&self) -> Channel {

@@ -306,6 +306,28 @@ async fn a_damaged_blob_is_found_and_mended_by_publishing_again() {
     assert!(client.verify(name).await.unwrap().into_inner().damaged.is_empty());
 }
 
+/// Each takes a thread or much memory for long, and whoever may look may ask for it.
+#[tokio::test]
+async fn so_many_read_an_artifact_whole_at_a_time() {
+    let dock = Dock::open().await;
+    dock.publish(&dock.source("1.0", &files(10))).await.unwrap();
+    let mut client = ReleasesClient::new(dock.operator());
+    let name = || pb::ShowReleaseRequest { app: "shop".into(), version: "1.0".into() };
+    let ann: OperatorName = "ann".parse().unwrap();
+    let held: Vec<_> = (0..3).map(|_| dock.whole.take(&ann).unwrap()).collect();
+    for refused in [
+        client.verify(name()).await.map(drop).unwrap_err(),
+        client.export(name()).await.map(drop).unwrap_err(),
+    ] {
+        let why = longshore_common::wire::from_status(&refused);
+        assert!(why.code == Code::C01 && why.message.contains("by operator ann"), "{why}");
+    }
+    drop(held);
+    client.verify(name()).await.unwrap();
+    let mut pieces = client.export(name()).await.unwrap().into_inner();
+    while pieces.message().await.unwrap().is_some() {}
+}
+
 #[tokio::test]
 async fn show_says_what_was_published() {
     let dock = Dock::open().await;
