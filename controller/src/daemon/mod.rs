@@ -327,7 +327,12 @@ impl Parts {
                 door: door.clone(),
                 whole: ReleasesService::places(),
             },
-            settings: SettingsService { store: store.clone(), clock: clock.clone(), door: door.clone() },
+            settings: SettingsService {
+                store: store.clone(),
+                clock: clock.clone(),
+                door: door.clone(),
+                sealing: SettingsService::places(),
+            },
             rollouts: RolloutsService {
                 store: store.clone(),
                 engine: engine.clone(),

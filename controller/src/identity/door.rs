@@ -162,8 +162,13 @@ impl Door {
 
     /// Turns away whoever may not, before the handler takes in what says what the call is. Nobody is let in
     /// by it: that is [`Door::operator`], which is asked afterwards.
-    pub async fn glance(&self, call: &Extensions, scope: &Scope, target: &str) -> Result<(), Trouble> {
-        self.known(call, scope, target, None).await.map(drop)
+    pub async fn glance(
+        &self,
+        call: &Extensions,
+        scope: &Scope,
+        target: &str,
+    ) -> Result<OperatorName, Trouble> {
+        Ok(self.known(call, scope, target, None).await?.user.name)
     }
 
     /// Nothing but a refusal is recorded.

@@ -77,12 +77,16 @@ async fn operator<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorN
 
 /// Turns away whoever may not, for handlers that know what the call is only when they have taken it in: they
 /// ask the door then.
-async fn glance<T: Act>(door: &Door, request: &Request<T>) -> Result<(), Status> {
+async fn glance<T: Act>(door: &Door, request: &Request<T>) -> Result<OperatorName, Status> {
     glance_at(door, request, None).await
 }
 
 /// The same, for handlers that know some of it, and have to look up the rest.
-async fn glance_at<T: Act>(door: &Door, request: &Request<T>, about: Option<About>) -> Result<(), Status> {
+async fn glance_at<T: Act>(
+    door: &Door,
+    request: &Request<T>,
+    about: Option<About>,
+) -> Result<OperatorName, Status> {
     let (scope, target, _) = touched(request, about);
     door.glance(request.extensions(), &scope, &target).await.map_err(refuse)
 }

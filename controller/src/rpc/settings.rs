@@ -17,27 +17,38 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{coded, detail, glance, invalid, operator, refuse};
 use crate::{
-    access,
+    access::{self, Places},
     config::Environment,
     environments,
     fleet::{Host, host},
     identity::Door,
     rollout::{Layer, Scope, Snapshot},
-    sealed::{self, Head, NO_ENV, NewRow, ROWS_MAX},
+    sealed::{self, Head, NO_ENV, NewRow, ROWS_MAX, TEXT_BYTES},
     store::SharedStore,
     trouble::Trouble,
 };
 
 /// Between two pieces of one call.
 const PIECE_DEADLINE: Duration = Duration::from_secs(30);
+/// Secrets that are taken in at a time, and of one operator: one for 20,000 hosts has up to 170 MB, all of which is held
+/// before anybody decides about it.
+const SEALING: usize = 4;
+const SEALING_OF_ONE: usize = 2;
 
 pub struct SettingsService {
     pub store: SharedStore,
     pub clock: Arc<dyn Clock>,
     pub door: Door,
+    /// [`SettingsService::places`]
+    pub sealing: Places,
 }
 
 impl SettingsService {
+    /// For secrets that are taken in.
+    pub fn places() -> Places {
+        Places::new("secrets are being taken in", SEALING, SEALING_OF_ONE)
+    }
+
     async fn environment(&self, env: &str) -> Result<(Environment, Vec<Host>), Trouble> {
         let env: EnvName = parse("env", env).map_err(Coded::from)?;
         let (environment, _) = environments::load(&self.store, &env).await?;
@@ -181,7 +192,14 @@ impl Taken {
                 (Some(Piece::Row(pb::SealedFor { host, recipient, text })), Some(_))
                     if rows.len() <= ROWS_MAX =>
                 {
-                    let host = parse("host", &host).map_err(invalid)?;
+                    let host: HostId = parse("host", &host).map_err(invalid)?;
+                    if text.len() > TEXT_BYTES {
+                        let message = format!(
+                            "{} bytes for host {host}; at most {TEXT_BYTES}; nothing was kept",
+                            text.len()
+                        );
+                        return Err(coded(Coded::new(Code::A04, message)));
+                    }
                     rows.push(NewRow { host, recipient, text: text.into() });
                 }
                 (Some(Piece::Row(_)), Some(_)) => {
@@ -264,7 +282,8 @@ impl Settings for SettingsService {
         &self,
         request: Request<Streaming<pb::SealPiece>>,
     ) -> Result<Response<pb::SealReply>, Status> {
-        glance(&self.door, &request).await?;
+        let by = glance(&self.door, &request).await?;
+        let _place = self.sealing.take(&by).map_err(coded)?;
         let (_, call, pieces) = request.into_parts();
         let taken = Taken::from(pieces).await?;
         Ok(Response::new(self.sealed(&call, taken).await.map_err(refuse)?))

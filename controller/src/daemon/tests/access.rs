@@ -301,6 +301,26 @@ async fn a_secret_that_two_people_decide_is_told_and_bound() {
     site.stop().await;
 }
 
+/// All of a secret is held before anybody decides about it.
+#[tokio::test]
+async fn so_many_secrets_are_taken_in_at_a_time() {
+    let site = Site::start().await;
+    let channel = site.operator().await;
+    let seal = || {
+        let mut client = SettingsClient::new(channel.clone());
+        Box::pin(async move { client.seal(tokio_stream::pending::<pb::SealPiece>()).await.map(drop) })
+    };
+    let first = futures_util::future::select_all((0..3).map(|_| seal()));
+    let (answered, ..) =
+        tokio::time::timeout(PATIENCE, first).await.expect("one is refused, the others wait");
+    let why = from_status(&answered.unwrap_err());
+    assert!(
+        why.code == Code::C01 && why.message.contains("2 secrets are being taken in by operator alice"),
+        "{why}"
+    );
+    site.stop().await;
+}
+
 /// Hosts that ask for what is not theirs and tokens that are not good are on record, beside what operators do.
 #[tokio::test]
 async fn refusals_of_hosts_and_strangers_are_recorded() {
