@@ -111,6 +111,12 @@ pub fn free_bytes(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// How many bytes the file system has on which `path` lies, used or not.
+pub fn total_bytes(path: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(path).at(Step::Inspect, path)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// Whether one can be renamed or linked to the other. Both must exist.
 pub fn same_filesystem(a: &Path, b: &Path) -> Result<bool> {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).at(Step::Inspect, path);

@@ -26,7 +26,7 @@ use crate::code::Code;
 
 pub use dirs::{
     create_dir_durable, free_bytes, remove_dir_durable, remove_durable, remove_leftovers, rename_durable,
-    rename_new_durable, same_filesystem, symlink_atomic, sync_dir, sync_fs,
+    rename_new_durable, same_filesystem, symlink_atomic, sync_dir, sync_fs, total_bytes,
 };
 pub use file::{AtomicFile, write_atomic};
 pub use lock::{DirLock, Holder, LockError, lock_dir};

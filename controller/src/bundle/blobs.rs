@@ -24,6 +24,10 @@ use longshore_common::{
 
 use super::{BundleError, zstd_fault};
 
+/// What uploads leave free: a twentieth of the disk, and no more than this. The controller's state lies on the same disk, and
+/// a controller that cannot write it ends; 256 MiB take in the journal of days in which somebody makes room.
+const RESERVE_BYTES: u64 = 256 << 20;
+
 #[derive(Debug)]
 pub struct BlobStore {
     root: PathBuf,
@@ -51,6 +55,10 @@ impl BlobStore {
         }
         durable::sync_fs(root)?;
         Ok(Self { root: root.into(), sweep: RwLock::new(()), next: AtomicU64::new(0) })
+    }
+
+    fn check_room(&self) -> Result<(), BundleError> {
+        Ok(room(durable::free_bytes(&self.root)?, durable::total_bytes(&self.root)?)?)
     }
 
     pub fn path(&self, digest: &BlobDigest) -> PathBuf {
@@ -210,6 +218,7 @@ impl Batch<'_> {
             let message = format!("blob {} would have {} bytes", blob.digest, blob.size);
             return Err(Coded::new(Code::A04, message).into());
         }
+        self.store.check_room()?;
         reader.begin().map_err(zstd_fault)?;
         let number = self.store.next.fetch_add(1, Ordering::Relaxed);
         let path = self.store.root.join("tmp").join(number.to_string());
@@ -229,6 +238,7 @@ impl Batch<'_> {
             let digest = incoming.seen.blob.digest;
             Coded::new(Code::A04, format!("blob {digest} came in more bytes than its size can need"))
         })?;
+        self.store.check_room()?;
         incoming.file.write_all(wire).at(Step::Write, &incoming.temp.path)?;
         self.bytes += wire.len() as u64;
         reader.feed(wire, |chunk| incoming.seen.take(chunk))
@@ -264,6 +274,22 @@ impl Batch<'_> {
         durable::sync_fs(&self.store.root)?;
         Ok(())
     }
+}
+
+/// Whether uploads may write on a disk of which so many bytes are free.
+fn room(free: u64, total: u64) -> Result<(), Coded> {
+    let reserve = (total / 20).min(RESERVE_BYTES);
+    if free >= reserve {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let message = format!(
+        "{} MiB are free on the controller's disk, and uploads leave {} MiB of it to the controller itself; what came whole \
+         before is kept. Make room there, then publish again",
+        mib(free),
+        mib(reserve)
+    );
+    Err(Coded::new(Code::D01, message))
 }
 
 impl Drop for Temp {
@@ -302,5 +328,22 @@ impl Seen {
             self.size, self.blob.size, self.blob.digest
         );
         Err(Coded::new(Code::A01, message).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_leave_room_for_the_controller_itself() {
+        const GIB: u64 = 1 << 30;
+        assert!(room(256 << 20, 100 * GIB).is_ok());
+        let full = room((256 << 20) - 1, 100 * GIB).unwrap_err();
+        assert_eq!(full.code, Code::D01);
+        assert!(full.message.starts_with("255 MiB are free"), "{full}");
+        assert!(full.message.contains("uploads leave 256 MiB of it"), "{full}");
+        // Of a small disk it is a share.
+        assert!(room(GIB / 20, GIB).is_ok() && room(GIB / 20 - 1, GIB).is_err());
     }
 }
