@@ -224,7 +224,8 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 stream // open until the question was answered
             };
-            let (said, _open) = tokio::join!(get(&url, &Headers::default(), None), keeps);
+            let usual = Headers::default();
+            let (said, _open) = tokio::join!(get(&url, &usual, None), keeps);
             assert_eq!(said, Ok(()));
         }
     }
