@@ -42,7 +42,7 @@ pub struct Applied {
 impl Applied {
     /// It was valid when it was applied; a later version of ours may think otherwise.
     pub fn read(&self) -> Result<Environment, Coded> {
-        Environment::parse(&self.file_name, &self.file).map_err(Coded::from)
+        Environment::parse_kept(&self.file_name, &self.file).map_err(Coded::from)
     }
 }
 

@@ -68,6 +68,7 @@ fn of_environment(world: &World) -> Vec<Failed> {
         hosts.sort_by(|a, b| a.host.cmp(&b.host));
         found.push(Failed { hosts, ..one(Check::Overlap, what) });
     }
+    found.extend(slow_drain(world).map(|what| one(Check::Traffic, what)));
     if let Some(selector) = &world.spec.canary_hosts {
         let wanted = |host: &super::world::Candidate| {
             selector.matches(host.member.name.as_str(), &host.member.id.to_string(), &host.member.labels)
@@ -85,6 +86,16 @@ fn of_environment(world: &World) -> Vec<Failed> {
         found.push(one(Check::Spread, format!("spread = \"{label}\", and no host has that label")));
     }
     found
+}
+
+/// A file from before that was refused may say so still.
+fn slow_drain(world: &World) -> Option<String> {
+    let (spec, env) = (&world.spec, &world.env);
+    let what = spec.slow_drain(spec.traffic.as_ref()?)?;
+    Some(format!(
+        "traffic.drain of environment {env} {what}. Change its file (longshore env show {env}), and then: \
+         longshore env apply FILE"
+    ))
 }
 
 /// Where silent hosts count as failures, more of them than may fail end the rollout before it has begun.
@@ -146,6 +157,7 @@ fn lacking(world: &World, check: Check, hosts: usize) -> String {
         | Check::Promotion
         | Check::Locked
         | Check::Approvers
+        | Check::GateFile
         | Check::Runner
         | Check::Unknown => "cannot take part".to_owned(),
     }

@@ -8,13 +8,14 @@
 //! is moved from what to what in which wave, what must hold between waves. What was only measured or guessed (free
 //! bytes, times, who is silent at the moment) is shown and not binding.
 //!
-//! Reading order: `model` (the plan), `world` (what it is made from), `make` (how), then its parts: `fit` (whether a
-//! host meets what the release requires), `failed` (what stops it), `balancers` and `runners` (what they say beforehand), `fetch`
-//! (bytes), `compare` (manifests, values, templates), `files` (which of them differ), `expect` (how long), `back`
+//! Reading order: `model` (the plan), `check` (its preconditions by name), `world` (what it is made from), `make` (how),
+//! then its parts: `fit` (whether a host meets what the release requires), `failed` (what stops it), `balancers` and
+//! `runners` (what they say beforehand), `fetch` (bytes), `compare` (manifests, values, templates), `files` (which of them differ), `expect` (how long), `back`
 //! (the way back). Then `moved` (two plans of the same that differ) and `follow` (a rollout held against its plan).
 
 mod back;
 mod balancers;
+mod check;
 mod compare;
 mod expect;
 mod failed;
@@ -36,13 +37,14 @@ pub(crate) mod tests;
 mod traffic;
 mod world;
 
+pub use check::Check;
 pub use expect::{Gains, Stay, waiting};
 pub use files::FilePaths;
 pub use follow::strays;
 pub use make::{members, plan, running};
 pub use model::{
-    Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Check, Demanded, Duration, Failed,
-    Fault, Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
+    Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Demanded, Duration, Failed, Fault,
+    Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
 };
 pub use moved::{applied_anew, live_moved, moved};
 pub use policy::{DEADLINE_MAX, PlanPolicy, Unfit};

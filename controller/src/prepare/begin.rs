@@ -96,7 +96,7 @@ impl Planner {
     async fn as_planned(&self, text: &str, by: &OperatorName) -> Result<Plan, Trouble> {
         let was = self.find(text).await?;
         let wish = Wish { app: was.app.clone(), version: was.to.version.clone(), env: was.env.clone() };
-        let is = self.compute(&wish, by).await?;
+        let is = self.compute(&wish, &was.made_by.parse()?, by).await?;
         let moved = plan::moved(&was, &is);
         if moved.is_empty() {
             return Ok(Plan { made_by: was.made_by, ..is });

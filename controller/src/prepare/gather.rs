@@ -39,7 +39,13 @@ const TEMPLATE_BYTES: u64 = 64 * 1024;
 const PAST_MAX: usize = 10;
 
 impl Planner {
-    pub(super) async fn gather(&self, wish: &Wish, by: &OperatorName) -> Result<World, Trouble> {
+    /// As `by` would start what `author` has planned.
+    pub(super) async fn gather(
+        &self,
+        wish: &Wish,
+        author: &OperatorName,
+        by: &OperatorName,
+    ) -> Result<World, Trouble> {
         let Wish { app, version, env } = wish;
         let store = &self.store;
         let (applied, _) = environments::get(store, env).await?;
@@ -126,7 +132,14 @@ impl Planner {
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         let people = environments::approve::people(store, app, env).await?;
         let unopenable = lacking::unopenable(&environment, &people, by)?;
-        unmet.extend(unopenable.into_iter().map(|problem| (Check::Approvers, problem)));
+        let unapprovable = lacking::unapprovable(&environment, &people, author);
+        let too_few = unapprovable.into_iter().chain(unopenable);
+        unmet.extend(too_few.map(|problem| (Check::Approvers, problem)));
+        let own = self.engine.own_files().problems(&environment.gates);
+        unmet.extend(own.into_iter().map(|problem| {
+            let out = format!("change the file of {env}, and then: longshore env apply FILE");
+            (Check::GateFile, format!("{problem}; {out}"))
+        }));
         if published.withdrawn.is_none() {
             unmet.extend(self.unsigned(app, version).await?.map(|why| (Check::Signed, why)));
             let expired = self.signed.expired(app).await?;

@@ -1,6 +1,6 @@
 //! Gates that cannot come to a verdict, known before anything begins: a test that the release does not have, looks from
 //! hosts that there are not, or that are away, and approvals that too few people can give. A gate that may go on without
-//! one is left alone: it may be meant for other apps.
+//! one is left alone: it may be meant for other apps. The same of the approvals of the plan itself.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,10 @@ use longshore_common::{
 };
 
 use crate::{
-    approval::{People, admit},
+    approval::{People, RoleRule, admit},
     config::Environment,
     engine::gates,
+    environments::approve,
     gate::{Check, check::From},
     rollout::Then,
     trouble::Trouble,
@@ -100,17 +101,52 @@ pub(super) fn unopenable(
         if may.len() >= rule.count as usize {
             continue;
         }
-        let could = match may.len() {
-            0 => "nobody could give one".to_owned(),
-            _ => format!("only {} could", may.join(", ")),
-        };
         found.push(format!(
-            "gate {} wants {}, and {could} if {starter} starts it. See: longshore user list",
+            "gate {} wants {}, and {} if {starter} starts it. See: longshore user list",
             gate.name,
-            gates::wants(&rule)
+            gates::wants(&rule),
+            could(&may)
         ));
     }
     Ok(found)
+}
+
+/// Too few can approve a plan that `author` makes, in one sentence; `None`: enough can, or nobody is asked. Whoever starts
+/// it is not known yet: the author may.
+pub(super) fn unapprovable(
+    environment: &Environment,
+    people: &People,
+    author: &OperatorName,
+) -> Option<String> {
+    let rule = environment.approval.among(people);
+    if rule.asks_nobody() {
+        return None;
+    }
+    let may: BTreeSet<&OperatorName> =
+        people.approvers.iter().filter(|who| admit(&rule, author, who).is_ok()).collect();
+    let of = |role: &RoleRule| role.members.iter().filter(|who| may.contains(who)).count();
+    let short = rule.roles.iter().filter(|(_, role)| of(role) < role.count as usize);
+    let short: Vec<&str> = short.map(|(name, _)| name.as_str()).collect();
+    if may.len() >= rule.count as usize && short.is_empty() {
+        return None;
+    }
+    let may: Vec<&str> = may.into_iter().map(OperatorName::as_str).collect();
+    let short = if short.is_empty() { String::new() } else { format!(", too few of {}", short.join(", ")) };
+    Some(format!(
+        "{} needs {}, and {}{short} if {author} makes the plan. Somebody else makes it, or others get the role: \
+         longshore user list",
+        environment.name,
+        approve::needs(&rule),
+        could(&may)
+    ))
+}
+
+/// `only ann, bob could`
+fn could(may: &[&str]) -> String {
+    match may.len() {
+        0 => "nobody could give one".to_owned(),
+        _ => format!("only {} could", may.join(", ")),
+    }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -40,7 +40,7 @@ use crate::{
     environments::approve::{self, Asked},
     fleet::Fleet,
     plan,
-    plan::Plan,
+    plan::{Check, Plan},
     store::SharedStore,
     trouble::Trouble,
     trust::TrustCheck,
@@ -68,14 +68,15 @@ pub struct Wish {
 impl Planner {
     /// Asks every host of the environment now, computes the plan and keeps it.
     pub async fn make(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
-        self.keep(self.compute(wish, by).await?).await
+        self.keep(self.compute(wish, by, by).await?).await
     }
 
     /// Keeps a plan. Whoever has to agree to it is asked at once, where it has something to do and nothing else stands in
-    /// its way but what somebody may override.
+    /// its way but what somebody may override, or that they are too few yet.
     async fn keep(&self, plan: Plan) -> Result<Plan, Trouble> {
         let plan = keep::keep(&self.store, plan).await?;
-        if !plan.is_nothing_to_do() && plan.failed.iter().all(|failed| failed.may_override) {
+        let may_go = |failed: &plan::Failed| failed.may_override || failed.check == Check::Approvers;
+        if !plan.is_nothing_to_do() && plan.failed.iter().all(may_go) {
             self.ask_people(&plan).await?;
         }
         Ok(plan)
@@ -114,8 +115,9 @@ impl Planner {
         Ok(keep::row_of(&self.store, plan).await?.and_then(|kept| kept.rollout))
     }
 
-    async fn compute(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
-        let world = self.gather(wish, by).await?;
+    /// As `by` would start what `author` has planned.
+    async fn compute(&self, wish: &Wish, author: &OperatorName, by: &OperatorName) -> Result<Plan, Trouble> {
+        let world = self.gather(wish, author, by).await?;
         let planned = tokio::task::spawn_blocking(move || plan::plan(&world)).await;
         let plan = planned.expect("computing a plan does not panic");
         tracing::info!(app = %plan.app, env = %plan.env, version = %plan.to.version, plan = %plan.digest.short(),

@@ -1,5 +1,6 @@
 //! Plans by a fleet of agents that are driven by hand: made, kept, found, started, refused.
 
+mod gates;
 mod people;
 mod sides;
 mod unwell;
@@ -62,6 +63,11 @@ struct Site {
 
 impl Site {
     async fn start(hosts: usize) -> Self {
+        Self::start_owning(hosts, OwnFiles::default()).await
+    }
+
+    /// With files of the controller's own.
+    async fn start_owning(hosts: usize, own: OwnFiles) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store: SharedStore = Arc::new(MemoryStore::new());
         let (clock, stop) = (Arc::new(SystemClock), CancellationToken::new());
@@ -73,9 +79,10 @@ impl Site {
         // A machine that stands still is not taken for the agents' silence.
         let beat = Heartbeat { every: Duration::from_millis(200), missed: 600 };
         let (fleet, events) = Fleet::start(store.clone(), clock.clone(), beat, stop.clone()).await.unwrap();
-        let (at, own) = (clock.clone(), OwnFiles::default());
         let engine =
-            Engine::start_all(store.clone(), at, fleet.clone(), events, own, stop.clone()).await.unwrap();
+            Engine::start_all(store.clone(), clock.clone(), fleet.clone(), events, own, stop.clone())
+                .await
+                .unwrap();
         let desk_clock = ManualClock::at(SystemClock.now_ms());
         let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
         let desk = TrustDesk::open(&dir.path().join("trust"), Arc::new(desk_clock.clone())).unwrap();

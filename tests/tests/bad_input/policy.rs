@@ -140,11 +140,14 @@ fn plans_of_another_world_are_refused() {
 
     let asking = format!("{}[approval]\ncount = 1\n", env_file("hello"));
     site.longshore(["env", "apply", &site.write("prod.toml", &asking)]).success().unwrap();
-    site.longshore(["plan", "shop@1.1", "--to", "prod"]).success().unwrap();
+    let nobody = Answer { exit: REFUSED, code: "approvers", says: "and nobody could give one" };
+    refused(&site, "approvers", &nobody, || {
+        site.longshore(["plan", "shop@1.1", "--to", "prod", "-o", "json"])
+    });
     let own = Answer { exit: REFUSED, code: "LS-W02", says: "whoever made the plan cannot approve it" };
     let digest = latest_plan(&site);
     refused(&site, "an approval by the author", &own, || site.longshore(["rollout", "approve", &digest]));
-    let lacking = Answer { exit: REFUSED, code: "LS-W02", says: "lacks 1 more" };
+    let lacking = Answer { exit: REFUSED, code: "LS-R04", says: "lacks 1 more" };
     refused(&site, "no approval", &lacking, || site.longshore(["rollout", "start", &digest]));
 
     for (name, selector, code, exit, says) in [

@@ -65,6 +65,15 @@ pub enum Newcomers {
     Wait,
 }
 
+/// Since when a file is there, and so which rules it has to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Somebody is about to apply it: by all of them.
+    New,
+    /// It was applied: without those that files of then did not have to keep, and that every rollout is held to anyway.
+    Kept,
+}
+
 /// What a file says, all of it valid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
@@ -90,7 +99,12 @@ pub struct Environment {
 impl Environment {
     /// `name` is for messages only.
     pub fn parse(name: &str, text: &str) -> Result<Self, Problems> {
-        File::new(name, text).read(read)
+        File::new(name, text).read(|root| read(root, Age::New))
+    }
+
+    /// A file that was applied before: what could be applied then is read, and a plan says what of it stops a rollout.
+    pub fn parse_kept(name: &str, text: &str) -> Result<Self, Problems> {
+        File::new(name, text).read(|root| read(root, Age::Kept))
     }
 
     /// Refuses a release that lacks what has to be attested here.
@@ -125,7 +139,7 @@ impl Environment {
     }
 }
 
-fn read(root: &Table<'_>) -> Option<Environment> {
+fn read(root: &Table<'_>, age: Age) -> Option<Environment> {
     let environment = root.table("environment");
     let name = environment.required("name");
     let selector = environment.required("selector");
@@ -150,7 +164,7 @@ fn read(root: &Table<'_>) -> Option<Environment> {
     };
     let require_attestations = environment.list("require_attestations");
     let mut spec = strategy(&root.table("rollout"));
-    spec.traffic = traffic::traffic(root, &spec);
+    spec.traffic = traffic::traffic(root, &spec, age);
     let plan = plan::read(&root.table("plan"));
     let declared = values::read(root);
     let roles = roles(root);

@@ -8,6 +8,7 @@ use longshore_common::{
     traffic::Director,
 };
 
+use super::Age;
 use crate::rollout::{Balancers, Groups, Routing, Spec};
 
 const DRAIN: Span = Span::secs(30);
@@ -15,7 +16,7 @@ const HOLD: Span = Span::secs(60);
 const WARM: Span = Span::secs(600);
 
 /// None: nobody but the releases' own sockets.
-pub(super) fn traffic(root: &Table<'_>, spec: &Spec) -> Option<Routing> {
+pub(super) fn traffic(root: &Table<'_>, spec: &Spec, age: Age) -> Option<Routing> {
     let table = root.table("traffic");
     if !table.is_present() {
         return None;
@@ -63,7 +64,9 @@ pub(super) fn traffic(root: &Table<'_>, spec: &Spec) -> Option<Routing> {
     for (key, what) in routing.problems() {
         table.problem_at(key, format!("traffic.{key} {what}"));
     }
-    if let Some(what) = spec.slow_drain(&routing) {
+    if age == Age::New
+        && let Some(what) = spec.slow_drain(&routing)
+    {
         table.problem_at("drain", format!("traffic.drain {what}"));
     }
     Some(routing)
@@ -100,6 +103,7 @@ mod tests {
     use longshore_common::manifest::file::AppFile;
 
     use super::super::Environment;
+    use crate::environments::Applied;
 
     fn read(traffic: &str) -> Result<Environment, String> {
         let text = format!("[environment]\nname = \"p\"\nselector = \"env=p\"\n[traffic]\n{traffic}");
@@ -144,6 +148,26 @@ mod tests {
         let longer = "progress_deadline = \"20m\"\nrollback_deadline = \"20m\"\n";
         assert!(of("15m", longer, balancers).is_ok());
         assert!(of("15m", "", "").is_ok(), "on a host of its own nothing waits for it");
+    }
+
+    /// Files from before that rule are kept: a list of environments shows them, and the others beside them.
+    #[test]
+    fn a_kept_file_is_read_whose_drain_nobody_asked_about_then() {
+        let text = "[environment]\nname = \"p\"\nselector = \"env=p\"\n[traffic]\ndriver = \"haproxy\"\n\
+                    backend = \"shop\"\ndrain = \"15m\"\nbalancers = \"role=lb\"\n";
+        let applied = |text: &str| Applied {
+            file: text.to_owned(),
+            file_name: "p.toml".to_owned(),
+            applied_ms: 0,
+            applied_by: "ada".to_owned(),
+        };
+        assert!(Environment::parse("p.toml", text).is_err(), "it could not be applied now");
+        let read = applied(text).read().unwrap();
+        assert_eq!(read.spec.traffic.as_ref().unwrap().drain.to_string(), "15m");
+        let why = read.spec.check().unwrap_err();
+        assert!(why.message.contains("traffic.drain is 15m"), "no rollout begins with it: {why}");
+        let odd = applied(&text.replace("15m", "2h")).read().unwrap_err();
+        assert!(odd.message.contains("traffic.drain is 2h; at most 1h"), "{odd}");
     }
 
     #[test]

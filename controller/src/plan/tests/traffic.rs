@@ -81,6 +81,27 @@ fn that_the_traffic_moves_is_something_to_do() {
     assert!(planned(&setup, &["lb"], Some((Side::Green, true))).is_nothing_to_do());
 }
 
+/// Files that were applied before that was refused are read: what no rollout could begin with is said with the way out.
+#[test]
+fn a_drain_as_long_as_a_deadline_stops_the_plan() {
+    let of = |drain: &str| {
+        let routing = ROUTING.replace("drain=30s", &format!("drain={drain}"));
+        let failed = planned(&format!("a b | {routing} balancers="), &["lb"], None).failed;
+        failed.into_iter().map(|failed| (failed.check, failed.what)).collect::<Vec<_>>()
+    };
+    let stopped = of("15m");
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    assert_eq!(stopped[0].0, Check::Traffic);
+    for part in [
+        "traffic.drain of environment prod is 15m, and rollout.progress_deadline is 10m",
+        "or drain for less. Change its file",
+        "longshore env apply FILE",
+    ] {
+        assert!(stopped[0].1.contains(part), "{part}\nis not in\n{}", stopped[0].1);
+    }
+    assert!(of("9m").is_empty());
+}
+
 /// With public sockets of its own an app with sides stands behind balancers as any other; without, nobody would move its
 /// traffic on the host.
 #[test]

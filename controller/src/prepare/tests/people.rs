@@ -163,3 +163,50 @@ async fn a_gate_that_too_few_can_open_is_found_beforehand() {
     assert!(failed("").await.is_empty(), "bob can");
     assert!(failed("count = 2\non_no_data = \"continue\"\n").await.is_empty(), "it goes on without");
 }
+
+/// Known when the plan is made, and not when it could start but for a word that nobody can give.
+#[tokio::test]
+async fn a_plan_that_too_few_can_approve_says_so() {
+    let site = Site::start(1).await;
+    let deployer = access::Grants(vec![access::Grant::everywhere(access::Role::Deployer)]);
+    let alice = access::User::new("alice".parse().unwrap(), deployer, "test", 0);
+    access::create(&site.planner.store, &alice).await.unwrap();
+    let failed = async |asks: &str| {
+        site.apply(&format!("{FILE}{asks}")).await;
+        let failed = site.plan("1.0").await.failed.into_iter();
+        failed.map(|failed| format!("{}: {}", failed.check, failed.what)).collect::<Vec<_>>()
+    };
+    let one = "[approval]\ncount = 1\n";
+    let nobody = failed(one).await;
+    assert_eq!(nobody.len(), 1, "{nobody:?}");
+    for part in [
+        "approvers: production needs 1 approval by any approver but the author",
+        "and nobody could give one if alice makes the plan",
+        "longshore user list",
+    ] {
+        assert!(nobody[0].contains(part), "{part}\nis not in\n{nobody:?}");
+    }
+    let plan = site.plan("1.0").await;
+    assert_eq!(
+        site.author(&plan).await.as_deref(),
+        Some("alice"),
+        "whoever gets the role may agree to this one"
+    );
+
+    site.people(&["bob"]).await;
+    assert_eq!(failed(one).await, [""; 0], "bob can");
+    let two = failed("[approval]\ncount = 2\n").await;
+    assert!(two.len() == 1 && two[0].contains("and only bob could if alice makes the plan"), "{two:?}");
+    let of_role =
+        failed("[roles]\nsre = [\"alice\", \"dora\"]\n[approval]\ncount = 1\nroles = { sre = 1 }\n").await;
+    assert!(
+        of_role.len() == 1 && of_role[0].contains(", too few of sre if alice makes the plan"),
+        "{of_role:?}"
+    );
+    // Who starts a plan is not who made it: that there are enough is judged by its author.
+    assert_eq!(failed(one).await, [""; 0]);
+    let plan = site.plan("1.0").await;
+    site.approve(&plan, "bob").await.unwrap();
+    let (code, message) = refusal(site.begin(What::Plan(plan.digest.hex()), &[]).await);
+    assert!(code == Code::W02 && message.contains("Others who may start it: alice"), "{message}");
+}
