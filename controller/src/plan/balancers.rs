@@ -1,20 +1,26 @@
 //! What load balancers said when they were asked beforehand: whether they could direct the traffic as a rollout will tell
 //! them. A rollout begins with that, and would stand still where one cannot.
 
+use std::collections::BTreeSet;
+
 use longshore_common::{ids::HostName, report::DRAINED, traffic::Director};
 
 use super::{
     Check, Failed, Fault,
     failed::one,
+    size,
     world::{Surveyed, World},
 };
+
+/// Hosts or releases that a sentence names.
+const NAMED: usize = 8;
 
 /// Every balancer that could not do its work, in one precondition.
 pub(super) fn failed(world: &World) -> Option<Failed> {
     let routing = world.spec.traffic.as_ref()?;
     let mut hosts: Vec<Fault> = world.balancers.iter().flat_map(|(name, said)| faults(name, said)).collect();
     hosts.extend(unaddressed(world));
-    let many = hosts.iter().map(|fault| &fault.host).collect::<std::collections::BTreeSet<_>>().len();
+    let many = hosts.iter().map(|fault| &fault.host).collect::<BTreeSet<_>>().len();
     (!hosts.is_empty()).then(|| {
         let is = if many == 1 { "1 host keeps" } else { "several hosts keep" };
         let (backend, director) = (&routing.backend, routing.director);
@@ -72,5 +78,25 @@ pub(super) fn remarks(world: &World) -> Vec<String> {
             Surveyed::Unknown { .. } => vec![],
         }
     };
-    world.balancers.iter().flat_map(notes).collect()
+    world.balancers.iter().flat_map(notes).chain(joining(world)).collect()
+}
+
+/// Where there are no groups any more, the one that had no traffic has its part of it from the beginning, with what it runs.
+fn joining(world: &World) -> Option<String> {
+    let rolling = world.behind.as_ref().is_some_and(|behind| behind.side.is_none());
+    let live = world.live.as_ref().filter(|_| rolling && world.had_groups)?;
+    let members = world.hosts.iter().map(|host| &host.member).filter(|member| !member.drained);
+    let other = members.filter_map(|member| {
+        let runs = member.previous.as_ref().filter(|runs| runs.release != live.release)?;
+        Some((member.name.as_str(), runs.version.as_str()))
+    });
+    let (names, runs): (BTreeSet<&str>, BTreeSet<&str>) = other.unzip();
+    let (live, runs) = (&live.version, size::some_of(runs.into_iter(), NAMED));
+    (!names.is_empty()).then(|| {
+        format!(
+            "there were two groups, and are none any more: as soon as the rollout begins, hosts that had no traffic get as \
+             much as the others, and until their wave they run {runs}, not {live}: {}",
+            size::some_of(names.into_iter(), NAMED)
+        )
+    })
 }

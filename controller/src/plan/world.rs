@@ -24,6 +24,8 @@ pub struct World {
     pub spec: Spec,
     /// The load balancers before the hosts; `None`: there are none that we direct.
     pub behind: Option<Behind>,
+    /// The last rollout of the app there gave the traffic to one of two groups.
+    pub had_groups: bool,
     /// Each of them, and what it said of itself.
     pub balancers: Vec<(HostName, Surveyed)>,
     pub target: Target,

@@ -170,6 +170,7 @@ impl Planner {
             calendar,
             spec: if first { environment.spec.for_the_first_release() } else { environment.spec },
             behind,
+            had_groups: had_groups(&rollouts, wish),
             balancers,
             hosts: candidates,
             runners,
@@ -308,6 +309,12 @@ async fn overlaps(
         }
     }
     Ok(found)
+}
+
+/// What balancers were told last was told them of groups.
+fn had_groups(rollouts: &[Record], wish: &Wish) -> bool {
+    let of_this = |record: &&Record| record.header.app == wish.app && record.header.env == wish.env;
+    rollouts.iter().rev().find(of_this).is_some_and(|record| record.header.groups().is_some())
 }
 
 /// Rollouts of the app in the environment that went forward and succeeded, the newest first.

@@ -43,6 +43,7 @@ pub(crate) fn world(setup: &str) -> World {
         made_ms: 1_000_000,
         made_by: "ada".to_owned(),
         behind: None,
+        had_groups: false,
         balancers: vec![],
         env: "prod".parse().unwrap(),
         env_file: ContentDigest::of(b"file"),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::setup::{told as told_all, world};
 use crate::{
     plan::{Check, Failed, Plan, Release, Survey, Surveyed, World, moved, plan},
-    rollout::Behind,
+    rollout::{Behind, tests::setup::target},
 };
 
 const ROUTING: &str = "traffic.director=haproxy traffic.backend=shop traffic.drain=30s traffic.hold=1m";
@@ -79,6 +79,29 @@ fn that_the_traffic_moves_is_something_to_do() {
     let setup = format!("a:blue:excluded c:green:2 d:green:2 | {ROUTING} {groups}");
     assert!(!planned(&setup, &["lb"], Some((Side::Green, false))).is_nothing_to_do());
     assert!(planned(&setup, &["lb"], Some((Side::Green, true))).is_nothing_to_do());
+}
+
+/// From blue/green to one host after the other: the idle group serves at once, with the release before.
+#[test]
+fn an_idle_group_gets_traffic_when_there_are_groups_no_more() {
+    let remarks = |had_groups: bool, side: Option<(Side, bool)>| {
+        let mut world = world(&format!("a b c d e:new | {ROUTING} balancers="));
+        for idle in &mut world.hosts[..2] {
+            idle.member.previous = Some(target("0"));
+        }
+        world.behind = Some(Behind { balancers: vec![], side });
+        world.had_groups = had_groups;
+        plan(&world).remarks
+    };
+    assert_eq!(
+        remarks(true, None),
+        [
+            "there were two groups, and are none any more: as soon as the rollout begins, hosts that had no traffic get as much as \
+             the others, and until their wave they run 0, not 1: a, b"
+        ]
+    );
+    assert!(remarks(false, None).is_empty(), "they had traffic before");
+    assert!(remarks(true, Some((Side::Green, false))).is_empty(), "there are groups still");
 }
 
 /// Files that were applied before that was refused are read: what no rollout could begin with is said with the way out.
