@@ -22,6 +22,23 @@ pub async fn settle(
     snapshot: Option<&Snapshot>,
     members: &mut [Member],
 ) -> Result<(), Trouble> {
+    lay(app, snapshot, members)?;
+    openable(store, env, snapshot, members).await
+}
+
+/// Refused when a member that takes part gets a secret that was not sealed for it.
+pub async fn openable(
+    store: &SharedStore,
+    env: &EnvName,
+    snapshot: Option<&Snapshot>,
+    members: &[Member],
+) -> Result<(), Trouble> {
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    sealed::check(store, env, snapshot, members).await
+}
+
+/// Says of every member which layers hold for it. Refused when a host gets too much.
+pub fn lay(app: &AppName, snapshot: Option<&Snapshot>, members: &mut [Member]) -> Result<(), Coded> {
     let Some(snapshot) = snapshot else { return Ok(()) };
     let mut sizes: std::collections::BTreeMap<Vec<u16>, usize> = Default::default();
     for member in members.iter_mut() {
@@ -34,10 +51,10 @@ pub async fn settle(
                 "values and secrets of {app} on {host} have {bytes} bytes; at most {SETTINGS_BYTES} are sent to a host. \
                  See: longshore env show {env} --host {host} --app {app}"
             );
-            return Err(Coded::new(Code::A04, message).into());
+            return Err(Coded::new(Code::A04, message));
         }
     }
-    sealed::check(store, env, snapshot, members).await
+    Ok(())
 }
 
 /// Those that a rollout needs: its target's, and those of its members' ways back.

@@ -120,10 +120,11 @@ impl Engine {
         };
         let only = &request.newcomers;
         let (mut members, snapshots, behind) =
-            self.settled(&environment, app, &target, snapshot, only).await?;
+            self.settled(&environment, app, &target, snapshot.clone(), only).await?;
         if let Some(ticket) = &request.ticket {
             ticket.mark(&mut members);
         }
+        settings::openable(store, env, snapshot.as_ref(), &members).await?;
         let first = live.is_none() && nothing_runs(&members);
         let counter = Key::counter(SEQUENCE);
         let (sequence, counted) = records::get::<u64>(store, &counter).await?.unzip();
@@ -300,7 +301,7 @@ impl Engine {
 
     /// The environment's hosts, as they stand now, each with the layers of the settings that hold for it; and every
     /// snapshot that they name; and the load balancers before them. At least one host. All but `only`, where it names any,
-    /// are left out, and what they lack is nobody's concern.
+    /// are left out. Whether they can open what is sealed is for whoever knows which of them take part.
     pub async fn settled(
         &self,
         environment: &Environment,
@@ -315,7 +316,7 @@ impl Engine {
         if !only.is_empty() {
             leave_out_all_but(only, &environment.name, &mut members)?;
         }
-        settings::settle(store, &environment.name, app, snapshot.as_ref(), &mut members).await?;
+        settings::lay(app, snapshot.as_ref(), &mut members)?;
         let snapshots = settings::gather(store, snapshot, &members).await?;
         Ok((members, snapshots, behind))
     }

@@ -24,7 +24,7 @@ pub async fn unknown(store: &SharedStore, environment: &Environment) -> Result<V
             let (name, env) = (visible(&name), &environment.name);
             told.push(format!(
                 "secrets.{name}: nothing was sealed under its digest on this controller; until it is, no rollout that \
-                 brings it to a host begins (LS-K01). Encrypt it: longshore secret encrypt --env {env} {name}"
+                 brings it to a host begins. Encrypt it: longshore secret encrypt --env {env} {name}"
             ));
         }
     }

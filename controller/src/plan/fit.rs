@@ -35,6 +35,7 @@ pub(super) fn lacks(world: &World, host: &Candidate, room: u64) -> Vec<Lack> {
         found.sockets(world, survey);
         found.service(&world.release.manifest, survey);
     }
+    found.secrets(host);
     for what in &host.unrendered {
         found.note(Check::Config, what.clone());
     }
@@ -93,14 +94,20 @@ impl Found {
         if !survey.users_missing.is_empty() {
             self.note(Check::Users, format!("has no user {}", survey.users_missing.join(", ")));
         }
-        if !survey.secrets_missing.is_empty() {
-            self.note(Check::Secrets, survey.secrets_missing.join("; "));
-        }
         if let Some(problem) = &survey.trust_problem {
             self.note(Check::Signed, problem.clone());
         }
         for problem in &survey.traffic.problems {
             self.note(Check::Traffic, problem.clone());
+        }
+    }
+
+    /// Of sealed ones the controller knows it itself, whether the host answered or not.
+    fn secrets(&mut self, host: &Candidate) {
+        let said = host.surveyed.answer().map(|survey| &survey.secrets_missing[..]).unwrap_or_default();
+        let missing: Vec<&str> = said.iter().chain(&host.unopened).map(String::as_str).collect();
+        if !missing.is_empty() {
+            self.note(Check::Secrets, missing.join("; "));
         }
     }
 

@@ -86,6 +86,8 @@ pub struct Candidate {
     pub unrendered: Vec<String>,
     /// By whom, and how, what it runs was found unwell there after its switch; nothing says that it is well again.
     pub unwell: Option<String>,
+    /// Sealed secrets of its settings that it cannot open, each in a sentence with the way out.
+    pub unopened: Vec<String>,
 }
 
 /// A host that is lent the release for a test, and starts nothing of it.

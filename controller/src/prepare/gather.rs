@@ -27,6 +27,7 @@ use crate::{
     fleet::{Host, host},
     plan::{self, Candidate, Check, Gains, Overlap, Past, Release, Runner, Stay, Surveyed, World},
     rollout::{Member, Outcome, Phase, Snapshot, Target},
+    sealed,
     store::{Key, SharedStore},
     trouble::Trouble,
 };
@@ -106,6 +107,10 @@ impl Planner {
         // A host that was enrolled between the two readings has not been asked.
         let unrendered = self.unrendered(&release, snapshot.as_ref(), &members).await?;
         let mut unwell = self.unwell(app, &members).await?;
+        let mut unopened = match &snapshot {
+            Some(snapshot) => sealed::unopened(store, env, snapshot, &members).await?,
+            None => BTreeMap::new(),
+        };
         let candidates: Vec<Candidate> = members
             .into_iter()
             .map(|member| Candidate {
@@ -114,6 +119,7 @@ impl Planner {
                     .unwrap_or(Surveyed::Unknown { why: None, machine: None }),
                 unrendered: unrendered.get(&member.layers).cloned().unwrap_or_default(),
                 unwell: unwell.remove(&member.id),
+                unopened: unopened.remove(&member.id).unwrap_or_default(),
                 member,
             })
             .collect();
@@ -191,8 +197,10 @@ impl Planner {
         let unrendered = self.unrendered(release, snapshot, &members).await?;
         let runner = |(Lent { member, gates, host: _ }, surveyed): (Lent, Surveyed)| {
             let unrendered = unrendered.get(&member.layers).cloned().unwrap_or_default();
-            // What it runs of the app is no concern of the test's.
-            Runner { host: Candidate { member, surveyed, unrendered, unwell: None }, gates }
+            // What it runs of the app is no concern of the test's. Of those that cannot open what is sealed, `to_lend`
+            // says so.
+            let host = Candidate { member, surveyed, unrendered, unopened: vec![], unwell: None };
+            Runner { host, gates }
         };
         Ok(lent.into_iter().zip(answers).map(runner).collect())
     }

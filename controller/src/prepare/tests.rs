@@ -2,6 +2,7 @@
 
 mod gates;
 mod people;
+mod secrets;
 mod sides;
 mod unwell;
 

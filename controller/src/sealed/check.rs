@@ -48,6 +48,13 @@ pub async fn shut(store: &SharedStore, digest: &SealedDigest) -> Result<Shut, Tr
     Ok(Shut { head, recipients })
 }
 
+/// A sealed secret, by the name that it has there, and hosts that get it and cannot open it: never none, by name.
+struct Unopened {
+    name: String,
+    shut: Shut,
+    hosts: Vec<Host>,
+}
+
 /// Refuses when a member that takes part gets a sealed secret that it cannot open.
 pub async fn check(
     store: &SharedStore,
@@ -55,8 +62,37 @@ pub async fn check(
     snapshot: &Snapshot,
     members: &[Member],
 ) -> Result<(), Trouble> {
+    match all(store, snapshot, members).await?.first() {
+        Some(unopened) => Err(refused(env, unopened).into()),
+        None => Ok(()),
+    }
+}
+
+/// Of each member that takes part, the sealed secrets that it gets and cannot open: one sentence each, with the way out.
+pub async fn unopened(
+    store: &SharedStore,
+    env: &EnvName,
+    snapshot: &Snapshot,
+    members: &[Member],
+) -> Result<BTreeMap<HostId, Vec<String>>, Trouble> {
+    let mut found: BTreeMap<HostId, Vec<String>> = BTreeMap::new();
+    for Unopened { name, shut, hosts } in all(store, snapshot, members).await? {
+        let why = match shut.head {
+            Some(_) => "was not encrypted for its key",
+            None => "was sealed under no such digest on this controller",
+        };
+        let what = format!("secret {name} {why}: longshore secret encrypt --env {env} {name}");
+        for host in hosts {
+            found.entry(host.id).or_default().push(what.clone());
+        }
+    }
+    Ok(found)
+}
+
+async fn all(store: &SharedStore, snapshot: &Snapshot, members: &[Member]) -> Result<Vec<Unopened>, Trouble> {
+    let mut found = vec![];
     if snapshot.sealed().is_empty() {
-        return Ok(());
+        return Ok(found);
     }
     let hosts: BTreeMap<HostId, Host> =
         host::list(store).await?.into_iter().map(|host| (host.id, host)).collect();
@@ -71,17 +107,17 @@ pub async fn check(
     for ((name, digest), of) in wanted {
         let shut = shut(store, &digest).await?;
         let of = of.iter().filter_map(|id| hosts.get(id));
-        let mut names: Vec<&str> =
-            of.filter(|host| shut.is_shut_for(host)).map(|host| host.name.as_str()).collect();
-        names.sort_unstable();
-        if !names.is_empty() {
-            return Err(refused(env, &name, &shut, &names).into());
+        let mut hosts: Vec<Host> = of.filter(|host| shut.is_shut_for(host)).cloned().collect();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        if !hosts.is_empty() {
+            found.push(Unopened { name, shut, hosts });
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-fn refused(env: &EnvName, name: &str, shut: &Shut, hosts: &[&str]) -> Coded {
+fn refused(env: &EnvName, Unopened { name, shut, hosts }: &Unopened) -> Coded {
+    let hosts: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
     let shown = match hosts.len() {
         0..=NAMES_MAX => hosts.join(", "),
         more => format!("{} and {} more", hosts[..NAMES_MAX].join(", "), more - NAMES_MAX),

@@ -8,7 +8,7 @@ mod check;
 mod keep;
 mod sweep;
 
-pub use check::{Shut, check, shut};
+pub use check::{Shut, check, shut, unopened};
 pub use keep::{NewRow, keep, name};
 pub use sweep::{UNNAMED_MS, sweep};
 

@@ -56,6 +56,17 @@ fn everything_that_a_host_lacks_is_named() {
             "failed secrets: 1 host has not every secret\n  b: secret db: this host has no credential db",
         ),
         (
+            "unopened",
+            "",
+            "failed secrets: 1 host has not every secret\n  b: secret db was not encrypted for its key",
+        ),
+        (
+            "secretless:unopened",
+            "",
+            "failed secrets: 1 host has not every secret\n  b: secret db: this host has no credential db; \
+             secret db was not encrypted for its key",
+        ),
+        (
             "unsettled",
             "",
             "failed config: 1 host has not every value that a template asks for\n  b: app.conf: nothing is declared as db_url",

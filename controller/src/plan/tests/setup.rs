@@ -147,17 +147,19 @@ pub(super) fn candidate(text: &str, number: u128) -> Candidate {
         live_slot: live,
         ..Survey::default()
     };
-    let (mut unrendered, mut unwell) = (vec![], None);
+    let (mut unrendered, mut unopened, mut unwell) = (vec![], vec![], None);
     for mark in of_survey {
         match mark {
             "unwell" => unwell = Some("rollout 0193f3a0: LS-B01 status 500".to_owned()),
             "unsettled" => unrendered.push("app.conf: nothing is declared as db_url".to_owned()),
+            "unopened" => unopened.push("secret db was not encrypted for its key".to_owned()),
             "silent" => {
                 return Candidate {
                     surveyed: Surveyed::Unknown { why: None, machine: Some(survey.machine) },
                     member,
                     unrendered,
                     unwell,
+                    unopened,
                 };
             }
             "older" => {
@@ -167,12 +169,13 @@ pub(super) fn candidate(text: &str, number: u128) -> Candidate {
                     member,
                     unrendered,
                     unwell,
+                    unopened,
                 };
             }
             mark => spoil(&mut survey, mark),
         }
     }
-    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member, unrendered, unwell }
+    Candidate { surveyed: Surveyed::Answered(Box::new(survey)), member, unrendered, unopened, unwell }
 }
 
 fn spoil(survey: &mut Survey, mark: &str) {
