@@ -33,7 +33,7 @@ const TARGET_BYTES: usize = 4096;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TwoPersons(Vec<Rule>);
 
-/// As it is written: `users` for all that this permission allows, `Hosts/Remove` for one method.
+/// As it is written: `users` for all that this permission allows to change, `Hosts/Remove` for one method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     All(Permission),
@@ -47,7 +47,7 @@ impl TwoPersons {
 
     pub fn asks(&self, method: &Method) -> bool {
         self.0.iter().any(|rule| match rule {
-            Rule::All(permission) => method.who == Who::Operator(*permission),
+            Rule::All(permission) => method.who == Who::Operator(*permission) && !method.only_looks(),
             Rule::One(one) => **one == *method,
         })
     }
@@ -258,6 +258,12 @@ mod tests {
         let asks = |path: &str| rules_read.asks(table::find(&format!("/longshore.v1.{path}")).unwrap());
         assert!(asks("Access/RemoveUser") && asks("Access/ChangeUser") && asks("Hosts/Remove"));
         assert!(!asks("Hosts/Drain") && !asks("Access/Login") && !asks("Rollouts/Start"));
+        assert!(!asks("Access/ListUsers"), "whoever looks decides nothing");
+        let all = rules(&["users", "hosts", "publish", "deploy", "policy", "approve"]).unwrap();
+        let looks: Vec<String> =
+            METHODS.iter().filter(|method| method.only_looks()).map(ToString::to_string).collect();
+        assert_eq!(looks, ["Hosts/ListTokens", "Releases/Missing", "Access/ListUsers"]);
+        assert!(METHODS.iter().all(|method| !method.only_looks() || !all.asks(method)));
         for bad in ["", "read", "Hosts/List", "Hosts/Nothing", "Session/Open", "us\u{1b}ers"] {
             let refused = rules(&[bad]).unwrap_err();
             assert!(!refused.message.contains('\u{1b}'), "{refused}");

@@ -114,6 +114,17 @@ pub fn find(path: &str) -> Option<&'static Method> {
     METHODS.iter().find(|method| method.service == service && method.name == name)
 }
 
+impl Method {
+    /// It changes nothing, though not everybody may see what it shows. What the permission `audit` allows is not meant: it
+    /// is all of this kind, and whoever names that names the looking.
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            (self.service, self.name),
+            ("Hosts", "ListTokens") | ("Access", "ListUsers") | ("Releases", "Missing")
+        )
+    }
+}
+
 impl std::fmt::Display for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.service, self.name)

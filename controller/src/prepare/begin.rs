@@ -63,7 +63,7 @@ impl Planner {
             What::Plan(text) => self.as_planned(text, &begin.by).await?,
             What::Wish(wish) => self.make(wish, &begin.by).await?,
         };
-        let overrides = match admit(&plan, given) {
+        let overrides = match admit(&plan, given, &begin.reason) {
             Ok(overrides) => overrides,
             Err(refused) => return Err(self.and_people(refused, &plan, &begin.by).await?.into()),
         };
@@ -143,7 +143,9 @@ fn read_overrides(given: &[(String, String)]) -> Result<BTreeMap<Check, String>,
 }
 
 /// What is overridden, once nothing else stands in the way. An override of what holds changes nothing, and is not kept.
-fn admit(plan: &Plan, mut given: BTreeMap<Check, String>) -> Result<Vec<Overridden>, Coded> {
+/// `reason` is that of the whole rollout.
+fn admit(plan: &Plan, mut given: BTreeMap<Check, String>, reason: &str) -> Result<Vec<Overridden>, Coded> {
+    let reason = given.values().next().cloned().unwrap_or_else(|| reason.to_owned());
     let (mut overridden, mut open) = (vec![], vec![]);
     for failed in &plan.failed {
         match given.remove(&failed.check) {
@@ -159,7 +161,7 @@ fn admit(plan: &Plan, mut given: BTreeMap<Check, String>) -> Result<Vec<Overridd
     match open.first() {
         None => Ok(overridden),
         Some(failed) if failed.check == Check::Busy => Err(Coded::new(Code::R02, failed.what.clone())),
-        Some(_) => Err(Coded::new(code(&open), unmet(plan, &open))),
+        Some(_) => Err(Coded::new(code(&open), unmet(plan, &open, &reason))),
     }
 }
 
@@ -186,7 +188,7 @@ fn code(open: &[&Failed]) -> Code {
     }
 }
 
-fn unmet(plan: &Plan, open: &[&Failed]) -> String {
+fn unmet(plan: &Plan, open: &[&Failed], reason: &str) -> String {
     let digest = plan.digest.short();
     let mut message = format!("plan {digest} may not start. Nothing was changed:");
     for failed in open {
@@ -216,11 +218,20 @@ fn unmet(plan: &Plan, open: &[&Failed]) -> String {
         names.dedup();
         let options: Vec<String> = names.iter().map(|name| format!("--override {name}")).collect();
         message.push_str(&format!(
-            "\nOr, as the environment allows: longshore rollout start {digest} {} --reason \"...\"",
-            options.join(" ")
+            "\nOr, as the environment allows: longshore rollout start {digest} {} --reason {}",
+            options.join(" "),
+            typed(reason)
         ));
     }
     message
+}
+
+/// As a shell takes it; `"..."` where nothing was said yet.
+fn typed(reason: &str) -> String {
+    match reason.trim() {
+        "" => "\"...\"".to_owned(),
+        said => format!("'{}'", visible(said).replace('\'', r"'\''")),
+    }
 }
 
 fn request(plan: Plan, overrides: Vec<Overridden>, begin: Begin) -> StartRequest {
@@ -258,8 +269,14 @@ mod tests {
         let plan = plan(&world("a:bare b:port | | overrides=commands,ports"));
         let names = |names: &[Check]| names.iter().map(|name| (*name, "x".to_owned())).collect();
         let [one, other] = [0, 1].map(|nth| plan.failed[nth].check);
-        let refused = admit(&plan, names(&[one])).unwrap_err().message;
-        assert!(refused.contains(&format!("--override {one} --override {other} --reason")), "{refused}");
-        assert_eq!(admit(&plan, names(&[one, other])).unwrap().len(), 2);
+        let refused = admit(&plan, names(&[one]), "").unwrap_err().message;
+        assert!(refused.contains(&format!("--override {one} --override {other} --reason 'x'")), "{refused}");
+        assert_eq!(admit(&plan, names(&[one, other]), "").unwrap().len(), 2);
+        let offered = |reason: &str| {
+            let refused = admit(&plan, BTreeMap::new(), reason).unwrap_err().message;
+            refused.rsplit_once("--reason ").unwrap().1.to_owned()
+        };
+        assert_eq!(offered("it's in the image"), r"'it'\''s in the image'");
+        assert_eq!(offered(" "), "\"...\"");
     }
 }
