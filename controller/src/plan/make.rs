@@ -30,6 +30,8 @@ pub(super) struct Judged {
     pub plan: HostPlan,
     pub lacks: Vec<Lack>,
     pub held: Option<String>,
+    /// Of two groups, it is of the one that does not get the release.
+    pub is_other: bool,
 }
 
 /// The plan for this world. The same world gives the same plan.
@@ -147,7 +149,8 @@ fn judge(world: &World, host: &Candidate, wave: Option<&u32>, counter: &mut Coun
         back_in_slot: back_in_slot(world, host),
         notes: notes(world, host, &lacks, held.as_deref()),
     };
-    Judged { plan, lacks, held }
+    let gets = world.behind.as_ref().and_then(|behind| behind.side).map(|(side, _)| side);
+    Judged { plan, lacks, held, is_other: gets.is_some() && member.group != gets }
 }
 
 /// Distinct, in order.

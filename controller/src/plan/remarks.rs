@@ -21,7 +21,9 @@ pub(super) fn remarks(world: &World, judged: &[Judged]) -> Vec<String> {
     told.extend(about(judged, held, "held by somebody there"));
     let drained = |judged: &Judged| judged.held.as_ref().is_some_and(is_drain);
     told.extend(about(judged, drained, "drained by an operator"));
-    told.extend(about(judged, |judged| matches!(judged.plan.part, Part::Skipped { .. }), "left out"));
+    let skipped = |judged: &Judged| matches!(judged.plan.part, Part::Skipped { .. });
+    told.extend(about(judged, |judged| skipped(judged) && judged.is_other, "in the other group"));
+    told.extend(about(judged, |judged| skipped(judged) && !judged.is_other, "left out"));
     if let Some(label) = &world.spec.spread {
         let lacks =
             |judged: &Judged| judged.plan.domain.is_none() && matches!(judged.plan.part, Part::Wave { .. });

@@ -67,6 +67,16 @@ pub struct GroupPlan {
     pub warm: Span,
 }
 
+impl GroupPlan {
+    /// The group that keeps what it has.
+    pub fn other(&self) -> &[HostName] {
+        match self.gets {
+            Side::Blue => &self.green,
+            Side::Green => &self.blue,
+        }
+    }
+}
+
 impl Traffic {
     /// From one group of hosts to the other.
     pub fn moves(&self) -> bool {

@@ -207,12 +207,19 @@ impl Draft {
         said.concat()
     }
 
-    /// `; 2 excluded: web-2, web-3; 1 left: web-9`: whoever counts hosts asks where they are.
+    /// `; 2 excluded: web-2, web-3; 1 left: web-9`: whoever counts hosts asks where they are. Nobody has excluded those of
+    /// the group that does not get the release.
     fn out(&self) -> String {
-        let of = |word: &str| self.pick(|host| host.is_out() && host.as_str() == word);
-        let said = ["excluded", "left"].map(|word| match of(word) {
-            hosts if hosts.is_empty() => String::new(),
-            hosts => format!("; {} {word}: {}", hosts.len(), self.names(&hosts)),
+        let gets = self.rollout.header.groups().map(|(_, side)| side);
+        let is_out = |host: &HostProgress, word: &str| host.is_out() && host.as_str() == word;
+        let is_other = |host: &HostProgress| gets.is_some() && host.group != gets;
+        let other = self.pick(|host| is_out(host, "excluded") && is_other(host));
+        let excluded = self.pick(|host| is_out(host, "excluded") && !is_other(host));
+        let left = self.pick(|host| is_out(host, "left"));
+        let all = [("in the other group", other), ("excluded", excluded), ("left", left)];
+        let said = all.map(|(what, hosts)| match hosts.is_empty() {
+            true => String::new(),
+            false => format!("; {} {what}: {}", hosts.len(), self.names(&hosts)),
         });
         said.concat()
     }

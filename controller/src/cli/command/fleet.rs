@@ -14,12 +14,15 @@ use crate::cli::{
     signing::fleet_root,
     view::{
         controller::Status,
-        host::{Host, HostList, HostRemoved},
+        host::{Host, HostList, HostRemoved, Unmatched},
         ping::Ping,
         token::{TokenList, TokenMade, TokenRevoked},
         trust::running_out,
     },
 };
+
+/// The selector that matches every host.
+const EVERYBODY: &str = "*";
 
 /// Beyond what hosts are given to answer: the controller's own way there and back.
 const PING_SLACK: Span = Span::secs(5);
@@ -93,9 +96,15 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
     let mut hosts = client.hosts();
     match command {
         HostCommand::List { selector, waiting } => {
-            let request = pb::ListHostsRequest { selector };
-            let reply = client.answer(deadline(waiting.timeout), hosts.list(request)).await?;
-            desk.output.print(&HostList::from(reply))?;
+            let by = deadline(waiting.timeout);
+            let request = pb::ListHostsRequest { selector: selector.clone() };
+            let mut list = HostList::from(client.answer(by, hosts.list(request)).await?);
+            if list.hosts.is_empty() && selector != EVERYBODY {
+                let all = pb::ListHostsRequest { selector: EVERYBODY.to_owned() };
+                let all = client.answer(by, hosts.list(all)).await?;
+                list.unmatched = Some(Unmatched { selector, of: all.hosts.len() });
+            }
+            desk.output.print(&list)?;
         }
         HostCommand::Show { host, waiting } => {
             let request = pb::ShowHostRequest { host };

@@ -25,6 +25,17 @@ use crate::cli::{
 #[derive(Clone, Debug, Serialize)]
 pub struct HostList {
     pub hosts: Vec<Host>,
+    /// Why there are none, where they were asked for by a selector.
+    #[serde(skip)]
+    pub unmatched: Option<Unmatched>,
+}
+
+/// A selector that matches no host.
+#[derive(Clone, Debug)]
+pub struct Unmatched {
+    pub selector: String,
+    /// Hosts that there are.
+    pub of: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +137,7 @@ pub struct DeployedThere {
 
 impl From<pb::ListHostsReply> for HostList {
     fn from(reply: pb::ListHostsReply) -> Self {
-        Self { hosts: reply.hosts.into_iter().map(Host::from).collect() }
+        Self { hosts: reply.hosts.into_iter().map(Host::from).collect(), unmatched: None }
     }
 }
 
@@ -337,6 +348,14 @@ impl View for HostList {
     const SCHEMA: &'static str = "longshore.cli.host-list/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
+        if let Some(Unmatched { selector, of }) = self.unmatched.as_ref().filter(|unmatched| unmatched.of > 0)
+        {
+            let there = if *of == 1 { "there is 1 host".to_owned() } else { format!("there are {of} hosts") };
+            let selector = visible(selector);
+            return vec![format!(
+                "No host matches the selector \"{selector}\"; {there}. See: longshore host list"
+            )];
+        }
         if self.hosts.is_empty() {
             return vec!["No hosts. Enrol one: longshore token create".to_owned()];
         }

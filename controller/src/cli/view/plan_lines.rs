@@ -18,7 +18,7 @@ use crate::{
         style::{Ink, wrap},
         table::{Cell, Facts, Table},
     },
-    plan::{Change, Check, Plan},
+    plan::{Change, Check, GroupPlan, HostPlan, Plan},
 };
 
 /// Longer lines are hard to read, however wide the screen.
@@ -190,17 +190,23 @@ fn summary(plan: &Plan, page: &Page) -> Vec<String> {
     facts.lines(page.style)
 }
 
-/// `20: 18 updated, 1 installed, 1 left out`
+/// `20: 18 updated, 1 installed, 1 left out`; `4: 2 to update, 2 in the other group`
 fn shares(plan: &Plan) -> String {
-    let of = |change: Change| plan.hosts.iter().filter(|host| host.change == change).count();
-    let words = [
-        (Change::Update, "to update"),
-        (Change::Install, "to install on"),
-        (Change::Settings, "get other settings"),
-        (Change::Unchanged, "run it already"),
-        (Change::Skipped, "left out"),
+    let groups = plan.traffic.as_ref().and_then(|traffic| traffic.groups.as_ref());
+    let other = groups.map(GroupPlan::other).unwrap_or_default();
+    let is = |host: &HostPlan, change: Change| host.change == change;
+    let of = |change: Change| plan.hosts.iter().filter(|host| is(host, change)).count();
+    let aside =
+        plan.hosts.iter().filter(|host| is(host, Change::Skipped) && other.contains(&host.name)).count();
+    let counted = [
+        (of(Change::Update), "to update"),
+        (of(Change::Install), "to install on"),
+        (of(Change::Settings), "get other settings"),
+        (of(Change::Unchanged), "run it already"),
+        (aside, "in the other group"),
+        (of(Change::Skipped) - aside, "left out"),
     ];
-    let parts = words.into_iter().map(|(change, word)| (of(change), word)).filter(|(hosts, _)| *hosts > 0);
+    let parts = counted.into_iter().filter(|(hosts, _)| *hosts > 0);
     let parts: Vec<String> = parts.map(|(hosts, word)| format!("{hosts} {word}")).collect();
     format!("{}: {}", plan.hosts.len(), parts.join(", "))
 }

@@ -296,8 +296,17 @@ impl Explanation {
 /// Hosts that are not on their way: the rollout may go on without them, but whoever asks why should see them.
 fn left_behind(rollout: &Rollout, page: &Page) -> Vec<String> {
     let mut lines = vec![];
-    for word in ["refused", "unknown", "failed", "reverted", "inconsistent", "excluded", "left"] {
-        let hosts: Vec<&HostRow> = rollout.hosts.iter().filter(|host| host.state == word).collect();
+    // Of two groups, nobody has excluded the one that does not get the release.
+    let gets = rollout.hosts.iter().find(|host| host.takes_part()).and_then(|host| host.group.as_ref());
+    let is_other = |host: &HostRow| gets.is_some() && host.group.as_ref() != gets;
+    for word in
+        ["refused", "unknown", "failed", "reverted", "inconsistent", "in the other group", "excluded", "left"]
+    {
+        let is = |host: &&HostRow| match (host.state.as_str(), is_other(host)) {
+            ("excluded", true) => word == "in the other group",
+            (state, _) => state == word,
+        };
+        let hosts: Vec<&HostRow> = rollout.hosts.iter().filter(is).collect();
         let Some(first) = hosts.first() else { continue };
         let mark = page.style.paint(first.standing().ink(), first.standing().mark());
         let names = names_and_why(&hosts, |host| match &host.failure {

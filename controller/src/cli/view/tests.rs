@@ -6,10 +6,10 @@ use longshore_proto::v1 as pb;
 
 use super::{
     controller::Status,
-    host::{Host, HostList},
+    host::{Host, HostList, Unmatched},
     notice::NoticeList,
     policy,
-    rollout::Rollout,
+    rollout::{Explanation, Rollout},
     samples,
 };
 use crate::cli::{
@@ -90,7 +90,7 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
           not by 00:10:30 UTC, it is drained again"
         ]
     );
-    let list = HostList { hosts: vec![waits] }.lines(&Page::plain(Moment(60_000)));
+    let list = HostList { hosts: vec![waits], unmatched: None }.lines(&Page::plain(Moment(60_000)));
     assert!(list[1].contains("rejoining") && list[1].contains("shop 1.1 (down)"), "{list:?}");
     let drained = pb::Drained {
         by: "longshore".into(),
@@ -106,6 +106,22 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }
 
+/// A slip in a selector is no fleet without hosts.
+#[test]
+fn a_selector_that_matches_nobody_is_said_to() {
+    let list = |unmatched| HostList { hosts: vec![], unmatched }.lines(&Page::plain(Moment(0)));
+    let of = |of| Some(Unmatched { selector: "env=prood".into(), of });
+    let see = "See: longshore host list";
+    assert_eq!(
+        list(of(3)),
+        [format!("No host matches the selector \"env=prood\"; there are 3 hosts. {see}")]
+    );
+    assert_eq!(list(of(1)), [format!("No host matches the selector \"env=prood\"; there is 1 host. {see}")]);
+    for nobody in [of(0), None] {
+        assert_eq!(list(nobody), ["No hosts. Enrol one: longshore token create"]);
+    }
+}
+
 /// A session outlives a cable that was pulled, for a while.
 #[test]
 fn a_connected_host_says_when_it_was_heard_of_last() {
@@ -113,7 +129,7 @@ fn a_connected_host_says_when_it_was_heard_of_last() {
     assert_eq!(lines(&quiet(40_000), "state"), ["state connected, heard of 20s ago"]);
     assert_eq!(lines(&quiet(59_500), "state"), ["state connected"]);
     assert_eq!(lines(&quiet(63_000), "state"), ["state connected"], "its clock is ahead of ours");
-    let list = HostList { hosts: vec![quiet(40_000)] }.lines(&Page::plain(Moment(60_000)));
+    let list = HostList { hosts: vec![quiet(40_000)], unmatched: None }.lines(&Page::plain(Moment(60_000)));
     assert!(list[1].contains("20s ago"), "{list:?}");
 }
 
@@ -229,7 +245,7 @@ fn a_host_that_is_not_back_since_the_controller_started_is_told_so() {
     assert_eq!(lines(&before, "state"), ["state away, not seen since the controller started 12s ago"]);
     let since: Host = away.into();
     assert_eq!(lines(&since, "state"), ["state away, seen 59s ago"]);
-    let list = HostList { hosts: vec![before] }.lines(&Page::plain(Moment(60_000)));
+    let list = HostList { hosts: vec![before], unmatched: None }.lines(&Page::plain(Moment(60_000)));
     assert!(list[1].contains("not since the controller's start 12s ago"), "{list:?}");
 }
 
@@ -391,6 +407,32 @@ fn a_host_that_was_found_unwell_later_says_so() {
              LS-B01 it was healthy and is no more: status 500"
         )
     );
-    let list = HostList { hosts: vec![host] }.lines(&Page::plain(Moment(420_000)));
+    let list = HostList { hosts: vec![host], unmatched: None }.lines(&Page::plain(Moment(420_000)));
     assert!(list[1].contains(" blog 1.1, shop 1.1 (found unwell)"), "{list:?}");
+}
+
+/// Those of the group that keeps what it has; one that an operator has excluded is another matter.
+#[test]
+fn explain_tells_the_other_group_from_who_is_excluded() {
+    let host = |name: &str, state: &str, group: &str, why: &str| pb::HostRow {
+        name: name.into(),
+        state: state.into(),
+        group: group.into(),
+        left_out: why.into(),
+        ..pb::HostRow::default()
+    };
+    let keeps = "the green group gets the release; this one keeps what it has";
+    let hosts = vec![
+        host("a", "excluded", "blue", keeps),
+        host("b", "excluded", "blue", keeps),
+        host("c", "excluded", "green", "drained"),
+        host("d", "waiting", "green", ""),
+    ];
+    let rollout = pb::Rollout { version: "1.1".into(), hosts, ..pb::Rollout::default() };
+    let reply = pb::ExplainReply { rollout: Some(rollout), ..pb::ExplainReply::default() };
+    let lines = Explanation::new(reply).unwrap().lines(&Page::plain(Moment(0)));
+    assert_eq!(
+        lines[lines.len() - 2..],
+        [format!("· 2 in the other group: a, b: {keeps}"), "· 1 excluded: c (drained)".to_owned()]
+    );
 }

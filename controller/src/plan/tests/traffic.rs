@@ -64,6 +64,7 @@ fn a_plan_says_which_group_gets_the_release_and_how_the_traffic_moves_and_goes_b
             "back: then, with no connection left on them, 2 hosts of green go back",
         ]
     );
+    assert_eq!(plan.remarks, ["2 hosts are in the other group: a, b"], "nobody has left them out");
     let has_it = planned(&setup, &["lb"], Some((Side::Green, true)));
     assert_eq!(told(&has_it)[1], "green (c, d) has the traffic and keeps it: it only gets what it lacks");
     // Whoever approved one did not approve the other.

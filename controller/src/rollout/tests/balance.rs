@@ -278,7 +278,7 @@ fn traffic_moves_to_the_group_that_has_proved_itself() {
     assert_eq!(play.act("lb directed"), "baking 0");
     assert_eq!(play.act("+10s"), "watching 0", "the old group is warm");
     assert_eq!(play.act("+60s"), "succeeded");
-    assert_eq!(play.reason(), "2 hosts run 2; traffic goes to the green group; 2 excluded: a, b");
+    assert_eq!(play.reason(), "2 hosts run 2; traffic goes to the green group; 2 in the other group: a, b");
 }
 
 /// To what was live before it goes at once, whatever the environment says of steps; and nothing is kept warm, for the
@@ -291,7 +291,7 @@ fn on_the_way_back_the_traffic_moves_at_once() {
          c d unchanged -> switching 0; run c d; direct a=0 b=0 c=100 d=100
          lb directed   -> succeeded",
     );
-    assert_eq!(play.reason(), "2 hosts run 2; traffic goes to the green group; 2 excluded: a, b");
+    assert_eq!(play.reason(), "2 hosts run 2; traffic goes to the green group; 2 in the other group: a, b");
 }
 
 /// Scenario 28: what fails before the switch never moves traffic.
