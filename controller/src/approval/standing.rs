@@ -32,6 +32,8 @@ pub struct Lacking {
     pub roles: BTreeMap<String, u32>,
     /// Approvals that counted once and have expired.
     pub expired: Vec<OperatorName>,
+    /// They approved, and are none of those who are asked any more: their role was taken, or they were removed.
+    pub unasked: Vec<OperatorName>,
 }
 
 impl Standing {
@@ -101,7 +103,12 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
         return Standing::Approved { until: rule.until(good) };
     }
     let expired = expired.into_iter().map(|approval| approval.by.clone()).collect();
-    Standing::Pending(Lacking { expired, ..lacking })
+    let unasked = approvals.iter().filter(|approval| {
+        approval.answer == Answer::Approved && approval.by != *author && !rule.knows(&approval.by)
+    });
+    let unasked: BTreeSet<&OperatorName> = unasked.map(|approval| &approval.by).collect();
+    let unasked = unasked.into_iter().cloned().collect();
+    Standing::Pending(Lacking { expired, unasked, ..lacking })
 }
 
 /// How it stands when `starter` is to start it: nobody approves and starts alone, so their approval does not count. Their
@@ -181,7 +188,7 @@ impl Rule {
             (lack > 0).then(|| (name.clone(), lack))
         });
         let count = self.count.saturating_sub(good.len() as u32);
-        Lacking { count, roles: roles.collect(), expired: vec![] }
+        Lacking { count, roles: roles.collect(), ..Lacking::default() }
     }
 
     /// Until when enough of them are good: each in its turn, the first to end goes, until too few are left.
@@ -209,9 +216,11 @@ impl fmt::Display for Lacking {
             of_roles if of_roles >= self.count => write!(f, "lacks {}", of("more"))?,
             _ => write!(f, "lacks {} more, {}", self.count, of("of them"))?,
         }
-        if !self.expired.is_empty() {
-            let names: Vec<String> = self.expired.iter().map(ToString::to_string).collect();
-            write!(f, "; expired: {}", names.join(", "))?;
+        for (what, who) in [("expired", &self.expired), ("no longer counted", &self.unasked)] {
+            let names: Vec<String> = who.iter().map(ToString::to_string).collect();
+            if !names.is_empty() {
+                write!(f, "; {what}: {}", names.join(", "))?;
+            }
         }
         Ok(())
     }

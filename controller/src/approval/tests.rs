@@ -90,7 +90,7 @@ fn roles_are_counted_among_all() {
     assert_eq!(rule.asked(), "bob, at least 1 of sre (sam, sue)");
     let stands = standing(&rule, &[yes("bob", 1), yes("eve", 1)], &name("ann"), 2);
     let Standing::Pending(lacking) = stands else { panic!("{stands:?}") };
-    assert_eq!(lacking.to_string(), "lacks 1 more of sre");
+    assert_eq!(lacking.to_string(), "lacks 1 more of sre; no longer counted: eve");
     assert_eq!(
         standing(&rule, &[yes("sue", 1), yes("sam", 1)], &name("ann"), 2),
         Standing::Approved { until: None }
@@ -114,6 +114,9 @@ fn whoever_may_not_approve_does_not_count() {
     };
     assert!(stands(&["ann", "bob"]));
     assert!(!stands(&["ann", "sue"]), "the role was taken from bob after he had approved");
+    let removed = standing(&rule.among(&people(&["ann", "sue"], &[])), &[yes("bob", 1)], &name("ann"), 2);
+    let Standing::Pending(lacking) = removed else { panic!("{removed:?}") };
+    assert_eq!(lacking.to_string(), "lacks 1 more; no longer counted: bob");
     let named = Rule { by: [name("bob")].into(), ..rule.clone() }.among(&people(&["sue"], &[]));
     assert!(!named.knows(&name("bob")));
     assert_eq!(named.asked(), "bob (lacks the role approver)");
@@ -203,12 +206,19 @@ fn refusals_say_why() {
     ] {
         assert!(roles_alone.knows(&name("sue")) && !roles_alone.knows(&name("eve")));
     }
-    let both =
-        Lacking { count: 2, roles: [("sre".to_owned(), 1)].into(), expired: vec![name("bob"), name("cat")] };
+    let both = Lacking {
+        count: 2,
+        roles: [("sre".to_owned(), 1)].into(),
+        expired: vec![name("bob"), name("cat")],
+        ..Lacking::default()
+    };
     assert_eq!(both.to_string(), "lacks 2 more, 1 of them of sre; expired: bob, cat");
-    let as_many =
-        Lacking { count: 1, roles: [("dba".to_owned(), 1), ("sre".to_owned(), 1)].into(), expired: vec![] };
+    let as_many = Lacking {
+        count: 1,
+        roles: [("dba".to_owned(), 1), ("sre".to_owned(), 1)].into(),
+        ..Lacking::default()
+    };
     assert_eq!(as_many.to_string(), "lacks 1 more of dba and 1 more of sre", "two are lacking, not three");
-    let only_role = Lacking { count: 0, roles: [("sre".to_owned(), 1)].into(), expired: vec![] };
+    let only_role = Lacking { count: 0, roles: [("sre".to_owned(), 1)].into(), ..Lacking::default() };
     assert_eq!(only_role.to_string(), "lacks 1 more of sre");
 }

@@ -263,7 +263,10 @@ mod tests {
         let author = "ada".parse().unwrap();
         let mut answers = vec![yes("bob"), yes("cat")];
         let told = so_far(&rule, &answers, &author, 2);
-        assert_eq!(told, "cat approved, lacks 1 more; asked are: any approver but whoever started it");
+        assert_eq!(
+            told,
+            "cat approved, lacks 1 more; no longer counted: bob; asked are: any approver but whoever started it"
+        );
         assert_eq!(opinion(&rule, &answers, &author, 2), None);
         answers.push(yes("dan"));
         let (verdict, note) = opinion(&rule, &answers, &author, 2).expect("two of them count");

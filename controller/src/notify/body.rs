@@ -28,8 +28,12 @@ fn facts(happening: &Happening) -> Vec<(&'static str, String)> {
     let Happening { env, app, version, from_version, rollout, plan, by, reason, failure, gates, .. } =
         happening;
     let release = app.as_ref().map(|app| {
+        let from = match from_version {
+            Some(from) if Some(from) == version.as_ref() => ", live already".to_owned(),
+            Some(from) => format!(", was {from}"),
+            None => String::new(),
+        };
         let version = version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
-        let from = from_version.as_ref().map(|from| format!(", was {from}")).unwrap_or_default();
         format!("{app}{version}{from}")
     });
     let acted = match (rollout, plan, happening.kind) {

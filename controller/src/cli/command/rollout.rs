@@ -201,11 +201,20 @@ async fn begin(
 
 /// Where it goes back to, which who typed it may not have said, and what was passed over.
 fn whereto(rollout: &Rollout, given: &str) -> String {
-    let Rollout { app, env, version, .. } = rollout;
-    let from = rollout.from_version.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+    let Rollout { id, app, env, version, .. } = rollout;
+    let goes = match (rollout.other_before(), &rollout.from_version) {
+        (Some(from), _) => format!("{env} goes from {from} back to {app}@{version}"),
+        (None, None) => format!("{env} goes back to {app}@{version}"),
+        (None, Some(_)) => {
+            format!(
+                "{env} stays at {app}@{version} and goes back to other settings of it, by rollout {}",
+                short(id)
+            )
+        }
+    };
     let more = rollout.reason.as_deref().filter(|reason| *reason != given);
     let more = more.map(|reason| format!(": {reason}")).unwrap_or_default();
-    longshore_common::text::visible(&format!("{env} goes{from} back to {app}@{version}{more}"))
+    longshore_common::text::visible(&format!("{goes}{more}"))
 }
 
 /// Overrides that nothing stood in the way of: whoever gave one should know that it was not used.
@@ -359,6 +368,34 @@ mod tests {
             [format!("{what}: paused, and begins nothing before: longshore rollout resume {id}")]
         );
     }
+
+    /// Where only the settings were other ones, no version is said to go back to itself.
+    #[test]
+    fn whoever_goes_back_is_told_where() {
+        let said = |from: &str| {
+            let rollout = pb::Rollout {
+                id: "01a2b3c4-0000-7000-8000-000000000000".into(),
+                app: "shop".into(),
+                version: "1.1".into(),
+                env: "production".into(),
+                from_version: from.into(),
+                reason: "too slow; passed over: 1.2 is not here any more".into(),
+                ..pb::Rollout::default()
+            };
+            whereto(&Rollout::from(rollout), "too slow")
+        };
+        let more = ": too slow; passed over: 1.2 is not here any more";
+        let id = short("01a2b3c4-0000-7000-8000-000000000000");
+        assert_eq!(said("1.3"), format!("production goes from 1.3 back to shop@1.1{more}"));
+        assert_eq!(
+            said("1.1"),
+            format!(
+                "production stays at shop@1.1 and goes back to other settings of it, by rollout {id}{more}"
+            )
+        );
+        assert_eq!(said(""), format!("production goes back to shop@1.1{more}"));
+    }
+
     #[test]
     fn whoever_changes_the_pace_is_told_the_new_one() {
         let bake = Some(Span::secs(300));

@@ -274,7 +274,12 @@ pub(super) fn back(plan: &Plan, page: &Page) -> Vec<String> {
             Some(version) => {
                 let unknown =
                     if group.unknown == 0 { String::new() } else { format!(", {} unknown", group.unknown) };
-                format!("  to {version} on {hosts}, unpacked there still on {}{unknown}", group.in_slot)
+                // The release stays, and only its settings were other ones.
+                let settings = if *version == plan.to.version { " with the settings of before" } else { "" };
+                format!(
+                    "  to {version}{settings} on {hosts}, unpacked there still on {}{unknown}",
+                    group.in_slot
+                )
             }
         };
         lines.push(visible(&text));

@@ -49,6 +49,18 @@ fn a_small_plan_says_everything() {
     }
 }
 
+/// Of a release that stays, what goes back are its settings.
+#[test]
+fn the_way_back_of_settings_alone_says_so() {
+    let mut world = world("a:2 b");
+    let previous = world.hosts[0].member.previous.as_mut().unwrap();
+    previous.values.insert("workers".into(), "8".into());
+    let text = PlanView::of(plan(&world)).lines(&page(120)).join("\n");
+    for part in ["to 2 with the settings of before on 1 host, unpacked", "to 1 on 1 host, unpacked"] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
 /// A release that is live already goes to hosts that lack it in whole.
 #[test]
 fn what_is_live_already_is_told_by_what_hosts_get() {

@@ -86,6 +86,15 @@ async fn every_mail_says_what_where_who_and_what_to_type() {
     }
 }
 
+/// Where only settings go back or forward, no version comes after itself.
+#[test]
+fn a_version_that_stays_is_not_said_to_follow_itself() {
+    let happening = of_rollout(Kind::Started);
+    let happening = Happening { from_version: Some("1.1".parse().unwrap()), ..happening };
+    let notice = happening.notice("mail", &Address::Email { to: vec![] }, 0);
+    assert!(notice.text.starts_with("app: shop@1.1, live already\nenvironment: prod\n"), "{}", notice.text);
+}
+
 /// Whoever may open a gate reads which, how many it takes, and what to type for either answer.
 #[test]
 fn a_gate_that_waits_says_who_may_open_it_and_how() {
