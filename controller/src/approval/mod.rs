@@ -35,6 +35,8 @@ pub struct Rule {
     pub expires: Option<Span>,
     /// Those who may approve at all; `None`: nobody has looked.
     pub approvers: Option<BTreeSet<OperatorName>>,
+    /// Since when somebody of that name is an operator: what was said before is another's, who was removed.
+    pub since: BTreeMap<OperatorName, Millis>,
 }
 
 /// How many approvals of a role's members are needed.
@@ -54,6 +56,8 @@ pub struct People {
     pub approvers: BTreeSet<OperatorName>,
     /// Those who have a role there, by role.
     pub holding: BTreeMap<String, BTreeSet<OperatorName>>,
+    /// Since when each of them is an operator.
+    pub since: BTreeMap<OperatorName, Millis>,
 }
 
 /// What somebody said of a plan.
@@ -81,7 +85,8 @@ impl Rule {
     /// The rule with these people in it.
     pub fn among(&self, people: &People) -> Rule {
         let holding = |role: &String| people.holding.get(role).cloned().unwrap_or_default();
-        let mut rule = Rule { approvers: Some(people.approvers.clone()), ..self.clone() };
+        let (approvers, since) = (Some(people.approvers.clone()), people.since.clone());
+        let mut rule = Rule { approvers, since, ..self.clone() };
         for (role, members) in &mut rule.by_roles {
             *members = holding(role);
         }
@@ -97,6 +102,11 @@ impl Rule {
             || self.by_roles.values().any(|members| members.contains(who));
         let named = in_role || self.by.contains(who) || self.names_nobody();
         named && self.may_approve(who)
+    }
+
+    /// It was said by who has that name now.
+    fn is_theirs(&self, said: &Approval) -> bool {
+        self.since.get(&said.by).is_none_or(|since| *since <= said.at)
     }
 
     fn names_nobody(&self) -> bool {

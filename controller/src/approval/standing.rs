@@ -87,7 +87,8 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
         return Standing::NotNeeded;
     }
     let mut last: BTreeMap<&OperatorName, &Approval> = BTreeMap::new();
-    for approval in approvals.iter().filter(|approval| admit(rule, author, &approval.by).is_ok()) {
+    let taken = |approval: &&Approval| admit(rule, author, &approval.by).is_ok() && rule.is_theirs(approval);
+    for approval in approvals.iter().filter(taken) {
         let known = last.entry(&approval.by).or_insert(approval);
         if known.at <= approval.at {
             *known = approval;
@@ -104,7 +105,8 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
     }
     let expired = expired.into_iter().map(|approval| approval.by.clone()).collect();
     let unasked = approvals.iter().filter(|approval| {
-        approval.answer == Answer::Approved && approval.by != *author && !rule.knows(&approval.by)
+        let is_asked = rule.knows(&approval.by) && rule.is_theirs(approval);
+        approval.answer == Answer::Approved && approval.by != *author && !is_asked
     });
     let unasked: BTreeSet<&OperatorName> = unasked.map(|approval| &approval.by).collect();
     let unasked = unasked.into_iter().cloned().collect();
@@ -138,7 +140,8 @@ pub fn counts(
 ) -> bool {
     let last = approvals.iter().filter(|approval| approval.by == *who).max_by_key(|approval| approval.at);
     let good = |approval: &Approval| {
-        approval.answer == Answer::Approved && rule.end_of(approval).is_none_or(|end| now < end)
+        let lasts = rule.end_of(approval).is_none_or(|end| now < end);
+        approval.answer == Answer::Approved && lasts && rule.is_theirs(approval)
     };
     admit(rule, author, who).is_ok() && last.is_some_and(good)
 }

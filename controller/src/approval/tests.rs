@@ -102,6 +102,7 @@ fn people(approvers: &[&str], sre: &[&str]) -> People {
     People {
         approvers: names(approvers),
         holding: [("approver".to_owned(), names(approvers)), ("host-admin".to_owned(), names(sre))].into(),
+        ..People::default()
     }
 }
 
@@ -120,6 +121,22 @@ fn whoever_may_not_approve_does_not_count() {
     let named = Rule { by: [name("bob")].into(), ..rule.clone() }.among(&people(&["sue"], &[]));
     assert!(!named.knows(&name("bob")));
     assert_eq!(named.asked(), "bob (lacks the role approver)");
+}
+
+/// Whoever gets the name of somebody who was removed has said nothing yet.
+#[test]
+fn an_approval_is_not_inherited_with_the_name() {
+    let since = [(name("bob"), 5)].into();
+    let people = People { since, ..people(&["ann", "bob"], &[]) };
+    let rule = Rule { count: 1, ..Rule::default() }.among(&people);
+    let Standing::Pending(lacking) = standing(&rule, &[yes("bob", 4)], &name("ann"), 6) else { panic!() };
+    assert_eq!(lacking.to_string(), "lacks 1 more; no longer counted: bob");
+    assert!(!counts(&rule, &[yes("bob", 4)], &name("ann"), &name("bob"), 6));
+    assert!(!matches!(
+        standing(&rule, &[said("bob", 4, Answer::Denied)], &name("ann"), 6),
+        Standing::Denied(_)
+    ));
+    assert!(standing(&rule, &[yes("bob", 5)], &name("ann"), 6).may_start());
 }
 
 #[test]

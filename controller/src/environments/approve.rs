@@ -94,6 +94,7 @@ pub async fn people(store: &SharedStore, app: &AppName, env: &EnvName) -> Result
         for role in Role::ALL.into_iter().filter(|role| user.grants.hold(*role, &scope)) {
             people.holding.entry(role.to_string()).or_default().insert(user.name.clone());
         }
+        people.since.insert(user.name.clone(), user.created_ms);
         if user.grants.allow(Permission::Approve, &scope) {
             people.approvers.insert(user.name);
         }

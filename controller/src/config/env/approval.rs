@@ -97,7 +97,7 @@ pub(super) fn approval(root: &Table<'_>, roles: &Roles) -> Rule {
     let least = of_roles.values().map(|role| role.count).sum::<u32>().max(1);
     let count = table.or("count", least);
     let expires = table.or("expires", EXPIRES);
-    let rule = Rule { count, by, by_roles, roles: of_roles, expires: Some(expires), approvers: None };
+    let rule = Rule { count, by, by_roles, roles: of_roles, expires: Some(expires), ..Rule::default() };
     check(&table, &rule);
     rule
 }
