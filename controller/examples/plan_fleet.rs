@@ -55,6 +55,7 @@ fn world(hosts: u32) -> World {
     let candidates = (0..hosts).map(|number| candidate(number, &old, &live)).collect();
     World {
         behind: None,
+        had_groups: false,
         balancers: vec![],
         runners: vec![],
         made_ms: 0,
@@ -116,7 +117,8 @@ fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
     };
     let survey =
         Survey { machine, live_slot: live.to_owned(), slots: vec![live.to_owned()], ..Survey::default() };
-    Candidate { member, surveyed: Surveyed::Answered(Box::new(survey)), unrendered: vec![], unwell: None }
+    let surveyed = Surveyed::Answered(Box::new(survey));
+    Candidate { member, surveyed, unrendered: vec![], unopened: vec![], unwell: None }
 }
 
 fn release(version: &Version, changed: usize) -> Release {

@@ -22,7 +22,7 @@ pub async fn settle(
     snapshot: Option<&Snapshot>,
     members: &mut [Member],
 ) -> Result<(), Trouble> {
-    lay(app, snapshot, members)?;
+    lay(app, env, snapshot, members)?;
     openable(store, env, snapshot, members).await
 }
 
@@ -38,7 +38,12 @@ pub async fn openable(
 }
 
 /// Says of every member which layers hold for it. Refused when a host gets too much.
-pub fn lay(app: &AppName, snapshot: Option<&Snapshot>, members: &mut [Member]) -> Result<(), Coded> {
+pub fn lay(
+    app: &AppName,
+    env: &EnvName,
+    snapshot: Option<&Snapshot>,
+    members: &mut [Member],
+) -> Result<(), Coded> {
     let Some(snapshot) = snapshot else { return Ok(()) };
     let mut sizes: std::collections::BTreeMap<Vec<u16>, usize> = Default::default();
     for member in members.iter_mut() {

@@ -316,7 +316,7 @@ impl Engine {
         if !only.is_empty() {
             leave_out_all_but(only, &environment.name, &mut members)?;
         }
-        settings::lay(app, snapshot.as_ref(), &mut members)?;
+        settings::lay(app, &environment.name, snapshot.as_ref(), &mut members)?;
         let snapshots = settings::gather(store, snapshot, &members).await?;
         Ok((members, snapshots, behind))
     }

@@ -271,7 +271,8 @@ fn of_a_host_whose_helper_is_away_it_is_not_known_what_runs() {
         })
     };
     let row = |state: &str, connected| {
-        let list = HostList { hosts: vec![host(state, connected)] }.lines(&Page::plain(Moment(60_000)));
+        let list = HostList { hosts: vec![host(state, connected)], unmatched: None }
+            .lines(&Page::plain(Moment(60_000)));
         list[1].split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(row("signed", false), "web-1 away never shop 1.1");
