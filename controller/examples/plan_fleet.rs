@@ -93,6 +93,7 @@ fn target(version: &str) -> Target {
 
 fn candidate(number: u32, old: &Target, live: &str) -> Candidate {
     let member = Member {
+        foreign: false,
         id: HostId(Uuid::from_u128(u128::from(number) + 1)),
         name: format!("web-{number:05}").parse().expect("a name"),
         labels: BTreeMap::from([("zone".to_owned(), format!("zone-{}", number % ZONES))]),

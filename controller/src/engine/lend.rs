@@ -84,7 +84,7 @@ impl Engine {
                 problems.push(problem);
                 continue;
             }
-            let mut members = vec![self.member(host.clone(), app).await?];
+            let mut members = vec![self.member(host.clone(), app, &environment.name).await?];
             let store = &self.inner.store;
             match settings::settle(store, &environment.name, app, snapshot, &mut members).await {
                 Ok(()) => {}
@@ -125,7 +125,7 @@ impl Engine {
             }
             let given = records::get::<Given>(store, &Key::assignment(&host.id, app)).await?;
             read.push(given.map(|(_, revision)| revision));
-            members.push(self.member(host, app).await?);
+            members.push(self.member(host, app, &environment.name).await?);
         }
         settings::settle(store, &environment.name, app, snapshot, &mut members).await?;
         Ok(members.into_iter().zip(read).map(|(member, read)| Runner { member, read }).collect())

@@ -270,7 +270,7 @@ impl Engine {
         let store = &self.inner.store;
         let then = snapshots::load_all(store, live.target.snapshot.into_iter().collect()).await?;
         let snapshot = then.into_values().next();
-        let mut member = [self.member(host.clone(), app).await?];
+        let mut member = [self.member(host.clone(), app, env).await?];
         match settings::settle(store, env, app, snapshot.as_deref(), &mut member).await {
             Err(Trouble::Refused(why)) => {
                 tracing::warn!(%env, %app, host = %host.name, %why, "a newcomer is not brought in yet");
@@ -366,7 +366,7 @@ impl Engine {
     /// part is told there.
     async fn newcomer(&self, rollout: &Rollout, host: &Host) -> Result<(Member, Snapshots), Trouble> {
         let Header { env, app, .. } = &rollout.header;
-        let mut member = [self.member(host.clone(), app).await?];
+        let mut member = [self.member(host.clone(), app, env).await?];
         if let Err(why) = behind::group_as(&rollout.header, &mut member) {
             member[0].excluded.get_or_insert(why.message);
         }

@@ -132,6 +132,9 @@ pub struct HostApp {
 pub struct Good {
     pub slot: Slot,
     pub target: Target,
+    /// Which environment gave it; `None`: it was written down before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<EnvName>,
 }
 
 impl LiveRecord {
@@ -161,7 +164,7 @@ impl HostApp {
     pub fn after(
         known: Option<HostApp>,
         report: &Report,
-        assigned: Option<Target>,
+        assigned: Option<(Target, EnvName)>,
         now: Millis,
     ) -> Option<HostApp> {
         let (mut good, older) = match known {
@@ -172,9 +175,9 @@ impl HostApp {
             return None;
         }
         match (&report.outcome, assigned, &report.live) {
-            (Outcome::Healthy | Outcome::Unchanged, Some(target), Some(slot)) => {
+            (Outcome::Healthy | Outcome::Unchanged, Some((target, env)), Some(slot)) => {
                 good.retain(|held| held.slot != *slot);
-                good.insert(0, Good { slot: slot.clone(), target });
+                good.insert(0, Good { slot: slot.clone(), target, env: Some(env) });
                 good.truncate(GOOD_MAX);
             }
             (Outcome::Removed, _, _) => good.clear(),
@@ -193,9 +196,18 @@ impl HostApp {
     /// What the host runs, as something that can be assigned again; `None`: nothing of the app, or nothing that was
     /// ever healthy there.
     pub fn previous(&self) -> Option<&Target> {
+        self.last_good().map(|good| &good.target)
+    }
+
+    /// Which environment gave it what it runs, as far as that is known.
+    pub fn given_by(&self) -> Option<&EnvName> {
+        self.last_good()?.env.as_ref()
+    }
+
+    fn last_good(&self) -> Option<&Good> {
         let live = self.live.as_ref()?;
         let exact = self.good.iter().find(|good| good.slot == *live);
-        exact.or(self.good.first()).map(|good| &good.target)
+        exact.or(self.good.first())
     }
 
     /// In the words in which a host itself tells how an app stands.
@@ -332,6 +344,10 @@ mod tests {
         }
     }
 
+    fn given(target: &Target) -> Option<(Target, EnvName)> {
+        Some((target.clone(), "staging".parse().unwrap()))
+    }
+
     fn slot(target: &Target) -> Slot {
         Slot::new(&target.version, &target.release, &Settings::default())
     }
@@ -352,13 +368,13 @@ mod tests {
     #[test]
     fn a_host_remembers_what_it_can_go_back_to() {
         let (old, new) = (target("1.0"), target("1.1"));
-        let known =
-            HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old.clone()), 1).unwrap();
+        let known = HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), given(&old), 1).unwrap();
         assert_eq!(known.previous(), Some(&old));
+        assert_eq!(known.given_by().map(EnvName::as_str), Some("staging"));
         let failure = Failure::new(Code::B01, StepName::Probe, Blame::Version, "500");
         let outcome = Outcome::Reverted { failure, to_slot: slot(&old), to_version: old.version.clone() };
         let back = report(2, outcome, Some(&old));
-        let known = HostApp::after(Some(known), &back, Some(new.clone()), 2).unwrap();
+        let known = HostApp::after(Some(known), &back, given(&new), 2).unwrap();
         assert_eq!((known.previous(), known.is_sick()), (Some(&old), false));
         assert!(HostApp::after(Some(known), &report(1, Outcome::Healthy, Some(&new)), None, 3).is_none());
     }
@@ -367,8 +383,7 @@ mod tests {
     #[test]
     fn what_was_reported_last_is_told_in_the_hosts_own_words() {
         let old = target("1.0");
-        let known =
-            HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old.clone()), 1).unwrap();
+        let known = HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), given(&old), 1).unwrap();
         let seen = known.as_seen("shop".parse().unwrap());
         assert_eq!((seen.version.as_str(), seen.running, seen.verdict.as_str()), ("1.0", true, "healthy"));
         assert_eq!(seen.current_slot, slot(&old).to_string());
@@ -381,7 +396,7 @@ mod tests {
     #[test]
     fn nothing_live_is_nothing_to_go_back_to() {
         let old = target("1.0");
-        let known = HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), Some(old), 1).unwrap();
+        let known = HostApp::after(None, &report(1, Outcome::Healthy, Some(&old)), given(&old), 1).unwrap();
         let known = HostApp::after(Some(known), &report(2, Outcome::Removed, None), None, 2).unwrap();
         assert_eq!(known.previous(), None);
     }

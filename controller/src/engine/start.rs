@@ -20,7 +20,7 @@ use super::{
     commit,
     newcomers::{leave_out_all_but, no_longer_live},
     permit::{Wanted, permit},
-    records::{self, LiveRecord, Lock, Record, SEQUENCE},
+    records::{self, HostApp, LiveRecord, Lock, Record, SEQUENCE},
     settings, snapshots, states,
     way_back::{Past, WayBack},
 };
@@ -326,7 +326,7 @@ impl Engine {
         let mut members = vec![];
         for host in host::list(&self.inner.store).await? {
             if host.belongs(&environment.selector) {
-                members.push(self.member(host, app).await?);
+                members.push(self.member(host, app, &environment.name).await?);
             }
         }
         if members.is_empty() {
@@ -340,14 +340,18 @@ impl Engine {
         Ok(members)
     }
 
-    pub(super) async fn member(&self, host: Host, app: &AppName) -> Result<Member, Trouble> {
+    pub(super) async fn member(&self, host: Host, app: &AppName, env: &EnvName) -> Result<Member, Trouble> {
         let (state, _) = states::known(&self.inner.store, &host.id, app).await?;
         let presence = self.inner.fleet.presence();
         let hold = presence.connected(&host.id).and_then(|connected| connected.hold);
+        let given_by = state.as_ref().and_then(HostApp::given_by);
+        let foreign = given_by.is_some_and(|by| by != env)
+            && records::get::<LiveRecord>(&self.inner.store, &Key::live(env, app)).await?.is_some();
         Ok(Member {
             previous: state.as_ref().and_then(|state| state.previous().cloned()),
+            foreign,
             layers: vec![],
-            sick: state.as_ref().is_some_and(records::HostApp::is_sick),
+            sick: state.as_ref().is_some_and(HostApp::is_sick),
             silent: presence.is_silent(&host.id).then(|| self.now()),
             held: hold.map(|hold| LocalHold { reason: hold.sentence(), since: hold.since_ms }),
             drained: host.drained.is_some() || host.rejoining.is_some(),

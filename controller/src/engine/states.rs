@@ -2,7 +2,7 @@
 
 use longshore_common::{
     assignment::Intent,
-    ids::{AppName, HostId},
+    ids::{AppName, EnvName, HostId},
     report::Report,
     slot::Slot,
     time::Millis,
@@ -41,12 +41,12 @@ pub async fn last_said(store: &SharedStore, host: &HostId) -> Result<Vec<AppSeen
     Ok(apps)
 }
 
-/// What the report's generation asked the host to run, if the assignment still says so.
+/// What the report's generation asked the host to run, and for which environment, if the assignment still says so.
 pub async fn assigned(
     store: &SharedStore,
     host: &HostId,
     report: &Report,
-) -> Result<Option<Target>, Trouble> {
+) -> Result<Option<(Target, EnvName)>, Trouble> {
     let found = records::get::<Given>(store, &Key::assignment(host, &report.app)).await?;
     let Some((given, _)) = found else { return Ok(None) };
     let assignment = &given.assignment;
@@ -54,7 +54,8 @@ pub async fn assigned(
     let same = assignment.generation == report.generation || report.live.as_ref() == Some(&assignment.slot());
     let runs =
         !matches!(assignment.intent, Intent::Remove | Intent::Direct) && assignment.release == report.release;
-    Ok((same && runs).then(|| given.target()))
+    let env = assignment.env.clone();
+    Ok((same && runs).then(|| (given.target(), env)))
 }
 
 /// The host balances others, and the app is none of its own.

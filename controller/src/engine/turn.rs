@@ -150,7 +150,8 @@ impl Engine {
         events.extend(self.came_since(rollout, &hosts).await?);
         for host in hosts {
             let Some(then) = rollout.hosts.get(&host.id) else { continue };
-            let member = Box::new(self.member(host, &rollout.header.app).await?);
+            let Header { app, env, .. } = &rollout.header;
+            let member = Box::new(self.member(host, app, env).await?);
             if member.sick != then.sick {
                 events.push(Event::HostJoined { member, snapshots: Snapshots::default() });
             }

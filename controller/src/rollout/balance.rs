@@ -120,6 +120,11 @@ impl Balancer {
 }
 
 impl HostProgress {
+    /// It has traffic by what it runs: somebody of this environment gave it that.
+    pub(super) fn has_a_place(&self) -> bool {
+        self.previous.is_some() && !self.foreign
+    }
+
     /// No new connections reach it any more, and those that did have ended or had their time.
     fn is_away(&self) -> bool {
         self.route.is_some_and(|route| route.weight == 0 && route.done)
@@ -148,7 +153,7 @@ impl HostProgress {
 
     /// It came while the rollout was under way, and nothing of the app ever ran there: balancers may not know it yet.
     pub(super) fn is_new_to_balancers(&self) -> bool {
-        self.joined && self.previous.is_none() && !self.touched
+        self.joined && !self.has_a_place() && !self.touched
     }
 
     /// Balancers need not know it, and are told nothing of it.
@@ -228,16 +233,16 @@ impl Rollout {
         };
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let is_new = |host: &HostProgress| host.group == Some(side);
-        let gains =
-            |host: &HostProgress| is_new(host) && !host.is_kept_away() && (good(host) || !balancing.moves);
+        let gains = |host: &HostProgress| {
+            is_new(host) && !host.is_kept_away() && (good(host) || (!balancing.moves && host.has_a_place()))
+        };
         // One that is unknown must not keep the others from getting the traffic back: where balancers have no check of
         // their own, it gets nothing anew.
         let known = |host: &HostProgress| {
             host.silent.is_none() || self.balancers_check() || host.route.is_none_or(|route| route.weight > 0)
         };
-        let has = |host: &HostProgress| {
-            !is_new(host) && !host.is_kept_away() && host.previous.is_some() && known(host)
-        };
+        let has =
+            |host: &HostProgress| !is_new(host) && !host.is_kept_away() && host.has_a_place() && known(host);
         let count = |fits: &dyn Fn(&HostProgress) -> bool| self.hosts.values().filter(|h| fits(h)).count();
         let (up, down) = weights(balancing.share, count(&gains), count(&has));
         let weight = |host: &HostProgress| match (gains(host), has(host)) {
@@ -285,7 +290,7 @@ impl Rollout {
     pub(super) fn leaves_nothing(&self) -> bool {
         self.header.groups().is_some_and(|(balancing, side)| {
             let mut others = self.hosts.values().filter(|host| host.group != Some(side));
-            balancing.share == 0 && others.all(|host| host.previous.is_none())
+            balancing.share == 0 && others.all(|host| !host.has_a_place())
         })
     }
 
@@ -310,7 +315,7 @@ impl Rollout {
         let others = || self.hosts.iter().filter(move |(other, _)| **other != id).map(|(_, host)| host);
         let serving = |host: &Arc<HostProgress>| host.serves_now();
         // One on which nothing ran has nothing to lose yet.
-        let had = |host: &Arc<HostProgress>| !host.is_out() && host.previous.is_some() && !host.forgiven;
+        let had = |host: &Arc<HostProgress>| !host.is_out() && host.has_a_place() && !host.forgiven;
         let missing = |host: &Arc<HostProgress>| had(host) && host.drained && !host.benched;
         self.header.is_rolling_balanced()
             && !all_may

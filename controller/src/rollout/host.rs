@@ -27,6 +27,9 @@ pub struct HostProgress {
     /// What it ran before; `None`: nothing of this app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Target>,
+    /// Another environment gave it that, and this one had something live: it gets no traffic here before it is changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
     pub state: HostState,
     /// When the state was entered.
     pub since: Millis,

@@ -161,10 +161,11 @@ impl Draft {
         let stays = |host: &HostProgress| !(returning && host.needs_return());
         let serves = |host: &HostProgress| match host.state {
             HostState::Healthy | HostState::Unchanged => true,
-            HostState::Staged => host.previous.is_some() && !(switching && host.is_reachable()),
-            HostState::Waiting | HostState::Staging | HostState::Failed => host.previous.is_some(),
-            HostState::Reverted { .. } => true,
-            HostState::RolledBack => host.previous.is_some(),
+            HostState::Staged => host.has_a_place() && !(switching && host.is_reachable()),
+            HostState::Waiting | HostState::Staging | HostState::Failed => host.has_a_place(),
+            // A host that another environment gave what it runs goes back to that.
+            HostState::Reverted { .. } => !host.foreign,
+            HostState::RolledBack => host.has_a_place(),
             // Nobody will say any more how it went: the balancer's own check decides.
             HostState::Switching | HostState::RollingBack => done && host.silent.is_some(),
             HostState::Inconsistent | HostState::Excluded { .. } | HostState::Left => false,

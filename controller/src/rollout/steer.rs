@@ -64,7 +64,7 @@ impl Draft {
                     host.finishing = host.is_moving() && host.silent.is_none();
                     host.forgiven = false;
                     // Not touched yet, it keeps its connections; half changed, it gets none.
-                    host.drained &= host.touched || host.previous.is_none() || host.group.is_some();
+                    host.drained &= host.touched || !host.has_a_place() || host.group.is_some();
                     let then = if runs { format!("; it ran {version} then") } else { String::new() };
                     let reason = format!("excluded by an operator{then}");
                     host.enter(HostState::Excluded { reason }, now);

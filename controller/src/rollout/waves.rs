@@ -31,6 +31,8 @@ pub struct Member {
     pub labels: Labels,
     /// What it runs of this app, by its last report; `None`: nothing.
     pub previous: Option<Target>,
+    /// Another environment gave it that, and this one has something live.
+    pub foreign: bool,
     /// Of the target's settings: the layers that hold for it.
     pub layers: Vec<u16>,
     /// Its last report says that the app does not serve there.
@@ -188,12 +190,15 @@ impl Rollout {
         let careful_waves = careful_waves(&spec, members);
         let wave_of: BTreeMap<HostId, u32> =
             (0..).zip(&waves).flat_map(|(number, wave)| wave.iter().map(move |id| (*id, number))).collect();
+        // Where all come from elsewhere, they have the traffic that there is.
+        let somebody_serves = members.iter().any(|member| member.previous.is_some() && !member.foreign);
         let hosts = members
             .iter()
             .map(|member| {
                 let wave = wave_of.get(&member.id).copied().unwrap_or_default();
                 let mut host = HostProgress::of(member, wave, now);
-                host.drained |= rolling && host.previous.is_none();
+                host.foreign &= somebody_serves;
+                host.drained |= rolling && !host.has_a_place();
                 (member.id, Arc::new(host))
             })
             .collect();
@@ -240,6 +245,7 @@ impl HostProgress {
             wave,
             layers: member.layers.clone(),
             previous: member.previous.clone(),
+            foreign: member.foreign,
             state,
             since: now,
             failure: None,

@@ -12,6 +12,7 @@ mod explore;
 mod failing;
 mod faults;
 mod fleet;
+mod foreign;
 mod gates;
 mod joining;
 mod operators;

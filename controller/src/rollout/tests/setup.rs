@@ -208,6 +208,7 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
         name: parts.next().expect("a name").parse().expect("a host name"),
         labels: BTreeMap::new(),
         previous: Some(target("1")),
+        foreign: false,
         layers: vec![],
         sick: false,
         silent: None,
@@ -222,6 +223,7 @@ pub(crate) fn member(text: &str, number: u128) -> Member {
     for mark in parts {
         match mark {
             "new" => member.previous = None,
+            "foreign" => member.foreign = true,
             "plain" => member.replaces = true,
             "sick" => member.sick = true,
             "silent" => member.silent = Some(0),

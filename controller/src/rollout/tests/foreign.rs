@@ -1,0 +1,50 @@
+//! Hosts that come from another environment with what that gave them.
+
+use super::transcript::check;
+
+const BEHIND: &str =
+    "traffic.director=haproxy traffic.backend=shop traffic.drain=5s traffic.hold=30s balancers=";
+
+/// It runs what is tested elsewhere: nobody is sent there before it is changed.
+#[test]
+fn a_host_of_another_environment_gets_traffic_when_it_runs_what_all_do() {
+    check(
+        &format!("a b c:7:foreign lb | wave=1 max_unavailable=1 {BEHIND}"),
+        "start       -> staging 0; stage a; direct a=100 b=100 c=0
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100 c=0
+         lb directed -> switching 0; run a
+         a healthy   -> switching 0; direct a=100 b=100 c=0
+         lb directed -> staging 1; stage b
+         b staged    -> switching 1; direct a=100 b=0 c=0
+         lb directed -> switching 1; run b
+         b healthy   -> switching 1; direct a=100 b=100 c=0
+         lb directed -> staging 2; stage c
+         c staged    -> switching 2; run c
+         c healthy   -> switching 2; direct a=100 b=100 c=100
+         lb directed -> succeeded",
+    );
+}
+
+/// Nor where the rollout ends before its turn, or undoes what it did there.
+#[test]
+fn what_another_environment_gave_it_gets_no_traffic_at_the_end_either() {
+    check(
+        &format!("a b c:7:foreign:late lb | wave=1 max_unavailable=1 {BEHIND}"),
+        "start       -> staging 0; stage a; direct a=100 b=100
+         c joins     -> staging 0; direct a=100 b=100 c=0
+         lb directed -> staging 0
+         abort       -> aborted",
+    );
+}
+
+/// Where all hosts come from elsewhere, as after an environment took another name, they keep the traffic that there is.
+#[test]
+fn where_nobody_else_serves_all_keep_their_traffic() {
+    check(
+        &format!("a:7:foreign b:7:foreign lb | wave=1 max_unavailable=1 {BEHIND}"),
+        "start       -> staging 0; stage a; direct a=100 b=100
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100",
+    );
+}
