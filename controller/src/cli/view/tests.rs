@@ -278,7 +278,7 @@ fn of_a_host_whose_helper_is_away_it_is_not_known_what_runs() {
     assert_eq!(row("signed", false), "web-1 away never shop 1.1 -");
     assert_eq!(row("unknown", false), "web-1 away, as its helper is never shop 1.1 (unknown) -");
     assert_eq!(row("unknown", true), "web-1 connected, helper away now shop 1.1 (unknown) -");
-    assert_eq!(lines(&host("unknown", true), "shop"), ["shop 1.1 unknown healthy"]);
+    assert_eq!(lines(&host("unknown", true), "shop"), ["shop 1.1 unknown healthy - -"]);
     let json = |state: &str| serde_json::to_value(host(state, false)).unwrap()["apps"][0]["running"].clone();
     assert_eq!((json("signed"), json("unknown")), (true.into(), serde_json::Value::Null));
 }
