@@ -278,8 +278,15 @@ impl HostProgress {
 
     /// Held, and there is work that it does not take.
     pub fn is_refusing(&self) -> bool {
-        self.held.is_some()
-            && matches!(self.state, HostState::Waiting | HostState::Staged | HostState::RollingBack)
+        let has_work = matches!(self.state, HostState::Waiting | HostState::Staged | HostState::RollingBack);
+        (self.held.is_some() && has_work) || self.is_stopped()
+    }
+
+    /// An operator drained it in the midst of what it was asked: its apps stop, and it goes on by itself when that is
+    /// lifted. How far it came says nothing of the release.
+    pub(super) fn is_stopped(&self) -> bool {
+        let amid = matches!(self.state, HostState::Staging | HostState::Switching | HostState::RollingBack);
+        amid && self.held.as_ref().is_some_and(LocalHold::is_drain)
     }
 
     /// Whose failure it is, if it has failed.

@@ -23,9 +23,10 @@ impl HostProgress {
         down && !self.is_out() && !self.forgiven
     }
 
-    /// Asked to switch or to go back, and at it.
+    /// Asked to switch or to go back, and at it. One that was drained meanwhile is an operator's, and takes no slot.
     pub(super) fn is_moving(&self) -> bool {
-        matches!(self.state, HostState::Switching | HostState::RollingBack) && !self.declined
+        let asked = matches!(self.state, HostState::Switching | HostState::RollingBack);
+        asked && !self.declined && !self.is_stopped()
     }
 
     /// Nothing was begun there that could show: it runs what it ran before.

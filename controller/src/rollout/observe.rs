@@ -117,6 +117,7 @@ impl Draft {
                 self.direct_again();
             }
         }
+        let was_stopped = self.is_stopped(id);
         self.change(id, |host| match (hold, &mut host.held) {
             (Some(reason), Some(held)) => held.reason = reason,
             (Some(reason), held @ None) => *held = Some(LocalHold { reason, since: now }),
@@ -126,6 +127,14 @@ impl Draft {
                 }
             }
         });
+        let moves = matches!(self.rollout.header.phase, Phase::Switching(_) | Phase::RollingBack(_));
+        if was_stopped && !self.is_stopped(id) && moves {
+            self.give_time(); // it goes on with what it was at, and has all of the time for that
+        }
+    }
+
+    fn is_stopped(&self, id: HostId) -> bool {
+        self.rollout.hosts.get(&id).is_some_and(|host| host.is_stopped())
     }
 
     pub fn removed(&mut self, id: HostId) {

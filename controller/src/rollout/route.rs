@@ -167,7 +167,8 @@ impl Draft {
             HostState::Reverted { .. } => !host.foreign,
             HostState::RolledBack => host.has_a_place(),
             // Nobody will say any more how it went: the balancer's own check decides.
-            HostState::Switching | HostState::RollingBack => done && host.silent.is_some(),
+            HostState::Switching => done && (host.silent.is_some() || host.is_stopped()),
+            HostState::RollingBack => done && host.silent.is_some(),
             HostState::Inconsistent | HostState::Excluded { .. } | HostState::Left => false,
         };
         for id in self.pick(|host| host.drained && !host.sick && stays(host) && serves(host)) {

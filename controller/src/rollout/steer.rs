@@ -37,6 +37,12 @@ impl Draft {
                 return self
                     .refuse("retry", format!("{} has not failed: it is {}", host.name, host.as_str()));
             }
+            if host.is_stopped() {
+                let name = &host.name;
+                let why =
+                    format!("{name} is drained, and goes on by itself after: longshore host undrain {name}");
+                return self.refuse("retry", why);
+            }
             if host.round > ROUND_MAX {
                 return self
                     .refuse("retry", format!("{} was asked too often: start a new rollout", host.name));

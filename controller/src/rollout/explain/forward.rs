@@ -88,7 +88,7 @@ pub(super) fn switching(rollout: &Rollout, phase: &Switching, facts: &Facts) -> 
         no_slot(rollout, staged, limit(ask, rollout.command("show"))).map(|hold| by_unknown(rollout, hold)),
         balancers(rollout, awaited(&|host| free(host) && directed(host)), facts, limit(ask, None)),
         unknown(rollout, awaited(&silent), limit(ask, None)),
-        held_hosts(awaited(&held), limit(ask, None)),
+        held_hosts(awaited(&held), limit(ask, None)).map(|hold| or_without(rollout, hold)),
         opening.flatten(),
     ]
     .into_iter()
@@ -378,4 +378,14 @@ fn held_hosts(hosts: Named<'_>, limit: Limit) -> Option<Hold> {
         let command = Some(command);
         hold(HoldKind::Held, what, HOST_OWNER, Limit { command, ..limit })
     })
+}
+
+/// An operator who drained a host knows best whether to wait for it.
+fn or_without(rollout: &Rollout, hold: Hold) -> Hold {
+    let is_drained = |host: &HostProgress| host.held.as_ref().is_some_and(LocalHold::is_drain);
+    let drained = rollout.named(is_drained).into_iter().filter(|(id, _)| hold.hosts.contains(id));
+    let drained: Vec<&str> = drained.map(|(_, host)| host.name.as_str()).collect();
+    let Some(exclude) = rollout.command("exclude").filter(|_| !drained.is_empty()) else { return hold };
+    let (names, typed) = (name_some(drained.iter().copied()), drained.join(" "));
+    Hold { then: format!("{}; to go on without {names}: {exclude} {typed}", hold.then), ..hold }
 }

@@ -98,6 +98,7 @@ fn give_up_returning(draft: &mut Draft) {
 impl HostProgress {
     /// It is heard from and at it.
     pub(in crate::rollout) fn is_returning(&self) -> bool {
-        self.state == HostState::RollingBack && self.silent.is_none() && !self.declined
+        let returns = self.state == HostState::RollingBack && !self.declined && !self.is_stopped();
+        returns && self.silent.is_none()
     }
 }

@@ -80,6 +80,6 @@ pub(super) fn give_up_staging(draft: &mut Draft, wave: u32) {
 impl HostProgress {
     /// It is heard from and at it.
     pub(in crate::rollout) fn is_staging(&self) -> bool {
-        self.state == HostState::Staging && self.silent.is_none()
+        self.state == HostState::Staging && self.silent.is_none() && !self.is_stopped()
     }
 }

@@ -144,6 +144,7 @@ fn give_up_switching(draft: &mut Draft, stuck: Vec<HostId>) {
 impl HostProgress {
     /// We hear from it, it was asked to run the release, and there is no verdict yet.
     pub(in crate::rollout) fn is_stuck_in(&self, wave: u32) -> bool {
-        self.wave <= wave && self.silent.is_none() && self.state == HostState::Switching
+        let switches = self.state == HostState::Switching && !self.is_stopped();
+        self.wave <= wave && self.silent.is_none() && switches
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod setup;
 mod simulation;
 mod stand_in;
 mod states;
+mod stopped;
 mod traffic;
 mod transcript;
 mod walk;
