@@ -14,7 +14,7 @@ use crate::{
     approval::{Answer, Approval, Rule, Standing, admit, counts, standing},
     environments::approve,
     gate::{Check, Checks, check},
-    rollout::{Event, GateKind, GateSpec, GateWord, Header, Rollout, RunState, Settled, Verdict},
+    rollout::{Event, GateKind, GateSpec, GateWord, Header, Phase, Rollout, Run, RunState, Settled, Verdict},
     store::{Key, Prefix, SharedStore, Txn, record},
     trouble::Trouble,
 };
@@ -78,6 +78,17 @@ impl Engine {
         let shown = longshore_common::text::visible(name);
         let waits = due.iter().find(|(_, gate, _)| gate.name == name && gate.kind == GateKind::Approval);
         let Some((_, _, run)) = waits else {
+            let asks = |run: &Run| {
+                let gate = loaded.rollout.gate(&run.gate);
+                run.gate == name && run.is_pending() && gate.is_some_and(|g| g.kind == GateKind::Approval)
+            };
+            if matches!(loaded.rollout.phase(), Phase::Paused(_)) && loaded.rollout.runs().iter().any(asks) {
+                let message = format!(
+                    "gate {shown} takes no answers while the rollout is paused. Resume it first: longshore rollout \
+                     resume {id}"
+                );
+                return Err(Trouble::refused(Code::R01, message));
+            }
             let message = format!(
                 "no gate {shown} of this rollout waits for an approval. See: longshore rollout explain {id}"
             );

@@ -47,6 +47,13 @@ pub struct Balancing {
     /// The traffic has moved to this group, and is taken from it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub returns: bool,
+    /// Percent of the traffic that was taken from it; 0: of none, or it was not kept.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub had: u8,
+}
+
+fn is_nothing(share: &u8) -> bool {
+    *share == 0
 }
 
 /// A host that balances others.
@@ -229,7 +236,7 @@ impl Rollout {
     /// The weight of each host, as its record asks for.
     pub(super) fn wanted_weights(&self) -> BTreeMap<HostId, u16> {
         let Some((balancing, side)) = self.header.groups() else {
-            return self.hosts.iter().map(|(id, host)| (*id, host.weight())).collect();
+            return self.hosts.iter().map(|(id, host)| (*id, self.weight_of(host))).collect();
         };
         let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
         let is_new = |host: &HostProgress| host.group == Some(side);
@@ -254,6 +261,22 @@ impl Rollout {
         match wanted.values().all(|weight| *weight == 0) && !self.leaves_nothing() {
             true => self.weights_now(),
             false => wanted,
+        }
+    }
+
+    /// One that could not go back runs what was just undone: it gets nothing as long as somebody else serves, and what it
+    /// had where nobody does.
+    fn weight_of(&self, host: &HostProgress) -> u16 {
+        if !host.has_no_way_back() || host.is_kept_away() {
+            return host.weight();
+        }
+        let serves = |other: &Arc<HostProgress>| {
+            let is_up = other.silent.is_none() && !other.sick;
+            is_up && !other.has_no_way_back() && other.weight() > 0
+        };
+        match self.hosts.values().any(serves) {
+            true => 0,
+            false => u16::from(self.share_of(host.wave)),
         }
     }
 

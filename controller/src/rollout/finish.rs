@@ -7,6 +7,7 @@ use longshore_common::ids::{HostId, RolloutId};
 use super::{
     draft::Draft,
     host::{Ask, HostProgress, HostState},
+    model::Rollout,
     phase::{Cause, Done, Outcome, Phase},
 };
 
@@ -131,10 +132,14 @@ impl Draft {
         self.finish(outcome, reason);
     }
 
-    /// `traffic had moved to the green group, and was moved back to the blue group`; `None`: it had not moved.
+    /// `20% of the traffic had moved to the green group, and was moved back to the blue group`; `None`: none had moved.
     fn traffic_back(&self) -> Option<String> {
         let rollout = &self.rollout;
-        let (_, side) = rollout.header.groups().filter(|(balancing, _)| balancing.returns)?;
+        let (balancing, side) = rollout.header.groups().filter(|(balancing, _)| balancing.returns)?;
+        let part = match balancing.had {
+            0 | 100.. => "traffic".to_owned(),
+            share => format!("{share}% of the traffic"),
+        };
         let (other, late) = (side.other(), rollout.balancers_awaited(&BTreeMap::new()));
         let then = if rollout.leaves_nothing() {
             "was taken from it".to_owned()
@@ -146,7 +151,7 @@ impl Draft {
             let late = name_some(late.iter().map(String::as_str));
             format!("is to move back to the {other} group; not done: {late}")
         };
-        Some(format!("traffic had moved to the {side} group, and {then}"))
+        Some(format!("{part} had moved to the {side} group, and {then}"))
     }
 
     /// `web-1 (to 1.4), web-2 (to 1.3)`
@@ -169,7 +174,8 @@ impl Draft {
             format!(" ({}: {})", last.failure.code, &message[..message.floor_char_boundary(STAYS_BYTES)])
         });
         let (names, why) = (self.names(hosts), why.unwrap_or_default());
-        format!("; on {version} still, for what was there before may not run any more: {names}{why}")
+        let quiet = self.rollout.without_traffic(hosts).map(|quiet| format!("; {quiet}")).unwrap_or_default();
+        format!("; on {version} still, for what was there before may not run any more: {names}{why}{quiet}")
     }
 
     /// `; 1 unknown: web-4; 1 refused: web-5 (disk swap); 2 failed: web-6, web-7` for every host that is in none of these states.
@@ -228,6 +234,20 @@ impl Draft {
     fn names(&self, hosts: &[HostId]) -> String {
         let names: Vec<String> = hosts.iter().map(|id| self.rollout.hosts[id].name_with_hold()).collect();
         name_some(names.iter().map(String::as_str))
+    }
+}
+
+impl Rollout {
+    /// `web-1 gets no traffic as long as others serve`, of those that could not go back; `None`: nobody directs any, or all of
+    /// them have some.
+    pub(super) fn without_traffic(&self, stay: &[HostId]) -> Option<String> {
+        self.header.balancing.as_ref()?;
+        let wanted = self.wanted_weights();
+        let quiet = stay.iter().filter(|id| wanted.get(*id) == Some(&0));
+        let quiet: Vec<&str> = quiet.map(|id| self.hosts[id].name.as_str()).collect();
+        let gets = if quiet.len() == 1 { "gets" } else { "get" };
+        let names = name_some(quiet.iter().copied());
+        (!quiet.is_empty()).then(|| format!("{names} {gets} no traffic as long as others serve"))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     host::{Ask, HostProgress, HostState, LocalHold},
     model::Rollout,
     phase::{Group, Spent},
-    spec::{HeldHosts, Spec, UnknownHosts},
+    spec::{HeldHosts, Promotion, Spec, UnknownHosts},
 };
 
 impl HostProgress {
@@ -124,6 +124,17 @@ impl Rollout {
     /// The wave of the canary, where there is one.
     pub(super) fn is_canary(&self, wave: u32) -> bool {
         wave == 0 && !self.spec().canary.is_zero()
+    }
+
+    /// An operator has to say "go on" after it. Whoever comes when the release is watched is moved without a further word: it
+    /// was given for the release.
+    pub(super) fn needs_promotion(&self, wave: u32) -> bool {
+        let asked = match self.spec().promotion {
+            Promotion::Auto => false,
+            Promotion::Canary => wave == 0,
+            Promotion::EveryWave => wave == 0 || !self.is_last(wave),
+        };
+        asked && self.header.promoted.is_none() && !self.comes_after_all(wave)
     }
 
     /// A host runs the release because of this rollout.

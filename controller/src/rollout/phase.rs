@@ -61,7 +61,7 @@ pub struct Gating {
     /// Nothing has been touched yet.
     #[serde(default)]
     pub before: bool,
-    /// An operator has said "go on" already; only the gates are waited for.
+    /// An operator went past a gate of it, which says "go on" as well.
     #[serde(default)]
     pub promoted: bool,
     pub since: Millis,

@@ -196,7 +196,9 @@ impl Draft {
         if let Some(balancing) = &mut self.rollout.header.balancing
             && balancing.moves
         {
-            balancing.returns |= balancing.share > 0;
+            if balancing.share > 0 {
+                (balancing.returns, balancing.had) = (true, balancing.share);
+            }
             balancing.share = 0;
         }
         self.route();

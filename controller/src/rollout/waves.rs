@@ -80,6 +80,7 @@ impl Behind {
             share: if has { 100 } else { 0 },
             moves: self.side.is_some() && !has,
             returns: false,
+            had: 0,
         })
     }
 }

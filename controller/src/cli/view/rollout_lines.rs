@@ -267,8 +267,8 @@ impl View for Explanation {
         if self.rollout.is_over() {
             return lines; // the summary has said it all
         }
-        let idle = |host: &&HostRow| host.takes_part() && host.standing() == Standing::Idle;
-        let waiting = self.rollout.hosts.iter().filter(idle).count();
+        // One that fetches the release, or has it, has begun.
+        let waiting = self.rollout.hosts.iter().filter(|host| host.state == "waiting").count();
         lines.push(String::new());
         lines.push(format!(
             "{} of {} on {}, {} not begun",
@@ -425,6 +425,7 @@ mod tests {
         let hosts = [
             host("web-1", "healthy"),
             host("web-2", "waiting"),
+            host("web-5", "staged"),
             pb::HostRow { failure: Some(held), ..host("web-3", "refused") },
             pb::HostRow { left_out: "LS-K01 no key".into(), ..host("web-4", "excluded") },
         ];
@@ -439,7 +440,7 @@ mod tests {
         assert_eq!(
             lines[lines.len() - 4..],
             [
-                "1 of 10 hosts on 1.1, 1 not begun",
+                "1 of 11 hosts on 1.1, 1 not begun",
                 "? 1 refused: web-3 (held: disk swap)",
                 "? 7 unknown: lost-0, lost-1, lost-2, lost-3, lost-4 and 2 more",
                 "· 1 excluded: web-4 (LS-K01 no key)",

@@ -129,6 +129,30 @@ fn promote() -> Event {
     Event::Promote(crate::rollout::Promote { by: "alice".into(), reason: "hurry".into(), full: false })
 }
 
+/// It waits all the same, and takes answers when the rollout goes on.
+#[tokio::test]
+async fn a_gate_of_a_paused_rollout_says_to_resume_it_first() {
+    let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];
+    let memory = world(&agents).await;
+    let store: SharedStore = memory.clone();
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    gated(&store, "[[gate]]\nname = \"go\"\nkind = \"approval\"\nafter = \"canary\"\n").await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Gate).await;
+    controller.engine.steer(id, Event::Pause { by: "alice".into() }).await.unwrap();
+    let bob = "bob".parse().unwrap();
+    let told = controller.engine.answer_gate(id, "go", &bob, Answer::Approved, "fine".into()).await;
+    let told = told.unwrap_err().to_string();
+    let first = format!("Resume it first: longshore rollout resume {id}");
+    assert!(
+        told.contains("gate go takes no answers while the rollout is paused") && told.contains(&first),
+        "{told}"
+    );
+    controller.engine.steer(id, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Aborted);
+}
+
 #[tokio::test]
 async fn operators_open_a_gate_but_not_whoever_started_it() {
     let agents = [HandAgent::new("a", &[]), HandAgent::new("b", &[])];

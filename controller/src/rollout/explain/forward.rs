@@ -152,6 +152,9 @@ pub(super) fn rolling_back(rollout: &Rollout, phase: &RollingBack, facts: &Facts
         let why = if nth == 0 { format!(" ({})", phase.cause) } else { String::new() };
         hold.what = format!("rolling back{why}: {}", hold.what);
     }
+    if let (Some(first), Some(stay)) = (holds.first_mut(), stays::no_way_back(rollout)) {
+        first.what += &format!("; {stay}");
+    }
     holds
 }
 
@@ -165,7 +168,7 @@ pub(super) fn baking(rollout: &Rollout, phase: &Baking, facts: &Facts) -> Hold {
     };
     Hold {
         kind: HoldKind::Baking,
-        what: format!("{wave} {stands} and is watched for {length}{}", once_more(facts)),
+        what: format!("{wave} {stands} and is watched for {length}{}", once_more(rollout, facts)),
         owner: TIME.to_owned(),
         since: phase.since,
         until: Some(facts.last_look.map_or(phase.until, |look| look.until)),
@@ -215,9 +218,13 @@ pub(super) fn whole_on(rollout: &Rollout, wave: u32) -> String {
 fn after_bake(rollout: &Rollout, wave: u32) -> String {
     let gates: Vec<&str> =
         rollout.gates_at(Stage::After { wave }).into_iter().map(|gate| gate.name.as_str()).collect();
+    let follows = match rollout.needs_promotion(wave) {
+        true => format!("an operator promotes it, and then {}", after(rollout, wave)),
+        false => after(rollout, wave),
+    };
     match gates.is_empty() {
-        true => after(rollout, wave),
-        false => format!("when its gates have passed ({}), {}", gates.join(", "), after(rollout, wave)),
+        true => follows,
+        false => format!("when its gates have passed ({}), {follows}", gates.join(", ")),
     }
 }
 
@@ -239,8 +246,19 @@ fn after(rollout: &Rollout, wave: u32) -> String {
         }
         true if watched => "the release is watched".to_owned(),
         true => "the rollout has succeeded".to_owned(),
-        false => after_opening(rollout, format!("{} begins", rollout.wave_name(wave + 1))),
+        false => match next_of(rollout, wave) {
+            Some(next) => after_opening(rollout, format!("{} begins", rollout.wave_name(next))),
+            None => {
+                "what follows the last wave comes next, for nobody is left in the waves behind it".to_owned()
+            }
+        },
     }
+}
+
+/// The next wave that somebody is in.
+fn next_of(rollout: &Rollout, wave: u32) -> Option<u32> {
+    let later = rollout.hosts.values().filter(|host| host.wave > wave && !host.is_out());
+    later.map(|host| host.wave).min()
 }
 
 fn hold(kind: HoldKind, what: String, owner: &str, limit: Limit) -> Hold {

@@ -173,7 +173,7 @@ pub(super) fn watching(rollout: &Rollout, phase: &Watching, facts: &Facts) -> Ho
         kind: HoldKind::Watching,
         what: format!(
             "every wave is done; {version} is watched for {length}{kept}{gates}{}",
-            once_more(facts)
+            once_more(rollout, facts)
         ),
         owner: TIME.to_owned(),
         since: phase.since,

@@ -80,11 +80,7 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             let hosts = blockers(rollout, phase.wave().filter(|_| !rolling_back));
             let mut what =
                 format!("paused {at}: nothing could move before the deadline: {}", standing(&hosts));
-            let late = rollout.balancers_awaited(&Default::default());
-            if !late.is_empty() {
-                let late = name_some(late.iter().map(String::as_str));
-                what += &format!("; balancers have not directed traffic: {late}");
-            }
+            what += &undirected(rollout);
             if let Some(why) = stays::why(rollout).filter(|_| rolling_back) {
                 what += &format!("; {why}");
             }
@@ -100,6 +96,14 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
             (HoldKind::Withdrawn, what, vec![], "abort")
         }
     };
+    let what = match &paused.why {
+        Why::NoProgress => what,
+        Why::Operator { .. }
+        | Why::VersionFailures(_)
+        | Why::EnvironmentFailures(_)
+        | Why::Gate(_)
+        | Why::Withdrawn { .. } => what + &undirected(rollout),
+    };
     let reason = if verb == "promote" { " --reason \"…\"" } else { "" };
     Hold {
         kind,
@@ -110,6 +114,18 @@ pub(super) fn paused(rollout: &Rollout, paused: &Paused) -> Hold {
         then: then(rollout, paused, rolling_back),
         command: rollout.command(verb).map(|command| command + reason),
         hosts: hosts.iter().map(|(id, _)| *id).collect(),
+    }
+}
+
+/// `; balancers have not directed traffic: lb-1 (does not answer)`, as long as they have not; whatever it is paused for.
+fn undirected(rollout: &Rollout) -> String {
+    let late = rollout.balancers_awaited(&Default::default());
+    match late.is_empty() {
+        true => String::new(),
+        false => {
+            let late = name_some(late.iter().map(String::as_str));
+            format!("; balancers have not directed traffic: {late}")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use longshore_common::ids::HostId;
 
 use super::{Facts, Hold, HoldKind};
-use crate::rollout::{finish::name_some, host::HostProgress, model::Rollout, phase::Why};
+use crate::rollout::{desired::watched, finish::name_some, host::HostProgress, model::Rollout, phase::Why};
 
 /// Who is waited for.
 pub(super) const OPERATOR: &str = "an operator";
@@ -88,11 +88,18 @@ pub(super) fn count(hosts: &Named<'_>, one: &str, many: &str) -> String {
 }
 
 /// Why a bake, or the watch, goes on although its time is over.
-pub(super) fn once_more(facts: &Facts) -> &'static str {
-    match facts.last_look {
-        Some(_) => "; that time is over, and its hosts are looked at once more",
-        None => "",
+pub(super) fn once_more(rollout: &Rollout, facts: &Facts) -> String {
+    if facts.last_look.is_none() {
+        return String::new();
     }
+    let looked_at = watched(rollout);
+    let is_away = |id: &HostId| facts.away.contains_key(id) && looked_at.iter().any(|(host, _)| host == id);
+    let away: Named<'_> = rollout.in_order().into_iter().filter(|(id, _)| is_away(id)).collect();
+    let without = match away.is_empty() {
+        true => String::new(),
+        false => format!("; no connection: {}", names(&away)),
+    };
+    format!("; that time is over, and its hosts are looked at once more{without}")
 }
 
 /// What follows a bake, or the watch; at the end of the last look that is only so for hosts that could be looked at.

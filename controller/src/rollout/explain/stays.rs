@@ -1,6 +1,6 @@
 //! Traffic that stays where it is, because nobody else can have it.
 
-use longshore_common::time::Millis;
+use longshore_common::{ids::HostId, time::Millis};
 
 use super::{
     Hold, HoldKind,
@@ -44,6 +44,17 @@ pub(super) fn returning(rollout: &Rollout, hold: Hold) -> Hold {
         }
         Some(_) | None => hold,
     }
+}
+
+/// `a keeps 2, for what was there before may not run any more`; `None`: everybody can go back.
+pub(super) fn no_way_back(rollout: &Rollout) -> Option<String> {
+    let hosts = rollout.named(HostProgress::has_no_way_back);
+    let ids: Vec<HostId> = hosts.iter().map(|(id, _)| *id).collect();
+    let quiet = rollout.without_traffic(&ids).map(|quiet| format!("; {quiet}")).unwrap_or_default();
+    let (names, version) = (names(&hosts), &rollout.header.target.version);
+    let keeps = if hosts.len() == 1 { "keeps" } else { "keep" };
+    let stay = format!("{names} {keeps} {version}, for what was there before may not run any more{quiet}");
+    (!hosts.is_empty()).then_some(stay)
 }
 
 fn standing(host: &HostProgress) -> &'static str {

@@ -3,7 +3,7 @@
 use crate::rollout::{
     draft::Draft,
     event::{Event, Refused},
-    phase::{Baking, Cause, Inside, Phase, Why},
+    phase::{Baking, Cause, Inside, Why},
 };
 
 pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Result<(), Refused> {
@@ -23,7 +23,8 @@ pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Re
         Event::Pace(pace) => draft.change_pace(pace)?,
         Event::Exclude(hosts) => draft.exclude(&hosts)?,
         Event::Promote(promote) if promote.full => draft.promote_fully(&promote)?,
-        Event::Promote(_) => end_bake(draft, baking.wave),
+        // Gates stay, and so does the promotion: only the wait for nothing but time is over.
+        Event::Promote(_) => draft.enter_gating(baking.wave),
         Event::Pause { by } => draft.pause(Inside::Baking(baking), Why::Operator { by }),
         Event::Abort { by } => draft.start_rolling_back(Cause::Abort { by }),
         Event::Rollback { by } => draft.start_rolling_back(Cause::Operator { by }),
@@ -32,14 +33,6 @@ pub(super) fn when_baking(draft: &mut Draft, baking: Baking, event: Event) -> Re
         Event::Resume => return draft.refuse("resume", "it is not paused: to end the bake, promote it"),
     }
     Ok(())
-}
-
-/// Gates stay: only the wait for nothing but time is over.
-fn end_bake(draft: &mut Draft, wave: u32) {
-    draft.enter_gating(wave);
-    if let Phase::Gating(gating) = &mut draft.rollout.header.phase {
-        gating.promoted = true;
-    }
 }
 
 pub(super) fn settle_baking(draft: &mut Draft, baking: Baking) {

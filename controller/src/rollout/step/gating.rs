@@ -62,7 +62,7 @@ pub(super) fn settle_gating(draft: &mut Draft, gating: Gating) {
     if !draft.gates_are_open() {
         return;
     }
-    if draft.needs_promotion(wave) && !gating.promoted {
+    if draft.rollout.needs_promotion(wave) && !gating.promoted {
         draft.enter_awaiting(wave);
     } else {
         draft.next_wave(wave);

@@ -22,7 +22,7 @@ use super::{
     event::{Event, Refused, Transition},
     model::{Rollout, changed_hosts},
     phase::{Cause, Inside, Phase, Why},
-    spec::{OnSpent, Promotion},
+    spec::OnSpent,
 };
 
 /// What `rollout` becomes by `event` at `now`. The rollout that was given is as it was: commit the new one, then send
@@ -118,15 +118,5 @@ impl Draft {
         } else {
             self.finish_forward();
         }
-    }
-
-    /// Whoever comes when the release is watched is moved without a further word: it was given for the release.
-    fn needs_promotion(&self, wave: u32) -> bool {
-        let asked = match self.rollout.spec().promotion {
-            Promotion::Auto => false,
-            Promotion::Canary => wave == 0,
-            Promotion::EveryWave => wave == 0 || !self.rollout.is_last(wave),
-        };
-        asked && !self.is_full() && !self.rollout.comes_after_all(wave)
     }
 }

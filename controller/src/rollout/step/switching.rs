@@ -44,12 +44,14 @@ pub(super) fn when_switching(draft: &mut Draft, switching: Switching, event: Eve
 
 /// A wave that is not good is not promoted, and the operator is told which hosts are not.
 fn refuse_to_promote(draft: &Draft, wave: u32) -> Result<(), Refused> {
-    let bad = draft.rollout.in_order().into_iter().filter(|(_, host)| host.wave == wave && !host.is_out());
-    let bad: Vec<String> = bad
-        .filter(|(_, host)| !host.is_good())
-        .map(|(_, host)| format!("{} is {}", host.name, host.as_str()))
-        .collect();
+    let is_bad = |host: &HostProgress| host.wave == wave && !host.is_out() && !host.is_good();
+    let bad = draft.rollout.named(|host| is_bad(host) || draft.rollout.awaits(wave, host));
+    let bad: Vec<String> =
+        bad.iter().map(|(_, host)| format!("{} is {}", host.name, host.as_str())).collect();
     let name = draft.rollout.wave_name(wave);
+    if bad.is_empty() {
+        return draft.refuse("promote", format!("{name} does not have the share of the traffic that is due"));
+    }
     let why = format!("{name} is not healthy: {}", name_some(bad.iter().map(String::as_str)));
     draft.refuse("promote", why)
 }

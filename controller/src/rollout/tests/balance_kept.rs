@@ -126,6 +126,23 @@ fn traffic_that_had_moved_goes_back_though_no_host_was_switched() {
     assert!(late.reason().starts_with(lost), "{}", late.reason());
 }
 
+/// A fifth of the traffic is not all of it.
+#[test]
+fn the_share_that_had_moved_is_said() {
+    let mut play = Play::new(&format!("{GROUPS} traffic.steps=20"));
+    for line in ["start", "c d staged", "lb directed", "c d healthy", "+10s", "lb directed", "abort"] {
+        play.act(line);
+    }
+    play.reload();
+    assert_eq!(play.act("lb directed"), "rolling-back; return c d");
+    assert_eq!(play.act("c d healthy"), "aborted");
+    assert_eq!(
+        play.reason(),
+        "aborted by ann; 20% of the traffic had moved to the green group, and was moved back to the blue group; \
+         2 hosts rolled back"
+    );
+}
+
 /// The first release of an app has nobody beside it: when it is taken away, so is its traffic.
 #[test]
 fn the_first_release_is_taken_away_with_its_traffic() {

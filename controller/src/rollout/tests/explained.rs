@@ -7,7 +7,7 @@ use longshore_common::{
     time::{Millis, Span},
 };
 
-use super::{transcript::Play, walk};
+use super::{balance::ROLLING, transcript::Play, walk};
 use crate::rollout::{
     Away, Benched, Event, Facts, Hold, HoldKind, LastLook, Phase, Promote, Rollout, explain, last_look,
     look_every, next_deadline, step, step_in_look,
@@ -318,4 +318,61 @@ fn a_pause_says_how_to_undo_only_what_goes_forward() {
     };
     assert!(then("+1s").contains("where it was; or undo it: longshore rollout rollback "), "{}", then("+1s"));
     assert_eq!(then("rollback"), "on resume it goes on where it was");
+}
+
+/// Who paused it is no reason to keep quiet about a balancer.
+#[test]
+fn a_balancer_that_refuses_is_named_in_a_pause() {
+    let mut play = Play::new(ROLLING);
+    for line in ["start", "a staged", "lb directed", "lb away", "pause"] {
+        play.act(line);
+    }
+    let explained = play.explained();
+    let paused = "paused by ann while switching in the first of 2 waves; balancers have not directed traffic: \
+                  lb (HAProxy cannot be asked) [";
+    assert!(explained.contains(paused), "{explained}");
+}
+
+/// Whoever may not promote is told whom the wave waits for.
+#[test]
+fn a_host_that_joins_is_named_to_whoever_promotes() {
+    let mut play = Play::new(ROLLING);
+    for line in ["start", "a staged", "lb directed", "lb directed", "a healthy"] {
+        play.act(line);
+    }
+    assert_eq!(play.act("promote"), "refused: the first of 2 waves is not healthy: a is joining");
+}
+
+/// No wave begins that nobody is in any more.
+#[test]
+fn a_wave_of_nobody_is_not_announced() {
+    let mut play = Play::new("a b c | wave=1 bake=10s");
+    for line in ["start", "a staged", "a healthy", "+10s", "b staged", "b healthy"] {
+        play.act(line);
+    }
+    let then = |play: &Play| explain(&play.rollout, &Facts::default()).remove(0).then;
+    assert_eq!(then(&play), "wave 3 of 3 begins");
+    play.act("c left");
+    assert_eq!(
+        then(&play),
+        "what follows the last wave comes next, for nobody is left in the waves behind it"
+    );
+}
+
+/// Of a host that cannot be looked at it is said why.
+#[test]
+fn a_last_look_names_who_has_no_connection() {
+    let mut play = Play::new("a b | canary=1 canary_bake=6s");
+    for line in ["start", "a staged", "a healthy"] {
+        play.act(line);
+    }
+    let end = next_deadline(&play.rollout).expect("the bake ends");
+    let first = *play.rollout.hosts.keys().next().expect("there are two");
+    let facts = Facts {
+        last_look: last_look(&play.rollout, None, end),
+        away: [(first, Away { since: 1, unknown_at: 9 })].into(),
+        ..Facts::default()
+    };
+    let what = explain(&play.rollout, &facts).remove(0).what;
+    assert!(what.ends_with("its hosts are looked at once more; no connection: a"), "{what}");
 }

@@ -272,14 +272,32 @@ fn promoted_fully_is_not_promoted_blindly() {
     );
 }
 
-/// Ending a bake early is no way around a gate.
+/// Ending a bake early is no way around a gate, nor around the promotion that follows: that is asked for by itself.
 #[test]
-fn promoting_a_bake_leaves_its_gates() {
+fn promoting_a_bake_leaves_its_gates_and_the_promotion() {
+    let play = after_canary("canary_bake=10m promotion=canary gate=errors:canary", "baking 0");
+    let then = explain(&play.rollout, &Facts::default()).remove(0).then;
+    assert_eq!(
+        then,
+        "when its gates have passed (errors), an operator promotes it, and then wave 2 of 2 begins"
+    );
     after_canary(
         "canary_bake=10m promotion=canary gate=errors:canary",
         "baking 0
          promote          -> gating 0; look errors
-         gate errors pass -> staging 1; stage b c",
+         gate errors pass -> awaiting-promotion 0
+         promote          -> staging 1; stage b c",
+    );
+    after_canary(
+        "canary_bake=10m promotion=canary",
+        "baking 0
+         promote -> awaiting-promotion 0
+         promote -> staging 1; stage b c",
+    );
+    after_canary(
+        "canary_bake=10m promotion=canary",
+        "baking 0
+         promote full -> staging 1; stage b c",
     );
     after_canary(
         "promotion=canary gate=errors:canary",

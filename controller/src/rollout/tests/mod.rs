@@ -15,6 +15,7 @@ mod fleet;
 mod foreign;
 mod gates;
 mod joining;
+mod no_way_back;
 mod operators;
 mod properties;
 mod returning;
