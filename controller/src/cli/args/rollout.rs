@@ -93,7 +93,7 @@ pub enum RolloutCommand {
     /// Go on after a pause
     #[command(after_help = "Example:\n  longshore rollout resume latest")]
     Resume(Acting),
-    /// End the present bake, say yes where a promotion is asked for, or go past gates that allow it: one of them each time
+    /// End the present bake, say yes to a promotion, or go past gates that allow it; one of these at a time
     #[command(
         after_help = "Examples:\n  longshore rollout promote latest\n  longshore rollout promote latest --reason \"the metric is known to be wrong\"\n  longshore rollout promote latest --full --reason \"hotfix\""
     )]

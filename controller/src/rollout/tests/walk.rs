@@ -125,7 +125,7 @@ pub(super) fn all_lines(names: &[String]) -> BTreeSet<String> {
         [0, 66, 74, KINDS - 1].into_iter().flat_map(|kind| amounts.clone().map(move |amount| (kind, amount)));
     // No walk has these, so that walks stay as they are.
     let others = ["pace max_unavailable=2", "withdrawn"].map(str::to_owned);
-    let rare = ["drained", "undrained", "forbidden"];
+    let rare = ["drained", "undrained", "forbidden", "halted"];
     let rare = names.iter().flat_map(|name| rare.map(|what| format!("{name} {what}")));
     all.flat_map(|(kind, amount)| (0..names.len()).map(move |host| line(kind, host, amount, names)))
         .chain(others)
