@@ -170,7 +170,12 @@ impl HostProgress {
 
     /// It is to get nothing: it is changed, an operator says so, or it was taken out.
     fn is_kept_away(&self) -> bool {
-        self.drained || self.benched || self.state == HostState::Left
+        self.drained || self.benched || self.has_left()
+    }
+
+    /// By its labels, or because it was removed; and it is not back.
+    pub fn has_left(&self) -> bool {
+        self.state == HostState::Left && !self.is_back
     }
 
     /// Of a host that is no part of a group. What runs there may be what ran before, as on one that has gone back by
@@ -178,8 +183,8 @@ impl HostProgress {
     fn weight(&self) -> u16 {
         match (self.is_kept_away(), self.touched) {
             (true, _) => 0,
-            (false, true) => u16::from(self.share),
-            (false, false) => 100,
+            (false, true) if !self.is_back => u16::from(self.share),
+            (false, _) => 100,
         }
     }
 
@@ -238,7 +243,9 @@ impl Rollout {
         let Some((balancing, side)) = self.header.groups() else {
             return self.hosts.iter().map(|(id, host)| (*id, self.weight_of(host))).collect();
         };
-        let good = |host: &HostProgress| matches!(host.state, HostState::Healthy | HostState::Unchanged);
+        let good = |host: &HostProgress| {
+            matches!(host.state, HostState::Healthy | HostState::Unchanged) || host.is_back
+        };
         let is_new = |host: &HostProgress| host.group == Some(side);
         let gains = |host: &HostProgress| {
             is_new(host) && !host.is_kept_away() && (good(host) || (!balancing.moves && host.has_a_place()))

@@ -57,10 +57,13 @@ pub struct HostProgress {
     /// Balancers are to send it no new connections: it is about to be changed, is changed, or was never good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
-    /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it. Or it was removed when
-    /// the rollout was over: then for good.
+    /// An operator drained it: balancers send it nothing until that is lifted, whatever becomes of it. Or, when
+    /// the rollout was over, it was removed, then for good, or left the environment by its labels, until it is back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub benched: bool,
+    /// It left, and came back to what is live when the rollout was over: balancers send it something again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_back: bool,
     /// It was left out because an operator had drained it when the rollout began; where others took part, it missed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_drained: bool,

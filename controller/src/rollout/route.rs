@@ -95,6 +95,12 @@ impl Draft {
         self.change(id, |host| host.benched = true);
     }
 
+    /// As `bench`, when the rollout is over. One that left and may have connections again is back: what it runs was looked at.
+    pub fn bench_afterwards(&mut self, id: HostId, benched: bool) {
+        self.change(id, |host| host.is_back |= !benched && host.state == HostState::Left);
+        self.bench(id, benched);
+    }
+
     /// Writes down which hosts get connections now, and how far the balancers are with that. Whether anything is new.
     pub fn route(&mut self) -> bool {
         if self.rollout.header.balancing.is_none() || self.rollout.header.phase == Phase::Ready {
@@ -169,7 +175,8 @@ impl Draft {
             // Nobody will say any more how it went: the balancer's own check decides.
             HostState::Switching => done && (host.silent.is_some() || host.is_stopped()),
             HostState::RollingBack => done && host.silent.is_some(),
-            HostState::Inconsistent | HostState::Excluded { .. } | HostState::Left => false,
+            HostState::Left => host.is_back,
+            HostState::Inconsistent | HostState::Excluded { .. } => false,
         };
         for id in self.pick(|host| host.drained && !host.sick && stays(host) && serves(host)) {
             self.change(id, |host| host.drained = false);

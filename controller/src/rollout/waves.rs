@@ -258,6 +258,7 @@ impl HostProgress {
             address: member.address,
             drained: false,
             benched: member.drained,
+            is_back: false,
             left_drained: member.left_drained && member.excluded.is_some(),
             route: None,
             attempts: 0,

@@ -10,7 +10,7 @@ use crate::rollout::{
 
 pub(super) fn when_done(draft: &mut Draft, event: Event) -> Result<(), Refused> {
     match event {
-        Event::HostDrained { host, drained } => draft.bench(host, drained),
+        Event::HostDrained { host, drained } => draft.bench_afterwards(host, drained),
         Event::HostRemoved(host) => draft.removed_afterwards(host),
         Event::Report { host, generation, outcome } if draft.rollout.is_balancer(&host) => {
             draft.directed(host, generation, outcome);

@@ -121,3 +121,25 @@ fn a_removed_host_of_a_group_gets_nothing() {
          a left      -> staging 0; direct a=0 b=100 c=0 d=0",
     );
 }
+
+/// One that left in the midst gets its connections again when it is back and the rollout is over, and not before.
+#[test]
+fn a_host_that_left_and_is_back_gets_connections_when_the_rollout_is_over() {
+    let mut play = check(
+        BEHIND,
+        "start         -> staging 0; stage a b; direct a=100 b=100
+         b left        -> staging 0; direct a=100 b=0
+         b undrained   -> staging 0
+         a staged      -> switching 0
+         lb directed   -> switching 0; direct a=0 b=0
+         lb directed   -> switching 0; run a
+         a healthy     -> switching 0; direct a=100 b=0
+         lb directed   -> succeeded
+         b undrained   -> succeeded; direct a=100 b=100
+         b drained     -> succeeded; direct a=100 b=0
+         b undrained   -> succeeded; direct a=100 b=100",
+    );
+    play.reload();
+    assert_eq!(play.act("b undrained"), "succeeded", "said twice, it changes nothing");
+    assert_eq!(play.reason(), "1 host runs 2; 1 left: b");
+}
