@@ -45,7 +45,8 @@ impl Engine {
         Ok((host, changed))
     }
 
-    /// The host was drained, is drained no more, or was removed. What follows from that is done beside, however long it takes.
+    /// The host was drained, is drained no more, is back by its labels, or was removed. What follows from that is done
+    /// beside, however long it takes.
     pub(super) fn drain_changed(&self, host: HostId) {
         let (engine, stop) = (self.clone(), self.inner.stop.clone());
         self.inner.tasks.spawn(async move {
@@ -149,7 +150,7 @@ impl Engine {
     }
 
     /// The rollouts whose word balancers have.
-    async fn directing(&self) -> Result<Vec<Rollout>, Trouble> {
+    pub(super) async fn directing(&self) -> Result<Vec<Rollout>, Trouble> {
         let store = &self.inner.store;
         let mut ids: BTreeSet<RolloutId> = BTreeSet::new();
         for entry in store.list(&Prefix::assignments()).await?.entries {

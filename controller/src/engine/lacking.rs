@@ -95,9 +95,9 @@ impl Engine {
             return Ok(known);
         }
         let given = records::get::<Given>(&self.inner.store, &Key::assignment(&host.id, app)).await?;
-        let asked = given
-            .map(|(given, _)| given)
-            .filter(|given| given.assignment.env == *env && given.assignment.intent != Intent::Direct);
+        let given = given.map(|(given, _)| given).filter(|given| given.assignment.intent != Intent::Direct);
+        let since = self.since_it_came(since, given.as_ref(), env, host).await?;
+        let asked = given.filter(|given| given.assignment.env == *env);
         let until = self.until(host);
         let claim = match environment.newcomers {
             Newcomers::Follow => self.claim(since, live, host).await?,

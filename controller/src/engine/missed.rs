@@ -117,6 +117,24 @@ impl Engine {
         Ok(since)
     }
 
+    /// Of these rollouts, the oldest first, those since the host came from another environment, of which it is no more and
+    /// that has asked it something: what it was before that is over.
+    pub(super) async fn since_it_came<'r>(
+        &self,
+        since: &'r [Record],
+        asked: Option<&Given>,
+        env: &EnvName,
+        host: &Host,
+    ) -> Result<&'r [Record], Trouble> {
+        let elsewhere = asked.map(|given| &given.assignment).filter(|assignment| assignment.env != *env);
+        let Some(elsewhere) = elsewhere else { return Ok(since) };
+        if self.selector(&elsewhere.env).await?.is_some_and(|selector| host.fits(&selector)) {
+            return Ok(since); // it is of both
+        }
+        let before = since.partition_point(|record| record.header.id <= elsewhere.rollout); // ids sort by time
+        Ok(&since[before..])
+    }
+
     /// How the host stands by these rollouts, the oldest first.
     pub(super) async fn claim(
         &self,

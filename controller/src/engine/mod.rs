@@ -3,14 +3,15 @@
 //! `runner` is that task, `commit` its transactions, `records` what is stored, `states` how apps stand on hosts,
 //! `start` how a rollout is made, `newcomers` and `missed` for whom the engine makes one itself, `ticket` by which
 //! plan, `turn` when one that was made for later begins, `way_back` where one leads that goes back, `view` how it is
-//! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `untold` what of that a rollout was not
-//! told, `unwell` what was found out of a host after its switch, `lacking` what it lacks, `watched` whom changes in the
-//! store wake, `looks` and `time` what the clock means to a rollout. What becomes of a rollout is decided in
+//! shown, `drains` and `rejoin` what operators do to hosts behind balancers, `belonging` what labels do to them, `untold`
+//! what of that a rollout was not told, `unwell` what was found out of a host after its switch, `lacking` what it lacks,
+//! `watched` whom changes in the store wake, `looks` and `time` what the clock means to a rollout. What becomes of a rollout is decided in
 //! `crate::rollout` and nowhere else; here is only the order: load, step, commit, and then tell.
 //!
 //! Everything is derived from the store. An engine that is dropped at any moment is followed by one that goes on.
 
 mod behind;
+mod belonging;
 mod calendars;
 mod commit;
 mod drains;
@@ -65,6 +66,7 @@ use crate::{
 };
 use runner::{JOB_QUEUE, Job};
 
+pub use belonging::TrafficNote;
 pub use lacking::Lacking;
 pub use lend::Lent;
 pub use start::{StartRequest, nothing_runs};

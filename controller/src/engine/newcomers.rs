@@ -4,6 +4,7 @@
 //!
 //! A host that the environment has asked anything before is no newcomer, nor is one that was of the rollout that made
 //! live what is, or was left out of one since: what did not work there, or was not meant for it, is not tried by itself.
+//! Whoever was of another environment meanwhile, and was asked something by that, comes anew.
 //! One whose settings were in the way is looked at again. One that was away, held or drained while it was rolled out gets it
 //! in the same way (`missed`).
 
@@ -139,6 +140,7 @@ impl Standing {
 impl Engine {
     async fn look_who_comes_and_goes(&self) -> Result<bool, Trouble> {
         self.let_go().await?;
+        self.follow_labels().await?;
         self.look_for_newcomers().await
     }
 
@@ -325,8 +327,12 @@ impl Engine {
         let since = self.since(env, app, live).await?;
         let mut newcomers = vec![];
         for host in lacking {
-            match self.claim(&since, live, host).await? {
-                Claim::New if asked(host).is_none() && !held(host) => newcomers.push(Comer::New(host)),
+            let given = standing.asked.get(&(host.id, app.clone()));
+            let since_it_came = self.since_it_came(&since, given, env, host).await?;
+            // One that is being taken back is looked at when that is over.
+            let waits = held(host) || host.rejoining.is_some();
+            match self.claim(since_it_came, live, host).await? {
+                Claim::New if asked(host).is_none() && !waits => newcomers.push(Comer::New(host)),
                 Claim::Missed(then) => {
                     if self.still_misses(&then, asked(host), &since, live, host, app).await? {
                         newcomers.push(Comer::Back(host));

@@ -1,6 +1,7 @@
 //! Hosts that an operator takes back behind load balancers: connections come when the apps serve there again, and not
 //! before. That is waited for until a deadline, the progress deadline of the rollout whose word the balancers have; a
-//! host that does not serve by then is drained again, and its record says why.
+//! host that does not serve by then is drained again, and its record says why. Where it is of an environment no more, or runs
+//! what another gave it, it gets none (`belonging`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::{
     trouble::Trouble,
 };
 
-/// Who drains a host again that does not serve.
+/// Who takes back a host that is back by its labels, and drains one again that does not serve.
 const BY: &str = "longshore";
 /// Between questions to a host whether it serves again.
 const ASK: Duration = Duration::from_secs(1);
@@ -28,7 +29,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 impl Engine {
     /// Lets a host take work again. Whether anything was changed by it.
     pub async fn undrain(&self, id: HostId, by: &str) -> Result<(Host, bool), Trouble> {
-        let rollouts = self.balancing(&id).await?;
+        let rollouts = match host::get(&self.inner.store, &id).await? {
+            Some((host, _)) => self.that_may_send(&host).await?,
+            None => vec![],
+        };
         let rejoining = (!rollouts.is_empty()).then(|| self.rejoining(&rollouts, by));
         let (host, changed) = self.inner.fleet.undrain(&id.to_string(), rejoining).await?;
         if !rollouts.is_empty() {
@@ -52,12 +56,12 @@ impl Engine {
             if host.drained.is_some() {
                 return Ok(());
             }
-            let mut left = self.balancing(id).await?;
-            left.retain(|rollout| rollout.hosts[id].benched);
+            let mut left = self.that_may_send(&host).await?;
+            left.retain(|rollout| rollout.hosts[id].benched || rollout.hosts[id].has_left());
             match &host.rejoining {
                 Some(_) if left.is_empty() => return fleet.end_rejoining(&host, None, None).await,
                 None if left.is_empty() => return Ok(()),
-                // It was taken back before anybody wrote down for how long that is waited for.
+                // It came back by its labels, or was taken back before anybody wrote down for how long that is waited for.
                 None => fleet.end_rejoining(&host, Some(self.rejoining(&left, BY)), None).await?,
                 Some(wait) => {
                     let seen = self.seen(id).await;
@@ -85,7 +89,7 @@ impl Engine {
         for rollout in left {
             let (app, known) = (&rollout.header.app, &rollout.hosts[&host.id]);
             // Where nothing of the app ever was, there is nothing to wait for, and nothing is sent there.
-            let nothing = known.previous.is_none() && known.ask.is_none();
+            let nothing = known.previous.is_none() && known.ask.is_none() && !known.has_left();
             match lacking(host.name.as_str(), app, seen).filter(|_| !nothing) {
                 Some(lacking) => missing.push(lacking),
                 None => {
@@ -101,7 +105,11 @@ impl Engine {
 
     fn give_up(&self, wait: &Rejoining, missing: &[String]) -> Drained {
         let waited = Span::millis((wait.until_ms - wait.since_ms).max(0).unsigned_abs());
-        let reason = format!("{} undrained it, and {waited} later {}", wait.by, missing.join(", "));
+        let back = match wait.by == BY {
+            true => "it was back".to_owned(),
+            false => format!("{} undrained it", wait.by),
+        };
+        let reason = format!("{back}, and {waited} later {}", missing.join(", "));
         Drained { by: BY.to_owned(), reason, since_ms: self.now(), stop_ms: None, waits: false }
     }
 
@@ -130,7 +138,7 @@ impl Engine {
                 (None, Some(Rejoining { by, since_ms, until_ms })) => {
                     Benched::Rejoining { by, since: since_ms, until: until_ms }
                 }
-                (None, None) => continue, // its connections are on their way
+                (None, None) => continue, // its connections are on their way, or it gets none (`belonging`)
             };
             found.insert(*id, benched);
         }

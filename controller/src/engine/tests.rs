@@ -2,6 +2,7 @@
 
 mod ahead;
 mod balanced;
+mod belonging;
 mod gates;
 mod missed;
 mod newcomers;

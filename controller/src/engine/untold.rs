@@ -44,7 +44,7 @@ impl Engine {
     }
 
     /// `None`: the environment cannot be read, and nobody is said to have left it.
-    async fn selector(&self, env: &EnvName) -> Result<Option<Selector>, Trouble> {
+    pub(super) async fn selector(&self, env: &EnvName) -> Result<Option<Selector>, Trouble> {
         match environments::load(&self.inner.store, env).await {
             Ok((environment, _)) => Ok(Some(environment.selector)),
             Err(Trouble::Refused(_)) => Ok(None),

@@ -17,7 +17,8 @@ use crate::{
     testing::{self, HandAgent},
 };
 
-const BALANCED: &str = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"env=lb\"\n";
+pub(super) const BALANCED: &str =
+    "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"env=lb\"\n";
 const GROUPS: &str = "[traffic.groups]\nblue = \"group=blue\"\ngreen = \"group=green\"\nwarm = \"0s\"\n";
 
 fn agent(name: &str, labels: &[(&str, &str)]) -> HandAgent {
@@ -27,7 +28,7 @@ fn agent(name: &str, labels: &[(&str, &str)]) -> HandAgent {
 }
 
 /// Two hosts of each group, and their balancer, which comes last.
-fn fleet() -> Vec<HandAgent> {
+pub(super) fn fleet() -> Vec<HandAgent> {
     let web = |name, group| agent(name, &[("env", "prod"), ("group", group)]);
     vec![
         web("a", "blue"),
@@ -38,7 +39,10 @@ fn fleet() -> Vec<HandAgent> {
     ]
 }
 
-async fn site(traffic: &str, agents: &[HandAgent]) -> (std::sync::Arc<MemoryStore>, SharedStore, Controller) {
+pub(super) async fn site(
+    traffic: &str,
+    agents: &[HandAgent],
+) -> (std::sync::Arc<MemoryStore>, SharedStore, Controller) {
     let memory = world(agents).await;
     let store: SharedStore = memory.clone();
     let (file, by) = (format!("{FILE}{traffic}"), "alice".parse().unwrap());
@@ -49,7 +53,7 @@ async fn site(traffic: &str, agents: &[HandAgent]) -> (std::sync::Arc<MemoryStor
 }
 
 /// `a=0 b=0 c=100 d=100`, as the balancer was told last.
-fn told(balancer: &HandAgent) -> String {
+pub(super) fn told(balancer: &HandAgent) -> String {
     let disk = balancer.disk.lock().unwrap();
     let assignment = &disk.accepted[&"shop".parse().unwrap()];
     assert_eq!(assignment.intent, Intent::Direct);
@@ -353,11 +357,11 @@ async fn a_drain_that_is_lifted_at_once_leaves_nothing_behind() {
     controller.stop.cancel();
 }
 
-async fn host(store: &SharedStore, id: HostId) -> Host {
+pub(super) async fn host(store: &SharedStore, id: HostId) -> Host {
     crate::fleet::host::get(store, &id).await.unwrap().unwrap().0
 }
 
-async fn until(fits: impl AsyncFn() -> bool) {
+pub(super) async fn until(fits: impl AsyncFn() -> bool) {
     for _ in 0..super::PATIENCE.as_millis() / 20 {
         if fits().await {
             return;

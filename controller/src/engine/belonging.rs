@@ -1,0 +1,164 @@
+//! Hosts behind load balancers that leave an environment by their labels, or come back to it, while no rollout is under
+//! way there.
+//!
+//! Balancers have the word of the last rollout, of whoever was in the environment then. Who is of it no more gets nothing
+//! from now on, as if it was drained, where somebody else serves. Who is back gets its connections as if it was undrained
+//! (`rejoin`); but what another environment gave it gets none here: it is first brought what is live, as a newcomer
+//! (`newcomers`).
+
+use std::collections::BTreeMap;
+
+use longshore_common::{
+    ids::{AppName, EnvName, HostId},
+    label::Selector,
+};
+
+use super::{
+    Engine,
+    records::{self, HostApp, LiveRecord},
+    states,
+};
+use crate::{
+    fleet::{Host, host},
+    rollout::{Event, Header, HostProgress, Rollout},
+    store::Key,
+    trouble::Trouble,
+};
+
+/// How a host stands today in the environment of a rollout that told balancers of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Its connections are its own.
+    Its,
+    /// It is of the environment no more.
+    Gone,
+    /// Another environment gave it what it runs.
+    Foreign(EnvName),
+    /// It left that rollout, which is under way, or it does not run what is live.
+    Left,
+}
+
+/// What an environment's balancers send a host, and why, where that follows from its labels or from what it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficNote {
+    pub env: EnvName,
+    pub app: AppName,
+    pub note: String,
+}
+
+impl Engine {
+    /// What labels make of hosts where balancers have the word of a rollout that is over: those that left are told at once,
+    /// and those that are back are taken up.
+    pub(super) async fn follow_labels(&self) -> Result<(), Trouble> {
+        let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));
+        let hosts: BTreeMap<HostId, Host> = hosts.collect();
+        for rollout in self.directing().await? {
+            let Header { id: rollout_id, app, env, .. } = &rollout.header;
+            if !rollout.phase().is_done() {
+                continue; // it is told itself (`untold`)
+            }
+            let Some(selector) = self.selector(env).await? else { continue };
+            for id in leaving(&rollout, &selector, &hosts) {
+                tracing::info!(%env, %app, host = %rollout.hosts[&id].name, "it left: balancers send it nothing");
+                self.tell(rollout_id, &Event::HostDrained { host: id, drained: true }).await?;
+            }
+            let waits = |host: &Host| host.drained.is_some() || host.rejoining.is_some();
+            let out = rollout.hosts.iter().filter(|(_, known)| known.benched || known.has_left());
+            let out = out.filter_map(|(id, _)| hosts.get(id));
+            let here: Vec<&Host> = out.filter(|host| host.fits(&selector) && !waits(host)).collect();
+            for host in here {
+                if self.place(&rollout, host).await? == Place::Its {
+                    self.drain_changed(host.id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the rollouts whose word balancers have about the host, those in whose environments it may have its connections.
+    pub(super) async fn that_may_send(&self, host: &Host) -> Result<Vec<Rollout>, Trouble> {
+        let mut its = vec![];
+        for rollout in self.balancing(&host.id).await? {
+            if self.place(&rollout, host).await? == Place::Its {
+                its.push(rollout);
+            }
+        }
+        Ok(its)
+    }
+
+    /// For whoever looks at the host. Of a rollout under way `rollout explain` says how it stands.
+    pub async fn traffic_notes(&self, host: &Host) -> Result<Vec<TrafficNote>, Trouble> {
+        let mut notes = vec![];
+        for rollout in self.balancing(&host.id).await? {
+            let known = &rollout.hosts[&host.id];
+            if !rollout.phase().is_done() || known.route.is_none() {
+                continue;
+            }
+            let Header { id, env, app, .. } = &rollout.header;
+            let out = known.benched || known.has_left();
+            let note = match self.place(&rollout, host).await? {
+                Place::Gone if out || self.leaves(&rollout, host).await? => {
+                    format!("its labels are not those of {env}: balancers send it nothing from now on")
+                }
+                Place::Gone => format!(
+                    "its labels are not those of {env}; balancers send it what they did until somebody else serves there"
+                ),
+                Place::Foreign(by) if out => format!(
+                    "it runs what {by} gave it: balancers send it nothing before it is brought what is live in {env}"
+                ),
+                Place::Left if out => format!(
+                    "it left rollout {} and does not run what is live: balancers send it nothing before the next rollout",
+                    id.short()
+                ),
+                Place::Its | Place::Foreign(_) | Place::Left => continue,
+            };
+            notes.push(TrafficNote { env: env.clone(), app: app.clone(), note });
+        }
+        Ok(notes)
+    }
+
+    /// Whether balancers are told that it has left.
+    async fn leaves(&self, rollout: &Rollout, host: &Host) -> Result<bool, Trouble> {
+        let Some(selector) = self.selector(&rollout.header.env).await? else { return Ok(false) };
+        let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));
+        let hosts: BTreeMap<HostId, Host> = hosts.collect();
+        Ok(leaving(rollout, &selector, &hosts).contains(&host.id))
+    }
+
+    async fn place(&self, rollout: &Rollout, host: &Host) -> Result<Place, Trouble> {
+        let (store, Header { env, app, .. }) = (&self.inner.store, &rollout.header);
+        // One that cannot be read has taken nobody out.
+        let Some(selector) = self.selector(env).await? else { return Ok(Place::Its) };
+        if !host.fits(&selector) {
+            return Ok(Place::Gone);
+        }
+        let left = rollout.hosts.get(&host.id).is_some_and(|known| known.has_left());
+        if !rollout.phase().is_done() {
+            // What it runs is the rollout's own business.
+            return Ok(if left { Place::Left } else { Place::Its });
+        }
+        let live = records::get::<LiveRecord>(store, &Key::live(env, app)).await?.map(|(live, _)| live);
+        let (state, _) = states::known(store, &host.id, app).await?;
+        let given_by = state.as_ref().and_then(HostApp::given_by).filter(|by| *by != env);
+        if let (Some(by), true) = (given_by, live.is_some()) {
+            return Ok(Place::Foreign(by.clone()));
+        }
+        let runs = state.as_ref().and_then(HostApp::previous);
+        let runs_it =
+            runs.zip(live.as_ref()).is_some_and(|(runs, live)| *runs == live.target.on_host(&runs.layers));
+        Ok(if left && !runs_it { Place::Left } else { Place::Its })
+    }
+}
+
+/// Those that balancers have as hosts of the environment and that are of it no more. Nobody, where nobody else serves: a
+/// selector that leaves nobody is a slip, or the end of the environment.
+fn leaving(rollout: &Rollout, selector: &Selector, hosts: &BTreeMap<HostId, Host>) -> Vec<HostId> {
+    let told = |known: &HostProgress| known.route.is_some() && !known.benched && !known.has_left();
+    let fits = |id: &HostId| hosts.get(id).is_some_and(|host| host.fits(selector));
+    let serves = |known: &HostProgress| told(known) && known.route.is_some_and(|route| route.weight > 0);
+    if !rollout.hosts.iter().any(|(id, known)| fits(id) && serves(known)) {
+        return vec![];
+    }
+    let left = rollout.hosts.iter().filter(|(id, known)| told(known) && !fits(id) && hosts.contains_key(*id));
+    left.map(|(id, _)| *id).collect()
+}

@@ -1,0 +1,153 @@
+//! Hosts behind a load balancer that leave their environment by their labels, or come back to it.
+
+use longshore_common::{ids::HostId, label::Labels};
+
+use super::{
+    Controller, FILE,
+    balanced::{BALANCED, fleet, host, site, told, until},
+    gates::waits_for,
+    request,
+};
+use crate::{
+    engine::{StartRequest, records},
+    environments,
+    fleet::Drained,
+    rollout::{Event, HoldKind, Outcome, Promote},
+    store::SharedStore,
+    testing::{self, HandAgent},
+};
+
+const GONE: &str = "its labels are not those of production: balancers send it nothing from now on";
+
+impl Controller {
+    async fn labels(&self, name: &str, env: &str) {
+        let set = Labels::from([("env".to_owned(), env.to_owned())]);
+        self.fleet.label(name, &set, &[]).await.unwrap();
+    }
+
+    async fn drains(&self, id: HostId) {
+        let drained =
+            Drained { by: "alice".into(), reason: "disk".into(), since_ms: 7, stop_ms: None, waits: false };
+        self.engine.drain(id, drained).await.unwrap();
+    }
+
+    async fn note(&self, store: &SharedStore, id: HostId) -> Option<String> {
+        let mut notes = self.engine.traffic_notes(&host(store, id).await).await.unwrap();
+        notes.pop().map(|note| note.note)
+    }
+
+    async fn rolls_out(&self, version: &str, env: &str) {
+        let request = StartRequest { env: env.parse().unwrap(), ..request(Some(version)) };
+        let id = self.engine.start(request).await.unwrap();
+        assert_eq!(self.done(id).await, Outcome::Succeeded);
+    }
+}
+
+/// 1.0 is live in production, and there is a staging without hosts.
+async fn running(agents: &[HandAgent]) -> (SharedStore, Controller) {
+    let (_memory, store, controller) = site(BALANCED, agents).await;
+    let file = FILE.replace("\"production\"", "\"staging\"").replace("env=prod", "env=stg");
+    let by = "alice".parse().unwrap();
+    environments::apply(&store, &testing::tell(), "staging.toml", &file, &by, 1).await.unwrap();
+    controller.rolls_out("1.0", "production").await;
+    (store, controller)
+}
+
+/// It gets nothing from then on, and its connections when it is back, without a rollout.
+#[tokio::test]
+async fn a_host_that_is_labelled_out_between_rollouts_gets_nothing_until_it_is_back() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let a = agents[0].host.id;
+    assert_eq!(controller.note(&store, a).await, None);
+    controller.labels("a", "stg").await;
+    assert_eq!(controller.note(&store, a).await.as_deref(), Some(GONE));
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.labels("a", "prod").await;
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    until(async || host(&store, a).await.rejoining.is_none()).await;
+    assert_eq!(controller.note(&store, a).await, None);
+    assert_eq!(records::list(&store).await.unwrap().len(), 1, "nothing was rolled out for it");
+    controller.stop.cancel();
+}
+
+/// A selector that leaves nobody who serves is a slip, or the end of the environment.
+#[tokio::test]
+async fn the_last_host_of_an_environment_keeps_its_traffic() {
+    let agents = fleet();
+    let agents = [agents[0].clone(), agents[4].clone()];
+    let (store, controller) = running(&agents).await;
+    controller.labels("a", "stg").await;
+    controller.engine.follow_labels().await.unwrap();
+    let kept = "its labels are not those of production; balancers send it what they did until somebody else serves there";
+    assert_eq!(controller.note(&store, agents[0].host.id).await.as_deref(), Some(kept));
+    assert_eq!(told(&agents[1]), "a=100");
+    controller.stop.cancel();
+}
+
+/// What an operator takes back goes by today's labels.
+#[tokio::test]
+async fn a_drained_host_that_was_labelled_out_gets_nothing_when_it_is_taken_back() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let a = agents[0].host.id;
+    controller.drains(a).await;
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.labels("a", "stg").await;
+    let (undrained, changed) = controller.engine.undrain(a, "alice").await.unwrap();
+    assert_eq!((undrained.rejoining, changed), (None, true), "nobody is to send it anything");
+    controller.engine.put_back(&a).await.unwrap();
+    controller.engine.follow_labels().await.unwrap();
+    assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100");
+    assert_eq!(controller.note(&store, a).await.as_deref(), Some(GONE));
+    controller.labels("a", "prod").await;
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    controller.stop.cancel();
+}
+
+/// It is brought what is live, though it was of the rollout that made it so, and gets its traffic then and not before.
+#[tokio::test]
+async fn a_host_that_is_back_with_another_environments_release_is_brought_what_is_live_first() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let a = agents[0].host.id;
+    controller.labels("a", "stg").await;
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.rolls_out("1.1", "staging").await;
+    assert_eq!(agents[0].runs("shop").as_deref(), Some("1.1"));
+    controller.drains(a).await;
+    controller.labels("a", "prod").await;
+    let why = "it runs what staging gave it: balancers send it nothing before it is brought what is live in production";
+    assert_eq!(controller.note(&store, a).await.as_deref(), Some(why));
+    controller.engine.undrain(a, "alice").await.unwrap();
+    until(async || {
+        let told = told(&agents[4]);
+        let runs = agents[0].runs("shop");
+        assert!(!told.contains("a=100") || runs.as_deref() == Some("1.0"), "{told} with {runs:?}");
+        told == "a=100 b=100 c=100 d=100"
+    })
+    .await;
+    let brought = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(brought.reason, "came to production since 1.0 is live: a");
+    controller.stop.cancel();
+}
+
+/// It left the rollout under way, healthy on what is live since, and is back when that is over.
+#[tokio::test]
+async fn a_host_that_left_a_rollout_and_is_back_gets_its_connections() {
+    let agents = fleet();
+    let (_memory, store, controller) = site(&format!("watch = \"1h\"\n{BALANCED}"), &agents).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    waits_for(&controller, id, HoldKind::Watching).await;
+    controller.labels("d", "stg").await;
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=0").await;
+    let promote = Promote { by: "alice".into(), reason: "seen".into(), full: false };
+    controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    controller.labels("d", "prod").await;
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    let view = controller.engine.view(&id).await.unwrap();
+    assert_eq!(view.rollout.hosts[&agents[3].host.id].as_str(), "left", "as it stood at the end");
+    assert_eq!(records::list(&store).await.unwrap().len(), 1, "nothing was rolled out for it");
+    controller.stop.cancel();
+}
