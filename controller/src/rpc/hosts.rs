@@ -83,10 +83,17 @@ impl HostsService {
         pb::Host { unbrought, unwell, unheard_since_ms, ..row(host, connected, apps, last_seen) }
     }
 
-    /// With what it lacks: a list cannot afford to read as much.
+    /// With what balancers make of its labels: a list cannot afford to read as much.
+    async fn row_with_traffic(&self, host: Host) -> Result<pb::Host, Trouble> {
+        let notes = self.engine.traffic_notes(&host).await?;
+        let traffic = notes.into_iter().map(words::traffic_message).collect();
+        Ok(pb::Host { traffic, ..self.row(host).await? })
+    }
+
+    /// With what it lacks as well.
     async fn row_in_full(&self, host: Host) -> Result<pb::Host, Trouble> {
         let lacking = self.engine.lacking_on(&host).await?;
-        let mut row = self.row(host).await?;
+        let mut row = self.row_with_traffic(host).await?;
         for left in lacking.into_iter().map(words::unbrought_message) {
             let told = row.unbrought.iter().any(|told| (&told.env, &told.app) == (&left.env, &left.app));
             row.unbrought.extend((!told).then_some(left));
@@ -181,6 +188,7 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
         unheard_since_ms: 0,
         unbrought: vec![],
         unwell: vec![],
+        traffic: vec![],
     }
 }
 
@@ -305,7 +313,7 @@ impl Hosts for HostsService {
         let set: BTreeMap<String, String> = set;
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
-        Ok(Response::new(self.row(host).await.map_err(refuse)?))
+        Ok(Response::new(self.row_with_traffic(host).await.map_err(refuse)?))
     }
 
     async fn drain(
@@ -327,7 +335,8 @@ impl Hosts for HostsService {
         }
         .map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, by, undrain, changed, "drained");
-        Ok(Response::new(pb::DrainHostReply { host: Some(self.row(host).await.map_err(refuse)?), changed }))
+        let host = self.row_with_traffic(host).await.map_err(refuse)?;
+        Ok(Response::new(pb::DrainHostReply { host: Some(host), changed }))
     }
 
     async fn admit(

@@ -14,7 +14,7 @@ use longshore_proto::v1 as pb;
 use super::{gate_words, survey, trust_words};
 use crate::{
     audit::Checkpoint,
-    engine::{Unbrought, unwell::FoundUnwell},
+    engine::{TrafficNote, Unbrought, unwell::FoundUnwell},
     fleet::{
         Drained,
         words::{
@@ -389,6 +389,10 @@ pub fn facts_message(facts: Facts) -> pb::Facts {
 pub fn unbrought_message(left: Unbrought) -> pb::Unbrought {
     let Unbrought { env, app, host: _, name, why, since_ms } = left;
     pb::Unbrought { env: env.to_string(), app: app.to_string(), host: name.to_string(), why, since_ms }
+}
+
+pub fn traffic_message(TrafficNote { env, app, note }: TrafficNote) -> pb::TrafficNote {
+    pb::TrafficNote { env: env.to_string(), app: app.to_string(), note }
 }
 
 pub fn unwell_message(found: FoundUnwell) -> pb::FoundUnwell {

@@ -10,6 +10,7 @@ use super::{
     env::Unbrought,
     host_apps::apps_table,
     host_facts::HostFacts,
+    host_stands::{HostBarred, HostDrain, HostHold, HostRejoin, TrafficNote},
     labels,
     side::{self, HostSide},
     some,
@@ -62,49 +63,14 @@ pub struct Host {
     pub unbrought: Vec<Unbrought>,
     /// Found by rollouts after the switch that an app's verdict is of.
     pub unwell: Vec<FoundUnwell>,
+    /// What load balancers send it, where its labels or what it runs have changed that.
+    pub traffic: Vec<TrafficNote>,
     pub enrolled_at: Moment,
     pub certificate_expires_at: Option<Moment>,
     /// SHA-256 of its newest public key, in hex: `longshore-agent status` shows the same.
     pub key: Option<String>,
     /// Set while it is served nothing until an operator decides.
     pub barred: Option<HostBarred>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct HostBarred {
-    /// waiting (its token asks for an operator's yes) or cloned (one identity in two places).
-    pub kind: String,
-    pub reason: String,
-    pub since: Option<Moment>,
-}
-
-/// Who keeps new work from a host.
-#[derive(Clone, Debug, Serialize)]
-pub struct HostDrain {
-    pub reason: String,
-    pub by: String,
-    pub since: Option<Moment>,
-    /// Its apps stop by then; none: they run on.
-    pub stop_at: Option<Moment>,
-    /// They run until load balancers have let go of the host.
-    pub waits: bool,
-}
-
-/// Load balancers send it connections when its apps are healthy there.
-#[derive(Clone, Debug, Serialize)]
-pub struct HostRejoin {
-    /// Who undrained it.
-    pub by: String,
-    pub since: Option<Moment>,
-    /// If they are not by then, it is drained again.
-    pub until: Option<Moment>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct HostHold {
-    pub reason: String,
-    pub by: String,
-    pub since: Option<Moment>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -163,6 +129,7 @@ impl From<pb::Host> for Host {
             key,
             unbrought,
             unwell,
+            traffic,
         } = host;
         // One that enrolled and never connected has said nothing yet.
         let facts = facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from);
@@ -181,37 +148,17 @@ impl From<pb::Host> for Host {
             address,
             facts,
             hold: hold.filter(|hold| hold.held).map(HostHold::from),
-            drained: drained.map(|pb::Drained { by, reason, since_ms, stop_ms, waits }| HostDrain {
-                reason,
-                by,
-                since: Moment::from_wire(since_ms),
-                stop_at: Moment::from_wire(stop_ms),
-                waits,
-            }),
-            rejoining: rejoining.map(|pb::Rejoining { by, since_ms, until_ms }| HostRejoin {
-                by,
-                since: Moment::from_wire(since_ms),
-                until: Moment::from_wire(until_ms),
-            }),
+            drained: drained.map(HostDrain::from),
+            rejoining: rejoining.map(HostRejoin::from),
             apps,
             unbrought: unbrought.into_iter().map(Unbrought::from).collect(),
             unwell: unwell.into_iter().map(FoundUnwell::from).collect(),
+            traffic: traffic.into_iter().map(TrafficNote::from).collect(),
             enrolled_at: Moment(enrolled_ms),
             certificate_expires_at: Moment::from_wire(certificate_expires_ms),
             key: some(key),
-            barred: barred.map(|pb::Barred { kind, reason, since_ms }| HostBarred {
-                kind,
-                reason,
-                since: Moment::from_wire(since_ms),
-            }),
+            barred: barred.map(HostBarred::from),
         }
-    }
-}
-
-impl From<pb::HoldState> for HostHold {
-    fn from(hold: pb::HoldState) -> Self {
-        let pb::HoldState { held: _, reason, by, since_ms } = hold;
-        Self { reason, by, since: Moment::from_wire(since_ms) }
     }
 }
 
@@ -435,6 +382,9 @@ impl View for Host {
         if let Some(hold) = &self.hold {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             facts.add("held", visible(&format!("by {}{since}: {}", hold.by, hold.reason)));
+        }
+        for TrafficNote { env, app, note } in &self.traffic {
+            facts.add("traffic", visible(&format!("{app} of {env}: {note}")));
         }
         for left in &self.unbrought {
             let since = left.since.map(|at| format!(" ({})", at.relative(page.now))).unwrap_or_default();

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod host;
 mod host_apps;
 mod host_facts;
+mod host_stands;
 pub mod log;
 pub mod notice;
 pub mod ping;

@@ -332,6 +332,7 @@ fn host() -> pb::Host {
         rejoining: Some(pb::Rejoining { by: "ada".into(), since_ms: AT, until_ms: AT }),
         unbrought: vec![more::unbrought()],
         unwell: vec![more::unwell()],
+        traffic: vec![more::traffic()],
     }
 }
 

@@ -257,6 +257,14 @@ pub(super) fn unbrought() -> pb::Unbrought {
     }
 }
 
+pub(super) fn traffic() -> pb::TrafficNote {
+    pb::TrafficNote {
+        env: "production".into(),
+        app: "shop".into(),
+        note: "its labels are not those of production: balancers send it nothing from now on".into(),
+    }
+}
+
 pub(super) fn unwell() -> pb::FoundUnwell {
     pb::FoundUnwell {
         app: "shop".into(),

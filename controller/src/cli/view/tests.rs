@@ -106,6 +106,20 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
     assert_eq!(lines(&drained, " "), ["to take it back: longshore host undrain web-1"]);
 }
 
+/// Whoever changes its labels is told what balancers make of them, and so is whoever looks.
+#[test]
+fn a_host_says_what_balancers_send_it_by_its_labels() {
+    let note = "its labels are not those of production: balancers send it nothing from now on".to_owned();
+    let traffic = vec![pb::TrafficNote { env: "production".into(), app: "shop".into(), note }];
+    let host = Host::from(pb::Host { traffic, ..pb::Host::default() });
+    assert_eq!(
+        lines(&host, "traffic"),
+        [
+            "traffic shop of production: its labels are not those of production: balancers send it nothing from now on"
+        ]
+    );
+}
+
 /// A slip in a selector is no fleet without hosts.
 #[test]
 fn a_selector_that_matches_nobody_is_said_to() {
