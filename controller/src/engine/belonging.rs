@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use longshore_common::{
+    chain::Chain,
     ids::{AppName, EnvName, HostId},
     label::Selector,
 };
@@ -47,6 +48,19 @@ pub struct TrafficNote {
 }
 
 impl Engine {
+    /// Somebody changed labels: what balancers are to hear of it does not wait for the next look at who comes and goes.
+    pub fn labels_changed(&self) {
+        let (engine, stop) = (self.clone(), self.inner.stop.clone());
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                followed = engine.follow_labels() => if let Err(trouble) = followed {
+                    tracing::warn!(trouble = %Chain(&trouble), "labels are followed in a moment");
+                },
+            }
+        });
+    }
+
     /// What labels make of hosts where balancers have the word of a rollout that is over: those that left are told at once,
     /// and those that are back are taken up.
     pub(super) async fn follow_labels(&self) -> Result<(), Trouble> {
@@ -61,6 +75,7 @@ impl Engine {
             for id in leaving(&rollout, &selector, &hosts) {
                 tracing::info!(%env, %app, host = %rollout.hosts[&id].name, "it left: balancers send it nothing");
                 self.tell(rollout_id, &Event::HostDrained { host: id, drained: true }).await?;
+                self.inner.newcomers.notify_one(); // it may be back by now
             }
             let waits = |host: &Host| host.drained.is_some() || host.rejoining.is_some();
             let out = rollout.hosts.iter().filter(|(_, known)| known.benched || known.has_left());
