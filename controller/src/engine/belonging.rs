@@ -1,8 +1,9 @@
 //! Hosts behind load balancers that leave an environment by their labels, or come back to it, while no rollout is under
 //! way there.
 //!
-//! Balancers have the word of the last rollout, of whoever was in the environment then. Who is of it no more gets nothing
-//! from now on, as if it was drained, where somebody else serves. Who is back gets its connections as if it was undrained
+//! Balancers have the word of the last rollout, of whoever was in the environment then. Who is of it no more since somebody
+//! labelled it gets nothing from now on, as if it was drained, where somebody else serves; whom another selector leaves out
+//! keeps what it has until the next rollout, whose plan says so: one slip in a file must not take the traffic of many. Who is back gets its connections as if it was undrained
 //! (`rejoin`); but what another environment gave it gets none here: it is first brought what is live, as a newcomer
 //! (`newcomers`).
 
@@ -48,22 +49,25 @@ pub struct TrafficNote {
 }
 
 impl Engine {
-    /// Somebody changed labels: what balancers are to hear of it does not wait for the next look at who comes and goes.
-    pub fn labels_changed(&self) {
+    /// Somebody changed the host's labels: balancers hear of it, also where whoever did so does not wait.
+    pub async fn labels_changed(&self, host: HostId) {
         let (engine, stop) = (self.clone(), self.inner.stop.clone());
-        self.inner.tasks.spawn(async move {
+        let follows = self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                followed = engine.follow_labels() => if let Err(trouble) = followed {
-                    tracing::warn!(trouble = %Chain(&trouble), "labels are followed in a moment");
+                followed = engine.follow_labels(Some(host)) => if let Err(trouble) = followed {
+                    tracing::warn!(%host, trouble = %Chain(&trouble), "balancers hear of its labels with the next rollout");
                 },
             }
         });
+        if let Err(e) = follows.await {
+            tracing::warn!(%host, error = %e, "balancers hear of its labels with the next rollout");
+        }
     }
 
-    /// What labels make of hosts where balancers have the word of a rollout that is over: those that left are told at once,
-    /// and those that are back are taken up.
-    pub(super) async fn follow_labels(&self) -> Result<(), Trouble> {
+    /// What labels make of hosts where balancers have the word of a rollout that is over: of the one that was labelled, if it
+    /// left by that, they are told at once; and those that are back are taken up.
+    pub(super) async fn follow_labels(&self, labelled: Option<HostId>) -> Result<(), Trouble> {
         let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));
         let hosts: BTreeMap<HostId, Host> = hosts.collect();
         for rollout in self.directing().await? {
@@ -72,7 +76,7 @@ impl Engine {
                 continue; // it is told itself (`untold`)
             }
             let Some(selector) = self.selector(env).await? else { continue };
-            for id in leaving(&rollout, &selector, &hosts) {
+            for id in leaving(&rollout, &selector, &hosts).into_iter().filter(|id| Some(*id) == labelled) {
                 tracing::info!(%env, %app, host = %rollout.hosts[&id].name, "it left: balancers send it nothing");
                 self.tell(rollout_id, &Event::HostDrained { host: id, drained: true }).await?;
                 self.inner.newcomers.notify_one(); // it may be back by now
@@ -112,9 +116,12 @@ impl Engine {
             let Header { id, env, app, .. } = &rollout.header;
             let out = known.benched || known.has_left();
             let note = match self.place(&rollout, host).await? {
-                Place::Gone if out || self.leaves(&rollout, host).await? => {
+                Place::Gone if out => {
                     format!("its labels are not those of {env}: balancers send it nothing from now on")
                 }
+                Place::Gone if self.leaves(&rollout, host).await? => format!(
+                    "its labels are not those of {env}; balancers send it what they did until the next rollout there"
+                ),
                 Place::Gone => format!(
                     "its labels are not those of {env}; balancers send it what they did until somebody else serves there"
                 ),
@@ -132,7 +139,7 @@ impl Engine {
         Ok(notes)
     }
 
-    /// Whether balancers are told that it has left.
+    /// Whether somebody else serves, so that it can go.
     async fn leaves(&self, rollout: &Rollout, host: &Host) -> Result<bool, Trouble> {
         let Some(selector) = self.selector(&rollout.header.env).await? else { return Ok(false) };
         let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));

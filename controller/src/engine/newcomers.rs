@@ -140,7 +140,7 @@ impl Standing {
 impl Engine {
     async fn look_who_comes_and_goes(&self) -> Result<bool, Trouble> {
         self.let_go().await?;
-        self.follow_labels().await?;
+        self.follow_labels(None).await?;
         self.look_for_newcomers().await
     }
 

@@ -313,7 +313,7 @@ impl Hosts for HostsService {
         let set: BTreeMap<String, String> = set;
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
-        self.engine.labels_changed();
+        self.engine.labels_changed(host.id).await;
         Ok(Response::new(self.row_with_traffic(host).await.map_err(refuse)?))
     }
 

@@ -22,7 +22,8 @@ const GONE: &str = "its labels are not those of production: balancers send it no
 impl Controller {
     async fn labels(&self, name: &str, env: &str) {
         let set = Labels::from([("env".to_owned(), env.to_owned())]);
-        self.fleet.label(name, &set, &[]).await.unwrap();
+        let host = self.fleet.label(name, &set, &[]).await.unwrap();
+        self.engine.labels_changed(host.id).await;
     }
 
     async fn drains(&self, id: HostId) {
@@ -78,7 +79,7 @@ async fn the_last_host_of_an_environment_keeps_its_traffic() {
     let agents = [agents[0].clone(), agents[4].clone()];
     let (store, controller) = running(&agents).await;
     controller.labels("a", "stg").await;
-    controller.engine.follow_labels().await.unwrap();
+    controller.engine.follow_labels(None).await.unwrap();
     let kept = "its labels are not those of production; balancers send it what they did until somebody else serves there";
     assert_eq!(controller.note(&store, agents[0].host.id).await.as_deref(), Some(kept));
     assert_eq!(told(&agents[1]), "a=100");
@@ -97,7 +98,7 @@ async fn a_drained_host_that_was_labelled_out_gets_nothing_when_it_is_taken_back
     let (undrained, changed) = controller.engine.undrain(a, "alice").await.unwrap();
     assert_eq!((undrained.rejoining, changed), (None, true), "nobody is to send it anything");
     controller.engine.put_back(&a).await.unwrap();
-    controller.engine.follow_labels().await.unwrap();
+    controller.engine.follow_labels(None).await.unwrap();
     assert_eq!(told(&agents[4]), "a=0 b=100 c=100 d=100");
     assert_eq!(controller.note(&store, a).await.as_deref(), Some(GONE));
     controller.labels("a", "prod").await;
