@@ -1,7 +1,8 @@
 //! A token and a key become a host; a host's key becomes its next one.
 //!
 //! Using up the token, making the host and binding its key are one commit, so a crash leaves either an unused token
-//! or an enrolled host. The same token with the same key gives the same host again: a lost reply costs nothing.
+//! or an enrolled host. The same token with the same key gives the same host again: a lost reply costs nothing. Of two
+//! hosts that ask for one name at the same moment, one finds in its commit that the other has it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,7 +32,7 @@ use crate::{
     trouble::Trouble,
 };
 
-/// New attempts when other hosts use the same token at the same moment.
+/// New attempts when other hosts use the same token, or take the same name, at the same moment.
 const ATTEMPTS: u32 = 64;
 /// Bytes of a machine id's hash.
 const MACHINE_ID_MAX: usize = 128;
@@ -118,6 +119,10 @@ impl Enrolment {
         if token.uses_left() == 0 {
             return Err(used_up(&token, asking).into());
         }
+        let names = Key::names_taken(&asking.name);
+        let names_read = self.store.get(&names).await?; // before the names themselves
+        let names_taken =
+            names_read.as_ref().map(record::decode_entry::<u64>).transpose()?.unwrap_or_default();
         let host_id = HostId(Uuid::new_v4());
         let issued = self.issue(host_id, &asking.key, now)?;
         let host = self.new_host(host_id, &token, asking, &issued, now).await?;
@@ -133,6 +138,8 @@ impl Enrolment {
         let txn = Txn::new()
             .unchanged(token_key.clone(), revision)
             .absent(host_key.clone())
+            .as_read(names.clone(), names_read.map(|entry| entry.revision))
+            .put(names.clone(), record::encode(&names, &(names_taken + 1))?)
             .put(token_key.clone(), record::encode(&token_key, &token)?)
             .put(host_key.clone(), record::encode(&host_key, &host)?);
         self.store.commit(txn).await?;

@@ -35,8 +35,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use longshore_common::digest::{PlanDigest, SealedDigest, SnapshotDigest};
-use longshore_common::ids::{AppName, EnvName, HostId, OperatorName, RolloutId, Version};
+use longshore_common::digest::{PlanDigest, SealedDigest, SnapshotDigest, hex, sha256};
+use longshore_common::ids::{AppName, EnvName, HostId, HostName, OperatorName, RolloutId, Version};
 use uuid::Uuid;
 
 /// A key: parts joined by `/`. Cheap to clone.
@@ -191,6 +191,12 @@ impl Key {
     /// By a name that the code fixes, such as `"rollouts"`.
     pub fn counter(name: &'static str) -> Key {
         Key::of(&["counters", free_part(name).expect("counters are named in code, in lower case")])
+    }
+
+    /// How many hosts took a name of these: two of one name count in the same place, and one of 256 is enough for that.
+    pub fn names_taken(name: &HostName) -> Key {
+        let place = hex(&sha256(name.as_str().as_bytes())[..1]);
+        Key::of(&["counters", &format!("names-taken-{place}")])
     }
 
     pub fn as_str(&self) -> &str {

@@ -35,6 +35,7 @@ fn every_key() -> Vec<(Key, Name)> {
         (Key::approvals(&PlanDigest::of(b"x")), Name::Approvals(PlanDigest::of(b"x"))),
         (Key::notice(&Uuid::nil()), Name::Notice(Uuid::nil())),
         (Key::counter("rollouts"), Name::Counter("rollouts".to_owned())),
+        (Key::names_taken(&"a".parse().unwrap()), Name::Counter("names-taken-ca".to_owned())),
     ]
 }
 

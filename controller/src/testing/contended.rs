@@ -2,19 +2,35 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Barrier;
+
 use crate::store::{
     CommitError, Entry, Guard, Key, Listing, MemoryStore, Prefix, Revision, Store, StoreFuture, Txn,
     Unavailable, Watch,
 };
 
 /// So many commits find that somebody else changed the record meanwhile.
-#[derive(Default)]
 pub struct ContendedStore {
     inner: MemoryStore,
     races: AtomicUsize,
+    /// Commits that wait for another one.
+    met: AtomicUsize,
+    both: Barrier,
+}
+
+impl Default for ContendedStore {
+    fn default() -> Self {
+        let (inner, races, met) = (MemoryStore::new(), AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { inner, races, met, both: Barrier::new(2) }
+    }
 }
 
 impl ContendedStore {
+    /// The next two commits are made when both have come: neither has read what the other one writes.
+    pub fn meet(&self) {
+        self.met.store(2, Ordering::SeqCst);
+    }
+
     pub fn lose(&self, races: usize) {
         self.races.store(races, Ordering::SeqCst);
     }
@@ -35,8 +51,13 @@ impl Store for ContendedStore {
     }
 
     fn commit(&self, txn: Txn) -> StoreFuture<'_, Result<Revision, CommitError>> {
-        let lost = self.races.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if lost.is_err() {
+        if is_one_of(&self.met) {
+            return Box::pin(async move {
+                self.both.wait().await;
+                self.inner.commit(txn).await
+            });
+        }
+        if !is_one_of(&self.races) {
             return self.inner.commit(txn);
         }
         let guard = txn.guards.into_iter().next().expect("only what is guarded loses a race");
@@ -51,4 +72,9 @@ impl Store for ContendedStore {
     ) -> StoreFuture<'a, Result<Watch, Unavailable>> {
         self.inner.watch(prefix, after)
     }
+}
+
+/// Of so many; it counts.
+fn is_one_of(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }

@@ -169,6 +169,21 @@ async fn a_race_that_is_lost_is_run_again_63_times() {
     assert_eq!((store.left(), host::list(&world.store).await.unwrap().len()), (0, 1));
 }
 
+/// Each with a token of its own, so that nothing else keeps them apart.
+#[tokio::test]
+async fn two_hosts_that_ask_for_one_name_at_the_same_moment_get_two() {
+    let (mut world, store) = (World::new(), Arc::new(ContendedStore::default()));
+    world.store = store.clone();
+    world.enrolment.store = store.clone();
+    let (one, other) = (world.token(1).await, world.token(1).await);
+    let (one, other) = (asking(&one, &key(), "web-1"), asking(&other, &key(), "web-1"));
+    store.meet();
+    let (one, other) = tokio::join!(world.enrolment.enrol(one), world.enrolment.enrol(other));
+    let mut names = [one, other].map(|enrolled| enrolled.unwrap().host.name.to_string());
+    names.sort();
+    assert!(names[0] == "web-1" && names[1].starts_with("web-1-"), "{names:?}");
+}
+
 #[tokio::test]
 async fn a_token_is_for_its_names_networks_and_holder() {
     let world = World::new();
