@@ -153,14 +153,18 @@ impl ProcessDriver {
         log::tail(&self.layout.run(app, self.part).join("app.log"), count)
     }
 
-    /// The last lines since the app was last told to run, oldest first.
+    /// The last lines since the app was last told to run, oldest first, and none of what ran before: that is stopped only
+    /// then, and talks until it has ended.
     pub fn tail_of_present(&self, app: &AppName, count: usize) -> io::Result<Vec<Entry>> {
         let told = std::fs::metadata(self.marker(app)).and_then(|marker| marker.modified());
         let told = told.ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let since = told.map_or(Millis::MIN, |at| at.as_millis() as Millis);
-        let mut entries = self.tail(app, count)?;
-        entries.retain(|entry| entry.time_ms >= since);
-        Ok(entries)
+        let wanted = self.wanted(app);
+        let is_of_it = |slot: Option<&str>| {
+            slot.zip(wanted.as_ref()).is_none_or(|(slot, wanted)| slot == wanted.as_str())
+        };
+        let log = self.layout.run(app, self.part).join("app.log");
+        log::tail_of(&log, count, |entry, slot| entry.time_ms >= since && is_of_it(slot))
     }
 
     /// Calls `each` for every further line, until the supervisor ends or this is dropped.
@@ -287,5 +291,38 @@ impl Door {
 
     fn path(&self) -> PathBuf {
         self.entry().join("shim.sock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Stream;
+
+    /// What ran before is stopped only when it is said what is to run now, and what it says of its end is no word of that.
+    #[test]
+    fn the_last_words_of_the_slot_before_are_not_told() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::under(root.path()).unwrap();
+        let app: AppName = "shop".parse().unwrap();
+        layout.make_app(&app).unwrap();
+        let driver = ProcessDriver::new(SelfExec::same(), layout.clone());
+        let run = layout.run(&app, Part::Whole);
+        create_dir_durable(&run, 0o700).unwrap();
+        let [old, new] = ["1.0-00000001", "1.1-00000002"].map(|slot| slot.parse::<Slot>().unwrap());
+        write_atomic(&driver.marker(&app), new.as_str().as_bytes(), 0o600).unwrap();
+        let mut log = log::Appender::open(run.join("app.log")).unwrap();
+        let (before, after) = (1, 9_999_999_999_999);
+        for (time_ms, slot, text) in [
+            (before, &new, "up, some time ago"),
+            (after, &new, "cannot open the database"),
+            (after, &old, "I drain"),
+            (after, &old, "bye"),
+        ] {
+            log.append(&Entry { time_ms, stream: Stream::Stdout, text: text.to_owned() }, slot).unwrap();
+        }
+        let told = driver.tail_of_present(&app, 2).unwrap();
+        let texts: Vec<&str> = told.iter().map(|entry| entry.text.as_str()).collect();
+        assert_eq!(texts, ["cannot open the database"]);
     }
 }

@@ -46,10 +46,10 @@ impl Instance {
         let mut readers = JoinSet::new();
         for (pipe_end, stream) in [(out, Stream::Stdout), (err, Stream::Stderr)] {
             let pipe = pipe::Receiver::from_owned_fd(pipe_end.into()).map_err(fault)?;
-            let journal = Arc::clone(journal);
+            let (journal, slot) = (Arc::clone(journal), service.slot.clone());
             readers.spawn(async move {
                 // An error of the pipe is its end.
-                let _ = read_lines(pipe, |line| journal.append(stream, line)).await;
+                let _ = read_lines(pipe, |line| journal.append(stream, line, &slot)).await;
             });
         }
         launching.running().await?;

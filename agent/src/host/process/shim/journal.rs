@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Mutex};
 
-use longshore_common::time::{Clock, SystemClock};
+use longshore_common::{
+    slot::Slot,
+    time::{Clock, SystemClock},
+};
 use tokio::sync::broadcast;
 
 use crate::host::{
@@ -23,10 +26,11 @@ impl Journal {
         Ok(Self { file: Mutex::new(Appender::open(path)?), followers: broadcast::channel(FOLLOWED_LINES).0 })
     }
 
-    pub fn append(&self, stream: Stream, text: String) {
+    /// A line of what runs from that slot.
+    pub fn append(&self, stream: Stream, text: String, slot: &Slot) {
         let entry = Entry { time_ms: SystemClock.now_ms(), stream, text };
         // A full disk costs log lines, never the app.
-        let _ = self.file.lock().expect("no holder panics").append(&entry);
+        let _ = self.file.lock().expect("no holder panics").append(&entry, slot);
         // Mostly nobody follows.
         let _ = self.followers.send(entry);
     }
