@@ -194,7 +194,7 @@ impl Runner {
             directions: None,
             unwell: None,
         };
-        let given = Given { assignment, snapshot: target.snapshot, layers: target.layers };
+        let given = Given { assignment, snapshot: target.snapshot, layers: target.layers, foreign: false };
         Ok((guard, Write::Put(key.clone(), record::encode(&key, &given)?)))
     }
 }

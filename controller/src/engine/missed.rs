@@ -66,7 +66,7 @@ impl Claim {
 /// Whether it runs what is live, by what it was asked last and says itself. That is so of most hosts, and is
 /// found without a look at the store.
 pub(super) fn runs_what_is_live(asked: &Given, connected: &Connected, live: &LiveRecord) -> bool {
-    let Given { assignment, snapshot, layers: _ } = asked;
+    let Given { assignment, snapshot, layers: _, foreign: _ } = asked;
     if assignment.release != live.target.release {
         // It was to run another since, and kept or has again what it had.
         let seen = connected.apps.iter().find(|seen| seen.app == assignment.app);

@@ -16,7 +16,7 @@ use super::snapshots;
 use crate::{
     fleet::words::AppSeen,
     plan::Check,
-    rollout::{Header, HostProgress, Rollout, Target, asked_target, assignment_of},
+    rollout::{Ask, Header, HostProgress, Rollout, Target, asked_target, assignment_of},
     store::{Key, Prefix, Revision, SharedStore, key::Name, record},
     trouble::Trouble,
 };
@@ -90,6 +90,9 @@ pub struct Given {
     pub snapshot: Option<SnapshotDigest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<u16>,
+    /// The host goes back to what another environment gave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
 }
 
 impl Given {
@@ -97,18 +100,19 @@ impl Given {
     pub fn of(rollout: &Rollout, id: HostId, host: &HostProgress) -> Option<Given> {
         let assignment = assignment_of(rollout, id, host)?;
         let Target { snapshot, layers, .. } = asked_target(rollout, host)?;
-        Some(Given { assignment, snapshot, layers })
+        let foreign = host.foreign && host.ask == Some(Ask::Return);
+        Some(Given { assignment, snapshot, layers, foreign })
     }
 
     /// What a balancer is told, if it is told something.
     pub fn of_balancer(rollout: &Rollout, id: HostId) -> Option<Given> {
         let assignment = rollout.directions(id)?;
-        Some(Given { assignment, snapshot: None, layers: vec![] })
+        Some(Given { assignment, snapshot: None, layers: vec![], foreign: false })
     }
 
     /// As what can be assigned again.
     pub fn target(self) -> Target {
-        let Given { assignment, snapshot, layers } = self;
+        let Given { assignment, snapshot, layers, foreign: _ } = self;
         let values = if snapshot.is_some() { Values::new() } else { assignment.settings.values };
         Target { version: assignment.version, release: assignment.release, snapshot, layers, values }
     }
@@ -160,11 +164,12 @@ impl LiveRecord {
 
 impl HostApp {
     /// With a report added; `None` when it is older than what is known. `assigned` is what the report's generation
-    /// asked the host to run, if that is still known.
+    /// asked the host to run, if that is still known, and which environment gave it that; `None`: it has gone back, and
+    /// whoever gave it that then still did.
     pub fn after(
         known: Option<HostApp>,
         report: &Report,
-        assigned: Option<(Target, EnvName)>,
+        assigned: Option<(Target, Option<EnvName>)>,
         now: Millis,
     ) -> Option<HostApp> {
         let (mut good, older) = match known {
@@ -176,8 +181,10 @@ impl HostApp {
         }
         match (&report.outcome, assigned, &report.live) {
             (Outcome::Healthy | Outcome::Unchanged, Some((target, env)), Some(slot)) => {
+                let held = good.iter().find(|held| held.slot == *slot);
+                let env = env.or_else(|| held.and_then(|held| held.env.clone()));
                 good.retain(|held| held.slot != *slot);
-                good.insert(0, Good { slot: slot.clone(), target, env: Some(env) });
+                good.insert(0, Good { slot: slot.clone(), target, env });
                 good.truncate(GOOD_MAX);
             }
             (Outcome::Removed, _, _) => good.clear(),
@@ -344,8 +351,12 @@ mod tests {
         }
     }
 
-    fn given(target: &Target) -> Option<(Target, EnvName)> {
-        Some((target.clone(), "staging".parse().unwrap()))
+    fn given(target: &Target) -> Option<(Target, Option<EnvName>)> {
+        given_by("staging", target)
+    }
+
+    fn given_by(env: &str, target: &Target) -> Option<(Target, Option<EnvName>)> {
+        Some((target.clone(), Some(env.parse().unwrap())))
     }
 
     fn slot(target: &Target) -> Slot {
@@ -377,6 +388,23 @@ mod tests {
         let known = HostApp::after(Some(known), &back, given(&new), 2).unwrap();
         assert_eq!((known.previous(), known.is_sick()), (Some(&old), false));
         assert!(HostApp::after(Some(known), &report(1, Outcome::Healthy, Some(&new)), None, 3).is_none());
+    }
+
+    /// It is no more of the environment that sent it back than it was before.
+    #[test]
+    fn what_a_host_goes_back_to_is_still_of_whom_it_had_it_from() {
+        let (old, new) = (target("1.0"), target("1.1"));
+        let good = |known, generation, target: &Target, assigned| {
+            HostApp::after(known, &report(generation, Outcome::Healthy, Some(target)), assigned, 1).unwrap()
+        };
+        let of = |known: &HostApp| known.given_by().map(ToString::to_string);
+        let known = good(None, 1, &old, given(&old));
+        let moved = good(Some(known), 2, &new, given_by("prod", &new));
+        assert_eq!(of(&moved).as_deref(), Some("prod"));
+        let back = good(Some(moved), 3, &old, Some((old.clone(), None)));
+        assert_eq!((back.previous(), of(&back).as_deref()), (Some(&old), Some("staging")));
+        let for_good = good(Some(back), 4, &old, given_by("prod", &old));
+        assert_eq!(of(&for_good).as_deref(), Some("prod"), "it was given the same by this one as well");
     }
 
     /// What is told of a host that is away.

@@ -142,7 +142,7 @@ mod tests {
             traffic: None,
             directions: None,
         };
-        let given = Given { snapshot: Some(digest), layers: vec![], assignment };
+        let given = Given { snapshot: Some(digest), layers: vec![], foreign: false, assignment };
         let (of_snapshot, of_host) = (Key::snapshot(&digest), Key::assignment(&host, &given.assignment.app));
         let written = Txn::new()
             .put(of_snapshot.clone(), record::encode(&of_snapshot, &kept).unwrap())

@@ -41,12 +41,13 @@ pub async fn last_said(store: &SharedStore, host: &HostId) -> Result<Vec<AppSeen
     Ok(apps)
 }
 
-/// What the report's generation asked the host to run, and for which environment, if the assignment still says so.
+/// What the report's generation asked the host to run, and for which environment, if the assignment still says so. No
+/// environment where it goes back to what another one gave it.
 pub async fn assigned(
     store: &SharedStore,
     host: &HostId,
     report: &Report,
-) -> Result<Option<(Target, EnvName)>, Trouble> {
+) -> Result<Option<(Target, Option<EnvName>)>, Trouble> {
     let found = records::get::<Given>(store, &Key::assignment(host, &report.app)).await?;
     let Some((given, _)) = found else { return Ok(None) };
     let assignment = &given.assignment;
@@ -54,7 +55,7 @@ pub async fn assigned(
     let same = assignment.generation == report.generation || report.live.as_ref() == Some(&assignment.slot());
     let runs =
         !matches!(assignment.intent, Intent::Remove | Intent::Direct) && assignment.release == report.release;
-    let env = assignment.env.clone();
+    let env = (!given.foreign).then(|| assignment.env.clone());
     Ok((same && runs).then(|| (given.target(), env)))
 }
 
