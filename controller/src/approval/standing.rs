@@ -97,6 +97,7 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
     if let Some(denied) = last.values().find(|approval| approval.answer == Answer::Denied) {
         return Standing::Denied((*denied).clone());
     }
+    let heard: BTreeSet<&OperatorName> = last.keys().copied().collect();
     let (good, expired): (Vec<&Approval>, Vec<&Approval>) =
         last.into_values().partition(|approval| rule.end_of(approval).is_none_or(|end| now < end));
     let lacking = rule.lacking(&good);
@@ -104,9 +105,9 @@ pub fn standing(rule: &Rule, approvals: &[Approval], author: &OperatorName, now:
         return Standing::Approved { until: rule.until(good) };
     }
     let expired = expired.into_iter().map(|approval| approval.by.clone()).collect();
+    // Whoever has the name of one who was removed may have said something of their own.
     let unasked = approvals.iter().filter(|approval| {
-        let is_asked = rule.knows(&approval.by) && rule.is_theirs(approval);
-        approval.answer == Answer::Approved && approval.by != *author && !is_asked
+        approval.answer == Answer::Approved && approval.by != *author && !heard.contains(&approval.by)
     });
     let unasked: BTreeSet<&OperatorName> = unasked.map(|approval| &approval.by).collect();
     let unasked = unasked.into_iter().cloned().collect();

@@ -137,6 +137,10 @@ fn an_approval_is_not_inherited_with_the_name() {
         Standing::Denied(_)
     ));
     assert!(standing(&rule, &[yes("bob", 5)], &name("ann"), 6).may_start());
+    let two = Rule { count: 2, ..rule };
+    let both = standing(&two, &[yes("bob", 4), yes("bob", 5)], &name("ann"), 6);
+    let Standing::Pending(lacking) = both else { panic!("{both:?}") };
+    assert_eq!(lacking.to_string(), "lacks 1 more", "what bob said himself counts");
 }
 
 #[test]
