@@ -105,7 +105,7 @@ impl Rule {
     }
 
     /// It was said by who has that name now.
-    fn is_theirs(&self, said: &Approval) -> bool {
+    pub fn is_theirs(&self, said: &Approval) -> bool {
         self.since.get(&said.by).is_none_or(|since| *since <= said.at)
     }
 

@@ -67,7 +67,7 @@ impl Asked {
         let same = |said: &Approval| {
             said.answer == word.answer && (word.reason.is_empty() || said.reason == word.reason)
         };
-        let last = self.said.iter().rfind(|said| said.by == word.by);
+        let last = self.said.iter().rfind(|said| said.by == word.by && rule.is_theirs(said));
         last.is_some_and(same) && (word.answer == Answer::Denied || self.counts(&word.by, rule, word.at))
     }
 
@@ -365,23 +365,40 @@ pub fn needs(rule: &Rule) -> String {
 mod tests {
     use super::*;
 
-    /// However many people say yes after it.
-    #[test]
-    fn a_denial_is_not_pushed_out_by_approvals() {
-        let word =
-            |by: String, answer| Approval { by: by.parse().unwrap(), at: 0, answer, reason: String::new() };
-        let mut asked = Asked {
+    fn word(by: &str, answer: Answer) -> Approval {
+        Approval { by: by.parse().unwrap(), at: 0, answer, reason: String::new() }
+    }
+
+    fn asked(said: Vec<Approval>) -> Asked {
+        Asked {
             plan: PlanDigest([1; 32]),
             app: "shop".parse().unwrap(),
             version: "2".parse().unwrap(),
             env: "prod".parse().unwrap(),
             author: "ada".parse().unwrap(),
             asked_ms: 0,
-            said: vec![word("cat".to_owned(), Answer::Denied)],
+            said,
             used: false,
-        };
+        }
+    }
+
+    /// Of whoever had that name before and was removed nothing stops the plan any more: what is said now has to.
+    #[test]
+    fn a_denial_is_not_inherited_with_the_name_of_who_was_removed() {
+        let asked = asked(vec![word("cat", Answer::Denied)]);
+        let said = Approval { at: 7, ..word("cat", Answer::Denied) };
+        let since =
+            |since| Rule { count: 1, since: [("cat".parse().unwrap(), since)].into(), ..Rule::default() };
+        assert!(asked.holds(&said, &since(0)), "she says it again");
+        assert!(!asked.holds(&said, &since(5)), "another has her name since");
+    }
+
+    /// However many people say yes after it.
+    #[test]
+    fn a_denial_is_not_pushed_out_by_approvals() {
+        let mut asked = asked(vec![word("cat", Answer::Denied)]);
         for number in 0..2 * SAID {
-            asked.said.push(word(format!("bob{number}"), Answer::Approved));
+            asked.said.push(word(&format!("bob{number}"), Answer::Approved));
             asked.forget_oldest();
         }
         assert_eq!(asked.said.len(), SAID);
