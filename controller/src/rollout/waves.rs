@@ -191,8 +191,9 @@ impl Rollout {
         let careful_waves = careful_waves(&spec, members);
         let wave_of: BTreeMap<HostId, u32> =
             (0..).zip(&waves).flat_map(|(number, wave)| wave.iter().map(move |id| (*id, number))).collect();
-        // Where all come from elsewhere, they have the traffic that there is.
-        let somebody_serves = members.iter().any(|member| member.previous.is_some() && !member.foreign);
+        // Where all who may get any come from elsewhere, they have the traffic that there is.
+        let serves = |member: &Member| member.previous.is_some() && !member.foreign && !member.drained;
+        let somebody_serves = members.iter().any(serves);
         let hosts = members
             .iter()
             .map(|member| {

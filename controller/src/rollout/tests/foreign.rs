@@ -48,3 +48,14 @@ fn where_nobody_else_serves_all_keep_their_traffic() {
          lb directed -> switching 0; direct a=0 b=100",
     );
 }
+
+/// So they do where an operator has drained everybody else: nobody would have any.
+#[test]
+fn where_everybody_else_is_drained_all_keep_their_traffic() {
+    check(
+        &format!("a:drained b:7:foreign c:7:foreign lb | wave=1 max_unavailable=1 {BEHIND}"),
+        "start       -> staging 0; stage b; direct a=0 b=100 c=100
+         b staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=0 c=100",
+    );
+}
