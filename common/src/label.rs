@@ -92,6 +92,18 @@ impl Selector {
             })
     }
 
+    /// Whether every host of that name is meant, whatever its id and its labels are.
+    pub fn takes_by_name(&self, name: &str) -> bool {
+        !self.terms.is_empty()
+            && self.terms.iter().all(|term| match term {
+                Term::Every => true,
+                Term::Is(key, pattern) => key == "name" && fits(pattern, name),
+                Term::IsNot(key, pattern) => key == "name" && !fits(pattern, name),
+                Term::Has(key) => key == "name" || key == "id",
+                Term::HasNot(_) => false,
+            })
+    }
+
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -176,6 +188,22 @@ impl fmt::Display for Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_selectors_need_no_labels() {
+        for (selector, expected) in [
+            ("*", true),
+            ("name=lb-*", true),
+            ("name=lb-1,name!=lb-2", true),
+            ("name=web-1", false),
+            ("name=lb-1,role=lb", false),
+            ("role!=web", false),
+            ("!canary", false),
+        ] {
+            let parsed: Selector = selector.parse().unwrap();
+            assert_eq!(parsed.takes_by_name("lb-1"), expected, "{selector}");
+        }
+    }
 
     #[test]
     fn selectors_pick_what_they_say() {

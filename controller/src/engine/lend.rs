@@ -1,7 +1,8 @@
 //! Runner hosts: hosts outside of an environment on which its tests run. Each is lent the release when a rollout begins: it
 //! fetches and unpacks it, and starts nothing of it. The gate that runs the test asks until that is done.
 //!
-//! A host that runs the app for another environment is no runner: what it is assigned is somebody else's.
+//! A host that runs or balances the app for another environment is no runner: what it is assigned is somebody else's. Nor is
+//! one that balances the environment itself: a host has one assignment of an app, and a balancer's is where traffic goes.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +81,7 @@ impl Engine {
                 problems.push(missing(name, &gates));
                 continue;
             };
-            if let Some(problem) = self.taken(&host, app, &gates).await? {
+            if let Some(problem) = self.taken(environment, &host, app, &gates).await? {
                 problems.push(problem);
                 continue;
             }
@@ -120,7 +121,7 @@ impl Engine {
         for Outside { name, gates, host } in self.outside(environment).await? {
             let refuse = |message| Err(Trouble::refused(Code::R01, message));
             let Some(host) = host else { return refuse(missing(name, &gates)) };
-            if let Some(problem) = self.taken(&host, app, &gates).await? {
+            if let Some(problem) = self.taken(environment, &host, app, &gates).await? {
                 return refuse(problem);
             }
             let given = records::get::<Given>(store, &Key::assignment(&host.id, app)).await?;
@@ -144,18 +145,33 @@ impl Engine {
         Ok(all.filter(|outside| !outside.host.as_ref().is_some_and(of_it)).collect())
     }
 
-    /// It runs the app for somebody.
-    async fn taken(&self, host: &Host, app: &AppName, gates: &[&str]) -> Result<Option<String>, Trouble> {
+    /// It runs or balances the app for somebody, and cannot hold it for a test.
+    async fn taken(
+        &self,
+        environment: &Environment,
+        host: &Host,
+        app: &AppName,
+        gates: &[&str],
+    ) -> Result<Option<String>, Trouble> {
+        let test = format!("gate {} runs its test on {}", gates.join(", "), host.name);
+        let env = &environment.name;
+        if environment.balancers().is_some_and(|balancers| host.fits(balancers)) {
+            return Ok(Some(format!(
+                "{test}, which balances {app} in {env} and cannot run its tests: name a host that does not"
+            )));
+        }
         let given = records::get::<Given>(&self.inner.store, &Key::assignment(&host.id, app)).await?;
-        let run = given.filter(|(given, _)| given.assignment.intent == Intent::Run);
-        Ok(run.map(|(given, _)| {
-            format!(
-                "gate {} runs its test on {}, which runs {app} for environment {}: name a host that does not",
-                gates.join(", "),
-                host.name,
-                given.assignment.env
-            )
-        }))
+        let Some((Given { assignment, .. }, _)) = given else { return Ok(None) };
+        let has = match assignment.intent {
+            Intent::Run => "runs",
+            // One that balanced this environment before is told nothing more.
+            Intent::Direct if assignment.env != *env => "balances",
+            Intent::Direct | Intent::Stage | Intent::Remove => return Ok(None),
+        };
+        Ok(Some(format!(
+            "{test}, which {has} {app} for environment {}: name a host that does not",
+            assignment.env
+        )))
     }
 }
 

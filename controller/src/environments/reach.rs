@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 pub fn taken(before: Option<&Environment>, after: &Environment, hosts: &[Host]) -> Vec<String> {
     let selectors = [
         changed("environment.selector", before.map(|before| &before.selector), Some(&after.selector)),
-        changed("traffic.balancers", before.and_then(balancers), balancers(after)),
+        changed("traffic.balancers", before.and_then(Environment::balancers), after.balancers()),
     ];
     let mut taken: Vec<String> = selectors.into_iter().flatten().collect();
     taken.extend(by_gates(before, after, hosts));
@@ -30,10 +30,6 @@ pub fn taken(before: Option<&Environment>, after: &Environment, hosts: &[Host]) 
         taken.push(format!("{more} more"));
     }
     taken
-}
-
-fn balancers(environment: &Environment) -> Option<&Selector> {
-    Some(&environment.spec.traffic.as_ref()?.balancers.as_ref()?.hosts)
 }
 
 /// `environment.selector from "env=staging" to "*"`

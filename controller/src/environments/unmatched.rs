@@ -1,5 +1,5 @@
-//! What a file names and no enrolled host is. Hosts may come later, so the file is applied all the same; whoever applied it
-//! reads here, and not in the refusal of a plan, that a name may be misspelt. Pure.
+//! What a file names and no enrolled host is, or none that could do it. Hosts and labels may come later, so the file is applied
+//! all the same; whoever applied it reads here, and not in the refusal of a plan, that a name may be misspelt. Pure.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,7 @@ use crate::{
 pub fn unmatched(environment: &Environment, hosts: &[Host]) -> Vec<String> {
     let mut told = balancers(environment, hosts);
     told.extend(environment.gates.iter().flat_map(|declared| of_gate(declared, hosts)));
+    told.extend(environment.gates.iter().filter_map(|declared| on_a_balancer(declared, environment, hosts)));
     told.extend(settings(environment, hosts));
     told
 }
@@ -128,6 +129,19 @@ fn of_gate(declared: &Declaration, hosts: &[Host]) -> Vec<String> {
     told.collect()
 }
 
+/// By the labels that hosts have now, which may be others tomorrow.
+fn on_a_balancer(declared: &Declaration, environment: &Environment, hosts: &[Host]) -> Option<String> {
+    let (Check::Test(run), balancers) = (&declared.check, environment.balancers()?) else { return None };
+    let balances = hosts.iter().any(|host| host.name == run.on && host.fits(balancers));
+    balances.then(|| {
+        format!(
+            "gate {}: runs its test on {}, which balances the hosts of {} (traffic.balancers \"{balancers}\") and cannot run its \
+             tests; until it names a host that does not, plans fail the precondition \"runner\", which nobody may override",
+            declared.gate.name, run.on, environment.name
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +241,19 @@ from = ["web-1", "web-7"]
             [
                 "gate reach: looks from web-7, and no host of that name is enrolled; until one is, it has no data, and rollouts \
               go on without it (on_no_data = \"continue\")"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_test_on_a_balancer_is_named() {
+        let file = FILE.replace("on = \"runner-1\"", "on = \"lb-1\"");
+        assert_eq!(
+            told(&file, &["web-1", "web-2", "web-7", "lb-1"]),
+            [
+                "gate smoke: runs its test on lb-1, which balances the hosts of production (traffic.balancers \"role=lb\") and \
+                 cannot run its tests; until it names a host that does not, plans fail the precondition \"runner\", which nobody \
+                 may override"
             ]
         );
     }

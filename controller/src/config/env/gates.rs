@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use longshore_common::{
     headers::Headers,
     ids::{HostName, OperatorName},
+    label::Selector,
     strict::{Bytes, Guard, Read, Scalar, Table},
     text::visible,
     time::Span,
@@ -75,7 +76,13 @@ impl Read for Number {
     }
 }
 
-pub(super) fn gates(root: &Table<'_>, roles: &Roles, has_canary: bool) -> Vec<Declaration> {
+/// `balancers`: hosts on which no test can run.
+pub(super) fn gates(
+    root: &Table<'_>,
+    roles: &Roles,
+    has_canary: bool,
+    balancers: Option<&Selector>,
+) -> Vec<Declaration> {
     let tables = root.tables("gate");
     if tables.len() > GATES_MAX {
         root.problem_at("gate", format!("gate: at most {GATES_MAX} gates; there are {}", tables.len()));
@@ -83,10 +90,19 @@ pub(super) fn gates(root: &Table<'_>, roles: &Roles, has_canary: bool) -> Vec<De
     let mut names = BTreeSet::new();
     let mut found = vec![];
     for table in &tables {
-        let Some(declared) = gate(table, roles) else { continue };
-        let GateSpec { name, after, .. } = &declared.gate;
-        if !names.insert(name.clone()) {
+        let name = name(table);
+        if let Some(name) = name.as_ref().filter(|name| !names.insert((*name).clone())) {
             table.problem_at("name", format!("gate.name: there are two gates \"{name}\""));
+        }
+        let Some(declared) = gate(table, name, roles) else { continue };
+        let GateSpec { after, runner, .. } = &declared.gate;
+        let balances = |on: &&HostName| balancers.is_some_and(|hosts| hosts.takes_by_name(on.as_str()));
+        if let Some(on) = runner.as_ref().filter(balances) {
+            let what = format!(
+                "gate.on: {on} balances the environment's hosts (traffic.balancers) and cannot run its tests: name a host that \
+                 does not"
+            );
+            table.problem_at("on", what);
         }
         if *after == After::Canary && !has_canary {
             table.problem_at("after", "gate.after: rollout.canary is 0, so there is no canary");
@@ -108,8 +124,7 @@ pub(super) fn gates(root: &Table<'_>, roles: &Roles, has_canary: bool) -> Vec<De
     found
 }
 
-fn gate(table: &Guard<'_>, roles: &Roles) -> Option<Declaration> {
-    let name = name(table);
+fn gate(table: &Guard<'_>, name: Option<String>, roles: &Roles) -> Option<Declaration> {
     let kind = one_of(table, "kind", &KINDS);
     let after = one_of(table, "after", &AFTER);
     let usual = if kind == Some(GateKind::Approval) { APPROVAL_DEADLINE } else { DEADLINE };

@@ -121,6 +121,11 @@ impl Environment {
         Err(Coded::new(Code::P02, message))
     }
 
+    /// Which hosts direct the traffic of its own; `None`: each host does, or nobody.
+    pub fn balancers(&self) -> Option<&Selector> {
+        Some(&self.spec.traffic.as_ref()?.balancers.as_ref()?.hosts)
+    }
+
     /// Where it stands among others.
     pub fn place(&self) -> Place<'_> {
         let Promotion { order, after } = &self.promotion;
@@ -168,7 +173,9 @@ fn read(root: &Table<'_>, age: Age) -> Option<Environment> {
     let plan = plan::read(&root.table("plan"));
     let declared = values::read(root);
     let roles = roles(root);
-    let gates = gates::gates(root, &roles, !spec.canary.is_zero());
+    let balancers = spec.traffic.as_ref().and_then(|routing| routing.balancers.as_ref());
+    let balancers = balancers.filter(|_| age == Age::New).map(|balancers| &balancers.hosts);
+    let gates = gates::gates(root, &roles, !spec.canary.is_zero(), balancers);
     spec.gates = gates.iter().map(|declared| declared.gate.clone()).collect();
     let promotion = promotion::promotion(root);
     let approval = approval::approval(root, &roles);

@@ -367,3 +367,39 @@ async fn a_runner_that_refuses_the_release_ends_its_gate_at_once() {
     let Phase::Done(done) = view.rollout.phase() else { panic!() };
     assert!(done.reason.contains(note.as_str()), "{}", done.reason);
 }
+
+/// A balancer's assignment says where traffic goes: it would not hold the release, and the gate would wait for it in vain.
+#[tokio::test]
+async fn a_test_on_a_host_that_balances_the_app_is_refused() {
+    let labelled = |name: &str, env: &str| {
+        let mut agent = HandAgent::new(name, &[]);
+        agent.host.labels = [("env".to_owned(), env.to_owned())].into();
+        agent
+    };
+    let agents =
+        [labelled("a", "prod"), labelled("b", "prod"), labelled("s", "stage"), labelled("te-lb", "lb")];
+    let store: SharedStore = world(&agents).await;
+    let controller = Controller::start(store.clone()).await;
+    controller.connect(&agents);
+    let balanced = "[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"env=lb\"\n";
+    gated(&store, &format!("{balanced}{}", test_on("te-lb"))).await;
+    let refused = async |env: &str| {
+        let there = StartRequest { env: env.parse().unwrap(), ..request(Some("1.0")) };
+        controller.engine.start(there).await.unwrap_err().to_string()
+    };
+    let why = "gate smoke runs its test on te-lb, which balances shop in production and cannot run its tests: name a host that \
+               does not";
+    let said = refused("production").await;
+    assert!(said.contains(why), "{said}");
+
+    gated(&store, balanced).await;
+    let id = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(id).await, Outcome::Succeeded);
+    let staging = FILE.replace("production", "staging").replace("env=prod", "env=stage") + &test_on("te-lb");
+    let (tell, by) = (testing::tell(), "alice".parse().unwrap());
+    environments::apply(&store, &tell, "staging.toml", &staging, &by, 1).await.unwrap();
+    let said = refused("staging").await;
+    let why = "which balances shop for environment production: name a host that does not";
+    assert!(said.contains(why), "{said}");
+    controller.stop.cancel();
+}

@@ -55,6 +55,10 @@ fn every_problem_of_a_gate_is_named() {
     assert!(!said.contains("pw@"), "{said}");
     let twice = "[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\n".repeat(2);
     assert!(problems(&twice).contains("there are two gates \"a\""));
+    let and_wrong = twice.replacen("\"approval\"", "\"aproval\"", 1);
+    for part in ["gate.kind: \"aproval\" is none of", "there are two gates \"a\""] {
+        assert!(problems(&and_wrong).contains(part), "{part}");
+    }
     let nobody = "[[gate]]\nname = \"a\"\nkind = \"approval\"\nafter = \"canary\"\nby = []\ncount = 0\n";
     assert!(problems(nobody).contains("gate.count: must be at least 1"));
     let few = nobody.replace("[]", "[\"ann\"]");
@@ -131,4 +135,24 @@ fn no_key_is_unknown_because_another_is_wrong() {
     }
     let said = problems("[[promotion.after]]\nenv = \"A B\"\nlived = \"1h\"\ngates = [\"smoke\"]\n");
     assert!(said.contains("environment name \"A B\" is invalid") && !said.contains("unknown key"), "{said}");
+}
+
+/// Where the selector says so without labels; else a plan does.
+#[test]
+fn a_test_on_a_host_that_balances_the_environment_is_refused() {
+    let file = |hosts: &str| {
+        format!(
+            "{HEAD}[traffic]\ndriver = \"haproxy\"\nbackend = \"shop\"\nbalancers = \"{hosts}\"\n\
+             [[gate]]\nname = \"smoke\"\nkind = \"test\"\nafter = \"canary\"\ntest = \"smoke\"\non = \"te-lb\"\n"
+        )
+    };
+    let said = Environment::parse("p.toml", &file("name=te-lb")).unwrap_err().to_string();
+    assert!(
+        said.contains(
+            "gate.on: te-lb balances the environment's hosts (traffic.balancers) and cannot run its tests"
+        ),
+        "{said}"
+    );
+    assert!(Environment::parse("p.toml", &file("role=lb")).is_ok());
+    assert!(Environment::parse_kept("p.toml", &file("name=te-lb")).is_ok(), "it was applied before");
 }
