@@ -11,6 +11,7 @@ use super::{
     missed::Claim,
     records::{self, Given, HostApp, LiveRecord, Lock, Record},
     states,
+    unbrought::Obstacle,
 };
 use crate::{
     config::{Environment, env::Newcomers},
@@ -51,11 +52,16 @@ impl Engine {
         }
         let busy = records::get::<Lock>(store, &Key::active(&environment.name, app)).await?.is_some();
         let since = self.since(&environment.name, app, live).await?;
+        let mut told = self.unbrought().await?;
+        told.retain(|left| left.env == environment.name && left.app == *app);
         let mut lacking = vec![];
         for host in found {
             let left = match busy {
                 true => None,
-                false => self.why_lacking(environment, app, live, host, &since).await?,
+                false => match told.iter().find(|left| left.host == host.id) {
+                    Some(left) => Some(left.clone()),
+                    None => self.why_lacking(environment, app, live, host, &since).await?,
+                },
             };
             lacking.push(Lacking { name: host.name.clone(), left });
         }
@@ -89,11 +95,6 @@ impl Engine {
         since: &[Record],
     ) -> Result<Option<Unbrought>, Trouble> {
         let env = &environment.name;
-        let mut left = self.unbrought().into_iter();
-        let known = left.find(|left| left.env == *env && left.app == *app && left.host == host.id);
-        if known.is_some() {
-            return Ok(known);
-        }
         let given = records::get::<Given>(&self.inner.store, &Key::assignment(&host.id, app)).await?;
         let given = given.map(|(given, _)| given).filter(|given| given.assignment.intent != Intent::Direct);
         let since = self.since_it_came(since, given.as_ref(), env, host).await?;
@@ -122,7 +123,8 @@ impl Engine {
             }
         };
         let (env, app, name) = (env.clone(), app.clone(), host.name.clone());
-        Ok(Some(Unbrought { env, app, host: host.id, name, why, since_ms: live.since_ms }))
+        let (host, since_ms, obstacle) = (host.id, live.since_ms, Obstacle::Other);
+        Ok(Some(Unbrought { env, app, host, name, why, since_ms, obstacle }))
     }
 
     /// What the host has to do before anything is brought to it.

@@ -27,7 +27,8 @@ use super::{
     records::{self, Given, LiveRecord, Record},
     runner::Job,
     settings, snapshots,
-    unbrought::Unbrought,
+    time::deadline,
+    unbrought::{Obstacle, Unbrought},
     watched::wake_by,
 };
 use crate::{
@@ -52,10 +53,11 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Hosts that the reason of a rollout names.
 const NAMED: usize = 5;
 
-/// Until the controller stops: looks for newcomers whenever a host, an environment or a rollout's end may have made one.
+/// Until the controller stops: looks for newcomers whenever a host, an environment or a rollout's end may have made one, and
+/// when nothing closes or locks an environment any more.
 pub(super) async fn watch(engine: Engine) {
     let stop = engine.inner.stop.clone();
-    for prefix in [Prefix::hosts(), Prefix::envs()] {
+    for prefix in [Prefix::hosts(), Prefix::envs(), Prefix::freezes(), Prefix::locks()] {
         let look = |engine: Engine| async move { engine.inner.newcomers.notify_one() };
         engine.inner.tasks.spawn(wake_by(engine.clone(), prefix, look));
     }
@@ -73,9 +75,11 @@ pub(super) async fn watch(engine: Engine) {
                 false => std::future::pending().await,
             }
         };
+        let opens = deadline(&engine, engine.inner.left.opens_ms());
         tokio::select! {
             () = stop.cancelled() => return,
             () = engine.inner.newcomers.notified() => {}
+            () = opens => {}
             () = again => {}
         }
         tokio::select! {
@@ -216,7 +220,11 @@ impl Engine {
             let calendar = freeze::calendar(&self.inner.store, env).await?;
             if let Some(closed) = calendar.closed(env, self.now()) {
                 // A rollout that waited for it would keep others from being started.
-                left.extend(newcomers.iter().map(|comer| self.left(env, app, comer.host(), &closed.reason)));
+                let obstacle = Obstacle::Closed { opens_ms: closed.until };
+                left.extend(newcomers.iter().map(|comer| Unbrought {
+                    obstacle,
+                    ..self.left(env, app, comer.host(), &closed.reason)
+                }));
                 continue;
             }
             let mut scheduled = self.scheduled().await?;
@@ -290,6 +298,7 @@ impl Engine {
             name: host.name.clone(),
             why: why.to_owned(),
             since_ms: self.now(),
+            obstacle: Obstacle::Other,
         }
     }
 

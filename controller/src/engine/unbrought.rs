@@ -1,7 +1,10 @@
 //! Newcomers that are not brought what is live, and why: for whoever looks at the environment or the host. Not kept: every
-//! look for newcomers finds it anew.
+//! look for newcomers finds it anew. How a calendar stands is not remembered either, but looked up whenever somebody asks.
 
-use std::sync::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use longshore_common::{
     ids::{AppName, EnvName, HostId, HostName},
@@ -9,6 +12,7 @@ use longshore_common::{
 };
 
 use super::Engine;
+use crate::{environments::freeze, rollout::Closed, trouble::Trouble};
 
 /// A host that waits to be brought what is live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,17 @@ pub struct Unbrought {
     pub why: String,
     /// When it was first found to be in the way.
     pub since_ms: Millis,
+    pub obstacle: Obstacle,
+}
+
+/// What kind of thing is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The environment is closed; it opens then, if nobody opens it before. `None`: only somebody does.
+    Closed {
+        opens_ms: Option<Millis>,
+    },
+    Other,
 }
 
 impl Unbrought {
@@ -43,11 +58,46 @@ impl Left {
         }
         *known = found;
     }
+
+    fn found(&self) -> Vec<Unbrought> {
+        self.0.lock().expect("nothing panics while it holds the lock").clone()
+    }
+
+    /// When the first of the closed environments opens by itself.
+    pub(super) fn opens_ms(&self) -> Option<Millis> {
+        let opens = self.found().into_iter().filter_map(|left| match left.obstacle {
+            Obstacle::Closed { opens_ms } => opens_ms,
+            Obstacle::Other => None,
+        });
+        opens.min()
+    }
 }
 
 impl Engine {
-    /// Newcomers of all environments that wait to be brought what is live.
-    pub fn unbrought(&self) -> Vec<Unbrought> {
-        self.inner.left.0.lock().expect("nothing panics while it holds the lock").clone()
+    /// Newcomers of all environments that wait to be brought what is live. One whose environment is open by now is none of
+    /// them: the next look brings it.
+    pub async fn unbrought(&self) -> Result<Vec<Unbrought>, Trouble> {
+        let found = self.inner.left.found();
+        let kept = found.iter().filter(|left| left.obstacle != Obstacle::Other).map(|left| &left.env);
+        let mut closed: BTreeMap<EnvName, Closed> = BTreeMap::new();
+        for env in kept.collect::<BTreeSet<&EnvName>>() {
+            closed.extend(self.closed_now(env).await?.map(|closed| (env.clone(), closed)));
+        }
+        let as_it_stands = |left: Unbrought| match left.obstacle {
+            Obstacle::Other => Some(left),
+            Obstacle::Closed { .. } => {
+                let why = closed.get(&left.env)?.reason.clone();
+                Some(Unbrought { why, ..left })
+            }
+        };
+        Ok(found.into_iter().filter_map(as_it_stands).collect())
+    }
+
+    async fn closed_now(&self, env: &EnvName) -> Result<Option<Closed>, Trouble> {
+        match freeze::calendar(&self.inner.store, env).await {
+            Ok(calendar) => Ok(calendar.closed(env, self.now())),
+            Err(Trouble::Refused(_)) => Ok(None), // it was removed
+            Err(trouble) => Err(trouble),
+        }
     }
 }

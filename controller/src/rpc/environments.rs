@@ -56,7 +56,7 @@ struct Before {
 impl EnvironmentsService {
     async fn surroundings(&self) -> Result<Surroundings, Trouble> {
         let mut live: BTreeMap<EnvName, Vec<pb::LiveRelease>> = BTreeMap::new();
-        let unbrought = self.engine.unbrought();
+        let unbrought = self.engine.unbrought().await?;
         for entry in self.store.list(&Prefix::live()).await?.entries {
             if let Name::Live(env, app) = entry.key.name()? {
                 let LiveRecord { target, since_ms, .. } = record::decode_entry(&entry)?;

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
     engine::{
-        Engine, states,
+        Engine, Unbrought, states,
         unwell::{self, FoundUnwell},
     },
     fleet::{
@@ -67,10 +67,16 @@ impl HostsService {
     async fn row(&self, host: Host) -> Result<pb::Host, Trouble> {
         let apps = self.apps(&host.id).await?;
         let unwell = unwell::found(&self.store, &host.id, &apps).await?;
-        Ok(self.row_of(host, apps, unwell))
+        Ok(self.row_of(host, apps, unwell, &self.engine.unbrought().await?))
     }
 
-    fn row_of(&self, host: Host, apps: Vec<AppSeen>, unwell: Vec<FoundUnwell>) -> pb::Host {
+    fn row_of(
+        &self,
+        host: Host,
+        apps: Vec<AppSeen>,
+        unwell: Vec<FoundUnwell>,
+        unbrought: &[Unbrought],
+    ) -> pb::Host {
         let (connected, last_seen) = {
             let presence = self.fleet.presence();
             (presence.connected(&host.id), presence.last_seen_ms(&host.id))
@@ -78,7 +84,7 @@ impl HostsService {
         let unheard_since_ms = if last_seen == 0 { self.started_ms } else { 0 };
         let last_seen = last_seen.max(host.seen.as_ref().map_or(0, |seen| seen.at_ms));
         let unwell = unwell.into_iter().map(words::unwell_message).collect();
-        let unbrought = self.engine.unbrought().into_iter().filter(|left| left.host == host.id);
+        let unbrought = unbrought.iter().filter(|left| left.host == host.id).cloned();
         let unbrought = unbrought.map(words::unbrought_message).collect();
         pb::Host { unbrought, unwell, unheard_since_ms, ..row(host, connected, apps, last_seen) }
     }
@@ -115,9 +121,10 @@ impl HostsService {
             apps.insert(host.id, self.apps(&host.id).await?);
         }
         let mut unwell = unwell::found_among(&self.store, &apps).await?;
+        let unbrought = self.engine.unbrought().await?;
         let rows = hosts.into_iter().map(|host| {
-            let id = host.id;
-            self.row_of(host, apps.remove(&id).unwrap_or_default(), unwell.remove(&id).unwrap_or_default())
+            let (apps, unwell) = (apps.remove(&host.id), unwell.remove(&host.id));
+            self.row_of(host, apps.unwrap_or_default(), unwell.unwrap_or_default(), &unbrought)
         });
         Ok(rows.collect())
     }

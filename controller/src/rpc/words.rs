@@ -387,7 +387,7 @@ pub fn facts_message(facts: Facts) -> pb::Facts {
 }
 
 pub fn unbrought_message(left: Unbrought) -> pb::Unbrought {
-    let Unbrought { env, app, host: _, name, why, since_ms } = left;
+    let Unbrought { env, app, host: _, name, why, since_ms, obstacle: _ } = left;
     pb::Unbrought { env: env.to_string(), app: app.to_string(), host: name.to_string(), why, since_ms }
 }
 

@@ -214,7 +214,7 @@ async fn a_host_that_missed_it_waits_for_the_rollout_that_moves_it_later() {
     let planned = controller.engine.start(later("1.2", "+2h")).await.unwrap();
     let _session = controller.comes_anew(&agent, session).await;
     assert_eq!((controller.looks(&store).await, agent.runs("shop").as_deref()), (3, Some("1.0")));
-    let left = controller.engine.unbrought().pop().unwrap();
+    let left = controller.engine.unbrought().await.unwrap().pop().unwrap();
     assert!(left.why.starts_with(&format!("rollout {} of shop@1.2", planned.short())), "{}", left.why);
     controller.engine.steer(planned, Event::Abort { by: "alice".into() }).await.unwrap();
     until("web-001 runs 1.1", async || agent.runs("shop").as_deref() == Some("1.1")).await;

@@ -2,10 +2,15 @@
 
 use longshore_common::{ids::HostId, label::Labels};
 
-use super::{Controller, FILE, PATIENCE, fleet_of, gates::waits_for, request, world};
+use super::{
+    Controller, FILE, PATIENCE, fleet_of,
+    gates::waits_for,
+    policy::{env, frozen, now},
+    request, world,
+};
 use crate::{
     engine::records,
-    environments,
+    environments::{self, freeze},
     fleet::Host,
     rollout::{Event, HoldKind, Outcome, Phase, Promote},
     sealed::{self, Head, NewRow},
@@ -160,8 +165,8 @@ async fn a_newcomer_that_was_left_out_for_its_settings_is_tried_again() {
     let promote = Promote { by: "alice".into(), reason: "seen".into(), full: false };
     controller.engine.steer(id, Event::Promote(promote)).await.unwrap();
     assert_eq!(controller.done(id).await, Outcome::Succeeded);
-    until("it is looked at again", async || controller.engine.unbrought().len() == 1).await;
-    let left = controller.engine.unbrought().pop().unwrap();
+    until("it is looked at again", async || controller.engine.unbrought().await.unwrap().len() == 1).await;
+    let left = controller.engine.unbrought().await.unwrap().pop().unwrap();
     assert!(left.why.starts_with("LS-K01 secret db cannot be opened"), "{}", left.why);
     assert_eq!((left.name.as_str(), late.runs("shop")), ("web-900", None));
 
@@ -184,15 +189,47 @@ async fn a_newcomer_that_lacks_a_sealed_secret_says_so_and_holds_up_nobody() {
     let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
     assert_eq!(controller.done(first).await, Outcome::Succeeded);
     comes(&controller, &store, &lacking).await;
-    until("it is found to lack it", async || !controller.engine.unbrought().is_empty()).await;
+    until("it is found to lack it", async || !controller.engine.unbrought().await.unwrap().is_empty()).await;
     comes(&controller, &store, &sealed_for).await;
     until("web-901 runs 1.0", async || sealed_for.runs("shop").as_deref() == Some("1.0")).await;
     until("web-901 is done", async || controller.engine.active_count() == 0).await;
-    until("it is looked at again", async || controller.engine.unbrought().len() == 1).await;
-    let left = controller.engine.unbrought().pop().unwrap();
+    until("it is looked at again", async || controller.engine.unbrought().await.unwrap().len() == 1).await;
+    let left = controller.engine.unbrought().await.unwrap().pop().unwrap();
     assert_eq!((left.name.as_str(), left.app.as_str(), lacking.runs("shop")), ("web-900", "shop", None));
     assert!(left.why.starts_with("LS-K01 secret db cannot be opened"), "{}", left.why);
     assert!(left.why.ends_with("longshore rollout start shop@1.0 --to production"), "{}", left.why);
+    controller.stop.cancel();
+}
+
+/// Closed by hand and lifted, or closed until a moment that comes: either way it is brought what is live at once, and nobody is
+/// told any more that it waits.
+#[tokio::test]
+async fn a_newcomer_waits_for_a_freeze_and_no_longer() {
+    /// Less than the time after which newcomers that are left are looked at anyway.
+    const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(30);
+    let agents = fleet_of(1, &[]);
+    let (store, controller) = site("[rollout]", &agents).await;
+    let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
+    assert_eq!(controller.done(first).await, Outcome::Succeeded);
+    let by_hand = "frozen by eve: stock-taking (until somebody ends it)";
+    let whys = async || {
+        let left = controller.engine.unbrought().await.unwrap();
+        left.into_iter().map(|left| left.why).collect::<Vec<_>>()
+    };
+    for (name, lifted) in [("web-900", true), ("web-901", false)] {
+        let until_ms = (!lifted).then(|| now() + 5_000);
+        freeze::freeze(&store, &env(), frozen(until_ms), now()).await.unwrap();
+        let late = HandAgent::new(name, &[]);
+        comes(&controller, &store, &late).await;
+        if lifted {
+            until("it waits", async || whys().await == [by_hand]).await;
+            freeze::unfreeze(&store, &env(), now()).await.unwrap();
+            assert_eq!(whys().await, Vec::<String>::new(), "it is open, and nobody looked since");
+        }
+        let brought = until("it runs 1.0", async || late.runs("shop").as_deref() == Some("1.0"));
+        tokio::time::timeout(AT_ONCE, brought).await.expect("it is not left until the next look");
+        until("it is done", async || controller.engine.active_count() == 0).await;
+    }
     controller.stop.cancel();
 }
 
