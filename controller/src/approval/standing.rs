@@ -75,7 +75,7 @@ pub fn admit(rule: &Rule, author: &OperatorName, who: &OperatorName) -> Result<(
         return Err(Refusal::Author);
     }
     if !rule.knows(who) {
-        return Err(Refusal::NotAsked { asked: rule.asked() });
+        return Err(Refusal::NotAsked { asked: rule.asked_of(author, "the author") });
     }
     Ok(())
 }
@@ -147,32 +147,59 @@ pub fn counts(
     admit(rule, author, who).is_ok() && last.is_some_and(good)
 }
 
+/// Who may not approve, whatever the rule says of them.
+struct Barred<'a> {
+    /// `None`: that is not known yet, and nobody is left out.
+    who: Option<&'a OperatorName>,
+    /// Such as `the author`.
+    called: &'a str,
+}
+
 impl Rule {
     /// Who is asked, in words. Somebody who is named and may not approve is said to lack that.
     pub fn asked(&self) -> String {
         self.asked_but("the author")
     }
 
-    /// The same where it is `author` who may not, by that name.
-    pub fn asked_but(&self, author: &str) -> String {
-        let mut asked: Vec<String> = self.by.iter().map(|who| self.name(who)).collect();
+    /// The same where it is `called` who may not.
+    pub fn asked_but(&self, called: &str) -> String {
+        self.asked_by(&Barred { who: None, called })
+    }
+
+    /// The same, where it is known who that is: they are left out.
+    pub fn asked_of(&self, author: &OperatorName, called: &str) -> String {
+        self.asked_by(&Barred { who: Some(author), called })
+    }
+
+    fn asked_by(&self, barred: &Barred<'_>) -> String {
+        let mut asked = self.names(&self.by, barred);
         for (role, members) in &self.by_roles {
-            asked.push(self.group(role, members, true));
+            asked.push(self.group(role, members, true, barred));
         }
         for (role, rule) in &self.roles {
-            asked.push(format!("at least {} of {}", rule.count, self.group(role, &rule.members, rule.held)));
+            let group = self.group(role, &rule.members, rule.held, barred);
+            asked.push(format!("at least {} of {group}", rule.count));
         }
-        if asked.is_empty() { format!("any approver but {author}") } else { asked.join(", ") }
+        match (asked.is_empty(), self.by.is_empty()) {
+            (false, _) => asked.join(", "),
+            (true, true) => format!("any approver but {}", barred.called),
+            (true, false) => format!("nobody but {}", barred.called),
+        }
     }
 
     /// `sre (sam, sue)`; of a role of operators that nobody has looked up only its name.
-    fn group(&self, role: &str, members: &BTreeSet<OperatorName>, held: bool) -> String {
-        let names: Vec<String> = members.iter().map(|who| self.name(who)).collect();
+    fn group(&self, role: &str, members: &BTreeSet<OperatorName>, held: bool, barred: &Barred<'_>) -> String {
+        let names = self.names(members, barred);
         match (held, &self.approvers) {
             (true, None) => role.to_owned(),
-            (true, Some(_)) if names.is_empty() => format!("{role} (nobody has that role)"),
+            (true, Some(_)) if members.is_empty() => format!("{role} (nobody has that role)"),
+            _ if names.is_empty() => format!("{role} (nobody but {})", barred.called),
             _ => format!("{role} ({})", names.join(", ")),
         }
+    }
+
+    fn names(&self, all: &BTreeSet<OperatorName>, barred: &Barred<'_>) -> Vec<String> {
+        all.iter().filter(|who| Some(*who) != barred.who).map(|who| self.name(who)).collect()
     }
 
     fn name(&self, who: &OperatorName) -> String {

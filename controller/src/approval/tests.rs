@@ -213,6 +213,9 @@ fn refusals_say_why() {
     assert_eq!(refused("ann"), "whoever made the plan cannot approve it: ask another operator");
     assert_eq!(refused("eve"), "asked are: bob");
     assert_eq!(admit(&rule, &name("ann"), &name("bob")), Ok(()));
+    let with_ann = Rule { by: [name("ann"), name("bob")].into(), ..rule.clone() };
+    assert_eq!(admit(&with_ann, &name("ann"), &name("eve")).unwrap_err().to_string(), "asked are: bob");
+    assert_eq!(rule.asked_of(&name("bob"), "the author"), "nobody but the author");
     assert_eq!(Refusal::NotNeeded.to_string(), "the environment asks for no approval: start the plan");
     let anybody = Rule { count: 1, ..Rule::default() };
     assert_eq!(anybody.asked(), "any approver but the author");

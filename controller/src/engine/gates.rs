@@ -196,7 +196,7 @@ fn so_far(rule: &Rule, answers: &[Approval], author: &OperatorName, now: Millis)
         Standing::Pending(lacking) => format!("{lacking}; "),
         Standing::NotNeeded | Standing::Approved { .. } | Standing::Denied(_) => String::new(),
     };
-    format!("{}{lacking}asked are: {}", approved.concat(), rule.asked_but("whoever started it"))
+    format!("{}{lacking}asked are: {}", approved.concat(), rule.asked_of(author, "whoever started it"))
 }
 
 /// How many have to open a gate, and who may at the moment, in words. Empty where that cannot be told: a rollout does not
@@ -278,6 +278,10 @@ mod tests {
             told,
             "cat approved, lacks 1 more; no longer counted: bob; asked are: any approver but whoever started it"
         );
+        let of_role: BTreeSet<OperatorName> = ["ada", "dan"].map(|name| name.parse().unwrap()).into();
+        let with_role = Rule { by_roles: [("approver".to_owned(), of_role)].into(), ..rule.clone() };
+        let told = so_far(&with_role, &[], &author, 2);
+        assert!(told.ends_with("asked are: approver (dan)"), "ada started it: {told}");
         assert_eq!(opinion(&rule, &answers, &author, 2), None);
         answers.push(yes("dan"));
         let (verdict, note) = opinion(&rule, &answers, &author, 2).expect("two of them count");

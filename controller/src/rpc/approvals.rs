@@ -88,7 +88,7 @@ fn encoded(asked: &Asked, rule: &Rule, now: Millis) -> pb::ApprovalRow {
         state: state.to_owned(),
         lacking,
         until_ms: until.unwrap_or_default(),
-        asked: rule.asked(),
+        asked: rule.asked_of(&asked.author, "the author"),
         words: words.collect(),
         stale: String::new(),
         unchanged: false,
