@@ -24,6 +24,7 @@ use longshore_common::time::Millis;
 
 pub use crate::rollout::UnderWay;
 pub use day::Day;
+pub use say::whole_seconds;
 pub use search::Opening;
 pub use times::{MINUTES_OF_DAY, Times};
 

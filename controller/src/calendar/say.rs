@@ -8,11 +8,15 @@ use super::{Calendar, Freeze, Standing, Times};
 /// Windows named in a sentence; the rest are counted.
 const NAMED: usize = 3;
 
+/// The moment in seconds. A part of one is a whole one: whoever waits until then has waited long enough.
+pub fn whole_seconds(at: Millis) -> i64 {
+    at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0)
+}
+
 impl Calendar {
-    /// `Sun 2026-11-29 01:30 CET`, on the clock of the zone. Seconds are said where there are some, and a part of one is a
-    /// whole one: whoever waits until then has waited long enough.
+    /// `Sun 2026-11-29 01:30 CET`, on the clock of the zone. Seconds are said where there are some.
     pub fn say_moment(&self, at: Millis) -> String {
-        let seconds = at.div_euclid(1000) + i64::from(at.rem_euclid(1000) > 0);
+        let seconds = whole_seconds(at);
         let at = Timestamp::from_second(seconds).unwrap_or_default();
         let clock = if seconds.rem_euclid(60) == 0 { "%H:%M" } else { "%H:%M:%S" };
         Zoned::new(at, self.zone.clone()).strftime(&format!("%a %Y-%m-%d {clock} %Z")).to_string()

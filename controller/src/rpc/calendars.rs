@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{invalid, operator, refuse};
 use crate::{
-    calendar::{Calendar, UnderWay},
+    calendar::{Calendar, UnderWay, whole_seconds},
     environments::{
         self,
         freeze::{self, Frozen},
@@ -95,8 +95,9 @@ impl CalendarsService {
     }
 }
 
+/// By one rounding, on whichever clock it is read.
 fn instant(calendar: &Calendar, at: Millis) -> pb::Instant {
-    pb::Instant { ms: at, local: calendar.say_moment(at) }
+    pb::Instant { ms: whole_seconds(at).saturating_mul(1000), local: calendar.say_moment(at) }
 }
 
 fn lock_row(scope: &Scope, locked: &Locked) -> pb::LockRow {
@@ -206,5 +207,16 @@ impl Calendars for CalendarsService {
         let subject = format!("{} is unlocked by {by}", scope.name());
         self.tell(happening(Kind::Unlocked, &scope, subject).by(&by)).await;
         Ok(Response::new(lock_row(&scope, &locked)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_on_every_clock() {
+        let pb::Instant { ms, local } = instant(&Calendar::default(), 1_092);
+        assert_eq!((ms, local.as_str()), (2_000, "Thu 1970-01-01 00:00:02 UTC"));
     }
 }

@@ -15,7 +15,7 @@ use crate::cli::{
     exit::Exit,
     failure::Failure,
     signing::{self, FleetWord, Signed, Signer},
-    view::fleet_word::{FleetSays, Heard},
+    view::fleet_word::{FleetSays, Heard, LiveThere, Revoking},
 };
 
 /// Characters of a reason: it travels to every host with every update.
@@ -52,8 +52,16 @@ pub async fn run(desk: &Desk, command: FleetCommand) -> Result<Exit, Failure> {
         Signed::Waiting(_) => Heard::default(),
         Signed::Enough { .. } | Signed::Before => heard(&client, &catalog, waiting.timeout).await?,
     };
+    let revoking = match (&word, &signed) {
+        (FleetWord::Revoke(digest, _), Signed::Enough { .. } | Signed::Before) => {
+            let digest = digest.hex();
+            Some(Revoking { live: live(&signer, &digest).await, digest })
+        }
+        _ => None,
+    };
     let (waiting, overtaken) = waiting_for(signed);
-    desk.output.print(&FleetSays { overtaken, ..FleetSays::new(&catalog, before, waiting, heard) })?;
+    let says = FleetSays::new(&catalog, before, waiting, heard);
+    desk.output.print(&FleetSays { overtaken, revoking, ..says })?;
     Ok(if before { Exit::NothingToDo } else { Exit::Done })
 }
 
@@ -83,6 +91,21 @@ async fn digest_of(signer: &Signer<'_>, release: Revoked) -> Result<ReleaseDiges
         true => Err(Failure::coded(Code::N01, format!("{name}@{parsed} is not known here"))
             .next("name it by its digest: longshore fleet revoke SHA256")),
     }
+}
+
+/// Where the release is live. That it is revoked stands, so nothing of this fails the command.
+async fn live(signer: &Signer<'_>, digest: &str) -> Option<Vec<LiveThere>> {
+    let client = signer.client;
+    let request = pb::ListEnvironmentsRequest {};
+    let reply = client.answer(signer.by, client.environments().list(request)).await.ok()?;
+    let of_env = |env: pb::Environment| {
+        let of_it = env.live.into_iter().filter(|live| live.digest == digest);
+        let env = env.name;
+        of_it
+            .map(|pb::LiveRelease { app, version, .. }| LiveThere { app, version, env: env.clone() })
+            .collect::<Vec<LiveThere>>()
+    };
+    Some(reply.environments.into_iter().flat_map(of_env).collect())
 }
 
 /// Asks every host; each looks for what is new before it answers.

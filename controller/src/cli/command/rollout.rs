@@ -274,7 +274,8 @@ impl View for Started {
                 let waits = waits.map(|hold| {
                     let until = hold.until.filter(|_| hold.kind != "closed"); // it says so itself
                     let until =
-                        until.map(|at| format!(" (until {})", at.date(&page.zone))).unwrap_or_default();
+                        until.map(|at| format!(" (until {})", at.clock_or_date(&page.zone, page.now)));
+                    let until = until.unwrap_or_default();
                     longshore_common::text::visible(&format!("It waits: {}{until}", hold.what))
                 });
                 let begun = match rollout.holds.iter().any(|hold| hold.kind == "not-started") {
@@ -367,6 +368,19 @@ mod tests {
             lines("paused"),
             [format!("{what}: paused, and begins nothing before: longshore rollout resume {id}")]
         );
+    }
+
+    /// What begins in a quarter of a minute does not begin at a minute that has begun.
+    #[test]
+    fn whoever_has_it_begin_soon_is_told_the_second() {
+        let hold = pb::HoldRow { kind: "not-started".into(), what: "later".into(), ..pb::HoldRow::default() };
+        let rollout = pb::Rollout {
+            id: "01a2b3c4-0000-7000-8000-000000000000".into(),
+            holds: vec![pb::HoldRow { until_ms: 1_015_000, ..hold }],
+            ..pb::Rollout::default()
+        };
+        let lines = Started(rollout.into()).lines(&Page::plain(Moment(1_000_000)));
+        assert_eq!(lines[1], "It waits: later (until 00:16:55 UTC)");
     }
 
     /// Where only the settings were other ones, no version is said to go back to itself.

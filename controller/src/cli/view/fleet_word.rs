@@ -39,6 +39,45 @@ pub struct FleetSays {
     pub known_to: usize,
     /// Hosts that have not, or did not answer: they learn of it when they next look, at the latest after an hour.
     pub not_known_to: Vec<String>,
+    /// Only where a release is revoked by this.
+    #[serde(skip)]
+    pub revoking: Option<Revoking>,
+}
+
+/// A release that is revoked at this moment.
+#[derive(Clone, Debug)]
+pub struct Revoking {
+    pub digest: String,
+    /// Where it goes on; `None`: that could not be found out.
+    pub live: Option<Vec<LiveThere>>,
+}
+
+/// An environment in which it is live.
+#[derive(Clone, Debug)]
+pub struct LiveThere {
+    pub app: String,
+    pub version: String,
+    pub env: String,
+}
+
+impl Revoking {
+    /// What it means, and what is left to do: nothing that runs is stopped by it.
+    fn lines(&self, page: &Page) -> Vec<String> {
+        let head = format!("Release {:.16}… is revoked: no host begins it any more", visible(&self.digest));
+        let mut lines = vec![page.style.paint(Ink::Warn, &head)];
+        let Some(live) = &self.live else { return lines };
+        if live.is_empty() {
+            lines.push("It is live in no environment".to_owned());
+        }
+        lines.extend(live.iter().map(|LiveThere { app, version, env }| {
+            let line = format!(
+                "{app}@{version} is live in {env} and runs on there. Go back: longshore rollout rollback {app} --to {env}, \
+                 or roll out another"
+            );
+            page.style.paint(Ink::Warn, &visible(&line))
+        }));
+        lines
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +100,7 @@ impl FleetSays {
             overtaken: vec![],
             known_to: heard.hosts,
             not_known_to: heard.behind,
+            revoking: None,
         }
     }
 }
@@ -69,14 +109,16 @@ impl View for FleetSays {
     const SCHEMA: &'static str = "longshore.cli.fleet/1";
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        let head = match &self.frozen {
-            _ if self.waiting.is_some() => {
-                page.style.paint(Ink::Warn, "Signed here, and not by enough keys yet: nothing has changed")
-            }
-            Some(reason) => page.style.paint(Ink::Warn, &format!("The fleet is FROZEN: {}", visible(reason))),
-            None => "The fleet is not frozen".to_owned(),
+        let warn = |text: &str| page.style.paint(Ink::Warn, text);
+        let mut lines = match (&self.waiting, &self.frozen, &self.revoking) {
+            (Some(_), ..) => vec![warn("Signed here, and not by enough keys yet: nothing has changed")],
+            (None, Some(reason), _) => vec![warn(&format!("The fleet is FROZEN: {}", visible(reason)))],
+            (None, None, None) => vec!["The fleet is not frozen".to_owned()],
+            (None, None, Some(_)) => vec![],
         };
-        let mut lines = vec![head];
+        if let (None, Some(revoking)) = (&self.waiting, &self.revoking) {
+            lines.extend(revoking.lines(page));
+        }
         if self.before {
             lines.push("It was so before: nothing was signed".to_owned());
         }
@@ -101,5 +143,45 @@ impl View for FleetSays {
         lines.extend(facts.lines(page.style).into_iter().map(|line| format!("  {line}")));
         lines.extend(self.overtaken.iter().map(|other| other.line(page.style)));
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::moment::Moment;
+
+    fn says(revoking: Option<Revoking>, frozen: Option<&str>) -> Vec<String> {
+        let says = FleetSays {
+            frozen: frozen.map(str::to_owned),
+            revoked: vec![],
+            list_version: 4,
+            before: false,
+            waiting: None,
+            overtaken: vec![],
+            known_to: 2,
+            not_known_to: vec![],
+            revoking,
+        };
+        says.lines(&Page::plain(Moment(0)))
+    }
+
+    /// Whoever revokes a release is told what goes on running, and of a freeze only where there is one.
+    #[test]
+    fn whoever_revokes_is_told_where_it_is_live() {
+        let revoking = |live: Vec<LiveThere>| Some(Revoking { digest: "9c".repeat(32), live: Some(live) });
+        let there = LiveThere { app: "shop".into(), version: "1.4.2".into(), env: "production".into() };
+        let told = says(revoking(vec![there]), None);
+        assert_eq!(
+            told[..2],
+            [
+                "Release 9c9c9c9c9c9c9c9c… is revoked: no host begins it any more",
+                "shop@1.4.2 is live in production and runs on there. Go back: longshore rollout rollback shop --to production, \
+                 or roll out another"
+            ]
+        );
+        assert_eq!(says(revoking(vec![]), None)[1], "It is live in no environment");
+        assert!(says(revoking(vec![]), Some("an incident"))[0].contains("FROZEN: an incident"));
+        assert_eq!(says(None, None)[0], "The fleet is not frozen");
     }
 }

@@ -112,7 +112,7 @@ fn of_roles(table: &Table<'_>, roles: &Roles) -> BTreeMap<String, RoleRule> {
             (Some(members), _) => RoleRule { count, members: members.clone(), held: false },
             (None, Ok(_)) => RoleRule { count, members: BTreeSet::new(), held: true },
             (None, Err(_)) => {
-                no_role(&wanted, "approval", &name.clone(), &name);
+                no_role(&wanted, "approval.roles", &name, &name);
                 continue;
             }
         };

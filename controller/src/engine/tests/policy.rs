@@ -344,6 +344,8 @@ async fn roles_of_operators_are_asked() {
     let (_agents, store, _controller) = fleet(1).await;
     let unknown = apply(&store, "[approval]\nby = [\"role:boss\"]\n").await.unwrap_err().to_string();
     assert!(unknown.contains("there is no role \"boss\" in [roles], and operators have viewer"), "{unknown}");
+    let unknown = apply(&store, "[approval]\nroles = { boss = 1 }\n").await.unwrap_err().to_string();
+    assert!(unknown.contains("approval.roles.boss: there is no role \"boss\""), "{unknown}");
     apply(&store, "[approval]\nby = [\"role:approver\"]\nroles = { host-admin = 1 }\n").await.unwrap();
     let asked = Asked {
         plan: PlanDigest::of(b"a plan"),
