@@ -22,14 +22,15 @@ pub struct TokenMade {
     pub expires_at: Moment,
     /// Where a host enrols.
     pub address: String,
-    /// The one command to run on the host.
+    /// The one command to run on the host. It reads the token from its standard input, so that it is in no process list and no
+    /// shell history.
     pub command: String,
 }
 
 impl TokenMade {
     pub fn new(reply: pb::CreateTokenReply, uses: u32) -> Self {
         let pb::CreateTokenReply { token, id, expires_ms, enroll_address } = reply;
-        let command = format!("sudo longshore-agent enroll --server {enroll_address} --token {token}");
+        let command = format!("sudo longshore-agent enroll --server {enroll_address} --token-file -");
         Self { id, token, uses, expires_at: Moment(expires_ms), address: enroll_address, command }
     }
 }
@@ -46,6 +47,10 @@ impl View for TokenMade {
             ),
             String::new(),
             format!("  {}", visible(&self.command)),
+            String::new(),
+            "It waits for the token: paste this line, and end with Ctrl-D.".to_owned(),
+            String::new(),
+            format!("  {}", visible(&self.token)),
             String::new(),
             page.style.paint(
                 Ink::Faint,
@@ -152,5 +157,25 @@ impl View for TokenRevoked {
 
     fn lines(&self, _page: &Page) -> Vec<String> {
         vec![format!("Token {} is revoked. Hosts that enrolled with it stay enrolled.", visible(&self.id))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_in_no_command() {
+        let reply = pb::CreateTokenReply {
+            token: "lsj1.tk-7d21.secret".into(),
+            id: "tk-7d21".into(),
+            expires_ms: 1_800_000,
+            enroll_address: "deploy.example:7443".into(),
+        };
+        let made = TokenMade::new(reply, 1);
+        assert_eq!(made.command, "sudo longshore-agent enroll --server deploy.example:7443 --token-file -");
+        let lines = made.lines(&Page::plain(Moment(0)));
+        let with_it: Vec<&String> = lines.iter().filter(|line| line.contains("secret")).collect();
+        assert_eq!(with_it, ["  lsj1.tk-7d21.secret"], "on a line of its own");
     }
 }
