@@ -16,6 +16,7 @@ mod calendars;
 mod commit;
 mod drains;
 pub mod gates;
+mod idle;
 mod lacking;
 mod lend;
 mod looks;

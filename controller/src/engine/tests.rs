@@ -4,6 +4,7 @@ mod ahead;
 mod balanced;
 mod belonging;
 mod gates;
+mod idle;
 mod missed;
 mod newcomers;
 mod policy;

@@ -321,9 +321,11 @@ impl Rollouts for RolloutsService {
             }
         };
         let act = event.as_str();
+        let unchanged = self.engine.changes_nothing(&id, &event).await.map_err(refuse)?;
         self.engine.steer(id, event).await.map_err(refuse)?;
-        tracing::info!(rollout = %id, act, by = %longshore_common::text::visible(&by), "steered");
-        self.message(&id).await
+        tracing::info!(rollout = %id, act, unchanged, by = %longshore_common::text::visible(&by), "steered");
+        let rollout = self.message(&id).await?.into_inner();
+        Ok(Response::new(pb::Rollout { unchanged, ..rollout }))
     }
 
     async fn open_gate(

@@ -101,9 +101,10 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
                 bake_ms: bake.map(ms),
                 hold_ms: hold.map(ms),
             });
-            let rollout = ask_to_steer(&desk.client().await?, steering, act).await?;
-            desk.output.print(&Paced { steered: Steered(rollout), now })?;
-            Ok(Exit::Done)
+            let steered = ask_to_steer(&desk.client().await?, steering, act).await?;
+            let exit = steered.exit();
+            desk.output.print(&Paced { steered, now })?;
+            Ok(exit)
         }
         RolloutCommand::Retry { rollout, hosts, reason, waiting } => {
             let steering = Steering { rollout, reason, timeout: waiting.timeout };
@@ -243,15 +244,16 @@ impl From<crate::cli::args::Acting> for Steering {
 
 async fn steer(desk: &Desk, steering: Steering, act: Act) -> Result<Exit, Failure> {
     let client = desk.client().await?;
-    let rollout = ask_to_steer(&client, steering, act).await?;
-    desk.output.print(&Steered(rollout))?;
-    Ok(Exit::Done)
+    let steered = ask_to_steer(&client, steering, act).await?;
+    let exit = steered.exit();
+    desk.output.print(&steered)?;
+    Ok(exit)
 }
 
-async fn ask_to_steer(client: &Client, steering: Steering, act: Act) -> Result<Rollout, Failure> {
+async fn ask_to_steer(client: &Client, steering: Steering, act: Act) -> Result<Steered, Failure> {
     let Steering { rollout, reason, timeout } = steering;
     let request = pb::SteerRequest { rollout, reason: reason.unwrap_or_default(), act: Some(act) };
-    client.answer(deadline(timeout), client.rollouts().steer(request)).await.map(Rollout::from)
+    client.answer(deadline(timeout), client.rollouts().steer(request)).await.map(Steered::from)
 }
 
 /// A rollout that has just begun, in a line for people; the same JSON as any rollout.
@@ -291,19 +293,38 @@ impl View for Started {
     }
 }
 
-/// A rollout after an operator acted on it.
+/// A rollout after an operator acted on it; the same JSON as any rollout.
 #[derive(Clone, Debug, serde::Serialize)]
-struct Steered(Rollout);
+#[serde(transparent)]
+struct Steered {
+    rollout: Rollout,
+    /// It was so before.
+    #[serde(skip)]
+    unchanged: bool,
+}
+
+impl From<pb::Rollout> for Steered {
+    fn from(reply: pb::Rollout) -> Self {
+        Self { unchanged: reply.unchanged, rollout: reply.into() }
+    }
+}
+
+impl Steered {
+    fn exit(&self) -> Exit {
+        if self.unchanged { Exit::NothingToDo } else { Exit::Done }
+    }
+}
 
 impl View for Steered {
     const SCHEMA: &'static str = Rollout::SCHEMA;
 
     fn lines(&self, page: &Page) -> Vec<String> {
-        let Steered(rollout) = self;
+        let Steered { rollout, unchanged } = self;
         let state = page.style.paint(rollout.standing().ink(), rollout.state());
         let (id, visible) = (short(&rollout.id), longshore_common::text::visible);
         let what = visible(&format!("{}@{} to {}", rollout.app, rollout.version, rollout.env));
-        vec![match &rollout.outcome_reason {
+        let before = unchanged.then(|| "It was so before: nothing is changed by this.".to_owned());
+        let now = match &rollout.outcome_reason {
             Some(reason) => format!("Rollout {id} ({what}): {state}. {}", visible(reason)),
             None if rollout.state() == "paused" => {
                 format!(
@@ -311,7 +332,8 @@ impl View for Steered {
                 )
             }
             None => format!("Rollout {id} ({what}): {state}. Follow it: longshore rollout watch {id}"),
-        }]
+        };
+        before.into_iter().chain([now]).collect()
     }
 }
 
@@ -359,7 +381,10 @@ mod tests {
             phase: phase.into(),
             ..pb::Rollout::default()
         };
-        let lines = |phase: &str| Steered(rollout(phase).into()).lines(&Page::plain(Moment(0)));
+        let lines = |phase: &str| Steered::from(rollout(phase)).lines(&Page::plain(Moment(0)));
+        let again = Steered::from(pb::Rollout { unchanged: true, ..rollout("rolling-back") });
+        assert_eq!(again.exit(), Exit::NothingToDo);
+        assert_eq!(again.lines(&Page::plain(Moment(0)))[0], "It was so before: nothing is changed by this.");
         let id = short("01a2b3c4-0000-7000-8000-000000000000");
         let what = format!("Rollout {id} (shop@1.6 to production)");
         assert_eq!(lines("staging"), [format!("{what}: staging. Follow it: longshore rollout watch {id}")]);
@@ -418,7 +443,7 @@ mod tests {
         assert_eq!(now, "waves of 50%, a bake of 5m");
         let rollout =
             pb::Rollout { id: "01a2b3c4-0000-7000-8000-000000000000".into(), ..pb::Rollout::default() };
-        let paced = Paced { steered: Steered(rollout.into()), now };
+        let paced = Paced { steered: rollout.into(), now };
         assert_eq!(paced.lines(&Page::plain(Moment(0)))[0], "From now on: waves of 50%, a bake of 5m.");
     }
 }

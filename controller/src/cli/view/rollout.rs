@@ -197,6 +197,7 @@ impl From<pb::Rollout> for Rollout {
             gates,
             balancing,
             newcomers,
+            unchanged: _, // of the answer to one who steers, which is not how the rollout stands
         } = rollout;
         Self {
             id,

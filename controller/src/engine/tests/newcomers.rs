@@ -18,7 +18,7 @@ use crate::{
     testing::{self, HandAgent},
 };
 
-async fn site(more: &str, agents: &[HandAgent]) -> (SharedStore, Controller) {
+pub(super) async fn site(more: &str, agents: &[HandAgent]) -> (SharedStore, Controller) {
     let store: SharedStore = world(agents).await;
     let (file, by) = (FILE.replacen("[rollout]\n", &format!("{more}\n"), 1), "alice".parse().unwrap());
     environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 1).await.unwrap();
