@@ -3,8 +3,10 @@
 pub mod approve;
 pub mod freeze;
 pub mod lock;
+pub mod passage;
 pub mod reach;
 pub mod remove;
+pub mod shared;
 pub mod unknown;
 pub mod unmatched;
 

@@ -60,7 +60,7 @@ pub async fn assigned(
 }
 
 /// The host balances others, and the app is none of its own.
-async fn directs(store: &SharedStore, host: &HostId, app: &AppName) -> Result<bool, Trouble> {
+pub async fn directs(store: &SharedStore, host: &HostId, app: &AppName) -> Result<bool, Trouble> {
     let found = records::get::<Given>(store, &Key::assignment(host, app)).await?;
     Ok(found.is_some_and(|(given, _)| given.assignment.intent == Intent::Direct))
 }

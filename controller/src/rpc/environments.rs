@@ -22,6 +22,7 @@ use crate::{
     environments::{
         self, Applied,
         reach::taken,
+        shared::shared,
         unknown::unknown,
         unmatched::{emptied, unmatched},
     },
@@ -124,6 +125,13 @@ impl EnvironmentsService {
         Ok((Before { environment, revision }, about))
     }
 
+    /// That all its hosts are of other environments.
+    async fn shared(&self, environment: &Environment, hosts: &[Host]) -> Result<Option<String>, Trouble> {
+        let all = environments::list(&self.store).await?;
+        let others: Vec<Environment> = all.iter().filter_map(|applied| applied.read().ok()).collect();
+        Ok(shared(environment, &others, hosts))
+    }
+
     async fn show_all(&self) -> Result<Vec<pb::Environment>, Trouble> {
         let around = self.surroundings().await?;
         let all = environments::list(&self.store).await?;
@@ -174,9 +182,15 @@ impl Environments for EnvironmentsService {
             environments::apply_where(&self.store, &self.tell, &file_name, &file, by, now, as_seen).await;
         let (environment, changed) = applied.map_err(refuse)?;
         let hosts = host::list(&self.store).await.map_err(refuse)?;
+        let is_new = before.as_ref().is_some_and(|before| before.revision.is_none());
+        let shared = match is_new {
+            true => self.shared(&environment, &hosts).await.map_err(refuse)?,
+            false => None,
+        };
         let earlier = before.and_then(|before| before.environment);
         let emptied = earlier.and_then(|earlier| emptied(&earlier, &environment, &hosts));
-        let mut warnings: Vec<String> = emptied.into_iter().chain(unmatched(&environment, &hosts)).collect();
+        let mut warnings: Vec<String> = emptied.into_iter().chain(shared).collect();
+        warnings.extend(unmatched(&environment, &hosts));
         warnings.extend(unknown(&self.store, &environment).await.map_err(refuse)?);
         let environment = self.show_one(&environment.name).await.map_err(refuse)?;
         Ok(Response::new(pb::ApplyEnvironmentReply { environment: Some(environment), changed, warnings }))

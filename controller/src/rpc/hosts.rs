@@ -23,6 +23,7 @@ use crate::{
         Engine, Unbrought, states,
         unwell::{self, FoundUnwell},
     },
+    environments,
     fleet::{
         ASKED_AT_ONCE, Asked, Connected, Drained, Fleet, Host, host,
         words::{Answer, AppSeen, Question},
@@ -67,7 +68,20 @@ impl HostsService {
     async fn row(&self, host: Host) -> Result<pb::Host, Trouble> {
         let apps = self.apps(&host.id).await?;
         let unwell = unwell::found(&self.store, &host.id, &apps).await?;
-        Ok(self.row_of(host, apps, unwell, &self.engine.unbrought().await?))
+        let directs = self.directed(&host.id, &apps).await?;
+        let row = self.row_of(host, apps, unwell, &self.engine.unbrought().await?);
+        Ok(pb::Host { directs, ..row })
+    }
+
+    /// Of apps that it never ran, those whose traffic it directs for others.
+    async fn directed(&self, host: &HostId, apps: &[AppSeen]) -> Result<Vec<String>, Trouble> {
+        let mut directed = vec![];
+        for seen in apps.iter().filter(|seen| seen.version.is_empty()) {
+            if states::directs(&self.store, host, &seen.app).await? {
+                directed.push(seen.app.to_string());
+            }
+        }
+        Ok(directed)
     }
 
     fn row_of(
@@ -116,15 +130,19 @@ impl HostsService {
 
     /// The rows of many, with what was found out of them after their switches.
     async fn rows(&self, hosts: Vec<Host>) -> Result<Vec<pb::Host>, Trouble> {
-        let mut apps = HashMap::with_capacity(hosts.len());
+        let (mut apps, mut directs) = (HashMap::with_capacity(hosts.len()), HashMap::new());
         for host in &hosts {
-            apps.insert(host.id, self.apps(&host.id).await?);
+            let of_it = self.apps(&host.id).await?;
+            directs.insert(host.id, self.directed(&host.id, &of_it).await?);
+            apps.insert(host.id, of_it);
         }
         let mut unwell = unwell::found_among(&self.store, &apps).await?;
         let unbrought = self.engine.unbrought().await?;
         let rows = hosts.into_iter().map(|host| {
             let (apps, unwell) = (apps.remove(&host.id), unwell.remove(&host.id));
-            self.row_of(host, apps.unwrap_or_default(), unwell.unwrap_or_default(), &unbrought)
+            let directs = directs.remove(&host.id).unwrap_or_default();
+            let row = self.row_of(host, apps.unwrap_or_default(), unwell.unwrap_or_default(), &unbrought);
+            pb::Host { directs, ..row }
         });
         Ok(rows.collect())
     }
@@ -196,6 +214,8 @@ fn row(host: Host, connected: Option<Connected>, apps: Vec<AppSeen>, last_seen_m
         unbrought: vec![],
         unwell: vec![],
         traffic: vec![],
+        directs: vec![],
+        told: vec![],
     }
 }
 
@@ -318,10 +338,14 @@ impl Hosts for HostsService {
         let by = operator(&self.door, &request).await?;
         let pb::LabelHostRequest { host, set, unset } = request.into_inner();
         let set: BTreeMap<String, String> = set;
+        let before = host::find(&self.store, &host).await.map_err(refuse)?;
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
         self.engine.labels_changed(host.id).await;
-        Ok(Response::new(self.row_with_traffic(host).await.map_err(refuse)?))
+        let environments = environments::list(&self.store).await.map_err(refuse)?;
+        let told = environments::passage::told(&before, &host, &environments);
+        let row = self.row_with_traffic(host).await.map_err(refuse)?;
+        Ok(Response::new(pb::Host { told, ..row }))
     }
 
     async fn drain(

@@ -114,7 +114,9 @@ pub async fn host(desk: &Desk, command: HostCommand) -> Result<Exit, Failure> {
         HostCommand::Label { host, changes, waiting } => {
             let request = label_request(host, changes);
             let reply = client.answer(deadline(waiting.timeout), hosts.label(request)).await?;
+            let told: Vec<String> = reply.told.iter().map(|line| visible(line)).collect();
             desk.output.print(&Host::from(reply))?;
+            desk.output.remark(&told)?;
         }
         HostCommand::Drain { host, deadline, force, reason, waiting } => {
             let within = deadline.map(|deadline| deadline.as_ms() as u64);

@@ -59,6 +59,9 @@ pub struct Host {
     /// Set while load balancers wait for its apps, after it was undrained.
     pub rejoining: Option<HostRejoin>,
     pub apps: Vec<HostApp>,
+    /// Of these apps, those that are none of its own: it directs the traffic of other hosts.
+    #[serde(skip)]
+    pub directs: Vec<String>,
     /// What is live in its environments and is not brought to it yet.
     pub unbrought: Vec<Unbrought>,
     /// Found by rollouts after the switch that an app's verdict is of.
@@ -130,6 +133,8 @@ impl From<pb::Host> for Host {
             unbrought,
             unwell,
             traffic,
+            directs,
+            told: _, // of the answer to whoever labels it
         } = host;
         // One that enrolled and never connected has said nothing yet.
         let facts = facts.filter(|facts| !facts.os.is_empty()).map(HostFacts::from);
@@ -151,6 +156,7 @@ impl From<pb::Host> for Host {
             drained: drained.map(HostDrain::from),
             rejoining: rejoining.map(HostRejoin::from),
             apps,
+            directs,
             unbrought: unbrought.into_iter().map(Unbrought::from).collect(),
             unwell: unwell.into_iter().map(FoundUnwell::from).collect(),
             traffic: traffic.into_iter().map(TrafficNote::from).collect(),
@@ -211,19 +217,6 @@ impl HostApp {
             self.app, local.by
         ));
         Some(page.style.paint(Ink::Warn, &note))
-    }
-
-    /// `shop 1.1`, with what is wrong where something is.
-    pub fn brief(&self) -> String {
-        let version = self.version.as_deref().unwrap_or("not deployed");
-        let trouble = match (&self.version, self.running, self.verdict.as_deref()) {
-            (None, _, _) => String::new(),
-            (_, None, _) => " (unknown)".to_owned(),
-            (_, Some(false), _) => " (down)".to_owned(),
-            (_, Some(true), Some("healthy") | None) => String::new(),
-            (_, Some(true), Some(verdict)) => format!(" ({verdict})"),
-        };
-        visible(&format!("{} {version}{trouble}", self.app))
     }
 }
 
@@ -421,7 +414,7 @@ impl View for Host {
         let mut lines = facts.lines(page.style);
         if !self.apps.is_empty() {
             lines.push(String::new());
-            lines.extend(apps_table(&self.apps, self.connected).lines(page.style));
+            lines.extend(apps_table(&self.apps, &self.directs, self.connected).lines(page.style));
             let sides =
                 self.apps.iter().flat_map(|app| app.sides.iter().map(|side| side.line(&app.app, page)));
             lines.extend(sides);
