@@ -110,6 +110,19 @@ async fn what_went_back_goes_no_further_unless_it_is_said() {
     everywhere(&agents, "1.0");
 }
 
+/// Whoever aborts the way back has said nothing of the release that it led to.
+#[tokio::test]
+async fn what_somebody_aborted_may_be_gone_back_to() {
+    let (agents, _store, controller) = fleet(2).await;
+    rolled_out(&controller, &["1.0", "1.1", "1.2"]).await;
+    let later = StartRequest { at: "+2h".to_owned(), ..request(None) };
+    let aborted = controller.engine.start(later).await.unwrap();
+    controller.engine.steer(aborted, Event::Abort { by: "alice".into() }).await.unwrap();
+    assert_eq!(controller.done(aborted).await, Outcome::Aborted);
+    assert_eq!(gone_back(&controller, request(None)).await, "");
+    everywhere(&agents, "1.1");
+}
+
 /// 1.1 was live once, and did not come through when it was tried again.
 #[tokio::test]
 async fn what_a_rollout_took_back_is_nowhere_to_go() {
