@@ -86,7 +86,7 @@ pub async fn run(desk: &Desk, command: RolloutCommand) -> Result<Exit, Failure> 
             let request = pb::OpenGateRequest { rollout, gate, denied: deny, reason };
             let by = deadline(waiting.timeout);
             let reply = client.answer(by, client.rollouts().open_gate(request)).await?;
-            desk.output.print(&Steered(Rollout::from(reply)))?;
+            desk.output.print(&Steered::from(reply))?;
             Ok(Exit::Done)
         }
         RolloutCommand::Abort(acting) => steer(desk, acting.into(), Act::Abort(pb::Nothing {})).await,
@@ -155,7 +155,7 @@ async fn rollback(desk: &Desk, args: RollbackArgs) -> Result<Exit, Failure> {
         }
         let by = deadline(timeout.unwrap_or(WAIT));
         let client = desk.client().await?;
-        let rollout = ask_to_steer(&client, steering, act).await?;
+        let Steered { rollout, .. } = ask_to_steer(&client, steering, act).await?;
         return watch_back(desk, &client, rollout.id, by).await;
     };
     let (app, version) = what.split_once('@').unwrap_or((&what, ""));
