@@ -59,15 +59,15 @@ mod tests {
         let hosts = ["web-1", "web-2"].map(|name| HandAgent::new(name, &[]).host);
         let told = |new: &Environment, others: &[Environment]| shared(new, others, &hosts);
         let production = env("production", "env=prod", "shop");
-        let said = told(&env("trial", "name=web-*", ""), from_ref(&production)).unwrap();
+        let said = told(&env("lab", "name=web-*", ""), from_ref(&production)).unwrap();
         assert!(
             said.starts_with("selector \"name=web-*\": all its hosts are of production already."),
             "{said}"
         );
-        assert!(said.ends_with("longshore env remove trial"), "{said}");
+        assert!(said.ends_with("longshore env remove lab"), "{said}");
         assert_eq!(told(&env("search", "env=prod", "search"), from_ref(&production)), None, "for two apps");
-        assert_eq!(told(&env("trial", "env=trial", ""), &[production]), None, "it has no hosts");
+        assert_eq!(told(&env("lab", "env=trial", ""), &[production]), None, "it has no hosts");
         let half = env("half", "name=web-1", "");
-        assert_eq!(told(&env("trial", "env=prod", ""), &[half]), None, "web-2 is of no other");
+        assert_eq!(told(&env("lab", "env=prod", ""), &[half]), None, "web-2 is of no other");
     }
 }

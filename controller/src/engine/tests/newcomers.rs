@@ -206,7 +206,7 @@ async fn a_newcomer_that_lacks_a_sealed_secret_says_so_and_holds_up_nobody() {
 #[tokio::test]
 async fn a_newcomer_waits_for_a_freeze_and_no_longer() {
     /// Less than the time after which newcomers that are left are looked at anyway.
-    const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(30);
+    const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(45);
     let agents = fleet_of(1, &[]);
     let (store, controller) = site("[rollout]", &agents).await;
     let first = controller.engine.start(request(Some("1.0"))).await.unwrap();
