@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use longshore_common::report::EVIDENCE_LINES;
 
+use super::lines::shortened;
+
 /// Lines that are looked at: an app that crashes again and again says the same each time, which is folded.
 pub const LINES_READ: usize = 3 * EVIDENCE_LINES;
 /// The longest run of lines that is recognised when it comes again.
@@ -39,6 +41,13 @@ impl LastLines {
             lines.into_iter().skip(excess)
         };
         LastLines(last_half(own).chain(last_half(others)).collect())
+    }
+
+    /// There may be lines, and nobody knows them.
+    pub fn unread(why: &dyn std::fmt::Display) -> LastLines {
+        let mut lines = LastLines::default();
+        lines.push(&shortened(&format!("(the app's log cannot be read: {why})")));
+        lines
     }
 
     pub fn last(&self) -> Option<&str> {
@@ -134,6 +143,12 @@ mod tests {
         let booms = ["boom 0", "boom 1", "boom 2", "boom 3"].map(str::to_owned);
         assert_eq!(together(&booms, &crashes), ["boom 3", "failed", "(these 2 lines 3 times)"]);
         assert_eq!(together(&[], &noise), noise[LINES_READ - EVIDENCE_LINES..]);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_says_so() {
+        let told: Vec<String> = LastLines::unread(&"No journal files were found.").into_iter().collect();
+        assert_eq!(told, ["(the app's log cannot be read: No journal files were found.)"]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Usage {
     /// Resident, of all its processes; what they share counts for each.
     pub memory_bytes: u64,
     pub error_lines: u32,
+    /// Why the log could not be read: then nobody knows how many lines complain.
+    #[serde(default)]
+    pub log_unread: Option<String>,
     /// 0: none.
     pub main_pid: u32,
 }

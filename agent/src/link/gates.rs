@@ -74,9 +74,16 @@ pub(super) async fn usage<W: Works>(crew: &W, asked: pb::UsageQuestion) -> Told 
         crew.usage(&app, asked.since_ms).await.map_err(|failure| failure.message)
     };
     match timeout(USAGE, looked).await.unwrap_or_else(|_| Err(format!("it took more than {USAGE:?}"))) {
-        Ok(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid }) => {
-            let main_pid = main_pid.into();
-            Told::Usage(pb::UsageAnswer { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+        Ok(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, log_unread, main_pid }) => {
+            Told::Usage(pb::UsageAnswer {
+                running,
+                restarts,
+                cpu_ms,
+                memory_bytes,
+                error_lines,
+                main_pid: main_pid.into(),
+                log_unread: log_unread.unwrap_or_default(),
+            })
         }
         Err(why) => Told::Error(why),
     }

@@ -284,6 +284,8 @@ pub struct Usage {
     pub cpu_ms: u64,
     pub memory_bytes: u64,
     pub error_lines: u32,
+    /// Why its log could not be read: then nobody knows how many lines complain.
+    pub log_unread: Option<String>,
     /// 0: none.
     pub main_pid: u64,
 }

@@ -21,6 +21,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const HOSTS: usize = 500;
 /// Answers in a row by which it does not run, before it is down and not just on its way up again.
 const DOWN: u32 = 2;
+/// Answers in a row without its log, before there is none and not just none in time.
+const UNREAD: u32 = 2;
 
 /// A host's counters at the beginning, and what was added up since.
 struct Track {
@@ -33,6 +35,8 @@ struct Track {
     restarts: u32,
     /// Answers in a row, the last among them, by which it does not run.
     down: u32,
+    /// Answers in a row, the last among them, without its log.
+    unread: u32,
 }
 
 pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
@@ -78,25 +82,46 @@ pub async fn look(limits: &AppLimits, scene: &Scene) -> Conclusion {
             return Conclusion::new(Verdict::Fail, down).with(lines);
         }
         let all_seen = tracks.values().all(|track| track.was_seen_for(limits.window.0, passed));
-        if all_seen && down.is_none() && silent.is_empty() {
-            if let Some(broken) = tracks.iter().find_map(|(name, track)| track.too_busy(limits, name, passed))
-            {
-                return Conclusion::new(Verdict::Fail, broken).with(lines);
-            }
-            let hosts = if tracks.len() == 1 { "host" } else { "hosts" };
-            let mut note = format!("{} {hosts} within bounds for {}", tracks.len(), limits.window);
+        if all_seen
+            && down.is_none()
+            && silent.is_empty()
+            && let Some((verdict, mut note)) = settled(&tracks, limits, passed)
+        {
             let more = scene.changed.len().saturating_sub(HOSTS);
-            if more > 0 {
+            if more > 0 && verdict == Verdict::Pass {
                 note += &format!("; {more} more run the release and were not asked");
             }
-            return Conclusion::new(Verdict::Pass, note).with(lines);
+            return Conclusion::new(verdict, note).with(lines);
         }
         if !scene.pause(limits.every.0).await {
-            let verdict = if tracks.is_empty() { Verdict::NoData } else { Verdict::Inconclusive };
+            let unread = tracks.iter().find_map(|(name, track)| track.lacks(limits, name));
+            let nothing = tracks.is_empty() || unread.is_some();
+            let verdict = if nothing { Verdict::NoData } else { Verdict::Inconclusive };
             let down = down.map(|(_, down)| down);
-            let why = silent.first().cloned().or(down);
+            let why = unread.or_else(|| silent.first().cloned()).or(down);
             let why = why.unwrap_or_else(|| "the window was not over in time".to_owned());
             return Conclusion::new(verdict, why).with(lines);
+        }
+    }
+}
+
+/// Of hosts that were all seen for the window, and run the app. What was not measured does not pass; `None`: it is asked
+/// once more.
+fn settled(
+    tracks: &BTreeMap<HostName, Track>,
+    limits: &AppLimits,
+    passed: Duration,
+) -> Option<(Verdict, String)> {
+    if let Some(broken) = tracks.iter().find_map(|(name, track)| track.too_busy(limits, name, passed)) {
+        return Some((Verdict::Fail, broken));
+    }
+    let lacking = tracks.iter().filter_map(|(name, track)| Some((track.unread, track.lacks(limits, name)?)));
+    match lacking.max_by_key(|(answers, _)| *answers) {
+        Some((answers, why)) => (answers >= UNREAD).then_some((Verdict::NoData, why)),
+        None => {
+            let hosts = if tracks.len() == 1 { "host" } else { "hosts" };
+            let note = format!("{} {hosts} within bounds for {}", tracks.len(), limits.window);
+            Some((Verdict::Pass, note))
         }
     }
 }
@@ -109,9 +134,9 @@ fn since_begun(scene: &Scene) -> Duration {
 fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage, asked_at: Duration) {
     match tracks.get_mut(name) {
         None => {
-            let down = u32::from(!usage.running);
+            let (down, unread) = (u32::from(!usage.running), u32::from(usage.log_unread.is_some()));
             let (first, last) = (usage.clone(), usage);
-            let track = Track { first, last, from: asked_at, cpu_ms: 0, restarts: 0, down };
+            let track = Track { first, last, from: asked_at, cpu_ms: 0, restarts: 0, down, unread };
             tracks.insert(name.clone(), track);
         }
         Some(track) => {
@@ -122,6 +147,7 @@ fn note(tracks: &mut BTreeMap<HostName, Track>, name: &HostName, usage: Usage, a
             let another = u32::from(usage.main_pid != track.last.main_pid && usage.main_pid != 0);
             track.restarts += counted.max(another);
             track.down = if usage.running { 0 } else { track.down + 1 };
+            track.unread = if usage.log_unread.is_some() { track.unread + 1 } else { 0 };
             track.last = usage;
         }
     }
@@ -131,6 +157,13 @@ impl Track {
     /// By its last answer.
     fn is_down(&self, name: &HostName) -> Option<String> {
         (self.down > 0).then(|| format!("{name}: the app does not run"))
+    }
+
+    /// What is to be bounded, and was not measured when it was asked last.
+    fn lacks(&self, limits: &AppLimits, name: &HostName) -> Option<String> {
+        limits.errors_per_minute?;
+        let why = self.last.log_unread.as_ref()?;
+        Some(format!("{name}: its errors are not known: {why}"))
     }
 
     fn was_seen_for(&self, window: Duration, passed: Duration) -> bool {
@@ -185,7 +218,10 @@ fn lines(tracks: &BTreeMap<HostName, Track>, passed: Duration, silent: &[String]
         format!(
             "{name}: {}{before}, {}, {:.0}% of a core, {}{up}",
             counted(track.restarts, "restart"),
-            counted(track.last.error_lines, "error line"),
+            match &track.last.log_unread {
+                None => counted(track.last.error_lines, "error line"),
+                Some(_) => "error lines not known".to_owned(),
+            },
             track.cpu_percent(passed),
             bytes(track.last.memory_bytes),
         )
@@ -204,7 +240,8 @@ mod tests {
     use super::*;
 
     fn usage(main_pid: u64, restarts: u32, cpu_ms: u64, error_lines: u32) -> Usage {
-        Usage { running: true, restarts, cpu_ms, memory_bytes: 10 << 20, error_lines, main_pid }
+        let log_unread = None;
+        Usage { running: true, restarts, cpu_ms, memory_bytes: 10 << 20, error_lines, log_unread, main_pid }
     }
 
     fn track(usages: &[Usage]) -> Track {
@@ -254,6 +291,44 @@ mod tests {
         );
         let fat = Usage { memory_bytes: 100 << 20, ..first.clone() };
         assert_eq!(broken(&[first, fat]).unwrap(), "web-1 uses 100.0 MiB; at most 64.0 MiB");
+    }
+
+    /// A journal that keeps nothing has no error lines to show either.
+    #[test]
+    fn a_log_that_cannot_be_read_does_not_pass() {
+        let unread = || {
+            let log_unread = Some("the app's log cannot be read: No journal files were found.".to_owned());
+            Usage { log_unread, ..usage(1, 0, 0, 0) }
+        };
+        let none = AppLimits {
+            window: Span::secs(60),
+            every: Span::secs(5),
+            restarts: Some(0),
+            errors_per_minute: None,
+            cpu_percent: None,
+            memory_bytes: None,
+        };
+        let ten = AppLimits { errors_per_minute: Some(10), ..none.clone() };
+        let after = |usages: &[Usage], limits: &AppLimits| {
+            let tracks = BTreeMap::from([("web-1".parse().unwrap(), track(usages))]);
+            settled(&tracks, limits, MINUTE)
+        };
+        let passed = Some((Verdict::Pass, "1 host within bounds for 1m".to_owned()));
+        assert_eq!(after(&[usage(1, 0, 0, 0)], &ten), passed);
+        assert_eq!(after(&[unread()], &ten), None, "it may only have taken too long: once more");
+        let (verdict, note) = after(&[unread(), unread()], &ten).unwrap();
+        assert_eq!(
+            (verdict, note.as_str()),
+            (
+                Verdict::NoData,
+                "web-1: its errors are not known: the app's log cannot be read: No journal files were found."
+            )
+        );
+        assert_eq!(after(&[unread(), unread(), usage(1, 0, 0, 0)], &ten), passed);
+        assert_eq!(after(&[unread(), unread()], &none), passed, "nobody asked for its errors");
+        let tracks = BTreeMap::from([("web-1".parse().unwrap(), track(&[unread()]))]);
+        let shown = lines(&tracks, MINUTE, &[]).remove(0);
+        assert_eq!(shown, "web-1: 0 restarts, error lines not known, 0% of a core, 10.5 MB");
     }
 
     /// What does not run breaks no bound: it takes nothing, logs nothing and is not started again.

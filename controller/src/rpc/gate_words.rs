@@ -69,8 +69,10 @@ pub fn reached(answer: pb::ReachAnswer) -> Answer {
 }
 
 pub fn usage(answer: pb::UsageAnswer) -> Answer {
-    let pb::UsageAnswer { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid } = answer;
-    Answer::Usage(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+    let pb::UsageAnswer { running, restarts, cpu_ms, memory_bytes, error_lines, main_pid, log_unread } =
+        answer;
+    let log_unread = Some(line(&log_unread)).filter(|why| !why.is_empty());
+    Answer::Usage(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, log_unread, main_pid })
 }
 
 pub fn glance(answer: pb::GlanceAnswer) -> Result<Answer, Invalid> {

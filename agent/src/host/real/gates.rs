@@ -58,9 +58,10 @@ impl RealHost {
                 counted.fetch_add(1, Ordering::Relaxed);
             }
         });
-        self.logs(app, usage::LINES, Follow::No, &sink).await?;
-        let error_lines = errors.load(Ordering::Relaxed);
-        Ok(Usage { running: main_pid != 0, restarts, cpu_ms, memory_bytes, error_lines, main_pid })
+        let read = self.logs(app, usage::LINES, Follow::No, &sink).await;
+        let log_unread = read.err().map(|failure| failure.message);
+        let (running, error_lines) = (main_pid != 0, errors.load(Ordering::Relaxed));
+        Ok(Usage { running, restarts, cpu_ms, memory_bytes, error_lines, log_unread, main_pid })
     }
 
     async fn status(&self, app: &AppName) -> Result<Option<UnitStatus>, Failure> {

@@ -426,7 +426,7 @@ impl Host for RealHost {
         let say = |time_ms: Millis, stream: Stream, line: String| {
             sink.send(Event::Line { source: "app".into(), stream, line, time_ms: Some(time_ms) });
         };
-        let fail = fault::io(StepName::Check, "read the app's log");
+        let fail = fault::io(StepName::Check, "the app's log cannot be read");
         let part = self.live_part(app).await?;
         let (units, processes) = (self.units.on(part), self.processes.on(part));
         if self.runner == Runner::Systemd && units.status(app).await?.is_some() {

@@ -77,12 +77,13 @@ impl RealHost {
         match self.driver_of(manifest) {
             Driver::Systemd => self.units.on(part).last_lines(&manifest.app).await,
             Driver::Process => {
+                let read = self.processes.on(part).tail_of_present(&manifest.app, LINES_READ);
+                let entries = match read {
+                    Ok(entries) => entries,
+                    Err(why) => return LastLines::unread(&why),
+                };
                 let mut lines = LastLines::default();
-                for entry in
-                    self.processes.on(part).tail_of_present(&manifest.app, LINES_READ).unwrap_or_default()
-                {
-                    lines.push(&entry.text);
-                }
+                entries.iter().for_each(|entry| lines.push(&entry.text));
                 lines
             }
             Driver::None => LastLines::default(),
