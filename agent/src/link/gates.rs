@@ -36,19 +36,21 @@ const ADDRESSES: usize = 64;
 pub(super) async fn reach(asked: pb::ReachQuestion) -> Told {
     let pb::ReachQuestion { to, status, address, timeout_ms } = asked;
     let limit = Duration::from_millis(timeout_ms.max(1).into()).min(REACH_MAX);
+    let Some(to) = to else {
+        // Nothing was tried: `not reached` would be what somebody hopes for who wants it denied.
+        let why = "this agent does not know how to reach that: it is older than the controller";
+        return Told::Error(why.to_owned());
+    };
     let attempt = async {
         use pb::reach_question::To;
         match to {
-            Some(To::Http(url)) => {
+            To::Http(url) => {
                 let status = u16::try_from(status).ok().filter(|status| *status > 0);
                 // A controller's words are the address and nothing else.
                 http::get(&url, &Headers::default(), status).await
             }
-            Some(To::Tcp(address)) => TcpStream::connect(&address).await.map(drop).map_err(|e| e.to_string()),
-            Some(To::Dns(name)) => resolve(&name, &address).await,
-            None => {
-                Err("this agent does not know how to reach that: it is older than the controller".to_owned())
-            }
+            To::Tcp(address) => TcpStream::connect(&address).await.map(drop).map_err(|e| e.to_string()),
+            To::Dns(name) => resolve(&name, &address).await,
         }
     };
     let reached =
@@ -183,5 +185,20 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.busy.lock().expect("no holder panics").retain(|app| *app != self.app);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A way that a newer controller knows comes as none.
+    #[tokio::test]
+    async fn what_was_not_tried_is_not_out_of_reach() {
+        let Told::Error(why) = reach(pb::ReachQuestion::default()).await else { panic!("nothing was tried") };
+        assert!(why.contains("older than the controller"), "{why}");
+        let to = Some(pb::reach_question::To::Tcp("127.0.0.1:1".to_owned()));
+        let asked = pb::ReachQuestion { to, timeout_ms: 60_000, ..pb::ReachQuestion::default() };
+        assert!(matches!(reach(asked).await, Told::Reach(pb::ReachAnswer { reached: false, .. })));
     }
 }
