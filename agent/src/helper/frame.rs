@@ -1,7 +1,7 @@
 //! Messages on a unix socket: a byte that says what follows, its length, and that. Content flows past this, between
 //! threads that block (`flow`); what it begins with is the same.
 
-use std::io;
+use std::{io, time::Duration};
 
 use longshore_common::{
     code::{Code, Coded},
@@ -9,7 +9,10 @@ use longshore_common::{
     wire::cut,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
 
 /// Of what the agent says: an assignment with its values is the largest.
 pub const ASK_BYTES: usize = 1 << 20;
@@ -119,6 +122,19 @@ pub async fn pass(to: &mut (impl AsyncWrite + Unpin), piece: &[u8]) -> io::Resul
     write(to, PIECE, piece).await
 }
 
+/// Whether the other side listens; an error where it does not take this in time.
+pub async fn pass_within(
+    limit: Duration,
+    to: &mut (impl AsyncWrite + Unpin),
+    piece: &[u8],
+) -> Result<bool, Coded> {
+    let passed = timeout(limit, pass(to, piece)).await.map_err(|_| {
+        let message = format!("the helper took nothing of the bundle for {limit:?}: longshore-agent status");
+        Coded::new(Code::C01, message)
+    })?;
+    Ok(passed.is_ok())
+}
+
 async fn write(to: &mut (impl AsyncWrite + Unpin), kind: u8, body: &[u8]) -> io::Result<()> {
     to.write_all(&head(kind, body)?).await?;
     to.write_all(body).await?;
@@ -146,6 +162,16 @@ mod tests {
         assert_eq!(hear::<u32>(&mut from, 9).await.unwrap(), Some(7));
         assert_eq!(read(&mut from, 9).await.unwrap(), Some(Frame::Piece(b"xyz".to_vec())));
         assert_eq!(read(&mut from, 9).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_bundle_does_not_wait_for_ever_for_a_helper_that_hangs() {
+        let (mut to, helper) = tokio::io::duplex(16);
+        let late = pass_within(Duration::from_millis(1), &mut to, &[7; 64]).await.unwrap_err();
+        assert_eq!(late.message, "the helper took nothing of the bundle for 1ms: longshore-agent status");
+        drop(helper);
+        let gone = pass_within(Duration::from_secs(60), &mut to, &[7; 64]).await;
+        assert!(!gone.unwrap(), "why it is gone is in its answer");
     }
 
     #[tokio::test]

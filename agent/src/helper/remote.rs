@@ -49,6 +49,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 const ATTACH: Duration = Duration::from_secs(60);
 /// For a whole bundle to be examined once it has come.
 const DEPLOY: Duration = Duration::from_secs(600);
+/// For one part of it to be taken: each is written to the disk before the next.
+const PART: Duration = Duration::from_secs(120);
 /// Parts of it, expanded, that wait for the helper.
 const PARTS_AHEAD: usize = 4;
 /// For a helper that is away to be back, when something is asked of it: one that restarts needs a moment.
@@ -385,7 +387,7 @@ impl Works for Remote {
         let expanding = tokio::task::spawn_blocking(move || expand::bundle(pieces, parts));
         let mut listens = true;
         while let Some(part) = coming.recv().await {
-            listens = frame::pass(&mut stream, &part).await.is_ok();
+            listens = frame::pass_within(PART, &mut stream, &part).await?;
             if !listens {
                 break;
             }

@@ -8,6 +8,7 @@
 mod answer;
 mod backoff;
 mod dial;
+mod duties;
 mod facts;
 mod gates;
 mod renew;

@@ -21,7 +21,13 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Connection, Link, answer::Answerer, dial::explain, renew, words};
+use super::{
+    Connection, Link,
+    answer::Answerer,
+    dial::explain,
+    duties::{Done, Duties, Duty},
+    renew, words,
+};
 use crate::{
     host::lean,
     identity::{Pair, machine_id},
@@ -68,6 +74,7 @@ pub(super) struct Session<'l, W> {
     /// What the controller was told last of what is trusted here.
     trust: pb::TrustFacts,
     answerer: Answerer<W>,
+    duties: Duties<W>,
     /// The last report that was put on this connection.
     sent: u64,
     renew_at: Instant,
@@ -122,6 +129,7 @@ impl<'l, W: Works> Session<'l, W> {
         let renew_at = renew::at(link);
         let answerer =
             Answerer::new(link.crew.clone(), link.facts.clone(), link.witness.clone(), say.clone());
+        let duties = Duties::new(link.crew.clone());
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay); // of those that were missed none is made up
         let mut session = Self {
@@ -137,6 +145,7 @@ impl<'l, W: Works> Session<'l, W> {
             without_helper: 0,
             trust,
             answerer,
+            duties,
             sent: 0,
             renew_at,
             clocks: (link.crew.now_ms(), Instant::now()),
@@ -144,7 +153,7 @@ impl<'l, W: Works> Session<'l, W> {
             renewing: JoinSet::new(),
             link,
         };
-        session.welcomed(&welcome).await?;
+        session.welcomed(&welcome);
         session.link.uplink.send_replace(Some(session.channel.clone()));
         Ok(session)
     }
@@ -169,7 +178,8 @@ impl<'l, W: Works> Session<'l, W> {
         });
         loop {
             let end = tokio::select! {
-                message = self.hear.message() => self.heard(message).await,
+                message = self.hear.message(), if self.duties.has_room() => self.heard(message).await,
+                done = self.duties.next() => self.did(done).await,
                 Ok(()) = self.outbox.changed() => self.hand_out().await,
                 told = self.told.recv() => self.pass_on(told),
                 Ok(()) = self.hold.changed() => self.say_hold().await,
@@ -204,7 +214,7 @@ impl<'l, W: Works> Session<'l, W> {
     }
 
     /// Also said later in a session, when something in it changes.
-    async fn welcomed(&mut self, welcome: &pb::Welcome) -> Result<(), Coded> {
+    fn welcomed(&mut self, welcome: &pb::Welcome) {
         self.compare_labels(&welcome.labels);
         let now = self.link.crew.now_ms();
         let drain = welcome.drain.clone().map(|pb::Drain { by, reason, since_ms, stop_ms }| Drain {
@@ -214,8 +224,7 @@ impl<'l, W: Works> Session<'l, W> {
             stop_ms,
             here_ms: now + (stop_ms - welcome.server_time_ms).clamp(0, Span::MAX_MS as Millis),
         });
-        // What was not kept is said again in the next session.
-        self.link.crew.drain(drain).await?;
+        self.duties.take(Duty::Drain(drain));
         let every = match welcome.heartbeat_ms {
             0 => HEARTBEAT,
             ms => Duration::from_millis(ms.into()),
@@ -233,7 +242,6 @@ impl<'l, W: Works> Session<'l, W> {
         if welcome.server_time_ms != 0 && ahead.abs() > CLOCK_TOLERANCE_MS {
             tracing::warn!("{}", super::wrong_clock(ahead));
         }
-        Ok(())
     }
 
     async fn heard(&mut self, message: Result<Option<pb::ToAgent>, tonic::Status>) -> Result<(), End> {
@@ -244,18 +252,14 @@ impl<'l, W: Works> Session<'l, W> {
             Err(status) => return Err(End::Lost(of_status(&self.address, &status))),
         };
         match message {
-            Some(Hear::Welcome(welcome)) => self.welcomed(&welcome).await.map_err(End::Lost)?,
+            Some(Hear::Welcome(welcome)) => self.welcomed(&welcome),
             Some(Hear::Assignment(assignment)) => match Assignment::try_from(assignment) {
-                Ok(assignment) => self.link.crew.assign(assignment),
+                Ok(assignment) => self.duties.take(Duty::Assign(Box::new(assignment))),
                 Err(invalid) => {
                     tracing::error!("the controller sent an assignment that does not read: {invalid}")
                 }
             },
-            Some(Hear::Ack(ack)) => {
-                if let Err(failed) = self.link.crew.acknowledge(ack.seq).await {
-                    return Err(lost(failed.to_string())); // the process is about to end; see `State::failed`
-                }
-            }
+            Some(Hear::Ack(ack)) => self.duties.take(Duty::Acknowledge(ack.seq)),
             Some(Hear::Question(question)) => self.answerer.answer(question),
             Some(Hear::Checkpoint(checkpoint)) => {
                 let witness = self.link.witness.clone();
@@ -267,6 +271,16 @@ impl<'l, W: Works> Session<'l, W> {
             None => tracing::debug!("the controller sent a message that this version does not know"),
         }
         Ok(())
+    }
+
+    /// What was not kept is said again in the next session.
+    async fn did(&mut self, done: Done) -> Result<(), End> {
+        match done {
+            Done::Duty(Ok(())) => Ok(()),
+            // Its process may be about to end; see `State::failed`.
+            Done::Duty(Err(failed)) => Err(End::Lost(failed)),
+            Done::Trust(now) => self.trust_is(*now).await,
+        }
     }
 
     async fn hand_out(&mut self) -> Result<(), End> {
@@ -313,7 +327,10 @@ impl<'l, W: Works> Session<'l, W> {
             return self.say_helper_away().await;
         }
         self.without_helper = 0;
-        if self.beats.is_multiple_of(BEATS_BETWEEN_LOOKS) { self.look_at_trust().await } else { Ok(()) }
+        if self.beats.is_multiple_of(BEATS_BETWEEN_LOOKS) {
+            self.duties.look_at_trust();
+        }
+        Ok(())
     }
 
     /// Of a host without its helper nothing can be told but that: the controller hears it, and then the session ends. A
@@ -343,8 +360,7 @@ impl<'l, W: Works> Session<'l, W> {
     }
 
     /// Glass that is broken during a session is told in it.
-    async fn look_at_trust(&mut self) -> Result<(), End> {
-        let now = self.link.crew.trust().await;
+    async fn trust_is(&mut self, now: pb::TrustFacts) -> Result<(), End> {
         let alike = pb::TrustFacts { verified_ms: self.trust.verified_ms, ..now.clone() };
         if alike == self.trust {
             return Ok(());

@@ -12,13 +12,14 @@ use std::{
 };
 
 use longshore_common::ids::HostId;
+use longshore_proto::v1::TrustFacts;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::{
     Courier, Peers, Served, VERSION, frame, serve,
-    words::{Ask, Call, Say},
+    words::{Ask, Call, Say, Snapshot, Trust},
 };
 use crate::run::Works;
 
@@ -40,6 +41,39 @@ pub(crate) fn listen<W: Works>(dir: &Path, works: W, courier: Courier, peers: Pe
     let shutdown = CancellationToken::new();
     tokio::spawn(serve(listener, served, shutdown.clone()));
     (path, shutdown.drop_guard())
+}
+
+/// The socket of a helper that takes its agent, says once how it stands with trust, and answers nothing else.
+pub(crate) fn hang(dir: &Path) -> PathBuf {
+    let path = dir.join("helper.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let snapshot = Snapshot {
+        helper_version: "1".into(),
+        host: host_id(),
+        boot_id: String::new(),
+        boot_counter: 1,
+        recipient: String::new(),
+        apps: vec![],
+        hold: None,
+    };
+    let trust = TrustFacts { state: "unsigned".into(), ..TrustFacts::default() };
+    let mut trust = Some(Say::Trust(Trust::from(trust)));
+    tokio::spawn(async move {
+        let mut open = vec![];
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let call: Option<Call> = frame::hear(&mut stream, 1 << 20).await.unwrap();
+            let answer = match call.unwrap().ask {
+                Ask::Attach {} => Some(Say::Snapshot(Box::new(snapshot.clone()))),
+                Ask::Trust {} => trust.take(),
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                frame::say(&mut stream, &answer).await.unwrap();
+            }
+            open.push(stream);
+        }
+    });
+    path
 }
 
 async fn call(socket: &Path, ask: Ask) -> UnixStream {

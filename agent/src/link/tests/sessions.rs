@@ -1,6 +1,6 @@
 //! What goes over a session, and how it comes back.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use longshore_common::{
     report::{Outcome, Report},
@@ -19,8 +19,9 @@ use super::{
     fake::{Fake, PATIENCE, Visit},
 };
 use crate::{
+    helper::{Remote, tests::hang},
     host::sim::SimHost,
-    identity::{Again, Folder, enroll, recover},
+    identity::{Again, Folder, Pair, enroll, recover},
     link::{Connection, Facts, Link, Parts},
     plan::{
         Hold, HoldKind,
@@ -28,7 +29,7 @@ use crate::{
     },
     run::{Crew, Limits},
     state::State,
-    uplink::Uplink,
+    uplink::{Uplink, UplinkSender},
 };
 
 struct Agent {
@@ -45,25 +46,33 @@ async fn agent(fake: &Fake, controllers: Vec<String>) -> Agent {
 
 async fn agent_by(fake: &Fake, controllers: Vec<String>, clock: Arc<dyn Clock>) -> Agent {
     let dir = tempfile::tempdir().unwrap();
-    enroll(&enrolling(fake, dir.path(), Again::Refuse)).await.unwrap();
-    let pair = Folder::new(dir.path().join("identity")).load().unwrap().unwrap();
+    let pair = enrolled(fake, dir.path()).await;
     let state = State::open(&dir.path().join("state"), clock).await.unwrap();
     let crew = Crew::new(Arc::new(SimHost::new()), state, pair.host, Limits::default());
     let (sender, uplink) = Uplink::new();
-    let (link, connection) = Link::new(Parts {
-        controllers,
-        labels: [("zone".to_owned(), "eu".to_owned())].into(),
-        crew: crew.clone(),
-        facts: Facts { root: dir.path().to_owned(), driver: "process".into(), loopback: None, uplink: None },
-        identity: dir.path().join("identity"),
-        pair,
-        uplink: sender,
-        recipient: String::new(),
-        witness: crate::link::Witness::open(dir.path().join("audit-checkpoints.json")),
-    });
+    let (link, connection) = Link::new(parts(dir.path(), controllers, crew.clone(), pair, sender));
     let shutdown = CancellationToken::new();
     tokio::spawn(link.run(shutdown.clone()));
     Agent { crew, connection, uplink, dir, _shutdown: shutdown.drop_guard() }
+}
+
+async fn enrolled(fake: &Fake, dir: &Path) -> Pair {
+    enroll(&enrolling(fake, dir, Again::Refuse)).await.unwrap();
+    Folder::new(dir.join("identity")).load().unwrap().unwrap()
+}
+
+fn parts<W>(dir: &Path, controllers: Vec<String>, crew: W, pair: Pair, uplink: UplinkSender) -> Parts<W> {
+    Parts {
+        controllers,
+        labels: [("zone".to_owned(), "eu".to_owned())].into(),
+        crew,
+        facts: Facts { root: dir.to_owned(), driver: "process".into(), loopback: None, uplink: None },
+        identity: dir.join("identity"),
+        pair,
+        uplink,
+        recipient: String::new(),
+        witness: crate::link::Witness::open(dir.join("audit-checkpoints.json")),
+    }
 }
 
 async fn connected() -> (Fake, Agent, Visit) {
@@ -286,4 +295,23 @@ async fn a_label_that_does_not_count_is_told_until_it_does() {
     let labels = [("zone".to_owned(), "eu".to_owned())].into();
     visit.say(Said::Welcome(pb::Welcome { labels, heartbeat_ms: 100, ..pb::Welcome::default() })).await;
     tokio::time::timeout(PATIENCE, agent.connection.wait_for(told(&[]))).await.unwrap().unwrap();
+}
+
+/// Not by the drain of the welcome, which it keeps to itself, nor by an acknowledgement or a look at what is trusted.
+#[tokio::test]
+async fn a_helper_that_hangs_does_not_make_the_host_silent() {
+    let mut fake = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let pair = enrolled(&fake, dir.path()).await;
+    let (shutdown, (sender, uplink)) = (CancellationToken::new(), Uplink::new());
+    let remote = Remote::attach(&hang(dir.path()), uplink, shutdown.clone()).await.unwrap();
+    let (link, _connection) =
+        Link::new(parts(dir.path(), vec![fake.main_address.clone()], remote, pair, sender));
+    tokio::spawn(link.run(shutdown.clone()));
+    let _shutdown = shutdown.drop_guard();
+    let (mut visit, _) = fake.session().await;
+    visit.say(Said::Ack(pb::ReportAck { seq: 7 })).await;
+    for _ in 0..20 {
+        visit.hear_the(|heard| matches!(heard, Heard::Heartbeat(_)).then_some(())).await;
+    }
 }
