@@ -99,7 +99,8 @@ async fn run_beside_helper(config: Config, shutdown: CancellationToken) -> Resul
     let pair = enrolled(&config)?;
     let socket = Socket::listen(&config.socket, config.readers)?;
     let (uplink_sender, uplink) = Uplink::new();
-    let remote = Remote::attach(&config.helper_socket(), uplink, shutdown.child_token()).await?;
+    let (socket_of_helper, data) = (config.helper_socket(), config.data());
+    let remote = Remote::attach(&socket_of_helper, &data, uplink, shutdown.child_token()).await?;
     let snapshot = remote.snapshot();
     if snapshot.host != pair.host {
         let message = format!(

@@ -12,6 +12,7 @@ mod run;
 mod say;
 mod show;
 mod sides;
+mod standing;
 mod token;
 mod trust;
 

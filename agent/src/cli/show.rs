@@ -2,7 +2,6 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use longshore_common::{
-    recovery::RECOVERY_MAX,
     text::visible,
     time::{Clock as _, Millis, SystemClock, rounded, told},
     trust::OLD_MS,
@@ -10,10 +9,11 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use serde_json::{Value, json};
 
-use super::{say::say, sides};
-
-/// Attempts are minutes apart, and one may fail.
-const RENEWAL_LATE_MS: Millis = 30 * 60_000;
+use super::{
+    say::say,
+    sides,
+    standing::{certificate, processes},
+};
 
 pub fn json(value: &Value) {
     say!("{value}");
@@ -63,38 +63,6 @@ pub fn status(status: &pb::LocalStatus) {
     let rows = status.apps.iter().map(app_row).collect();
     table(["APP", "ENV", "VERSION", "STATE", "SLOT", "RUNS AS"], rows);
     status.apps.iter().for_each(|app| app_notes(app, now));
-}
-
-/// `overdue` is for how long it should have been renewed by now.
-fn certificate(left: Millis, overdue: Millis) -> String {
-    if left <= 0 {
-        let ago = rounded(-left);
-        return match -left > RECOVERY_MAX.as_millis() as Millis {
-            true => format!(
-                "EXPIRED {ago} ago: longshore token create, then here: longshore-agent enroll --again"
-            ),
-            false => format!(
-                "EXPIRED {ago} ago; the agent gets another by itself once it reaches the controller's enrolment port"
-            ),
-        };
-    }
-    match overdue > RENEWAL_LATE_MS {
-        true => format!(
-            "good for {}, and its renewal is OVERDUE by {}: it is tried while connected",
-            rounded(left),
-            rounded(overdue)
-        ),
-        false => format!("good for {}, renews itself", rounded(left)),
-    }
-}
-
-fn processes(status: &pb::LocalStatus) -> String {
-    let helper = visible(&status.helper_version);
-    match status.processes.as_str() {
-        "two" if helper.is_empty() => "two; the helper is AWAY: systemctl status longshore-helper".to_owned(),
-        "two" => format!("two; the helper is {helper}"),
-        _ => "one, with the privileges of its user".to_owned(),
-    }
 }
 
 /// One line; what should worry somebody stands out.
@@ -378,6 +346,7 @@ pub fn status_json(status: &pb::LocalStatus) -> Value {
         "outbox": status.outbox,
         "processes": none_if_empty(&status.processes),
         "helper_version": none_if_empty(&status.helper_version),
+        "helper_away": none_if_empty(&status.helper_away),
         "labels_out_of_force": status.labels_out_of_force,
         "trust": status.trust.as_ref().map(trust_json),
         "apps": status.apps.iter().map(app_json).collect::<Vec<_>>(),

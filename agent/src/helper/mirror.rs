@@ -24,6 +24,8 @@ const ASSIGNMENTS: usize = 256;
 
 pub struct Mirror {
     pub socket: PathBuf,
+    /// Below which the helper keeps its state.
+    pub data: PathBuf,
     pub uplink: Uplink,
     pub told: broadcast::Sender<Told>,
     /// The highest number of a report.
@@ -50,9 +52,10 @@ pub struct Known {
 }
 
 impl Mirror {
-    pub fn new(socket: PathBuf, uplink: Uplink) -> Self {
+    pub fn new(socket: PathBuf, data: PathBuf, uplink: Uplink) -> Self {
         Self {
             socket,
+            data,
             uplink,
             told: broadcast::Sender::new(WATCH_BACKLOG),
             outbox: watch::Sender::new(0),

@@ -16,6 +16,7 @@
 //! `serve` and `errands` are the helper's half, `remote` and `bring` the agent's, `daemon` is the program.
 
 mod attached;
+mod away;
 mod bring;
 pub mod daemon;
 mod divide;
@@ -30,11 +31,11 @@ mod serve;
 pub(crate) mod tests;
 mod words;
 
+pub(crate) use away::away;
 pub use divide::{AGENT_USER, divide, own, unite};
 pub use errands::{Courier, Parcels};
 pub use flow::{Came, Cut, Inflow};
 pub use remote::Remote;
-pub(crate) use remote::away;
 pub use serve::{Peers, Served, heard, serve};
 pub use words::Errand;
 

@@ -29,7 +29,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    VERSION, bring, expand,
+    VERSION,
+    away::{away, away_over},
+    bring, expand,
     frame::{self, FrameError},
     mirror::Mirror,
     words::{Ask, Call, Say, Snapshot},
@@ -65,19 +67,21 @@ const FOLLOW: Duration = Duration::from_secs(24 * 3600);
 pub struct Remote(Arc<Mirror>);
 
 impl Remote {
-    /// Waits for the helper, and stays attached until `shutdown`.
-    pub async fn attach(socket: &Path, uplink: Uplink, shutdown: CancellationToken) -> Result<Self, Coded> {
-        let remote = Self(Arc::new(Mirror::new(socket.to_owned(), uplink)));
+    /// Waits for the helper, which keeps its state below `data`, and stays attached until `shutdown`.
+    pub async fn attach(
+        socket: &Path,
+        data: &Path,
+        uplink: Uplink,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Coded> {
+        let remote = Self(Arc::new(Mirror::new(socket.to_owned(), data.to_owned(), uplink)));
         let (told, given_up) = (remote.clone(), shutdown.clone());
         tokio::spawn(async move { given_up.run_until_cancelled_owned(told.stay()).await });
         let handing = remote.clone();
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(handing.hand_on()).await });
         let mut snapshot = remote.0.snapshot.subscribe();
         let there = timeout(ATTACH, snapshot.wait_for(Option::is_some)).await.is_ok();
-        match there {
-            true => Ok(remote),
-            false => Err(remote.0.known().why.take().unwrap_or_else(away)),
-        }
+        if there { Ok(remote) } else { Err(remote.why_away()) }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -171,8 +175,12 @@ impl Remote {
         if attached || timeout(BACK, snapshots.changed()).await.is_ok() {
             return Ok(());
         }
-        let why = self.0.known().why.clone();
-        Err(why.filter(|why| why.code != Code::C01).unwrap_or_else(away))
+        Err(self.why_away())
+    }
+
+    fn why_away(&self) -> Coded {
+        let said = self.0.known().why.clone();
+        said.filter(|why| why.code != Code::C01).unwrap_or_else(|| away_over(&self.0.data))
     }
 
     async fn ask(&self, ask: Ask) -> Result<Say, Coded> {
@@ -209,13 +217,6 @@ impl Remote {
             Err(e) => Err(fault::host(e.code, StepName::Check, e.message)),
         }
     }
-}
-
-/// Where there are two processes and one is not there.
-pub(crate) fn away() -> Coded {
-    let message = "the helper does not answer; what runs goes on. On this host: systemctl status \
-                   longshore-helper.socket longshore-helper.service";
-    Coded::new(Code::C01, message)
 }
 
 /// One that ends in the midst of a word is away like one that ends between two.
@@ -458,6 +459,10 @@ impl Works for Remote {
 
     fn now_ms(&self) -> Millis {
         SystemClock.now_ms()
+    }
+
+    fn away(&self) -> Coded {
+        self.why_away()
     }
 
     fn helper(&self) -> Option<String> {

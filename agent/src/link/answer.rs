@@ -64,7 +64,7 @@ impl<W: Works> Answerer<W> {
         let of_apps = matches!(question.about, Some(Asked::Ping(_) | Asked::Survey(_)));
         if of_apps && is_helper_away(&crew) {
             // What runs here is not known, which is something else than that nothing does.
-            self.tasks.spawn(async move { reply(&say, id, without_helper()).await });
+            self.tasks.spawn(async move { reply(&say, id, without_helper(&crew)).await });
             return;
         }
         match question.about {
@@ -72,7 +72,7 @@ impl<W: Works> Answerer<W> {
                 self.tasks.spawn(async move {
                     let apps = words::app_states(&crew).await;
                     let told = match is_helper_away(&crew) {
-                        true => without_helper(), // it went while it was asked
+                        true => without_helper(&crew), // it went while it was asked
                         false => Told::Pong(pb::Pong { time_ms: crew.now_ms(), apps }),
                     };
                     reply(&say, id, told).await;
@@ -89,7 +89,8 @@ impl<W: Works> Answerer<W> {
                 let facts = self.facts.clone();
                 self.tasks.spawn(async move {
                     let found = survey(&crew, &facts, asked).await;
-                    let told = if is_helper_away(&crew) { without_helper() } else { Told::Survey(found) };
+                    let told =
+                        if is_helper_away(&crew) { without_helper(&crew) } else { Told::Survey(found) };
                     reply(&say, id, told).await;
                 });
             }
@@ -161,8 +162,8 @@ fn is_helper_away<W: Works>(crew: &W) -> bool {
     crew.helper().is_some_and(|version| version.is_empty())
 }
 
-fn without_helper() -> Told {
-    Told::Error(crate::helper::away().to_string())
+fn without_helper<W: Works>(crew: &W) -> Told {
+    Told::Error(crew.away().to_string())
 }
 
 pub(super) fn known<W: Works>(crew: &W, app: &str) -> Result<AppName, Coded> {

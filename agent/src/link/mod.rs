@@ -176,7 +176,7 @@ impl<W: Works> Link<W> {
         }
         if self.helper_away() {
             // Nothing could be told of this host, and a wrong word would be worse than none.
-            return crate::helper::away();
+            return self.crew.away();
         }
         let (channel, own) = match dial_from(address, self.tls()).await {
             Ok(reached) => reached,

@@ -97,7 +97,7 @@ impl<'l, W: Works> Session<'l, W> {
         let trust = hello.facts.as_ref().and_then(|facts| facts.trust.clone()).unwrap_or_default();
         if trust.state == "unknown" {
             // The helper went just now: the rest of that hello would say that nothing runs here.
-            return Err(crate::helper::away());
+            return Err(link.crew.away());
         }
         let hello = say_of(Say::Hello(hello));
         say.try_send(hello).expect("the queue is new and empty");
@@ -336,7 +336,7 @@ impl<'l, W: Works> Session<'l, W> {
     /// Of a host without its helper nothing can be told but that: the controller hears it, and then the session ends. A
     /// helper that only restarts is back before the second beat.
     async fn say_helper_away(&mut self) -> Result<(), End> {
-        let why = crate::helper::away();
+        let why = self.link.crew.away();
         match self.without_helper {
             0 | 1 => Ok(()),
             2 => {

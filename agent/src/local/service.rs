@@ -86,6 +86,7 @@ impl<W: Works> Local for Service<W> {
         let connection = self.connection.borrow().clone();
         let (hold, hold_way_out) = hold_now(&self.crew);
         let helper = self.crew.helper();
+        let is_away = helper.as_ref().is_some_and(String::is_empty);
         Ok(Response::new(pb::LocalStatus {
             host_id: self.host_id.clone(),
             name: self.name.clone(),
@@ -106,6 +107,7 @@ impl<W: Works> Local for Service<W> {
             processes: if helper.is_some() { "two" } else { "one" }.to_owned(),
             helper_version: helper.unwrap_or_default(),
             labels_out_of_force: connection.labels_out_of_force,
+            helper_away: if is_away { self.crew.away().to_string() } else { String::new() },
         }))
     }
 

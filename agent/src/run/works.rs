@@ -165,6 +165,11 @@ pub trait Works: Clone + Send + Sync + 'static {
     /// Where the host has two processes the version of the other one, the helper; empty while it is away.
     fn helper(&self) -> Option<String>;
 
+    /// Why it is away, when it is.
+    fn away(&self) -> Coded {
+        crate::helper::away()
+    }
+
     /// The error for an app that this host does not have.
     fn unknown(&self, app: &AppName) -> Coded {
         let apps = self.apps();

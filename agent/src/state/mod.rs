@@ -106,7 +106,7 @@ impl State {
         boot += 1;
         mirror.seq += outbox::GAP;
         let written = ledger.commit(Batch::new().put(keys::BOOT, encode(&boot))).await;
-        written.map_err(|e| Coded::new(Code::S04, longshore_common::chain::Chain(&e).to_string()))?;
+        written.map_err(|e| Coded::new(e.code(), longshore_common::chain::Chain(&e).to_string()))?;
         let (outbox, hold) = (watch::Sender::new(mirror.seq), watch::Sender::new(mirror.held()));
         let hold_file = HoldFile::default();
         Ok(Arc::new(Self { ledger, clock, mirror: Mutex::new(mirror), outbox, hold, hold_file, boot }))

@@ -36,11 +36,13 @@ pub const TEMP_PREFIX: &str = ".longshore-tmp-";
 
 /// What failed, on which path.
 #[derive(Debug, thiserror::Error)]
-#[error("{step} `{}`", path.display())]
+#[error("{step} `{}`{}", path.display(), room(*free))]
 pub struct DurableError {
     pub step: Step,
     pub path: PathBuf,
     pub source: io::Error,
+    /// Where the disk is full: the bytes that were free just then, too few for what was to be written.
+    pub free: Option<u64>,
 }
 
 /// One operation on the file system, as an infinitive: it is followed by a path.
@@ -74,7 +76,10 @@ pub type Result<T> = std::result::Result<T, DurableError>;
 
 impl DurableError {
     pub fn new(step: Step, path: &Path, source: impl Into<io::Error>) -> Self {
-        DurableError { step, path: path.to_owned(), source: source.into() }
+        let source = source.into();
+        let is_full = source.kind() == io::ErrorKind::StorageFull; // a quota says nothing of the disk
+        let look = || free_bytes(path).or_else(|_| free_bytes(folder_of(path))).ok();
+        DurableError { step, path: path.to_owned(), source, free: is_full.then(look).flatten() }
     }
 
     /// The disk is full, or the quota is used up.
@@ -101,6 +106,10 @@ impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
     fn at(self, step: Step, path: &Path) -> Result<T> {
         self.map_err(|error| DurableError::new(step, path, error))
     }
+}
+
+fn room(free: Option<u64>) -> String {
+    free.map_or(String::new(), |free| format!(" ({free} bytes free)"))
 }
 
 /// The folder that a path lies in.

@@ -157,3 +157,16 @@ fn a_file_system_answers_for_itself() {
     assert!(!same_filesystem(dir.path(), Path::new("/proc")).unwrap());
     sync_fs(dir.path()).unwrap();
 }
+
+#[test]
+fn a_full_disk_is_an_error_with_a_number_in_it() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("not-there-yet");
+    let failed = |kind: io::ErrorKind| DurableError::new(Step::Write, &path, kind);
+    let (full, said) = (failed(io::ErrorKind::StorageFull), format!("write `{}`", path.display()));
+    let free = full.free.expect("the folder can be asked");
+    assert_eq!((full.code(), full.to_string()), (Code::D01, format!("{said} ({free} bytes free)")));
+    let over = failed(io::ErrorKind::QuotaExceeded);
+    assert_eq!((over.code(), over.to_string()), (Code::D01, said.clone()));
+    assert_eq!(failed(io::ErrorKind::NotFound).to_string(), said);
+}

@@ -61,6 +61,8 @@ pub enum Malformed {
 pub struct LedgerFailed {
     pub dir: Arc<Path>,
     pub cause: Arc<str>,
+    /// The disk is why.
+    pub is_full: bool,
 }
 
 impl OpenError {
@@ -89,7 +91,20 @@ impl OpenError {
 
 impl LedgerFailed {
     pub fn coded(&self) -> Coded {
-        Coded::new(Code::S04, self.to_string())
+        Coded::new(self.code(), self.to_string())
+    }
+
+    fn code(&self) -> Code {
+        if self.is_full { Code::D01 } else { Code::S04 }
+    }
+}
+
+impl CommitError {
+    pub fn code(&self) -> Code {
+        match self {
+            CommitError::Refused(failed) | CommitError::Unknown(failed) => failed.code(),
+            CommitError::Conflict { .. } | CommitError::Malformed { .. } => Code::S04,
+        }
     }
 }
 

@@ -126,6 +126,10 @@ impl Ledger {
 
     fn gone(&self) -> LedgerFailed {
         let known = self.standing.borrow().clone();
-        known.unwrap_or_else(|| LedgerFailed { dir: self.dir.clone(), cause: "it was closed".into() })
+        known.unwrap_or_else(|| LedgerFailed {
+            dir: self.dir.clone(),
+            cause: "it was closed".into(),
+            is_full: false,
+        })
     }
 }

@@ -148,8 +148,9 @@ impl Owner {
     }
 
     fn fail(&self, fault: Fault) -> LedgerFailed {
-        let failed =
-            LedgerFailed { dir: Arc::from(self.opened.lock.dir()), cause: Arc::from(fault.to_string()) };
+        let is_full = matches!(&fault, Fault::Disk(error) if error.is_full());
+        let (dir, cause) = (Arc::from(self.opened.lock.dir()), Arc::from(fault.to_string()));
+        let failed = LedgerFailed { dir, cause, is_full };
         self.standing.send_replace(Some(failed.clone()));
         failed
     }

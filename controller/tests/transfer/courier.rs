@@ -28,7 +28,7 @@ async fn halves(dock: &Dock) -> (Courier, DropGuard) {
     let shutdown = CancellationToken::new();
     tokio::spawn(serve(listener, served, shutdown.clone()));
     let (_sender, uplink) = Uplink::fixed(dock.host_channel());
-    Remote::attach(&socket, uplink, shutdown.clone()).await.unwrap();
+    Remote::attach(&socket, folder, uplink, shutdown.clone()).await.unwrap();
     (courier, shutdown.drop_guard())
 }
 

@@ -72,7 +72,7 @@ async fn a_bundle_is_expanded_by_the_agent_and_verified_by_the_helper() {
     let helper = Helper::new().await;
     let stop = CancellationToken::new();
     let (_sender, uplink) = Uplink::new();
-    let agent = Remote::attach(&helper.socket, uplink, stop.clone()).await.unwrap();
+    let agent = Remote::attach(&helper.socket, helper.dir.path(), uplink, stop.clone()).await.unwrap();
     let release = Release::new("1.0", "");
     let list = helper.operator.list(1, &[&release], 2, None);
     let good = bundle_of(&helper, &release, list.clone());
@@ -103,7 +103,7 @@ async fn a_bundle_is_on_record_under_the_name_of_whoever_brings_it() {
     let helper = Helper::new().await;
     let stop = CancellationToken::new();
     let (_sender, uplink) = Uplink::new();
-    let agent = Remote::attach(&helper.socket, uplink, stop.clone()).await.unwrap();
+    let agent = Remote::attach(&helper.socket, helper.dir.path(), uplink, stop.clone()).await.unwrap();
     let release = Release::new("1.0", "");
     let bundle = bundle_of(&helper, &release, helper.operator.list(1, &[&release], 2, None));
     let before = helper.all().await;

@@ -42,7 +42,7 @@ async fn pair() -> Pair {
     let (path, helper) = listen(dir.path(), crew.clone(), courier.clone(), Peers::root_and(own_uid()));
     let shutdown = CancellationToken::new();
     let (sender, uplink) = Uplink::new();
-    let remote = Remote::attach(&path, uplink, shutdown.clone()).await.unwrap();
+    let remote = Remote::attach(&path, dir.path(), uplink, shutdown.clone()).await.unwrap();
     Pair { crew, courier, remote, helper: Some(helper), _uplink: sender, dir, _agent: shutdown.drop_guard() }
 }
 

@@ -33,7 +33,7 @@ async fn that_the_helper_is_away_is_the_last_word_of_a_session() {
     let (socket, helper) = listen(dir.path(), crew, Courier::default(), peers);
     let shutdown = CancellationToken::new();
     let (sender, uplink) = Uplink::new();
-    let remote = Remote::attach(&socket, uplink, shutdown.clone()).await.unwrap();
+    let remote = Remote::attach(&socket, dir.path(), uplink, shutdown.clone()).await.unwrap();
     let (link, mut connection) = Link::new(Parts {
         controllers: vec![fake.main_address.clone()],
         labels: [("zone".to_owned(), "eu".to_owned())].into(),

@@ -304,7 +304,7 @@ async fn a_helper_that_hangs_does_not_make_the_host_silent() {
     let dir = tempfile::tempdir().unwrap();
     let pair = enrolled(&fake, dir.path()).await;
     let (shutdown, (sender, uplink)) = (CancellationToken::new(), Uplink::new());
-    let remote = Remote::attach(&hang(dir.path()), uplink, shutdown.clone()).await.unwrap();
+    let remote = Remote::attach(&hang(dir.path()), dir.path(), uplink, shutdown.clone()).await.unwrap();
     let (link, _connection) =
         Link::new(parts(dir.path(), vec![fake.main_address.clone()], remote, pair, sender));
     tokio::spawn(link.run(shutdown.clone()));
