@@ -70,12 +70,15 @@ pub struct SideSeen {
 }
 
 impl SideSeen {
-    /// `100% of the traffic`, `warm until 10:31:02`; `clock` writes a moment.
-    pub fn standing(&self, clock: impl Fn(Millis) -> String) -> String {
+    /// `100% of the traffic`, `warm until 10:31:02`; `clock` writes a moment, `None`: it has passed. Who said this may have
+    /// said it long ago.
+    pub fn standing(&self, clock: impl Fn(Millis) -> Option<String>) -> String {
         let down = if self.up { "" } else { ", DOWN" };
-        match (self.share, self.warm_until_ms) {
+        match (self.share, self.warm_until_ms.map(clock)) {
             (None, _) => format!("traffic unknown{down}"),
-            (Some(0), Some(until)) => format!("warm until {}{down}", clock(until)),
+            (Some(0), Some(Some(until))) => format!("warm until {until}{down}"),
+            (Some(0), Some(None)) if self.up => "no traffic; its warm time is over".to_owned(),
+            (Some(0), Some(None)) => "stopped".to_owned(),
             (Some(0), None) if self.up => "no traffic".to_owned(),
             (Some(0), None) => "stopped".to_owned(),
             (Some(share), _) => format!("{share}% of the traffic{down}"),
@@ -257,11 +260,13 @@ mod tests {
             main: String::new(),
             warm_until_ms,
         };
-        let said = |seen: SideSeen| seen.standing(|at| format!("{at}"));
+        let said = |seen: SideSeen| seen.standing(|at| (at > 5).then(|| format!("{at}")));
         assert_eq!(said(seen(true, Some(10), None)), "10% of the traffic");
         assert_eq!(said(seen(false, Some(100), None)), "100% of the traffic, DOWN");
         assert_eq!(said(seen(true, Some(0), Some(7))), "warm until 7");
         assert_eq!(said(seen(false, Some(0), Some(7))), "warm until 7, DOWN");
+        assert_eq!(said(seen(true, Some(0), Some(5))), "no traffic; its warm time is over");
+        assert_eq!(said(seen(false, Some(0), Some(5))), "stopped");
         assert_eq!(said(seen(true, Some(0), None)), "no traffic");
         assert_eq!(said(seen(false, Some(0), None)), "stopped");
         assert_eq!(said(seen(true, None, Some(7))), "traffic unknown");

@@ -17,7 +17,8 @@ use super::{
 /// A line for each side, none for an app without.
 pub(super) fn tell(app: &str, sides: &[pb::SideState], now: Millis) {
     let zone = TimeZone::system();
-    let clock = |until| format!("{}, for {} more", moment(until, &zone), rounded(until - now));
+    let more = |until| format!("{}, for {} more", moment(until, &zone), rounded(until - now));
+    let clock = |until: Millis| (until > now).then(|| more(until));
     for (place, side) in read(sides).enumerate() {
         let space = if place == 0 { "\n" } else { "" };
         let SideSeen { side: name, slot, main, .. } = &side;

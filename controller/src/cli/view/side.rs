@@ -48,7 +48,9 @@ impl HostSide {
     pub fn standing(&self, page: &Page) -> String {
         let clock = |until| {
             let until = Moment(until);
-            format!("{} ({})", until.clock_or_date(&page.zone, page.now), until.relative(page.now))
+            let shown =
+                || format!("{} ({})", until.clock_or_date(&page.zone, page.now), until.relative(page.now));
+            (until > page.now).then(shown)
         };
         visible(&format!("{} {}: {}", self.side, self.version, self.seen.standing(clock)))
     }

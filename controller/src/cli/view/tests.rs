@@ -392,6 +392,11 @@ fn a_host_and_a_rollout_say_how_both_sides_stand() {
         said.last().unwrap(),
         "web-1  blue 1.0: warm until 00:10:00 UTC (in 9m), green 1.1: 100% of the traffic"
     );
+    let later = rollout.lines(&Page::plain(Moment(880_000)));
+    assert_eq!(
+        later.last().unwrap(),
+        "web-1  blue 1.0: no traffic; its warm time is over, green 1.1: 100% of the traffic"
+    );
 }
 
 /// A verdict is of the moment of the switch; who was found unwell later is told as that, with when.
