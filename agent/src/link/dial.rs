@@ -64,7 +64,7 @@ pub(super) async fn dial_from(
         .buffer_size(CALLS_WAITING)
         .connect_with_connector(connector)
         .await
-        .map_err(|error| unreachable_at(address, &Chain(&error).to_string()))?;
+        .map_err(|error| unreachable_at(address, &in_few_words(&Chain(&error).to_string())))?;
     Ok((channel, own))
 }
 
@@ -104,6 +104,17 @@ fn unreachable_at(address: &str, why: &str) -> Coded {
         visible(why)
     );
     Coded::new(Code::C01, message)
+}
+
+/// Of what libraries say of a connection that is gone, each repeating the one below it: the last, which is the cause.
+pub(super) fn in_few_words(why: &str) -> String {
+    let cause = why.split(": ").filter(|part| !part.starts_with("http") && !part.trim().is_empty()).last();
+    match cause.unwrap_or_default() {
+        part if part.contains("close_notify") || part.contains("reading a body") => {
+            "it closed the connection".to_owned()
+        }
+        part => part.to_owned(),
+    }
 }
 
 /// What TLS has to say in our own words, if that is what lies below this error.
@@ -181,6 +192,28 @@ mod tests {
         assert_eq!(with_port("a.example", 2), "a.example:2");
         assert_eq!(with_port("[::1]:1", 2), "[::1]:2");
         assert_eq!(with_port("[::1]", 2), "[::1]:2");
+    }
+
+    #[test]
+    fn why_a_connection_is_gone_is_said_in_a_few_words() {
+        for (why, said) in [
+            (
+                "h2 protocol error: error reading a body from connection: peer closed connection without sending TLS \
+                 close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof",
+                "it closed the connection",
+            ),
+            (
+                "h2 protocol error: error reading a body from connection: error reading a body from connection",
+                "it closed the connection",
+            ),
+            (
+                "transport error: tcp connect error: Connection refused (os error 111)",
+                "Connection refused (os error 111)",
+            ),
+            ("connection reset by peer", "connection reset by peer"),
+        ] {
+            assert_eq!(in_few_words(why), said);
+        }
     }
 
     #[test]

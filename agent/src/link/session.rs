@@ -24,7 +24,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{
     Connection, Link,
     answer::Answerer,
-    dial::explain,
+    dial::{explain, in_few_words},
     duties::{Done, Duties, Duty},
     renew, words,
 };
@@ -445,7 +445,7 @@ fn of_status(address: &str, status: &tonic::Status) -> Coded {
     explain(address, status).unwrap_or_else(|| {
         let told = wire::from_status(status);
         match told.code == Code::C01 && !status.metadata().contains_key(wire::CODE_KEY) {
-            true => broken_off(address, &told.message),
+            true => broken_off(address, &in_few_words(&told.message)),
             false => told,
         }
     })
