@@ -9,6 +9,7 @@ use longshore_common::{
 use longshore_proto::v1 as pb;
 use tokio::task::JoinSet;
 
+use super::words::app_states;
 use crate::{plan::Drain, run::Works};
 
 /// Of those that wait. While there is no room, nothing more is heard from the controller.
@@ -26,6 +27,8 @@ pub(super) enum Done {
     Duty(Result<(), Coded>),
     /// How this host knows what may run on it.
     Trust(Box<pb::TrustFacts>),
+    /// How every app stands.
+    Apps(Vec<pb::AppState>),
 }
 
 /// One duty at a time, in their order: who is told to take work again, and then what, is not to refuse it.
@@ -36,11 +39,22 @@ pub(super) struct Duties<W> {
     under_way: JoinSet<Result<(), Coded>>,
     /// At most one.
     looking: JoinSet<pb::TrustFacts>,
+    /// At most one.
+    surveying: JoinSet<Vec<pb::AppState>>,
+    /// Something has changed since that began.
+    survey_again: bool,
 }
 
 impl<W: Works> Duties<W> {
     pub(super) fn new(crew: W) -> Self {
-        Self { crew, waiting: VecDeque::new(), under_way: JoinSet::new(), looking: JoinSet::new() }
+        Self {
+            crew,
+            waiting: VecDeque::new(),
+            under_way: JoinSet::new(),
+            looking: JoinSet::new(),
+            surveying: JoinSet::new(),
+            survey_again: false,
+        }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -60,6 +74,16 @@ impl<W: Works> Duties<W> {
         }
     }
 
+    /// One look at a time, and one more for all that changes meanwhile.
+    pub(super) fn look_at_apps(&mut self) {
+        if !self.surveying.is_empty() {
+            self.survey_again = true;
+            return;
+        }
+        let crew = self.crew.clone();
+        self.surveying.spawn(async move { app_states(&crew).await });
+    }
+
     /// The next that is done. Pending while there is nothing to do; may be dropped at any time.
     pub(super) async fn next(&mut self) -> Done {
         tokio::select! {
@@ -69,6 +93,12 @@ impl<W: Works> Duties<W> {
                 Done::Duty(done.unwrap_or_else(died))
             }
             Some(Ok(trust)) = self.looking.join_next() => Done::Trust(Box::new(trust)),
+            Some(Ok(apps)) = self.surveying.join_next() => {
+                if std::mem::take(&mut self.survey_again) {
+                    self.look_at_apps();
+                }
+                Done::Apps(apps)
+            }
             else => std::future::pending().await,
         }
     }

@@ -11,7 +11,8 @@ use longshore_common::{
     wire,
 };
 use longshore_proto::v1::{
-    self as pb, from_agent::Message as Say, session_client::SessionClient, to_agent::Message as Hear,
+    self as pb, answer::About, from_agent::Message as Say, session_client::SessionClient,
+    to_agent::Message as Hear,
 };
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -46,6 +47,8 @@ const MESSAGE_BYTES: usize = 1 << 20;
 /// A clock that is further off than this is said to be wrong; certificates are back-dated by as much.
 const CLOCK_TOLERANCE_MS: Millis = 5 * 60_000;
 const PROTOCOL: u32 = 1;
+/// Of an answer to no question: what stands here has changed, and no report tells of it.
+const UNASKED: u64 = 0;
 /// Between two looks at how this host knows what may run on it: a minute, where the controller wants a word every ten
 /// seconds. Root changes it without us.
 const BEATS_BETWEEN_LOOKS: u32 = 6;
@@ -280,6 +283,11 @@ impl<'l, W: Works> Session<'l, W> {
             // Its process may be about to end; see `State::failed`.
             Done::Duty(Err(failed)) => Err(End::Lost(failed)),
             Done::Trust(now) => self.trust_is(*now).await,
+            Done::Apps(_) if self.link.helper_away() => Ok(()), // it went while it was asked
+            Done::Apps(apps) => {
+                let about = Some(About::Pong(pb::Pong { time_ms: self.link.crew.now_ms(), apps }));
+                self.send(Say::Answer(pb::Answer { id: UNASKED, about })).await
+            }
         }
     }
 
@@ -305,6 +313,10 @@ impl<'l, W: Works> Session<'l, W> {
                 })
             }
             Ok(Told::Line(told)) => Say::Log(words::line(told)),
+            Ok(Told::Tidied { .. }) => {
+                self.duties.look_at_apps();
+                return Ok(());
+            }
             // The report says it; what was missed is gone; and the crew outlives the session.
             Ok(Told::Concluded { .. }) | Err(_) => return Ok(()),
         };

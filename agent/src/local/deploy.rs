@@ -94,7 +94,9 @@ async fn pass_on(
                     false => ended(&of, &Outcome::Refused { failure: overtaken() }),
                 }
             }
-            Ok(Told::Progress { .. } | Told::Concluded { .. } | Told::Line(_)) => continue,
+            Ok(Told::Progress { .. } | Told::Concluded { .. } | Told::Line(_) | Told::Tidied { .. }) => {
+                continue;
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => continue,
             Err(broadcast::error::RecvError::Closed) => return,
         };

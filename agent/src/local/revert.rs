@@ -39,7 +39,9 @@ async fn pass_on(
                 pb::LocalStep { step: step.to_string(), detail, ..pb::LocalStep::default() }
             }
             Ok(Told::Concluded { app: of, outcome, .. }) if of == app => ended(&outcome),
-            Ok(Told::Progress { .. } | Told::Concluded { .. } | Told::Line(_)) => continue,
+            Ok(Told::Progress { .. } | Told::Concluded { .. } | Told::Line(_) | Told::Tidied { .. }) => {
+                continue;
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => continue,
             Err(broadcast::error::RecvError::Closed) => return,
         };

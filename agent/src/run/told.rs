@@ -36,6 +36,10 @@ pub enum Told {
         generation: Generation,
         outcome: Outcome,
     },
+    /// Something that no report tells of is gone: slots, or a side.
+    Tidied {
+        app: AppName,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

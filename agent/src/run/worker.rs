@@ -223,7 +223,11 @@ impl<H: Host> Worker<H> {
             }
         }
         let taken = if result.is_ok() { Taken::Well } else { Taken::Otherwise };
+        let tidied = result.is_ok() && matches!(step, Step::Prune(_) | Step::StopSide(_));
         self.note(&step, result).await?;
+        if tidied {
+            tell(&self.tools.events, Told::Tidied { app: self.app.clone() });
+        }
         Ok(taken)
     }
 

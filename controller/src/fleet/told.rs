@@ -119,7 +119,7 @@ mod tests {
         fleet::{
             FleetEvent, Heartbeat,
             host::{self, Seen},
-            words::{FromAgent, ToAgent},
+            words::{Answer, AppSeen, FromAgent, ToAgent},
         },
         store::{MemoryStore, SharedStore},
         testing::{HandAgent, MortalStore},
@@ -316,6 +316,27 @@ mod tests {
         while !matches!(started.events.recv().await, Some(FleetEvent::Report { .. })) {}
         let recorded = desk.recorded();
         assert!(recorded[0].starts_with("deployed on the host: shop: ann deployed release"), "{recorded:?}");
+        started.end().await;
+    }
+
+    /// Slots are removed when all has ended and is reported.
+    #[tokio::test]
+    async fn how_apps_stand_is_taken_without_a_question() {
+        let desk = Desk::new().await;
+        let started = desk.start(desk.disk.clone()).await;
+        let (say, mut heard) = desk.session(&started, &[]).await;
+        while !matches!(heard.recv().await, Some(ToAgent::Welcome { .. })) {}
+        let mut seen = AppSeen::after(None, &by_hand("ann")).expect("it says how shop stands");
+        seen.slots = vec!["1.1-0a1b2c3d".to_owned()];
+        let pong = Answer::Pong { time_ms: 0, apps: vec![seen.clone()] };
+        say.send(FromAgent::Answer(0, pong)).await.unwrap();
+        let known = async {
+            let apps = || started.fleet.presence().connected(&desk.host.host.id).map(|known| known.apps);
+            while apps() != Some(vec![seen.clone()]) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, known).await.expect("it is known");
         started.end().await;
     }
 

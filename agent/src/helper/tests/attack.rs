@@ -88,7 +88,9 @@ async fn assign(helper: &Helper, loot: &Loot, assignment: Assignment) -> Outcome
                     return report.outcome;
                 }
             }
-            Say::Told(Told::Progress { .. } | Told::Line(_) | Told::Concluded { .. }) => {}
+            Say::Told(
+                Told::Progress { .. } | Told::Line(_) | Told::Concluded { .. } | Told::Tidied { .. },
+            ) => {}
             Say::Apps { .. } | Say::Hold { .. } => {}
             other => panic!("{other:?}"),
         }

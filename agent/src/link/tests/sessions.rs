@@ -315,3 +315,17 @@ async fn a_helper_that_hangs_does_not_make_the_host_silent() {
         visit.hear_the(|heard| matches!(heard, Heard::Heartbeat(_)).then_some(())).await;
     }
 }
+
+/// No report tells of it: the third of them has ended before the slot of the first is removed.
+#[tokio::test]
+async fn what_was_removed_when_all_was_done_is_told_without_a_question() {
+    let (_fake, _agent, mut visit) = connected().await;
+    for (generation, version) in [(1, "1"), (2, "2"), (3, "3")] {
+        visit.say(Said::Assignment((&run(generation, version)).into())).await;
+        assert_eq!(outcome_of(&mut visit).await.1, Outcome::Healthy);
+    }
+    let answer = visit.answer().await;
+    let (0, Some(Told::Pong(pong))) = (answer.id, answer.about) else { panic!("nobody asked anything") };
+    let slots = &pong.apps[0].slots;
+    assert!(slots.len() == 2 && slots.iter().all(|slot| !slot.starts_with("1-")), "{slots:?}");
+}

@@ -47,6 +47,9 @@ const REPORTS_IN_FLIGHT: usize = 16;
 /// Questions of one host that may wait for their answer; the oldest gives way.
 const QUESTIONS_IN_FLIGHT: usize = 64;
 
+/// Of an answer to no question: how the host's apps stand, where something has changed that no report tells of.
+const UNASKED: u64 = 0;
+
 /// When all hosts are to renew, each has this much of the time that they share, up to the most it may take.
 const RENEWAL_SHARE_MS: u32 = 20;
 const RENEWAL_MS_MAX: u32 = 600_000;
@@ -130,7 +133,7 @@ impl Fleet {
             sent: BTreeMap::new(),
             committing: FuturesUnordered::new(),
             questions: HashMap::new(),
-            next_question: 1,
+            next_question: UNASKED + 1,
         };
         self.inner.tasks.spawn(session.run(commands));
         receiver
@@ -278,6 +281,11 @@ impl Session {
                 self.fleet.say(self.host.id, &self.host.name, Live::Progress(progress));
             }
             FromAgent::Log(line) => self.fleet.say(self.host.id, &self.host.name, Live::Log(line)),
+            FromAgent::Answer(UNASKED, answer) => {
+                if let Answer::Pong { apps, .. } = answer {
+                    presence.update(&self.host.id, |connected| connected.apps = apps);
+                }
+            }
             FromAgent::Answer(id, answer) => {
                 if let Some(waiting) = self.questions.remove(&id) {
                     drop(waiting.send(answer)); // the asker may have given up
