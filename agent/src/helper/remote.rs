@@ -81,7 +81,11 @@ impl Remote {
         tokio::spawn(async move { shutdown.run_until_cancelled_owned(handing.hand_on()).await });
         let mut snapshot = remote.0.snapshot.subscribe();
         let there = timeout(ATTACH, snapshot.wait_for(Option::is_some)).await.is_ok();
-        if there { Ok(remote) } else { Err(remote.why_away()) }
+        if there {
+            return Ok(remote);
+        }
+        let (why, heard) = (remote.why_away(), remote.0.known().why.take());
+        Err(heard.filter(|_| why.code == Code::C01).unwrap_or(why)) // it says more of the socket
     }
 
     pub fn snapshot(&self) -> Snapshot {

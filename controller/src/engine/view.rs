@@ -1,9 +1,6 @@
 //! A rollout as it is shown: its state, what its hosts are doing this moment, and why it waits.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use longshore_common::{
     ids::{HostId, RolloutId},
@@ -118,29 +115,28 @@ impl Engine {
         rollout.hosts.keys().filter_map(of_host).collect()
     }
 
-    /// Hosts whose last word was that the helper there is away; of those that are gone, as their records have it.
+    /// Hosts whose last word was that the helper there is away, and why; of those that are gone, as their records have it.
     async fn helper_away(
         &self,
         rollout: &Rollout,
         away: &BTreeMap<HostId, Away>,
-    ) -> Result<BTreeSet<HostId>, Trouble> {
-        let mut found = BTreeSet::new();
+    ) -> Result<BTreeMap<HostId, String>, Trouble> {
+        let mut found = BTreeMap::new();
         if rollout.phase().is_done() {
             return Ok(found);
         }
         let presence = self.inner.fleet.presence();
         for (id, host) in &rollout.hosts {
-            let is_away = match presence.is_helper_away(id) {
-                Some(is_away) => is_away,
+            let why = match presence.why_helper_away(id) {
+                Some(why) => why,
                 None if host.silent.is_some() || away.contains_key(id) => {
                     let record = host::get(&self.inner.store, id).await?;
-                    record.and_then(|(host, _)| host.seen).is_some_and(|seen| seen.facts.is_helper_away())
+                    let seen = record.and_then(|(host, _)| host.seen);
+                    seen.and_then(|seen| seen.facts.why_helper_away().map(str::to_owned))
                 }
-                None => false,
+                None => None,
             };
-            if is_away {
-                found.insert(*id);
-            }
+            found.extend(why.map(|why| (*id, why)));
         }
         Ok(found)
     }

@@ -206,9 +206,11 @@ impl Presence {
         Some(entry.heard.elapsed())
     }
 
-    /// Whether a connected host says so; `None`: it has no session.
-    pub fn is_helper_away(&self, host: &HostId) -> Option<bool> {
-        Some(self.lock().get(host)?.session.as_ref()?.connected.facts.is_helper_away())
+    /// Why it is, where a connected host says so; `None`: it has no session.
+    pub fn why_helper_away(&self, host: &HostId) -> Option<Option<String>> {
+        let hosts = self.lock();
+        let facts = &hosts.get(host)?.session.as_ref()?.connected.facts;
+        Some(facts.why_helper_away().map(str::to_owned))
     }
 
     pub fn progress(&self, host: &HostId, app: &AppName) -> Option<Progress> {

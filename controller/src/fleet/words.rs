@@ -74,9 +74,10 @@ impl Facts {
         steady(self) == steady(other)
     }
 
-    /// The agent there may look at nothing, and so nothing that it told before need be so any more.
-    pub fn is_helper_away(&self) -> bool {
-        self.trust.as_ref().is_some_and(|trust| trust.state == "unknown")
+    /// The agent there may look at nothing, and so nothing that it told before need be so any more; and why, in its words.
+    pub fn why_helper_away(&self) -> Option<&str> {
+        let trust = self.trust.as_ref().filter(|trust| trust.state == "unknown")?;
+        Some(&trust.problem)
     }
 }
 

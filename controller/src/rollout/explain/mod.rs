@@ -13,10 +13,7 @@ mod paused;
 mod sentence;
 mod stays;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_common::{ids::HostId, report::Blame};
 
@@ -39,8 +36,8 @@ pub struct Facts {
     pub doing: BTreeMap<HostId, String>,
     /// Hosts that have no connection, and are not unknown yet.
     pub away: BTreeMap<HostId, Away>,
-    /// Hosts whose last word was that the helper there is away.
-    pub helper_away: BTreeSet<HostId>,
+    /// Hosts whose last word was that the helper there is away, and why.
+    pub helper_away: BTreeMap<HostId, String>,
     /// What a run of a gate has seen so far, by its number.
     pub seen: BTreeMap<u32, String>,
     /// Why balancers send a host nothing, where an operator said so.

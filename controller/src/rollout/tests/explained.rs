@@ -272,14 +272,19 @@ fn a_host_whose_helper_is_away_is_named_with_where_to_look() {
     let gone = *play.rollout.hosts.keys().last().expect("there are two");
     let facts = Facts {
         away: [(gone, Away { since: 33_000, unknown_at: 68_000 })].into(),
-        helper_away: [gone].into(),
+        helper_away: [(gone, "LS-C01 the helper does not answer".to_owned())].into(),
         ..Facts::default()
     };
-    let told = |play: &Play| {
-        let holds = explain(&play.rollout, &facts);
+    let said = |play: &Play, facts: &Facts| {
+        let holds = explain(&play.rollout, facts);
         let mut told = holds.into_iter().map(|hold| (hold.what, hold.command.unwrap_or_default()));
         told.find(|(what, _)| what.contains("helper")).expect("it is told")
     };
+    let told = |play: &Play| said(play, &facts);
+    let full = "LS-D01 the helper does not answer: no space is left on the disk of `/var/lib/longshore`";
+    let of_disk = Facts { helper_away: [(gone, full.to_owned())].into(), ..facts.clone() };
+    let what = format!("1 host switches and has no connection: b; on b: {full}");
+    assert_eq!(said(&play, &of_disk), (what, "df -h".to_owned()));
     let look = "systemctl status longshore-helper.socket longshore-helper.service".to_owned();
     let what = "1 host switches and has no connection: b; the helper does not answer on b, look there";
     assert_eq!(told(&play), (what.to_owned(), look.clone()));
