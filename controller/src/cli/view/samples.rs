@@ -314,6 +314,8 @@ fn host() -> pb::Host {
         }),
         hold: Some(pb::HoldState { held: true, reason: "disk swap".into(), by: "root".into(), since_ms: AT }),
         apps: vec![app_state()],
+        directs: vec![],
+        told: vec![],
         enrolled_ms: AT,
         certificate_expires_ms: AT,
         key: DIGEST.into(),

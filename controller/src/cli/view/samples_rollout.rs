@@ -39,6 +39,7 @@ fn rollout() -> pb::Rollout {
         release: DIGEST.into(),
         from_version: "1.4.1".into(),
         newcomers: true,
+        unchanged: false,
         phase: "baking".into(),
         outcome: String::new(),
         outcome_reason: String::new(),
