@@ -112,7 +112,7 @@ fn a_host_that_is_stopped_while_it_stages_has_not_failed() {
          b staged  -> switching 0; run b
          b healthy -> succeeded",
     );
-    assert_eq!(play.reason(), format!("1 of 2 hosts run 2; 1 refused: a ({BY_ANN})"));
+    assert_eq!(play.reason(), format!("1 of 2 hosts runs 2; 1 refused: a ({BY_ANN})"));
 }
 
 /// Behind balancers it has its connections again when the drain is lifted, also when the rollout is over.
