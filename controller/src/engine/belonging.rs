@@ -3,11 +3,11 @@
 //!
 //! Balancers have the word of the last rollout, of whoever was in the environment then. Who is of it no more since somebody
 //! labelled it gets nothing from now on, as if it was drained, where somebody else serves; whom another selector leaves out
-//! keeps what it has until the next rollout, whose plan says so: one slip in a file must not take the traffic of many. Who is back gets its connections as if it was undrained
-//! (`rejoin`); but what another environment gave it gets none here: it is first brought what is live, as a newcomer
-//! (`newcomers`).
+//! keeps what it has until the next rollout, whose plan says so, however it is labelled meanwhile: one slip in a file must not
+//! take the traffic of many. Who is back gets its connections as if it was undrained (`rejoin`); but what another environment
+//! gave it gets none here: it is first brought what is live, as a newcomer (`newcomers`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use longshore_common::{
     chain::Chain,
@@ -26,6 +26,10 @@ use crate::{
     store::Key,
     trouble::Trouble,
 };
+
+/// For whoever labels a host to wait until balancers hear of it. A commit takes far less, and some that others get in the way
+/// of about as much.
+const HEARD: Duration = Duration::from_secs(10);
 
 /// How a host stands today in the environment of a rollout that told balancers of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,25 +53,37 @@ pub struct TrafficNote {
 }
 
 impl Engine {
-    /// Somebody changed the host's labels: balancers hear of it, also where whoever did so does not wait.
-    pub async fn labels_changed(&self, host: HostId) {
-        let (engine, stop) = (self.clone(), self.inner.stop.clone());
+    /// Somebody changed the host's labels, which were these before: balancers hear of it, also where whoever did so does not
+    /// wait.
+    pub async fn labels_changed(&self, before: Host) {
+        self.follow_within(HEARD, before).await;
+    }
+
+    /// What takes longer goes on beside.
+    pub(super) async fn follow_within(&self, limit: Duration, before: Host) {
+        let (engine, stop, host) = (self.clone(), self.inner.stop.clone(), before.id);
         let follows = self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                followed = engine.follow_labels(Some(host)) => if let Err(trouble) = followed {
+                followed = engine.follow_labels(Some(&before)) => if let Err(trouble) = followed {
                     tracing::warn!(%host, trouble = %Chain(&trouble), "balancers hear of its labels with the next rollout");
                 },
             }
         });
-        if let Err(e) = follows.await {
-            tracing::warn!(%host, error = %e, "balancers hear of its labels with the next rollout");
+        match tokio::time::timeout(limit, follows).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => {
+                tracing::warn!(%host, error = %e, "balancers hear of its labels with the next rollout");
+            }
+            Err(_) => {
+                tracing::warn!(%host, "balancers have not heard of its labels for {limit:?}: that goes on")
+            }
         }
     }
 
-    /// What labels make of hosts where balancers have the word of a rollout that is over: of the one that was labelled, if it
-    /// left by that, they are told at once; and those that are back are taken up.
-    pub(super) async fn follow_labels(&self, labelled: Option<HostId>) -> Result<(), Trouble> {
+    /// What labels make of hosts where balancers have the word of a rollout that is over: of the one that was labelled (as it
+    /// was before), if it left by that, they are told at once; and those that are back are taken up.
+    pub(super) async fn follow_labels(&self, labelled: Option<&Host>) -> Result<(), Trouble> {
         let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));
         let hosts: BTreeMap<HostId, Host> = hosts.collect();
         for rollout in self.directing().await? {
@@ -76,7 +92,9 @@ impl Engine {
                 continue; // it is told itself (`untold`)
             }
             let Some(selector) = self.selector(env).await? else { continue };
-            for id in leaving(&rollout, &selector, &hosts).into_iter().filter(|id| Some(*id) == labelled) {
+            let left_by_that =
+                |id: &HostId| labelled.is_some_and(|before| before.id == *id && before.fits(&selector));
+            for id in leaving(&rollout, &selector, &hosts).into_iter().filter(left_by_that) {
                 tracing::info!(%env, %app, host = %rollout.hosts[&id].name, "it left: balancers send it nothing");
                 self.tell(rollout_id, &Event::HostDrained { host: id, drained: true }).await?;
                 self.inner.newcomers.notify_one(); // it may be back by now
@@ -123,7 +141,8 @@ impl Engine {
                     "its labels are not those of {env}; balancers send it what they did until the next rollout there"
                 ),
                 Place::Gone => format!(
-                    "its labels are not those of {env}; balancers send it what they did until somebody else serves there"
+                    "its labels are not those of {env}; balancers send it what they did until the next rollout there, for \
+                     nobody else serves"
                 ),
                 Place::Foreign(by) if out => format!(
                     "it runs what {by} gave it: balancers send it nothing before it is brought what is live in {env}"

@@ -62,11 +62,11 @@ pub(super) async fn watch(engine: Engine) {
         engine.inner.tasks.spawn(wake_by(engine.clone(), prefix, look));
     }
     loop {
-        let left = match engine.look_who_comes_and_goes().await {
-            Ok(left) => left,
+        let (looked, left) = match engine.look_who_comes_and_goes().await {
+            Ok(left) => (true, left),
             Err(trouble) => {
                 tracing::warn!(trouble = %Chain(&trouble), "newcomers are looked for again in {AGAIN:?}");
-                true
+                (false, true)
             }
         };
         let again = async {
@@ -75,7 +75,9 @@ pub(super) async fn watch(engine: Engine) {
                 false => std::future::pending().await,
             }
         };
-        let opens = deadline(&engine, engine.inner.left.opens_ms());
+        // What was found before a look that failed may have opened long ago, and is no reason to look without a pause.
+        let opens = engine.inner.left.opens_ms().filter(|opens_ms| looked || *opens_ms > engine.now());
+        let opens = deadline(&engine, opens);
         tokio::select! {
             () = stop.cancelled() => return,
             () = engine.inner.newcomers.notified() => {}
@@ -144,8 +146,10 @@ impl Standing {
 impl Engine {
     async fn look_who_comes_and_goes(&self) -> Result<bool, Trouble> {
         self.let_go().await?;
-        self.follow_labels(None).await?;
-        self.look_for_newcomers().await
+        let followed = self.follow_labels(None).await;
+        // What balancers were told before may be damaged, and is no matter of newcomers: they do not wait for it.
+        let left = self.look_for_newcomers().await?;
+        followed.map(|()| left)
     }
 
     /// Whether some could not be brought in, so that it has to be tried again.

@@ -341,7 +341,7 @@ impl Hosts for HostsService {
         let before = host::find(&self.store, &host).await.map_err(refuse)?;
         let host = self.fleet.label(&host, &set, &unset).await.map_err(refuse)?;
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
-        self.engine.labels_changed(host.id).await;
+        self.engine.labels_changed(before.clone()).await;
         let environments = environments::list(&self.store).await.map_err(refuse)?;
         let told = environments::passage::told(&before, &host, &environments);
         let row = self.row_with_traffic(host).await.map_err(refuse)?;

@@ -1,5 +1,7 @@
 //! Hosts behind a load balancer that leave their environment by their labels, or come back to it.
 
+use std::time::Duration;
+
 use longshore_common::{ids::HostId, label::Labels};
 
 use super::{
@@ -11,9 +13,9 @@ use super::{
 use crate::{
     engine::{StartRequest, records},
     environments,
-    fleet::Drained,
+    fleet::{Drained, Host},
     rollout::{Event, HoldKind, Outcome, Promote},
-    store::SharedStore,
+    store::{Key, SharedStore, Txn},
     testing::{self, HandAgent},
 };
 
@@ -21,9 +23,16 @@ const GONE: &str = "its labels are not those of production: balancers send it no
 
 impl Controller {
     async fn labels(&self, name: &str, env: &str) {
-        let set = Labels::from([("env".to_owned(), env.to_owned())]);
-        let host = self.fleet.label(name, &set, &[]).await.unwrap();
-        self.engine.labels_changed(host.id).await;
+        let before = self.writes_label(name, "env", env).await;
+        self.engine.labels_changed(before).await;
+    }
+
+    /// The host as it was before; nobody is told.
+    async fn writes_label(&self, name: &str, key: &str, value: &str) -> Host {
+        let before = crate::fleet::host::find(&self.engine.inner.store, name).await.unwrap();
+        let set = Labels::from([(key.to_owned(), value.to_owned())]);
+        self.fleet.label(name, &set, &[]).await.unwrap();
+        before
     }
 
     async fn drains(&self, id: HostId) {
@@ -80,9 +89,63 @@ async fn the_last_host_of_an_environment_keeps_its_traffic() {
     let (store, controller) = running(&agents).await;
     controller.labels("a", "stg").await;
     controller.engine.follow_labels(None).await.unwrap();
-    let kept = "its labels are not those of production; balancers send it what they did until somebody else serves there";
+    let kept = "its labels are not those of production; balancers send it what they did until the next rollout there, for \
+                nobody else serves";
     assert_eq!(controller.note(&store, agents[0].host.id).await.as_deref(), Some(kept));
     assert_eq!(told(&agents[1]), "a=100");
+    controller.stop.cancel();
+}
+
+/// Its rack has nothing to do with a slip in the file.
+#[tokio::test]
+async fn a_label_that_is_not_why_a_host_left_takes_no_traffic() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let file = format!("{}{BALANCED}", FILE.replace("env=prod", "env=prod,group=blue"));
+    let by = "alice".parse().unwrap();
+    environments::apply(&store, &testing::tell(), "production.toml", &file, &by, 2).await.unwrap();
+    let before = controller.writes_label("c", "rack", "7").await;
+    controller.engine.labels_changed(before).await;
+    let kept = "its labels are not those of production; balancers send it what they did until the next rollout there";
+    assert_eq!(controller.note(&store, agents[2].host.id).await.as_deref(), Some(kept));
+    assert_eq!(told(&agents[4]), "a=100 b=100 c=100 d=100");
+    controller.stop.cancel();
+}
+
+/// Nor does whoever labels a host wait for ever, and what was begun goes on.
+#[tokio::test]
+async fn a_rollout_that_does_not_answer_does_not_keep_whoever_labels_a_host() {
+    let agents = fleet();
+    let (store, first) = running(&agents).await;
+    first.stop.cancel();
+    first.engine.stopped().await;
+    first.fleet.stopped().await;
+    let controller = Controller::start(store.clone()).await;
+    let id = records::list(&store).await.unwrap().pop().unwrap().header.id;
+    let mute = controller.engine.enlist(id).expect("what is over has no task");
+    let a = agents[0].host.id;
+    let benched = async || controller.engine.view(&id).await.unwrap().rollout.hosts[&a].benched;
+    let before = controller.writes_label("a", "env", "stg").await;
+    controller.engine.follow_within(Duration::from_millis(50), before).await;
+    assert!(!benched().await, "nobody answers");
+    drop(mute);
+    until(benched).await;
+    controller.stop.cancel();
+}
+
+/// A record of what balancers were told is damaged, which is no matter of those who come to another environment.
+#[tokio::test]
+async fn newcomers_do_not_wait_for_what_balancers_were_told() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let id = records::list(&store).await.unwrap().pop().unwrap().header.id;
+    controller.labels("a", "stg").await;
+    controller.rolls_out("1.1", "staging").await;
+    let of_d = Key::rollout_host(&id, &agents[3].host.id);
+    store.commit(Txn::new().put(of_d, "damaged".into())).await.unwrap();
+    controller.engine.follow_labels(None).await.expect_err("it cannot be read");
+    controller.labels("b", "stg").await;
+    until(async || agents[1].runs("shop").as_deref() == Some("1.1")).await;
     controller.stop.cancel();
 }
 
