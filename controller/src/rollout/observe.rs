@@ -127,8 +127,7 @@ impl Draft {
                 }
             }
         });
-        let moves = matches!(self.rollout.header.phase, Phase::Switching(_) | Phase::RollingBack(_));
-        if was_stopped && !self.is_stopped(id) && moves {
+        if was_stopped && !self.is_stopped(id) {
             self.give_time(); // it goes on with what it was at, and has all of the time for that
         }
     }

@@ -115,6 +115,20 @@ fn a_host_that_is_stopped_while_it_stages_has_not_failed() {
     assert_eq!(play.reason(), format!("1 of 2 hosts runs 2; 1 refused: a ({BY_ANN})"));
 }
 
+/// Nor is it slow when it may go on: it has all of the time for that.
+#[test]
+fn a_host_that_is_undrained_while_others_stage_has_its_time() {
+    check(
+        "a b | stage_deadline=5m max_unavailable=2",
+        "start      -> staging 0; stage a b
+         a halted   -> staging 0
+         +4m        -> staging 0
+         a unheld   -> staging 0
+         +4m        -> staging 0
+         a b staged -> switching 0; run a b",
+    );
+}
+
 /// Behind balancers it has its connections again when the drain is lifted, also when the rollout is over.
 #[test]
 fn a_stopped_host_joins_when_the_rollout_is_over() {
