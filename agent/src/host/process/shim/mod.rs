@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use longshore_common::durable::lock_dir;
+use longshore_common::durable::{DirLock, lock_dir};
 use rustix::process::{Pid, set_child_subreaper, setsid};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -77,14 +77,14 @@ fn serve(folder: &Path) -> io::Result<()> {
     // Fails only when it leads a session already.
     let _ = setsid();
     set_child_subreaper(Pid::from_raw(std::process::id() as i32))?;
-    let _lock = lock_dir(folder)?;
+    let lock = lock_dir(folder)?;
     std::env::set_current_dir("/")?;
     let journal = Arc::new(Journal::open(folder.join("app.log"))?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(supervise(folder.to_owned(), journal))
+    runtime.block_on(supervise(folder.to_owned(), journal, lock))
 }
 
-async fn supervise(folder: PathBuf, journal: Arc<Journal>) -> io::Result<()> {
+async fn supervise(folder: PathBuf, journal: Arc<Journal>, lock: DirLock) -> io::Result<()> {
     let children = signal(SignalKind::child())?;
     let door = Door::of(&folder)?;
     let listener = door.listen()?;
@@ -95,15 +95,21 @@ async fn supervise(folder: PathBuf, journal: Arc<Journal>) -> io::Result<()> {
     let supervisor = Supervisor::new(SelfExec::same(), Arc::clone(&journal)).run(received, children);
     let leaving = leave::when_due(&door, orders.clone())?;
     tokio::pin!(supervisor, leaving);
-    loop {
+    let ended = loop {
         tokio::select! {
-            () = &mut supervisor => break,
+            ended = &mut supervisor => break ended,
             never = &mut leaving => match never {},
             accepted = listener.accept() => accept(accepted, &mut connections, &orders, &journal).await,
             Some(_) = connections.join_next() => (),
         }
-    }
+    };
+    // Whoever hears that all has stopped may start the next one at once.
     door.close();
+    drop(lock);
+    if let Some(reply) = ended {
+        // Whoever asked has hung up if this cannot be sent.
+        let _ = reply.send(Ok(()));
+    }
     let words = async { while connections.join_next().await.is_some() {} };
     // Followers would stay for ever; they see the connection end.
     let _ = tokio::time::timeout(LAST_WORDS, words).await;

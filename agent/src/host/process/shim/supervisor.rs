@@ -1,6 +1,6 @@
 //! What runs, what is being replaced, and when to try again.
 
-use std::{cmp, sync::Arc, time::Duration};
+use std::{cmp, ops::ControlFlow, sync::Arc, time::Duration};
 
 use rustix::process::{WaitOptions, wait};
 use tokio::{
@@ -24,7 +24,7 @@ const PAUSE_MOST: Duration = Duration::from_secs(30);
 /// An app that ran for so long has not failed to start: the pauses begin anew.
 const STEADY: Duration = Duration::from_secs(10);
 
-type Reply = oneshot::Sender<Result<(), Trouble>>;
+pub(super) type Reply = oneshot::Sender<Result<(), Trouble>>;
 
 pub enum Order {
     Start(Box<Service>, Reply),
@@ -90,22 +90,22 @@ impl Supervisor {
     }
 
     /// Until it was told to stop and the app has ended.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut children: Signal) {
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut children: Signal) -> Option<Reply> {
         loop {
             let wake = self.wake_at();
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.obey(order).await,
-                    None => return,
+                    None => return None,
                 },
                 _ = children.recv() => self.reap().await,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.on_time().await,
             }
             if self.retiring.is_empty()
                 && let Some(then) = self.then.take()
-                && self.go_on(then).await.is_break()
+                && let ControlFlow::Break(reply) = self.go_on(then).await
             {
-                return;
+                return Some(reply);
             }
         }
     }
@@ -178,10 +178,10 @@ impl Supervisor {
         }
     }
 
-    async fn go_on(&mut self, then: Then) -> std::ops::ControlFlow<()> {
-        let (reply, result, flow) = match then {
-            Then::Reply(reply) => (reply, Ok(()), std::ops::ControlFlow::Continue(())),
-            Then::Finish(reply) => (reply, Ok(()), std::ops::ControlFlow::Break(())),
+    async fn go_on(&mut self, then: Then) -> ControlFlow<Reply> {
+        let (reply, result) = match then {
+            Then::Reply(reply) => (reply, Ok(())),
+            Then::Finish(reply) => return ControlFlow::Break(reply),
             Then::Launch(service, reply) => {
                 self.held.keep_only(&service.sockets);
                 let launched = self.launch((*service).clone()).await;
@@ -190,12 +190,12 @@ impl Supervisor {
                     let last = Ended::Exit(i32::from(NEVER_RAN));
                     self.life = Life::Ended { service, last };
                 }
-                (reply, result, std::ops::ControlFlow::Continue(()))
+                (reply, result)
             }
         };
         // Whoever asked has hung up if this cannot be sent.
         let _ = reply.send(result);
-        flow
+        ControlFlow::Continue(())
     }
 
     /// Reaps whatever has ended, orphans of the app included.

@@ -2,6 +2,8 @@
 //!
 //! The app that serves is this test program itself, started again (`the_app`).
 
+mod stopping;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
@@ -293,29 +295,6 @@ async fn an_app_that_ends_well_stays_ended_and_one_that_is_asked_again_starts() 
     }
     fixture.start(shell(ONE, "exec sleep 1000")).await;
     assert!(fixture.state().await.is_up());
-}
-
-/// What does not go by itself is killed after the grace, whatever sessions it made for itself.
-#[tokio::test]
-async fn stopping_leaves_no_process_behind() {
-    let fixture = Fixture::new();
-    let script = "trap '' TERM; setsid sh -c 'setsid sleep 998 & setsid sleep 999 &' ; echo up; while :; do sleep 1; done";
-    let mut stubborn = shell(ONE, script);
-    stubborn.grace_ms = 300;
-    fixture.start(stubborn).await;
-    let supervisor = fixture.supervisor().unwrap();
-    let below = || procfs::descendants(&procfs::all(), supervisor);
-    assert!(until(WITHIN, || below().len() >= 4), "{:?}", below());
-    let family = below();
-    let begun = Instant::now();
-    fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
-    assert!(begun.elapsed() < WITHIN);
-    let alive: Vec<_> =
-        family.into_iter().filter(|pid| procfs::one(*pid).is_some_and(|p| !p.zombie)).collect();
-    assert!(alive.is_empty(), "{alive:?}");
-    assert!(until(WITHIN, || fixture.supervisor().is_none()), "the supervisor ends as well");
-    assert_eq!(fixture.driver.status(&fixture.app).await.unwrap(), None);
-    fixture.driver.stop(&fixture.app, WITHIN).await.unwrap();
 }
 
 #[tokio::test]
