@@ -40,6 +40,6 @@ pub use serve::{Peers, Served, heard, serve};
 pub use words::Errand;
 
 /// Of the words on the socket. Both are of one package and are replaced together; a restart that is due is said.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Below the root folder.
 pub const SOCKET: &str = "run/longshore-helper.sock";

@@ -446,8 +446,8 @@ impl Works for Remote {
         }
     }
 
-    async fn look_at_director(&self, asked: Directed) -> Looked {
-        let why = match self.ask(Ask::Look(Box::new(asked))).await {
+    async fn look_at_director(&self, app: &AppName, asked: Directed) -> Looked {
+        let why = match self.ask(Ask::Look { app: app.clone(), asked: Box::new(asked) }).await {
             Ok(Say::Looked(looked)) => return looked,
             Ok(_) => out_of_turn().message,
             Err(why) => why.message,

@@ -312,7 +312,7 @@ impl<W: Works> Served<W> {
                 secrets.values().try_for_each(Reference::check)?;
                 Say::Missing { secrets: works.secrets_missing(secrets).await }
             }
-            Ask::Look(asked) => Say::Looked(works.look_at_director(*asked).await),
+            Ask::Look { app, asked } => Say::Looked(works.look_at_director(&app, *asked).await),
             Ask::Verified {} => Say::Verified { answer: works.verified().await?.encode_to_vec() },
             Ask::Attach {} | Ask::Deliver { .. } | Ask::Deploy { .. } => unreachable!("answered before"),
         })

@@ -93,8 +93,11 @@ pub enum Ask {
     Secrets {
         secrets: Secrets,
     },
-    /// Whether whoever directs traffic here could be told this.
-    Look(Box<Directed>),
+    /// Whether whoever directs traffic here could be told this of the app.
+    Look {
+        app: AppName,
+        asked: Box<Directed>,
+    },
     /// Pieces of this errand follow, and how it ended.
     Deliver {
         ticket: u64,

@@ -86,8 +86,8 @@ pub trait Host: Send + Sync + 'static {
         std::future::ready(vec![])
     }
 
-    /// Whether whoever directs traffic here could be told this. Asks it, and changes nothing.
-    fn look_at_director(&self, _: Directed) -> impl Future<Output = Looked> + Send {
+    /// Whether whoever directs traffic here could be told this of an app. Asks it, and changes nothing.
+    fn look_at_director(&self, _: &AppName, _: Directed) -> impl Future<Output = Looked> + Send {
         std::future::ready(Looked::default())
     }
 

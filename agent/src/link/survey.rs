@@ -50,10 +50,15 @@ pub(super) async fn survey<W: Works>(crew: &W, facts: &Facts, asked: pb::SurveyQ
 /// Whoever directs traffic here, where that was asked.
 async fn directors<W: Works>(crew: &W, asked: &pb::SurveyQuestion) -> Looked {
     let Some(traffic) = asked.traffic.clone() else { return Looked::default() };
+    let problem = |why: String| Looked { problems: vec![why], notes: vec![] };
+    let app: AppName = match asked.app.parse() {
+        Ok(app) => app,
+        Err(why) => return problem(format!("the app of the question: {why}")),
+    };
     match directions::from_message(traffic) {
-        Ok(wanted) if asked.sides => crew.look_at_director(Directed::Sides(wanted)).await,
-        Ok(wanted) => crew.look_at_director(Directed::Hosts(wanted)).await,
-        Err(invalid) => Looked { problems: vec![invalid.to_string()], notes: vec![] },
+        Ok(wanted) if asked.sides => crew.look_at_director(&app, Directed::Sides(wanted)).await,
+        Ok(wanted) => crew.look_at_director(&app, Directed::Hosts(wanted)).await,
+        Err(invalid) => problem(invalid.to_string()),
     }
 }
 

@@ -156,7 +156,7 @@ pub trait Works: Clone + Send + Sync + 'static {
     fn secrets_missing(&self, secrets: Secrets) -> impl Future<Output = Vec<String>> + Send;
 
     /// See [`Host::look_at_director`].
-    fn look_at_director(&self, asked: Directed) -> impl Future<Output = Looked> + Send;
+    fn look_at_director(&self, app: &AppName, asked: Directed) -> impl Future<Output = Looked> + Send;
 
     fn boot(&self) -> Boot;
 
@@ -300,8 +300,8 @@ impl<H: Host> Works for Crew<H> {
         self.host().secrets_missing(&secrets).await
     }
 
-    async fn look_at_director(&self, asked: Directed) -> Looked {
-        self.host().look_at_director(asked).await
+    async fn look_at_director(&self, app: &AppName, asked: Directed) -> Looked {
+        self.host().look_at_director(app, asked).await
     }
 
     fn boot(&self) -> Boot {

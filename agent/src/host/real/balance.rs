@@ -244,14 +244,19 @@ impl RealHost {
         Ok(Some(Balance { told: told.directions, shown }))
     }
 
-    /// Whether whoever directs traffic here could be told this; asks it once, and changes nothing.
-    pub(super) async fn look_at_director(&self, asked: Directed) -> Looked {
+    /// Whether whoever directs traffic here could be told this of the app; asks it once, and changes nothing.
+    pub(super) async fn look_at_director(&self, app: &AppName, asked: Directed) -> Looked {
         let (directions, ours, left_out) = match asked {
             Directed::Hosts(directions) => {
                 let told = self.told_of(&directions);
-                let left_out: BTreeSet<HostName> =
-                    told.iter().flat_map(|told| told.left_out_by(&directions)).collect();
-                let ours = told.into_iter().flat_map(|told| told.ours).collect();
+                let goes = |(of, told): &(AppName, Told)| match directions.director {
+                    // Nothing is said of hosts that were named for another app: they keep what they get.
+                    Director::Haproxy if of != app => BTreeSet::new(),
+                    // An upstream file is written whole, whoever was in it.
+                    Director::Haproxy | Director::Nginx | Director::Socket => told.left_out_by(&directions),
+                };
+                let left_out: BTreeSet<HostName> = told.iter().flat_map(goes).collect();
+                let ours = told.into_iter().flat_map(|(_, told)| told.ours).collect();
                 (directions, Some(ours), left_out)
             }
             Directed::Sides(mut directions) => {
@@ -277,11 +282,11 @@ impl RealHost {
     }
 
     /// What was said of this backend, for whichever app.
-    fn told_of(&self, directions: &Directions) -> Vec<Told> {
+    fn told_of(&self, directions: &Directions) -> Vec<(AppName, Told)> {
         let Ok(apps) = fs::read_dir(self.layout.apps()) else { return vec![] };
         let names = apps.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<AppName>().ok());
-        let told = names.filter_map(|app| self.told(&app).ok().flatten());
-        told.filter(|told| told.is_of(directions)).collect()
+        let told = names.filter_map(|app| self.told(&app).ok().flatten().map(|told| (app, told)));
+        told.filter(|(_, told)| told.is_of(directions)).collect()
     }
 
     fn farm<'a>(&'a self, directions: &'a Directions) -> Haproxy<'a> {

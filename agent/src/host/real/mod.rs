@@ -303,8 +303,8 @@ impl Host for RealHost {
         self.secrets.missing(secrets).await
     }
 
-    async fn look_at_director(&self, asked: Directed) -> Looked {
-        self.look_at_director(asked).await
+    async fn look_at_director(&self, app: &AppName, asked: Directed) -> Looked {
+        self.look_at_director(app, asked).await
     }
 
     /// Root's own word needs no other. Where the agent passes it on, whoever owns the agent could be its author, and a
