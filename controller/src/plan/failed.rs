@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Check, Failed, Fault, Unfit, balancers,
+    Check, Failed, Fault, Plan, PlanPolicy, Unfit, balancers,
     make::Judged,
     runners, size,
     world::{Surveyed, World},
@@ -28,6 +28,16 @@ pub(super) fn failed(world: &World, judged: &[Judged]) -> Vec<Failed> {
         failed.may_override = world.policy.overrides.contains(&failed.check);
     }
     found
+}
+
+impl Plan {
+    /// Also with what is known only once it is known whose plan it is; before others of its kind.
+    pub fn failing(mut self, check: Check, what: String, policy: &PlanPolicy) -> Self {
+        let at = self.failed.partition_point(|failed| failed.check < check);
+        let may_override = policy.overrides.contains(&check);
+        self.failed.insert(at, Failed { may_override, ..one(check, what) });
+        self
+    }
 }
 
 pub(super) fn one(check: Check, what: String) -> Failed {

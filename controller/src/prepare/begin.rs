@@ -96,12 +96,13 @@ impl Planner {
     async fn as_planned(&self, text: &str, by: &OperatorName) -> Result<Plan, Trouble> {
         let was = self.find(text).await?;
         let wish = Wish { app: was.app.clone(), version: was.to.version.clone(), env: was.env.clone() };
-        let is = self.compute(&wish, &was.made_by.parse()?, by).await?;
+        let sketch = self.compute(&wish, by).await?;
+        let is = sketch.of(&was.made_by.parse()?);
         let moved = plan::moved(&was, &is);
         if moved.is_empty() {
-            return Ok(Plan { made_by: was.made_by, ..is });
+            return Ok(is);
         }
-        let is = self.keep(is).await?;
+        let is = self.keep(sketch).await?;
         Err(has_moved(&was, Some(&is), &moved, self.now()).into())
     }
 }

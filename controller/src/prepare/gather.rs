@@ -17,6 +17,7 @@ use longshore_common::{
 
 use super::{Planner, Wish, directed, lacking, policy};
 use crate::{
+    approval::People,
     bundle::{self, BundleError, BundleStore, Release as Published, blocking},
     config::Environment,
     engine::{
@@ -40,13 +41,12 @@ const TEMPLATE_BYTES: u64 = 64 * 1024;
 const PAST_MAX: usize = 10;
 
 impl Planner {
-    /// As `by` would start what `author` has planned.
+    /// As `by` would start it; and who there is to agree to it.
     pub(super) async fn gather(
         &self,
         wish: &Wish,
-        author: &OperatorName,
         by: &OperatorName,
-    ) -> Result<World, Trouble> {
+    ) -> Result<(World, Environment, People), Trouble> {
         let Wish { app, version, env } = wish;
         let store = &self.store;
         let (applied, _) = environments::get(store, env).await?;
@@ -138,9 +138,7 @@ impl Planner {
         unmet.extend(problems.into_iter().map(|problem| (Check::Runner, problem)));
         let people = environments::approve::people(store, app, env).await?;
         let unopenable = lacking::unopenable(&environment, &people, by)?;
-        let unapprovable = lacking::unapprovable(&environment, &people, author);
-        let too_few = unapprovable.into_iter().chain(unopenable);
-        unmet.extend(too_few.map(|problem| (Check::Approvers, problem)));
+        unmet.extend(unopenable.into_iter().map(|problem| (Check::Approvers, problem)));
         let own = self.engine.own_files().problems(&environment.gates);
         unmet.extend(own.into_iter().map(|problem| {
             let out = format!("change the file of {env}, and then: longshore env apply FILE");
@@ -151,7 +149,8 @@ impl Planner {
             let expired = self.signed.expired(app).await?;
             unmet.extend(expired.into_iter().map(|why| (Check::Signed, why)));
         }
-        Ok(World {
+        let spec = environment.spec.clone();
+        let world = World {
             made_ms: now,
             made_by: by.to_string(),
             env: env.clone(),
@@ -174,7 +173,7 @@ impl Planner {
             approval: policy::approval(&environment.approval),
             unmet,
             calendar,
-            spec: if first { environment.spec.for_the_first_release() } else { environment.spec },
+            spec: if first { spec.for_the_first_release() } else { spec },
             behind,
             had_groups: had_groups(&rollouts, wish),
             balancers,
@@ -182,7 +181,8 @@ impl Planner {
             runners,
             release,
             live,
-        })
+        };
+        Ok((world, environment, people))
     }
 
     /// As the plan judges them.

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use longshore_common::{
     code::{Code, Coded},
     digest::{ContentDigest, PlanDigest},
-    ids::{AppName, EnvName, RolloutId, Version},
+    ids::{AppName, EnvName, OperatorName, RolloutId, Version},
     text::visible,
     time::Millis,
 };
@@ -72,13 +72,19 @@ struct Page {
     data: String,
 }
 
-/// Stores the plan. Where the same was made before, it stays whoever's it was; what is not binding is that of now.
-pub(super) async fn keep(store: &SharedStore, mut plan: Plan) -> Result<Plan, Trouble> {
+/// Stores the plan. Where the same was made before, it stays whoever's it was; what is not binding is that of now. `plan_of`
+/// says it as the plan of its author; its digest is the same whoever that is.
+pub(super) async fn keep(
+    store: &SharedStore,
+    by: &OperatorName,
+    plan_of: impl Fn(&OperatorName) -> Plan,
+) -> Result<Plan, Trouble> {
+    let mut plan = plan_of(by);
     for attempt in 0.. {
         let key = Key::plan(&plan.digest);
         let (before, read) = records::get::<Kept>(store, &key).await?.unzip();
-        if let Some(before) = &before {
-            plan.made_by.clone_from(&before.made_by);
+        if let Some(before) = before.as_ref().filter(|before| before.made_by != plan.made_by) {
+            plan = plan_of(&before.made_by.parse::<OperatorName>()?);
         }
         let pages = pages(&plan)?;
         let kept =

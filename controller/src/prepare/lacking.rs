@@ -133,8 +133,8 @@ pub(super) fn unapprovable(
     let may: Vec<&str> = may.into_iter().map(OperatorName::as_str).collect();
     let short = if short.is_empty() { String::new() } else { format!(", too few of {}", short.join(", ")) };
     Some(format!(
-        "{} needs {}, and {}{short} if {author} makes the plan. Somebody else makes it, or others get the role: \
-         longshore user list",
+        "{} needs {}, and {}{short} if {author} makes the plan. It stays {author}'s, whoever makes the same again: \
+         others get the role: longshore user list",
         environment.name,
         approve::needs(&rule),
         could(&may)

@@ -2,7 +2,7 @@
 //!
 //! `against` finds what there is against releases that hosts run, `ask` puts the questions to hosts, `directed` says what they are asked of whoever directs traffic, `distrust` whether they
 //! take anything at all, `dry` fills templates beforehand, `lacking` finds gates that could never open, `gather` makes of all
-//! this the world that a plan is computed from, `keep` stores plans and finds them again, `stale` says which of them cannot start
+//! this the world that a plan is computed from, `sketch` leaves open whose plan it is, `keep` stores plans and finds them again, `stale` says which of them cannot start
 //! any more, `begin` starts a rollout by one.
 //! What a plan says is decided in `crate::plan` and nowhere else.
 
@@ -16,6 +16,7 @@ mod gather;
 mod keep;
 mod lacking;
 mod policy;
+mod sketch;
 mod stale;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use begin::{Begin, What};
 pub use keep::{Kept, PLANS_KEPT};
 pub use stale::{stale, withdrawn};
 
+use self::sketch::Sketch;
 use crate::{
     bundle::BundleStore,
     engine::Engine,
@@ -68,13 +70,13 @@ pub struct Wish {
 impl Planner {
     /// Asks every host of the environment now, computes the plan and keeps it.
     pub async fn make(&self, wish: &Wish, by: &OperatorName) -> Result<Plan, Trouble> {
-        self.keep(self.compute(wish, by, by).await?).await
+        self.keep(self.compute(wish, by).await?).await
     }
 
     /// Keeps a plan. Whoever has to agree to it is asked at once, where it has something to do and nothing else stands in
     /// its way but what somebody may override, or that they are too few yet.
-    async fn keep(&self, plan: Plan) -> Result<Plan, Trouble> {
-        let plan = keep::keep(&self.store, plan).await?;
+    async fn keep(&self, sketch: Sketch) -> Result<Plan, Trouble> {
+        let plan = keep::keep(&self.store, &sketch.by, |author| sketch.of(author)).await?;
         let may_go = |failed: &plan::Failed| failed.may_override || failed.check == Check::Approvers;
         if !plan.is_nothing_to_do() && plan.failed.iter().all(may_go) {
             self.ask_people(&plan).await?;
@@ -115,14 +117,14 @@ impl Planner {
         Ok(keep::row_of(&self.store, plan).await?.and_then(|kept| kept.rollout))
     }
 
-    /// As `by` would start what `author` has planned.
-    async fn compute(&self, wish: &Wish, author: &OperatorName, by: &OperatorName) -> Result<Plan, Trouble> {
-        let world = self.gather(wish, author, by).await?;
+    /// As `by` would start it, whoever's plan it is.
+    async fn compute(&self, wish: &Wish, by: &OperatorName) -> Result<Sketch, Trouble> {
+        let (world, environment, people) = self.gather(wish, by).await?;
         let planned = tokio::task::spawn_blocking(move || plan::plan(&world)).await;
         let plan = planned.expect("computing a plan does not panic");
         tracing::info!(app = %plan.app, env = %plan.env, version = %plan.to.version, plan = %plan.digest.short(),
             hosts = plan.hosts.len(), failed = plan.failed.len(), "planned");
-        Ok(plan)
+        Ok(Sketch { plan, by: by.clone(), environment, people })
     }
 
     fn now(&self) -> Millis {

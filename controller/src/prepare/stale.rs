@@ -125,7 +125,8 @@ mod tests {
     #[tokio::test]
     async fn a_plan_is_stale_by_what_the_store_says() {
         let store: SharedStore = Arc::new(MemoryStore::new());
-        let plan = keep::keep(&store, plan::plan(&setup::world("a b"))).await.unwrap();
+        let plan =
+            keep::keep(&store, &"ada".parse().unwrap(), |_| plan::plan(&setup::world("a b"))).await.unwrap();
         let asked = asked(&plan);
         assert_eq!(stale(&store, &asked).await.unwrap(), ["environment prod was removed"]);
         apply(&store, "file").await;

@@ -210,3 +210,34 @@ async fn a_plan_that_too_few_can_approve_says_so() {
     let (code, message) = refusal(site.begin(What::Plan(plan.digest.hex()), &[]).await);
     assert!(code == Code::W02 && message.contains("Others who may start it: alice"), "{message}");
 }
+
+/// The same plan stays that of whoever made it first, also in what it says of who can agree to it.
+#[tokio::test]
+async fn whoever_makes_the_same_plan_again_is_told_of_its_author() {
+    let site = Site::start(2).await;
+    let deployer = access::Grants(vec![access::Grant::everywhere(access::Role::Deployer)]);
+    let alice = access::User::new("alice".parse().unwrap(), deployer, "test", 0);
+    access::create(&site.planner.store, &alice).await.unwrap();
+    site.people(&["bob"]).await; // who alone may approve
+    site.apply(&asking()).await;
+    let as_bob = async || site.planner.make(&wish("1.0"), &"bob".parse().unwrap()).await.unwrap();
+    let hers = site.plan("1.0").await;
+    assert_eq!(hers.failed, []);
+    let again = as_bob().await;
+    assert_eq!((again.digest, again.made_by.as_str()), (hers.digest, "alice"));
+    assert_eq!(again.failed, [], "bob can approve what is hers");
+
+    // Another plan is his from the beginning, and is so for her as well.
+    site.apply(&asking().replace("canary = 1", "canary = 2")).await;
+    let his = as_bob().await;
+    let again = site.plan("1.0").await;
+    assert_eq!((again.digest, again.made_by.as_str()), (his.digest, "bob"));
+    for plan in [his, again] {
+        let said: Vec<&str> = plan.failed.iter().map(|failed| failed.what.as_str()).collect();
+        assert!(
+            said.len() == 1
+                && said[0].contains("nobody could give one if bob makes the plan. It stays bob's, whoever"),
+            "{said:?}"
+        );
+    }
+}
