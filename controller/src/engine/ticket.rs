@@ -9,6 +9,7 @@ use longshore_common::{
 
 use super::records::Overridden;
 use crate::{
+    fleet::host::DRAINED_BY,
     plan::{self, Plan},
     rollout::{Member, Rollout},
 };
@@ -29,8 +30,11 @@ impl Ticket {
         for member in members {
             member.replaces = replaced.contains(&member.name);
             if let Some(why) = self.excluded.get(&member.id) {
-                // One that was drained since it was planned is left out for what the plan says all the same.
-                member.left_drained &= member.excluded.as_ref().is_some_and(|now| why.ends_with(now));
+                // One that was drained since it was planned is left out for what the plan says all the same. By whom and
+                // why it was drained then does not matter.
+                let of_drain =
+                    why.strip_prefix(plan::LEFT_OUT).is_some_and(|why| why.starts_with(DRAINED_BY));
+                member.left_drained &= of_drain;
                 member.excluded = Some(why.clone());
             }
         }
@@ -71,7 +75,8 @@ mod tests {
     /// What a plan has against a host stands though it is drained by now: it does not get the release by itself later.
     #[test]
     fn a_host_misses_a_release_only_where_its_drain_is_what_the_plan_says() {
-        let drained = member("a:drained", 1);
+        let drained =
+            Member { excluded: Some("drained by bob: memory".to_owned()), ..member("a:drained", 1) };
         let misses = |why: &str| {
             let excluded = [(drained.id, why.to_owned())].into();
             let ticket = Ticket { plan: plan(&world("a b")), overrides: vec![], excluded };
@@ -79,7 +84,9 @@ mod tests {
             ticket.mark(&mut members);
             members[0].left_drained
         };
-        assert!(misses("left out: drained"));
+        assert!(misses("left out: drained by bob: memory"));
+        assert!(misses("left out: drained by ann: disk"), "it was drained anew meanwhile");
+        assert!(!misses("left out: this host waits for an operator to let it in"));
         assert!(!misses("disk: 3 MB are free, 40 MB needed"));
     }
 }

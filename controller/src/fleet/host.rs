@@ -98,6 +98,9 @@ pub struct Started {
     pub boot_id: String,
 }
 
+/// What is said of a host that is left out because it is drained begins with this; what is said of others does not.
+pub const DRAINED_BY: &str = "drained by ";
+
 /// Who drained a host, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
@@ -160,7 +163,7 @@ impl Host {
         if let Some(barred) = &self.barred {
             return Some(barred.reason.clone());
         }
-        self.drained.as_ref().map(|drained| format!("drained by {}: {}", drained.by, drained.reason))
+        self.drained.as_ref().map(|drained| format!("{DRAINED_BY}{}: {}", drained.by, drained.reason))
     }
 
     /// Whether it may speak to us at all.

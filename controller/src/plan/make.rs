@@ -34,6 +34,9 @@ pub(super) struct Judged {
     pub is_other: bool,
 }
 
+/// The first note of a host that was left out before it was judged begins with this.
+pub const LEFT_OUT: &str = "left out: ";
+
 /// The plan for this world. The same world gives the same plan.
 pub fn plan(world: &World) -> Plan {
     let members = members(world);
@@ -201,7 +204,7 @@ fn slot(world: &World, target: &Target) -> Option<String> {
 
 fn notes(world: &World, host: &Candidate, lacks: &[Lack], held: Option<&str>) -> Vec<String> {
     let mut notes: Vec<String> = vec![];
-    notes.extend(host.member.excluded.iter().map(|why| format!("left out: {why}")));
+    notes.extend(host.member.excluded.iter().map(|why| format!("{LEFT_OUT}{why}")));
     notes.extend(lacks.iter().map(|lack| lack.what.clone()));
     if let Surveyed::Unknown { why, .. } = &host.surveyed {
         notes.extend(why.iter().map(|why| format!("the last that it said: {why}")));

@@ -41,7 +41,7 @@ pub use check::Check;
 pub use expect::{Gains, Stay, waiting};
 pub use files::FilePaths;
 pub use follow::strays;
-pub use make::{members, plan, running};
+pub use make::{LEFT_OUT, members, plan, running};
 pub use model::{
     Approval, Back, BackTo, Binding, Blast, CalendarNote, Change, Changed, Demanded, Duration, Failed, Fault,
     Fetch, FileChange, Gate, HostPlan, Opens, Part, Plan, Running, SCHEMA, Standing, TextChange, Wave,
