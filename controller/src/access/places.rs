@@ -39,17 +39,24 @@ impl Places {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.get(by).copied().unwrap_or_default();
         if own >= self.of_one {
-            return Err(self.full(self.of_one, &format!(" by operator {by}, which is all that one may have")));
+            return Err(self.full_of(by));
         }
         if taken.values().sum::<usize>() >= self.all {
-            return Err(self.full(self.all, ""));
+            let message = format!("{} {} at the moment; try again in a few seconds", self.all, self.what);
+            return Err(Coded::new(Code::C01, message));
         }
         taken.insert(by.clone(), own + 1);
         Ok(Place { places: self.clone(), by: by.clone() })
     }
 
-    fn full(&self, count: usize, whose: &str) -> Coded {
-        let message = format!("{count} {}{whose} at the moment; try again in a few seconds", self.what);
+    fn full_of(&self, by: &OperatorName) -> Coded {
+        let (what, again) = (self.what, "try again in a few seconds");
+        let message = match self.of_one {
+            1 => format!("{what} by operator {by}, one at a time, which is all that one may have; {again}"),
+            count => format!(
+                "{count} {what} by operator {by}, which is all that one may have at the moment; {again}"
+            ),
+        };
         Coded::new(Code::C01, message)
     }
 }

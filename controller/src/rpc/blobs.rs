@@ -239,12 +239,9 @@ async fn send_blocks(
     Ok(())
 }
 
-pub(super) struct Gone;
+struct Gone;
 
-pub(super) async fn send<T>(
-    sender: &mpsc::Sender<Result<T, Status>>,
-    message: Result<T, Status>,
-) -> Result<(), Gone> {
+async fn send<T>(sender: &mpsc::Sender<Result<T, Status>>, message: Result<T, Status>) -> Result<(), Gone> {
     match tokio::time::timeout(STALLED, sender.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Gone),

@@ -1,7 +1,7 @@
 //! A release as an offline bundle: what hosts would ask for piece by piece, in one stream, with the documents that say
 //! that it may run.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -11,7 +11,7 @@ use longshore_common::{
         block::{Wanted, partition},
         limits,
     },
-    code::Code,
+    code::{Code, Coded},
     ids::{AppName, Version},
     manifest::Manifest,
     offline::{Documents, Head, Writer},
@@ -22,12 +22,16 @@ use longshore_proto::v1 as pb;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::blobs::{BLOCKS_AHEAD, Gone, send};
+use super::blobs::BLOCKS_AHEAD;
 use crate::{
+    access::Place,
     bundle::{BundleError, BundleStore, Purpose, Release, blocking},
     trouble::Trouble,
     trust::{TrustDesk, at_desk},
 };
+
+/// Who takes nothing for so long has gone, whatever the connection says.
+pub(super) const STALL: Duration = Duration::from_secs(60);
 
 /// What a bundle is made from.
 pub(super) struct Export {
@@ -71,22 +75,9 @@ impl Export {
         Ok(Self { bundle, head: Head { documents, ..head }, index })
     }
 
-    /// Until all was sent, or nobody takes it any more.
-    pub(super) async fn stream(self, sender: Sender) {
-        match self.send_all(&sender).await {
-            Ok(()) | Err(Ended::Gone) => {}
-            Err(Ended::Failed(error)) => {
-                let failed = error.coded();
-                tracing::error!(code = %failed.code, "an export failed: {}", failed.message);
-                // Whoever is gone by now does not need to hear it.
-                let _ = send(&sender, Err(to_status(&failed))).await;
-            }
-        }
-    }
-
-    async fn send_all(&self, sender: &Sender) -> Result<(), Ended> {
+    async fn send_all(&self, sender: &Sender, stall: Duration) -> Result<(), Ended> {
         let mut writer = Writer::begin(Vec::new(), &self.head).expect("a vector takes everything");
-        pass_on(&mut writer, sender).await?;
+        pass_on(&mut writer, sender, stall).await?;
         let blocks = partition(self.index.blobs(), &Wanted::All);
         let mut ready = stream::iter(blocks)
             .map(|block| async move { self.bundle.block(&self.index, &block, Purpose::Demand).await })
@@ -105,18 +96,46 @@ impl Export {
                     break;
                 }
                 writer.data(&read).expect("a vector takes everything");
-                pass_on(&mut writer, sender).await?;
+                pass_on(&mut writer, sender, stall).await?;
             }
         }
         drop(ready);
         let mut rest = writer.end().expect("a vector takes everything");
-        send_bytes(std::mem::take(&mut rest), sender).await
+        send_bytes(std::mem::take(&mut rest), sender, stall).await
     }
 }
 
+/// Sends all of it, or what went wrong. Whoever takes nothing for as long as `stall` gives the place back, and hears of it
+/// with what is taken next.
+pub(super) async fn hand_out(place: Place, stall: Duration, export: Export, sender: Sender) {
+    let ended = export.send_all(&sender, stall).await;
+    drop((place, export));
+    let why = match ended {
+        Ok(()) | Err(Ended::Gone) => return,
+        Err(Ended::Stalled) => stalled(stall),
+        Err(Ended::Failed(error)) => {
+            let failed = error.coded();
+            tracing::error!(code = %failed.code, "an export failed: {}", failed.message);
+            failed
+        }
+    };
+    // For as long as whoever asked is there; by now it holds nothing but this.
+    let _ = sender.send(Err(to_status(&why))).await;
+}
+
+fn stalled(stall: Duration) -> Coded {
+    let seconds = stall.as_secs();
+    let message = format!(
+        "nothing of an export was taken for {seconds} s, so it was ended: longshore release export begins it again"
+    );
+    Coded::new(Code::C01, message)
+}
+
 enum Ended {
-    /// Whoever asked went away, or takes nothing any more.
+    /// Whoever asked went away.
     Gone,
+    /// Whoever asked takes nothing any more.
+    Stalled,
     Failed(BundleError),
 }
 
@@ -126,15 +145,19 @@ impl From<BundleError> for Ended {
     }
 }
 
-async fn pass_on(writer: &mut Writer<Vec<u8>>, sender: &Sender) -> Result<(), Ended> {
-    send_bytes(std::mem::take(writer.out()), sender).await
+async fn pass_on(writer: &mut Writer<Vec<u8>>, sender: &Sender, stall: Duration) -> Result<(), Ended> {
+    send_bytes(std::mem::take(writer.out()), sender, stall).await
 }
 
-async fn send_bytes(bytes: Vec<u8>, sender: &Sender) -> Result<(), Ended> {
+async fn send_bytes(bytes: Vec<u8>, sender: &Sender, stall: Duration) -> Result<(), Ended> {
     let bytes = Bytes::from(bytes);
     for start in (0..bytes.len()).step_by(limits::PIECE_BYTES) {
         let data = bytes.slice(start..bytes.len().min(start + limits::PIECE_BYTES));
-        send(sender, Ok(pb::Piece { data })).await.map_err(|Gone| Ended::Gone)?;
+        match tokio::time::timeout(stall, sender.send(Ok(pb::Piece { data }))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(Ended::Gone),
+            Err(_) => return Err(Ended::Stalled),
+        }
     }
     Ok(())
 }
@@ -156,4 +179,32 @@ async fn documents(
         Ok(Some(Documents { fleet: desk.offer(FLEET, 0)?, app: desk.offer(app.as_str(), 0)? }))
     });
     Ok(found.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::{ids::OperatorName, wire::from_status};
+
+    use super::*;
+    use crate::{access::Places, bundle::BLOCK_CACHE_BYTES};
+
+    #[tokio::test]
+    async fn an_export_of_which_nothing_is_taken_holds_no_place_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = BundleStore::open(dir.path(), BLOCK_CACHE_BYTES).unwrap();
+        let head = Head { manifest: vec![b' '; 3 * limits::PIECE_BYTES], ..Head::default() };
+        let export = Export { bundle, head, index: Arc::new(Index::new(vec![]).unwrap()) };
+        let (places, ann) = (Places::new("exports", 1, 1), "ann".parse::<OperatorName>().unwrap());
+        let (sender, mut taken) = mpsc::channel(1);
+        let place = places.take(&ann).unwrap();
+        let handing = tokio::spawn(hand_out(place, Duration::from_millis(5), export, sender));
+        while places.take(&ann).is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert!(taken.recv().await.unwrap().is_ok(), "it waited there");
+        let why = from_status(&taken.recv().await.expect("a word").unwrap_err());
+        assert!(why.code == Code::C01 && why.message.contains("nothing of an export was taken"), "{why}");
+        assert!(taken.recv().await.is_none());
+        handing.await.unwrap();
+    }
 }

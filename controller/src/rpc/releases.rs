@@ -20,7 +20,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{about::About, admitted_about, export::Export, operator, scope::Act, trust_words, upload};
+use super::{
+    about::About,
+    admitted_about,
+    export::{self, Export},
+    operator,
+    scope::Act,
+    trust_words, upload,
+};
 use crate::{
     access::{Place, Places},
     bundle::{self, BundleStore, Offered, Published, Publisher, Release, blocking},
@@ -275,10 +282,7 @@ impl Releases for ReleasesService {
         let export = Export::prepare(Arc::clone(&self.bundle), &self.trust, &release).await;
         let export = export.map_err(status)?;
         let (sender, receiver) = mpsc::channel(ANSWERS_AHEAD);
-        tokio::spawn(async move {
-            let _place = place;
-            export.stream(sender).await;
-        });
+        tokio::spawn(export::hand_out(place, export::STALL, export, sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 

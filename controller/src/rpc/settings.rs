@@ -31,9 +31,9 @@ use crate::{
 /// Between two pieces of one call.
 const PIECE_DEADLINE: Duration = Duration::from_secs(30);
 /// Secrets that are taken in at a time, and of one operator: one for 20,000 hosts has up to 170 MB, all of which is held
-/// before anybody decides about it.
+/// before anybody decides about it. Who sends slowly holds a place for long, so that each has one alone.
 const SEALING: usize = 4;
-const SEALING_OF_ONE: usize = 2;
+const SEALING_OF_ONE: usize = 1;
 
 pub struct SettingsService {
     pub store: SharedStore,
@@ -295,5 +295,32 @@ impl Settings for SettingsService {
     ) -> Result<Response<pb::CheckSecretsReply>, Status> {
         operator(&self.door, &request).await?;
         Ok(Response::new(self.checked(&request.get_ref().env).await.map_err(refuse)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_common::ids::OperatorName;
+
+    use super::*;
+
+    #[test]
+    fn two_who_seal_slowly_leave_places_for_others() {
+        let places = SettingsService::places();
+        let [ann, bob, carl, dora]: [OperatorName; 4] =
+            ["ann", "bob", "carl", "dora"].map(|name| name.parse().unwrap());
+        let (_anns, _bobs) = (places.take(&ann).unwrap(), places.take(&bob).unwrap());
+        for slow in [&ann, &bob] {
+            let why = places.take(slow).unwrap_err();
+            assert_eq!(why.code, Code::C01, "{why}");
+            assert_eq!(
+                why.message,
+                format!(
+                    "secrets are being taken in by operator {slow}, one at a time, which is all that one may have; \
+                     try again in a few seconds"
+                )
+            );
+        }
+        let _others = (places.take(&carl).unwrap(), places.take(&dora).unwrap());
     }
 }
