@@ -5,22 +5,14 @@ use std::collections::BTreeSet;
 
 use longshore_common::{digest::SealedDigest, settings::Reference, text::visible};
 
-use crate::{
-    access,
-    config::Environment,
-    engine::records,
-    gate::Check,
-    sealed::Head,
-    store::{Key, SharedStore},
-    trouble::Trouble,
-};
+use crate::{access, config::Environment, gate::Check, sealed::whole, store::SharedStore, trouble::Trouble};
 
 /// One sentence each: where it is named, and what comes of it.
 pub async fn unknown(store: &SharedStore, environment: &Environment) -> Result<Vec<String>, Trouble> {
     let users = access::list(store).await?.into_iter().map(|user| user.name.to_string());
     let mut told = strangers(environment, &users.collect());
     for (name, digest) in sealed(environment) {
-        if records::get::<Head>(store, &Key::sealed(&digest)).await?.is_none() {
+        if whole(store, &digest).await?.is_none() {
             let (name, env) = (visible(&name), &environment.name);
             told.push(format!(
                 "secrets.{name}: nothing was sealed under its digest on this controller; until it is, no rollout that \

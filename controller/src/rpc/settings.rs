@@ -138,7 +138,7 @@ impl SettingsService {
         let Taken { env, name, rows, .. } = taken;
         let hosts = rows.len() as u32;
         let at_ms = self.clock.now_ms();
-        let head = Head { name, env, hosts, at_ms, by, unnamed_since_ms: None };
+        let head = Head { name, env, hosts, at_ms, by, unnamed: None };
         let digest = sealed::keep(&self.store, head, rows).await?;
         Ok(pb::SealReply { digest: digest.hex(), hosts })
     }

@@ -9,12 +9,11 @@ use longshore_common::{
     settings::Reference,
 };
 
-use super::{Head, Row};
+use super::{Head, Row, whole};
 use crate::{
-    engine::records,
     fleet::{Host, host},
     rollout::{Member, Snapshot},
-    store::{Key, Prefix, SharedStore, key::Name, record},
+    store::{Prefix, SharedStore, key::Name, record},
     trouble::Trouble,
 };
 
@@ -38,7 +37,7 @@ impl Shut {
 }
 
 pub async fn shut(store: &SharedStore, digest: &SealedDigest) -> Result<Shut, Trouble> {
-    let head = records::get::<Head>(store, &Key::sealed(digest)).await?.map(|(head, _)| head);
+    let head = whole(store, digest).await?;
     let mut recipients = BTreeMap::new();
     for entry in store.list(&Prefix::sealed_hosts(digest)).await?.entries {
         if let Name::SealedHost(_, host) = entry.key.name()? {

@@ -10,6 +10,7 @@ use sha2::Digest as _;
 
 use super::{Head, ROWS_MAX, Row, TEXT_BYTES, is_recipient};
 use crate::{
+    engine::records,
     store::{Key, SharedStore, TXN_OPS_MAX, Txn, record},
     trouble::Trouble,
 };
@@ -25,9 +26,10 @@ pub struct NewRow {
     pub text: Vec<u8>,
 }
 
-/// Keeps the rows, then the head that makes them count. The same rows again are the same digest.
+/// Keeps a head, the rows, and then the head that makes them count. The same rows again are the same digest.
 pub async fn keep(store: &SharedStore, head: Head, mut rows: Vec<NewRow>) -> Result<SealedDigest, Trouble> {
     let digest = name(&head.name, &mut rows)?;
+    begin(store, &digest, &head).await?;
     for chunk in rows.chunks(TXN_OPS_MAX) {
         let mut txn = Txn::new();
         for NewRow { host, recipient, text } in chunk {
@@ -42,6 +44,22 @@ pub async fn keep(store: &SharedStore, head: Head, mut rows: Vec<NewRow>) -> Res
     store.commit(Txn::new().put(key.clone(), record::encode(&key, &head)?)).await?;
     tracing::info!(env = %head.env, by = head.by, hosts = head.hosts, digest = digest.short(), "secret sealed");
     Ok(digest)
+}
+
+/// Where a controller dies among the rows, `sweep` finds them by this head. One that is there stays as whole as it is, and is
+/// not dropped meanwhile.
+async fn begin(store: &SharedStore, digest: &SealedDigest, head: &Head) -> Result<(), Trouble> {
+    let key = Key::sealed(digest);
+    let (before, read) = records::get::<Head>(store, &key).await?.unzip();
+    let begun = match before {
+        Some(before) => Head { unnamed: None, ..before },
+        None => Head { hosts: 0, ..head.clone() },
+    };
+    let txn = Txn::new().as_read(key.clone(), read).put(key.clone(), record::encode(&key, &begun)?);
+    match store.commit(txn).await.map_err(Trouble::from) {
+        Err(trouble) if !trouble.is_conflict() => Err(trouble),
+        Ok(_) | Err(_) => Ok(()), // somebody else keeps the same
+    }
 }
 
 /// Under what it will be kept; puts the rows in their order. An error says what is wrong with them.
@@ -100,7 +118,7 @@ mod tests {
 
     fn head() -> Head {
         let env = "production".parse().unwrap();
-        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "ada".into(), unnamed_since_ms: None }
+        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "ada".into(), unnamed: None }
     }
 
     fn new(host: u128, text: &[u8]) -> NewRow {

@@ -36,18 +36,27 @@ pub const NO_ENV: &str = "none";
 /// Bytes of a recipient: age's X25519 ones have 62.
 pub const RECIPIENT_BYTES: usize = 128;
 
-/// Under `sealed/<digest>`. Without it the rows do not count.
+/// Under `sealed/<digest>`. Until it is whole the rows do not count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// As templates call it; for messages only.
     pub name: String,
     pub env: EnvName,
+    /// 0: not all of the rows are there yet.
     pub hosts: u32,
     pub at_ms: Millis,
     pub by: String,
-    /// Since when nothing is known to name its digest; `None`: something does, or nobody has looked.
+    /// Nothing is known to name its digest; `None`: something does, or nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unnamed_since_ms: Option<Millis>,
+    pub unnamed: Option<Unnamed>,
+}
+
+/// For how long nothing has named a secret, as far as somebody was there to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnamed {
+    pub for_ms: Millis,
+    /// When it was looked at last.
+    pub seen_ms: Millis,
 }
 
 /// Under `sealed-hosts/<digest>/<host>`.
@@ -63,6 +72,12 @@ pub struct Row {
 pub fn is_recipient(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.len() <= RECIPIENT_BYTES && text.starts_with("age1") && text.bytes().all(plain)
+}
+
+/// The secret under this digest, if all of it is there.
+pub async fn whole(store: &SharedStore, digest: &SealedDigest) -> Result<Option<Head>, Trouble> {
+    let head = records::get::<Head>(store, &Key::sealed(digest)).await?;
+    Ok(head.map(|(head, _)| head).filter(|head| head.hosts > 0))
 }
 
 /// What was sealed for one host.

@@ -2,13 +2,14 @@
 //!
 //! What names one is an environment's file, the settings of a rollout that is kept, and what a host is to run. One that none
 //! of them names is marked, and goes when it was so for `UNNAMED_MS`: a digest that is put back into a file in time is
-//! found. Nothing goes on a doubt: where a single record cannot be read, everything stays.
+//! found. Days count as far as somebody looked: a clock that is a month ahead takes nothing away. Nothing goes on a doubt:
+//! where a single record cannot be read, everything stays.
 
 use std::collections::BTreeSet;
 
 use longshore_common::{digest::SealedDigest, time::Millis};
 
-use super::Head;
+use super::{Head, Unnamed};
 use crate::{
     engine::{records::Given, snapshots::Kept},
     environments,
@@ -20,6 +21,8 @@ use crate::{
 /// How long a secret stays that nothing names: 30 days. An older file whose digest is wanted again is within it, or its
 /// secret is encrypted again.
 pub const UNNAMED_MS: Millis = 30 * 86_400_000;
+/// What one look adds to that at most. The controller looks every 6 hours; more than this it was away, or its clock was set.
+const LOOK_MS_MAX: Millis = 12 * 3_600_000;
 
 /// How many went. Whoever puts a digest into a file at the very moment at which it goes hears what anybody hears whose
 /// secret is not there: LS-K01.
@@ -32,11 +35,13 @@ pub async fn sweep(store: &SharedStore, now: Millis) -> Result<usize, Trouble> {
     for entry in entries {
         let Name::Sealed(digest) = entry.key.name()? else { continue };
         let head: Head = record::decode_entry(&entry)?;
-        match (named.contains(&digest), head.unnamed_since_ms) {
+        match (named.contains(&digest), head.unnamed.map(|before| before.seen_again(now))) {
             (true, None) => {}
             (true, Some(_)) => mark(store, &entry, head, None).await?,
-            (false, None) => mark(store, &entry, head, Some(now)).await?,
-            (false, Some(since)) if since + UNNAMED_MS >= now => {}
+            (false, None) => mark(store, &entry, head, Some(Unnamed { for_ms: 0, seen_ms: now })).await?,
+            (false, Some(still)) if still.for_ms <= UNNAMED_MS => {
+                mark(store, &entry, head, Some(still)).await?;
+            }
             (false, Some(_)) => {
                 remove(store, &digest, &entry).await?;
                 gone += 1;
@@ -44,6 +49,13 @@ pub async fn sweep(store: &SharedStore, now: Millis) -> Result<usize, Trouble> {
         }
     }
     Ok(gone)
+}
+
+impl Unnamed {
+    fn seen_again(self, now: Millis) -> Self {
+        let went_by = now.saturating_sub(self.seen_ms).clamp(0, LOOK_MS_MAX);
+        Self { for_ms: self.for_ms + went_by, seen_ms: now }
+    }
 }
 
 async fn named(store: &SharedStore) -> Result<BTreeSet<SealedDigest>, Trouble> {
@@ -69,9 +81,9 @@ async fn mark(
     store: &SharedStore,
     entry: &Entry,
     head: Head,
-    unnamed_since_ms: Option<Millis>,
+    unnamed: Option<Unnamed>,
 ) -> Result<(), Trouble> {
-    let head = Head { unnamed_since_ms, ..head };
+    let head = Head { unnamed, ..head };
     let value = record::encode(&entry.key, &head)?;
     store
         .commit(Txn::new().unchanged(entry.key.clone(), entry.revision).put(entry.key.clone(), value))
@@ -95,7 +107,7 @@ async fn remove(store: &SharedStore, digest: &SealedDigest, head: &Entry) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{ops::RangeInclusive, sync::Arc};
 
     use longshore_common::ids::{HostId, OperatorName};
 
@@ -103,7 +115,7 @@ mod tests {
     use crate::{
         sealed::{self, NewRow},
         store::{Key, MemoryStore},
-        testing,
+        testing::{self, MortalStore},
     };
 
     const DAY: Millis = 86_400_000;
@@ -115,8 +127,7 @@ mod tests {
             text: format!("age-encryption.org/v1\n{text}").into_bytes(),
         };
         let env = "production".parse().unwrap();
-        let head =
-            Head { name: "db".into(), env, hosts: 0, at_ms: 0, by: "ada".into(), unnamed_since_ms: None };
+        let head = Head { name: "db".into(), env, hosts: 0, at_ms: 0, by: "ada".into(), unnamed: None };
         sealed::keep(store, head, (0..200).map(row).collect()).await.unwrap()
     }
 
@@ -126,6 +137,15 @@ mod tests {
             format!("[environment]\nname = \"production\"\nselector = \"env=prod\"\n{secrets}"),
         );
         environments::apply(store, &testing::tell(), "production.toml", &file, &ada, 0).await.unwrap();
+    }
+
+    /// Two looks a day, from one day until the other; how many went.
+    async fn look(store: &SharedStore, days: RangeInclusive<Millis>) -> usize {
+        let mut gone = 0;
+        for half in 2 * days.start()..=2 * days.end() {
+            gone += sweep(store, half * DAY / 2).await.unwrap();
+        }
+        gone
     }
 
     async fn is_there(store: &SharedStore, digest: &SealedDigest) -> bool {
@@ -141,13 +161,7 @@ mod tests {
         let (used, unused) = (seal(&store, "one").await, seal(&store, "two").await);
         let names = format!("[secrets]\ndb = {{ sealed = \"{}\" }}\n", used.hex());
         apply(&store, &names).await;
-        for day in [400, 430] {
-            assert_eq!(
-                sweep(&store, day * DAY).await.unwrap(),
-                0,
-                "it was named until then, for all we know"
-            );
-        }
+        assert_eq!(look(&store, 400..=430).await, 0, "it was named until then, for all we know");
         assert_eq!(sweep(&store, 430 * DAY + 1).await.unwrap(), 1);
         assert!(is_there(&store, &used).await && !is_there(&store, &unused).await);
 
@@ -157,9 +171,9 @@ mod tests {
         apply(&store, &names).await;
         assert_eq!(sweep(&store, 600 * DAY).await.unwrap(), 0);
         apply(&store, "").await;
-        assert_eq!(sweep(&store, 601 * DAY).await.unwrap(), 0);
+        assert_eq!(look(&store, 601..=631).await, 0);
         assert!(is_there(&store, &used).await);
-        assert_eq!(sweep(&store, 632 * DAY).await.unwrap(), 1);
+        assert_eq!(look(&store, 632..=632).await, 1);
         assert!(!is_there(&store, &used).await);
     }
 
@@ -175,13 +189,42 @@ mod tests {
         let key = Key::snapshot(&kept.snapshot.digest());
         store.commit(Txn::new().put(key.clone(), record::encode(&key, &kept).unwrap())).await.unwrap();
         apply(&store, "").await;
-        for day in [1, 100] {
-            assert_eq!(sweep(&store, day * DAY).await.unwrap(), 0);
-        }
+        assert_eq!(look(&store, 1..=100).await, 0);
         store.commit(Txn::new().delete(key)).await.unwrap();
-        for (day, gone) in [(101, 0), (132, 1)] {
-            assert_eq!(sweep(&store, day * DAY).await.unwrap(), gone, "day {day}");
-        }
+        assert_eq!((look(&store, 101..=131).await, look(&store, 132..=132).await), (0, 1));
         assert!(!is_there(&store, &digest).await);
+    }
+
+    /// Nor do days in which nobody looked count.
+    #[tokio::test]
+    async fn a_clock_that_is_a_month_ahead_takes_no_secret_away() {
+        let store: SharedStore = Arc::new(MemoryStore::new());
+        let digest = seal(&store, "one").await;
+        for day in [400, 431, 432, 9000, 400] {
+            assert_eq!(sweep(&store, day * DAY).await.unwrap(), 0, "day {day}");
+        }
+        assert_eq!(look(&store, 401..=428).await, 0, "three looks count for half a day each");
+        assert!(is_there(&store, &digest).await);
+        assert_eq!(look(&store, 429..=430).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_in_part_goes_as_well() {
+        let digest = seal(&(Arc::new(MemoryStore::new()) as SharedStore), "one").await;
+        for commit in 0..4 {
+            let disk = Arc::new(MemoryStore::new());
+            let mortal = MortalStore::dying_at(disk.clone(), commit, true);
+            let died = mortal.died.clone();
+            let dying: SharedStore = mortal;
+            tokio::select! {
+                _ = seal(&dying, "one") => panic!("the store did not die at commit {commit}"),
+                () = died.notified() => {}
+            }
+            let store: SharedStore = disk;
+            let head = sealed::whole(&store, &digest).await.unwrap();
+            assert_eq!(head.map(|head| head.hosts), (commit == 3).then_some(200), "commit {commit}");
+            assert_eq!((look(&store, 400..=430).await, look(&store, 431..=431).await), (0, 1));
+            assert!(store.list(&Prefix::all()).await.unwrap().entries.is_empty(), "commit {commit}");
+        }
     }
 }

@@ -137,8 +137,7 @@ async fn seal(store: &SharedStore, file: &str, hosts: impl IntoIterator<Item = (
     let (env, by) = ("production".parse().unwrap(), "alice".parse().unwrap());
     let text = b"age-encryption.org/v1\n".to_vec();
     let rows = hosts.into_iter().map(|(host, recipient)| NewRow { host, recipient, text: text.clone() });
-    let head =
-        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into(), unnamed_since_ms: None };
+    let head = Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into(), unnamed: None };
     let digest = sealed::keep(store, head, rows.collect()).await.unwrap().hex();
     let file = format!("{file}[secrets]\ndb = {{ sealed = \"{digest}\" }}\n");
     environments::apply(store, &testing::tell(), "production.toml", &file, &by, 2).await.unwrap();

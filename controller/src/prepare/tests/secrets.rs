@@ -23,8 +23,7 @@ async fn a_sealed_secret_that_a_host_cannot_open_is_found_beforehand() {
     let text = b"age-encryption.org/v1\n".to_vec();
     let rows = vec![NewRow { host: first.id, recipient: first.recipient.clone(), text }];
     let env = "production".parse().unwrap();
-    let head =
-        Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into(), unnamed_since_ms: None };
+    let head = Head { name: "db".into(), env, hosts: 0, at_ms: 1, by: "alice".into(), unnamed: None };
     let digest = sealed::keep(&site.planner.store, head, rows).await.unwrap().hex();
     let secrets = format!("[secrets]\ndb = {{ sealed = \"{digest}\" }}\n");
     site.apply(&format!("{FILE}{secrets}")).await;
