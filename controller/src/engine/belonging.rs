@@ -7,7 +7,7 @@
 //! take the traffic of many. Who is back gets its connections as if it was undrained (`rejoin`); but what another environment
 //! gave it gets none here: it is first brought what is live, as a newcomer (`newcomers`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use longshore_common::{
     chain::Chain,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     fleet::{Host, host},
-    rollout::{Event, Header, HostProgress, Rollout},
+    rollout::{Event, Header, HostProgress, Member, Rollout},
     store::Key,
     trouble::Trouble,
 };
@@ -164,6 +164,23 @@ impl Engine {
         let hosts = host::list(&self.inner.store).await?.into_iter().map(|host| (host.id, host));
         let hosts: BTreeMap<HostId, Host> = hosts.collect();
         Ok(leaving(rollout, &selector, &hosts).contains(&host.id))
+    }
+
+    /// Members of which balancers have no word that they serve: they came, or are back, since the last rollout there.
+    pub(super) async fn mark_strangers(
+        &self,
+        env: &EnvName,
+        app: &AppName,
+        members: &mut [Member],
+    ) -> Result<(), Trouble> {
+        let of_it = |rollout: &Rollout| rollout.header.env == *env && rollout.header.app == *app;
+        let Some(told) = self.directing().await?.into_iter().rfind(of_it) else { return Ok(()) };
+        for member in members {
+            let serves =
+                |known: &Arc<HostProgress>| known.route.is_some() && !known.benched && !known.has_left();
+            member.foreign |= !member.drained && !told.hosts.get(&member.id).is_some_and(serves);
+        }
+        Ok(())
     }
 
     async fn place(&self, rollout: &Rollout, host: &Host) -> Result<Place, Trouble> {

@@ -8,7 +8,7 @@ use longshore_common::{
 
 use super::{
     Engine, Unbrought, behind,
-    missed::Claim,
+    missed::{self, Claim},
     records::{self, Given, HostApp, LiveRecord, Lock, Record},
     states,
     unbrought::Obstacle,
@@ -105,7 +105,10 @@ impl Engine {
             Newcomers::Wait => Claim::Settled,
         };
         let comes = match &claim {
-            Claim::New => asked.is_none(),
+            Claim::New => {
+                let connected = self.inner.fleet.presence().connected(&host.id);
+                missed::came_anew(asked.as_ref(), connected, live)
+            }
             Claim::Missed(_) if until.is_some() => true,
             Claim::Missed(then) => self.still_misses(then, asked.as_ref(), since, live, host, app).await?,
             Claim::Settled => false,

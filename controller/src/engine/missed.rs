@@ -16,7 +16,7 @@ use super::{
     states,
 };
 use crate::{
-    fleet::{Connected, Host},
+    fleet::{Connected, Host, words::AppSeen},
     rollout::{HostProgress, HostState, Outcome, Phase, Target},
     store::Key,
     trouble::Trouble,
@@ -73,6 +73,18 @@ pub(super) fn runs_what_is_live(asked: &Given, connected: &Connected, live: &Liv
         return seen.is_some_and(|seen| seen.release == live.target.release.hex());
     }
     *snapshot == live.target.snapshot && current_slot(connected, &assignment.app) == Some(assignment.slot())
+}
+
+/// Whether a host that no rollout had since, is to have what is live by itself: it was asked nothing here, or it was of the
+/// environment before, and runs what it was asked to then. One that is away is taken at the controller's word.
+pub(super) fn came_anew(asked: Option<&Given>, connected: Option<Connected>, live: &LiveRecord) -> bool {
+    let Some(Given { assignment, .. }) = asked else { return true };
+    let runs_it = |connected: &Connected| {
+        let by_hand = |seen: &AppSeen| seen.app == assignment.app && seen.local.is_some();
+        current_slot(connected, &assignment.app) == Some(assignment.slot())
+            && !connected.apps.iter().any(by_hand)
+    };
+    assignment.rollout < live.rollout && connected.as_ref().is_none_or(runs_it) // ids sort by time
 }
 
 fn current_slot(connected: &Connected, app: &AppName) -> Option<Slot> {

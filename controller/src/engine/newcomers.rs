@@ -345,7 +345,11 @@ impl Engine {
             // One that is being taken back is looked at when that is over.
             let waits = held(host) || host.rejoining.is_some();
             match self.claim(since_it_came, live, host).await? {
-                Claim::New if asked(host).is_none() && !waits => newcomers.push(Comer::New(host)),
+                Claim::New
+                    if !waits && missed::came_anew(asked(host), presence.connected(&host.id), live) =>
+                {
+                    newcomers.push(Comer::New(host));
+                }
                 Claim::Missed(then) => {
                     if self.still_misses(&then, asked(host), &since, live, host, app).await? {
                         newcomers.push(Comer::Back(host));

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     host::{HostProgress, HostState, LocalHold},
     model::{Header, Rollout},
+    phase::{Outcome, Phase},
 };
 
 /// Balancers of one environment: each may refuse with a message, and all have to fit the header.
@@ -215,6 +216,10 @@ impl Header {
         self.groups().filter(|(balancing, _)| balancing.share == 100).map(|(_, side)| side)
     }
 
+    fn has_succeeded(&self) -> bool {
+        matches!(&self.phase, Phase::Done(done) if done.outcome == Outcome::Succeeded)
+    }
+
     /// Traffic went to a group that did not have it before.
     pub(super) fn has_moved(&self) -> bool {
         self.groups().is_some_and(|(balancing, _)| balancing.moves && balancing.share > 0)
@@ -274,7 +279,13 @@ impl Rollout {
     /// One that could not go back runs what was just undone: it gets nothing as long as somebody else serves, and what it
     /// had where nobody does.
     fn weight_of(&self, host: &HostProgress) -> u16 {
-        if !host.has_no_way_back() || host.is_kept_away() {
+        if host.is_kept_away() {
+            return 0;
+        }
+        if self.header.has_succeeded() {
+            return WHOLE; // also one that was left out, or stopped, while it was tried with a share
+        }
+        if !host.has_no_way_back() {
             return host.weight();
         }
         let serves = |other: &Arc<HostProgress>| {

@@ -27,7 +27,8 @@ pub struct HostProgress {
     /// What it ran before; `None`: nothing of this app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Target>,
-    /// Another environment gave it that, and this one had something live: it gets no traffic here before it is changed.
+    /// Another environment gave it that, and this one had something live; or it came when balancers had no word of it: it
+    /// gets no traffic here before it is changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreign: bool,
     pub state: HostState,

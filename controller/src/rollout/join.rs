@@ -77,7 +77,8 @@ impl Draft {
         let wave = self.rollout.wave_of_newcomers();
         let mut host = HostProgress::of(member, wave, self.now);
         host.joined = true;
-        host.foreign &= self.rollout.hosts.values().any(|host| host.has_a_place());
+        // Balancers had no word of it: by what it runs it gets nothing, where anybody else does.
+        host.foreign = self.rollout.hosts.values().any(|host| host.has_a_place());
         host.drained |= self.rollout.header.is_rolling_balanced() && !host.has_a_place();
         let side = self.rollout.header.groups().map(|(_, side)| side);
         if side.is_some_and(|side| host.group != Some(side)) && !host.is_out() {

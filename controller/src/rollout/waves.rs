@@ -31,7 +31,7 @@ pub struct Member {
     pub labels: Labels,
     /// What it runs of this app, by its last report; `None`: nothing.
     pub previous: Option<Target>,
-    /// Another environment gave it that, and this one has something live.
+    /// Another environment gave it that, and this one has something live; or balancers had no word of it when it came.
     pub foreign: bool,
     /// Of the target's settings: the layers that hold for it.
     pub layers: Vec<u16>,

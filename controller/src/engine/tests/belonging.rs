@@ -196,6 +196,31 @@ async fn a_host_that_is_back_with_another_environments_release_is_brought_what_i
     controller.stop.cancel();
 }
 
+/// It missed a release while it was of no environment: it is brought that, and gets its traffic then and not before.
+#[tokio::test]
+async fn a_host_that_is_back_with_an_older_release_is_brought_what_is_live_first() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    controller.labels("a", "spare").await;
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.rolls_out("1.1", "production").await;
+    assert_eq!(
+        (told(&agents[4]).as_str(), agents[0].runs("shop").as_deref()),
+        ("b=100 c=100 d=100", Some("1.0"))
+    );
+    controller.labels("a", "prod").await;
+    until(async || {
+        let told = told(&agents[4]);
+        let runs = agents[0].runs("shop");
+        assert!(!told.contains("a=100") || runs.as_deref() == Some("1.1"), "{told} with {runs:?}");
+        told == "a=100 b=100 c=100 d=100"
+    })
+    .await;
+    let brought = records::list(&store).await.unwrap().pop().unwrap();
+    assert_eq!(brought.reason, "came to production since 1.1 is live: a");
+    controller.stop.cancel();
+}
+
 /// It left the rollout under way, healthy on what is live since, and is back when that is over.
 #[tokio::test]
 async fn a_host_that_left_a_rollout_and_is_back_gets_its_connections() {

@@ -59,3 +59,37 @@ fn where_everybody_else_is_drained_all_keep_their_traffic() {
          lb directed -> switching 0; direct a=0 b=0 c=100",
     );
 }
+
+/// One that comes back had no traffic by anybody's word, whoever gave it what it runs: first it is changed.
+#[test]
+fn a_host_that_joins_gets_traffic_when_it_runs_what_all_do() {
+    check(
+        &format!("a b c:late lb | wave=1 max_unavailable=1 {BEHIND}"),
+        "start       -> staging 0; stage a; direct a=100 b=100
+         c joins     -> staging 0; direct a=100 b=100 c=0
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100 c=0",
+    );
+}
+
+/// A canary that is excluded with a share of its traffic has all of it when all run what it runs.
+#[test]
+fn a_canary_that_was_excluded_has_its_traffic_at_the_end() {
+    check(
+        &format!("a b lb | canary=1 max_unavailable=1 {BEHIND} traffic.steps=25"),
+        "start       -> staging 0; stage a; direct a=100 b=100
+         a staged    -> switching 0
+         lb directed -> switching 0; direct a=0 b=100
+         lb directed -> switching 0; run a
+         a healthy   -> switching 0; direct a=25 b=100
+         lb directed -> baking 0
+         exclude a   -> staging 0; stage b
+         b staged    -> switching 0; direct a=25 b=0
+         lb directed -> switching 0; run b
+         b healthy   -> switching 0; direct a=25 b=25
+         lb directed -> baking 0
+         +30s        -> switching 0; direct a=25 b=100
+         lb directed -> succeeded; direct a=100 b=100
+         lb directed -> succeeded",
+    );
+}
