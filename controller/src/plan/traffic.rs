@@ -115,7 +115,8 @@ pub(super) fn traffic(world: &World, members: &[Member]) -> Option<Traffic> {
     let beside = !balancers.is_empty() && has_sides;
     let held =
         "on each host a process of ours moves its public sockets to the release beside what runs there";
-    let what = what.into_iter().chain(beside.then(|| held.to_owned())).collect();
+    let alone = (groups.is_none() && !balancers.is_empty()).then(|| alone(members)).flatten();
+    let what = what.into_iter().chain(beside.then(|| held.to_owned())).chain(alone).collect();
     Some(Traffic {
         director: routing.director,
         backend: routing.backend.clone(),
@@ -202,6 +203,18 @@ fn drained(routing: &Routing, balancers: &[HostName]) -> (Vec<String>, Vec<Strin
         "one that has gone back by itself joins at once".to_owned(),
     ];
     (what, back)
+}
+
+/// Where one host has all of the traffic, there is nobody to answer in the meantime.
+fn alone(members: &[Member]) -> Option<String> {
+    let has_traffic = |member: &&Member| member.previous.is_some() && !member.foreign && !member.drained;
+    let mut serving = members.iter().filter(has_traffic);
+    match (serving.next(), serving.next()) {
+        (Some(only), None) if only.excluded.is_none() => {
+            Some(format!("{} alone has traffic there: nobody answers while it is changed", only.name))
+        }
+        _ => None,
+    }
 }
 
 fn switched(routing: &Routing, balancers: &[HostName], groups: &GroupPlan) -> (Vec<String>, Vec<String>) {

@@ -127,10 +127,10 @@ fn slot(target: &Target) -> String {
 pub(super) fn candidate(text: &str, number: u128) -> Candidate {
     let (host, marks) = text.split_once(':').map_or((text, ""), |(host, marks)| (host, marks));
     let (name, zone) = host.split_once('@').map_or((host, None), |(name, zone)| (name, Some(zone)));
-    let (of_member, of_survey): (Vec<&str>, Vec<&str>) = marks
-        .split(':')
-        .filter(|mark| !mark.is_empty())
-        .partition(|mark| ["new", "sick", "held", "excluded", "blue", "green", "2", "1"].contains(mark));
+    let (of_member, of_survey): (Vec<&str>, Vec<&str>) =
+        marks.split(':').filter(|mark| !mark.is_empty()).partition(|mark| {
+            ["new", "sick", "held", "excluded", "drained", "blue", "green", "2", "1"].contains(mark)
+        });
     let mut member = member(&[&[name], &of_member[..]].concat().join(":"), number);
     if let Some(zone) = zone {
         member.labels.insert("zone".to_owned(), zone.to_owned());

@@ -48,6 +48,20 @@ fn a_plan_says_what_happens_on_the_balancers_host_by_host() {
 }
 
 #[test]
+fn a_plan_says_that_nobody_answers_while_the_only_host_is_changed() {
+    let says = |hosts: &str| {
+        let plan = planned(&format!("{hosts} | {ROUTING} balancers="), &["lb"], None);
+        told(&plan).into_iter().find(|line| line.contains("nobody answers"))
+    };
+    let alone = Some("a alone has traffic there: nobody answers while it is changed".to_owned());
+    assert_eq!(says("a"), alone);
+    assert_eq!(says("a b:new"), alone);
+    assert_eq!(says("a b:drained"), alone);
+    assert_eq!(says("a b"), None);
+    assert_eq!(says("a:drained b:new"), None);
+}
+
+#[test]
 fn a_plan_says_which_group_gets_the_release_and_how_the_traffic_moves_and_goes_back() {
     let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"15m\"";
     let setup = format!("a:blue:excluded b:blue:excluded c:green d:green | {ROUTING} {groups}");
