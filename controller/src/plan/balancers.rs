@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use longshore_common::{ids::HostName, report::DRAINED, traffic::Director};
+use longshore_common::{
+    ids::HostName,
+    report::DRAINED,
+    traffic::{Director, Side},
+};
 
 use super::{
     Check, Failed, Fault,
@@ -78,7 +82,7 @@ pub(super) fn remarks(world: &World) -> Vec<String> {
             Surveyed::Unknown { .. } => vec![],
         }
     };
-    world.balancers.iter().flat_map(notes).chain(joining(world)).collect()
+    world.balancers.iter().flat_map(notes).chain(joining(world)).chain(parting(world)).collect()
 }
 
 /// Where there are no groups any more, the one that had no traffic has its part of it from the beginning, with what it runs.
@@ -97,6 +101,29 @@ fn joining(world: &World) -> Option<String> {
             "there were two groups, and are none any more: as soon as the rollout begins, hosts that had no traffic get as \
              much as the others, and until their wave they run {runs}, not {live}: {}",
             size::some_of(names.into_iter(), NAMED)
+        )
+    })
+}
+
+/// Where there were no groups before, every host has traffic until the rollout begins; then one of the two has none.
+fn parting(world: &World) -> Option<String> {
+    let (gets, has) = world.behind.as_ref()?.side?;
+    world.live.as_ref().filter(|_| !world.had_groups)?;
+    let loses = if has { gets.other() } else { gets };
+    let of = |side: Side| {
+        let members = world.hosts.iter().map(|host| &host.member);
+        let serving = members.filter(move |m| m.group == Some(side) && !m.drained && m.previous.is_some());
+        serving.map(|member| member.name.as_str())
+    };
+    let (lost, left, keeps) = (of(loses).count(), of(loses.other()).count(), loses.other());
+    let verb = if lost == 1 { "gets" } else { "get" };
+    (lost > 0).then(|| {
+        format!(
+            "there are two groups now, and were none: as soon as the rollout begins, {} of {loses} {verb} no traffic any more, \
+             and {keeps} has all of it, on {}: {}",
+            size::hosts(lost),
+            size::hosts(left),
+            size::some_of(of(loses), NAMED)
         )
     })
 }

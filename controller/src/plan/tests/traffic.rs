@@ -21,6 +21,7 @@ const ROUTING: &str = "traffic.director=haproxy traffic.backend=shop traffic.dra
 fn planned(setup: &str, balancers: &[&str], side: Option<(Side, bool)>) -> Plan {
     let mut world = world(setup);
     let named = |(number, name): (u128, &&str)| (HostId(Uuid::from_u128(number)), name.parse().unwrap());
+    world.had_groups = side.is_some();
     world.behind = (!balancers.is_empty())
         .then(|| Behind { balancers: (900..).zip(balancers).map(named).collect(), side });
     plan(&world)
@@ -117,6 +118,37 @@ fn an_idle_group_gets_traffic_when_there_are_groups_no_more() {
     );
     assert!(remarks(false, None).is_empty(), "they had traffic before");
     assert!(remarks(true, Some((Side::Green, false))).is_empty(), "there are groups still");
+}
+
+/// From one host after the other to blue/green: one group loses its traffic when the rollout begins, not when it is switched.
+#[test]
+fn a_group_loses_its_traffic_when_there_are_groups_for_the_first_time() {
+    let groups = "balancers=groups.blue=\"g=b\"+groups.green=\"g=g\"+groups.warm=\"15m\"";
+    let remarks = |had_groups: bool, has: bool, live: bool| {
+        let setup = format!("a:blue b:blue:new c:green d:green e:green | {ROUTING} {groups}");
+        let mut world = world(&setup);
+        world.hosts[4].member.drained = true;
+        world.behind = Some(Behind { balancers: vec![], side: Some((Side::Green, has)) });
+        world.had_groups = had_groups;
+        world.live = world.live.filter(|_| live);
+        plan(&world).remarks.into_iter().filter(|told| told.contains("two groups")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        remarks(false, false, true),
+        [
+            "there are two groups now, and were none: as soon as the rollout begins, 2 hosts of green get no traffic any more, \
+             and blue has all of it, on 1 host: c, d"
+        ]
+    );
+    assert_eq!(
+        remarks(false, true, true),
+        [
+            "there are two groups now, and were none: as soon as the rollout begins, 1 host of blue gets no traffic any more, \
+             and green has all of it, on 2 hosts: a"
+        ]
+    );
+    assert!(remarks(true, false, true).is_empty(), "green had none before");
+    assert!(remarks(false, false, false).is_empty(), "nothing runs anywhere");
 }
 
 /// Files that were applied before that was refused are read: what no rollout could begin with is said with the way out.
