@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{Environment, env::Newcomers},
-    environments,
+    environments::{self, passage::Arrival},
     fleet::Host,
     store::{Key, Prefix, key::Name, record},
     trouble::Trouble,
@@ -84,6 +84,30 @@ impl Engine {
             left.extend(lacking.into_iter().filter_map(|lacking| lacking.left));
         }
         Ok(left)
+    }
+
+    /// How a host that joins the environment stands to what is live there.
+    pub async fn arrival(&self, host: &Host, environment: &Environment) -> Result<Arrival, Trouble> {
+        let store = &self.inner.store;
+        let mut arrival = Arrival::Nothing;
+        for entry in store.list(&Prefix::live()).await?.entries {
+            let Name::Live(env, app) = entry.key.name()? else { continue };
+            if env != environment.name {
+                continue;
+            }
+            let live: LiveRecord = record::decode_entry(&entry)?;
+            let lacking = self.lacking(environment, &app, &live, std::slice::from_ref(host)).await?;
+            let (state, _) = states::known(store, &host.id, &app).await?;
+            let runs = state.as_ref().and_then(HostApp::previous);
+            let of_app = match lacking.first() {
+                Some(Lacking { left: None, .. }) => Arrival::Comes,
+                Some(Lacking { left: Some(_), .. }) => Arrival::Unclear,
+                None if runs.is_some_and(|runs| *runs == live.target.on_host(&runs.layers)) => Arrival::Runs,
+                None => Arrival::Unclear, // with other settings, or of the group without traffic
+            };
+            arrival = arrival.max(of_app);
+        }
+        Ok(arrival)
     }
 
     async fn why_lacking(

@@ -343,7 +343,12 @@ impl Hosts for HostsService {
         tracing::info!(host = %host.id, name = %host.name, %by, "labels changed");
         self.engine.labels_changed(before.clone()).await;
         let environments = environments::list(&self.store).await.map_err(refuse)?;
-        let told = environments::passage::told(&before, &host, &environments);
+        let mut arrivals = BTreeMap::new();
+        for joined in environments::passage::joined(&before, &host, &environments) {
+            let arrival = self.engine.arrival(&host, &joined).await.map_err(refuse)?;
+            arrivals.insert(joined.name, arrival);
+        }
+        let told = environments::passage::told(&before, &host, &environments, &arrivals);
         let row = self.row_with_traffic(host).await.map_err(refuse)?;
         Ok(Response::new(pb::Host { told, ..row }))
     }

@@ -3,9 +3,13 @@
 use tokio::task::JoinHandle;
 
 use super::{newcomers::until, turn::later, *};
-use crate::fleet::{
-    Drained, host,
-    words::{HostHold, ToAgent},
+use crate::{
+    config::Environment,
+    environments::passage::Arrival,
+    fleet::{
+        Drained, host,
+        words::{HostHold, ToAgent},
+    },
 };
 
 type Session = JoinHandle<Option<ToAgent>>;
@@ -88,6 +92,15 @@ async fn a_host_that_was_away_until_the_end_gets_it_when_it_is_back() {
     assert_eq!(reason, "2 of 3 hosts run 1.1; 1 unknown: web-002; will get it on return: web-002");
     let left = controller.engine.lacking_on(&agents[2].host).await.unwrap();
     assert_eq!(left[0].why, "it comes by itself when the host is back");
+    let production = Environment::parse("production.toml", FILE).unwrap();
+    let arrivals = async || {
+        let mut arrivals = vec![];
+        for agent in &agents[1..] {
+            arrivals.push(controller.engine.arrival(&agent.host, &production).await.unwrap());
+        }
+        arrivals
+    };
+    assert_eq!(arrivals().await, [Arrival::Runs, Arrival::Unclear]);
 
     controller.connect_again_and_again(&agents[2..]);
     until("web-002 runs 1.1", async || agents[2].runs("shop").as_deref() == Some("1.1")).await;
@@ -98,6 +111,7 @@ async fn a_host_that_was_away_until_the_end_gets_it_when_it_is_back() {
     everywhere(&agents, "1.1");
     assert_eq!(controller.looks(&store).await, 3, "there is nothing left to bring");
     assert!(controller.engine.lacking_on(&agents[2].host).await.unwrap().is_empty());
+    assert_eq!(arrivals().await, [Arrival::Runs, Arrival::Runs]);
     controller.stop.cancel();
 }
 
