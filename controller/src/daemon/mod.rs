@@ -309,6 +309,7 @@ impl Parts {
                 engine: engine.clone(),
                 started_ms: clock.now_ms(),
                 authority: self.authority.clone(),
+                check: self.signed(),
                 door: door.clone(),
                 enroll_address: join_address(&self.config.names[0], self.addresses.enrol.port()),
             },
@@ -317,6 +318,7 @@ impl Parts {
                 clock: clock.clone(),
                 engine: engine.clone(),
                 tell: self.config.tell.clone(),
+                check: self.signed(),
                 door: door.clone(),
             },
             releases: ReleasesService {

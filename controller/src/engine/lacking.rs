@@ -17,6 +17,7 @@ use crate::{
     config::{Environment, env::Newcomers},
     environments::{self, passage::Arrival},
     fleet::Host,
+    rollout::{Ask, HostProgress, HostState},
     store::{Key, Prefix, key::Name, record},
     trouble::Trouble,
 };
@@ -137,11 +138,17 @@ impl Engine {
             Claim::Missed(then) => self.still_misses(then, asked.as_ref(), since, live, host, app).await?,
             Claim::Settled => false,
         };
+        let mut obstacle = Obstacle::Other;
+        let goes_on = !comes && self.goes_on(asked.as_ref(), live, host).await?;
         let why = match (comes, until, self.frozen(host)) {
             (true, None, None) => return Ok(None), // the next look finds it
             (true, None, Some(frozen)) => format!("it comes by itself when that is over: {frozen}"),
             (true, Some(until), _) => format!("it comes by itself when the host {until}"),
+            (false, ..) if goes_on => {
+                format!("it goes on with it when it is undrained: longshore host undrain {}", host.name)
+            }
             (false, _, frozen) => {
+                obstacle = Obstacle::Unstarted;
                 let version = &live.target.version;
                 let then = frozen.map_or_else(|| "next".to_owned(), |frozen| format!("{frozen}; then"));
                 format!(
@@ -150,8 +157,18 @@ impl Engine {
             }
         };
         let (env, app, name) = (env.clone(), app.clone(), host.name.clone());
-        let (host, since_ms, obstacle) = (host.id, live.since_ms, Obstacle::Other);
+        let (host, since_ms) = (host.id, live.since_ms);
         Ok(Some(Unbrought { env, app, host, name, why, since_ms, obstacle }))
+    }
+
+    /// It was asked to run what is live, and an operator's drain keeps it from that.
+    async fn goes_on(&self, asked: Option<&Given>, live: &LiveRecord, host: &Host) -> Result<bool, Trouble> {
+        let asked = asked.map(|given| &given.assignment).filter(|_| host.drained.is_some());
+        let asked = asked.filter(|asked| asked.intent == Intent::Run && asked.release == live.target.release);
+        let Some(asked) = asked else { return Ok(false) };
+        let key = Key::rollout_host(&asked.rollout, &host.id);
+        let known = records::get::<HostProgress>(&self.inner.store, &key).await?;
+        Ok(known.is_some_and(|(known, _)| stopped_amid(&known)))
     }
 
     /// What the host has to do before anything is brought to it.
@@ -173,6 +190,11 @@ impl Engine {
     }
 }
 
+/// It was in the midst of its change when the rollout left it, and held.
+fn stopped_amid(known: &HostProgress) -> bool {
+    known.state == HostState::Switching && known.ask == Some(Ask::Run) && known.held.is_some()
+}
+
 /// Whether what is live is for this host: of two groups only for the one that has the traffic.
 fn is_to_run(host: &Host, environment: &Environment, live: &LiveRecord) -> bool {
     let serving = behind::serving(environment, live);
@@ -184,7 +206,26 @@ mod tests {
     use longshore_common::traffic::Side;
 
     use super::*;
-    use crate::{rollout::tests::setup::target, testing::HandAgent};
+    use crate::{
+        rollout::{
+            LocalHold,
+            tests::setup::{rollout, target},
+        },
+        testing::HandAgent,
+    };
+
+    /// Only one that was asked to run it, and has no verdict, goes on when it is undrained.
+    #[test]
+    fn a_host_that_is_stopped_in_its_switch_goes_on_by_itself() {
+        let rollout = rollout("a b");
+        let host = HostProgress::clone(rollout.hosts.values().next().unwrap());
+        let held = Some(LocalHold { reason: "drained: disk".into(), since: 0 });
+        let stopped = HostProgress { state: HostState::Switching, ask: Some(Ask::Run), held, ..host };
+        assert!(stopped_amid(&stopped));
+        assert!(!stopped_amid(&HostProgress { held: None, ..stopped.clone() }), "it hangs");
+        assert!(!stopped_amid(&HostProgress { state: HostState::Failed, ..stopped.clone() }));
+        assert!(!stopped_amid(&HostProgress { ask: Some(Ask::Return), ..stopped }));
+    }
 
     /// The other group keeps what it has: it lacks nothing.
     #[test]

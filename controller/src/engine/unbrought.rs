@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_common::{
-    ids::{AppName, EnvName, HostId, HostName},
+    ids::{AppName, EnvName, HostId, HostName, Version},
     time::Millis,
 };
 
@@ -35,10 +35,23 @@ pub enum Obstacle {
     Closed {
         opens_ms: Option<Millis>,
     },
+    /// It does not come by itself: somebody has to start what is live once more.
+    Unstarted,
     Other,
 }
 
 impl Unbrought {
+    /// Where there is something against what is live (`is revoked …`), it is not started once more.
+    pub fn with(self, against: Option<&str>, version: &Version) -> Self {
+        let Some(against) = against.filter(|_| self.obstacle == Obstacle::Unstarted) else { return self };
+        let (app, env) = (&self.app, &self.env);
+        let why = format!(
+            "it does not come by itself, and {version} {against}; next: start another, or longshore rollout rollback {app} \
+             --to {env}"
+        );
+        Unbrought { why, ..self }
+    }
+
     fn is_the_same(&self, other: &Unbrought) -> bool {
         (&self.env, &self.app, &self.host, &self.why) == (&other.env, &other.app, &other.host, &other.why)
     }
@@ -67,7 +80,7 @@ impl Left {
     pub(super) fn opens_ms(&self) -> Option<Millis> {
         let opens = self.found().into_iter().filter_map(|left| match left.obstacle {
             Obstacle::Closed { opens_ms } => opens_ms,
-            Obstacle::Other => None,
+            Obstacle::Unstarted | Obstacle::Other => None,
         });
         opens.min()
     }
@@ -78,13 +91,14 @@ impl Engine {
     /// them: the next look brings it.
     pub async fn unbrought(&self) -> Result<Vec<Unbrought>, Trouble> {
         let found = self.inner.left.found();
-        let kept = found.iter().filter(|left| left.obstacle != Obstacle::Other).map(|left| &left.env);
+        let is_closed = |left: &&Unbrought| matches!(left.obstacle, Obstacle::Closed { .. });
+        let kept = found.iter().filter(is_closed).map(|left| &left.env);
         let mut closed: BTreeMap<EnvName, Closed> = BTreeMap::new();
         for env in kept.collect::<BTreeSet<&EnvName>>() {
             closed.extend(self.closed_now(env).await?.map(|closed| (env.clone(), closed)));
         }
         let as_it_stands = |left: Unbrought| match left.obstacle {
-            Obstacle::Other => Some(left),
+            Obstacle::Unstarted | Obstacle::Other => Some(left),
             Obstacle::Closed { .. } => {
                 let why = closed.get(&left.env)?.reason.clone();
                 Some(Unbrought { why, ..left })
@@ -99,5 +113,41 @@ impl Engine {
             Err(Trouble::Refused(_)) => Ok(None), // it was removed
             Err(trouble) => Err(trouble),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The command that would be refused is not the next step.
+    #[test]
+    fn what_is_revoked_is_not_to_be_started_once_more() {
+        let left = |obstacle: Obstacle| Unbrought {
+            env: "production".parse().unwrap(),
+            app: "shop".parse().unwrap(),
+            host: HostId(Uuid::from_u128(1)),
+            name: "web-1".parse().unwrap(),
+            why: "as it was".to_owned(),
+            since_ms: 0,
+            obstacle,
+        };
+        let why = |obstacle: Obstacle, against: Option<&str>| {
+            left(obstacle).with(against, &"1.5".parse().unwrap()).why
+        };
+        let revoked = Some("is revoked by the organisation: stolen key");
+        assert_eq!(
+            why(Obstacle::Unstarted, revoked),
+            "it does not come by itself, and 1.5 is revoked by the organisation: stolen key; next: start another, or longshore \
+             rollout rollback shop --to production"
+        );
+        assert_eq!(why(Obstacle::Unstarted, None), "as it was");
+        assert_eq!(
+            why(Obstacle::Other, revoked),
+            "as it was",
+            "it comes when it is back, or nobody is asked"
+        );
     }
 }

@@ -49,6 +49,23 @@ impl Planner {
     }
 }
 
+/// Why nobody should start the release once more (`is revoked …`), if somebody has said so.
+pub async fn against_live(
+    check: &TrustCheck,
+    app: &AppName,
+    live: &Target,
+) -> Result<Option<String>, Trouble> {
+    let published = bundle::load(&*check.store, app, &live.version).await?;
+    let withdrawal = published.and_then(|(published, _)| published.withdrawn);
+    let withdrawn_for = withdrawal.as_ref().map(withdrawn);
+    let (version, release) = (live.version.clone(), live.release);
+    let asked = Asked { version, release, withdrawn: withdrawal.is_some() };
+    let signed = check.signed(app, vec![asked]).await?;
+    Ok(signed.first().and_then(|signed| of(withdrawn_for, signed)).map(|against| match against {
+        Against::Withdrawn(why) | Against::Refused(why) => why,
+    }))
+}
+
 /// Of releases that were live before: those that hosts would refuse by what is signed, and why.
 pub async fn refused_on_the_way_back(
     check: &TrustCheck,

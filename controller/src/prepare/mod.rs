@@ -30,7 +30,7 @@ use longshore_common::{
     time::{Clock, Millis},
 };
 
-pub use against::refused_on_the_way_back;
+pub use against::{against_live, refused_on_the_way_back};
 pub use begin::{Begin, What};
 pub use keep::{Kept, PLANS_KEPT};
 pub use stale::{stale, withdrawn};

@@ -28,8 +28,10 @@ use crate::{
     },
     fleet::{Host, host},
     identity::Door,
+    prepare::against_live,
     store::{Key, Prefix, Revision, SharedStore, key::Name, record},
     trouble::Trouble,
+    trust::TrustCheck,
 };
 
 pub struct EnvironmentsService {
@@ -38,6 +40,7 @@ pub struct EnvironmentsService {
     pub engine: Engine,
     /// By what people can be told.
     pub tell: Tell,
+    pub check: TrustCheck,
     pub door: Door,
 }
 
@@ -104,7 +107,13 @@ impl EnvironmentsService {
         let app: AppName = live.app.parse()?;
         let key = Key::live(&environment.name, &app);
         let Some((record, _)) = records::get::<LiveRecord>(&self.store, &key).await? else { return Ok(()) };
-        for Lacking { name, left } in self.engine.lacking(environment, &app, &record, hosts).await? {
+        let lacking = self.engine.lacking(environment, &app, &record, hosts).await?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let against = against_live(&self.check, &app, &record.target).await?;
+        for Lacking { name, left } in lacking {
+            let left = left.map(|left| left.with(against.as_deref(), &record.target.version));
             let told = live.unbrought.iter().any(|told| told.host == name.as_str());
             live.unbrought.extend(left.filter(|_| !told).map(words::unbrought_message));
             live.lacking.push(name.to_string());

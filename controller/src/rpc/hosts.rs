@@ -20,7 +20,9 @@ use tonic::{Request, Response, Status};
 use super::{Replies, coded, logs, operator, refuse, words};
 use crate::{
     engine::{
-        Engine, Unbrought, states,
+        Engine, Unbrought,
+        records::{self, LiveRecord},
+        states,
         unwell::{self, FoundUnwell},
     },
     environments,
@@ -32,8 +34,10 @@ use crate::{
         Authority, Door,
         token::{self, Narrowed, NewToken, TTL_DEFAULT, Token},
     },
-    store::SharedStore,
+    prepare::against_live,
+    store::{Key, SharedStore},
     trouble::Trouble,
+    trust::TrustCheck,
 };
 
 /// Of a reason why a host is drained.
@@ -51,6 +55,7 @@ pub struct HostsService {
     /// When the controller started: what came before it knows only as far as it was kept.
     pub started_ms: Millis,
     pub authority: Arc<Authority>,
+    pub check: TrustCheck,
     pub door: Door,
     /// `host:port` that the printed command names.
     pub enroll_address: String,
@@ -114,11 +119,20 @@ impl HostsService {
     async fn row_in_full(&self, host: Host) -> Result<pb::Host, Trouble> {
         let lacking = self.engine.lacking_on(&host).await?;
         let mut row = self.row_with_traffic(host).await?;
-        for left in lacking.into_iter().map(words::unbrought_message) {
+        for left in lacking {
+            let left = words::unbrought_message(self.unless_refused(left).await?);
             let told = row.unbrought.iter().any(|told| (&told.env, &told.app) == (&left.env, &left.app));
             row.unbrought.extend((!told).then_some(left));
         }
         Ok(row)
+    }
+
+    /// What is live and would be refused is not to be started once more.
+    async fn unless_refused(&self, left: Unbrought) -> Result<Unbrought, Trouble> {
+        let key = Key::live(&left.env, &left.app);
+        let Some((live, _)) = records::get::<LiveRecord>(&self.store, &key).await? else { return Ok(left) };
+        let against = against_live(&self.check, &left.app, &live.target).await?;
+        Ok(left.with(against.as_deref(), &live.target.version))
     }
 
     /// Its apps were stopped or started again since it said how they stand, or were down then.
