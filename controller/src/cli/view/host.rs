@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_common::text::visible;
+use longshore_common::{report::DRAINED, text::visible};
 use longshore_proto::v1 as pb;
 use serde::Serialize;
 
@@ -372,7 +372,9 @@ impl View for Host {
                 )),
             );
         }
-        if let Some(hold) = &self.hold {
+        // The host may not have heard yet that it is undrained.
+        let is_over = |hold: &HostHold| self.rejoining.is_some() && hold.reason.starts_with(DRAINED);
+        if let Some(hold) = self.hold.as_ref().filter(|hold| !is_over(hold)) {
             let since = hold.since.map(|at| format!(", {}", at.relative(page.now))).unwrap_or_default();
             facts.add("held", visible(&format!("by {}{since}: {}", hold.by, hold.reason)));
         }

@@ -268,14 +268,18 @@ impl View for Explanation {
             return lines; // the summary has said it all
         }
         // One that fetches the release, or has it, has begun.
-        let waiting = self.rollout.hosts.iter().filter(|host| host.state == "waiting").count();
+        let standing = |state: &str| self.rollout.hosts.iter().filter(|host| host.state == state).count();
+        let staged = match standing("staged") {
+            0 => String::new(),
+            staged => format!(", {staged} staged"),
+        };
         lines.push(String::new());
         lines.push(format!(
-            "{} of {} on {}, {} not begun",
+            "{} of {} on {}{staged}, {} not begun",
             self.rollout.good(),
             count(self.rollout.of_it(), "host"),
             visible(&self.rollout.version),
-            waiting
+            standing("waiting")
         ));
         lines.extend(left_behind(&self.rollout, page));
         lines
@@ -440,7 +444,7 @@ mod tests {
         assert_eq!(
             lines[lines.len() - 4..],
             [
-                "1 of 11 hosts on 1.1, 1 not begun",
+                "1 of 11 hosts on 1.1, 1 staged, 1 not begun",
                 "? 1 refused: web-3 (held: disk swap)",
                 "? 7 unknown: lost-0, lost-1, lost-2, lost-3, lost-4 and 2 more",
                 "· 1 excluded: web-4 (LS-K01 no key)",

@@ -90,6 +90,13 @@ fn a_host_that_is_taken_back_says_how_that_stands() {
           not by 00:10:30 UTC, it is drained again"
         ]
     );
+    let hold =
+        pb::HoldState { held: true, reason: "drained: disk".into(), by: "ada".into(), since_ms: 30_000 };
+    let unheard = Host { hold: Some(hold.clone().into()), ..waits.clone() };
+    assert!(lines(&unheard, "held").is_empty(), "the host has not heard of it yet");
+    let swapped = pb::HoldState { reason: "disk swap".into(), ..hold };
+    let held = Host { hold: Some(swapped.into()), ..waits.clone() };
+    assert_eq!(lines(&held, "held"), ["held by ada, 30s ago: disk swap"]);
     let list = HostList { hosts: vec![waits], unmatched: None }.lines(&Page::plain(Moment(60_000)));
     assert!(list[1].contains("rejoining") && list[1].contains("shop 1.1 (down)"), "{list:?}");
     let drained = pb::Drained {
