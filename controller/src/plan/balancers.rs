@@ -119,11 +119,11 @@ fn parting(world: &World) -> Option<String> {
     let verb = if lost == 1 { "gets" } else { "get" };
     (lost > 0).then(|| {
         format!(
-            "there are two groups now, and were none: as soon as the rollout begins, {} of {loses} {verb} no traffic any more, \
-             and {keeps} has all of it, on {}: {}",
+            "there are two groups now, and were none: as soon as the rollout begins, {} of {loses} {verb} no traffic any more \
+             ({}), and {keeps} has all of it, on {}",
             size::hosts(lost),
-            size::hosts(left),
-            size::some_of(of(loses), NAMED)
+            size::some_of(of(loses), NAMED),
+            size::hosts(left)
         )
     })
 }

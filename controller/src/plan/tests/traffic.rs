@@ -136,15 +136,15 @@ fn a_group_loses_its_traffic_when_there_are_groups_for_the_first_time() {
     assert_eq!(
         remarks(false, false, true),
         [
-            "there are two groups now, and were none: as soon as the rollout begins, 2 hosts of green get no traffic any more, \
-             and blue has all of it, on 1 host: c, d"
+            "there are two groups now, and were none: as soon as the rollout begins, 2 hosts of green get no traffic any more \
+             (c, d), and blue has all of it, on 1 host"
         ]
     );
     assert_eq!(
         remarks(false, true, true),
         [
-            "there are two groups now, and were none: as soon as the rollout begins, 1 host of blue gets no traffic any more, \
-             and green has all of it, on 2 hosts: a"
+            "there are two groups now, and were none: as soon as the rollout begins, 1 host of blue gets no traffic any more \
+             (a), and green has all of it, on 2 hosts"
         ]
     );
     assert!(remarks(true, false, true).is_empty(), "green had none before");
