@@ -178,6 +178,63 @@ async fn a_service_finds_its_words_and_folders() {
     assert!(heard.iter().filter(|line| **line == folder).count() >= 2, "{heard:?}");
 }
 
+/// Of journald's configuration.
+const KEEP_NOTHING: &str = "/run/systemd/journald.conf.d/zz-keep-nothing.conf";
+
+/// journald keeps nothing until this goes, and what it kept before stays.
+struct NothingKept;
+
+impl NothingKept {
+    fn new() -> Self {
+        std::fs::create_dir_all(Path::new(KEEP_NOTHING).parent().unwrap()).unwrap();
+        std::fs::write(KEEP_NOTHING, "[Journal]\nStorage=none\n").unwrap();
+        let restarted = Command::new("systemctl").args(["restart", "systemd-journald"]).status().unwrap();
+        assert!(restarted.success());
+        Self
+    }
+}
+
+impl Drop for NothingKept {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(KEEP_NOTHING);
+        let _ = Command::new("systemctl").args(["restart", "systemd-journald"]).output();
+    }
+}
+
+/// A journal from before `Storage=none` says nothing of what runs now.
+#[tokio::test]
+#[ignore = "needs a host of its own"]
+async fn a_log_that_is_not_kept_is_told_from_one_that_says_nothing() {
+    let fixture = Fixture::new("unheard").await;
+    let (host, app) = (&fixture.0.host, &fixture.0.app);
+    let slot = fixture.script("1.0", "exec sleep 1000", "");
+    let start = || fixture.0.perform(Step::Start(slot.clone()));
+    start().await.unwrap();
+    host.logs(app, 50, Follow::No, &Sink::nowhere()).await.unwrap();
+    let nothing = NothingKept::new();
+    let begun = Instant::now();
+    let (failure, events) = loop {
+        start().await.unwrap();
+        let (sink, events) = Sink::collecting();
+        match host.logs(app, 50, Follow::No, &sink).await {
+            Err(failure) => break (failure, events),
+            // The last words that journald kept may lie within the second before the start.
+            Ok(()) => assert!(begun.elapsed() < PATIENCE, "{:?}", lines(&events)),
+        }
+    };
+    let said_so = |failure: &Failure| failure.message.contains("nothing was kept in the journal");
+    assert!(said_so(&failure) && lines(&events).is_empty(), "{failure:?} {:?}", lines(&events));
+    let usage = host.usage(app, 0).await.unwrap();
+    assert!(usage.log_unread.is_some_and(|why| why.contains("nothing was kept")), "its errors are not known");
+    let sink = Sink::nowhere();
+    let followed = tokio::time::timeout(PATIENCE, host.logs(app, 0, Follow::Yes, &sink)).await;
+    let failure = followed.expect("at once").unwrap_err();
+    assert!(said_so(&failure), "{failure:?}");
+    drop(nothing);
+    start().await.unwrap();
+    host.logs(app, 50, Follow::No, &Sink::nowhere()).await.unwrap();
+}
+
 /// `service.sockets`: while the service is replaced again and again, nobody is refused.
 #[tokio::test]
 #[ignore = "needs a host of its own"]

@@ -429,14 +429,16 @@ impl Host for RealHost {
         let fail = fault::io(StepName::Check, "the app's log cannot be read");
         let part = self.live_part(app).await?;
         let (units, processes) = (self.units.on(part), self.processes.on(part));
-        if self.runner == Runner::Systemd && units.status(app).await?.is_some() {
+        if self.runner == Runner::Systemd
+            && let Some(begun) = units.begun(app).await?
+        {
             let until = match follow {
                 Follow::Yes => journal::Until::Dropped,
                 Follow::No => journal::Until::Now,
             };
             let unit = units.unit_name(app);
             let each = |time, line| say(time, Stream::Stdout, line);
-            return journal::lines_of(&unit, lines, until, each).await.map_err(fail);
+            return journal::lines_of(&unit, begun, lines, until, each).await.map_err(fail);
         }
         for entry in processes.tail(app, lines).map_err(fail)? {
             say(entry.time_ms, entry.stream, entry.text);

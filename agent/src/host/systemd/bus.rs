@@ -28,6 +28,8 @@ const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// When a service's process was started, by the time of day and by the boot's own clock.
 const STARTED: &str = "ExecMainStartTimestamp";
 const STARTED_MONOTONIC: &str = "ExecMainStartTimestampMonotonic";
+/// When systemd last set out to start a unit, by the time of day.
+const BEGUN: &str = "InactiveExitTimestamp";
 /// A connection serves what follows shortly: one deployment asks systemd a dozen times within a second.
 const KEPT: Duration = Duration::from_secs(2);
 /// For an answer; a reload of very many units takes seconds.
@@ -190,6 +192,12 @@ impl Manager {
     pub async fn origin(&self, service: &str) -> Result<Properties, BusError> {
         let names = ["WorkingDirectory", "MainPID", STARTED, STARTED_MONOTONIC];
         self.properties(service, names.map(|name| (SERVICE, name))).await
+    }
+
+    /// When the last start of a unit began, in µs by the time of day, also one that failed. 0: none since the boot that
+    /// systemd knows of.
+    pub async fn begun_us(&self, unit: &str) -> Result<u64, BusError> {
+        Ok(number(&self.properties(unit, [(UNIT, BEGUN)]).await?, BEGUN))
     }
 
     /// How what systemd knows of a unit stands to what lies on the disk.

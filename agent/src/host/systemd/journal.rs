@@ -25,54 +25,103 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Of a row in JSON: a line may have 48 KiB (`LineMax=`), and where it is no text each byte of it is a number.
 const ROW_BYTES: usize = 256 << 10;
 
+/// What systemd says of a start may be stamped a little before what its properties say.
+const START_SLACK: Duration = Duration::from_secs(1);
+
 /// The last lines of a unit, such as `longshore-shop.service`, and what systemd said of it, since it was told to run
-/// then. Where the journal cannot be read, that and why.
+/// then; its last start began at `begun`. Where the journal cannot be read or keeps nothing, that and why.
 ///
 /// What ran before is stopped after that moment, and what it says of its end is no word of what runs now.
 /// Not those of its last run alone: one that crashes has often just begun the next one, and said nothing yet.
-pub async fn last_lines_of(unit: &str, since: SystemTime) -> LastLines {
-    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at = format!("@{}.{:06}", since.as_secs(), since.subsec_micros());
+pub async fn last_lines_of(unit: &str, since: SystemTime, begun: SystemTime) -> LastLines {
+    last_lines_by(JOURNALCTL, unit, since, begun).await
+}
+
+async fn last_lines_by(
+    journalctl: Program<'_>,
+    unit: &str,
+    since: SystemTime,
+    begun: SystemTime,
+) -> LastLines {
+    let (at, at_us) = (stamp(since), since.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros());
     // What the app wrote just before it ended may still be on its way.
-    drop(run(&["--sync"], |_| ()).await); // without it a word may be missing, and no more
-    let before = life_before(unit, &at, since.as_micros()).await;
-    let own = read(&format!("_SYSTEMD_UNIT={unit}"), &at, before.as_deref()).await;
-    match read(&format!("--unit={unit}"), &at, before.as_deref()).await {
-        Ok(lines) => lines.with_own(own.unwrap_or_default()),
-        Err(why) => LastLines::unread(&why),
-    }
+    drop(run(journalctl, &["--sync"], |_| ()).await); // without it a word may be missing, and no more
+    let before = life_before(journalctl, unit, &at, at_us).await;
+    let (own, all) = (format!("_SYSTEMD_UNIT={unit}"), format!("--unit={unit}"));
+    let own = read(journalctl, &own, &at, before.as_deref()).await.unwrap_or_default();
+    let read = match read(journalctl, &all, &at, before.as_deref()).await {
+        Ok(read) if read.latest_ms >= first_ms(begun) => Ok(read),
+        Ok(read) => kept_since(journalctl, begun).await.map(|()| read),
+        Err(why) => Err(why),
+    };
+    read.map_or_else(|why| LastLines::unread(&why), |read| read.lines.with_own(own.lines))
 }
 
 /// The last life (systemd's invocation) that the unit had before then.
-async fn life_before(unit: &str, at: &str, at_us: u128) -> Option<String> {
+async fn life_before(journalctl: Program<'_>, unit: &str, at: &str, at_us: u128) -> Option<String> {
     let (until, unit) = (format!("--until={at}"), format!("--unit={unit}"));
     let mut life: Option<String> = None;
     let keep = |row: String| life = life.take().or_else(|| life_until(&row, at_us));
     let args = ["-q", "--no-pager", "-o", "json", LIVES, "--reverse", "-n", "1", &until, &unit];
-    drop(run(&args, keep).await); // then of none
+    drop(run(journalctl, &args, keep).await); // then of none
     life
 }
 
+#[derive(Default)]
+struct Read {
+    lines: LastLines,
+    /// When the latest of them was said. 0: there are none.
+    latest_ms: Millis,
+}
+
 /// The last lines of what a match of journalctl picks, but for those of the life `before`.
-async fn read(of: &str, at: &str, before: Option<&str>) -> io::Result<LastLines> {
-    let mut lines = LastLines::default();
+async fn read(journalctl: Program<'_>, of: &str, at: &str, before: Option<&str>) -> io::Result<Read> {
+    let mut read = Read::default();
     let (count, since) = (LINES_READ.to_string(), format!("--since={at}"));
     let each = |row: String| {
-        let said = said_since(&row, before).unwrap_or_default();
-        said.lines().for_each(|line| lines.push(&shortened(line)));
+        if let Some((time_ms, said)) = said_since(&row, before) {
+            read.latest_ms = read.latest_ms.max(time_ms);
+            said.lines().for_each(|line| read.lines.push(&shortened(line)));
+        }
     };
     let args = ["--no-pager", "-a", "-o", "json", LIVES_AND_LINES, "-n", &count, &since, of];
-    match run(&args, each).await {
-        Err(why) if lines.last().is_none() => Err(why),
+    match run(journalctl, &args, each).await {
+        Err(why) if read.lines.last().is_none() => Err(why),
         // Late or broken: what was read so far is what there is.
-        Ok(()) | Err(_) => Ok(lines),
+        Ok(()) | Err(_) => Ok(read),
     }
 }
 
+/// An error where nothing was kept, of any unit, since a start that began then. systemd itself says a word of each start,
+/// so a journal that is kept has one; of one that is not journalctl says nothing at all and ends well.
+async fn kept_since(journalctl: Program<'_>, begun: SystemTime) -> io::Result<()> {
+    // The word of a start just now may still be on its way.
+    drop(run(journalctl, &["--sync"], |_| ()).await);
+    let since = format!("--since={}", stamp(first(begun)));
+    let mut is_kept = false;
+    let args = ["-q", "--no-pager", "-o", "json", "--output-fields=PRIORITY", "-n", "1", &since];
+    run(journalctl, &args, |row| is_kept |= row.starts_with('{')).await?;
+    if is_kept { Ok(()) } else { Err(io::Error::other(format!("{NOTHING_KEPT}. {SEE}"))) }
+}
+
+/// From when on an entry may be of a start that began then.
+fn first(begun: SystemTime) -> SystemTime {
+    begun.checked_sub(START_SLACK).unwrap_or(begun)
+}
+
+fn first_ms(begun: SystemTime) -> Millis {
+    first(begun).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as Millis
+}
+
+/// As journalctl reads it.
+fn stamp(at: SystemTime) -> String {
+    let at = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("@{}.{:06}", at.as_secs(), at.subsec_micros())
+}
+
 /// Failures of the journal are failures to know more, never failures of the app.
-async fn run(args: &[&str], each: impl FnMut(String)) -> io::Result<()> {
-    let mut command = Command::new(JOURNALCTL);
-    command.args(args);
+async fn run(journalctl: Program<'_>, args: &[&str], each: impl FnMut(String)) -> io::Result<()> {
+    let command = journalctl.with(args);
     let late = || io::Error::other(format!("journalctl takes more than {DEADLINE:?}"));
     timeout(DEADLINE, rows(command, each)).await.unwrap_or_else(|_| Err(late()))
 }
@@ -108,19 +157,32 @@ async fn complaint_in(stderr: impl AsyncRead + Unpin) -> io::Result<Option<Strin
     while let Some(line) = lines.next_segment().await? {
         let line = String::from_utf8_lossy(&line).trim().to_owned();
         if line.contains(NO_FILES) {
-            return Err(io::Error::other(format!("{line} {NO_FILES_WHY}")));
+            return Err(io::Error::other(format!("{line} {SEE}")));
         }
         last = Some(line).filter(|line| !line.is_empty()).or(last);
     }
     Ok(last)
 }
 
-const JOURNALCTL: &str = "journalctl";
+/// A program, and the words that it begins with.
+#[derive(Clone, Copy)]
+struct Program<'a>(&'a str, &'a [&'a str]);
+
+impl Program<'_> {
+    fn with(self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.0);
+        command.args(self.1).args(args);
+        command
+    }
+}
+
+const JOURNALCTL: Program<'static> = Program("journalctl", &[]);
 /// Of "No journal files were found." and "No journal files were opened due to insufficient permissions.", which no version
-/// translates. With `-q` it says neither.
+/// translates. With `-q`, which `-o json` implies in many versions, it says neither.
 const NO_FILES: &str = "No journal files were ";
-const NO_FILES_WHY: &str = "See Storage= in /etc/systemd/journald.conf, and whether /var/log/journal or \
-                            /run/log/journal has a folder named as in /etc/machine-id";
+const NOTHING_KEPT: &str = "nothing was kept in the journal since the app was started";
+const SEE: &str = "See Storage= in /etc/systemd/journald.conf (is it none?), and whether /var/log/journal or \
+                   /run/log/journal has a folder named as in /etc/machine-id";
 const LIVES: &str = "--output-fields=INVOCATION_ID,_SYSTEMD_INVOCATION_ID";
 const LIVES_AND_LINES: &str = "--output-fields=MESSAGE,INVOCATION_ID,_SYSTEMD_INVOCATION_ID";
 
@@ -141,6 +203,11 @@ struct Row {
 impl Row {
     fn life(&self) -> Option<&str> {
         self.of_life.as_str().or(self.in_life.as_str())
+    }
+
+    fn said(self) -> Option<(Millis, String)> {
+        let time_ms = self.time_us.parse::<Millis>().ok()? / 1000;
+        Some((time_ms, self.message?.text()))
     }
 }
 
@@ -168,33 +235,59 @@ pub enum Until {
 }
 
 /// A unit's last lines, oldest first, and then perhaps every further one. One that never said anything has none; an error
-/// says why nothing is known.
+/// says why nothing is known. Its last start began at `begun`: where nothing was kept since then, what it said before is
+/// not told, as if it were the last.
 pub async fn lines_of(
     unit: &str,
+    begun: SystemTime,
+    count: usize,
+    until: Until,
+    each: impl FnMut(Millis, String),
+) -> io::Result<()> {
+    lines_by(JOURNALCTL, unit, begun, count, until, each).await
+}
+
+async fn lines_by(
+    journalctl: Program<'_>,
+    unit: &str,
+    begun: SystemTime,
     count: usize,
     until: Until,
     mut each: impl FnMut(Millis, String),
 ) -> io::Result<()> {
-    let count = count.to_string();
-    let mut command = Command::new(JOURNALCTL);
+    let (count, first_ms) = (count.to_string(), first_ms(begun));
     // In full: of a longer line journalctl would say nothing at all.
     let json = ["--no-pager", "-a", "-o", "json", "--output-fields=MESSAGE"];
-    command.args(json).args(["-u", unit, "-n", &count]);
+    let mut command = journalctl.with(&json);
+    command.args(["-u", unit, "-n", &count]);
+    let mut is_kept = false;
     if until == Until::Dropped {
         command.arg("-f");
+        // It would wait for ever for what never comes.
+        kept_since(journalctl, begun).await?;
+        is_kept = true;
     }
+    // Of the lives before, until a line shows that this one's are kept as well.
+    let mut held = vec![];
     let row = |line: String| {
-        if let Some((time, text)) = parse(&line) {
-            each(time, shortened(&text));
+        if let Some((time_ms, text)) = parse(&line) {
+            is_kept |= time_ms >= first_ms;
+            held.push((time_ms, shortened(&text)));
+        }
+        if is_kept {
+            held.drain(..).for_each(|(time_ms, text)| each(time_ms, text));
         }
     };
-    rows(command, row).await
+    rows(command, row).await?;
+    if !is_kept {
+        kept_since(journalctl, begun).await?;
+    }
+    held.into_iter().for_each(|(time_ms, text)| each(time_ms, text));
+    Ok(())
 }
 
 fn parse(line: &str) -> Option<(Millis, String)> {
-    let row: Row = serde_json::from_str(line).ok()?;
-    let time = row.time_us.parse::<Millis>().ok()? / 1000;
-    Some((time, row.message?.text()))
+    serde_json::from_str::<Row>(line).ok()?.said()
 }
 
 /// Of which life the row is; `None`: of none, or it is later than that.
@@ -205,10 +298,10 @@ fn life_until(row: &str, at_us: u128) -> Option<String> {
 }
 
 /// `None`: no row, or of that life.
-fn said_since(row: &str, before: Option<&str>) -> Option<String> {
+fn said_since(row: &str, before: Option<&str>) -> Option<(Millis, String)> {
     let row: Row = serde_json::from_str(row).ok()?;
     let is_before = before.is_some() && row.life() == before;
-    row.message.filter(|_| !is_before).map(Message::text)
+    if is_before { None } else { row.said() }
 }
 
 #[cfg(test)]

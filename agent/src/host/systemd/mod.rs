@@ -14,7 +14,10 @@ mod text;
 mod told;
 pub mod transient;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use longshore_common::{
     code::Code,
@@ -234,10 +237,22 @@ impl SystemdDriver {
 
     /// What the app said since it was last told to run, and what systemd said of it.
     pub async fn last_lines(&self, app: &AppName) -> super::evidence::LastLines {
-        match Told::read(&self.layout, app, self.part) {
-            Some(told) => journal::last_lines_of(&self.service_name(app), told.at).await,
-            None => Default::default(),
-        }
+        let Some(told) = Told::read(&self.layout, app, self.part) else { return Default::default() };
+        // A bus that does not answer takes no line away.
+        let begun = self.begun_over(&told, app).await.unwrap_or(told.at);
+        journal::last_lines_of(&self.service_name(app), told.at, begun).await
+    }
+
+    /// When the app's last start began. None: no unit was written for the app.
+    pub async fn begun(&self, app: &AppName) -> Result<Option<SystemTime>, Failure> {
+        let Some(told) = Told::read(&self.layout, app, self.part) else { return Ok(None) };
+        self.begun_over(&told, app).await.map(Some).map_err(failed(StepName::Check))
+    }
+
+    /// Where systemd knows of no start: when it was told to run.
+    async fn begun_over(&self, told: &Told, app: &AppName) -> Result<SystemTime, BusError> {
+        let begun_us = self.bus.open().await?.begun_us(&self.service_name(app)).await?;
+        Ok(if begun_us == 0 { told.at } else { UNIX_EPOCH + Duration::from_micros(begun_us) })
     }
 
     pub fn unit_name(&self, app: &AppName) -> String {
