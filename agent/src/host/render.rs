@@ -89,7 +89,8 @@ fn fill(
 
 /// Why a template came to no text.
 struct Unfilled {
-    kind: ErrorKind,
+    /// It would not with other secrets either.
+    is_certain: bool,
     said: String,
 }
 
@@ -101,7 +102,7 @@ fn filled(
     name: &str,
     template: &str,
 ) -> Result<(String, bool), Unfilled> {
-    let odd = |e: &dyn std::error::Error| Unfilled { kind: ErrorKind::InvalidOperation, said: e.to_string() };
+    let odd = |e: &dyn std::error::Error| Unfilled { is_certain: true, said: e.to_string() };
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_auto_escape_callback(|_| AutoEscape::None);
@@ -125,9 +126,24 @@ fn filled(
     match rendered {
         Ok(()) => Ok((String::from_utf8(text.0).map_err(|e| odd(&e))?, lent.was_used())),
         Err(e) => {
-            let said = explain(&e, &undefined(&engine, name, template, values, opened), values, opened);
-            Err(Unfilled { kind: e.kind(), said })
+            let unknown = undefined(&engine, name, template, values, opened);
+            let is_certain = !lent.was_used() || is_of_the_template(e.kind(), &unknown, &lent);
+            Err(Unfilled { is_certain, said: explain(&e, &unknown, values, opened, lent.was_used()) })
         }
+    }
+}
+
+/// Whether an error that came after a secret was read has nothing to do with what the secret says. A part of a secret that
+/// is not there (`(secrets.url | split("@"))[1]`) is undefined as well.
+fn is_of_the_template(kind: ErrorKind, unknown: &[String], lent: &Lent) -> bool {
+    match kind {
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownMethod => true,
+        ErrorKind::UndefinedError => !unknown.is_empty() || lent.was_asked_in_vain(),
+        _ => false,
     }
 }
 
@@ -152,9 +168,15 @@ fn undefined(
     unknown
 }
 
-/// With the names that there are, when one is missing. Where a secret may be part of an error, only its kind and place
-/// are said.
-fn explain(error: &minijinja::Error, unknown: &[String], values: &Values, opened: &Opened) -> String {
+/// With the names that there are, when one is missing. Where a secret may be part of an error, as some was read before,
+/// only its kind and place are said.
+fn explain(
+    error: &minijinja::Error,
+    unknown: &[String],
+    values: &Values,
+    opened: &Opened,
+    was_read: bool,
+) -> String {
     let named = |names: Vec<&String>| match names[..] {
         [] => "none".to_owned(),
         _ => names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", "),
@@ -169,7 +191,8 @@ fn explain(error: &minijinja::Error, unknown: &[String], values: &Values, opened
             }
         }
         ErrorKind::SyntaxError | ErrorKind::OutOfFuel | ErrorKind::WriteFailure => Chain(error).to_string(),
-        _ if opened.is_empty() => Chain(error).to_string(),
+        _ if !was_read && unknown.is_empty() => Chain(error).to_string(),
+        _ if !was_read => format!("{}; nothing is declared as {}", Chain(error), unknown.join(", ")),
         kind => {
             let place = error.name().zip(error.line()).map(|(name, line)| format!(" (in {name}:{line})"));
             format!("{kind}{}", place.unwrap_or_default())

@@ -21,16 +21,23 @@ pub struct Lent(Arc<Purse>);
 struct Purse {
     opened: Opened,
     used: AtomicBool,
+    asked_in_vain: AtomicBool,
 }
 
 impl Lent {
     pub fn new(opened: &Opened) -> Self {
-        Self(Arc::new(Purse { opened: opened.clone(), used: AtomicBool::new(false) }))
+        let (used, asked_in_vain) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self(Arc::new(Purse { opened: opened.clone(), used, asked_in_vain }))
     }
 
     /// Some secret was asked for and given.
     pub fn was_used(&self) -> bool {
         self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// Some secret was asked for and is not there.
+    pub fn was_asked_in_vain(&self) -> bool {
+        self.0.asked_in_vain.load(Ordering::Relaxed)
     }
 
     /// `secrets.name`
@@ -51,7 +58,10 @@ impl Lent {
 
 impl Purse {
     fn give(&self, name: &str) -> Option<Value> {
-        let plain = self.opened.get(name)?;
+        let Some(plain) = self.opened.get(name) else {
+            self.asked_in_vain.store(true, Ordering::Relaxed);
+            return None;
+        };
         self.used.store(true, Ordering::Relaxed);
         Some(Value::from(plain.text()))
     }

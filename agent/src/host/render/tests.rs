@@ -162,15 +162,27 @@ fn what_a_template_lacks_is_known_without_its_secrets() {
     {
         assert_eq!(lacks(whole), None, "{whole}");
     }
-    // On what a secret says this depends, so nothing is said of it.
-    assert_eq!(lacks("{{ secrets.db | dictsort }}"), None);
+    // On what a secret says these depend, so nothing is said of them.
+    for unknown in ["{{ secrets.db | dictsort }}", "{{ (secrets.db | split('@'))[1] }}"] {
+        assert_eq!(lacks(unknown), None, "{unknown}");
+    }
     for (template, words) in [
         (
             "{{ prot }}",
             "nothing is declared as prot; the environment has the values: name, port; and the secrets: db",
         ),
         ("{{ secret(\"dbb\") }}", "no secret of that name is declared"),
+        ("{{ secrets.db }} {{ secret(\"dbb\") }}", "no secret of that name is declared"),
+        ("{{ secrets.db }} {{ prot }}", "nothing is declared as prot; "),
         ("{% if port %}", "syntax error"),
+        ("{{ nope | length }}", "cannot calculate length of value of type undefined"),
+        ("{{ nope | length }}", "; nothing is declared as nope"),
+        ("{{ values.name | int }}", "(in t.j2:1)"),
+        ("{{ port | nofilter }}", "filter nofilter is unknown"),
+        ("{{ port is notest }}", "test notest is unknown"),
+        ("{{ nofunction() }}", "nofunction is unknown"),
+        ("{{ secrets.db }} {{ port | nofilter }}", "unknown filter (in t.j2:1)"),
+        ("{% for i in range(90000) %}xxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}", "larger than"),
     ] {
         let said = lacks(template).unwrap();
         assert!(said.contains(words), "{said}");
