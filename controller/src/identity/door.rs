@@ -143,20 +143,36 @@ impl Door {
         target: String,
         lacking: Option<Coded>,
     ) -> Result<Admission, Trouble> {
-        let Known { user, key, method, needs } = self.known(call, scope, &target, lacking).await?;
-        let noted = call.get::<Noted>();
-        let mut record = Record { actor: &user.name, key: &key, method, target, noted };
-        if self.two.asks(method) {
-            let now = self.clock.now_ms();
-            match proposal::settle(&self.store, method, &record.target, scope, &user.name, now).await? {
+        let known = self.known(call, scope, &target, lacking).await?;
+        let mut record = known.record(call, target);
+        if self.two.asks(known.method) {
+            let (now, by) = (self.clock.now_ms(), &known.user.name);
+            match proposal::settle(&self.store, known.method, &record.target, scope, by, now).await? {
                 Ok(other) => record.target.push_str(&format!(" (with {other})")),
                 Err(why) => return Err(self.denied(record, why).await),
             }
         }
-        if needs != Permission::Read {
-            self.allowed(record).await?;
+        let target = record.target;
+        self.let_in(call, known, target).await
+    }
+
+    /// The same for a call that changes nothing, since what it asks for is so already: no second person is asked.
+    pub async fn operator_in_vain(
+        &self,
+        call: &Extensions,
+        scope: &Scope,
+        target: String,
+    ) -> Result<Admission, Trouble> {
+        let known = self.known(call, scope, &target, None).await?;
+        self.let_in(call, known, target).await
+    }
+
+    async fn let_in(&self, call: &Extensions, known: Known, target: String) -> Result<Admission, Trouble> {
+        if known.needs != Permission::Read {
+            self.allowed(known.record(call, target)).await?;
         }
-        let noted = noted.cloned().unwrap_or_default();
+        let noted = call.get::<Noted>().cloned().unwrap_or_default();
+        let Known { user, key, method, needs } = known;
         Ok(Admission { user, door: self.clone(), key: hex(&key[..4]), method, needs, noted })
     }
 
@@ -341,6 +357,13 @@ struct Known {
     key: [u8; 32],
     method: &'static Method,
     needs: Permission,
+}
+
+impl Known {
+    fn record<'a>(&'a self, call: &'a Extensions, target: String) -> Record<'a> {
+        let noted = call.get::<Noted>();
+        Record { actor: &self.user.name, key: &self.key, method: self.method, target, noted }
+    }
 }
 
 /// What an entry says of a call.

@@ -11,7 +11,7 @@ use longshore_common::{
 use longshore_proto::v1::{self as pb, environments_server::Environments};
 use tonic::{Request, Response, Status};
 
-use super::{about::About, admitted_about, glance_at, invalid, operator, refuse, words};
+use super::{about::About, admitted_about, admitted_in_vain, glance_at, invalid, operator, refuse, words};
 use crate::{
     bundle::{self, Withdrawal},
     config::{Environment, Tell},
@@ -55,6 +55,8 @@ struct Before {
     /// `None`: there is none, or a later version than that which took it in cannot read it.
     environment: Option<Environment>,
     revision: Option<Revision>,
+    /// As it was applied; empty: there is none.
+    file: String,
 }
 
 impl EnvironmentsService {
@@ -126,12 +128,13 @@ impl EnvironmentsService {
         let found = environments::find(&self.store, &file.name).await?;
         let hosts = host::list(&self.store).await?;
         let (applied, revision) = found.unzip();
-        let environment = applied.and_then(|applied| applied.read().ok());
+        let environment = applied.as_ref().and_then(|applied| applied.read().ok());
         let about = match &taken(environment.as_ref(), file, &hosts)[..] {
             [] => About::environment(&file.name),
             changes => About::hosts_of(&file.name, changes),
         };
-        Ok((Before { environment, revision }, about))
+        let file = applied.map(|applied| applied.file).unwrap_or_default();
+        Ok((Before { environment, revision, file }, about))
     }
 
     /// That all its hosts are of other environments.
@@ -176,7 +179,12 @@ impl Environments for EnvironmentsService {
             }
             None => (None, None),
         };
-        let admission = admitted_about(&self.door, &request, about).await?;
+        let is_applied = before.as_ref().is_some_and(|before| before.file == *file);
+        let admission = match about {
+            // If somebody applies another one meanwhile, this is refused below.
+            Some(about) if is_applied => admitted_in_vain(&self.door, &request, about).await?,
+            about => admitted_about(&self.door, &request, about).await?,
+        };
         let own = self.engine.own_files();
         let problems = read.map(|environment| own.problems(&environment.gates)).unwrap_or_default();
         if !problems.is_empty() {

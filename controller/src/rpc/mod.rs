@@ -106,6 +106,16 @@ async fn admitted_about<T: Act>(
     door.operator_or(request.extensions(), &scope, target, lacking).await.map_err(refuse)
 }
 
+/// The same, where what the call asks for is so already: it changes nothing, and needs no second person.
+async fn admitted_in_vain<T: Act>(
+    door: &Door,
+    request: &Request<T>,
+    about: About,
+) -> Result<Admission, Status> {
+    let (scope, target, _) = touched(request, Some(about));
+    door.operator_in_vain(request.extensions(), &scope, target).await.map_err(refuse)
+}
+
 /// What the door holds the caller's roles against, how the log names it, and what is said where they do not cover it.
 fn touched<T: Act>(request: &Request<T>, about: Option<About>) -> (Scope, String, Option<Coded>) {
     let done = request.get_ref().target();

@@ -236,6 +236,38 @@ async fn what_two_people_decide_waits_for_the_second() {
     site.stop().await;
 }
 
+/// What is applied already changes nothing: nobody is asked, and the call is on record all the same.
+#[tokio::test]
+async fn a_file_that_is_applied_already_asks_no_second_person() {
+    let acts = ["Environments/Apply".to_owned()];
+    let site = Site::start_with(|config| config.two_persons = TwoPersons::parse(&acts).unwrap()).await;
+    let mut alice = EnvironmentsClient::new(site.operator().await);
+    let mut bob = EnvironmentsClient::new(site.add_operator("bob", &["policy-admin"]).await);
+    let mut eve = EnvironmentsClient::new(site.add_operator("eve", &["viewer"]).await);
+    let file = |rest: &str| pb::ApplyEnvironmentRequest {
+        file: format!("[environment]\nname = \"staging\"\nselector = \"env=staging\"\n{rest}"),
+        file_name: "staging.toml".into(),
+    };
+    let waits = from_status(&alice.apply(file("")).await.unwrap_err());
+    assert_eq!(waits.code, Code::W02, "{waits}");
+    assert!(bob.apply(file("")).await.unwrap().into_inner().changed);
+
+    assert!(!alice.apply(file("")).await.unwrap().into_inner().changed);
+    let proposals = AccessClient::new(site.operator().await).proposals(pb::ProposalsRequest {}).await;
+    assert!(proposals.unwrap().into_inner().proposals.is_empty());
+    let may_not = from_status(&eve.apply(file("")).await.unwrap_err());
+    assert_eq!(may_not.code, Code::C02, "{may_not}");
+    let other = from_status(&alice.apply(file("[values]\nworkers = 4\n")).await.unwrap_err());
+    assert_eq!(other.code, Code::W02, "{other}");
+
+    let let_in = log(&site).await.into_iter().filter_map(|line| match Chained::parse(&line)?.what {
+        What::Allowed { actor, method, .. } if method == "Environments/Apply" => Some(actor),
+        _ => None,
+    });
+    assert_eq!(let_in.collect::<Vec<_>>(), ["bob", "alice"]);
+    site.stop().await;
+}
+
 /// What `latest` meant when it was proposed, and not what it means when it is done.
 #[tokio::test]
 async fn two_people_decide_about_one_rollout_however_they_name_it() {
