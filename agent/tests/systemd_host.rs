@@ -21,6 +21,7 @@ use longshore_agent::{
     plan::{HookPoint, Manner, Step},
 };
 use longshore_common::{
+    durable::write_atomic,
     report::{Blame, Failure},
     slot::Slot,
     traffic::Side,
@@ -187,7 +188,7 @@ struct NothingKept;
 impl NothingKept {
     fn new() -> Self {
         std::fs::create_dir_all(Path::new(KEEP_NOTHING).parent().unwrap()).unwrap();
-        std::fs::write(KEEP_NOTHING, "[Journal]\nStorage=none\n").unwrap();
+        write_atomic(Path::new(KEEP_NOTHING), b"[Journal]\nStorage=none\n", 0o644).unwrap();
         let restarted = Command::new("systemctl").args(["restart", "systemd-journald"]).status().unwrap();
         assert!(restarted.success());
         Self
