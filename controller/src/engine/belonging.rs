@@ -7,23 +7,24 @@
 //! take the traffic of many. Who is back gets its connections as if it was undrained (`rejoin`); but what another environment
 //! gave it gets none here: it is first brought what is live, as a newcomer (`newcomers`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use longshore_common::{
+    assignment::Intent,
     chain::Chain,
-    ids::{AppName, EnvName, HostId},
+    ids::{AppName, EnvName, HostId, RolloutId},
     label::Selector,
 };
 
 use super::{
     Engine,
-    records::{self, HostApp, LiveRecord},
+    records::{self, Given, HostApp, LiveRecord},
     states,
 };
 use crate::{
     fleet::{Host, host},
-    rollout::{Event, Header, HostProgress, Member, Rollout},
-    store::Key,
+    rollout::{Event, Header, HostProgress, HostState, Member, Rollout, Target},
+    store::{Key, Prefix, record},
     trouble::Trouble,
 };
 
@@ -42,6 +43,8 @@ enum Place {
     Foreign(EnvName),
     /// It left that rollout, which is under way, or it does not run what is live.
     Left,
+    /// It came, or was back, with something else than is live, and was not brought that.
+    Behind,
 }
 
 /// What an environment's balancers send a host, and why, where that follows from its labels or from what it runs.
@@ -151,7 +154,11 @@ impl Engine {
                     "it left rollout {} and does not run what is live: balancers send it nothing before the next rollout",
                     id.short()
                 ),
-                Place::Its | Place::Foreign(_) | Place::Left => continue,
+                Place::Behind if out => {
+                    "it does not run what is live: balancers send it nothing before it is brought that"
+                        .to_owned()
+                }
+                Place::Its | Place::Foreign(_) | Place::Left | Place::Behind => continue,
             };
             notes.push(TrafficNote { env: env.clone(), app: app.clone(), note });
         }
@@ -166,19 +173,41 @@ impl Engine {
         Ok(leaving(rollout, &selector, &hosts).contains(&host.id))
     }
 
-    /// Members of which balancers have no word that they serve: they came, or are back, since the last rollout there.
+    /// The last rollout of the app there whose word balancers have. One that cannot be read has told them nothing.
+    pub(super) async fn told_last(&self, env: &EnvName, app: &AppName) -> Result<Option<Rollout>, Trouble> {
+        let store = &self.inner.store;
+        let mut last: Option<RolloutId> = None;
+        for entry in store.list(&Prefix::assignments()).await?.entries {
+            let Given { assignment, .. } = record::decode_entry(&entry)?;
+            if assignment.intent == Intent::Direct && assignment.env == *env && assignment.app == *app {
+                last = last.max(Some(assignment.rollout)); // ids sort by time
+            }
+        }
+        let Some(id) = last else { return Ok(None) };
+        match records::load(store, &id).await {
+            Ok(loaded) => Ok(loaded.map(|loaded| loaded.rollout)),
+            Err(trouble) => {
+                tracing::warn!(rollout = %id, %env, %app, trouble = %Chain(&trouble), "what balancers were told is not known");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Members that run something else than is live, and of which balancers have no word that they serve: they came, or are
+    /// back, since the last rollout there, or were strangers to that one and are still.
     pub(super) async fn mark_strangers(
         &self,
         env: &EnvName,
         app: &AppName,
+        live: &LiveRecord,
         members: &mut [Member],
     ) -> Result<(), Trouble> {
-        let of_it = |rollout: &Rollout| rollout.header.env == *env && rollout.header.app == *app;
-        let Some(told) = self.directing().await?.into_iter().rfind(of_it) else { return Ok(()) };
+        let Some(told) = self.told_last(env, app).await? else { return Ok(()) };
+        let is_live = |runs: &Target| *runs == live.target.on_host(&runs.layers);
         for member in members {
-            let serves =
-                |known: &Arc<HostProgress>| known.route.is_some() && !known.benched && !known.has_left();
-            member.foreign |= !member.drained && !told.hosts.get(&member.id).is_some_and(serves);
+            let known = told.hosts.get(&member.id).is_some_and(|known| serves(known, member.drained));
+            let runs_it = member.previous.as_ref().is_some_and(is_live);
+            member.foreign |= !known && !runs_it;
         }
         Ok(())
     }
@@ -204,8 +233,24 @@ impl Engine {
         let runs = state.as_ref().and_then(HostApp::previous);
         let runs_it =
             runs.zip(live.as_ref()).is_some_and(|(runs, live)| *runs == live.target.on_host(&runs.layers));
-        Ok(if left && !runs_it { Place::Left } else { Place::Its })
+        let is_behind = |known: &HostProgress| {
+            known.foreign && !matches!(known.state, HostState::Healthy | HostState::Unchanged)
+        };
+        let behind = rollout.hosts.get(&host.id).is_some_and(|known| is_behind(known));
+        Ok(match (runs_it, left) {
+            (true, _) => Place::Its,
+            (false, true) => Place::Left,
+            (false, false) if behind => Place::Behind,
+            (false, false) => Place::Its,
+        })
     }
+}
+
+/// By what balancers were told of it, the host has traffic, or would have if it were its turn: of two groups one has none.
+/// Of one that is drained: when it is drained no longer.
+fn serves(known: &HostProgress, drained: bool) -> bool {
+    let told = known.route.is_some_and(|route| route.weight > 0 || !known.foreign);
+    told && (drained || !known.benched) && !known.has_left()
 }
 
 /// Those that balancers have as hosts of the environment and that are of it no more. Nobody, where nobody else serves: a

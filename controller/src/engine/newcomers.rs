@@ -326,10 +326,16 @@ impl Engine {
                 .zip(connected)
                 .is_some_and(|(asked, connected)| missed::runs_what_is_live(asked, &connected, live))
         };
+        // One that has it and of which balancers were told nothing has no traffic.
+        let told = match environment.spec.traffic.as_ref().and_then(|traffic| traffic.balancers.as_ref()) {
+            Some(_) => self.told_last(env, app).await?,
+            None => None,
+        };
+        let untold = |host: &Host| told.as_ref().is_some_and(|told| !told.hosts.contains_key(&host.id));
         let lacking: Vec<&Host> = hosts
             .iter()
             .filter(|host| serving.is_none_or(|group| host.fits(group)))
-            .filter(|host| !has_it(host))
+            .filter(|host| !has_it(host) || untold(host))
             .copied()
             .collect();
         if lacking.is_empty() {
@@ -344,6 +350,10 @@ impl Engine {
             let since_it_came = self.since_it_came(&since, given, env, host).await?;
             // One that is being taken back is looked at when that is over.
             let waits = held(host) || host.rejoining.is_some();
+            if has_it(host) {
+                newcomers.extend((!waits).then_some(Comer::New(host)));
+                continue;
+            }
             match self.claim(since_it_came, live, host).await? {
                 Claim::New
                     if !waits && missed::came_anew(asked(host), presence.connected(&host.id), live) =>

@@ -124,8 +124,8 @@ impl Engine {
         if let Some(ticket) = &request.ticket {
             ticket.mark(&mut members);
         }
-        if behind.is_some() {
-            self.mark_strangers(env, app, &mut members).await?;
+        if let (Some(_), Some(live)) = (&behind, &live) {
+            self.mark_strangers(env, app, live, &mut members).await?;
         }
         settings::openable(store, env, snapshot.as_ref(), &members).await?;
         let first = live.is_none() && nothing_runs(&members);

@@ -209,8 +209,9 @@ fn drained(routing: &Routing, balancers: &[HostName]) -> (Vec<String>, Vec<Strin
 fn alone(members: &[Member]) -> Option<String> {
     let has_traffic = |member: &&Member| member.previous.is_some() && !member.foreign && !member.drained;
     let mut serving = members.iter().filter(has_traffic);
+    let others_come = members.iter().any(|member| member.excluded.is_none() && !has_traffic(&member));
     match (serving.next(), serving.next()) {
-        (Some(only), None) if only.excluded.is_none() => {
+        (Some(only), None) if only.excluded.is_none() && !others_come => {
             Some(format!("{} alone has traffic there: nobody answers while it is changed", only.name))
         }
         _ => None,

@@ -331,7 +331,7 @@ impl Rollout {
     pub(super) fn leaves_nothing(&self) -> bool {
         self.header.groups().is_some_and(|(balancing, side)| {
             let mut others = self.hosts.values().filter(|host| host.group != Some(side));
-            balancing.share == 0 && others.all(|host| !host.has_a_place())
+            balancing.share == 0 && others.all(|host| host.previous.is_none())
         })
     }
 

@@ -192,7 +192,12 @@ impl Rollout {
         let wave_of: BTreeMap<HostId, u32> =
             (0..).zip(&waves).flat_map(|(number, wave)| wave.iter().map(move |id| (*id, number))).collect();
         // Where all who may get any come from elsewhere, they have the traffic that there is.
-        let serves = |member: &Member| member.previous.is_some() && !member.foreign && !member.drained;
+        let has =
+            balancing.as_ref().and_then(|b| b.side.map(|side| if b.moves { side.other() } else { side }));
+        let serves = |member: &Member| {
+            let has_traffic = has.is_none_or(|side| member.group == Some(side));
+            has_traffic && member.previous.is_some() && !member.foreign && !member.drained
+        };
         let somebody_serves = members.iter().any(serves);
         let hosts = members
             .iter()

@@ -221,6 +221,57 @@ async fn a_host_that_is_back_with_an_older_release_is_brought_what_is_live_first
     controller.stop.cancel();
 }
 
+/// It has what is live, and balancers had no word of it since: a rollout that changes nothing gives it its traffic.
+#[tokio::test]
+async fn a_host_that_is_back_with_what_is_live_has_its_traffic_also_where_others_came_meanwhile() {
+    let agents = fleet();
+    let (_store, controller) = running(&agents).await;
+    controller.labels("a", "spare").await;
+    until(async || told(&agents[4]) == "a=0 b=100 c=100 d=100").await;
+    controller.labels("b", "spare").await;
+    controller.rolls_out("1.1", "production").await;
+    assert_eq!(told(&agents[4]), "c=100 d=100");
+    controller.rolls_out("1.0", "production").await;
+    controller.labels("a", "prod").await;
+    until(async || told(&agents[4]) == "a=100 c=100 d=100").await;
+    assert_eq!(agents[0].runs("shop").as_deref(), Some("1.0"));
+    controller.labels("b", "prod").await;
+    until(async || told(&agents[4]) == "a=100 b=100 c=100 d=100").await;
+    controller.stop.cancel();
+}
+
+/// One that cannot be changed yet stays without traffic, however many rollouts bring what is live to others.
+#[tokio::test]
+async fn a_host_that_is_back_and_held_gets_nothing_by_rollouts_for_others() {
+    let agents = fleet();
+    let (store, controller) = running(&agents).await;
+    let a = agents[0].host.id;
+    for name in ["a", "b", "c"] {
+        controller.labels(name, "spare").await;
+    }
+    controller.rolls_out("1.1", "production").await;
+    assert_eq!(told(&agents[4]), "d=100");
+    controller.drains(a).await;
+    controller.labels("a", "prod").await;
+    for (name, shown) in [("b", "a=0 b=100 d=100"), ("c", "a=0 b=100 c=100 d=100")] {
+        controller.labels(name, "prod").await;
+        until(async || {
+            assert!(!told(&agents[4]).contains("a=100"), "{}", told(&agents[4]));
+            told(&agents[4]) == shown
+        })
+        .await;
+    }
+    controller.engine.undrain(a, "alice").await.unwrap();
+    until(async || {
+        let told = told(&agents[4]);
+        assert!(!told.contains("a=100") || agents[0].runs("shop").as_deref() == Some("1.1"), "{told}");
+        told == "a=100 b=100 c=100 d=100"
+    })
+    .await;
+    assert_eq!(host(&store, a).await.drained, None);
+    controller.stop.cancel();
+}
+
 /// It left the rollout under way, healthy on what is live since, and is back when that is over.
 #[tokio::test]
 async fn a_host_that_left_a_rollout_and_is_back_gets_its_connections() {
