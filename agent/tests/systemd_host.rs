@@ -197,6 +197,7 @@ impl NothingKept {
 
 impl Drop for NothingKept {
     fn drop(&mut self) {
+        // What cannot be put back while a test fails must not hide why it does; the host is thrown away after it.
         let _ = std::fs::remove_file(KEEP_NOTHING);
         let _ = Command::new("systemctl").args(["restart", "systemd-journald"]).output();
     }

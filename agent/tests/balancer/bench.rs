@@ -141,6 +141,13 @@ impl Balancer {
         }
     }
 
+    /// HAProxy ends and is started again, with what its file says.
+    pub fn restart_haproxy(&mut self) {
+        self.front = Front(None); // its end is waited for
+        let _ = fs::remove_file(self.root.path().join("haproxy.sock")); // it may have taken it along
+        self.front = Front(Some(haproxy(self.root.path(), self.public, self.ports)));
+    }
+
     pub async fn shows(&self) -> bool {
         self.host.observe(&self.app).await.unwrap().balance.unwrap().shown
     }

@@ -1,7 +1,5 @@
 //! Hosts that directions named before and name no more: removed, or in another environment.
 
-use std::fs;
-
 use longshore_agent::{
     host::{Host as _, Sink, direct::haproxy::Haproxy},
     plan::Step,
@@ -9,8 +7,8 @@ use longshore_agent::{
 use longshore_common::traffic::{Directed, Director};
 
 use crate::{
-    bench::{Balancer, Web, admin, haproxy},
-    support::load::{Front, get, there, until_answered},
+    bench::{Balancer, Web, admin},
+    support::load::{get, there, until_answered},
 };
 
 impl Balancer {
@@ -63,9 +61,7 @@ async fn a_host_that_is_named_no_more_gets_nothing() {
     assert!(notes.iter().all(|note| !note.contains("They will get none")), "{notes:?}");
 
     // Started again, HAProxy has b as it is configured.
-    site.front = Front(None); // its end is waited for
-    fs::remove_file(site.root.path().join("haproxy.sock")).ok();
-    site.front = Front(Some(haproxy(site.root.path(), site.public, site.ports)));
+    site.restart_haproxy();
     assert!(!site.shows().await, "it has b again");
     site.direct_a_alone().await;
     assert!(site.answers("a"), "b is still gone");
@@ -87,9 +83,7 @@ async fn a_backend_without_a_host_that_is_gone_is_directed_all_the_same() {
     let _webs = [Web::on(a, "a"), Web::on(b, "b")];
     site.direct([100, 100, 0, 0]).await;
     site.direct_a_alone().await;
-    site.front = Front(None); // its end is waited for
-    fs::remove_file(site.root.path().join("haproxy.sock")).ok();
-    site.front = Front(Some(haproxy(site.root.path(), site.public, site.ports)));
+    site.restart_haproxy();
     admin(site.root.path(), "set server shop/b state maint");
     admin(site.root.path(), "disable health shop/b");
     admin(site.root.path(), "del server shop/b");
